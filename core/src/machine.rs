@@ -1,0 +1,99 @@
+//! The contract of every machine: `handle` what happened, then `poll` until it waits or is done.
+
+use crate::checksum::Digest;
+use crate::error::Error;
+use crate::http::{Range, ReplyHead, Request, RequestId, TransportFailure};
+use crate::time::Now;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// The head of a reply came.
+    Head {
+        /// Of this request.
+        id: RequestId,
+        /// Status and headers.
+        head: ReplyHead,
+    },
+    /// A piece of a collected body came.
+    Body {
+        /// Of the reply to this request.
+        id: RequestId,
+        /// The piece.
+        bytes: &'a [u8],
+    },
+    /// A collected body ended as it should.
+    End {
+        /// Of the reply to this request.
+        id: RequestId,
+    },
+    /// A range ended as HTTP says it should; the bytes lie where they belong, but are not trusted yet.
+    RangeEnd {
+        /// Of the reply to this request.
+        id: RequestId,
+        /// How many bytes came.
+        length: u64,
+        /// What they were.
+        digest: Digest,
+    },
+    /// No whole reply came. Nothing more comes for this request.
+    Failed {
+        /// The request.
+        id: RequestId,
+        /// Why.
+        failure: TransportFailure,
+    },
+    /// A part that [`Output::NeedPart`] asked for is there, and its bytes can be sent.
+    PartReady {
+        /// The number that was asked for.
+        number: u32,
+        /// In bytes; shorter than asked for only where it is the last.
+        length: u64,
+        /// What the bytes are.
+        digest: Digest,
+        /// Whether the source ends with it.
+        last: bool,
+    },
+    /// The source of parts failed; the transfer ends with this error.
+    SourceFailed(Error),
+    /// Come to an end soon, and leave as little behind as can be.
+    Cancel,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Output<T> {
+    /// Send this request, once. Whatever comes of it is an [`Input`].
+    Send(Request),
+    /// Drop this request's connection; nothing that still comes of it is wanted.
+    Abandon(RequestId),
+    /// Read, hash and keep the next part of the source: up to `length` bytes from `offset`.
+    NeedPart {
+        /// From 1, each number once, in order.
+        number: u32,
+        /// In bytes, from the source's begin.
+        offset: u64,
+        /// At most so many bytes; fewer only at the source's end.
+        length: u64,
+    },
+    /// This part is not needed any more.
+    ReleasePart(u32),
+    /// This range is verified: deliver it. Ranges are accepted in any order.
+    Accept(Range),
+    /// Nothing to do until an input comes or this monotonic time is reached.
+    Wait(Option<u64>),
+    /// The end. Nothing may be handled or polled after it.
+    Done(Result<T, Error>),
+}
+
+/// A machine: it decides, and the driver does.
+pub trait Machine {
+    /// What it ends with.
+    type Done;
+
+    /// Takes notice of what happened. An input that does not fit (a late reply to an abandoned request) is ignored.
+    fn handle(&mut self, now: Now, input: Input<'_>);
+
+    /// Says what to do next. Call it until it answers [`Output::Wait`] or [`Output::Done`].
+    fn poll(&mut self, now: Now) -> Output<Self::Done>;
+}

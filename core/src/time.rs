@@ -1,0 +1,109 @@
+//! Time is an argument: the two clocks of a caller, what replies teach about the store's, and the formats on the wire.
+
+use jiff::Timestamp;
+use jiff::fmt::strtime;
+
+/// The caller's clocks at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Wall clock: milliseconds since 1970-01-01T00:00:00Z. It may be wrong and may jump.
+    pub unix_ms: i64,
+    /// A clock that never goes back, in milliseconds since any instant.
+    pub mono_ms: u64,
+}
+
+/// `20130524T000000Z`: the date of SigV4.
+pub fn amz_date(unix_ms: i64) -> String {
+    format("%Y%m%dT%H%M%SZ", unix_ms)
+}
+
+/// `2013-05-24T00:00:00.000Z`: RFC 3339 in UTC with milliseconds.
+pub fn rfc3339(unix_ms: i64) -> String {
+    format("%Y-%m-%dT%H:%M:%S.%3fZ", unix_ms)
+}
+
+fn format(pattern: &str, unix_ms: i64) -> String {
+    let at = Timestamp::from_millisecond(unix_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+    strtime::format(pattern, at).unwrap_or_default()
+}
+
+/// Unix milliseconds of an RFC 3339 time, as S3 writes it in XML and people on a command line.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    text.parse::<Timestamp>().ok().map(|at| at.as_millisecond())
+}
+
+/// Unix milliseconds of an HTTP date (RFC 9110 §5.6.7, the form that servers must send).
+pub fn parse_http_date(text: &str) -> Option<i64> {
+    static PARSER: jiff::fmt::rfc2822::DateTimeParser = jiff::fmt::rfc2822::DateTimeParser::new();
+    PARSER.parse_timestamp(text).ok().map(|at| at.as_millisecond())
+}
+
+/// The store's clock, as far as the `Date` of its replies has taught it.
+///
+/// `Date` has whole seconds and arrives late, so a local clock that could be right is left alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreClock {
+    offset_ms: i64,
+}
+
+impl StoreClock {
+    /// A clock that differs from the local one by `offset_ms`.
+    pub fn with_offset(offset_ms: i64) -> StoreClock {
+        StoreClock { offset_ms }
+    }
+
+    /// What to add to the local wall clock.
+    pub fn offset_ms(self) -> i64 {
+        self.offset_ms
+    }
+
+    /// The store's time now.
+    pub fn at(self, now: Now) -> i64 {
+        now.unix_ms.saturating_add(self.offset_ms)
+    }
+
+    /// Learns from a reply's `Date`; `sent` and `received` enclose the instant at which it was written.
+    pub fn learn(&mut self, date_ms: i64, sent: Now, received: Now) {
+        let travelled = received.mono_ms.saturating_sub(sent.mono_ms) as i64;
+        // The store's time at `received` lies between these two.
+        let (early, late) = (date_ms, date_ms.saturating_add(999).saturating_add(travelled));
+        let here = self.at(received);
+        if here < early {
+            self.offset_ms = self.offset_ms.saturating_add(early - here);
+        } else if here > late {
+            self.offset_ms = self.offset_ms.saturating_sub(here - late);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn the_forms_of_the_wire() {
+        assert_eq!(amz_date(1_369_353_600_000), "20130524T000000Z");
+        assert_eq!(rfc3339(1_369_353_600_007), "2013-05-24T00:00:00.007Z");
+        assert_eq!(parse_rfc3339("2013-05-24T00:00:00.007Z"), Some(1_369_353_600_007));
+        assert_eq!(parse_rfc3339("2013-05-24T02:00:00+02:00"), Some(1_369_353_600_000));
+        assert_eq!(parse_http_date("Fri, 24 May 2013 00:00:00 GMT"), Some(1_369_353_600_000));
+        assert_eq!(parse_http_date("yesterday"), None);
+    }
+
+    #[test]
+    fn a_clock_that_could_be_right_is_left_alone_and_another_is_corrected() {
+        let at = |unix_ms, mono_ms| Now { unix_ms, mono_ms };
+        let mut clock = StoreClock::default();
+        clock.learn(10_000, at(10_400, 0), at(10_700, 300));
+        assert_eq!(clock.offset_ms(), 0);
+        clock.learn(3_610_000, at(10_400, 0), at(10_700, 300));
+        assert_eq!(clock.offset_ms(), 3_610_000 - 10_700);
+        clock.learn(3_610_000, at(10_400, 0), at(10_700, 300));
+        assert_eq!(clock.offset_ms(), 3_610_000 - 10_700, "the same lesson again changes nothing");
+        clock.learn(10_000, at(10_400, 0), at(10_700, 300));
+        assert_eq!(clock.at(at(10_700, 300)), 10_000 + 999 + 300);
+    }
+}

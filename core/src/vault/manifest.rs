@@ -1,0 +1,294 @@
+//! The manifest: the body of a catalogue row. It is all that a verifier needs beside a public key.
+
+use serde::{Deserialize, Serialize};
+
+use super::Row;
+use super::names::Name;
+use super::objects::{Kind, RowKey, catalogue_prefix};
+use super::signed::{self, FORMAT, Trust};
+use super::vid::Vid;
+use crate::checksum::{self, Digest};
+use crate::crypto::keyring::{SigningKey, VerifyKeys};
+use crate::error::{Code, Error, Result};
+
+/// A version, whole: written once, after its data. Times are Unix milliseconds of the store's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    format: u32,
+    /// Where it stands.
+    pub key: String,
+    /// The vault's id.
+    pub vault: String,
+    /// The container.
+    pub container: String,
+    /// The path.
+    pub path: String,
+    /// The version id.
+    pub vid: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The version that an incremental builds on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// When the put began.
+    pub initiated: i64,
+    /// When the data was complete.
+    pub completed: i64,
+    /// One of these two, by the setting `record_after_store`: the instant that identifies the version.
+    pub recorded: i64,
+    /// `Date` of the reply that completed the data.
+    pub stored: i64,
+    /// Plaintext bytes.
+    pub size: u64,
+    /// The data objects, in the order of their bytes.
+    pub extents: Vec<Extent>,
+    /// Storage class of the data, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+}
+
+/// One data object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// Its key when it was written; the locator knows where it is now.
+    pub key: String,
+    /// Its native version id when it was written: a hint, since a replica has others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+    /// Stored bytes.
+    pub size: u64,
+    /// CRC64NVME of the whole object, in base64.
+    pub crc64nvme: String,
+    /// The parts, in order; their lengths sum up to `size`.
+    pub parts: Vec<PartHash>,
+}
+
+/// A part: the unit of verification. Hashes are over the bytes that a GET returns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartHash {
+    /// In bytes.
+    pub length: u64,
+    /// CRC64NVME in base64.
+    pub crc64nvme: String,
+    /// BLAKE3 in hex.
+    pub blake3: String,
+}
+
+impl PartHash {
+    /// Of a part of this length and digest.
+    pub fn new(length: u64, digest: &Digest) -> PartHash {
+        PartHash { length, crc64nvme: checksum::crc_text(digest.crc64nvme), blake3: hex::encode(digest.blake3) }
+    }
+
+    /// Whether a part of this length and digest is the one that was stored.
+    pub fn matches(&self, length: u64, digest: &Digest) -> bool {
+        *self == PartHash::new(length, digest)
+    }
+}
+
+/// A manifest that was read, with what its signature told.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// What it says.
+    pub manifest: Manifest,
+    /// Who says it.
+    pub trust: Trust,
+    /// BLAKE3 of the object as it is stored, in hex: what a pin holds.
+    pub hash: String,
+}
+
+impl Manifest {
+    /// A manifest of a version that is stored whole.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn new(
+        vault: &str,
+        name: &Name,
+        row: &RowKey,
+        times: Times,
+        extents: Vec<Extent>,
+        storage_class: Option<String>,
+    ) -> Manifest {
+        Manifest {
+            format: FORMAT,
+            key: format!("{}{row}", catalogue_prefix(name)),
+            vault: vault.to_owned(),
+            container: name.container().to_owned(),
+            path: name.path().to_owned(),
+            vid: row.vid.to_string(),
+            kind: row.kind,
+            parent: row.parent.map(|vid| vid.to_string()),
+            initiated: times.initiated,
+            completed: times.completed,
+            recorded: row.recorded_ms,
+            stored: times.stored,
+            size: row.size,
+            extents,
+            storage_class,
+        }
+    }
+
+    /// The object to store.
+    pub(crate) fn seal(&self, key: Option<&SigningKey>) -> Vec<u8> {
+        // Strings, numbers and lists of them: nothing that JSON cannot hold.
+        signed::seal(&serde_json::to_vec(self).unwrap_or_default(), key)
+    }
+
+    /// Reads an object as it is stored and checks its signature. `found_at` is the key that it came from, where
+    /// it came from a store.
+    pub fn open(object: &[u8], found_at: Option<&str>, keys: &VerifyKeys) -> Result<Opened> {
+        let (json, trust) = signed::open(object, keys)?;
+        let manifest: Manifest = signed::parse(json, found_at)?;
+        manifest.check()?;
+        Ok(Opened { manifest, trust, hash: hash(object) })
+    }
+
+    /// Refuses a manifest that contradicts itself.
+    fn check(&self) -> Result<()> {
+        let refuse = |why: &str| Err(Error::new(Code::Format, format!("the manifest at {} is wrong: {why}", self.key)));
+        let Ok(name) = Name::new(&self.container, &self.path) else {
+            return refuse("its names are not allowed");
+        };
+        let row = match (Vid::parse(&self.vid), self.parent.as_deref().map(Vid::parse).transpose()) {
+            (Ok(vid), Ok(parent)) => {
+                RowKey { vid, recorded_ms: self.recorded, kind: self.kind, size: self.size, parent }
+            }
+            _ => return refuse("a version id in it is none"),
+        };
+        if self.key != format!("{}{row}", catalogue_prefix(&name)) {
+            return refuse("its key does not say what it says");
+        }
+        let mut size = 0u64;
+        for extent in &self.extents {
+            let parts = extent.parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.length));
+            if parts != Some(extent.size) {
+                return refuse("the parts of an extent do not sum up to it");
+            }
+            if extent.parts.iter().any(|part| part.length == 0) && extent.size > 0 {
+                return refuse("a part of it is empty");
+            }
+            size = size.saturating_add(extent.size);
+        }
+        if size != self.size {
+            return refuse("its extents do not sum up to its size");
+        }
+        Ok(())
+    }
+
+    /// All parts with the index of their extent (from 0) and their offset in the backup, in order.
+    pub fn parts(&self) -> impl Iterator<Item = (usize, u64, &PartHash)> {
+        let mut offset = 0;
+        let parts =
+            self.extents.iter().enumerate().flat_map(|(n, extent)| extent.parts.iter().map(move |part| (n, part)));
+        parts.map(move |(n, part)| {
+            let begin = offset;
+            offset += part.length;
+            (n, begin, part)
+        })
+    }
+
+    /// As a listing shows it, with the hash of the object.
+    pub fn row(&self, hash: String) -> Row {
+        Row {
+            kind: Some(self.kind),
+            container: self.container.clone(),
+            path: self.path.clone(),
+            vid: self.vid.clone(),
+            parent: self.parent.clone(),
+            initiated_ms: self.initiated,
+            recorded_ms: self.recorded,
+            bytes: self.size,
+            manifest_hash: Some(hash),
+        }
+    }
+}
+
+/// The instants of a put.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) initiated: i64,
+    pub(crate) completed: i64,
+    pub(crate) stored: i64,
+}
+
+/// BLAKE3 of an object as it is stored, in hex.
+pub fn hash(object: &[u8]) -> String {
+    blake3::hash(object).to_hex().to_string()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::crypto::keyring::Keyring;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    pub(crate) fn sample(parts: &[&[u8]]) -> Manifest {
+        let name = Name::new("vm", "disk.img").unwrap();
+        let bytes = parts.concat();
+        let vid = Vid::new(1_764_000_000_000, [5; 10]);
+        let row =
+            RowKey { vid, recorded_ms: 1_764_000_000_000, kind: Kind::Full, size: bytes.len() as u64, parent: None };
+        let extent = Extent {
+            key: "vm/disk.img".into(),
+            version_id: Some("v1".into()),
+            size: bytes.len() as u64,
+            crc64nvme: checksum::crc_text(checksum::digest(&bytes).crc64nvme),
+            parts: parts.iter().map(|p| PartHash::new(p.len() as u64, &checksum::digest(p))).collect(),
+        };
+        let times = Times { initiated: 1_764_000_000_000, completed: 1_764_000_001_000, stored: 1_764_000_001_000 };
+        Manifest::new("00112233445566778899aabbccddeeff", &name, &row, times, vec![extent], None)
+    }
+
+    /// The form on the store is a promise: this test changes only together with the format's number.
+    #[test]
+    fn the_exact_form() {
+        let object = sample(&[b"abc"]).seal(None);
+        let vid = Vid::new(1_764_000_000_000, [5; 10]);
+        let expected = format!(
+            "{{\"format\":1,\"key\":\"_s3vault/1/cat/vm/disk.img/{vid}.1764000000000.full.3.-\",\
+             \"vault\":\"00112233445566778899aabbccddeeff\",\"container\":\"vm\",\"path\":\"disk.img\",\"vid\":\"{vid}\",\
+             \"kind\":\"full\",\"initiated\":1764000000000,\"completed\":1764000001000,\"recorded\":1764000000000,\
+             \"stored\":1764000001000,\"size\":3,\"extents\":[{{\"key\":\"vm/disk.img\",\"version_id\":\"v1\",\"size\":3,\
+             \"crc64nvme\":\"BeXKuz/B+us=\",\"parts\":[{{\"length\":3,\"crc64nvme\":\"BeXKuz/B+us=\",\
+             \"blake3\":\"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85\"}}]}}]}}\n"
+        );
+        assert_eq!(String::from_utf8(object).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_manifest_goes_there_and_back() {
+        let ring = Keyring::generate([3; 32]);
+        let mut keys = VerifyKeys::default();
+        keys.add(ring.signing_key().public().clone());
+        let manifest = sample(&[b"abc", b"de"]);
+        let object = manifest.seal(Some(ring.signing_key()));
+        let opened = Manifest::open(&object, Some(&manifest.key), &keys).unwrap();
+        assert_eq!((&opened.manifest, opened.hash), (&manifest, hash(&object)));
+        let parts: Vec<_> = manifest.parts().map(|(n, offset, part)| (n, offset, part.length)).collect();
+        assert_eq!(parts, [(0, 0, 3), (0, 3, 2)]);
+    }
+
+    #[test]
+    fn a_manifest_that_contradicts_itself_is_refused() {
+        let change = |f: fn(&mut Manifest)| {
+            let mut manifest = sample(&[b"abc", b"de"]);
+            f(&mut manifest);
+            Manifest::open(&manifest.seal(None), None, &VerifyKeys::default()).map_err(|e| e.code())
+        };
+        assert!(change(|_| ()).is_ok());
+        for wrong in [
+            (|m| m.size = 6) as fn(&mut Manifest),
+            |m| m.container = "other".into(),
+            |m| m.vid = Vid::new(0, [0; 10]).to_string(),
+            |m| m.recorded += 1,
+            |m| m.kind = Kind::Inc,
+            |m| m.extents[0].size = 4,
+            |m| m.extents[0].parts[0].length = u64::MAX,
+            |m| m.extents.clear(),
+            |m| m.path = "a/../b".into(),
+            |m| m.extents[0].parts.insert(0, PartHash::new(0, &checksum::digest(b""))),
+        ] {
+            assert_eq!(change(wrong).err(), Some(Code::Format));
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Names of backups: what is allowed, and how a name becomes one segment of a key.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Code, Error, Result};
+
+/// Longest container, in bytes.
+pub const CONTAINER_LIMIT: usize = 200;
+/// Longest path, in bytes.
+pub const PATH_LIMIT: usize = 700;
+/// Longest segment of a path, in bytes.
+pub const SEGMENT_LIMIT: usize = 200;
+/// The folder of the vault's own objects; no container may be called so.
+pub const OWN_FOLDER: &str = "_s3vault";
+
+/// Container and path of a backup, both checked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    container: String,
+    path: String,
+}
+
+impl Name {
+    /// Checks both.
+    pub fn new(container: &str, path: &str) -> Result<Name> {
+        check_container(container)?;
+        check_path(path)?;
+        Ok(Name { container: container.to_owned(), path: path.to_owned() })
+    }
+
+    /// The container: a VM's name with an identifier.
+    pub fn container(&self) -> &str {
+        &self.container
+    }
+
+    /// The path in the container.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+fn refuse(what: &str, name: &str, why: String) -> Result<()> {
+    Err(Error::new(Code::InvalidName, format!("{what} '{}' is refused: {why}", name.escape_debug())))
+}
+
+/// Refuses what no container can be called.
+pub fn check_container(name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > CONTAINER_LIMIT {
+        return refuse(
+            "container",
+            name,
+            format!("it has {} bytes, and 1 to {CONTAINER_LIMIT} are allowed", name.len()),
+        );
+    }
+    if name == OWN_FOLDER {
+        return refuse("container", name, "the vault keeps its own objects there".into());
+    }
+    if name.contains(['/', '\0']) {
+        return refuse("container", name, "it has a '/' or a NUL in it".into());
+    }
+    check_dots("container", name, name)
+}
+
+/// Refuses what no path can be.
+pub fn check_path(path: &str) -> Result<()> {
+    if path.is_empty() || path.len() > PATH_LIMIT {
+        return refuse("path", path, format!("it has {} bytes, and 1 to {PATH_LIMIT} are allowed", path.len()));
+    }
+    if path.contains('\0') {
+        return refuse("path", path, "it has a NUL in it".into());
+    }
+    for segment in path.split('/') {
+        if segment.is_empty() || segment.len() > SEGMENT_LIMIT {
+            let why = format!("a segment has {} bytes, and 1 to {SEGMENT_LIMIT} are allowed", segment.len());
+            return refuse("path", path, why);
+        }
+        check_dots("path", path, segment)?;
+    }
+    Ok(())
+}
+
+/// Stores and HTTP clients rewrite `.` and `..`, some also with white space around them.
+fn check_dots(what: &str, name: &str, segment: &str) -> Result<()> {
+    match segment.trim() {
+        "." | ".." => refuse(what, name, "'.' and '..' are rewritten on the way to the store".into()),
+        _ => Ok(()),
+    }
+}
+
+/// A name as one segment of a key: ASCII outside `[A-Za-z0-9._-]` as `=XX`; beyond 200 bytes `~` and the name's SHA-256.
+pub fn segment(name: &str) -> String {
+    let encoded = segment_prefix(name);
+    if encoded.len() > SEGMENT_LIMIT { format!("~{}", hex::encode(Sha256::digest(name))) } else { encoded }
+}
+
+/// The begin that the segments of all names with this begin share, but for the hashed ones.
+pub fn segment_prefix(name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c.is_ascii() && !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
+            encoded.push_str(&format!("={:02X}", c as u32));
+        } else {
+            encoded.push(c);
+        }
+    }
+    encoded
+}
+
+/// The name of a segment; `None` for a hashed one, and for what [`segment`] does not make.
+pub fn parse_segment(segment: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        if *first == b'=' {
+            let digits = rest.get(..2)?;
+            bytes.push(*hex::decode(digits).ok()?.first()?);
+            rest = &rest[2..];
+        } else {
+            bytes.push(*first);
+        }
+    }
+    let name = String::from_utf8(bytes).ok()?;
+    // Only one segment stands for a name: `=41` for `A` would be a second.
+    (self::segment(&name) == segment).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn the_limits() {
+        let long = "n".repeat(200);
+        let wide = "ü".repeat(100);
+        for (container, path) in [
+            ("vm__1f2e", "disk.img"),
+            ("a", "b"),
+            (" ", " "),
+            ("...", "a/.../ .b"),
+            (&long, &format!("{long}/{long}/{long}/{}", "p".repeat(97))),
+            (&wide, "\u{1}\u{7f}\n\t %+?#&=~@*\"'<>\\|"),
+        ] {
+            assert!(Name::new(container, path).is_ok(), "{container:?} {path:?}");
+        }
+        for (container, path) in [
+            ("", "p"),
+            ("c", ""),
+            ("a/b", "p"),
+            ("a\0b", "p"),
+            ("c", "a\0b"),
+            ("_s3vault", "p"),
+            (".", "p"),
+            ("..", "p"),
+            (" .. ", "p"),
+            ("\u{3000}.", "p"),
+            ("c", "a/../b"),
+            ("c", "a/./b"),
+            ("c", "a/ ../b"),
+            ("c", "/a"),
+            ("c", "a/"),
+            ("c", "a//b"),
+            (&format!("{long}n"), "p"),
+            ("c", &format!("{long}n")),
+            ("c", &format!("{long}/{long}/{long}/{}", "p".repeat(98))),
+        ] {
+            assert_eq!(Name::new(container, path).unwrap_err().code(), Code::InvalidName, "{container:?} {path:?}");
+        }
+    }
+
+    #[test]
+    fn segments_go_there_and_back() {
+        for (name, text) in [
+            ("disk.img", "disk.img"),
+            ("a/b c", "a=2Fb=20c"),
+            ("=~%+", "=3D=7E=25=2B"),
+            ("größe-日本", "größe-日本"),
+            ("\u{1}\u{7f}", "=01=7F"),
+        ] {
+            assert_eq!(segment(name), text);
+            assert_eq!(parse_segment(text).as_deref(), Some(name));
+        }
+        let long = "/".repeat(67);
+        assert_eq!(segment(&long).len(), 65);
+        assert_eq!(parse_segment(&segment(&long)), None);
+        assert_eq!(segment(&"/".repeat(66)).len(), 198);
+        for bad in ["=4", "=", "=41", "=2f", "a b", "=GG", "~x"] {
+            assert_eq!(parse_segment(bad), None, "{bad}");
+        }
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    proptest::proptest! {
+        #[test]
+        fn every_name_has_a_segment_of_its_own(a in "\\PC{1,80}", b in "\\PC{1,80}") {
+            let s = segment(&a);
+            assert!(s.len() <= SEGMENT_LIMIT && !s.contains('/'));
+            assert!(s.starts_with('~') || parse_segment(&s).as_deref() == Some(a.as_str()));
+            assert_eq!(a == b, s == segment(&b));
+        }
+    }
+}

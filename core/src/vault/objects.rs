@@ -1,0 +1,302 @@
+//! Keys of the objects that a vault keeps: the catalogue's rows and markers, locators, data.
+//!
+//! ```text
+//! _s3vault/vault.json
+//! _s3vault/1/cat/c/p/<vid>.<recorded ms>.<kind>.<size>.<parent vid or ->     a row
+//! _s3vault/1/cat/c/p/<vid>.-d   <vid>.-s                                    markers: deleted, suspected by sweep
+//! _s3vault/1/loc/c/p/<vid>.<generation>.<kek id or ->.<parent vid or ->      a locator
+//! container/path                                                            data, extent 1
+//! container/path@<vid>.<n>                                                  data, extent n
+//! ```
+//! `c` and `p` are container and path as one [segment](super::names::segment) each.
+
+use std::fmt;
+
+use super::names::{Name, parse_segment, segment};
+use super::vid::Vid;
+
+/// What the vault says about itself.
+pub const VAULT_KEY: &str = "_s3vault/vault.json";
+/// Everything of the catalogue begins so.
+pub const CATALOGUE: &str = "_s3vault/1/cat/";
+/// Every locator begins so.
+pub const LOCATORS: &str = "_s3vault/1/loc/";
+
+/// What a version is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Restores by itself.
+    Full,
+    /// Needs its parent.
+    Inc,
+    /// Says that the backup was deleted.
+    Del,
+}
+
+impl Kind {
+    /// As it stands in keys and manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Full => "full",
+            Kind::Inc => "inc",
+            Kind::Del => "del",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Kind> {
+        [Kind::Full, Kind::Inc, Kind::Del].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// The prefix of all catalogue objects of one backup.
+pub fn catalogue_prefix(name: &Name) -> String {
+    format!("{}{}/", container_prefix(name.container()), segment(name.path()))
+}
+
+/// The prefix of all catalogue objects of one container.
+pub fn container_prefix(container: &str) -> String {
+    format!("{CATALOGUE}{}/", segment(container))
+}
+
+/// The prefix of all locators of one version.
+pub fn locator_prefix(name: &Name, vid: Vid) -> String {
+    format!("{LOCATORS}{}/{}/{vid}.", segment(name.container()), segment(name.path()))
+}
+
+/// The key of the data: of extent 1.
+pub fn data_key(name: &Name, leading_slash: bool) -> String {
+    format!("{}{}/{}", if leading_slash { "/" } else { "" }, name.container(), name.path())
+}
+
+/// What the key of extent n >= 2 begins with; n follows.
+pub fn extent_prefix(name: &Name, vid: Vid, leading_slash: bool) -> String {
+    format!("{}@{vid}.", data_key(name, leading_slash))
+}
+
+/// What the last segment of a row's key says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowKey {
+    /// The version.
+    pub vid: Vid,
+    /// Recorded time in Unix milliseconds.
+    pub recorded_ms: i64,
+    /// What it is.
+    pub kind: Kind,
+    /// Plaintext bytes.
+    pub size: u64,
+    /// The version that an incremental builds on.
+    pub parent: Option<Vid>,
+}
+
+impl fmt::Display for RowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}.{}.{}", self.vid, self.recorded_ms, self.kind.as_str(), self.size, Parent(self.parent))
+    }
+}
+
+struct Parent(Option<Vid>);
+
+impl fmt::Display for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(vid) => vid.fmt(f),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+fn parse_parent(text: &str) -> Option<Option<Vid>> {
+    if text == "-" { Some(None) } else { Vid::try_parse(text).map(Some) }
+}
+
+/// A number as keys hold it: digits without a sign or zeros in front.
+fn parse_number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if plain { text.parse().ok() } else { None }
+}
+
+/// An object of the catalogue, as its key tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A version.
+    Row(RowKey),
+    /// A version that is hidden, because it was deleted.
+    Deleted(Vid),
+    /// A put that sweep suspects; readers ignore it.
+    Suspected(Vid),
+}
+
+impl Entry {
+    /// From the last segment of a key. Anything else is no entry, and readers pass it over.
+    pub fn parse(last: &str) -> Option<Entry> {
+        let (vid, rest) = last.split_once('.')?;
+        let vid = Vid::try_parse(vid)?;
+        match rest {
+            "-d" => return Some(Entry::Deleted(vid)),
+            "-s" => return Some(Entry::Suspected(vid)),
+            _ => {}
+        }
+        let mut fields = rest.split('.');
+        let row = RowKey {
+            vid,
+            recorded_ms: parse_number(fields.next()?)?,
+            kind: Kind::parse(fields.next()?)?,
+            size: parse_number(fields.next()?)?,
+            parent: parse_parent(fields.next()?)?,
+        };
+        fields.next().is_none().then_some(Entry::Row(row))
+    }
+
+    /// The version that it is about.
+    pub fn vid(&self) -> Vid {
+        match self {
+            Entry::Row(row) => row.vid,
+            Entry::Deleted(vid) | Entry::Suspected(vid) => *vid,
+        }
+    }
+}
+
+/// Where an object of the catalogue stands: segments of container and path (`None`: hashed), and the entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueKey {
+    /// The container's segment as it stands.
+    pub container: String,
+    /// The path's segment as it stands.
+    pub path: String,
+    /// What it is.
+    pub entry: Entry,
+}
+
+impl CatalogueKey {
+    /// From a whole key; `None` for what does not belong there.
+    pub fn parse(key: &str) -> Option<CatalogueKey> {
+        let mut segments = key.strip_prefix(CATALOGUE)?.split('/');
+        let (container, path, last) = (segments.next()?, segments.next()?, segments.next()?);
+        if segments.next().is_some() || container.is_empty() || path.is_empty() {
+            return None;
+        }
+        Some(CatalogueKey { container: container.into(), path: path.into(), entry: Entry::parse(last)? })
+    }
+
+    /// Container and path, where neither is hashed.
+    pub fn names(&self) -> Option<(String, String)> {
+        Some((parse_segment(&self.container)?, parse_segment(&self.path)?))
+    }
+}
+
+/// What the last segment of a locator's key says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocatorKey {
+    /// The version.
+    pub vid: Vid,
+    /// 0 before the data; rotation, re-key and a change of tier write the next.
+    pub generation: u32,
+    /// The key-encryption key that wrapped the data key.
+    pub kek: Option<String>,
+    /// The version that an incremental builds on.
+    pub parent: Option<Vid>,
+}
+
+impl fmt::Display for LocatorKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kek = self.kek.as_deref().unwrap_or("-");
+        write!(f, "{}.{:06}.{kek}.{}", self.vid, self.generation, Parent(self.parent))
+    }
+}
+
+impl LocatorKey {
+    /// From the last segment of a key.
+    pub fn parse(last: &str) -> Option<LocatorKey> {
+        let mut fields = last.split('.');
+        let vid = Vid::try_parse(fields.next()?)?;
+        let generation = fields.next().filter(|g| g.len() == 6 && g.bytes().all(|b| b.is_ascii_digit()))?;
+        let kek = match fields.next()? {
+            "-" => None,
+            id if id.len() == 16 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => Some(id.to_owned()),
+            _ => return None,
+        };
+        let parent = parse_parent(fields.next()?)?;
+        let key = LocatorKey { vid, generation: generation.parse().ok()?, kek, parent };
+        fields.next().is_none().then_some(key)
+    }
+
+    /// The whole key, for a backup of this name.
+    pub fn key(&self, name: &Name) -> String {
+        format!("{LOCATORS}{}/{}/{self}", segment(name.container()), segment(name.path()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn vid(n: u8) -> Vid {
+        Vid::new(1_764_000_000_000, [n; 10])
+    }
+
+    #[test]
+    fn the_exact_forms() {
+        let name = Name::new("vm 1", "disks/a.img").unwrap();
+        let row =
+            RowKey { vid: vid(1), recorded_ms: 1_764_000_000_123, kind: Kind::Inc, size: 42, parent: Some(vid(2)) };
+        assert_eq!(catalogue_prefix(&name), "_s3vault/1/cat/vm=201/disks=2Fa.img/");
+        assert_eq!(row.to_string(), format!("{}.1764000000123.inc.42.{}", vid(1), vid(2)));
+        let locator = LocatorKey { vid: vid(1), generation: 7, kek: None, parent: None };
+        assert_eq!(locator.key(&name), format!("_s3vault/1/loc/vm=201/disks=2Fa.img/{}.000007.-.-", vid(1)));
+        assert_eq!(data_key(&name, false), "vm 1/disks/a.img");
+        assert_eq!(data_key(&name, true), "/vm 1/disks/a.img");
+        assert_eq!(extent_prefix(&name, vid(1), false), format!("vm 1/disks/a.img@{}.", vid(1)));
+    }
+
+    #[test]
+    fn keys_go_there_and_back() {
+        for kind in [Kind::Full, Kind::Inc, Kind::Del] {
+            for parent in [None, Some(vid(3))] {
+                let row = RowKey { vid: vid(1), recorded_ms: 1, kind, size: u64::MAX, parent };
+                assert_eq!(Entry::parse(&row.to_string()), Some(Entry::Row(row)));
+                let locator = LocatorKey { vid: vid(1), generation: 0, kek: Some("0123456789abcdef".into()), parent };
+                assert_eq!(LocatorKey::parse(&locator.to_string()), Some(locator));
+            }
+        }
+        assert_eq!(Entry::parse(&format!("{}.-d", vid(1))), Some(Entry::Deleted(vid(1))));
+        assert_eq!(Entry::parse(&format!("{}.-s", vid(1))), Some(Entry::Suspected(vid(1))));
+    }
+
+    #[test]
+    fn a_marker_comes_before_its_row() {
+        let row = RowKey { vid: vid(1), recorded_ms: 0, kind: Kind::Full, size: 0, parent: None };
+        assert!(format!("{}.-d", vid(1)) < row.to_string());
+    }
+
+    #[test]
+    fn what_does_not_belong_is_passed_over() {
+        let v = vid(1);
+        for bad in [
+            String::new(),
+            format!("{v}"),
+            format!("{v}."),
+            format!("{v}.-x"),
+            format!("{v}.1.full.2"),
+            format!("{v}.1.full.2.-.x"),
+            format!("{v}.01.full.2.-"),
+            format!("{v}.-1.full.2.-"),
+            format!("{v}.1.half.2.-"),
+            format!("{v}.1.full.+2.-"),
+            format!("{v}.1.full.2.x"),
+            format!("x{v}.1.full.2.-"),
+        ] {
+            assert_eq!(Entry::parse(&bad), None, "{bad}");
+        }
+        for bad in ["1.-.-", "0000001.-.-", "00000a.-.-", "000000.ABCDEF0123456789.-", "000000.-", "000000.-.-.-"] {
+            assert_eq!(LocatorKey::parse(&format!("{v}.{bad}")), None, "{bad}");
+        }
+        for bad in [format!("{CATALOGUE}c/{v}.-d"), format!("{CATALOGUE}c/p/q/{v}.-d"), format!("x/c/p/{v}.-d")] {
+            assert_eq!(CatalogueKey::parse(&bad), None, "{bad}");
+        }
+        let key = CatalogueKey::parse(&format!("{CATALOGUE}a=2Fb/p/{v}.-d")).unwrap();
+        assert_eq!(key.names(), Some(("a/b".into(), "p".into())));
+    }
+}

@@ -1,0 +1,170 @@
+//! Signed objects: rows and locators.
+//!
+//! ```text
+//! {"format":1,"key":"_s3vault/1/cat/…",…}
+//! ed25519 <key id> <base64 of the signature>
+//! ```
+//! The JSON stands on one line. The signature is over `s3vault/1\0` and the JSON's bytes as they stand, without
+//! the line's end. A vault without a keyring writes no second line. The JSON holds its own `key`, so that an
+//! object that was moved or dropped verifies alone.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::crypto::ed25519::SIGNATURE_LENGTH;
+use crate::crypto::keyring::{SigningKey, VerifyKeys};
+use crate::error::{Code, Error, Result};
+
+const CONTEXT: &[u8] = b"s3vault/1\0";
+
+/// The format that this library writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// What a signature told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// A trusted key signed the object.
+    Signed {
+        /// Which.
+        key_id: String,
+    },
+    /// There is no signature.
+    Unsigned,
+}
+
+/// An object's bytes, from its JSON.
+pub fn seal(json: &[u8], key: Option<&SigningKey>) -> Vec<u8> {
+    let mut object = json.to_vec();
+    object.push(b'\n');
+    if let Some(key) = key {
+        let signature = STANDARD.encode(key.sign(&message(json)));
+        object.extend_from_slice(format!("ed25519 {} {signature}\n", key.public().id()).as_bytes());
+    }
+    object
+}
+
+fn message(json: &[u8]) -> Vec<u8> {
+    [CONTEXT, json].concat()
+}
+
+/// The JSON of an object, and its signature checked. A signature that is wrong, or by a key that is not among
+/// `keys`, is [`Code::Untrusted`]; none at all is [`Trust::Unsigned`], and the caller decides what that is worth.
+pub fn open<'a>(object: &'a [u8], keys: &VerifyKeys) -> Result<(&'a [u8], Trust)> {
+    let (json, line) = split(object)?;
+    let Some((key_id, signature)) = line else {
+        return Ok((json, Trust::Unsigned));
+    };
+    let untrusted = |why: String| Err(Error::new(Code::Untrusted, why));
+    match keys.get(key_id) {
+        None => untrusted(format!("the object is signed by key {key_id}, which is not trusted here")),
+        Some(key) if !key.verifies(&message(json), &signature) => {
+            untrusted(format!("the signature by key {key_id} does not belong to these bytes: they were changed"))
+        }
+        Some(_) => Ok((json, Trust::Signed { key_id: key_id.to_owned() })),
+    }
+}
+
+type Parts<'a> = (&'a [u8], Option<(&'a str, [u8; SIGNATURE_LENGTH])>);
+
+fn split(object: &[u8]) -> Result<Parts<'_>> {
+    let refuse = |why: &str| Error::new(Code::Format, format!("this is no object of a vault: {why}"));
+    let end = object.iter().position(|b| *b == b'\n').ok_or_else(|| refuse("its JSON does not end in a line end"))?;
+    let (json, rest) = (&object[..end], &object[end + 1..]);
+    if rest.is_empty() {
+        return Ok((json, None));
+    }
+    let bad = || refuse("its second line is no signature");
+    let line = std::str::from_utf8(rest).ok().and_then(|r| r.strip_suffix('\n')).ok_or_else(bad)?;
+    let mut words = line.split(' ');
+    let (Some("ed25519"), Some(key_id), Some(text), None) = (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(bad());
+    };
+    let signature = STANDARD.decode(text).ok().and_then(|s| s.try_into().ok()).ok_or_else(bad)?;
+    Ok((json, Some((key_id, signature))))
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    format: u32,
+    #[serde(default)]
+    requires: Vec<String>,
+    key: String,
+}
+
+/// Reads an object's JSON: its format first, then what it requires, then itself. `found_at` is the key that
+/// it was read from, where it came from a store.
+pub fn parse<T: DeserializeOwned>(json: &[u8], found_at: Option<&str>) -> Result<T> {
+    let malformed = |e: serde_json::Error| Error::new(Code::Format, format!("the object's JSON cannot be read: {e}"));
+    let envelope: Envelope = serde_json::from_slice(json).map_err(malformed)?;
+    if envelope.format != FORMAT {
+        let why = format!("the object has format {}, and this library reads format {FORMAT}", envelope.format);
+        return Err(Error::new(Code::Format, why));
+    }
+    if let Some(name) = envelope.requires.first() {
+        let why = format!("the object requires '{name}', which this library does not know");
+        return Err(Error::new(Code::Format, why));
+    }
+    if let Some(key) = found_at.filter(|key| *key != envelope.key) {
+        let why = format!("the object at {key} says that it belongs at {}: it was moved", envelope.key);
+        return Err(
+            Error::new(Code::Untrusted, why).with_hint("Somebody copied objects inside the bucket: do not trust it.")
+        );
+    }
+    serde_json::from_slice(json).map_err(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::keyring::Keyring;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const JSON: &[u8] = br#"{"format":1,"key":"k"}"#;
+
+    fn keys(ring: &Keyring) -> VerifyKeys {
+        let mut keys = VerifyKeys::default();
+        keys.add(ring.signing_key().public().clone());
+        keys
+    }
+
+    #[test]
+    fn a_signature_holds_and_any_changed_byte_breaks_it() {
+        let ring = Keyring::generate([1; 32]);
+        let object = seal(JSON, Some(ring.signing_key()));
+        let key_id = ring.signing_key().public().id().to_owned();
+        assert_eq!(open(&object, &keys(&ring)).unwrap(), (JSON, Trust::Signed { key_id }));
+        for n in 0..object.len() {
+            let mut changed = object.clone();
+            changed[n] ^= 1;
+            // A changed line end can hide the signature, and then the object counts as unsigned; never as signed.
+            assert!(!matches!(open(&changed, &keys(&ring)), Ok((_, Trust::Signed { .. }))), "byte {n}");
+        }
+        let other = open(&object, &keys(&Keyring::generate([2; 32]))).unwrap_err();
+        assert_eq!(other.code(), Code::Untrusted);
+        assert_eq!(open(&object, &VerifyKeys::default()).unwrap_err().code(), Code::Untrusted);
+    }
+
+    #[test]
+    fn without_a_keyring_there_is_no_second_line() {
+        let object = seal(JSON, None);
+        assert_eq!(object, b"{\"format\":1,\"key\":\"k\"}\n");
+        assert_eq!(open(&object, &VerifyKeys::default()).unwrap(), (JSON, Trust::Unsigned));
+        let cut = open(JSON, &VerifyKeys::default()).unwrap_err();
+        assert_eq!(cut.code(), Code::Format);
+    }
+
+    #[test]
+    fn what_a_reader_must_know_is_looked_at_first() {
+        let read = |json: &str, at| parse::<serde_json::Value>(json.as_bytes(), at).map_err(|e| e.code());
+        assert!(read(r#"{"format":1,"key":"k","new":[1]}"#, Some("k")).is_ok());
+        assert!(read(r#"{"format":1,"key":"k"}"#, None).is_ok());
+        assert_eq!(read(r#"{"format":2,"key":"k"}"#, None), Err(Code::Format));
+        assert_eq!(read(r#"{"format":1,"key":"k","requires":["tiers"]}"#, None), Err(Code::Format));
+        assert_eq!(read(r#"{"format":1,"key":"k"}"#, Some("other")), Err(Code::Untrusted));
+        assert_eq!(read("{", None), Err(Code::Format));
+    }
+}

@@ -1,0 +1,110 @@
+//! Version ids: 26 characters whose order in a listing is newest first.
+
+use std::fmt;
+
+use crate::error::{Code, Error, Result};
+
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const TIME_BITS: u32 = 48;
+const RANDOM_BITS: u32 = 80;
+const LAST_MS: i64 = (1 << TIME_BITS) - 1;
+
+/// 48 bits of 2^48 - 1 - Unix milliseconds, then 80 random bits, in Crockford's base32.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Vid(u128);
+
+impl Vid {
+    /// Characters of one.
+    pub const LENGTH: usize = 26;
+
+    /// Of this instant. Times outside of the 48 bits are moved to their nearest end.
+    pub fn new(unix_ms: i64, random: [u8; 10]) -> Vid {
+        let time = (LAST_MS - unix_ms.clamp(0, LAST_MS)) as u128;
+        Vid(random.iter().fold(time, |bits, byte| bits << 8 | u128::from(*byte)))
+    }
+
+    /// The first one in a listing of all that belong to this instant or an earlier one.
+    pub fn first_of(unix_ms: i64) -> Vid {
+        Vid::new(unix_ms, [0; 10])
+    }
+
+    /// Its instant, in Unix milliseconds.
+    pub fn unix_ms(self) -> i64 {
+        LAST_MS - (self.0 >> RANDOM_BITS) as i64
+    }
+
+    /// From its text.
+    pub fn parse(text: &str) -> Result<Vid> {
+        Vid::try_parse(text).ok_or_else(|| {
+            Error::new(Code::InvalidOption, format!("'{text}' is not a version id")).with_hint(
+                "A version id has 26 characters of 0-9 and A-Z without I, L, O and U, as a listing shows it.",
+            )
+        })
+    }
+
+    pub(crate) fn try_parse(text: &str) -> Option<Vid> {
+        if text.len() != Vid::LENGTH || text.as_bytes()[0] > b'7' {
+            return None;
+        }
+        text.bytes()
+            .try_fold(0u128, |bits, byte| {
+                ALPHABET.iter().position(|c| *c == byte).map(|value| bits << 5 | value as u128)
+            })
+            .map(Vid)
+    }
+}
+
+impl fmt::Display for Vid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (0..Vid::LENGTH as u32).rev().try_for_each(|place| {
+            let value = (self.0 >> (5 * place)) as usize & 31;
+            write!(f, "{}", ALPHABET[value] as char)
+        })
+    }
+}
+
+impl fmt::Debug for Vid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn newer_ones_come_first() {
+        let texts: Vec<String> = [LAST_MS, 1_764_000_000_001, 1_764_000_000_000, 1, 0]
+            .iter()
+            .map(|ms| Vid::new(*ms, [9; 10]).to_string())
+            .collect();
+        assert!(texts.is_sorted() && texts.iter().all(|t| t.len() == Vid::LENGTH), "{texts:?}");
+        assert!(Vid::first_of(5).to_string() < Vid::new(5, [0, 0, 0, 0, 0, 0, 0, 0, 0, 1]).to_string());
+    }
+
+    #[test]
+    fn text_goes_there_and_back() {
+        for (ms, random) in [(0, [0; 10]), (1_764_000_000_123, [0xA5; 10]), (LAST_MS, [255; 10])] {
+            let vid = Vid::new(ms, random);
+            assert_eq!(Vid::parse(&vid.to_string()).unwrap(), vid);
+            assert_eq!(vid.unix_ms(), ms);
+        }
+        assert_eq!(Vid::new(0, [255; 10]).to_string(), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
+        let good = Vid::new(0, [0; 10]).to_string();
+        for bad in [
+            "",
+            "x",
+            &good[1..],
+            &format!("{good}0"),
+            &good.to_lowercase(),
+            &format!("8{}", &good[1..]),
+            &format!("{}U", &good[1..]),
+            "ü5555555555555555555555555",
+        ] {
+            assert!(Vid::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
