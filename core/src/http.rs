@@ -64,7 +64,7 @@ pub struct Request {
 pub const ERROR_LIMIT: usize = 64 * 1024;
 
 /// The body of a request.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Body {
     /// None.
     Empty,

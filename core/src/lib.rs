@@ -3,13 +3,22 @@
 #![cfg_attr(test, allow(clippy::panic, clippy::unwrap_used, clippy::expect_used))]
 
 pub mod checksum;
+pub mod credentials;
 pub mod crypto;
 pub mod error;
 pub mod http;
 mod machine;
+mod op;
+pub mod profile;
+pub mod retry;
 pub mod settings;
+pub mod sigv4;
+pub mod store;
 pub mod time;
+pub mod transfer;
+pub mod uri;
 pub mod vault;
+pub mod xml;
 
 pub use error::{Code, Error, Family, Result};
 pub use machine::{Input, Machine, Output};

@@ -56,8 +56,16 @@ pub enum Input<'a> {
     },
     /// The source of parts failed; the transfer ends with this error.
     SourceFailed(Error),
+    /// The reader has taken all of an accepted range: its memory is free. File downloads send it at once.
+    RangeConsumed {
+        /// Of this range.
+        index: u32,
+    },
     /// Come to an end soon, and leave as little behind as can be.
     Cancel,
+    /// Try the last step again. Only after [`Output::Done`] with [`Code::OutcomeUnknown`](crate::Code::OutcomeUnknown),
+    /// and the one thing that may be handled then.
+    Again,
 }
 
 /// What to do.
@@ -82,7 +90,7 @@ pub enum Output<T> {
     Accept(Range),
     /// Nothing to do until an input comes or this monotonic time is reached.
     Wait(Option<u64>),
-    /// The end. Nothing may be handled or polled after it.
+    /// The end. Nothing may be handled or polled after it, but for [`Input::Again`].
     Done(Result<T, Error>),
 }
 

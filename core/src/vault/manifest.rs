@@ -86,13 +86,11 @@ impl PartHash {
     }
 }
 
-/// A manifest that was read, with what its signature told.
+/// A manifest that was read.
 #[derive(Clone, Debug)]
 pub struct Opened {
     /// What it says.
     pub manifest: Manifest,
-    /// Who says it.
-    pub trust: Trust,
     /// BLAKE3 of the object as it is stored, in hex: what a pin holds.
     pub hash: String,
 }
@@ -133,13 +131,18 @@ impl Manifest {
         signed::seal(&serde_json::to_vec(self).unwrap_or_default(), key)
     }
 
-    /// Reads an object as it is stored and checks its signature. `found_at` is the key that it came from, where
-    /// it came from a store.
-    pub fn open(object: &[u8], found_at: Option<&str>, keys: &VerifyKeys) -> Result<Opened> {
+    /// Reads an object as it is stored, and says what its signature told. Without a store there is no key to compare
+    /// with: the manifest says where it belongs.
+    pub fn open(object: &[u8], keys: &VerifyKeys) -> Result<(Opened, Trust)> {
         let (json, trust) = signed::open(object, keys)?;
+        Ok((Opened { manifest: Manifest::parse(json, None)?, hash: hash(object) }, trust))
+    }
+
+    /// From the JSON of an object that was found at a key.
+    pub(crate) fn parse(json: &[u8], found_at: Option<&str>) -> Result<Manifest> {
         let manifest: Manifest = signed::parse(json, found_at)?;
         manifest.check()?;
-        Ok(Opened { manifest, trust, hash: hash(object) })
+        Ok(manifest)
     }
 
     /// Refuses a manifest that contradicts itself.
@@ -262,8 +265,9 @@ pub(crate) mod tests {
         keys.add(ring.signing_key().public().clone());
         let manifest = sample(&[b"abc", b"de"]);
         let object = manifest.seal(Some(ring.signing_key()));
-        let opened = Manifest::open(&object, Some(&manifest.key), &keys).unwrap();
+        let (opened, trust) = Manifest::open(&object, &keys).unwrap();
         assert_eq!((&opened.manifest, opened.hash), (&manifest, hash(&object)));
+        assert_eq!(trust, Trust::Signed { key_id: ring.signing_key().public().id().to_owned() });
         let parts: Vec<_> = manifest.parts().map(|(n, offset, part)| (n, offset, part.length)).collect();
         assert_eq!(parts, [(0, 0, 3), (0, 3, 2)]);
     }
@@ -273,7 +277,7 @@ pub(crate) mod tests {
         let change = |f: fn(&mut Manifest)| {
             let mut manifest = sample(&[b"abc", b"de"]);
             f(&mut manifest);
-            Manifest::open(&manifest.seal(None), None, &VerifyKeys::default()).map_err(|e| e.code())
+            Manifest::open(&manifest.seal(None), &VerifyKeys::default()).map_err(|e| e.code())
         };
         assert!(change(|_| ()).is_ok());
         for wrong in [

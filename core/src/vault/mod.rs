@@ -1,15 +1,38 @@
 //! The vault: names, the objects that it keeps beside the data, and the protocols that put them there.
 
+pub mod describe;
+pub mod find;
+pub mod list;
+pub mod locator;
 pub mod manifest;
 pub mod names;
 pub mod objects;
+pub mod put;
+pub mod read;
 pub mod signed;
 pub mod vid;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sha2::{Digest as _, Sha256};
+
+pub use describe::Open;
+pub use find::{Find, Found, Which};
+pub use list::{Cursor, ListPage, Scope};
 pub use manifest::Manifest;
 pub use names::Name;
 pub use objects::{Kind, RowKey};
+pub use put::{Put, PutRequest};
+pub use read::Read;
 pub use vid::Vid;
+
+use crate::crypto::keyring::{Keyring, SigningKey, VerifyKeys};
+use crate::error::{Code, Error, Result};
+use crate::settings::Settings;
+use crate::store::Store;
+use manifest::Opened;
+use signed::Trust;
 
 /// A version, as a listing or a manifest shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,3 +56,97 @@ pub struct Row {
     /// BLAKE3 of the signed manifest, in hex; `None` where it was only listed.
     pub manifest_hash: Option<String>,
 }
+
+/// Largest object of the vault's own that is read, in bytes: a manifest of 10,000 parts has about 1.5 MB.
+const OBJECT_LIMIT: usize = 64 << 20;
+
+/// A vault, as its configuration describes it: shared by all machines that work on it.
+#[derive(Debug)]
+pub struct Vault {
+    store: Arc<Store>,
+    id: String,
+    record_after_store: bool,
+    leading_slash: bool,
+    parallel_download: bool,
+    storage_class: Option<String>,
+    keyring: Option<Arc<Keyring>>,
+    verify_keys: VerifyKeys,
+    /// `vault.json` was read, or written.
+    described: AtomicBool,
+    /// The bucket keeps versions: it was asked.
+    versioned: AtomicBool,
+}
+
+impl Vault {
+    /// From settings and a keyring; without one nothing is signed, and nothing can be verified.
+    pub fn new(settings: &Settings, keyring: Option<Arc<Keyring>>) -> Result<Vault> {
+        settings.only(crate::settings::Scope::Vault)?;
+        let store = Store::from_settings(settings)?;
+        let id = match settings.text("vault_id") {
+            "" => hex::encode(&Sha256::digest(format!("s3vault/1\0{}", store.bucket))[..16]),
+            id if id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => id.to_owned(),
+            id => {
+                let why = format!("vault_id = '{id}': 32 lower-case hex digits expected");
+                return Err(Error::new(Code::InvalidOption, why));
+            }
+        };
+        let mut verify_keys = VerifyKeys::parse(settings.text("verify_keys"))?;
+        if let Some(keyring) = &keyring {
+            verify_keys.add(keyring.signing_key().public().clone());
+        }
+        let storage_class = settings.text("storage_class");
+        Ok(Vault {
+            store: Arc::new(store),
+            id,
+            record_after_store: settings.flag("record_after_store"),
+            leading_slash: settings.flag("leading_slash"),
+            parallel_download: settings.flag("parallel_download"),
+            storage_class: (!storage_class.is_empty()).then(|| storage_class.to_owned()),
+            keyring,
+            verify_keys,
+            described: AtomicBool::new(false),
+            versioned: AtomicBool::new(false),
+        })
+    }
+
+    fn signing_key(&self) -> Option<&SigningKey> {
+        self.keyring.as_deref().map(Keyring::signing_key)
+    }
+
+    /// The JSON of a signed object that was found at `key`. A vault that trusts no key takes all and verifies nothing;
+    /// one that does takes only what a trusted key signed.
+    fn admit<'a>(&self, object: &'a [u8], key: &str) -> Result<&'a [u8]> {
+        let on = |e: Error| {
+            e.context(format_args!("s3://{}/{key}", self.store.bucket)).on("GetObject", &self.store.bucket, key)
+        };
+        if self.verify_keys.is_empty() {
+            return signed::json(object).map_err(on);
+        }
+        match signed::open(object, &self.verify_keys).map_err(on)? {
+            (json, Trust::Signed { .. }) => Ok(json),
+            (_, Trust::Unsigned) => {
+                Err(on(Error::new(Code::Untrusted, "it has no signature, and this vault trusts signed objects only")))
+            }
+        }
+    }
+
+    fn admit_manifest(&self, object: &[u8], key: &str) -> Result<Opened> {
+        let manifest = Manifest::parse(self.admit(object, key)?, Some(key))?;
+        if manifest.vault != self.id {
+            let why = format!(
+                "s3://{}/{key} belongs to vault {}, and this is vault {}",
+                self.store.bucket, manifest.vault, self.id
+            );
+            return Err(Error::new(Code::Untrusted, why)
+                .with_hint("Set vault_id where the bucket was renamed or copied on purpose."));
+        }
+        Ok(Opened { manifest, hash: manifest::hash(object) })
+    }
+
+    fn is_described(&self) -> bool {
+        self.described.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

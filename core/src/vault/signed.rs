@@ -66,6 +66,11 @@ pub fn open<'a>(object: &'a [u8], keys: &VerifyKeys) -> Result<(&'a [u8], Trust)
     }
 }
 
+/// The JSON of an object, whoever signed it.
+pub(crate) fn json(object: &[u8]) -> Result<&[u8]> {
+    Ok(split(object)?.0)
+}
+
 type Parts<'a> = (&'a [u8], Option<(&'a str, [u8; SIGNATURE_LENGTH])>);
 
 fn split(object: &[u8]) -> Result<Parts<'_>> {

@@ -1,0 +1,54 @@
+//! CreateMultipartUpload: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html>
+
+use super::{Operation, Reply, Unsigned};
+use crate::error::{Code, Error, Result};
+use crate::http::Method;
+use crate::xml::{self, Item};
+
+#[derive(Clone, Debug)]
+pub(crate) struct CreateMultipartUpload {
+    pub(crate) key: String,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Operation for CreateMultipartUpload {
+    /// The upload id.
+    type Reply = String;
+    const NAME: &'static str = "CreateMultipartUpload";
+
+    fn request(&self) -> Unsigned {
+        let mut request = Unsigned::new(Method::Post, Some(&self.key)).query("uploads", "");
+        request.headers.clone_from(&self.headers);
+        // CRC64NVME is a full-object checksum only; it comes together from those of the parts.
+        request.header("x-amz-checksum-algorithm", "CRC64NVME").header("x-amz-checksum-type", "FULL_OBJECT")
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<String> {
+        let mut id = String::new();
+        xml::read(reply.body, "InitiateMultipartUploadResult", |item| {
+            if let Item::Value(_, "UploadId", text) = item {
+                id = text.to_owned();
+            }
+            Ok(())
+        })?;
+        if id.is_empty() { Err(Error::new(Code::BadReply, "the reply names no upload id")) } else { Ok(id) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::ReplyHead;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn the_upload_id_is_read() {
+        let op = CreateMultipartUpload { key: "k".into(), headers: vec![] };
+        let parse = |body: &str| op.parse(&Reply { head: &ReplyHead::default(), body: body.as_bytes(), range: None });
+        let xml = "<InitiateMultipartUploadResult><Bucket>b</Bucket><Key>k</Key><UploadId>VXBs</UploadId></InitiateMultipartUploadResult>";
+        assert_eq!(parse(xml).unwrap(), "VXBs");
+        assert!(parse("<InitiateMultipartUploadResult/>").is_err());
+        assert!(parse("").is_err());
+    }
+}

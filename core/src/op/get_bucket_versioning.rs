@@ -1,0 +1,65 @@
+//! GetBucketVersioning: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketVersioning.html>
+
+use super::{Operation, Reply, Unsigned};
+use crate::error::Result;
+use crate::http::Method;
+use crate::xml::{self, Item};
+
+/// Whether a bucket keeps versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BucketVersioning {
+    /// It never did.
+    Off,
+    Enabled,
+    Suspended,
+}
+
+#[derive(Debug)]
+pub(crate) struct GetBucketVersioning;
+
+impl Operation for GetBucketVersioning {
+    type Reply = BucketVersioning;
+    const NAME: &'static str = "GetBucketVersioning";
+
+    fn request(&self) -> Unsigned {
+        Unsigned::new(Method::Get, None).query("versioning", "")
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<BucketVersioning> {
+        let mut status = BucketVersioning::Off;
+        xml::read(reply.body, "VersioningConfiguration", |item| {
+            if let Item::Value(_, "Status", text) = item {
+                status = match text {
+                    "Enabled" => BucketVersioning::Enabled,
+                    "Suspended" => BucketVersioning::Suspended,
+                    _ => BucketVersioning::Off,
+                };
+            }
+            Ok(())
+        })?;
+        Ok(status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::ReplyHead;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn the_documented_examples() {
+        let parse = |inner: &str| {
+            let xml = format!(
+                "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</VersioningConfiguration>"
+            );
+            GetBucketVersioning
+                .parse(&Reply { head: &ReplyHead::default(), body: xml.as_bytes(), range: None })
+                .unwrap()
+        };
+        assert_eq!(parse("<Status>Enabled</Status>"), BucketVersioning::Enabled);
+        assert_eq!(parse("<Status>Suspended</Status>"), BucketVersioning::Suspended);
+        assert_eq!(parse(""), BucketVersioning::Off);
+    }
+}

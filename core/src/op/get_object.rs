@@ -1,0 +1,115 @@
+//! GetObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
+
+use super::{Operation, Reply, Unsigned};
+use crate::checksum::Digest;
+use crate::error::{Code, Error, Result};
+use crate::http::{Method, Range, ReplyBody, ReplyHead};
+
+/// A small object, whole.
+#[derive(Clone, Debug)]
+pub(crate) struct GetObject {
+    pub(crate) key: String,
+    /// More than so many bytes is an error.
+    pub(crate) limit: usize,
+}
+
+impl Operation for GetObject {
+    type Reply = Vec<u8>;
+    const NAME: &'static str = "GetObject";
+
+    fn request(&self) -> Unsigned {
+        let mut request = Unsigned::new(Method::Get, Some(&self.key));
+        request.reply = ReplyBody::Collect { limit: self.limit };
+        request
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<Vec<u8>> {
+        reply.required("etag")?;
+        Ok(reply.body.to_vec())
+    }
+}
+
+/// A range of a data object, which the driver takes.
+#[derive(Clone, Debug)]
+pub(crate) struct GetRange {
+    pub(crate) key: String,
+    pub(crate) version_id: Option<String>,
+    /// Where the range begins in the object, in bytes.
+    pub(crate) begin: u64,
+    /// Where it belongs in the backup.
+    pub(crate) range: Range,
+}
+
+impl Operation for GetRange {
+    /// How many bytes came, and what they were.
+    type Reply = (u64, Digest);
+    const NAME: &'static str = "GetObject";
+
+    fn request(&self) -> Unsigned {
+        let mut request = Unsigned::new(Method::Get, Some(&self.key));
+        if let Some(version) = &self.version_id {
+            request = request.query("versionId", &**version);
+        }
+        // No range of an empty object can be satisfied.
+        if self.range.length > 0 {
+            let last = self.begin + self.range.length - 1;
+            request = request.header("range", format!("bytes={}-{last}", self.begin));
+        }
+        request.reply = ReplyBody::Range(self.range);
+        request
+    }
+
+    fn admit(&self, head: &ReplyHead) -> Result<()> {
+        let wanted = if self.range.length == 0 { 200 } else { 206 };
+        if head.status != wanted {
+            let why =
+                format!("GetObject of bytes {}+{} was answered with {}", self.begin, self.range.length, head.status);
+            return Err(Error::new(Code::BadReply, why).with_hint(
+                "The store does not serve ranges: set parallel_download = false, or use another endpoint.",
+            ));
+        }
+        let range = format!("bytes {}-{}/", self.begin, self.begin + self.range.length.saturating_sub(1));
+        match head.header("content-range") {
+            Some(text) if self.range.length > 0 && !text.starts_with(&range) => {
+                Err(Error::new(Code::BadReply, format!("another range than '{range}' came: '{text}'")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<(u64, Digest)> {
+        reply.range.ok_or_else(|| Error::new(Code::Internal, "a range ended without its digest"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn op(begin: u64, length: u64) -> GetRange {
+        GetRange { key: "k".into(), version_id: Some("v".into()), begin, range: Range { index: 0, offset: 0, length } }
+    }
+
+    #[test]
+    fn a_range_is_asked_for_by_its_last_byte() {
+        let request = op(8, 4).request();
+        assert_eq!(request.headers, [("range".to_owned(), "bytes=8-11".to_owned())]);
+        assert_eq!(request.query, [("versionId", "v".to_owned())]);
+        assert!(op(0, 0).request().headers.is_empty());
+    }
+
+    #[test]
+    fn another_range_is_not_taken() {
+        let head = |status, range: Option<&str>| ReplyHead {
+            status,
+            headers: range.map(|r| ("content-range".to_owned(), r.to_owned())).into_iter().collect(),
+        };
+        assert!(op(8, 4).admit(&head(206, Some("bytes 8-11/100"))).is_ok());
+        assert!(op(0, 0).admit(&head(200, None)).is_ok());
+        for bad in [head(200, None), head(206, Some("bytes 8-12/100")), head(206, Some("bytes 0-3/100"))] {
+            assert_eq!(op(8, 4).admit(&bad).unwrap_err().code(), Code::BadReply);
+        }
+    }
+}

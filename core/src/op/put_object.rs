@@ -1,0 +1,51 @@
+//! PutObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>
+
+use super::{Operation, Reply, Unsigned};
+use crate::checksum::crc_text;
+use crate::error::Result;
+use crate::http::{Body, Method, Part};
+
+/// What to store.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// These bytes, signed by their SHA-256.
+    Bytes(Vec<u8>),
+    /// A part that the driver holds, with its CRC64NVME.
+    Part(Part),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct PutObject {
+    pub(crate) key: String,
+    pub(crate) content: Content,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+/// What a store says of an object that it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PutReply {
+    pub(crate) version_id: Option<String>,
+}
+
+impl Operation for PutObject {
+    type Reply = PutReply;
+    const NAME: &'static str = "PutObject";
+
+    fn request(&self) -> Unsigned {
+        let mut request = Unsigned::new(Method::Put, Some(&self.key));
+        request.headers.clone_from(&self.headers);
+        match &self.content {
+            Content::Bytes(bytes) => request.body = Body::Bytes(bytes.clone()),
+            Content::Part(part) => {
+                request = request.header("x-amz-checksum-crc64nvme", crc_text(part.digest.crc64nvme));
+                request.body = Body::Part(*part);
+            }
+        }
+        request
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<PutReply> {
+        reply.required("etag")?;
+        Ok(PutReply { version_id: reply.head.header("x-amz-version-id").map(str::to_owned) })
+    }
+}

@@ -1,0 +1,32 @@
+//! UploadPart: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html>
+
+use super::{Operation, Reply, Unsigned};
+use crate::checksum::crc_text;
+use crate::error::Result;
+use crate::http::{Body, Method, Part};
+
+#[derive(Clone, Debug)]
+pub(crate) struct UploadPart {
+    pub(crate) key: String,
+    pub(crate) upload_id: String,
+    pub(crate) part: Part,
+}
+
+impl Operation for UploadPart {
+    /// The part's ETag, as Complete names it.
+    type Reply = String;
+    const NAME: &'static str = "UploadPart";
+
+    fn request(&self) -> Unsigned {
+        let mut request = Unsigned::new(Method::Put, Some(&self.key))
+            .query("partNumber", self.part.number.to_string())
+            .query("uploadId", &*self.upload_id)
+            .header("x-amz-checksum-crc64nvme", crc_text(self.part.digest.crc64nvme));
+        request.body = Body::Part(self.part);
+        request
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<String> {
+        reply.required("etag").map(str::to_owned)
+    }
+}

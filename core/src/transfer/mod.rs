@@ -1,0 +1,8 @@
+//! Transfers: what moves the bytes of a backup to the store and back.
+
+pub(crate) mod download;
+pub(crate) mod plan;
+pub(crate) mod upload;
+
+/// Parts and ranges that one transfer has under way at most.
+pub const WINDOW: u32 = 8;

@@ -1,0 +1,364 @@
+//! Uploads: one PUT when the first part is the last, else multipart with a window of parts under way.
+//!
+//! ```text
+//!  last part is the first             more parts follow
+//!        │                                   │
+//!     Single ──ok──▶ Stored        Create ──ok──▶ Sending ──all parts──▶ Complete ──ok──▶ Stored
+//!        │                            │              │ error, cancel        │ no answer, NoSuchUpload
+//!      error                        error          Abort ──▶ error        Settle ──same bytes──▶ Stored
+//!                                                                            └──else──▶ Unknown ──again──▶ Complete
+//! ```
+//! Once Complete was sent, the upload is never aborted: the object may be there.
+
+use std::collections::BTreeMap;
+
+use super::WINDOW;
+use super::plan::Plan;
+use crate::checksum::{Digest, combine, crc_text};
+use crate::error::{Code, Error, Result};
+use crate::http::Part;
+use crate::machine::{Input, Output};
+use crate::op::{
+    AbortMultipartUpload, Call, CompleteMultipartUpload, CompletedPart, Content, CreateMultipartUpload, HeadObject,
+    HeadReply, Next, PutObject, PutReply, Session, UploadPart,
+};
+use crate::time::Now;
+use crate::vault::manifest::{Extent, PartHash};
+
+/// The object that an upload makes.
+#[derive(Clone, Debug)]
+pub(crate) struct Object {
+    pub(crate) key: String,
+    /// Metadata and storage class.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The version id in its metadata, for settling a Complete.
+    pub(crate) vid: String,
+}
+
+/// An object that is stored whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) extent: Extent,
+    /// `Date` of the reply that completed it.
+    pub(crate) date_ms: Option<i64>,
+}
+
+/// A part that is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    pub(crate) part: Part,
+    pub(crate) last: bool,
+}
+
+enum InFlight {
+    Asked {
+        offset: u64,
+        length: u64,
+    },
+    /// There, but the upload id is not.
+    Waiting(Part),
+    Sending(Box<Call<UploadPart>>),
+}
+
+enum State {
+    Single(Call<PutObject>),
+    Create(Call<CreateMultipartUpload>),
+    Sending {
+        upload_id: String,
+    },
+    Complete(Call<CompleteMultipartUpload>),
+    /// The error says why Complete has to be settled.
+    Settle(Call<HeadObject>, Call<CompleteMultipartUpload>, Error),
+    /// The error is reported once.
+    Unknown(Call<CompleteMultipartUpload>, Option<Error>),
+    Abort(Call<AbortMultipartUpload>, Error),
+    Done(Result<Stored>),
+    Over,
+}
+
+/// An upload of one object.
+pub(crate) struct Upload {
+    object: Object,
+    plan: Plan,
+    state: State,
+    /// The next part to ask for, and where it begins.
+    next: (u32, u64),
+    in_flight: BTreeMap<u32, InFlight>,
+    finished: BTreeMap<u32, (Part, String)>,
+    last: Option<u32>,
+    releases: Vec<u32>,
+}
+
+impl Upload {
+    /// Begins with the first part, signed at `dated`.
+    pub(crate) fn new(object: Object, plan: Plan, first: Ready, dated: i64) -> Upload {
+        let state = if first.last {
+            let content = Content::Part(first.part);
+            let put = PutObject { key: object.key.clone(), content, headers: object.headers.clone() };
+            State::Single(Call::dated(put, dated))
+        } else {
+            let create = CreateMultipartUpload { key: object.key.clone(), headers: object.headers.clone() };
+            State::Create(Call::dated(create, dated))
+        };
+        Upload {
+            object,
+            plan,
+            state,
+            next: (2, first.part.length),
+            in_flight: BTreeMap::from([(1, InFlight::Waiting(first.part))]),
+            finished: BTreeMap::new(),
+            last: first.last.then_some(1),
+            releases: Vec::new(),
+        }
+    }
+
+    pub(crate) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) {
+        let state = std::mem::replace(&mut self.state, State::Over);
+        self.state = match (state, input) {
+            (State::Single(mut call), Input::Cancel) => {
+                call.abandon(session);
+                State::Done(Err(cancelled()))
+            }
+            (State::Create(mut call), Input::Cancel) => {
+                call.abandon(session);
+                State::Done(Err(cancelled()))
+            }
+            (State::Create(mut call), Input::SourceFailed(e)) => {
+                call.abandon(session);
+                State::Done(Err(e.clone()))
+            }
+            (State::Sending { upload_id }, Input::Cancel) => self.abort(session, upload_id, cancelled()),
+            (State::Sending { upload_id }, Input::SourceFailed(e)) => self.abort(session, upload_id, e.clone()),
+            (State::Sending { upload_id }, Input::PartReady { number, length, digest, last }) => {
+                match self.part_ready(*number, *length, *digest, *last) {
+                    Ok(()) => State::Sending { upload_id },
+                    Err(e) => self.abort(session, upload_id, e),
+                }
+            }
+            (State::Unknown(mut call, _), Input::Again) => {
+                call.again();
+                State::Complete(call)
+            }
+            (State::Single(mut call), input) => match call.handle(session, now, input) {
+                None => State::Single(call),
+                Some(Err(e)) => State::Done(Err(e)),
+                Some(Ok(reply)) => {
+                    if let Some(InFlight::Waiting(part)) = self.in_flight.remove(&1) {
+                        self.finished.insert(1, (part, String::new()));
+                    }
+                    self.releases.push(1);
+                    self.stored(reply, call.date_ms())
+                }
+            },
+            (State::Create(mut call), input) => match call.handle(session, now, input) {
+                None => State::Create(call),
+                Some(Err(e)) => State::Done(Err(e)),
+                Some(Ok(upload_id)) => State::Sending { upload_id },
+            },
+            (State::Sending { upload_id }, input) => self.part_answer(session, now, upload_id, input),
+            (State::Complete(mut call), input) => match call.handle(session, now, input) {
+                None => State::Complete(call),
+                Some(Ok(reply)) => self.stored(reply, call.date_ms()),
+                Some(Err(e)) if call.maybe_done() || e.s3_code() == "NoSuchUpload" => {
+                    State::Settle(Call::new(HeadObject { key: self.object.key.clone() }), call, e)
+                }
+                Some(Err(e)) => State::Done(Err(e)),
+            },
+            (State::Settle(mut head, call, why), input) => match head.handle(session, now, input) {
+                None => State::Settle(head, call, why),
+                Some(Ok(found)) if self.is_ours(&found, call.op()) => {
+                    self.stored(PutReply { version_id: found.version_id }, head.date_ms())
+                }
+                Some(_) => State::Unknown(call, Some(unknown(&why))),
+            },
+            (State::Abort(mut call, why), input) => match call.handle(session, now, input) {
+                None => State::Abort(call, why),
+                Some(_) => State::Done(Err(why)),
+            },
+            (state @ (State::Unknown(..) | State::Done(_) | State::Over), _) => state,
+        };
+    }
+
+    /// What to do next; `Done` once.
+    pub(crate) fn poll(&mut self, session: &mut Session, now: Now) -> Output<Stored> {
+        if let Some(id) = session.abandoned() {
+            return Output::Abandon(id);
+        }
+        if let Some(number) = self.releases.pop() {
+            return Output::ReleasePart(number);
+        }
+        if let Some(ask) = self.ask() {
+            return ask;
+        }
+        if let State::Sending { upload_id } = &self.state
+            && let Some(last) = self.last
+            && self.finished.len() == last as usize
+        {
+            self.state = State::Complete(Call::new(self.complete(upload_id)));
+        }
+        let next = match &mut self.state {
+            State::Single(call) => call.poll(session, now),
+            State::Create(call) => call.poll(session, now),
+            State::Sending { upload_id } => {
+                let upload_id = upload_id.clone();
+                return self.poll_parts(session, now, &upload_id);
+            }
+            State::Complete(call) => call.poll(session, now),
+            State::Settle(call, ..) => call.poll(session, now),
+            State::Abort(call, _) => call.poll(session, now),
+            State::Unknown(_, error) => match error.take() {
+                Some(e) => return Output::Done(Err(e)),
+                None => Next::Wait(None),
+            },
+            State::Done(_) | State::Over => {
+                let State::Done(result) = std::mem::replace(&mut self.state, State::Over) else {
+                    return Output::Wait(None);
+                };
+                return Output::Done(result);
+            }
+        };
+        next.into()
+    }
+
+    /// Asks for the next part, where the window has room. Not before the upload id is there: a Create whose date has
+    /// passed begins again with part 1, and each part is asked for once.
+    fn ask<T>(&mut self) -> Option<Output<T>> {
+        if self.last.is_some() || !matches!(self.state, State::Sending { .. }) {
+            return None;
+        }
+        let (number, offset) = self.next;
+        let oldest = self.in_flight.first_key_value().map_or(number, |(oldest, _)| *oldest);
+        if number - oldest >= WINDOW {
+            return None;
+        }
+        let length = self.plan.part_length(number, offset)?;
+        self.next = (number + 1, offset + length);
+        self.in_flight.insert(number, InFlight::Asked { offset, length });
+        Some(Output::NeedPart { number, offset, length })
+    }
+
+    fn part_ready(&mut self, number: u32, length: u64, digest: Digest, last: bool) -> Result<()> {
+        let Some(InFlight::Asked { offset, length: wanted }) = self.in_flight.get(&number) else {
+            return Err(Error::new(Code::Internal, format!("part {number} came without being asked for")));
+        };
+        let (offset, wanted) = (*offset, *wanted);
+        if length > wanted || (length < wanted && !last) {
+            return Err(Error::new(
+                Code::Internal,
+                format!("part {number} has {length} bytes, and {wanted} were asked for"),
+            ));
+        }
+        if last {
+            // What was asked for beyond it never comes.
+            let beyond: Vec<u32> = self.in_flight.range(number + 1..).map(|(number, _)| *number).collect();
+            for number in beyond {
+                self.in_flight.remove(&number);
+                self.releases.push(number);
+            }
+            self.last = Some(number);
+        } else if self.plan.part_length(number + 1, offset + length).is_none() {
+            return Err(self.plan.too_long(offset + length));
+        }
+        if length == 0 {
+            // The source ended at the end of the part before.
+            self.in_flight.remove(&number);
+            self.releases.push(number);
+            self.last = Some(number - 1);
+        } else {
+            self.in_flight.insert(number, InFlight::Waiting(Part { number, offset, length, digest }));
+        }
+        Ok(())
+    }
+
+    fn part_answer(&mut self, session: &mut Session, now: Now, upload_id: String, input: &Input<'_>) -> State {
+        for (number, entry) in &mut self.in_flight {
+            let InFlight::Sending(call) = entry else { continue };
+            match call.handle(session, now, input) {
+                None => {}
+                Some(Err(e)) => return self.abort(session, upload_id, e),
+                Some(Ok(etag)) => {
+                    let (number, part) = (*number, call.op().part);
+                    self.in_flight.remove(&number);
+                    self.finished.insert(number, (part, etag));
+                    self.releases.push(number);
+                    break;
+                }
+            }
+        }
+        State::Sending { upload_id }
+    }
+
+    fn poll_parts(&mut self, session: &mut Session, now: Now, upload_id: &str) -> Output<Stored> {
+        let mut soonest: Option<u64> = None;
+        for entry in self.in_flight.values_mut() {
+            if let InFlight::Waiting(part) = entry {
+                let op = UploadPart { key: self.object.key.clone(), upload_id: upload_id.to_owned(), part: *part };
+                *entry = InFlight::Sending(Box::new(Call::new(op)));
+            }
+            let InFlight::Sending(call) = entry else { continue };
+            match call.poll(session, now) {
+                Next::Send(request) => return Output::Send(request),
+                Next::Wait(at) => soonest = soonest.into_iter().chain(at).min(),
+            }
+        }
+        Output::Wait(soonest)
+    }
+
+    /// Drops the parts that are under way, and aborts the upload.
+    fn abort(&mut self, session: &mut Session, upload_id: String, why: Error) -> State {
+        for entry in self.in_flight.values_mut() {
+            if let InFlight::Sending(call) = entry {
+                call.abandon(session);
+            }
+        }
+        self.in_flight.clear();
+        State::Abort(Call::new(AbortMultipartUpload { key: self.object.key.clone(), upload_id }), why)
+    }
+
+    fn complete(&self, upload_id: &str) -> CompleteMultipartUpload {
+        let parts = self.finished.iter().map(|(number, (part, etag))| CompletedPart {
+            number: *number,
+            etag: etag.clone(),
+            crc64nvme: part.digest.crc64nvme,
+        });
+        CompleteMultipartUpload {
+            key: self.object.key.clone(),
+            upload_id: upload_id.to_owned(),
+            parts: parts.collect(),
+            crc64nvme: self.whole_crc(),
+            size: self.finished.values().map(|(part, _)| part.length).sum(),
+        }
+    }
+
+    fn whole_crc(&self) -> u64 {
+        let mut parts = self.finished.values().map(|(part, _)| part);
+        let first = parts.next().map_or(0, |part| part.digest.crc64nvme);
+        parts.fold(first, |crc, part| combine(crc, part.digest.crc64nvme, part.length))
+    }
+
+    /// Whether the object under the key is what this run sent. The vid alone proves nothing.
+    fn is_ours(&self, found: &HeadReply, sent: &CompleteMultipartUpload) -> bool {
+        found.size == Some(sent.size)
+            && found.crc64nvme.as_deref() == Some(&*crc_text(sent.crc64nvme))
+            && found.vid.as_deref() == Some(&*self.object.vid)
+    }
+
+    fn stored(&self, reply: PutReply, date_ms: Option<i64>) -> State {
+        let extent = Extent {
+            key: self.object.key.clone(),
+            version_id: reply.version_id,
+            size: self.finished.values().map(|(part, _)| part.length).sum(),
+            crc64nvme: crc_text(self.whole_crc()),
+            parts: self.finished.values().map(|(part, _)| PartHash::new(part.length, &part.digest)).collect(),
+        };
+        State::Done(Ok(Stored { extent, date_ms }))
+    }
+}
+
+fn cancelled() -> Error {
+    Error::new(Code::Cancelled, "the upload was cancelled")
+}
+
+fn unknown(why: &Error) -> Error {
+    why.clone().recode(Code::OutcomeUnknown).context("the object may be complete, or not")
+}

@@ -1,0 +1,109 @@
+//! `_s3vault/vault.json`: what a vault says about itself. A pure function of the configuration, so that racing
+//! first writers write the same bytes; read and compared at every open.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use super::Vault;
+use super::objects::VAULT_KEY;
+use super::signed::FORMAT;
+use crate::error::{Code, Error, Result};
+use crate::machine::{Input, Machine, Output};
+use crate::op::{Call, GetObject, Session};
+use crate::time::Now;
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Description {
+    format: u32,
+    vault: String,
+    layout: String,
+}
+
+impl Vault {
+    /// The bytes of `vault.json`.
+    pub(crate) fn description(&self) -> Vec<u8> {
+        let description = Description { format: FORMAT, vault: self.id.clone(), layout: "single-bucket".into() };
+        let mut bytes = serde_json::to_vec(&description).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+
+    fn compare(&self, found: &[u8]) -> Result<()> {
+        let place = format!("s3://{}/{VAULT_KEY}", self.store.bucket);
+        let format = |why: String| Err(Error::new(Code::Format, format!("{place} {why}")));
+        let found: serde_json::Value = match serde_json::from_slice(found) {
+            Ok(found) => found,
+            Err(e) => return format(format!("is no description of a vault: {e}")),
+        };
+        if let Some(name) = found["requires"].as_array().and_then(|names| names.first()) {
+            return format(format!("requires {name}, which this library does not know"));
+        }
+        match serde_json::from_value::<Description>(found) {
+            Err(e) => format(format!("is no description of a vault: {e}")),
+            Ok(found) if found.format != FORMAT => {
+                format(format!("has format {}, and this library reads format {FORMAT}", found.format))
+            }
+            Ok(found) if found.layout != "single-bucket" => {
+                let why = format!("{place} says that the vault's mode is {}", found.layout);
+                Err(Error::new(Code::VaultMismatch, why))
+            }
+            Ok(found) if found.vault != self.id => {
+                let why = format!(
+                    "{place} says that this is vault {}, and the configuration means vault {}",
+                    found.vault, self.id
+                );
+                Err(Error::new(Code::VaultMismatch, why).with_hint(format!(
+                    "Is it the right bucket? If it was copied or renamed, set vault_id = {}.",
+                    found.vault
+                )))
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+/// Opens a vault: reads its description and compares. A bucket without one is a vault that nothing was stored in yet.
+pub struct Open {
+    vault: Arc<Vault>,
+    session: Session,
+    call: Call<GetObject>,
+    result: Option<Result<()>>,
+}
+
+impl Open {
+    /// `seed` drives the jitter of retries.
+    pub fn new(vault: Arc<Vault>, seed: u64) -> Open {
+        let session = Session::new(&vault.store, seed);
+        let call = Call::new(GetObject { key: VAULT_KEY.into(), limit: 1 << 20 });
+        Open { vault, session, call, result: None }
+    }
+}
+
+impl Machine for Open {
+    type Done = ();
+
+    fn handle(&mut self, now: Now, input: Input<'_>) {
+        if let Input::Cancel = input {
+            self.call.abandon(&mut self.session);
+            self.result = Some(Err(Error::new(Code::Cancelled, "opening the vault was cancelled")));
+        }
+        let Some(answer) = self.call.handle(&mut self.session, now, &input) else { return };
+        self.result = Some(match answer {
+            Ok(found) => self.vault.compare(&found).map(|()| self.vault.described.store(true, Ordering::Relaxed)),
+            Err(e) if e.code() == Code::NotFound => Ok(()),
+            Err(e) => Err(e),
+        });
+    }
+
+    fn poll(&mut self, now: Now) -> Output<()> {
+        if let Some(id) = self.session.abandoned() {
+            return Output::Abandon(id);
+        }
+        match self.result.take() {
+            Some(result) => Output::Done(result),
+            None => self.call.poll(&mut self.session, now).into(),
+        }
+    }
+}

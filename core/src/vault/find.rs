@@ -1,0 +1,223 @@
+//! Finding a version: one LIST of the catalogue, one GET of the row.
+//!
+//! ```text
+//!  List ──page without an answer──▶ List      Row ──not verified──▶ Row (the next row of the same vid)
+//!    │ a visible row                            │ verified
+//!    └────────────▶ Row                         └──▶ Done
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::objects::{CatalogueKey, Entry, Kind, RowKey, catalogue_prefix};
+use super::{Manifest, Name, OBJECT_LIMIT, Row, Vault, Vid};
+use crate::error::{Code, Error, Result};
+use crate::machine::{Input, Machine, Output};
+use crate::op::{Call, GetObject, ListObjectsV2, Listing, Next, Session};
+use crate::time::{Now, rfc3339};
+
+/// Vids may run ahead of recorded times by so much, in milliseconds.
+pub(crate) const AHEAD_MS: i64 = 3_600_000;
+
+/// Which version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The newest that is visible.
+    Latest,
+    /// This one.
+    Version(Vid),
+    /// The newest that was recorded at this time or before, in Unix milliseconds.
+    AsOf(i64),
+}
+
+/// A version that was found, its manifest verified.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// As a listing shows it.
+    pub row: Row,
+    /// The signed manifest as it is stored.
+    pub object: Vec<u8>,
+}
+
+enum State {
+    List(Call<ListObjectsV2>),
+    Row(Call<GetObject>),
+    Done(Result<Found>),
+    Over,
+}
+
+/// Finds a version.
+pub struct Find {
+    vault: Arc<Vault>,
+    session: Session,
+    name: Name,
+    which: Which,
+    pin: Option<String>,
+    state: State,
+    /// Hidden by a marker that the listing has shown.
+    hidden: Option<Vid>,
+    /// The vid that was chosen, and the keys of its rows that were not tried yet.
+    chosen: Option<Vid>,
+    rows: VecDeque<String>,
+    /// Why the rows so far were refused.
+    refused: Option<Error>,
+}
+
+impl Find {
+    /// `pin` is the manifest's hash, as put returned it; `seed` drives the jitter of retries.
+    pub fn new(vault: Arc<Vault>, name: Name, which: Which, pin: Option<String>, seed: u64) -> Find {
+        let prefix = catalogue_prefix(&name);
+        let list = match which {
+            Which::Latest => ListObjectsV2 { prefix, max_keys: Some(50), ..Default::default() },
+            Which::Version(vid) => ListObjectsV2 { prefix: format!("{prefix}{vid}."), ..Default::default() },
+            Which::AsOf(at) => {
+                let start_after = Some(format!("{prefix}{}", Vid::first_of(at.saturating_add(AHEAD_MS))));
+                ListObjectsV2 { prefix, start_after, ..Default::default() }
+            }
+        };
+        Find {
+            session: Session::new(&vault.store, seed),
+            vault,
+            name,
+            which,
+            pin,
+            state: State::List(Call::new(list)),
+            hidden: None,
+            chosen: None,
+            rows: VecDeque::new(),
+            refused: None,
+        }
+    }
+
+    fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> State {
+        for key in page.keys {
+            let Some(CatalogueKey { entry, .. }) = CatalogueKey::parse(&key) else { continue };
+            if self.chosen.is_some_and(|vid| vid != entry.vid()) {
+                return self.next_row();
+            }
+            match entry {
+                Entry::Deleted(vid) => self.hidden = Some(vid),
+                Entry::Suspected(_) => {}
+                Entry::Row(row) if self.hidden == Some(row.vid) || !self.fits(&row) => {}
+                Entry::Row(RowKey { kind: Kind::Del, recorded_ms, .. }) if self.chosen.is_none() => {
+                    let why = format!("{} was deleted at {}", self.what(), rfc3339(recorded_ms));
+                    return State::Done(Err(self.not_found(why)));
+                }
+                Entry::Row(row) => {
+                    self.chosen = Some(row.vid);
+                    self.rows.push_back(key);
+                }
+            }
+        }
+        match page.next {
+            Some(token) => {
+                State::List(Call::new(ListObjectsV2 { token: Some(token), start_after: None, ..asked.clone() }))
+            }
+            None => self.next_row(),
+        }
+    }
+
+    fn fits(&self, row: &RowKey) -> bool {
+        match self.which {
+            Which::AsOf(at) => row.recorded_ms <= at,
+            _ => true,
+        }
+    }
+
+    fn next_row(&mut self) -> State {
+        if let Some(key) = self.rows.pop_front() {
+            return State::Row(Call::new(GetObject { key, limit: OBJECT_LIMIT }));
+        }
+        State::Done(Err(match self.refused.take() {
+            Some(e) => e,
+            None => self.not_found(format!("there is no {}", self.what())),
+        }))
+    }
+
+    fn what(&self) -> String {
+        let (container, path) = (self.name.container(), self.name.path());
+        match self.which {
+            Which::Latest => format!("backup {container} {path}"),
+            Which::Version(vid) => format!("version {vid} of {container} {path}"),
+            Which::AsOf(at) => format!("backup {container} {path} that was recorded by {}", rfc3339(at)),
+        }
+    }
+
+    fn not_found(&self, why: String) -> Error {
+        let bucket = &self.vault.store.bucket;
+        Error::new(Code::NotFound, format!("{why} in bucket {bucket}")).on(
+            "ListObjectsV2",
+            bucket,
+            &catalogue_prefix(&self.name),
+        )
+    }
+
+    fn row(&mut self, key: &str, object: Vec<u8>) -> State {
+        match self.vault.admit_manifest(&object, key) {
+            Ok(opened) => {
+                if let Some(pin) = self.pin.as_ref().filter(|pin| **pin != opened.hash) {
+                    let why =
+                        format!("the manifest of {} has the hash {}, and the pin is {pin}", self.what(), opened.hash);
+                    return State::Done(Err(Error::new(Code::PinMismatch, why)));
+                }
+                let row = opened.manifest.row(opened.hash);
+                State::Done(Ok(Found { row, manifest: opened.manifest, object }))
+            }
+            Err(e) => {
+                self.refused.get_or_insert(e);
+                self.next_row()
+            }
+        }
+    }
+}
+
+impl Machine for Find {
+    type Done = Found;
+
+    fn handle(&mut self, now: Now, input: Input<'_>) {
+        let state = std::mem::replace(&mut self.state, State::Over);
+        let cancelled = || State::Done(Err(Error::new(Code::Cancelled, "finding the version was cancelled")));
+        self.state = match (state, &input) {
+            (State::List(mut call), Input::Cancel) => {
+                call.abandon(&mut self.session);
+                cancelled()
+            }
+            (State::Row(mut call), Input::Cancel) => {
+                call.abandon(&mut self.session);
+                cancelled()
+            }
+            (State::List(mut call), input) => match call.handle(&mut self.session, now, input) {
+                None => State::List(call),
+                Some(Ok(page)) => self.page(call.op(), page),
+                Some(Err(e)) => State::Done(Err(e)),
+            },
+            (State::Row(mut call), input) => match call.handle(&mut self.session, now, input) {
+                None => State::Row(call),
+                Some(Ok(object)) => {
+                    let key = call.op().key.clone();
+                    self.row(&key, object)
+                }
+                // It was deleted after the LIST.
+                Some(Err(e)) if e.code() == Code::NotFound => self.next_row(),
+                Some(Err(e)) => State::Done(Err(e)),
+            },
+            (state @ (State::Done(_) | State::Over), _) => state,
+        };
+    }
+
+    fn poll(&mut self, now: Now) -> Output<Found> {
+        if let Some(id) = self.session.abandoned() {
+            return Output::Abandon(id);
+        }
+        match &mut self.state {
+            State::List(call) => call.poll(&mut self.session, now).into(),
+            State::Row(call) => call.poll(&mut self.session, now).into(),
+            State::Done(_) | State::Over => match std::mem::replace(&mut self.state, State::Over) {
+                State::Done(result) => Output::Done(result),
+                _ => Next::Wait(None).into(),
+            },
+        }
+    }
+}

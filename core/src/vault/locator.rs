@@ -1,0 +1,124 @@
+//! The locator: who owns a version's data, where it is, and (with encryption) its wrapped data key.
+
+use serde::{Deserialize, Serialize};
+
+use super::names::Name;
+use super::objects::{LocatorKey, data_key, extent_prefix};
+use super::signed::{self, FORMAT};
+use super::vid::Vid;
+use crate::crypto::keyring::SigningKey;
+use crate::error::{Code, Error, Result};
+
+/// A locator. Generation 0 is written before the data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Locator {
+    format: u32,
+    /// Where it stands.
+    pub key: String,
+    /// The vault's id.
+    pub vault: String,
+    /// The container.
+    pub container: String,
+    /// The path.
+    pub path: String,
+    /// The version id.
+    pub vid: String,
+    /// Rotation, re-key and a change of tier write the next.
+    pub generation: u32,
+    /// The version that an incremental builds on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// The store's clock before the first LIST of the put, in Unix milliseconds.
+    pub t0: i64,
+    /// How the data is encrypted: `none`.
+    pub encryption: String,
+    /// Where the data is.
+    pub data: DataKeys,
+}
+
+/// The keys of the data objects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataKeys {
+    /// Extent 1.
+    pub first: String,
+    /// Extent n >= 2 is at this with n in decimal behind it.
+    pub next: String,
+}
+
+impl DataKeys {
+    /// The key of an extent, from 1.
+    pub fn extent(&self, number: usize) -> String {
+        if number == 1 { self.first.clone() } else { format!("{}{number}", self.next) }
+    }
+}
+
+impl Locator {
+    /// Generation 0 of a version in the clear.
+    pub(crate) fn first(
+        vault: &str,
+        name: &Name,
+        vid: Vid,
+        parent: Option<Vid>,
+        t0: i64,
+        leading_slash: bool,
+    ) -> Locator {
+        let key = LocatorKey { vid, generation: 0, kek: None, parent };
+        Locator {
+            format: FORMAT,
+            key: key.key(name),
+            vault: vault.to_owned(),
+            container: name.container().to_owned(),
+            path: name.path().to_owned(),
+            vid: vid.to_string(),
+            generation: 0,
+            parent: parent.map(|vid| vid.to_string()),
+            t0,
+            encryption: "none".into(),
+            data: DataKeys { first: data_key(name, leading_slash), next: extent_prefix(name, vid, leading_slash) },
+        }
+    }
+
+    /// The object to store.
+    pub(crate) fn seal(&self, key: Option<&SigningKey>) -> Vec<u8> {
+        signed::seal(&serde_json::to_vec(self).unwrap_or_default(), key)
+    }
+
+    /// From the JSON of an object that was found at a key.
+    pub(crate) fn parse(json: &[u8], found_at: &str) -> Result<Locator> {
+        let locator: Locator = signed::parse(json, Some(found_at))?;
+        if locator.encryption != "none" {
+            let why = format!("the data is encrypted with '{}', which this version does not read", locator.encryption);
+            return Err(Error::new(Code::Unsupported, why));
+        }
+        Ok(locator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    /// The form on the store is a promise: this test changes only together with the format's number.
+    #[test]
+    fn the_exact_form() {
+        let name = Name::new("vm", "disk.img").unwrap();
+        let (vid, parent) = (Vid::new(1_764_000_000_000, [5; 10]), Vid::new(1_763_000_000_000, [6; 10]));
+        let locator = Locator::first("00ff", &name, vid, Some(parent), 1_764_000_000_000, false);
+        let object = locator.seal(None);
+        let expected = format!(
+            "{{\"format\":1,\"key\":\"_s3vault/1/loc/vm/disk.img/{vid}.000000.-.{parent}\",\"vault\":\"00ff\",\
+             \"container\":\"vm\",\"path\":\"disk.img\",\"vid\":\"{vid}\",\"generation\":0,\"parent\":\"{parent}\",\
+             \"t0\":1764000000000,\"encryption\":\"none\",\
+             \"data\":{{\"first\":\"vm/disk.img\",\"next\":\"vm/disk.img@{vid}.\"}}}}\n"
+        );
+        assert_eq!(String::from_utf8(object.clone()).unwrap(), expected);
+        assert_eq!(Locator::parse(signed::json(&object).unwrap(), &locator.key).unwrap(), locator);
+        assert_eq!(locator.data.extent(1), "vm/disk.img");
+        assert_eq!(locator.data.extent(2), format!("vm/disk.img@{vid}.2"));
+        let sse = expected.replace("\"none\"", "\"sse-c\"");
+        let e = Locator::parse(signed::json(sse.as_bytes()).unwrap(), &locator.key).unwrap_err();
+        assert_eq!(e.code(), Code::Unsupported);
+    }
+}

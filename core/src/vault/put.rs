@@ -1,0 +1,470 @@
+//! Storing a version: DESIGN §3's protocol, *Put*.
+//!
+//! ```text
+//!  Versioning ─▶ Describe ─▶ List ─▶ Locator ─▶ First ─▶ Sending ─▶ Row ─▶ Done
+//!  (once for a vault)         ▲         │ expired  (part 1)  │ ▲       │ ▲
+//!                             └─────────┘          Recheck ◀─┘ └───────┴─┘  when the check has aged
+//! ```
+//! A *check* holds for the profile's `late_ms` (B). The locator and the data's PUT or Create are signed at the newest
+//! check, and the row at the one that the data was signed at, so that nothing lands later than B after its check.
+//! Nothing is checked after the row.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::find::AHEAD_MS;
+use super::locator::Locator;
+use super::manifest::{self, Manifest, Times};
+use super::objects::{CatalogueKey, Entry, Kind, LocatorKey, RowKey, VAULT_KEY, catalogue_prefix, locator_prefix};
+use super::{Found, Name, Vault, Vid};
+use crate::error::{Code, Error, Result};
+use crate::http::Part;
+use crate::machine::{Input, Machine, Output};
+use crate::op::{
+    BucketVersioning, Call, Content, GetBucketVersioning, ListObjectsV2, Listing, Next, PutObject, PutReply, Session,
+};
+use crate::time::{Now, rfc3339};
+use crate::transfer::plan::Plan;
+use crate::transfer::upload::{Object, Ready, Stored, Upload};
+
+/// How often a put begins anew when its locator's date has passed before the store took it.
+const BEGINNINGS: u32 = 3;
+
+/// What to store.
+#[derive(Clone, Debug)]
+pub struct PutRequest {
+    /// Under which name.
+    pub name: Name,
+    /// The version that an incremental builds on; `None` for a full.
+    pub parent: Option<Vid>,
+    /// In bytes, where it is known.
+    pub length: Option<u64>,
+    /// Random bits of version ids, from the operating system's entropy.
+    pub entropy: [u8; 10],
+    /// Drives the jitter of retries.
+    pub seed: u64,
+}
+
+/// What a check is for.
+#[derive(Clone, Copy, Debug)]
+enum For {
+    Data,
+    Row,
+}
+
+enum State {
+    Versioning(Call<GetBucketVersioning>),
+    Describe(Call<PutObject>),
+    List(Call<ListObjectsV2>),
+    Locator(Call<PutObject>),
+    /// Part 1 is asked for.
+    First {
+        asked: bool,
+    },
+    Sending(Box<Upload>),
+    RecheckRows(Call<ListObjectsV2>, For),
+    RecheckLocators(Call<ListObjectsV2>, For),
+    Row(Call<PutObject>),
+    Unknown(Call<PutObject>, Option<Error>),
+    Done(Box<Result<Found>>),
+    Over,
+}
+
+/// Stores one version.
+pub struct Put {
+    vault: Arc<Vault>,
+    session: Session,
+    request: PutRequest,
+    plan: Plan,
+    state: State,
+    beginnings: u32,
+    vid: Vid,
+    /// When the put began: the vid's instant, or the clock's where that is earlier.
+    initiated: i64,
+    /// The store's clock before the newest check's LIST.
+    check: i64,
+    /// The newest vid of the listing so far, and whether the parent's row was in it.
+    newest: Option<Vid>,
+    parent_seen: bool,
+    /// The check that the data was signed at.
+    data_check: i64,
+    first: Option<Ready>,
+    fixed: Option<Fixed>,
+}
+
+/// The row, its bytes fixed.
+struct Fixed {
+    manifest: Manifest,
+    object: Vec<u8>,
+}
+
+impl Put {
+    /// A put of a vault.
+    pub fn new(vault: Arc<Vault>, request: PutRequest) -> Result<Put> {
+        let plan = Plan::new(request.length, &vault.store.profile)?;
+        let session = Session::new(&vault.store, request.seed);
+        let mut put = Put {
+            plan,
+            session,
+            state: State::Over,
+            beginnings: 0,
+            vid: Vid::first_of(0),
+            initiated: 0,
+            check: 0,
+            newest: None,
+            parent_seen: false,
+            data_check: 0,
+            first: None,
+            fixed: None,
+            vault,
+            request,
+        };
+        put.state = if put.vault.versioned.load(Ordering::Relaxed) {
+            put.describe_or_list()
+        } else {
+            State::Versioning(Call::new(GetBucketVersioning))
+        };
+        Ok(put)
+    }
+
+    fn describe_or_list(&mut self) -> State {
+        if self.vault.is_described() {
+            return self.list();
+        }
+        let content = Content::Bytes(self.vault.description());
+        State::Describe(Call::new(PutObject { key: VAULT_KEY.into(), content, headers: json() }))
+    }
+
+    fn list(&mut self) -> State {
+        self.beginnings += 1;
+        (self.newest, self.parent_seen) = (None, false);
+        State::List(Call::new(ListObjectsV2 { prefix: catalogue_prefix(&self.request.name), ..Default::default() }))
+    }
+
+    fn versioning(&mut self, status: BucketVersioning) -> State {
+        if status == BucketVersioning::Enabled {
+            self.vault.versioned.store(true, Ordering::Relaxed);
+            return self.describe_or_list();
+        }
+        let bucket = &self.vault.store.bucket;
+        let what = if status == BucketVersioning::Off { "has no versioning" } else { "has its versioning suspended" };
+        let why = format!("bucket {bucket} {what}, and mode single-bucket keeps versions as the bucket's own");
+        self.fail(Error::new(Code::Versioning, why).on("GetBucketVersioning", bucket, ""))
+    }
+
+    fn fail(&mut self, e: Error) -> State {
+        State::Done(Box::new(Err(e)))
+    }
+
+    /// A page of the first LIST: chooses the vid, and looks for the parent.
+    fn page(&mut self, now: Now, call: &Call<ListObjectsV2>, page: Listing) -> State {
+        if call.op().token.is_none() {
+            self.check = call.sent_ms();
+        }
+        let mut beyond = false;
+        let mut deleted = None;
+        for key in &page.keys {
+            let Some(CatalogueKey { entry, .. }) = CatalogueKey::parse(key) else { continue };
+            // Hidden rows count: the newest is the first of all.
+            let newest = *self.newest.get_or_insert(entry.vid());
+            if newest.unix_ms() > self.session.clock(now).saturating_add(AHEAD_MS) {
+                return self.future(newest);
+            }
+            beyond |= self.request.parent.is_none_or(|parent| entry.vid() > parent);
+            match entry {
+                Entry::Deleted(vid) => deleted = Some(vid),
+                Entry::Row(row) if Some(row.vid) == self.request.parent => {
+                    self.parent_seen = deleted != Some(row.vid) && row.kind != Kind::Del;
+                }
+                _ => {}
+            }
+        }
+        if let (Some(token), false, false) = (page.next, beyond, self.parent_seen) {
+            return State::List(Call::new(ListObjectsV2 { token: Some(token), ..call.op().clone() }));
+        }
+        if let Some(parent) = self.request.parent.filter(|_| !self.parent_seen) {
+            let (container, path) = (self.request.name.container(), self.request.name.path());
+            let why = format!("the parent {parent} is not a live version of {container} {path}");
+            return self.fail(Error::new(Code::BadParent, why));
+        }
+        self.begin(now)
+    }
+
+    fn future(&mut self, newest: Vid) -> State {
+        let (container, path) = (self.request.name.container(), self.request.name.path());
+        let at = rfc3339(newest.unix_ms());
+        let why = format!(
+            "the newest version of {container} {path}, {newest}, says that it is of {at}, which is in the future"
+        );
+        self.fail(Error::new(Code::FutureVersion, why))
+    }
+
+    fn begin(&mut self, now: Now) -> State {
+        let clock = self.session.clock(now);
+        let after = self.newest.map_or(0, |vid| vid.unix_ms() + 1);
+        self.initiated = clock;
+        self.vid = Vid::new(clock.max(after), self.request.entropy);
+        let name = &self.request.name;
+        let locator =
+            Locator::first(&self.vault.id, name, self.vid, self.request.parent, self.check, self.vault.leading_slash);
+        let content = Content::Bytes(locator.seal(self.vault.signing_key()));
+        State::Locator(Call::dated(PutObject { key: locator.key, content, headers: json() }, self.check))
+    }
+
+    /// Whether what is signed at this check could still take effect.
+    fn holds(&self, now: Now, check: i64) -> bool {
+        self.session.clock(now) < check.saturating_add(self.vault.store.profile.late_ms)
+    }
+
+    fn recheck(&mut self, what: For) -> State {
+        let prefix = format!("{}{}.", catalogue_prefix(&self.request.name), self.vid);
+        State::RecheckRows(Call::new(ListObjectsV2 { prefix, ..Default::default() }), what)
+    }
+
+    fn rows_checked(&mut self, call: &Call<ListObjectsV2>, page: Listing, what: For) -> State {
+        self.check = call.sent_ms();
+        let own = self.fixed.as_ref().map(|fixed| fixed.manifest.key.as_str());
+        if own.is_some_and(|own| page.keys.iter().any(|key| key == own)) {
+            return self.acknowledge();
+        }
+        if let Some(key) = page.keys.first() {
+            let why = format!(
+                "another process has written {key} for this version: it was deleted, or swept as abandoned, or finished"
+            );
+            return self.fail(Error::new(Code::GivenUp, why));
+        }
+        let prefix = locator_prefix(&self.request.name, self.vid);
+        State::RecheckLocators(Call::new(ListObjectsV2 { prefix, ..Default::default() }), what)
+    }
+
+    fn locators_checked(&mut self, now: Now, page: &Listing, what: For) -> State {
+        let first = LocatorKey { vid: self.vid, generation: 0, kek: None, parent: self.request.parent };
+        if page.keys != [first.key(&self.request.name)] {
+            let why =
+                format!("the locator of version {} is gone or was replaced: another process gave it up", self.vid);
+            return self.fail(Error::new(Code::GivenUp, why));
+        }
+        match what {
+            For::Data => self.send(now),
+            For::Row => self.put_row(),
+        }
+    }
+
+    fn first_ready(&mut self, now: Now, length: u64, digest: crate::checksum::Digest, last: bool) -> State {
+        self.first = Some(Ready { part: Part { number: 1, offset: 0, length, digest }, last });
+        self.send(now)
+    }
+
+    /// Begins the data, under a check that holds.
+    fn send(&mut self, now: Now) -> State {
+        let Some(first) = self.first else {
+            return self.fail(Error::new(Code::Internal, "the data began without its first part"));
+        };
+        if !self.holds(now, self.check) {
+            return self.recheck(For::Data);
+        }
+        self.data_check = self.check;
+        let vid = self.vid.to_string();
+        let mut headers = vec![("x-amz-meta-s3vault-vid".to_owned(), vid.clone())];
+        headers.extend(self.vault.storage_class.iter().map(|class| ("x-amz-storage-class".to_owned(), class.clone())));
+        let key = super::objects::data_key(&self.request.name, self.vault.leading_slash);
+        State::Sending(Box::new(Upload::new(Object { key, headers, vid }, self.plan, first, self.data_check)))
+    }
+
+    /// The data is there: fixes the row.
+    fn stored(&mut self, now: Now, stored: Stored) -> State {
+        if stored.extent.version_id.as_deref().is_none_or(|id| id == "null") {
+            let why = format!(
+                "the store took s3://{}/{} without giving it a version id",
+                self.vault.store.bucket, stored.extent.key
+            );
+            self.vault.versioned.store(false, Ordering::Relaxed);
+            return self.fail(Error::new(Code::Versioning, why));
+        }
+        let completed = self.session.clock(now);
+        let size = stored.extent.size;
+        let times = Times { initiated: self.initiated, completed, stored: stored.date_ms.unwrap_or(completed) };
+        let row = RowKey {
+            vid: self.vid,
+            recorded_ms: if self.vault.record_after_store { completed } else { self.initiated },
+            kind: if self.request.parent.is_some() { Kind::Inc } else { Kind::Full },
+            size,
+            parent: self.request.parent,
+        };
+        let class = self.vault.storage_class.clone();
+        let manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, vec![stored.extent], class);
+        let object = manifest.seal(self.vault.signing_key());
+        self.fixed = Some(Fixed { manifest, object });
+        self.check = self.data_check;
+        self.put_row_checked(now)
+    }
+
+    fn put_row_checked(&mut self, now: Now) -> State {
+        if self.holds(now, self.check) { self.put_row() } else { self.recheck(For::Row) }
+    }
+
+    fn put_row(&mut self) -> State {
+        let Some(fixed) = &self.fixed else { return self.fail(Error::new(Code::Internal, "there is no row to write")) };
+        let content = Content::Bytes(fixed.object.clone());
+        State::Row(Call::dated(PutObject { key: fixed.manifest.key.clone(), content, headers: json() }, self.check))
+    }
+
+    fn acknowledge(&mut self) -> State {
+        let Some(Fixed { manifest, object }) = self.fixed.take() else {
+            return self.fail(Error::new(Code::Internal, "there is no row to acknowledge"));
+        };
+        let row = manifest.row(manifest::hash(&object));
+        State::Done(Box::new(Ok(Found { row, manifest, object })))
+    }
+
+    fn sending(&mut self, now: Now, result: Result<Stored>) -> State {
+        match result {
+            Ok(stored) => self.stored(now, stored),
+            // Part 1 is still there, and every attempt carries its bytes.
+            Err(e) if e.code() == Code::Expired => self.recheck(For::Data),
+            Err(e) => self.fail(e),
+        }
+    }
+
+    fn row_answer(&mut self, call: Call<PutObject>, answer: Result<PutReply>) -> State {
+        match answer {
+            Ok(_) => self.acknowledge(),
+            Err(e) if e.code() == Code::Expired => self.recheck(For::Row),
+            Err(e) if call.maybe_done() => {
+                let e = e.recode(Code::OutcomeUnknown).context("the data is stored, and its row may be, or not");
+                State::Unknown(call, Some(e))
+            }
+            Err(e) => self.fail(e),
+        }
+    }
+}
+
+fn json() -> Vec<(String, String)> {
+    vec![("content-type".into(), "application/json".into())]
+}
+
+fn cancelled() -> Error {
+    Error::new(Code::Cancelled, "the put was cancelled: nothing of it is listed")
+}
+
+impl Machine for Put {
+    type Done = Found;
+
+    fn handle(&mut self, now: Now, input: Input<'_>) {
+        let state = std::mem::replace(&mut self.state, State::Over);
+        // Each call that has nothing to lose ends with a cancel or when the source fails.
+        macro_rules! stop {
+            ($call:ident, $why:expr) => {{
+                $call.abandon(&mut self.session);
+                self.fail($why)
+            }};
+        }
+        let stop = match &input {
+            Input::Cancel => Some(cancelled()),
+            Input::SourceFailed(e) => Some(e.clone()),
+            _ => None,
+        };
+        self.state = match (state, &input, stop) {
+            (State::Versioning(mut call), _, Some(why)) => stop!(call, why),
+            (State::Describe(mut call) | State::Locator(mut call), _, Some(why)) => stop!(call, why),
+            (
+                State::List(mut call)
+                | State::RecheckRows(mut call, For::Data)
+                | State::RecheckLocators(mut call, For::Data),
+                _,
+                Some(why),
+            ) => stop!(call, why),
+            (State::First { .. }, _, Some(why)) => self.fail(why),
+            (State::First { .. }, Input::PartReady { length, digest, last, .. }, None) => {
+                self.first_ready(now, *length, *digest, *last)
+            }
+            (State::Unknown(mut call, _), Input::Again, None) => {
+                call.again();
+                State::Row(call)
+            }
+            (State::Versioning(mut call), input, None) => match call.handle(&mut self.session, now, input) {
+                None => State::Versioning(call),
+                Some(Ok(status)) => self.versioning(status),
+                Some(Err(e)) => self.fail(e),
+            },
+            (State::Describe(mut call), input, None) => match call.handle(&mut self.session, now, input) {
+                None => State::Describe(call),
+                Some(Ok(_)) => {
+                    self.vault.described.store(true, Ordering::Relaxed);
+                    self.list()
+                }
+                Some(Err(e)) => self.fail(e),
+            },
+            (State::List(mut call), input, None) => match call.handle(&mut self.session, now, input) {
+                None => State::List(call),
+                Some(Ok(page)) => self.page(now, &call, page),
+                Some(Err(e)) => self.fail(e),
+            },
+            (State::Locator(mut call), input, None) => match call.handle(&mut self.session, now, input) {
+                None => State::Locator(call),
+                Some(Ok(_)) => State::First { asked: false },
+                Some(Err(e)) if e.code() == Code::Expired && self.beginnings < BEGINNINGS => self.list(),
+                Some(Err(e)) => self.fail(e),
+            },
+            (State::Sending(mut upload), input, _) => {
+                upload.handle(&mut self.session, now, input);
+                State::Sending(upload)
+            }
+            (State::RecheckRows(mut call, what), input, _) => match call.handle(&mut self.session, now, input) {
+                None => State::RecheckRows(call, what),
+                Some(Ok(page)) => self.rows_checked(&call, page, what),
+                Some(Err(e)) => self.fail(e),
+            },
+            (State::RecheckLocators(mut call, what), input, _) => match call.handle(&mut self.session, now, input) {
+                None => State::RecheckLocators(call, what),
+                Some(Ok(page)) => self.locators_checked(now, &page, what),
+                Some(Err(e)) => self.fail(e),
+            },
+            // From here on the data is there: a cancel comes too late.
+            (State::Row(mut call), input, _) => match call.handle(&mut self.session, now, input) {
+                None => State::Row(call),
+                Some(answer) => self.row_answer(call, answer),
+            },
+            (state @ (State::First { .. } | State::Unknown(..) | State::Done(_) | State::Over), _, _) => state,
+        };
+    }
+
+    fn poll(&mut self, now: Now) -> Output<Found> {
+        if let Some(id) = self.session.abandoned() {
+            return Output::Abandon(id);
+        }
+        match &mut self.state {
+            State::Versioning(call) => call.poll(&mut self.session, now).into(),
+            State::Describe(call) | State::Locator(call) | State::Row(call) => call.poll(&mut self.session, now).into(),
+            State::List(call) | State::RecheckRows(call, _) | State::RecheckLocators(call, _) => {
+                call.poll(&mut self.session, now).into()
+            }
+            State::First { asked } if !*asked => {
+                *asked = true;
+                Output::NeedPart { number: 1, offset: 0, length: self.plan.part_length(1, 0).unwrap_or(0) }
+            }
+            State::First { .. } => Output::Wait(None),
+            State::Sending(upload) => match upload.poll(&mut self.session, now) {
+                Output::Done(Err(e)) if e.code() == Code::OutcomeUnknown => Output::Done(Err(e)),
+                Output::Done(result) => {
+                    self.state = self.sending(now, result);
+                    self.poll(now)
+                }
+                Output::Send(request) => Output::Send(request),
+                Output::Abandon(id) => Output::Abandon(id),
+                Output::NeedPart { number, offset, length } => Output::NeedPart { number, offset, length },
+                Output::ReleasePart(number) => Output::ReleasePart(number),
+                Output::Accept(range) => Output::Accept(range),
+                Output::Wait(at) => Output::Wait(at),
+            },
+            State::Unknown(_, error) => match error.take() {
+                Some(e) => Output::Done(Err(e)),
+                None => Output::Wait(None),
+            },
+            State::Done(_) | State::Over => match std::mem::replace(&mut self.state, State::Over) {
+                State::Done(result) => Output::Done(*result),
+                _ => Next::Wait(None).into(),
+            },
+        }
+    }
+}

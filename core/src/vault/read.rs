@@ -1,0 +1,155 @@
+//! Reading a version: its locators (where the data is now), then its parts.
+//!
+//! ```text
+//!  List ──▶ Locator ──opens──▶ Data ──▶ Done
+//!             │ ▲ does not open: the next lower generation
+//!             └─┘
+//! ```
+
+use std::sync::Arc;
+
+use super::locator::{DataKeys, Locator};
+use super::objects::{LocatorKey, locator_prefix};
+use super::{Manifest, Name, OBJECT_LIMIT, Vault, Vid};
+use crate::error::{Code, Error, Result};
+use crate::machine::{Input, Machine, Output};
+use crate::op::{Call, GetObject, ListObjectsV2, Listing, Next, Session};
+use crate::time::Now;
+use crate::transfer::download::{Download, Piece};
+
+enum State {
+    List(Call<ListObjectsV2>),
+    Locator(Call<GetObject>),
+    Data(Box<Download>),
+    Done(Result<()>),
+    Over,
+}
+
+/// Reads a version whole.
+pub struct Read {
+    vault: Arc<Vault>,
+    session: Session,
+    manifest: Arc<Manifest>,
+    state: State,
+    /// Locators that were not tried yet, the highest generation last.
+    locators: Vec<String>,
+    refused: Option<Error>,
+}
+
+impl Read {
+    /// Of a manifest that was verified. `seed` drives the jitter of retries.
+    pub fn new(vault: Arc<Vault>, manifest: Arc<Manifest>, seed: u64) -> Result<Read> {
+        let name = Name::new(&manifest.container, &manifest.path)?;
+        let prefix = locator_prefix(&name, Vid::parse(&manifest.vid)?);
+        let list = ListObjectsV2 { prefix, ..Default::default() };
+        let session = Session::new(&vault.store, seed);
+        Ok(Read { vault, session, manifest, state: State::List(Call::new(list)), locators: Vec::new(), refused: None })
+    }
+
+    fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> State {
+        let is_locator = |key: &String| key.rsplit_once('/').is_some_and(|(_, last)| LocatorKey::parse(last).is_some());
+        // Generations have six digits, so the order of keys is theirs.
+        self.locators.extend(page.keys.into_iter().filter(is_locator));
+        match page.next {
+            Some(token) => State::List(Call::new(ListObjectsV2 { token: Some(token), ..asked.clone() })),
+            None => self.next_locator(),
+        }
+    }
+
+    fn next_locator(&mut self) -> State {
+        if let Some(key) = self.locators.pop() {
+            return State::Locator(Call::new(GetObject { key, limit: OBJECT_LIMIT }));
+        }
+        let manifest = &self.manifest;
+        State::Done(Err(self.refused.take().unwrap_or_else(|| {
+            let why = format!("version {} of {} {} has no locator", manifest.vid, manifest.container, manifest.path);
+            Error::new(Code::DataMissing, format!("{why} in bucket {}", self.vault.store.bucket))
+        })))
+    }
+
+    fn locator(&mut self, key: &str, object: &[u8]) -> State {
+        match self.vault.admit(object, key).and_then(|json| Locator::parse(json, key)) {
+            Ok(locator) if locator.vid == self.manifest.vid && locator.vault == self.manifest.vault => {
+                let pieces = self.pieces(&locator.data, locator.generation);
+                State::Data(Box::new(Download::new(pieces, self.vault.parallel_download)))
+            }
+            Ok(_) => {
+                let why = format!("the locator at {key} is another version's");
+                self.refused.get_or_insert(Error::new(Code::Untrusted, why));
+                self.next_locator()
+            }
+            Err(e) => {
+                self.refused.get_or_insert(e);
+                self.next_locator()
+            }
+        }
+    }
+
+    fn pieces(&self, keys: &DataKeys, generation: u32) -> Vec<Piece> {
+        let mut begins = vec![0; self.manifest.extents.len()];
+        let parts = self.manifest.parts();
+        parts
+            .map(|(extent, offset, hash)| {
+                let begin = begins[extent];
+                begins[extent] += hash.length;
+                // The hint belongs to the object that the put wrote, which later generations may have left.
+                let hint = self.manifest.extents[extent].version_id.clone();
+                let version_id = if generation == 0 { hint } else { None };
+                Piece { key: keys.extent(extent + 1), version_id, begin, offset, hash: hash.clone() }
+            })
+            .collect()
+    }
+}
+
+impl Machine for Read {
+    type Done = ();
+
+    fn handle(&mut self, now: Now, input: Input<'_>) {
+        let state = std::mem::replace(&mut self.state, State::Over);
+        let cancelled = || State::Done(Err(Error::new(Code::Cancelled, "reading the version was cancelled")));
+        self.state = match (state, &input) {
+            (State::List(mut call), Input::Cancel) => {
+                call.abandon(&mut self.session);
+                cancelled()
+            }
+            (State::Locator(mut call), Input::Cancel) => {
+                call.abandon(&mut self.session);
+                cancelled()
+            }
+            (State::List(mut call), input) => match call.handle(&mut self.session, now, input) {
+                None => State::List(call),
+                Some(Ok(page)) => self.page(call.op(), page),
+                Some(Err(e)) => State::Done(Err(e)),
+            },
+            (State::Locator(mut call), input) => match call.handle(&mut self.session, now, input) {
+                None => State::Locator(call),
+                Some(Ok(object)) => {
+                    let key = call.op().key.clone();
+                    self.locator(&key, &object)
+                }
+                Some(Err(e)) if e.code() == Code::NotFound => self.next_locator(),
+                Some(Err(e)) => State::Done(Err(e)),
+            },
+            (State::Data(mut download), input) => {
+                download.handle(&mut self.session, now, input);
+                State::Data(download)
+            }
+            (state @ (State::Done(_) | State::Over), _) => state,
+        };
+    }
+
+    fn poll(&mut self, now: Now) -> Output<()> {
+        if let Some(id) = self.session.abandoned() {
+            return Output::Abandon(id);
+        }
+        match &mut self.state {
+            State::List(call) => call.poll(&mut self.session, now).into(),
+            State::Locator(call) => call.poll(&mut self.session, now).into(),
+            State::Data(download) => download.poll(&mut self.session, now),
+            State::Done(_) | State::Over => match std::mem::replace(&mut self.state, State::Over) {
+                State::Done(result) => Output::Done(result),
+                _ => Next::Wait(None).into(),
+            },
+        }
+    }
+}

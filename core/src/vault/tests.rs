@@ -1,0 +1,1 @@
+//! Tests of the machines, with a store that is played by hand.
