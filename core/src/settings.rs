@@ -214,6 +214,20 @@ impl Settings {
         })
     }
 
+    /// Refuses every key that is not among `keys`: those that a call takes.
+    pub fn only_keys(&self, keys: &[&str]) -> Result<()> {
+        match self.values.keys().find(|key| !keys.contains(*key)) {
+            None => Ok(()),
+            Some(key) if keys.is_empty() => {
+                Err(Error::new(Code::InvalidOption, format!("option {key} is not one of this call's: it takes none")))
+            }
+            Some(key) => Err(Error::new(
+                Code::InvalidOption,
+                format!("option {key} is not one of this call's: {}", keys.join(", ")),
+            )),
+        }
+    }
+
     /// Refuses keys of another scope than `wanted` (and `Command`, which a vault's configuration may carry).
     pub fn only(&self, wanted: Scope) -> Result<()> {
         for key in self.values.keys() {

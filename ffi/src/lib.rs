@@ -1,1 +1,23 @@
-//! ffi
+//! s3vault: backups in AWS S3 and S3-compatible stores.
+//!
+//! The Rust API is [`Vault`] and what it hands out; the C interface (`include/s3vault.h`) is the same, handle by
+//! handle. `s3vault-core` decides, this crate does: sockets, files, threads, clocks, entropy.
+//!
+//! Every call that may take long gets a [`Control`]: events, a cancel, a time-out.
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::panic, clippy::unwrap_used, clippy::expect_used))]
+
+pub mod abi;
+pub mod config;
+mod control;
+mod driver;
+mod entropy;
+pub mod keyring;
+mod transport;
+mod vault;
+
+pub use control::{Cancel, Control, Event, EventKind, OnEvent};
+pub use s3vault_core::crypto::keyring::Keyring;
+pub use s3vault_core::settings::Settings;
+pub use s3vault_core::{Code, Error, Family, Result};
+pub use vault::{Get, Kind, List, Put, Row, Vault, Version, verify_manifest};

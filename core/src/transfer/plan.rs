@@ -32,14 +32,15 @@ impl Plan {
         Ok(Plan { length, part, most_parts: profile.most_parts })
     }
 
-    /// The length of the part that begins at `offset`, where the last one may turn out to be shorter; `None` after
-    /// the most parts that an object takes.
+    /// The length of the part that begins at `offset`, where a stream's last one may turn out to be shorter; `None`
+    /// after the end of a file, and after the most parts that an object takes.
     pub(crate) fn part_length(&self, number: u32, offset: u64) -> Option<u64> {
         if number > self.most_parts {
             return None;
         }
         Some(match self.length {
-            Some(length) => self.part.min(length.saturating_sub(offset)),
+            Some(length) if offset >= length && number > 1 => return None,
+            Some(length) => self.part.min(length - offset),
             None => (BASE << ((number - 1) / DOUBLING).min(32)).min(STREAM_MOST),
         })
     }
@@ -71,6 +72,7 @@ mod tests {
                 offset += part;
             }
             assert_eq!(offset, length);
+            assert_eq!(plan.part_length(number.max(1) + 1, offset), None);
         }
         assert_eq!(Plan::new(Some(10_000 * (5 << 30) + 1), &S3).unwrap_err().code(), Code::Unsupported);
     }

@@ -1,1 +1,0 @@
-//! Tests of the machines, with a store that is played by hand.

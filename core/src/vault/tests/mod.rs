@@ -1,0 +1,5 @@
+//! The vault's machines against a store that is played by hand.
+
+mod protocol;
+mod reading;
+mod world;

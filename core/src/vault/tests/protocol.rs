@@ -1,0 +1,376 @@
+//! Put: each promise of DESIGN §3's protocol that a single writer can show.
+
+use std::sync::Arc;
+
+use super::super::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
+use super::super::*;
+use super::world::*;
+use crate::Code;
+use crate::machine::{Input, Machine, Output};
+use crate::time::amz_date;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+#[test]
+fn a_small_backup_is_one_list_and_three_puts() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    stored(&mut world, &vault, b"first", 1);
+    assert_eq!(
+        world.operations(),
+        ["GetBucketVersioning", "PutObject", "ListObjectsV2", "PutObject", "PutObject", "PutObject"]
+    );
+    world.log.clear();
+    let found = stored(&mut world, &vault, b"second", 2);
+    assert_eq!(world.operations(), ["ListObjectsV2", "PutObject", "PutObject", "PutObject"]);
+    let keys: Vec<&str> = world.log.iter().map(|(_, key, _)| key.as_str()).collect();
+    assert!(keys[1].starts_with(LOCATORS) && keys[2] == "vm/disk" && keys[3].starts_with(CATALOGUE), "{keys:?}");
+    assert_eq!(keys[3], found.manifest.key);
+    assert_eq!(world.objects[VAULT_KEY].len(), 1);
+}
+
+#[test]
+fn a_large_backup_is_whole_and_its_row_comes_last() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let bytes = large();
+    let found = stored(&mut world, &vault, &bytes, 1);
+    assert_eq!(world.objects["vm/disk"][0].body, bytes);
+    assert_eq!(found.manifest.extents[0].version_id.as_deref(), Some(&*world.objects["vm/disk"][0].version_id));
+    assert_eq!(found.manifest.parts().count(), 3);
+    assert_eq!(world.operations().last(), Some(&"PutObject"));
+    assert_eq!(world.keys(LOCATORS).len(), 1);
+}
+
+#[test]
+fn locator_data_and_row_carry_the_date_of_the_check() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    // Each request takes a minute: the list is sent at START, and all that counts is signed at that.
+    world.hook(|world, _| world.unix_ms += MINUTE);
+    stored(&mut world, &vault, b"x", 1);
+    let dates: Vec<&str> = world.log.iter().map(|(_, _, date)| date.as_str()).collect();
+    let (locator, data, row) = (dates[3], dates[4], dates[5]);
+    assert!(locator == data && data == row, "{dates:?}");
+    // `Date` has whole seconds, so the check may seem to be one second older than it is: that is the safe side.
+    assert!(*amz_date(START + 2 * MINUTE - 1000) <= *locator && *locator <= *dates[2], "{dates:?}");
+}
+
+#[test]
+fn a_retry_of_a_dated_request_keeps_its_date_and_bytes() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    world.fault("PutObject", CATALOGUE, Fault::LostAfter);
+    world.fault("PutObject", CATALOGUE, Fault::LostBefore);
+    let found = stored(&mut world, &vault, b"x", 1);
+    let rows: Vec<_> = world.log.iter().filter(|(_, key, _)| key.starts_with(CATALOGUE)).collect();
+    assert_eq!(rows.len(), 3);
+    assert!(rows.iter().all(|row| row.2 == rows[0].2));
+    assert!(world.objects[&found.manifest.key].iter().all(|object| object.body == found.object));
+}
+
+#[test]
+fn a_row_whose_check_has_aged_is_signed_at_a_new_one() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    world.hook(|world, request| {
+        if request.operation == "UploadPart" {
+            world.unix_ms += 10 * MINUTE;
+        }
+    });
+    stored(&mut world, &vault, &large(), 1);
+    let tail: Vec<_> =
+        world.log.iter().rev().take(3).map(|(operation, key, _)| (*operation, key.starts_with(CATALOGUE))).collect();
+    assert_eq!(tail, [("PutObject", true), ("ListObjectsV2", false), ("ListObjectsV2", false)]);
+    let row = &world.log.last().unwrap().2;
+    assert!(*row >= amz_date(world.unix_ms - MINUTE), "{row}");
+}
+
+#[test]
+fn data_that_comes_late_is_signed_at_a_new_check() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let mut machine = put(&vault, None, 1);
+    // Twenty minutes pass between the locator and the first byte.
+    world.hook(|world, request| {
+        if request.operation == "PutObject" && request.url.contains("/loc/") {
+            world.unix_ms += 14 * MINUTE + 50_000;
+        }
+    });
+    let found = world.run(&mut machine, b"x");
+    // The locator itself was still in time or begun anew; either way the version is there.
+    assert!(found.is_ok(), "{found:?}");
+    assert_eq!(world.keys(CATALOGUE).len(), 1);
+}
+
+#[test]
+fn an_expired_locator_begins_a_new_version() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let mut late = true;
+    world.hook(move |world, request| {
+        if request.url.contains("/loc/") && std::mem::take(&mut late) {
+            world.unix_ms += 16 * MINUTE;
+        }
+    });
+    let found = stored(&mut world, &vault, b"x", 1);
+    assert_eq!(world.log.iter().filter(|(_, key, _)| key.starts_with(LOCATORS)).count(), 2);
+    assert_eq!(world.keys(LOCATORS).len(), 1, "the first one was refused");
+    assert!(found.manifest.initiated > START + 15 * MINUTE);
+}
+
+/// A marker, or the loss of the locator, that appears before the check of an old put ends it, and nothing is deleted.
+#[test]
+fn a_put_that_was_given_up_by_others_writes_no_row() {
+    for gone in [false, true] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        let mut done = false;
+        world.hook(move |world, request| {
+            if request.operation == "UploadPart" {
+                world.unix_ms += 10 * MINUTE;
+            }
+            if request.operation == "CompleteMultipartUpload" && !std::mem::replace(&mut done, true) {
+                let locator = world.keys(LOCATORS).remove(0);
+                if gone {
+                    world.objects.remove(&locator);
+                } else {
+                    let vid = locator.rsplit('/').next().unwrap().split('.').next().unwrap().to_owned();
+                    world.put(&format!("{CATALOGUE}vm/disk/{vid}.-s"), b"{}");
+                }
+            }
+        });
+        let e = world.run(&mut put(&vault, None, 1), &large()).unwrap_err();
+        assert_eq!(e.code(), Code::GivenUp, "{e}");
+        assert!(world.keys(CATALOGUE).iter().all(|key| key.ends_with(".-s")));
+        assert_eq!(world.objects["vm/disk"].len(), 1, "sweep cleans, not the writer");
+    }
+}
+
+#[test]
+fn a_complete_without_an_answer_is_settled_by_the_object_itself() {
+    for fault in [Fault::LostAfter, Fault::ErrorIn200] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        world.fault("CompleteMultipartUpload", "", fault);
+        let found = stored(&mut world, &vault, &large(), 1);
+        assert!(world.operations().contains(&"HeadObject"), "the second Complete met NoSuchUpload");
+        assert_eq!(world.objects["vm/disk"].len(), 1);
+        assert_eq!(found.manifest.extents[0].version_id.as_deref(), Some(&*world.objects["vm/disk"][0].version_id));
+        assert!(!world.operations().contains(&"AbortMultipartUpload"));
+    }
+}
+
+#[test]
+fn a_complete_that_stays_unknown_can_be_tried_again() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    for _ in 0..crate::retry::ATTEMPTS {
+        world.fault("CompleteMultipartUpload", "", Fault::LostBefore);
+    }
+    let mut machine = put(&vault, None, 1);
+    let bytes = large();
+    let e = world.run(&mut machine, &bytes).unwrap_err();
+    assert_eq!(e.code(), Code::OutcomeUnknown, "{e}");
+    assert!(!world.operations().contains(&"AbortMultipartUpload"), "never after Complete was sent");
+    machine.handle(crate::time::Now { unix_ms: world.unix_ms, mono_ms: (world.unix_ms - START) as u64 }, Input::Again);
+    assert!(world.run(&mut machine, &bytes).is_ok());
+    assert_eq!(world.objects["vm/disk"].len(), 1);
+}
+
+#[test]
+fn an_object_of_others_does_not_settle_a_complete() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    world.fault("CompleteMultipartUpload", "", Fault::Refused(404, "NoSuchUpload"));
+    world.put("vm/disk", b"written by somebody else");
+    let e = world.run(&mut put(&vault, None, 1), &large()).unwrap_err();
+    assert_eq!(e.code(), Code::OutcomeUnknown);
+    assert!(world.keys(CATALOGUE).is_empty());
+}
+
+#[test]
+fn a_row_that_stays_unknown_can_be_tried_again() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    for _ in 0..crate::retry::ATTEMPTS {
+        world.fault("PutObject", CATALOGUE, Fault::LostAfter);
+    }
+    let mut machine = put(&vault, None, 1);
+    assert_eq!(world.run(&mut machine, b"x").unwrap_err().code(), Code::OutcomeUnknown);
+    machine.handle(crate::time::Now { unix_ms: world.unix_ms, mono_ms: (world.unix_ms - START) as u64 }, Input::Again);
+    let found = world.run(&mut machine, b"x").unwrap();
+    assert_eq!(world.keys(CATALOGUE), [found.manifest.key]);
+}
+
+/// Whatever fails once is tried again, before or after it took effect, and the backup is whole.
+#[test]
+fn every_request_may_fail_once() {
+    for operation in [
+        "GetBucketVersioning",
+        "ListObjectsV2",
+        "PutObject",
+        "CreateMultipartUpload",
+        "UploadPart",
+        "CompleteMultipartUpload",
+    ] {
+        for fault in
+            [Fault::LostBefore, Fault::LostAfter, Fault::Refused(503, "SlowDown"), Fault::Refused(500, "InternalError")]
+        {
+            for bytes in [b"small".to_vec(), large()] {
+                let (mut world, vault) = (World::new(), vault(&[]));
+                world.fault(operation, "", fault);
+                let found = stored(&mut world, &vault, &bytes, 1);
+                let id = found.manifest.extents[0].version_id.clone().unwrap();
+                let object = world.objects["vm/disk"].iter().find(|object| object.version_id == id).unwrap();
+                assert_eq!(object.body, bytes, "{operation} {fault:?}");
+                assert_eq!(world.keys(CATALOGUE).len(), 1, "{operation} {fault:?}");
+            }
+        }
+    }
+}
+
+/// A refusal that stays is the error, and nothing is listed.
+#[test]
+fn every_request_may_be_refused() {
+    for (operation, large_only) in [
+        ("GetBucketVersioning", false),
+        ("ListObjectsV2", false),
+        ("PutObject", false),
+        ("CreateMultipartUpload", true),
+        ("UploadPart", true),
+    ] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        world.fault(operation, "", Fault::Refused(403, "AccessDenied"));
+        let bytes = if large_only { large() } else { b"x".to_vec() };
+        let e = world.run(&mut put(&vault, None, 1), &bytes).unwrap_err();
+        assert_eq!((e.code(), e.operation()), (Code::AccessDenied, operation));
+        assert!(world.keys(CATALOGUE).is_empty());
+        assert_eq!(world.open_uploads(), 0, "{operation}");
+    }
+}
+
+#[test]
+fn a_cancel_at_any_request_leaves_nothing_listed_and_no_upload() {
+    for operation in ["GetBucketVersioning", "ListObjectsV2", "PutObject", "CreateMultipartUpload", "UploadPart"] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        world.fault(operation, "", Fault::Cancelled);
+        let e = world.run(&mut put(&vault, None, 1), &large()).unwrap_err();
+        assert_eq!(e.code(), Code::Cancelled, "{operation}");
+        assert!(world.keys(CATALOGUE).is_empty() && world.open_uploads() == 0, "{operation}");
+    }
+}
+
+#[test]
+fn a_bucket_without_versioning_is_refused_before_anything_is_written() {
+    for status in ["Suspended", ""] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        world.versioning = status;
+        let e = world.run(&mut put(&vault, None, 1), b"x").unwrap_err();
+        assert_eq!(e.code(), Code::Versioning);
+        assert!(world.objects.is_empty());
+    }
+}
+
+#[test]
+fn version_ids_go_on_after_a_clock_that_went_back() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let first = stored(&mut world, &vault, b"1", 1);
+    world.unix_ms -= 1_000;
+    world.hook(|world, _| world.unix_ms -= 20);
+    let second = stored(&mut world, &vault, b"2", 1);
+    let vids = [&second, &first].map(|found| Vid::parse(&found.row.vid).unwrap());
+    assert!(vids[0] < vids[1], "newest first: {vids:?}");
+    assert_eq!(vids[0].unix_ms(), vids[1].unix_ms() + 1);
+    assert!(second.manifest.recorded < first.manifest.recorded, "recorded times are never bumped");
+}
+
+#[test]
+fn a_version_from_the_future_stops_the_put() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let row =
+        RowKey { vid: Vid::new(START + 62 * MINUTE, [0; 10]), recorded_ms: 1, kind: Kind::Full, size: 1, parent: None };
+    world.put(&format!("{CATALOGUE}vm/disk/{row}"), b"{}");
+    let e = world.run(&mut put(&vault, None, 1), b"x").unwrap_err();
+    assert_eq!(e.code(), Code::FutureVersion);
+}
+
+#[test]
+fn a_parent_must_be_live() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let full = Vid::parse(&stored(&mut world, &vault, b"full", 1).row.vid).unwrap();
+    let inc = world.run(&mut put(&vault, Some(full), 2), b"inc").unwrap();
+    assert_eq!((inc.manifest.kind, inc.manifest.parent), (Kind::Inc, Some(full.to_string())));
+    let missing = Vid::new(START - 1, [0; 10]);
+    assert_eq!(world.run(&mut put(&vault, Some(missing), 3), b"x").unwrap_err().code(), Code::BadParent);
+    world.put(&format!("{CATALOGUE}vm/disk/{full}.-d"), b"{}");
+    assert_eq!(world.run(&mut put(&vault, Some(full), 4), b"x").unwrap_err().code(), Code::BadParent);
+}
+
+#[test]
+fn a_client_whose_clock_is_an_hour_off_learns_the_stores() {
+    for off in [-60 * MINUTE, 60 * MINUTE] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        world.client_off_ms = off;
+        // The first request is refused, and its answer's Date teaches the clock.
+        let e = world.run(&mut put(&vault, None, 1), b"x").unwrap_err();
+        assert_eq!(e.code(), Code::ClockSkew);
+        let found = stored(&mut world, &vault, b"x", 1);
+        assert!((found.manifest.initiated - world.unix_ms).abs() < MINUTE);
+    }
+}
+
+#[test]
+fn parts_are_asked_for_in_order_and_no_further_than_the_window() {
+    let (world, vault) = (World::new(), vault(&[]));
+    let mut machine = put(&vault, None, 1);
+    let mut world = world;
+    let bytes = large();
+    // Run until the first part is sent, by failing it for good.
+    world.fault("UploadPart", "", Fault::Refused(403, "AccessDenied"));
+    let e = world.run(&mut machine, &bytes).unwrap_err();
+    assert_eq!(e.code(), Code::AccessDenied);
+    assert!(
+        matches!(machine.poll(crate::time::Now { unix_ms: 0, mono_ms: 0 }), Output::Wait(None)),
+        "nothing after the end"
+    );
+}
+
+/// Every input in every state that a put goes through: ignored or taken, never a panic, and the put still ends.
+#[test]
+fn inputs_that_do_not_fit_are_ignored() {
+    use crate::http::{ReplyHead, RequestId, TransportFailure};
+    let strays = || -> Vec<Input<'static>> {
+        let id = RequestId(9_999);
+        let digest = crate::checksum::digest(b"");
+        vec![
+            Input::Head { id, head: ReplyHead { status: 200, headers: vec![] } },
+            Input::Body { id, bytes: b"x" },
+            Input::End { id },
+            Input::RangeEnd { id, length: 0, digest },
+            Input::RangeConsumed { index: 7 },
+            Input::Failed {
+                id,
+                failure: TransportFailure { code: Code::TimedOut, maybe_sent: true, detail: String::new() },
+            },
+            Input::Again,
+        ]
+    };
+    struct Strayed<M> {
+        inner: M,
+        strays: fn() -> Vec<Input<'static>>,
+    }
+    impl<M: Machine> Machine for Strayed<M> {
+        type Done = M::Done;
+        fn handle(&mut self, now: crate::time::Now, input: Input<'_>) {
+            (self.strays)().into_iter().for_each(|stray| self.inner.handle(now, stray));
+            self.inner.handle(now, input);
+        }
+        fn poll(&mut self, now: crate::time::Now) -> Output<M::Done> {
+            let output = self.inner.poll(now);
+            if !matches!(output, Output::Done(_)) {
+                (self.strays)().into_iter().for_each(|stray| self.inner.handle(now, stray));
+            }
+            output
+        }
+    }
+    for bytes in [b"small".to_vec(), large()] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        world.fault("CompleteMultipartUpload", "", Fault::LostAfter);
+        let mut machine = Strayed { inner: put(&vault, None, 1), strays };
+        let found = world.run(&mut machine, &bytes).unwrap();
+        let mut machine = Strayed { inner: Find::new(vault.clone(), name(), Which::Latest, None, 1), strays };
+        assert_eq!(world.run(&mut machine, &[]).unwrap().row, found.row);
+        let mut machine =
+            Strayed { inner: Read::new(vault.clone(), Arc::new(found.manifest), 1).unwrap(), strays };
+        world.run(&mut machine, &[]).unwrap();
+    }
+}

@@ -1,0 +1,273 @@
+//! Find, read, list and open.
+
+use std::sync::Arc;
+
+use super::super::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
+use super::super::*;
+use super::world::*;
+use crate::{Code, Error};
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+fn read(world: &mut World, vault: &Arc<Vault>, found: &Found) -> Result<(), Error> {
+    world.run(&mut Read::new(vault.clone(), Arc::new(found.manifest.clone()), 1).unwrap(), &[])
+}
+
+fn list(world: &mut World, vault: &Arc<Vault>, scope: Scope) -> Vec<Row> {
+    let (mut rows, mut cursor) = (Vec::new(), Some(Cursor::default()));
+    while let Some(at) = cursor {
+        let (page, next) = world.run(&mut ListPage::new(vault.clone(), scope.clone(), at, 1), &[]).unwrap();
+        rows.extend(page);
+        cursor = next;
+    }
+    rows
+}
+
+#[test]
+fn find_costs_one_list_and_one_get() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let first = stored(&mut world, &vault, b"1", 1);
+    let second = stored(&mut world, &vault, b"2", 2);
+    world.log.clear();
+    assert_eq!(find(&mut world, &vault, Which::Latest).unwrap().row, second.row);
+    assert_eq!(world.operations(), ["ListObjectsV2", "GetObject"]);
+    let vid = Vid::parse(&first.row.vid).unwrap();
+    assert_eq!(find(&mut world, &vault, Which::Version(vid)).unwrap().object, first.object);
+    world.log.clear();
+    read(&mut world, &vault, &second).unwrap();
+    assert_eq!(world.operations(), ["ListObjectsV2", "GetObject", "GetObject"], "locators, the locator, the data");
+}
+
+#[test]
+fn as_of_takes_the_newest_that_was_recorded_by_then() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let versions: Vec<Found> = (1..=3)
+        .map(|n| {
+            world.unix_ms += 10 * MINUTE;
+            stored(&mut world, &vault, &[n], n)
+        })
+        .collect();
+    for (at, wanted) in [
+        (versions[0].row.recorded_ms - 1, None),
+        (versions[0].row.recorded_ms, Some(0)),
+        (versions[1].row.recorded_ms - 1, Some(0)),
+        (versions[1].row.recorded_ms, Some(1)),
+        (i64::MAX, Some(2)),
+    ] {
+        let found = find(&mut world, &vault, Which::AsOf(at)).map(|found| found.row).map_err(|e| e.code());
+        assert_eq!(found, wanted.map_or(Err(Code::NotFound), |n: usize| Ok(versions[n].row.clone())), "{at}");
+    }
+}
+
+#[test]
+fn record_after_store_records_the_end() {
+    for (setting, is_end) in [("false", false), ("true", true)] {
+        let (mut world, vault) = (World::new(), vault(&[("record_after_store", setting)]));
+        world.hook(|world, request| {
+            if request.operation == "UploadPart" {
+                world.unix_ms += MINUTE;
+            }
+        });
+        let found = stored(&mut world, &vault, &large(), 1);
+        let m = &found.manifest;
+        assert!(m.completed >= m.initiated + 3 * MINUTE && (m.stored - m.completed).abs() < 2_000);
+        assert_eq!(m.recorded, if is_end { m.completed } else { m.initiated });
+    }
+}
+
+#[test]
+fn a_marked_version_is_hidden_and_a_suspected_one_is_not() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let first = stored(&mut world, &vault, b"1", 1);
+    let second = stored(&mut world, &vault, b"2", 2);
+    world.put(&format!("{CATALOGUE}vm/disk/{}.-s", first.row.vid), b"{}");
+    world.put(&format!("{CATALOGUE}vm/disk/{}.-d", second.row.vid), b"{}");
+    assert_eq!(find(&mut world, &vault, Which::Latest).unwrap().row, first.row);
+    let hidden = find(&mut world, &vault, Which::Version(Vid::parse(&second.row.vid).unwrap()));
+    assert_eq!(hidden.unwrap_err().code(), Code::NotFound);
+    let vids: Vec<String> = list(&mut world, &vault, Scope::Backup(name())).into_iter().map(|row| row.vid).collect();
+    assert_eq!(vids, [first.row.vid]);
+}
+
+#[test]
+fn objects_that_do_not_belong_are_passed_over() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let found = stored(&mut world, &vault, b"1", 1);
+    for stray in ["0", "0000000000000000000000000A.1.half.1.-", "readme.txt"] {
+        world.put(&format!("{CATALOGUE}vm/disk/{stray}"), b"?");
+    }
+    assert_eq!(find(&mut world, &vault, Which::Latest).unwrap().row, found.row);
+    assert_eq!(list(&mut world, &vault, Scope::All).len(), 1);
+}
+
+/// An attacker who can write to the bucket can make nothing be read as a backup that no trusted key signed.
+#[test]
+fn what_no_trusted_key_signed_is_not_read() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let found = stored(&mut world, &vault, b"1", 1);
+    let key = found.manifest.key.clone();
+    let json = String::from_utf8(found.object.clone()).unwrap();
+    for forged in [
+        json.lines().next().unwrap().to_owned() + "\n",
+        json.replace("\"size\":1", "\"size\":2"),
+        json.replace("\"format\":1", "\"format\":2"),
+        "{}\n".into(),
+        String::new(),
+    ] {
+        world.put(&key, forged.as_bytes());
+        let e = find(&mut world, &vault, Which::Latest).unwrap_err();
+        assert!(matches!(e.code(), Code::Untrusted | Code::Format), "{e:?}");
+    }
+    // A second row of the same vid that verifies is taken.
+    let newer = key.replace(&format!(".{}.", found.manifest.recorded), &format!(".{}.", found.manifest.recorded - 1));
+    world.put(&newer, b"{}\n");
+    world.put(&key, &found.object);
+    assert_eq!(find(&mut world, &vault, Which::Latest).unwrap().row, found.row);
+    // A signed row that was copied to another place is refused.
+    let elsewhere = key.replace("/disk/", "/other/");
+    world.put(&elsewhere, &found.object);
+    let other = Name::new("vm", "other").unwrap();
+    let e = world.run(&mut Find::new(vault.clone(), other, Which::Latest, None, 1), &[]).unwrap_err();
+    assert_eq!(e.code(), Code::Untrusted);
+}
+
+#[test]
+fn a_flipped_bit_on_the_way_is_read_again_and_one_in_the_store_is_damage() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let found = stored(&mut world, &vault, &large(), 1);
+    world.fault("GetObject", "vm/disk", Fault::Flipped);
+    read(&mut world, &vault, &found).unwrap();
+    let object = &mut world.objects.get_mut("vm/disk").unwrap()[0];
+    object.body[9 << 20] ^= 1;
+    let e = read(&mut world, &vault, &found).unwrap_err();
+    assert_eq!(e.code(), Code::Damaged);
+    assert!(e.message().contains("part 2 of 3"), "{e}");
+}
+
+#[test]
+fn data_that_was_cut_or_removed_is_named() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let found = stored(&mut world, &vault, &large(), 1);
+    world.objects.get_mut("vm/disk").unwrap()[0].body.truncate(18 << 20);
+    assert_eq!(read(&mut world, &vault, &found).unwrap_err().code(), Code::BadReply, "another range came");
+    world.objects.remove("vm/disk");
+    assert_eq!(read(&mut world, &vault, &found).unwrap_err().code(), Code::DataMissing);
+    let locator = world.keys(LOCATORS).remove(0);
+    world.objects.remove(&locator);
+    let e = read(&mut world, &vault, &found).unwrap_err();
+    assert_eq!(e.code(), Code::DataMissing);
+    assert!(e.message().contains("locator"), "{e}");
+}
+
+#[test]
+fn reading_follows_the_highest_locator_that_opens() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let found = stored(&mut world, &vault, b"data", 1);
+    let first = world.keys(LOCATORS).remove(0);
+    let body = world.objects[&first][0].body.clone();
+    let next = first.replace(".000000.", ".000001.");
+    let json = String::from_utf8(body).unwrap().lines().next().unwrap().to_owned();
+    let json = json
+        .replace(&first, &next)
+        .replace("\"generation\":0", "\"generation\":1")
+        .replace("\"vm/disk\"", "\"vm/disk@moved\"");
+    let signed = signed::seal(json.as_bytes(), vault.signing_key());
+    world.put(&next, &signed);
+    world.put("vm/disk@moved", b"data");
+    world.log.clear();
+    read(&mut world, &vault, &found).unwrap();
+    assert!(world.log.iter().any(|(_, key, _)| key == "vm/disk@moved"));
+    // One that does not open is skipped.
+    world.put(&next, json.as_bytes());
+    world.log.clear();
+    read(&mut world, &vault, &found).unwrap();
+    assert!(world.log.iter().any(|(_, key, _)| key == "vm/disk"));
+}
+
+#[test]
+fn listings_page_through_and_read_hashed_names() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let names = [
+        ("vm", "a"),
+        ("vm", "a/b"),
+        ("vm", "b"),
+        ("größe", "x"),
+        (&*"#".repeat(90), "p"),
+        ("vm", &"/x".repeat(90)[1..]),
+    ];
+    for (n, (container, path)) in names.iter().enumerate() {
+        for version in 0..2 {
+            let request = PutRequest {
+                name: Name::new(container, path).unwrap(),
+                parent: None,
+                length: Some(1),
+                entropy: [n as u8 * 2 + version; 10],
+                seed: 1,
+            };
+            world.run(&mut Put::new(vault.clone(), request).unwrap(), b"x").unwrap();
+        }
+    }
+    let mut all: Vec<(String, String)> =
+        list(&mut world, &vault, Scope::All).into_iter().map(|row| (row.container, row.path)).collect();
+    all.dedup();
+    all.sort();
+    let mut wanted: Vec<(String, String)> = names.iter().map(|(c, p)| (c.to_string(), p.to_string())).collect();
+    wanted.sort();
+    assert_eq!(all, wanted);
+    let mut containers: Vec<String> =
+        list(&mut world, &vault, Scope::Containers).into_iter().map(|row| row.container).collect();
+    containers.sort();
+    assert_eq!(containers, ["#".repeat(90), "größe".into(), "vm".into()]);
+    let paths = |world: &mut World, prefix: &str| -> Vec<String> {
+        let scope = Scope::Paths { container: "vm".into(), prefix: prefix.into() };
+        list(world, &vault, scope).into_iter().map(|row| row.path).collect()
+    };
+    assert_eq!(paths(&mut world, "a"), ["a", "a/b"]);
+    assert_eq!(paths(&mut world, "x/"), [&"/x".repeat(90)[1..]], "a hashed path is found by its begin");
+    assert_eq!(paths(&mut world, ""), ["a", "a/b", "b", &"/x".repeat(90)[1..]]);
+}
+
+#[test]
+fn a_thousand_rows_and_one_fill_two_pages_and_a_marker_reaches_over_the_border() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let row = |n: i64| RowKey {
+        vid: Vid::new(START - n, [0; 10]),
+        recorded_ms: START - n,
+        kind: Kind::Full,
+        size: 1,
+        parent: None,
+    };
+    for n in 0..1_000 {
+        world.put(&format!("{CATALOGUE}vm/disk/{}", row(n)), b"{}");
+    }
+    // Its marker is the thousandth key, its row the first of the second page.
+    world.put(&format!("{CATALOGUE}vm/disk/{}.-d", row(999).vid), b"{}");
+    assert_eq!(list(&mut world, &vault, Scope::Backup(name())).len(), 999);
+    world.put(&format!("{CATALOGUE}vm/disk/{}.-d", row(0).vid), b"{}");
+    assert_eq!(list(&mut world, &vault, Scope::Backup(name())).len(), 998);
+}
+
+#[test]
+fn a_vault_compares_its_description() {
+    let open = |world: &mut World, vault: Arc<Vault>| world.run(&mut Open::new(vault, 1), &[]).map_err(|e| e.code());
+    let (mut world, own) = (World::new(), vault(&[]));
+    assert_eq!(open(&mut world, own.clone()), Ok(()), "an empty bucket is a vault");
+    stored(&mut world, &own, b"x", 1);
+    assert_eq!(open(&mut world, own.clone()), Ok(()));
+    let other = vault(&[("vault_id", "00112233445566778899aabbccddeeff")]);
+    assert_eq!(open(&mut world, other), Err(Code::VaultMismatch));
+    let good = String::from_utf8(own.description()).unwrap();
+    assert_eq!(good, "{\"format\":1,\"vault\":\"805af1e370be19ef341a3e889b6373bf\",\"layout\":\"single-bucket\"}\n");
+    for (bad, code) in [
+        ("{".to_owned(), Code::Format),
+        (good.replace("\"format\":1", "\"format\":2"), Code::Format),
+        (good.replace("\"format\":1", "\"format\":1,\"requires\":[\"x\"]"), Code::Format),
+        (good.replace("single-bucket", "bucket-per-vm"), Code::VaultMismatch),
+        ("<html>".into(), Code::Format),
+    ] {
+        world.put(VAULT_KEY, bad.as_bytes());
+        assert_eq!(open(&mut world, own.clone()), Err(code), "{bad}");
+    }
+    world.put(VAULT_KEY, good.replace("\"format\":1", "\"format\":1,\"later\":true").as_bytes());
+    assert_eq!(open(&mut world, own), Ok(()), "unknown fields are ignored");
+}

@@ -1,0 +1,156 @@
+//! Errors
+//!
+//! A function that fails returns a code below 0 and, where `err` is not NULL, an error handle that the caller
+//! frees. Codes are never reused for something else. Four families never mix: misuse by the caller, refusals by the
+//! store (remote), no answer from it (transport), and this machine (local); s3v_error_flags tells them.
+
+use std::ffi::{CString, c_char};
+use std::ptr;
+
+use s3vault_core::{Error, Family};
+
+use super::boundary::c_text;
+
+/// Success, or the end of a list or stream. What is below is one of the S3V_E_ constants at the end of this file.
+pub const S3V_OK: i32 = 0;
+
+/// The caller asked for something that cannot be: the same call fails again.
+pub const S3V_FLAG_MISUSE: u32 = 1;
+/// The store answered, and its answer, or what it holds, is the trouble.
+pub const S3V_FLAG_REMOTE: u32 = 2;
+/// The store gave no answer, or none that is whole.
+pub const S3V_FLAG_TRANSPORT: u32 = 4;
+/// The same call may succeed later.
+pub const S3V_FLAG_RETRYABLE: u32 = 8;
+/// The request may have taken effect although no answer came.
+pub const S3V_FLAG_MAYBE_SENT: u32 = 16;
+
+/// The code's constant, for example "S3V_E_NO_SUCH_BUCKET".
+pub const S3V_FIELD_NAME: i32 = 0;
+/// What was tried, on what, and what came back.
+pub const S3V_FIELD_MESSAGE: i32 = 1;
+/// What helps.
+pub const S3V_FIELD_HINT: i32 = 2;
+/// S3's own error code, for example "NoSuchKey".
+pub const S3V_FIELD_S3_CODE: i32 = 3;
+/// The store's request id, for its support.
+pub const S3V_FIELD_REQUEST_ID: i32 = 4;
+/// The S3 operation, for example "PutObject".
+pub const S3V_FIELD_OPERATION: i32 = 5;
+/// The bucket.
+pub const S3V_FIELD_BUCKET: i32 = 6;
+/// The key.
+pub const S3V_FIELD_KEY: i32 = 7;
+/// All of it as one JSON object: code, name, message, hint, status, s3_code, request_id, operation, bucket, key,
+/// flags.
+pub const S3V_FIELD_JSON: i32 = 8;
+
+/// What went wrong. Immutable: any thread may read it. The caller frees it with s3v_error_free.
+pub struct s3v_error {
+    code: i32,
+    status: i32,
+    flags: u32,
+    /// In the order of the S3V_FIELD_ constants.
+    fields: [CString; 9],
+}
+
+impl s3v_error {
+    /// Makes the handle that the caller frees.
+    pub(super) fn give(error: Error) -> *mut s3v_error {
+        Box::into_raw(Box::new(s3v_error::new(&error)))
+    }
+
+    fn new(error: &Error) -> s3v_error {
+        let code = error.code();
+        let name = code.info().name;
+        let flags = flags(error);
+        let json = serde_json::json!({
+            "code": code as i32, "name": name, "message": error.message(), "hint": error.hint(),
+            "status": error.status(), "s3_code": error.s3_code(), "request_id": error.request_id(),
+            "operation": error.operation(), "bucket": error.bucket(), "key": error.key(), "flags": flags,
+        });
+        s3v_error {
+            code: code as i32,
+            status: i32::from(error.status()),
+            flags,
+            fields: [
+                name,
+                error.message(),
+                error.hint(),
+                error.s3_code(),
+                error.request_id(),
+                error.operation(),
+                error.bucket(),
+                error.key(),
+                &json.to_string(),
+            ]
+            .map(c_text),
+        }
+    }
+}
+
+fn flags(error: &Error) -> u32 {
+    let family = match error.family() {
+        Family::Misuse => S3V_FLAG_MISUSE,
+        Family::Remote => S3V_FLAG_REMOTE,
+        Family::Transport => S3V_FLAG_TRANSPORT,
+        // Local has no flag of its own; the families can only grow together with the constants.
+        _ => 0,
+    };
+    let retryable = if error.is_retryable() { S3V_FLAG_RETRYABLE } else { 0 };
+    let maybe_sent = if error.is_maybe_sent() { S3V_FLAG_MAYBE_SENT } else { 0 };
+    family | retryable | maybe_sent
+}
+
+/// The code, one of the S3V_E_ constants; 0 for NULL.
+///
+/// # Safety
+/// `e` is NULL or an error that was not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn s3v_error_code(e: *const s3v_error) -> i32 {
+    boundary!(else 0, { e.as_ref().map_or(0, |e| e.code) })
+}
+
+/// The HTTP status that the store answered with; 0 where it did not answer, and for NULL.
+///
+/// # Safety
+/// `e` is NULL or an error that was not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn s3v_error_http_status(e: *const s3v_error) -> i32 {
+    boundary!(else 0, { e.as_ref().map_or(0, |e| e.status) })
+}
+
+/// The S3V_FLAG_ bits that hold; 0 for NULL. An error of this machine has no family's bit.
+///
+/// # Safety
+/// `e` is NULL or an error that was not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn s3v_error_flags(e: *const s3v_error) -> u32 {
+    boundary!(else 0, { e.as_ref().map_or(0, |e| e.flags) })
+}
+
+/// A field of the error as text, valid until the error is freed: "" where the field does not apply, NULL where
+/// `field` is none of the S3V_FIELD_ constants or `e` is NULL.
+///
+/// # Safety
+/// `e` is NULL or an error that was not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn s3v_error_get(e: *const s3v_error, field: i32) -> *const c_char {
+    boundary!(else ptr::null(), {
+        let text = e.as_ref().and_then(|e| e.fields.get(usize::try_from(field).ok()?));
+        text.map_or(ptr::null(), |text| text.as_ptr())
+    })
+}
+
+/// Frees an error. NULL is taken.
+///
+/// # Safety
+/// `e` is NULL or an error that was not freed, and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn s3v_error_free(e: *mut s3v_error) {
+    boundary!(else (), {
+        if !e.is_null() {
+            drop(Box::from_raw(e));
+        }
+    });
+}

@@ -1,0 +1,40 @@
+//! The C interface: `include/s3vault.h` is made from this folder, one section from each file.
+//!
+//! A function's signature is written out, and [`boundary!`](boundary) wraps its body: it catches panics, refuses
+//! calls in a forked child, and turns a `Result` into a code and an error handle. Every handle is an `Arc` that
+//! was given away as a pointer, so that a child keeps its parent alive, and a free during another thread's call
+//! takes effect when that call ends. This is the only place of the workspace's libraries with `unsafe` code.
+#![allow(unsafe_code, non_camel_case_types)]
+
+#[macro_use]
+mod boundary;
+
+mod bytes;
+mod cancel;
+mod config;
+mod ctl;
+mod error;
+mod get;
+mod keyring;
+mod list;
+mod manifest;
+mod process;
+mod put;
+mod row;
+mod vault;
+mod version;
+
+pub use bytes::*;
+pub use cancel::*;
+pub use config::*;
+pub use ctl::*;
+pub use error::*;
+pub use get::*;
+pub use keyring::*;
+pub use list::*;
+pub use manifest::*;
+pub use process::*;
+pub use put::*;
+pub use row::*;
+pub use vault::*;
+pub use version::*;

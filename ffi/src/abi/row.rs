@@ -1,0 +1,98 @@
+//! Rows: what a list and a version tell about a backup
+
+use std::ffi::{CString, c_char};
+use std::ptr;
+
+use s3vault_core::vault::{Kind, Row};
+
+use super::boundary::c_text;
+
+/// The name of a container or path only.
+pub const S3V_ROW_NAME: i32 = 0;
+/// A full backup.
+pub const S3V_ROW_FULL: i32 = 1;
+/// An incremental backup; it needs its parent.
+pub const S3V_ROW_INCREMENTAL: i32 = 2;
+/// A mark that the path was deleted at this point.
+pub const S3V_ROW_DELETED: i32 = 3;
+
+/// What is known of a backup. The library's, valid as long as the call that returned it says. Later versions may add
+/// fields at the end: `size` says how many bytes are there. Texts are "" where they do not apply, but for the two that
+/// may be NULL.
+#[repr(C)]
+pub struct s3v_row {
+    /// Size of this struct in bytes.
+    pub size: u32,
+    /// One of the S3V_ROW_ constants. Others may come.
+    pub kind: i32,
+    /// The container, for example a machine's name.
+    pub container: *const c_char,
+    /// The path in it; "" in a list of containers.
+    pub path: *const c_char,
+    /// The version id, 26 characters that sort by time; "" in a row that is a name only.
+    pub vid: *const c_char,
+    /// Version id of the backup that an incremental builds on; NULL where there is none.
+    pub parent: *const c_char,
+    /// When the put began, in Unix milliseconds.
+    pub initiated_ms: i64,
+    /// The instant that identifies the backup (record_after_store says which), in Unix milliseconds.
+    pub recorded_ms: i64,
+    /// Bytes of the backup.
+    pub bytes: u64,
+    /// BLAKE3 of the signed object, in hex: a pin. NULL where the row was only listed.
+    pub manifest_hash: *const c_char,
+}
+
+/// A row with the texts that its pointers lead to.
+pub(super) struct OwnedRow {
+    row: s3v_row,
+    /// Kept, not read: heap memory that does not move with this struct.
+    _texts: [Option<CString>; 5],
+}
+
+// SAFETY: the pointers lead to memory of `_texts`, which belongs to this struct and never changes.
+unsafe impl Send for OwnedRow {}
+// SAFETY: as above.
+unsafe impl Sync for OwnedRow {}
+
+impl OwnedRow {
+    pub(super) fn new(row: &Row) -> OwnedRow {
+        let texts = [
+            Some(c_text(&row.container)),
+            Some(c_text(&row.path)),
+            Some(c_text(&row.vid)),
+            row.parent.as_deref().map(c_text),
+            row.manifest_hash.as_deref().map(c_text),
+        ];
+        let [container, path, vid, parent, manifest_hash] =
+            texts.each_ref().map(|text| text.as_ref().map_or(ptr::null(), |text| text.as_ptr()));
+        OwnedRow {
+            row: s3v_row {
+                size: size_of::<s3v_row>() as u32,
+                kind: kind(row.kind),
+                container,
+                path,
+                vid,
+                parent,
+                initiated_ms: row.initiated_ms,
+                recorded_ms: row.recorded_ms,
+                bytes: row.bytes,
+                manifest_hash,
+            },
+            _texts: texts,
+        }
+    }
+
+    pub(super) fn as_ptr(&self) -> *const s3v_row {
+        &self.row
+    }
+}
+
+fn kind(kind: Option<Kind>) -> i32 {
+    match kind {
+        None => S3V_ROW_NAME,
+        Some(Kind::Full) => S3V_ROW_FULL,
+        Some(Kind::Inc) => S3V_ROW_INCREMENTAL,
+        Some(Kind::Del) => S3V_ROW_DELETED,
+    }
+}

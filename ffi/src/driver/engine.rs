@@ -1,0 +1,291 @@
+//! The loop that runs one machine: handle what happened, poll until it waits, do what it says.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use s3vault_core::checksum::Digest;
+use s3vault_core::http::{Body, Part, Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
+use s3vault_core::{Code, Error, Input, Machine, Output, Result};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::AbortHandle;
+
+use super::progress::Progress;
+use super::request::{self, Received, Sink};
+use crate::transport::Transport;
+use crate::transport::activity::Activity;
+use crate::transport::body::Outgoing;
+use crate::transport::clock;
+use crate::transport::frames::Frame;
+use crate::transport::runtime::Background;
+
+/// The longest sleep: see [`clock::until`].
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+
+/// What an engine is told. The channel has no bound of its own: payload does not pass through it, and each
+/// request adds one head and a body with a limit.
+pub(super) enum Message {
+    Head {
+        id: RequestId,
+        head: ReplyHead,
+    },
+    Body {
+        id: RequestId,
+        bytes: Bytes,
+    },
+    End {
+        id: RequestId,
+    },
+    RangeEnd {
+        id: RequestId,
+        length: u64,
+        digest: Digest,
+        received: Received,
+    },
+    Failed {
+        id: RequestId,
+        failure: TransportFailure,
+    },
+    PartReady {
+        number: u32,
+        frames: Vec<Arc<Frame>>,
+        length: u64,
+        digest: Digest,
+        last: bool,
+    },
+    SourceFailed(Error),
+    RangeConsumed {
+        index: u32,
+    },
+    Cancel,
+    /// Nobody waits any more: cancel, and count as background work until the end.
+    Detach(Background),
+    /// The transfer ends with this error, whatever the machine thinks.
+    Fatal(Error),
+}
+
+/// An engine's mail: its own end, and one to give away.
+pub(super) struct Inbox {
+    pub(super) sender: UnboundedSender<Message>,
+    receiver: UnboundedReceiver<Message>,
+}
+
+impl Inbox {
+    pub(super) fn new() -> Inbox {
+        let (sender, receiver) = unbounded_channel();
+        Inbox { sender, receiver }
+    }
+}
+
+/// Who holds the payload of a transfer. The defaults are for machines that have none.
+pub(super) trait Payload: Send + 'static {
+    /// Read and hash this part, then say [`Message::PartReady`].
+    fn need_part(&mut self, number: u32, _offset: u64, _length: u64) -> Result<()> {
+        Err(Error::new(Code::Internal, format!("part {number} was asked for, and there is no source")))
+    }
+
+    /// A part of a stream is there. Only its frames come here; the machine is told by the engine.
+    fn part_ready(&mut self, _number: u32, _frames: Vec<Arc<Frame>>) {}
+
+    /// The part is not needed any more. Says how long it was.
+    fn release_part(&mut self, _number: u32) -> u64 {
+        0
+    }
+
+    /// The part as the body of a request.
+    fn body(&self, part: &Part) -> Result<Outgoing> {
+        Err(Error::new(Code::Internal, format!("part {} is to be sent, and there is no source", part.number)))
+    }
+
+    /// Where the bytes of this range go.
+    fn sink(&mut self, range: Range) -> Result<Sink> {
+        Err(Error::new(Code::Internal, format!("range {} comes, and there is no place for it", range.index)))
+    }
+
+    /// This range came whole, but is not trusted yet.
+    fn received(&mut self, _received: Received) {}
+
+    /// The range that came last under this index is right.
+    fn accept(&mut self, range: Range) -> Result<()> {
+        Err(Error::new(Code::Internal, format!("range {} was accepted, and there is no place for it", range.index)))
+    }
+}
+
+/// A machine with everything that it needs to run.
+pub(super) struct Engine<M, P> {
+    transport: Transport,
+    machine: M,
+    payload: P,
+    inbox: Inbox,
+    progress: Arc<Progress>,
+    requests: HashMap<RequestId, AbortHandle>,
+    background: Option<Background>,
+}
+
+impl<M: Machine, P: Payload> Engine<M, P> {
+    pub(super) fn new(transport: Transport, machine: M, payload: P, inbox: Inbox, progress: Arc<Progress>) -> Self {
+        Engine { transport, machine, payload, inbox, progress, requests: HashMap::new(), background: None }
+    }
+
+    /// Runs the machine to its end. A panic in it is an error like any other.
+    pub(super) async fn run(mut self) -> Result<M::Done> {
+        loop {
+            let wait = match self.poll_until_wait()? {
+                Step::Wait(wait) => wait,
+                Step::Done(result) => return result,
+            };
+            let sleep = wait.map_or(LONGEST_SLEEP, |at| clock::until(at, LONGEST_SLEEP));
+            tokio::select! {
+                biased;
+                message = self.inbox.receiver.recv() => {
+                    // The engine holds a sender itself, so there is always a message.
+                    if let Some(message) = message {
+                        self.take(message)?;
+                    }
+                }
+                () = tokio::time::sleep(sleep) => {}
+            }
+        }
+    }
+
+    fn poll_until_wait(&mut self) -> Result<Step<M::Done>> {
+        loop {
+            match guarded(|| self.machine.poll(clock::now()))? {
+                Output::Send(request) => self.send(request)?,
+                Output::Abandon(id) => self.forget(id),
+                Output::NeedPart { number, offset, length } => self.payload.need_part(number, offset, length)?,
+                Output::ReleasePart(number) => {
+                    let length = self.payload.release_part(number);
+                    self.progress.settle(length);
+                }
+                Output::Accept(range) => {
+                    self.payload.accept(range)?;
+                    self.progress.settle(range.length);
+                }
+                Output::Wait(until) => return Ok(Step::Wait(until)),
+                Output::Done(result) => return Ok(Step::Done(result)),
+            }
+        }
+    }
+
+    fn send(&mut self, request: Request) -> Result<()> {
+        let id = request.id;
+        let activity = Activity::new();
+        let mut moves = None;
+        let body = match &request.body {
+            Body::Empty => None,
+            Body::Bytes(bytes) => Some(Outgoing::bytes(bytes.clone())),
+            Body::Part(part) => {
+                moves = Some(part.number);
+                Some(self.payload.body(part)?)
+            }
+        };
+        let sink = match request.reply {
+            ReplyBody::Collect { .. } => None,
+            ReplyBody::Range(range) => {
+                moves = Some(range.index);
+                Some(self.payload.sink(range)?)
+            }
+        };
+        if let Some(number) = moves {
+            self.progress.begin(id, number, &activity);
+        }
+        let attempt = request::Attempt {
+            transport: self.transport.clone(),
+            engine: self.inbox.sender.clone(),
+            request,
+            body,
+            sink,
+            activity,
+        };
+        let task = tokio::spawn(attempt.run());
+        self.requests.insert(id, task.abort_handle());
+        Ok(())
+    }
+
+    /// Forgets a request; what still comes of it is nobody's.
+    fn forget(&mut self, id: RequestId) {
+        if let Some(task) = self.requests.remove(&id) {
+            task.abort();
+            self.progress.end(id);
+        }
+    }
+
+    /// Whether the machine still wants to hear of this request; at its end it is forgotten.
+    fn wanted(&mut self, id: RequestId, ends: bool) -> bool {
+        let known = self.requests.contains_key(&id);
+        if known && ends {
+            self.requests.remove(&id);
+        }
+        known
+    }
+
+    fn take(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Head { id, head } if self.wanted(id, false) => self.handle(Input::Head { id, head }),
+            Message::Body { id, bytes } if self.wanted(id, false) => self.handle(Input::Body { id, bytes: &bytes }),
+            Message::End { id } if self.wanted(id, true) => self.ended(id, Input::End { id }),
+            Message::RangeEnd { id, length, digest, received } if self.wanted(id, true) => {
+                self.payload.received(received);
+                self.ended(id, Input::RangeEnd { id, length, digest })
+            }
+            Message::Failed { id, failure } if self.wanted(id, true) => self.ended(id, Input::Failed { id, failure }),
+            Message::Head { .. }
+            | Message::Body { .. }
+            | Message::End { .. }
+            | Message::RangeEnd { .. }
+            | Message::Failed { .. } => Ok(()),
+            Message::PartReady { number, frames, length, digest, last } => {
+                self.payload.part_ready(number, frames);
+                self.handle(Input::PartReady { number, length, digest, last })
+            }
+            Message::SourceFailed(error) => self.handle(Input::SourceFailed(error)),
+            Message::RangeConsumed { index } => self.handle(Input::RangeConsumed { index }),
+            Message::Cancel => self.handle(Input::Cancel),
+            Message::Detach(background) => {
+                self.background = Some(background);
+                self.handle(Input::Cancel)
+            }
+            Message::Fatal(error) => Err(error),
+        }
+    }
+
+    fn handle(&mut self, input: Input<'_>) -> Result<()> {
+        guarded(|| self.machine.handle(clock::now(), input))
+    }
+
+    /// Tells the machine of a request's end. The bytes of the attempt are counted until the machine has heard:
+    /// by then they are settled, or lost.
+    fn ended(&mut self, id: RequestId, input: Input<'_>) -> Result<()> {
+        let handled = self.handle(input);
+        self.progress.end(id);
+        handled
+    }
+}
+
+impl<M, P> Drop for Engine<M, P> {
+    fn drop(&mut self) {
+        for task in self.requests.values() {
+            task.abort();
+        }
+    }
+}
+
+enum Step<T> {
+    Wait(Option<u64>),
+    Done(Result<T>),
+}
+
+/// Runs a piece of the machine; a panic in it becomes an error. After that the machine is not used again.
+fn guarded<R>(piece: impl FnOnce() -> R) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(piece)).map_err(|panic| defect("the machine", &*panic))
+}
+
+/// The error of a panic.
+pub(super) fn defect(whose: &str, panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::new(Code::Internal, format!("{whose} panicked: {}", text.unwrap_or("without a message")))
+}

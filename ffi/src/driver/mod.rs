@@ -1,0 +1,63 @@
+//! Runs core's machines: one task per machine, which owns it; a task per request; and the calling thread, which
+//! only waits.
+//!
+//! ```text
+//! calling thread ── Message ──▶ engine (handle, poll, sleep) ── Send ──▶ request task ──▶ transport
+//!        ▲                        │        ▲                               │
+//!        └─── asks, the result ───┘        └────────── Message ────────────┘
+//! ```
+//!
+//! The calling thread talks over crossbeam channels and waits in slices, in [`wait`] alone: there the cancel, the
+//! time-out and the callback are looked at. It never waits for the network, so it returns in time whatever the
+//! network does; the machine then comes to its end in the background.
+//!
+//! Payload never passes through the machine: [`upload`] and [`download`] hold it, under the numbers of parts and
+//! ranges.
+
+mod download_file;
+mod download_stream;
+mod engine;
+mod progress;
+mod request;
+mod task;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod toys;
+mod upload_file;
+mod upload_stream;
+mod wait;
+
+/// Bytes into the store.
+pub(crate) mod upload {
+    pub(crate) use super::upload_file::upload_file;
+    pub(crate) use super::upload_stream::StreamUpload;
+}
+
+/// Bytes out of the store.
+pub(crate) mod download {
+    pub(crate) use super::download_file::download_file;
+    pub(crate) use super::download_stream::StreamDownload;
+}
+
+use s3vault_core::{Machine, Result};
+
+use crate::control::Control;
+use crate::transport::Transport;
+use engine::Payload;
+use progress::Progress;
+use task::Task;
+
+/// Runs a machine that moves no payload to its end. When the wait ends first (cancel, time-out, callback), the
+/// machine is told to come to its end in the background.
+pub(crate) fn run<M>(transport: &Transport, machine: M, control: &mut Control<'_>) -> Result<M::Done>
+where
+    M: Machine + Send + 'static,
+    M::Done: Send + 'static,
+{
+    Task::start(transport, machine, NoPayload, Progress::new(None))?.end(control)
+}
+
+struct NoPayload;
+
+impl Payload for NoPayload {}

@@ -1,0 +1,135 @@
+//! The calling thread's end of a machine that runs.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use s3vault_core::{Code, Error, Machine, Result};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::engine::{Engine, Inbox, Message, Payload};
+use super::progress::Progress;
+use super::wait::{Deadline, Pulse};
+use crate::control::Control;
+use crate::transport::Transport;
+use crate::transport::runtime::{self, Background};
+
+/// What a machine and its payload say to the calling thread. `A` is what the payload says.
+pub(super) enum News<T, A> {
+    Ask(A),
+    Done(Result<T>),
+}
+
+/// A machine that runs. When it is dropped before its end, the machine is cancelled and ends in the background.
+pub(super) struct Task<T, A = ()> {
+    /// Empty only while it is dropped.
+    link: Option<Link<T, A>>,
+    pub(super) progress: Arc<Progress>,
+    pulse: Pulse,
+    ended: bool,
+}
+
+struct Link<T, A> {
+    inbox: UnboundedSender<Message>,
+    news: Receiver<News<T, A>>,
+}
+
+impl<T: Send + 'static> Task<T> {
+    /// Starts a machine whose payload does not talk to the calling thread.
+    pub(super) fn start<M, P>(transport: &Transport, machine: M, payload: P, progress: Arc<Progress>) -> Result<Self>
+    where
+        M: Machine<Done = T> + Send + 'static,
+        P: Payload,
+    {
+        Task::start_with(transport, machine, progress, |_, _| payload)
+    }
+
+    /// Waits for the end.
+    pub(super) fn end(mut self, control: &mut Control<'_>) -> Result<T> {
+        let deadline = Deadline::of(control);
+        loop {
+            if let News::Done(result) = self.next(deadline, control)? {
+                self.tell_last(control);
+                return result;
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static, A: Send + 'static> Task<T, A> {
+    /// Starts a machine; `payload` is made from the way to the engine and the way to the calling thread.
+    pub(super) fn start_with<M, P>(
+        transport: &Transport,
+        machine: M,
+        progress: Arc<Progress>,
+        payload: impl FnOnce(&Inbox, Sender<News<T, A>>) -> P,
+    ) -> Result<Self>
+    where
+        M: Machine<Done = T> + Send + 'static,
+        P: Payload,
+    {
+        // Inside of the runtime, since payload may start tasks of its own.
+        let handle = runtime::handle()?;
+        let _inside = handle.enter();
+        let (to_caller, news) = unbounded();
+        let inbox = Inbox::new();
+        let payload = payload(&inbox, to_caller.clone());
+        let link = Link { inbox: inbox.sender.clone(), news };
+        let engine = Engine::new(transport.clone(), machine, payload, inbox, progress.clone());
+        handle.spawn(async move {
+            let result = engine.run().await;
+            // Nobody may be there any more.
+            let _ = to_caller.send(News::Done(result));
+        });
+        Ok(Task { link: Some(link), progress, pulse: Pulse::new(), ended: false })
+    }
+
+    /// Waits for the next thing that the machine or the payload says.
+    pub(super) fn next(&mut self, deadline: Deadline, control: &mut Control<'_>) -> Result<News<T, A>> {
+        runtime::guard_fork()?;
+        let Some(link) = &self.link else { return Err(gone()) };
+        let news = self.pulse.wait(&link.news, &self.progress, deadline, control)?;
+        self.ended |= matches!(news, News::Done(_));
+        Ok(news)
+    }
+
+    /// What was said already, without waiting.
+    pub(super) fn next_now(&mut self) -> Option<News<T, A>> {
+        let news = self.link.as_ref()?.news.try_recv().ok()?;
+        self.ended |= matches!(news, News::Done(_));
+        Some(news)
+    }
+
+    /// Whether the call may go on; for calls that do not wait.
+    pub(super) fn look(&mut self, deadline: Deadline, control: &mut Control<'_>) -> Result<()> {
+        self.pulse.look(&self.progress, deadline, control)
+    }
+
+    /// Tells the callback the figures at the end.
+    pub(super) fn tell_last(&mut self, control: &mut Control<'_>) {
+        self.pulse.last(&self.progress, control);
+    }
+
+    /// Says something to the engine; nothing happens when it has ended.
+    pub(super) fn say(&self, message: Message) {
+        if let Some(link) = &self.link {
+            let _ = link.inbox.send(message);
+        }
+    }
+}
+
+impl<T, A> Drop for Task<T, A> {
+    fn drop(&mut self) {
+        if runtime::guard_fork().is_err() {
+            // The other ends belong to threads that do not exist in this process.
+            std::mem::forget(self.link.take());
+        } else if !self.ended
+            && let Some(link) = &self.link
+        {
+            let _ = link.inbox.send(Message::Detach(Background::begin()));
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::new(Code::Internal, "the machine is gone")
+}

@@ -1,0 +1,272 @@
+//! What a call promises whatever its machine moves.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use s3vault_core::http::{Body, ERROR_LIMIT, Method, ReplyBody};
+use s3vault_core::{Code, Error, Input, Output, Result};
+
+use super::super::run;
+use super::super::toys::{Toy, request};
+use super::transport;
+use crate::control::{Cancel, Control, EventKind};
+use crate::transport::runtime;
+use crate::transport::testserver::{Server, reply, until};
+
+/// Sends one request, and ends with what came of it.
+fn one(server: &Server, change: impl FnOnce(&mut s3vault_core::http::Request)) -> Toy<String> {
+    let mut request = request(1, Method::Get, &server.url("/b/k"));
+    change(&mut request);
+    let mut text = String::new();
+    Toy::new(vec![Output::Send(request)], move |outputs, input| match input {
+        Input::Head { head, .. } => text = format!("{} ", head.status),
+        Input::Body { bytes, .. } => text.push_str(std::str::from_utf8(bytes).unwrap()),
+        Input::End { .. } => outputs.push_back(Output::Done(Ok(std::mem::take(&mut text)))),
+        Input::Failed { failure, .. } => {
+            outputs.push_back(Output::Done(Err(Error::new(failure.code, format!("{text}{}", failure.detail)))));
+        }
+        _ => {}
+    })
+}
+
+/// Never ends by itself; says when it was cancelled.
+fn endless(cancelled: &Arc<AtomicBool>) -> Toy<()> {
+    let cancelled = cancelled.clone();
+    Toy::new(vec![], move |outputs, input| {
+        if matches!(input, Input::Cancel) {
+            cancelled.store(true, Ordering::Release);
+            outputs.push_back(Output::Done(Ok(())));
+        }
+    })
+}
+
+#[test]
+fn a_machine_runs_to_its_end() {
+    let server = Server::http(|seen, wire| reply(wire, 200, &seen.body));
+    let machine = one(&server, |request| {
+        request.method = Method::Post;
+        request.body = Body::Bytes(b"hello".to_vec());
+    });
+    assert_eq!(run(&transport(), machine, &mut Control::none()).unwrap(), "200 hello");
+}
+
+#[test]
+fn a_reply_longer_than_its_limit_is_a_failure_and_a_refusal_is_cut() {
+    let server = Server::http(|seen, wire| {
+        let status = if seen.line.contains("refused") { 503 } else { 200 };
+        reply(wire, status, &vec![b'x'; ERROR_LIMIT + 1])
+    });
+    let limited = one(&server, |request| request.reply = ReplyBody::Collect { limit: ERROR_LIMIT });
+    let error = run(&transport(), limited, &mut Control::none()).unwrap_err();
+    assert!(error.code() == Code::ConnectionLost && error.message().contains("longer than 65536 bytes"), "{error}");
+
+    let refused = one(&server, |request| request.url = server.url("/refused"));
+    let text = run(&transport(), refused, &mut Control::none()).unwrap();
+    assert_eq!((&text[..4], text.len()), ("503 ", 4 + ERROR_LIMIT));
+}
+
+#[test]
+fn a_deadline_wakes_the_machine() {
+    let at = crate::transport::clock::mono_ms() + 50;
+    let mut machine = Toy::new(vec![Output::Wait(Some(at))], |_, _| {});
+    machine.outputs.push_back(Output::Done(Ok(7)));
+    assert_eq!(run(&transport(), machine, &mut Control::none()).unwrap(), 7);
+    assert!(crate::transport::clock::mono_ms() >= at);
+}
+
+#[test]
+fn an_abandoned_request_is_dropped_and_not_heard_of() {
+    let server = Server::http(|seen, wire| {
+        // The first is never answered.
+        if seen.target() == "/second" { reply(wire, 200, b"") } else { wire.read(&mut [0]).is_ok_and(|n| n > 0) }
+    });
+    let first = request(1, Method::Get, &server.url("/first"));
+    let second = request(2, Method::Get, &server.url("/second"));
+    let abandon = Output::Abandon(first.id);
+    let mut heard = Vec::new();
+    let machine = Toy::new(vec![Output::Send(first), abandon, Output::Send(second)], move |outputs, input| {
+        if let Input::Head { id, .. } | Input::Failed { id, .. } | Input::End { id } = input {
+            heard.push(id.0);
+            if matches!(input, Input::End { .. }) {
+                outputs.push_back(Output::Done(Ok(heard.clone())));
+            }
+        }
+    });
+    assert_eq!(run(&transport(), machine, &mut Control::none()).unwrap(), [2, 2]);
+}
+
+#[test]
+fn a_panic_in_a_machine_is_an_error() {
+    let in_handle: Toy<()> = Toy::new(vec![Output::Send(request(1, Method::Get, "http://127.0.0.1:1/"))], |_, _| {
+        panic!("a defect in a test")
+    });
+    let error = run(&transport(), in_handle, &mut Control::none()).unwrap_err();
+    assert!(error.code() == Code::Internal && error.message().contains("a defect in a test"), "{error}");
+}
+
+#[test]
+fn a_machine_that_wants_payload_where_there_is_none_is_an_error() {
+    for output in [
+        Output::NeedPart { number: 1, offset: 0, length: 1 },
+        Output::Accept(s3vault_core::http::Range { index: 0, offset: 0, length: 1 }),
+    ] {
+        let mut machine: Toy<()> = Toy::new(vec![output], |_, _| {});
+        machine.outputs.push_back(Output::Done(Ok(())));
+        let error = run(&transport(), machine, &mut Control::none()).unwrap_err();
+        assert_eq!(error.code(), Code::Internal);
+    }
+}
+
+#[test]
+fn a_cancel_a_time_out_and_a_callback_end_the_call_and_cancel_the_machine() {
+    type Hold<'a> = Box<dyn Fn(&mut dyn FnMut(&mut Control<'_>) -> Result<()>) -> Result<()> + 'a>;
+    let cancels: Vec<(Hold<'_>, Code)> = vec![
+        (
+            Box::new(|call| {
+                let cancel = Cancel::new();
+                let other = cancel.clone();
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(100));
+                    other.trigger();
+                });
+                call(&mut Control { cancel: Some(cancel), ..Control::none() })
+            }),
+            Code::Cancelled,
+        ),
+        (
+            Box::new(|call| call(&mut Control { timeout: Some(Duration::from_millis(100)), ..Control::none() })),
+            Code::TimedOut,
+        ),
+        (
+            Box::new(|call| {
+                let mut events = 0;
+                let mut stop = |event: &crate::control::Event<'_>| {
+                    assert_eq!(event.kind, EventKind::Heartbeat);
+                    events += 1;
+                    events < 2
+                };
+                call(&mut Control { on_event: Some(&mut stop), ..Control::none() })
+            }),
+            Code::Stopped,
+        ),
+    ];
+    for (hold, code) in cancels {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let error = hold(&mut |control| run(&transport(), endless(&cancelled), control)).unwrap_err();
+        assert_eq!(error.code(), code);
+        until(|| cancelled.load(Ordering::Acquire));
+    }
+}
+
+#[test]
+fn callbacks_run_on_the_calling_thread() {
+    let thread = std::thread::current().id();
+    let threads = Mutex::new(Vec::new());
+    let mut note = |_: &crate::control::Event<'_>| {
+        threads.lock().unwrap().push(std::thread::current().id());
+        threads.lock().unwrap().len() < 3
+    };
+    let mut control = Control { on_event: Some(&mut note), ..Control::none() };
+    run(&transport(), endless(&Arc::default()), &mut control).unwrap_err();
+    assert_eq!(*threads.lock().unwrap(), [thread; 3]);
+}
+
+#[test]
+fn a_child_of_a_fork_is_refused_and_does_not_hang() {
+    let transport = transport();
+    let machine = endless(&Arc::default());
+    // Safety: the child calls nothing but what is under test, and _exit.
+    #[allow(unsafe_code)]
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let refused = run(&transport, machine, &mut Control::none()).is_err_and(|e| e.code() == Code::Forked);
+        let refused = refused && runtime::shutdown(Duration::from_secs(1)).is_err_and(|e| e.code() == Code::Forked);
+        drop(transport);
+        // Safety: ends the child at once.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::_exit(if refused { 0 } else { 1 })
+        }
+    }
+    let mut status = -1;
+    // Safety: `status` outlives the call.
+    #[allow(unsafe_code)]
+    let waited = unsafe { libc::waitpid(child, &mut status, 0) };
+    assert_eq!((waited, status), (child, 0));
+}
+
+#[test]
+fn a_cut_reply_reaches_the_machine_as_a_failure() {
+    let server = Server::http(|_, wire| {
+        let _ = wire.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345");
+        false
+    });
+    let error = run(&transport(), one(&server, |_| {}), &mut Control::none()).unwrap_err();
+    assert!(error.code() == Code::ConnectionLost && error.message().starts_with("200 12345"), "{error}");
+}
+
+/// Runs alone in a process of its own, since it stops the runtime that all tests share.
+#[test]
+fn shutdown_waits_for_the_background_and_joins_the_threads() {
+    const ALONE: &str = "S3VAULT_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "driver::tests::calls::shutdown_waits_for_the_background_and_joins_the_threads";
+        let alone = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(ALONE, "1")
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&alone.stdout);
+        assert!(alone.status.success() && output.contains("1 passed"), "{output}");
+        return;
+    }
+    // A machine that needs a while to come to its end.
+    let ended = Arc::new(AtomicBool::new(false));
+    let flag = ended.clone();
+    let slow: Toy<()> = Toy::new(vec![], move |outputs, input| {
+        if matches!(input, Input::Cancel) {
+            outputs.push_back(Output::Wait(Some(crate::transport::clock::mono_ms() + 300)));
+            outputs.push_back(Output::Done(Ok(())));
+            flag.store(true, Ordering::Release);
+        }
+    });
+    let mut short = Control { timeout: Some(Duration::from_millis(10)), ..Control::none() };
+    run(&transport(), slow, &mut short).unwrap_err();
+    runtime::shutdown(Duration::from_secs(60)).unwrap();
+    assert!(ended.load(Ordering::Acquire));
+    assert_eq!(library_threads(), 0);
+
+    // Whoever waits in a call meanwhile gets an error, and what never ends is reported.
+    let deaf = || Toy::<()>::new(vec![], |_, _| {});
+    let waits = Arc::new(AtomicBool::new(false));
+    let seen = waits.clone();
+    let waiting = std::thread::spawn(move || {
+        let mut note = |_: &crate::control::Event<'_>| {
+            seen.store(true, Ordering::Release);
+            true
+        };
+        run(&transport(), deaf(), &mut Control { on_event: Some(&mut note), ..Control::none() })
+    });
+    until(|| waits.load(Ordering::Acquire));
+    let mut short = Control { timeout: Some(Duration::from_millis(10)), ..Control::none() };
+    run(&transport(), deaf(), &mut short).unwrap_err();
+    assert!(library_threads() >= 2);
+    let error = runtime::shutdown(Duration::from_millis(200)).unwrap_err();
+    assert!(error.message().starts_with("1 "), "{error}");
+    assert_eq!(waiting.join().unwrap().unwrap_err().code(), Code::Internal);
+
+    // A later call starts anew.
+    let mut again = Toy::new(vec![], |_, _| {});
+    again.outputs.push_back(Output::Done(Ok(5)));
+    assert_eq!(run(&transport(), again, &mut Control::none()).unwrap(), 5);
+}
+
+fn library_threads() -> usize {
+    let names = std::fs::read_dir("/proc/self/task").unwrap();
+    names
+        .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
+        .filter(|name| name.trim() == "s3vault")
+        .count()
+}

@@ -1,0 +1,228 @@
+use std::fs::File;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use s3vault_core::checksum::{Digest, digest};
+use s3vault_core::http::{Method, Range, ReplyBody};
+use s3vault_core::{Code, Error, Input, Output};
+
+use super::super::download::{StreamDownload, download_file};
+use super::super::toys::{Toy, ToyDownload, request};
+use super::{TempFile, payload, transport};
+use crate::control::{Cancel, Control};
+use crate::transport::frames::FRAME;
+use crate::transport::testserver::{Seen, Server, Wire, reply, until};
+
+const RANGE: usize = 2 * FRAME + 77;
+
+fn ranges(bytes: &[u8]) -> Vec<(Range, Digest)> {
+    bytes
+        .chunks(RANGE)
+        .enumerate()
+        .map(|(index, part)| {
+            let range = Range { index: index as u32, offset: (index * RANGE) as u64, length: part.len() as u64 };
+            (range, digest(part))
+        })
+        .collect()
+}
+
+/// Serves the ranges; `spoil` may answer the n-th request in its own way.
+fn store(
+    bytes: &[u8],
+    spoil: impl Fn(usize, &[u8], &mut dyn Wire) -> Option<bool> + Send + Sync + 'static,
+) -> (Server, Arc<AtomicUsize>) {
+    let parts: Vec<Vec<u8>> = bytes.chunks(RANGE).map(<[u8]>::to_vec).collect();
+    let count = Arc::new(AtomicUsize::new(0));
+    let requests = count.clone();
+    let server = Server::http(move |seen: &Seen, wire| {
+        let part = &parts[seen.target()[1..].parse::<usize>().unwrap()];
+        let nth = requests.fetch_add(1, Ordering::AcqRel);
+        spoil(nth, part, wire).unwrap_or_else(|| reply(wire, 206, part))
+    });
+    (server, count)
+}
+
+/// Each of the first replies is wrong in its own way.
+fn spoiled(nth: usize, part: &[u8], wire: &mut dyn Wire) -> Option<bool> {
+    match nth {
+        0 => Some(reply(wire, 500, b"internal")),
+        1 => Some(reply(wire, 206, &vec![0; part.len()])),
+        2 => Some(reply(wire, 206, &part[..part.len() / 2])),
+        3 => Some(reply(wire, 200, &[part, b"more"].concat())),
+        4 => {
+            let _ = write!(wire, "HTTP/1.1 206 Partial\r\ncontent-length: {}\r\n\r\n", part.len());
+            let _ = wire.write_all(&part[..part.len() / 2]);
+            Some(false)
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn a_file_gets_its_bytes_whatever_the_store_answers_first() {
+    let transport = transport();
+    for length in [0, 1, RANGE, 7 * RANGE + 13] {
+        let bytes = payload(length);
+        let (server, _) = store(&bytes, spoiled);
+        let file = TempFile::new(b"");
+        let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 3);
+        let last = Mutex::new((0, 0));
+        let mut note = |event: &crate::control::Event<'_>| {
+            *last.lock().unwrap() = (event.done, event.parts);
+            true
+        };
+        let mut control = Control { on_event: Some(&mut note), ..Control::none() };
+        download_file(&transport, machine, file.open_to_write(), length as u64, &mut control).unwrap();
+        assert!(file.read() == bytes, "length {length}");
+        assert_eq!(*last.lock().unwrap(), (length as u64, length.div_ceil(RANGE) as u64));
+    }
+    until(|| transport.pool().in_use() == 0);
+}
+
+#[test]
+fn a_reader_gets_the_bytes_in_order_whatever_the_store_answers_first() {
+    for (length, piece) in [(0, 10), (1, 10), (RANGE, RANGE), (5 * RANGE + 13, 99_991), (2 * RANGE, 1 << 20)] {
+        let bytes = payload(length);
+        let (server, _) = store(&bytes, spoiled);
+        let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 3);
+        let mut download = StreamDownload::start(&transport(), machine, &mut Control::none()).unwrap();
+        let (mut read, mut buffer) = (Vec::new(), vec![0; piece]);
+        loop {
+            match download.read(&mut buffer, &mut Control::none()).unwrap() {
+                0 => break,
+                count => read.extend_from_slice(&buffer[..count]),
+            }
+        }
+        assert!(read == bytes, "length {length}");
+        assert_eq!(download.read(&mut buffer, &mut Control::none()).unwrap(), 0, "the end stays the end");
+    }
+}
+
+#[test]
+fn a_slow_reader_holds_the_machine_back_and_memory_is_bounded() {
+    let window = 3;
+    let bytes = payload(12 * RANGE);
+    let (server, requests) = store(&bytes, |_, _, _| None);
+    let transport = transport();
+    let machine = ToyDownload::new(&server.url(""), ranges(&bytes), window);
+    let mut download = StreamDownload::start(&transport, machine, &mut Control::none()).unwrap();
+    let mut read = 0;
+    let mut buffer = vec![0; 100_000];
+    while read < bytes.len() {
+        let count = download.read(&mut buffer, &mut Control::none()).unwrap();
+        assert!(buffer[..count] == bytes[read..read + count]);
+        read += count;
+        std::thread::sleep(Duration::from_millis(2));
+        let begun = requests.load(Ordering::Acquire);
+        assert!(begun <= read / RANGE + window, "{begun} ranges begun after {read} bytes");
+    }
+    assert_eq!(download.read(&mut buffer, &mut Control::none()).unwrap(), 0);
+    // A range that grows to a whole number of frames has the next one ready.
+    let bound = window * (RANGE.div_ceil(FRAME) + 1);
+    assert!(transport.pool().peak() <= bound, "{} frames, bound {bound}", transport.pool().peak());
+}
+
+#[test]
+fn an_error_comes_after_the_bytes_that_were_verified_and_stays() {
+    let bytes = payload(RANGE);
+    let (server, _) = store(&bytes, |_, _, _| None);
+    let (range, _) = ranges(&bytes)[0];
+    let mut get = request(1, Method::Get, &server.url("/0"));
+    get.reply = ReplyBody::Range(range);
+    let machine: Toy<()> = Toy::new(vec![Output::Send(get)], move |outputs, input| {
+        if matches!(input, Input::RangeEnd { .. }) {
+            outputs.push_back(Output::Accept(range));
+            outputs.push_back(Output::Done(Err(Error::new(Code::Damaged, "the next one"))));
+        }
+    });
+    let mut download = StreamDownload::start(&transport(), machine, &mut Control::none()).unwrap();
+    let mut buffer = vec![0; RANGE];
+    let mut read = 0;
+    while read < RANGE {
+        read += download.read(&mut buffer[read..], &mut Control::none()).unwrap();
+    }
+    assert!(buffer == bytes);
+    for _ in 0..2 {
+        assert_eq!(download.read(&mut [0], &mut Control::none()).unwrap_err().code(), Code::Damaged);
+    }
+}
+
+#[test]
+fn a_full_disk_ends_the_download_with_its_name_and_place() {
+    let bytes = payload(3 * RANGE);
+    let (server, _) = store(&bytes, |_, _, _| None);
+    let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 2);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let error = download_file(&transport(), machine, full, bytes.len() as u64, &mut Control::none()).unwrap_err();
+    assert_eq!(error.code(), Code::DiskFull, "{error}");
+    assert!(error.message().contains("/dev/full") && error.message().contains("at byte"), "{error}");
+
+    let file = TempFile::new(b"");
+    let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 2);
+    let error =
+        download_file(&transport(), machine, file.open(), bytes.len() as u64, &mut Control::none()).unwrap_err();
+    assert_eq!(error.code(), Code::Io, "{error}");
+}
+
+#[test]
+fn a_cancel_ends_a_read_and_the_next_read_goes_on() {
+    let bytes = payload(RANGE);
+    let open = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let gate = open.clone();
+    let (server, _) = store(&bytes, move |_, _, _| {
+        until(|| gate.load(Ordering::Acquire));
+        None
+    });
+    let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 1);
+    let mut download = StreamDownload::start(&transport(), machine, &mut Control::none()).unwrap();
+    let cancel = Cancel::new();
+    let trigger = cancel.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        trigger.trigger();
+    });
+    let mut buffer = vec![0; RANGE];
+    let mut control = Control { cancel: Some(cancel), ..Control::none() };
+    assert_eq!(download.read(&mut buffer, &mut control).unwrap_err().code(), Code::Cancelled);
+    open.store(true, Ordering::Release);
+    assert_eq!(download.read(&mut buffer, &mut Control::none()).unwrap(), RANGE);
+    assert!(buffer == bytes);
+}
+
+#[test]
+fn an_abandoned_attempt_does_not_write_over_a_later_one() {
+    // Many rounds of: begin with wrong bytes, abandon while they come, get the right ones.
+    let bytes = payload(RANGE);
+    let wrong = vec![0; RANGE];
+    for _ in 0..20 {
+        let (server, _) = store(&bytes, {
+            let wrong = wrong.clone();
+            move |nth, _, wire| (nth == 0).then(|| reply(wire, 206, &wrong))
+        });
+        let file = TempFile::new(b"");
+        let (range, expected) = ranges(&bytes)[0];
+        let url = server.url("/0");
+        let get = move |id| {
+            let mut get = request(id, Method::Get, &url);
+            get.reply = ReplyBody::Range(range);
+            get
+        };
+        let first = get(1);
+        let machine: Toy<()> = Toy::new(vec![Output::Send(first.clone())], move |outputs, input| match input {
+            Input::Head { id, .. } if id == first.id => {
+                outputs.push_back(Output::Abandon(id));
+                outputs.push_back(Output::Send(get(2)));
+            }
+            Input::RangeEnd { digest, .. } => {
+                assert_eq!(digest, expected);
+                outputs.push_back(Output::Accept(range));
+                outputs.push_back(Output::Done(Ok(())));
+            }
+            _ => {}
+        });
+        download_file(&transport(), machine, file.open_to_write(), RANGE as u64, &mut Control::none()).unwrap();
+        assert!(file.read() == bytes);
+    }
+}

@@ -1,0 +1,60 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod calls;
+mod downloads;
+mod uploads;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::transport::{Transport, TransportSettings};
+
+fn transport() -> Transport {
+    let patience = Duration::from_secs(60);
+    Transport::new(&TransportSettings { ca_file: None, connect_timeout: patience, idle_timeout: patience }).unwrap()
+}
+
+/// Bytes without a pattern that a shifted or swapped frame would repeat.
+fn payload(length: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend_from_slice(&(state >> 8).to_le_bytes()[..7]);
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// A file that is gone after the test.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(bytes: &[u8]) -> TempFile {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("s3vault-driver-{}-{count}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        TempFile(path)
+    }
+
+    fn open(&self) -> File {
+        File::open(&self.0).unwrap()
+    }
+
+    fn open_to_write(&self) -> File {
+        File::options().write(true).open(&self.0).unwrap()
+    }
+
+    fn read(&self) -> Vec<u8> {
+        std::fs::read(&self.0).unwrap()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,299 @@
+use std::collections::BTreeMap;
+use std::io::{Seek, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use s3vault_core::http::Method;
+use s3vault_core::{Code, Error, Input, Output};
+
+use super::super::toys::{Toy, ToyUpload, request};
+use super::super::upload::{StreamUpload, upload_file};
+use super::{TempFile, payload, transport};
+use crate::control::{Cancel, Control, EventKind};
+use crate::transport::frames::FRAME;
+use crate::transport::testserver::{Server, Shared, reply, until};
+
+const PART: usize = 3 * FRAME + 1000;
+
+type Store = Shared<BTreeMap<u32, Vec<u8>>>;
+
+/// Keeps the parts; the first attempt at each part with a number in `refuse` is answered 503.
+fn store(refuse: &'static [u32]) -> (Server, Store) {
+    let parts = Store::default();
+    let into = parts.clone();
+    let refused = Mutex::new(Vec::new());
+    let server = Server::http(move |seen, wire| {
+        let number: u32 = seen.target()[1..].parse().unwrap();
+        if refuse.contains(&number) && !refused.lock().unwrap().contains(&number) {
+            refused.lock().unwrap().push(number);
+            return reply(wire, 503, b"slow down");
+        }
+        into.lock().unwrap().insert(number, seen.body.clone());
+        reply(wire, 200, b"")
+    });
+    (server, parts)
+}
+
+fn stored(parts: &Store) -> Vec<u8> {
+    parts.lock().unwrap().values().flatten().copied().collect()
+}
+
+#[test]
+fn a_stream_arrives_whatever_its_length_and_its_pieces() {
+    let transport = transport();
+    for (length, piece) in [
+        (0, 1),
+        (1, 1),
+        (PART - 1, 777),
+        (PART, PART),
+        (PART + 1, 64 * 1024),
+        (2 * PART, PART),
+        (5 * PART + 17, 99_991),
+    ] {
+        let (server, parts) = store(&[2]);
+        let bytes = payload(length);
+        let machine = ToyUpload::new(&server.url(""), PART as u64, 2);
+        let mut upload = StreamUpload::start(&transport, machine, &mut Control::none()).unwrap();
+        for piece in bytes.chunks(piece) {
+            upload.write(piece, &mut Control::none()).unwrap();
+        }
+        assert_eq!(upload.offset(), length as u64);
+        assert_eq!(upload.finish(&mut Control::none()).unwrap(), length as u64);
+        assert!(stored(&parts) == bytes, "length {length}");
+        assert_eq!(parts.lock().unwrap().len(), length.div_ceil(PART).max(1));
+        let again = upload.finish(&mut Control::none()).unwrap_err();
+        assert_eq!(
+            (again.code(), upload.abort(&mut Control::none()).unwrap_err().code()),
+            (Code::WrongState, Code::WrongState)
+        );
+    }
+    until(|| transport.pool().in_use() == 0);
+}
+
+#[test]
+fn a_fast_writer_is_held_back_and_memory_is_bounded() {
+    let window = 3;
+    let gate = Arc::new(AtomicBool::new(false));
+    let open = gate.clone();
+    let server = Server::http(move |_, wire| {
+        until(|| open.load(Ordering::Acquire));
+        reply(wire, 200, b"")
+    });
+    let transport = transport();
+    let machine = ToyUpload::new(&server.url(""), PART as u64, window);
+    let mut upload = StreamUpload::start(&transport, machine, &mut Control::none()).unwrap();
+    let bytes = payload(10 * PART);
+    // The store answers nothing yet: the writer is stopped after the window, having taken a prefix.
+    let mut short = Control { timeout: Some(Duration::from_millis(500)), ..Control::none() };
+    let error = upload.write(&bytes, &mut short).unwrap_err();
+    assert_eq!(error.code(), Code::TimedOut);
+    assert_eq!(upload.offset(), u64::from(window) * PART as u64);
+    gate.store(true, Ordering::Release);
+    // And goes on where it was stopped.
+    upload.write(&bytes[upload.offset() as usize..], &mut Control::none()).unwrap();
+    assert_eq!(upload.finish(&mut Control::none()).unwrap(), bytes.len() as u64);
+    let bound = window as usize * PART.div_ceil(FRAME);
+    let peak = transport.pool().peak();
+    // A connection may hold the slices of a part for a moment after its reply.
+    assert!(peak <= 2 * bound, "{peak} frames, {bound} in the window");
+}
+
+#[test]
+fn a_stream_can_end_after_a_write_that_was_stopped_between_parts() {
+    let gate = Arc::new(AtomicBool::new(false));
+    let open = gate.clone();
+    let parts = Store::default();
+    let into = parts.clone();
+    let server = Server::http(move |seen, wire| {
+        until(|| open.load(Ordering::Acquire));
+        into.lock().unwrap().insert(seen.target()[1..].parse().unwrap(), seen.body.clone());
+        reply(wire, 200, b"")
+    });
+    let machine = ToyUpload::new(&server.url(""), PART as u64, 1);
+    let mut upload = StreamUpload::start(&transport(), machine, &mut Control::none()).unwrap();
+    let bytes = payload(PART + 1);
+    let mut short = Control { timeout: Some(Duration::from_millis(100)), ..Control::none() };
+    assert_eq!(upload.write(&bytes, &mut short).unwrap_err().code(), Code::TimedOut);
+    gate.store(true, Ordering::Release);
+    assert_eq!(upload.finish(&mut Control::none()).unwrap(), PART as u64);
+    assert!(stored(&parts) == bytes[..PART]);
+}
+
+#[test]
+fn the_machines_error_reaches_every_later_call() {
+    let refused = Server::http(|_, wire| reply(wire, 403, b""));
+    let url = refused.url("/");
+    let first = vec![Output::Send(request(1, Method::Get, &url))];
+    let machine: Toy<()> = Toy::new(first, |outputs, input| {
+        if matches!(input, Input::End { .. }) {
+            outputs.push_back(Output::Done(Err(Error::new(Code::AccessDenied, "no"))));
+        }
+    });
+    assert_eq!(
+        StreamUpload::start(&transport(), machine, &mut Control::none()).err().unwrap().code(),
+        Code::AccessDenied
+    );
+
+    // The machine fails while the writer still fills a part.
+    let first =
+        vec![Output::NeedPart { number: 1, offset: 0, length: 1 << 40 }, Output::Send(request(1, Method::Get, &url))];
+    let machine: Toy<()> = Toy::new(first, |outputs, input| {
+        if matches!(input, Input::End { .. }) {
+            outputs.push_back(Output::Done(Err(Error::new(Code::AccessDenied, "no"))));
+        }
+    });
+    let mut upload = StreamUpload::start(&transport(), machine, &mut Control::none()).unwrap();
+    while upload.write(&[0; 11], &mut Control::none()).is_ok() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for _ in 0..2 {
+        assert_eq!(upload.write(&[0; 11], &mut Control::none()).unwrap_err().code(), Code::AccessDenied);
+    }
+    assert_eq!(upload.finish(&mut Control::none()).unwrap_err().code(), Code::AccessDenied);
+    upload.abort(&mut Control::none()).unwrap();
+}
+
+#[test]
+fn abort_and_drop_cancel_the_machine() {
+    let machine = |cancelled: &Arc<AtomicBool>| -> Toy<()> {
+        let cancelled = cancelled.clone();
+        Toy::new(vec![Output::NeedPart { number: 1, offset: 0, length: 10 }], move |outputs, input| {
+            if matches!(input, Input::Cancel) {
+                cancelled.store(true, Ordering::Release);
+                outputs.push_back(Output::Done(Err(Error::new(Code::Cancelled, "cancelled"))));
+            }
+        })
+    };
+    let (aborted, dropped) = (Arc::default(), Arc::default());
+    let mut upload = StreamUpload::start(&transport(), machine(&aborted), &mut Control::none()).unwrap();
+    upload.abort(&mut Control::none()).unwrap();
+    assert!(aborted.load(Ordering::Acquire));
+    assert_eq!(upload.write(b"x", &mut Control::none()).unwrap_err().code(), Code::Cancelled);
+    drop(StreamUpload::start(&transport(), machine(&dropped), &mut Control::none()).unwrap());
+    until(|| dropped.load(Ordering::Acquire));
+}
+
+#[test]
+fn a_cancel_ends_a_finish_and_the_next_finish_goes_on() {
+    let gate = Arc::new(AtomicBool::new(false));
+    let open = gate.clone();
+    let server = Server::http(move |_, wire| {
+        until(|| open.load(Ordering::Acquire));
+        reply(wire, 200, b"")
+    });
+    let machine = ToyUpload::new(&server.url(""), PART as u64, 1);
+    let mut upload = StreamUpload::start(&transport(), machine, &mut Control::none()).unwrap();
+    upload.write(b"few bytes", &mut Control::none()).unwrap();
+    let cancel = Cancel::new();
+    cancel.trigger();
+    let mut cancelled = Control { cancel: Some(cancel), ..Control::none() };
+    assert_eq!(upload.finish(&mut cancelled).unwrap_err().code(), Code::Cancelled);
+    assert_eq!(upload.write(b"more", &mut Control::none()).unwrap_err().code(), Code::WrongState);
+    gate.store(true, Ordering::Release);
+    assert_eq!(upload.finish(&mut Control::none()).unwrap(), 9);
+}
+
+#[test]
+fn a_file_arrives_and_its_progress_is_told() {
+    let transport = transport();
+    for length in [0, 1, PART, PART + 1, 4 * PART + 5] {
+        let (server, parts) = store(&[1, 3]);
+        let bytes = payload(length);
+        let file = TempFile::new(&bytes);
+        let events = Mutex::new(Vec::new());
+        let mut note = |event: &crate::control::Event<'_>| {
+            events.lock().unwrap().push((event.kind, event.done, event.total, event.parts, event.retries));
+            true
+        };
+        let mut control = Control { on_event: Some(&mut note), ..Control::none() };
+        let machine = ToyUpload::new(&server.url(""), PART as u64, 2);
+        let sent = upload_file(&transport, machine, file.open(), length as u64, &mut control).unwrap();
+        assert_eq!(sent, length as u64);
+        assert!(stored(&parts) == bytes, "length {length}");
+        let events = events.into_inner().unwrap();
+        assert!(events.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{events:?}");
+        let count = length.div_ceil(PART).max(1) as u64;
+        let retries = if count >= 3 { 2 } else { 1 };
+        let end = (EventKind::Progress, length as u64, Some(length as u64), count, retries);
+        assert_eq!(events.last(), Some(&end));
+    }
+    until(|| transport.pool().in_use() == 0);
+}
+
+/// Stores a file that `change` changes after it was hashed, and before it is read again.
+fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<u32>) {
+    let bytes = payload(2 * PART);
+    let file = TempFile::new(&bytes);
+    let whole: Shared<Vec<u32>> = Shared::default();
+    let into = whole.clone();
+    let server = Server::http(move |seen, wire| {
+        into.lock().unwrap().push(seen.target()[1..].parse().unwrap());
+        reply(wire, 200, b"")
+    });
+    let mut to_change = file.open_to_write();
+    let mut upload = ToyUpload::new(&server.url(""), PART as u64, 2);
+    let mut hashed = 0;
+    let machine: Toy<u64> = Toy::new(
+        vec![
+            Output::NeedPart { number: 1, offset: 0, length: PART as u64 },
+            Output::NeedPart { number: 2, offset: PART as u64, length: PART as u64 },
+        ],
+        move |outputs, input| {
+            use s3vault_core::Machine;
+            let now = crate::transport::clock::now();
+            if matches!(input, Input::PartReady { .. }) {
+                hashed += 1;
+                if hashed == 1 {
+                    // The toy counts what it asked for.
+                    assert!(matches!(upload.poll(now), Output::NeedPart { .. }));
+                    assert!(matches!(upload.poll(now), Output::NeedPart { .. }));
+                } else {
+                    change(&mut to_change);
+                }
+            }
+            upload.handle(now, input);
+            if hashed == 2 {
+                loop {
+                    match upload.poll(now) {
+                        Output::Wait(_) => break,
+                        output => outputs.push_back(output),
+                    }
+                    if matches!(outputs.back(), Some(Output::Done(_))) {
+                        break;
+                    }
+                }
+            }
+        },
+    );
+    let error = upload_file(&transport(), machine, file.open(), 2 * PART as u64, &mut Control::none()).unwrap_err();
+    assert!(error.message().contains(file.0.to_str().unwrap()), "{error}");
+    let whole = whole.lock().unwrap().clone();
+    (error, whole)
+}
+
+#[test]
+fn a_file_that_changes_between_its_readings_is_never_stored_whole() {
+    // The last byte of the second part, which lies in the frame that is held back; and its first byte.
+    for at in [2 * PART as u64 - 1, PART as u64] {
+        let (error, whole) = changed(move |file| {
+            file.seek(std::io::SeekFrom::Start(at)).unwrap();
+            file.write_all(&[0xA5]).unwrap();
+        });
+        assert_eq!(error.code(), Code::SourceChanged, "{error}");
+        assert!(!whole.contains(&2), "the changed part arrived whole");
+    }
+    let (error, whole) = changed(|file| file.set_len(PART as u64 + 10).unwrap());
+    assert_eq!(error.code(), Code::SourceChanged, "{error}");
+    assert!(error.message().contains("shorter") && !whole.contains(&2), "{error}");
+}
+
+#[test]
+fn a_file_that_is_shorter_than_it_was_or_cannot_be_read_is_an_error() {
+    let file = TempFile::new(&payload(PART));
+    let machine = || ToyUpload::new("http://127.0.0.1:1", 2 * PART as u64, 1);
+    let error = upload_file(&transport(), machine(), file.open(), PART as u64 + 1, &mut Control::none()).unwrap_err();
+    assert_eq!(error.code(), Code::SourceChanged, "{error}");
+    let error = upload_file(&transport(), machine(), file.open_to_write(), 10, &mut Control::none()).unwrap_err();
+    assert_eq!(error.code(), Code::Io, "{error}");
+}

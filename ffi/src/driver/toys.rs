@@ -1,0 +1,231 @@
+//! Machines for tests: small, and with every decision in the open.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use s3vault_core::checksum::Digest;
+use s3vault_core::http::{Body, Method, Part, Range, ReplyBody, Request, RequestId};
+use s3vault_core::time::Now;
+use s3vault_core::{Code, Error, Input, Machine, Output};
+
+/// A machine that answers each input by a function.
+pub(super) struct Toy<T> {
+    pub(super) outputs: VecDeque<Output<T>>,
+    react: React<T>,
+}
+
+type React<T> = Box<dyn FnMut(&mut VecDeque<Output<T>>, Input<'_>) + Send>;
+
+impl<T> Toy<T> {
+    pub(super) fn new(
+        first: Vec<Output<T>>,
+        react: impl FnMut(&mut VecDeque<Output<T>>, Input<'_>) + Send + 'static,
+    ) -> Toy<T> {
+        Toy { outputs: first.into(), react: Box::new(react) }
+    }
+}
+
+impl<T> Machine for Toy<T> {
+    type Done = T;
+
+    fn handle(&mut self, _now: Now, input: Input<'_>) {
+        (self.react)(&mut self.outputs, input);
+    }
+
+    fn poll(&mut self, _now: Now) -> Output<T> {
+        self.outputs.pop_front().unwrap_or(Output::Wait(None))
+    }
+}
+
+pub(super) fn request(id: u64, method: Method, url: &str) -> Request {
+    Request {
+        id: RequestId(id),
+        operation: "Toy",
+        method,
+        url: url.to_owned(),
+        headers: Vec::new(),
+        body: Body::Empty,
+        reply: ReplyBody::Collect { limit: 1 << 16 },
+        drop_at: None,
+    }
+}
+
+/// Puts each part to `url/<number>`, `window` parts at a time; a part that is refused or lost is sent again.
+/// Ends with the number of bytes.
+pub(super) struct ToyUpload {
+    pub(super) url: String,
+    pub(super) part_length: u64,
+    pub(super) window: u32,
+    asked: u32,
+    open: u32,
+    last: Option<u32>,
+    total: u64,
+    next_id: u64,
+    requests: HashMap<RequestId, Part>,
+    retry: VecDeque<Part>,
+    outputs: VecDeque<Output<u64>>,
+}
+
+impl ToyUpload {
+    pub(super) fn new(url: &str, part_length: u64, window: u32) -> ToyUpload {
+        ToyUpload {
+            url: url.to_owned(),
+            part_length,
+            window,
+            asked: 0,
+            open: 0,
+            last: None,
+            total: 0,
+            next_id: 0,
+            requests: HashMap::new(),
+            retry: VecDeque::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    fn send(&mut self, part: Part) {
+        self.next_id += 1;
+        let mut request = request(self.next_id, Method::Put, &format!("{}/{}", self.url, part.number));
+        request.body = Body::Part(part);
+        self.requests.insert(request.id, part);
+        self.outputs.push_back(Output::Send(request));
+    }
+}
+
+impl Machine for ToyUpload {
+    type Done = u64;
+
+    fn handle(&mut self, _now: Now, input: Input<'_>) {
+        match input {
+            Input::PartReady { number, length, digest, last } => {
+                let offset = u64::from(number - 1) * self.part_length;
+                self.total += length;
+                if last {
+                    self.last = Some(number);
+                    self.open -= self.asked - number;
+                }
+                if length == 0 && number > 1 {
+                    self.open -= 1;
+                } else {
+                    self.send(Part { number, offset, length, digest });
+                }
+            }
+            Input::Head { id, head } if !head.is_success() => self.retry.extend(self.requests.remove(&id)),
+            Input::End { id } => {
+                if let Some(part) = self.requests.remove(&id) {
+                    self.open -= 1;
+                    self.outputs.push_back(Output::ReleasePart(part.number));
+                }
+            }
+            Input::Failed { id, failure } => {
+                if matches!(failure.code, Code::SourceChanged | Code::Io) {
+                    self.outputs.push_back(Output::Done(Err(Error::new(failure.code, failure.detail))));
+                } else {
+                    self.retry.extend(self.requests.remove(&id));
+                }
+            }
+            Input::SourceFailed(error) => self.outputs.push_back(Output::Done(Err(error))),
+            Input::Cancel => self.outputs.push_back(Output::Done(Err(Error::new(Code::Cancelled, "cancelled")))),
+            _ => {}
+        }
+    }
+
+    fn poll(&mut self, _now: Now) -> Output<u64> {
+        if let Some(part) = self.retry.pop_front() {
+            self.send(part);
+        }
+        if let Some(output) = self.outputs.pop_front() {
+            return output;
+        }
+        if self.last.is_none() && self.open < self.window {
+            self.asked += 1;
+            self.open += 1;
+            let offset = u64::from(self.asked - 1) * self.part_length;
+            return Output::NeedPart { number: self.asked, offset, length: self.part_length };
+        }
+        if self.last.is_some() && self.open == 0 {
+            return Output::Done(Ok(self.total));
+        }
+        Output::Wait(None)
+    }
+}
+
+/// Gets each range from `url/<index>`, `window` ranges at a time; one that is not what it should be comes again.
+pub(super) struct ToyDownload {
+    url: String,
+    ranges: Vec<(Range, Digest)>,
+    window: usize,
+    begun: usize,
+    open: usize,
+    accepted: usize,
+    next_id: u64,
+    requests: BTreeMap<RequestId, usize>,
+    outputs: VecDeque<Output<()>>,
+}
+
+impl ToyDownload {
+    pub(super) fn new(url: &str, ranges: Vec<(Range, Digest)>, window: usize) -> ToyDownload {
+        ToyDownload {
+            url: url.to_owned(),
+            ranges,
+            window,
+            begun: 0,
+            open: 0,
+            accepted: 0,
+            next_id: 0,
+            requests: BTreeMap::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    fn send(&mut self, index: usize) {
+        self.next_id += 1;
+        let mut request = request(self.next_id, Method::Get, &format!("{}/{index}", self.url));
+        request.reply = ReplyBody::Range(self.ranges[index].0);
+        self.requests.insert(request.id, index);
+        self.outputs.push_back(Output::Send(request));
+    }
+}
+
+impl Machine for ToyDownload {
+    type Done = ();
+
+    fn handle(&mut self, _now: Now, input: Input<'_>) {
+        match input {
+            Input::RangeEnd { id, length, digest } => {
+                let Some(index) = self.requests.remove(&id) else { return };
+                let (range, expected) = self.ranges[index];
+                if length == range.length && digest == expected {
+                    self.accepted += 1;
+                    self.outputs.push_back(Output::Accept(range));
+                } else {
+                    self.send(index);
+                }
+            }
+            Input::Failed { id, .. } | Input::End { id } => {
+                if let Some(index) = self.requests.remove(&id) {
+                    self.send(index);
+                }
+            }
+            Input::RangeConsumed { .. } => self.open -= 1,
+            Input::Cancel => self.outputs.push_back(Output::Done(Err(Error::new(Code::Cancelled, "cancelled")))),
+            _ => {}
+        }
+    }
+
+    fn poll(&mut self, _now: Now) -> Output<()> {
+        if let Some(output) = self.outputs.pop_front() {
+            return output;
+        }
+        if self.begun < self.ranges.len() && self.open < self.window {
+            self.send(self.begun);
+            self.begun += 1;
+            self.open += 1;
+            return self.poll(_now);
+        }
+        if self.accepted == self.ranges.len() && self.open == 0 {
+            return Output::Done(Ok(()));
+        }
+        Output::Wait(None)
+    }
+}

@@ -1,0 +1,294 @@
+//! An upload of a stream: the caller writes, parts gather in frames, and the machine's window presses back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use s3vault_core::checksum::Digester;
+use s3vault_core::http::Part;
+use s3vault_core::{Code, Error, Machine, Result};
+
+use super::engine::{Message, Payload};
+use super::progress::Progress;
+use super::task::{News, Task};
+use super::wait::Deadline;
+use crate::control::Control;
+use crate::transport::Transport;
+use crate::transport::body::Outgoing;
+use crate::transport::frames::{Frame, Pool};
+
+/// Bytes are hashed in runs of at least this length: BLAKE3 is several times as fast as on small pieces, and
+/// the run is still in the cache.
+const HASH_RUN: usize = 64 * 1024;
+
+/// A stream on its way into the store. Dropped before its end, it cancels the upload in the background.
+///
+/// Memory: the parts that the machine asked for and has not released.
+pub(crate) struct StreamUpload<T> {
+    task: Task<T, Ask>,
+    pool: Arc<Pool>,
+    /// Parts that the machine asked for, after the current one.
+    asked: VecDeque<Ask>,
+    /// The part that is being written.
+    current: Option<Filling>,
+    offset: u64,
+    /// Whether the last part was handed over.
+    finished: bool,
+    /// How the upload ended, from then on.
+    end: Option<Error>,
+    /// The result was given to the caller.
+    committed: bool,
+}
+
+/// The machine asks for a part.
+pub(super) struct Ask {
+    number: u32,
+    length: u64,
+}
+
+impl<T: Send + 'static> StreamUpload<T> {
+    /// Starts the machine in the background; returns when it first asks for a part, or with its error.
+    pub(crate) fn start<M>(transport: &Transport, machine: M, control: &mut Control<'_>) -> Result<Self>
+    where
+        M: Machine<Done = T> + Send + 'static,
+    {
+        let deadline = Deadline::of(control);
+        let task = Task::start_with(transport, machine, Progress::new(None), |_, to_writer| StreamSource {
+            parts: HashMap::new(),
+            to_writer,
+        })?;
+        let mut upload = StreamUpload {
+            task,
+            pool: transport.pool().clone(),
+            asked: VecDeque::new(),
+            current: None,
+            offset: 0,
+            finished: false,
+            end: None,
+            committed: false,
+        };
+        upload.next_part(deadline, control)?;
+        Ok(upload)
+    }
+
+    /// Bytes taken.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Takes all of `bytes`, or fails having taken a prefix; [`offset`](StreamUpload::offset) says which. After
+    /// a wait that was ended (cancel, time-out, callback) the stream may go on from there.
+    pub(crate) fn write(&mut self, bytes: &[u8], control: &mut Control<'_>) -> Result<()> {
+        self.open()?;
+        if self.finished {
+            return Err(Error::new(Code::WrongState, "the stream has ended: nothing can be written after commit"));
+        }
+        let deadline = Deadline::of(control);
+        self.task.look(deadline, control)?;
+        // An upload that failed says so at the next write, not at the next part.
+        while let Some(news) = self.task.next_now() {
+            self.hear(news)?;
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            // A part is handed over only when another byte follows it, since the last one is marked.
+            if self.current.as_ref().is_some_and(Filling::is_full) {
+                self.hand_over(false);
+            }
+            if self.current.is_none() {
+                self.next_part(deadline, control)?;
+            }
+            let Some(part) = &mut self.current else { continue };
+            let taken = part.fill(&self.pool, rest);
+            self.offset += taken as u64;
+            rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    /// The source ends; waits for the result. After a wait that was ended it may be called again, or abort.
+    pub(crate) fn finish(&mut self, control: &mut Control<'_>) -> Result<T> {
+        self.open()?;
+        let deadline = Deadline::of(control);
+        if !self.finished {
+            if self.current.is_none() {
+                self.next_part(deadline, control)?;
+            }
+            self.hand_over(true);
+            self.finished = true;
+        }
+        loop {
+            // Parts that were asked for beyond the last one are not there.
+            if let News::Done(result) = self.task.next(deadline, control)? {
+                self.task.tell_last(control);
+                match &result {
+                    Ok(_) => self.committed = true,
+                    Err(error) => self.end = Some(error.clone()),
+                }
+                return result;
+            }
+        }
+    }
+
+    /// Ends the upload with as little left behind as can be, and waits for that. Nothing is left to be done
+    /// after an upload that failed by itself.
+    pub(crate) fn abort(&mut self, control: &mut Control<'_>) -> Result<()> {
+        if self.committed {
+            return Err(Error::new(Code::WrongState, "the backup is stored: there is nothing to abort"));
+        }
+        if self.end.is_some() {
+            return Ok(());
+        }
+        let deadline = Deadline::of(control);
+        self.current = None;
+        self.task.say(Message::Cancel);
+        loop {
+            match self.task.next(deadline, control)? {
+                News::Ask(_) => {}
+                News::Done(Ok(_)) => {
+                    self.committed = true;
+                    return Err(Error::new(Code::WrongState, "the backup was stored before it could be aborted"));
+                }
+                News::Done(Err(error)) => {
+                    self.end = Some(error.clone());
+                    return if error.code() == Code::Cancelled { Ok(()) } else { Err(error) };
+                }
+            }
+        }
+    }
+
+    fn open(&self) -> Result<()> {
+        if self.committed {
+            return Err(Error::new(Code::WrongState, "the backup is stored: the handle can only be freed"));
+        }
+        self.end.clone().map_or(Ok(()), Err)
+    }
+
+    /// Waits until the machine asks for the next part: this is where a fast writer is held back.
+    fn next_part(&mut self, deadline: Deadline, control: &mut Control<'_>) -> Result<()> {
+        loop {
+            if let Some(ask) = self.asked.pop_front() {
+                self.current = Some(Filling::new(ask));
+                return Ok(());
+            }
+            let news = self.task.next(deadline, control)?;
+            self.hear(news)?;
+        }
+    }
+
+    /// Before the source has ended, the machine can only ask, or fail.
+    fn hear(&mut self, news: News<T, Ask>) -> Result<()> {
+        let error = match news {
+            News::Ask(ask) => {
+                self.asked.push_back(ask);
+                return Ok(());
+            }
+            News::Done(Err(error)) => error,
+            News::Done(Ok(_)) => Error::new(Code::Internal, "the upload ended before its source"),
+        };
+        self.end = Some(error.clone());
+        Err(error)
+    }
+
+    fn hand_over(&mut self, last: bool) {
+        let Some(part) = self.current.take() else { return };
+        self.task.say(part.ready(last));
+    }
+}
+
+/// A part that is being written.
+struct Filling {
+    number: u32,
+    /// At most so many bytes.
+    length: u64,
+    filled: u64,
+    full: Vec<Arc<Frame>>,
+    frame: Option<Frame>,
+    digester: Digester,
+    /// How much of the frame is hashed.
+    hashed: usize,
+}
+
+impl Filling {
+    fn new(ask: Ask) -> Filling {
+        Filling {
+            number: ask.number,
+            length: ask.length,
+            filled: 0,
+            full: Vec::new(),
+            frame: None,
+            digester: Digester::new(),
+            hashed: 0,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.filled == self.length
+    }
+
+    /// Copies as much as the current frame and the part take.
+    fn fill(&mut self, pool: &Arc<Pool>, bytes: &[u8]) -> usize {
+        let most = (self.length - self.filled).min(bytes.len() as u64) as usize;
+        let mut frame = self.frame.take().unwrap_or_else(|| pool.take());
+        let taken = frame.fill(&bytes[..most]);
+        self.filled += taken as u64;
+        if frame.is_full() || frame.filled().len() - self.hashed >= HASH_RUN {
+            self.digester.update(&frame.filled()[self.hashed..]);
+            self.hashed = frame.filled().len();
+        }
+        if frame.is_full() {
+            self.full.push(Arc::new(frame));
+            self.hashed = 0;
+        } else {
+            self.frame = Some(frame);
+        }
+        taken
+    }
+
+    fn ready(mut self, last: bool) -> Message {
+        if let Some(frame) = self.frame {
+            self.digester.update(&frame.filled()[self.hashed..]);
+            self.full.push(Arc::new(frame));
+        }
+        let digest = self.digester.finish();
+        Message::PartReady { number: self.number, frames: self.full, length: self.filled, digest, last }
+    }
+}
+
+/// Holds parts until they are released.
+struct StreamSource<T> {
+    parts: HashMap<u32, Vec<Arc<Frame>>>,
+    to_writer: Sender<News<T, Ask>>,
+}
+
+impl<T: Send + 'static> Payload for StreamSource<T> {
+    fn need_part(&mut self, number: u32, _offset: u64, length: u64) -> Result<()> {
+        if length == 0 {
+            return Err(Error::new(Code::Internal, format!("part {number} was asked for with no length")));
+        }
+        // The writer may be gone; then the engine hears of it.
+        let _ = self.to_writer.send(News::Ask(Ask { number, length }));
+        Ok(())
+    }
+
+    fn part_ready(&mut self, number: u32, frames: Vec<Arc<Frame>>) {
+        self.parts.insert(number, frames);
+    }
+
+    fn release_part(&mut self, number: u32) -> u64 {
+        let frames = self.parts.remove(&number).unwrap_or_default();
+        frames.iter().map(|frame| frame.filled().len() as u64).sum()
+    }
+
+    fn body(&self, part: &Part) -> Result<Outgoing> {
+        let frames = self.parts.get(&part.number).ok_or_else(|| {
+            Error::new(Code::Internal, format!("part {} is to be sent, and was released", part.number))
+        })?;
+        let body = Outgoing::frames(frames);
+        if body.length() == part.length {
+            return Ok(body);
+        }
+        let lengths = format!("{} bytes, not {}", body.length(), part.length);
+        Err(Error::new(Code::Internal, format!("part {} has {lengths}", part.number)))
+    }
+}

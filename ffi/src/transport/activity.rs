@@ -1,0 +1,118 @@
+//! The life of one attempt: when a byte moved last, how many moved, and when it must end.
+//!
+//! A byte counts as moved when the system takes it or gives it: outgoing payload is handed over in slices, and
+//! the connection drops a slice once it is written. So a slow link does not look like a dead one, however large
+//! the request is, and however long it takes in all.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use s3vault_core::Code;
+use s3vault_core::http::TransportFailure;
+
+use super::clock;
+
+/// Between two looks at the clock pass at most so many milliseconds.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is known about an attempt.
+pub(crate) struct Activity {
+    /// When a byte moved last, by the monotonic clock.
+    last: AtomicU64,
+    /// Payload bytes moved.
+    payload: AtomicU64,
+    /// A connection is being made: the connector has its own time-out, and nothing was sent.
+    connecting: AtomicBool,
+    /// The body waits for its source, for example a slow disk: the network is not to blame.
+    waiting: AtomicBool,
+}
+
+impl Activity {
+    pub(crate) fn new() -> Arc<Activity> {
+        Arc::new(Activity {
+            last: AtomicU64::new(clock::mono_ms()),
+            payload: AtomicU64::new(0),
+            connecting: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
+        })
+    }
+
+    /// A byte moved.
+    pub(crate) fn touch(&self) {
+        self.last.store(clock::mono_ms(), Ordering::Relaxed);
+    }
+
+    /// So many bytes of payload moved.
+    pub(crate) fn moved(&self, bytes: u64) {
+        self.payload.fetch_add(bytes, Ordering::Relaxed);
+        self.touch();
+    }
+
+    /// Payload bytes moved so far.
+    pub(crate) fn payload(&self) -> u64 {
+        self.payload.load(Ordering::Relaxed)
+    }
+
+    /// A connection begins or ends to be made.
+    pub(crate) fn connecting(&self, yes: bool) {
+        self.connecting.store(yes, Ordering::Relaxed);
+        self.touch();
+    }
+
+    /// The body begins or ends to wait for its source.
+    pub(crate) fn waiting(&self, yes: bool) {
+        if self.waiting.swap(yes, Ordering::Relaxed) != yes {
+            self.touch();
+        }
+    }
+}
+
+/// Ends an attempt when no byte moves, or when its date has passed.
+pub(crate) struct Watch {
+    /// The store's scheme, host and port, and what is done there.
+    pub(crate) what: String,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) idle: Duration,
+    pub(crate) drop_at: Option<u64>,
+}
+
+impl Watch {
+    /// Runs this future, unless the attempt must end before it does.
+    pub(crate) async fn over<F: Future>(&self, future: F) -> Result<F::Output, TransportFailure> {
+        tokio::pin!(future);
+        loop {
+            tokio::select! {
+                biased;
+                output = &mut future => return Ok(output),
+                () = tokio::time::sleep(self.next_look()) => self.check()?,
+            }
+        }
+    }
+
+    fn idle_at(&self) -> Option<u64> {
+        let a = &self.activity;
+        let counts = !a.connecting.load(Ordering::Relaxed) && !a.waiting.load(Ordering::Relaxed);
+        counts.then(|| a.last.load(Ordering::Relaxed).saturating_add(self.idle.as_millis() as u64))
+    }
+
+    fn next_look(&self) -> Duration {
+        let end = self.idle_at().into_iter().chain(self.drop_at).min();
+        // A millisecond more, since the clock's are cut off.
+        end.map_or(LOOK, |end| clock::until(end, LOOK)) + Duration::from_millis(1)
+    }
+
+    fn check(&self) -> Result<(), TransportFailure> {
+        let now = clock::mono_ms();
+        let maybe_sent = !self.activity.connecting.load(Ordering::Relaxed);
+        let failure = |detail| Err(TransportFailure { code: Code::TimedOut, maybe_sent, detail });
+        if self.drop_at.is_some_and(|at| now >= at) {
+            return failure(format!("{}: dropped, since the date that it was signed with has passed", self.what));
+        }
+        if self.idle_at().is_some_and(|at| now >= at) {
+            return failure(format!("{}: no byte moved for {} ms (idle_timeout_ms)", self.what, self.idle.as_millis()));
+        }
+        Ok(())
+    }
+}

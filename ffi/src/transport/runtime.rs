@@ -1,0 +1,127 @@
+//! The one runtime of the process: a few threads, in which no signal arrives, and which a fork leaves behind.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use s3vault_core::{Code, Error, Result};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
+
+/// The process in which the runtime was first started; 0 before.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// How many machines go on although nobody waits for them.
+static BACKGROUND: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// Threads for work that may block: files, and the resolver of the C library.
+const BLOCKING_THREADS: usize = 64;
+
+/// Refuses in a child of the process that the library was used in: the library's threads do not exist there,
+/// and its locks may be held for ever. Costs one system call.
+pub(crate) fn guard_fork() -> Result<()> {
+    let process = PROCESS.load(Ordering::Acquire);
+    if process == 0 || process == std::process::id() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Forked,
+        format!("this process was forked from process {process} after the library was used there"),
+    ))
+}
+
+/// The runtime's handle; starts the runtime where there is none.
+pub(crate) fn handle() -> Result<Handle> {
+    guard_fork()?;
+    let mut runtime = lock(&RUNTIME);
+    if let Some(runtime) = &*runtime {
+        return Ok(runtime.handle().clone());
+    }
+    PROCESS.store(std::process::id(), Ordering::Release);
+    let started = start()?;
+    let handle = started.handle().clone();
+    *runtime = Some(started);
+    Ok(handle)
+}
+
+fn start() -> Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let failed = |what: &str, e: &dyn std::fmt::Display| Error::new(Code::Internal, format!("{what}: {e}"));
+    // Workers inherit the mask of the thread that starts them, so that there is no instant at which a signal
+    // could arrive in one; threads that come later block for themselves.
+    let before = signals().thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(|e| failed("blocking signals", &e))?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(cores.clamp(2, 4))
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("s3vault")
+        .on_thread_start(|| {
+            // Cannot fail: the mask is valid.
+            let _ = signals().thread_block();
+        })
+        .enable_all()
+        .build()
+        .map_err(|e| failed("starting the library's threads", &e));
+    before.thread_set_mask().map_err(|e| failed("restoring signals", &e))?;
+    runtime
+}
+
+/// All signals but those that a thread brings upon itself by a fault: blocked, the kernel would end the process
+/// without the host's crash handler. SIGPIPE is among the blocked ones: a broken connection raises it in the
+/// thread that writes, which is always one of ours.
+fn signals() -> SigSet {
+    let mut set = SigSet::all();
+    for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGTRAP] {
+        set.remove(fault);
+    }
+    set
+}
+
+/// Something that goes on in the background; [`shutdown`] waits for it.
+pub(crate) struct Background(());
+
+impl Background {
+    /// Counts until it is dropped.
+    pub(crate) fn begin() -> Background {
+        *lock(&BACKGROUND.0) += 1;
+        Background(())
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        *lock(&BACKGROUND.0) -= 1;
+        BACKGROUND.1.notify_all();
+    }
+}
+
+/// Waits until nothing goes on in the background, then stops the library's threads; at most `timeout` in all.
+/// Calls that other threads are in end with an error; a later call starts the threads anew.
+pub(crate) fn shutdown(timeout: Duration) -> Result<()> {
+    guard_fork()?;
+    let end = Instant::now() + timeout;
+    let left = || end.saturating_duration_since(Instant::now());
+    let busy = lock(&BACKGROUND.0);
+    let (busy, _) =
+        BACKGROUND.1.wait_timeout_while(busy, left(), |busy| *busy > 0).unwrap_or_else(PoisonError::into_inner);
+    let unfinished = *busy;
+    drop(busy);
+    let runtime = lock(&RUNTIME).take();
+    if let Some(runtime) = runtime {
+        runtime.shutdown_timeout(left());
+    }
+    if unfinished > 0 {
+        return Err(Error::new(
+            Code::TimedOut,
+            format!("{unfinished} uploads were still being ended after {} ms", timeout.as_millis()),
+        )
+        .with_hint("Parts may be left in the store; sweep removes them."));
+    }
+    Ok(())
+}
+
+/// What these locks guard is whole after a panic too.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

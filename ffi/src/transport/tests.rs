@@ -1,0 +1,406 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use s3vault_core::Code;
+use s3vault_core::http::{Body, Method, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
+
+use super::activity::Activity;
+use super::body::Outgoing;
+use super::testserver::{Seen, Server, Shared, read_head, reply};
+use super::{Transport, TransportSettings, clock, runtime};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn settings() -> TransportSettings {
+    TransportSettings { ca_file: None, connect_timeout: PATIENCE, idle_timeout: PATIENCE }
+}
+
+fn impatient() -> TransportSettings {
+    let short = Duration::from_millis(400);
+    TransportSettings { ca_file: None, connect_timeout: short, idle_timeout: short }
+}
+
+fn request(method: Method, url: &str) -> Request {
+    Request {
+        id: RequestId(1),
+        operation: "Test",
+        method,
+        url: url.to_owned(),
+        headers: Vec::new(),
+        body: Body::Empty,
+        reply: ReplyBody::Collect { limit: 1 << 20 },
+        drop_at: None,
+    }
+}
+
+/// One attempt to its end.
+fn attempt(
+    transport: &Transport,
+    request: &Request,
+    body: Option<Vec<u8>>,
+) -> Result<(ReplyHead, Vec<u8>), TransportFailure> {
+    runtime::handle().unwrap().block_on(async {
+        let mut reply = transport.send(request, body.map(Outgoing::bytes), Activity::new()).await?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = reply.chunk().await? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok((std::mem::take(&mut reply.head), bytes))
+    })
+}
+
+fn get(settings: &TransportSettings, url: &str) -> Result<(ReplyHead, Vec<u8>), TransportFailure> {
+    attempt(&Transport::new(settings).unwrap(), &request(Method::Get, url), None)
+}
+
+/// Remembers what came, and answers 200.
+fn recorder() -> (Server, Shared<Vec<Seen>>) {
+    let seen: Shared<Vec<Seen>> = Shared::default();
+    let into = seen.clone();
+    let server = Server::http(move |request, wire| {
+        into.lock().unwrap().push(request.clone());
+        reply(wire, 200, if request.line.starts_with("HEAD") { b"" } else { b"ok" })
+    });
+    (server, seen)
+}
+
+#[test]
+fn a_url_is_sent_as_it_was_signed() {
+    let (server, seen) = recorder();
+    let transport = Transport::new(&settings()).unwrap();
+    let targets = [
+        "/",
+        "/bucket/a//b",
+        "/bucket//lead",
+        "/bucket/trailing/",
+        "/bucket/a%2Fb",
+        "/bucket/a%2fb",
+        "/bucket/~tilde",
+        "/bucket/a+b",
+        "/bucket/a%20b%2Bc",
+        "/bucket/%C3%A9%E2%82%AC%F0%9F%98%80",
+        "/bucket/%25",
+        "/bucket/a=b@c,d:e;f!g$h&i'j(k)*",
+        "/bucket/%0A%00%7F",
+        "/bucket/...",
+        "/bucket/k?versionId=a%2Bb%2F%3D",
+        "/bucket?list-type=2&prefix=a%20b%2F&delimiter=",
+        "/bucket?uploads",
+        "/bucket?uploads=",
+        "/bucket/%22%3C%3E%5B%5D%5C%5E%60%7B%7C%7D",
+    ];
+    for target in targets {
+        attempt(&transport, &request(Method::Get, &server.url(target)), None).unwrap();
+    }
+    let sent: Vec<String> = seen.lock().unwrap().iter().map(|seen| seen.target().to_owned()).collect();
+    assert_eq!(sent, targets);
+    // A connection is free a moment after its reply was read, so the count depends on the moment.
+    assert!(server.connections() < targets.len(), "connections are used again");
+}
+
+#[test]
+fn a_url_that_would_be_sent_otherwise_is_not_sent() {
+    let (server, seen) = recorder();
+    for target in ["/bucket/a/../b", "/bucket/./a", "/bucket/%2e%2E/a", "/bucket/a b", "/bucket/é", "/bucket/a#b\n"] {
+        let failure = get(&settings(), &server.url(target)).unwrap_err();
+        assert_eq!((failure.code, failure.maybe_sent), (Code::Internal, false), "{target}: {}", failure.detail);
+    }
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+#[test]
+fn heads_and_bodies_are_what_core_asked_for() {
+    let (server, seen) = recorder();
+    let transport = Transport::new(&settings()).unwrap();
+    for (method, body, length) in [
+        (Method::Get, None, None),
+        (Method::Head, None, None),
+        (Method::Delete, None, None),
+        (Method::Put, None, Some("0")),
+        (Method::Put, Some(vec![]), Some("0")),
+        (Method::Post, Some(b"body".to_vec()), Some("4")),
+    ] {
+        let mut request = request(method, &server.url("/b/k"));
+        request.headers = vec![
+            ("host".to_owned(), "bucket.example:9000".to_owned()),
+            ("x-amz-meta-name".to_owned(), "one".to_owned()),
+        ];
+        attempt(&transport, &request, body.clone()).unwrap();
+        let seen = seen.lock().unwrap().pop().unwrap();
+        assert_eq!(seen.line, format!("{} /b/k HTTP/1.1", method.as_str()));
+        assert_eq!(seen.header("host"), Some("bucket.example:9000"));
+        assert_eq!(seen.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("host")).count(), 1);
+        assert_eq!(seen.header("x-amz-meta-name"), Some("one"));
+        assert_eq!(seen.header("content-length"), length, "{method:?}");
+        assert_eq!(seen.header("transfer-encoding"), None);
+        assert_eq!(seen.body, body.unwrap_or_default());
+    }
+}
+
+#[test]
+fn a_reply_comes_as_it_is() {
+    let server = Server::http(|_, wire| {
+        // A redirect, a compressed body, and a header that is not text: none of it is ours to interpret.
+        wire.write_all(b"HTTP/1.1 307 Temporary\r\nLocation: http://127.0.0.1:1/\r\nContent-Encoding: gzip\r\n")
+            .unwrap();
+        wire.write_all(b"X-Raw: \xff\r\nETag: \"e\"\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00").is_ok()
+    });
+    let (head, body) = get(&settings(), &server.url("/")).unwrap();
+    assert_eq!((head.status, body.as_slice()), (307, &b"\x1f\x8b\x08\x00"[..]));
+    assert_eq!(head.header("etag"), Some("\"e\""));
+    assert_eq!(head.header("content-encoding"), Some("gzip"));
+    assert_eq!(head.header("x-raw"), None);
+}
+
+#[test]
+fn where_nothing_listens_nothing_was_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let failure = get(&settings(), &format!("http://{address}/b")).unwrap_err();
+    assert_eq!((failure.code, failure.maybe_sent), (Code::Connect, false), "{}", failure.detail);
+    assert!(failure.detail.contains(&address.to_string()) && failure.detail.contains("refused"), "{}", failure.detail);
+
+    let failure = get(&settings(), "http://store.invalid/b").unwrap_err();
+    assert_eq!((failure.code, failure.maybe_sent), (Code::Resolve, false), "{}", failure.detail);
+    assert!(failure.detail.contains("store.invalid"), "{}", failure.detail);
+}
+
+/// An authority, and a server's certificate from it.
+struct Authority {
+    file: PathBuf,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new(name: &str) -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let file = std::env::temp_dir().join(format!("s3vault-ca-{name}-{}.pem", std::process::id()));
+        std::fs::write(&file, issuer.pem()).unwrap();
+        Authority { file, issuer }
+    }
+
+    fn server(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Server {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .unwrap();
+        Server::https(Arc::new(config), |_, wire| reply(wire, 200, b"over TLS"))
+    }
+
+    fn trusted(&self) -> TransportSettings {
+        TransportSettings { ca_file: Some(self.file.clone()), ..settings() }
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+fn https(server: &Server) -> String {
+    format!("https://{}/b/k", server.address)
+}
+
+#[test]
+fn a_ca_file_takes_the_place_of_the_systems_roots() {
+    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+    let server = ours.server("127.0.0.1", |_| {});
+    assert_eq!(get(&ours.trusted(), &https(&server)).unwrap().1, b"over TLS");
+    for settings in [settings(), other.trusted()] {
+        let failure = get(&settings, &https(&server)).unwrap_err();
+        assert_eq!((failure.code, failure.maybe_sent), (Code::Certificate, false), "{}", failure.detail);
+        assert!(failure.detail.contains("ca_file"), "{}", failure.detail);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_said() {
+    let authority = Authority::new("wrong");
+    type Change = fn(&mut CertificateParams);
+    let cases: [(&str, Change, &str); 4] = [
+        ("another.example", |_| {}, "another name"),
+        ("127.0.0.1", |params| params.not_after = date_time_ymd(2001, 1, 1), "expired"),
+        ("127.0.0.1", |params| params.not_before = date_time_ymd(2999, 1, 1), "not valid yet"),
+        ("127.0.0.1", |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained), "authority's own"),
+    ];
+    for (name, change, says) in cases {
+        let server = authority.server(name, change);
+        let failure = get(&authority.trusted(), &https(&server)).unwrap_err();
+        assert_eq!((failure.code, failure.maybe_sent), (Code::Certificate, false), "{}", failure.detail);
+        assert!(failure.detail.contains(says), "{says}: {}", failure.detail);
+    }
+}
+
+#[test]
+fn https_to_a_port_that_speaks_http_says_so() {
+    let (server, seen) = recorder();
+    // The greeting of TLS is no request that this server can read; one that answers is needed.
+    let answering = Server::raw(|mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+        let _ = stream.read(&mut [0; 1024]);
+    });
+    let failure = get(&settings(), &https(&answering)).unwrap_err();
+    assert_eq!((failure.code, failure.maybe_sent), (Code::Connect, false), "{}", failure.detail);
+    assert!(failure.detail.contains("http://"), "{}", failure.detail);
+    drop(server);
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_connection_that_is_not_made_in_time() {
+    // Accepts, and never answers TLS's greeting.
+    let server = Server::raw(|mut stream| {
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let settings = TransportSettings { connect_timeout: Duration::from_millis(300), ..settings() };
+    let failure = get(&settings, &https(&server)).unwrap_err();
+    assert_eq!((failure.code, failure.maybe_sent), (Code::TimedOut, false), "{}", failure.detail);
+    assert!(failure.detail.contains("connect_timeout_ms"), "{}", failure.detail);
+    // The idle time-out does not run meanwhile.
+    let settings = TransportSettings { idle_timeout: Duration::from_millis(1), ..settings };
+    let failure = get(&settings, &https(&server)).unwrap_err();
+    assert!(failure.detail.contains("connect_timeout_ms"), "{}", failure.detail);
+}
+
+#[test]
+fn silence_ends_an_attempt() {
+    let silent = Server::http(|_, wire| wire.read(&mut [0]).is_ok_and(|count| count > 0));
+    let stuck = Server::http(|_, wire| {
+        let _ = wire.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345");
+        wire.read(&mut [0]).is_ok_and(|count| count > 0)
+    });
+    for server in [silent, stuck] {
+        let failure = get(&impatient(), &server.url("/b/k")).unwrap_err();
+        assert_eq!((failure.code, failure.maybe_sent), (Code::TimedOut, true), "{}", failure.detail);
+        assert!(failure.detail.contains("idle_timeout_ms"), "{}", failure.detail);
+    }
+}
+
+#[test]
+fn slow_is_not_silent() {
+    let server = Server::http(|_, wire| {
+        let _ = wire.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+        (0..10).all(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            wire.write_all(b"x").is_ok()
+        })
+    });
+    assert_eq!(get(&impatient(), &server.url("/b/k")).unwrap().1, b"xxxxxxxxxx");
+}
+
+#[test]
+fn a_body_that_is_taken_slowly_is_not_silent() {
+    let length = 64 << 20;
+    let server = Server::raw(move |mut stream| {
+        read_head(&mut stream).unwrap();
+        let mut left = length;
+        let mut buffer = vec![0; 1 << 20];
+        while left > 0 {
+            let Ok(count @ 1..) = stream.read(&mut buffer) else { return };
+            left -= count;
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        reply(&mut stream, 200, b"all");
+    });
+    let put = request(Method::Put, &server.url("/b/k"));
+    let (_, body) = attempt(&Transport::new(&impatient()).unwrap(), &put, Some(vec![0; length])).unwrap();
+    assert_eq!(body, b"all");
+}
+
+#[test]
+fn a_body_that_is_cut_short_is_a_failure() {
+    for cut in [
+        "",
+        "HTTP/1.1 200 OK\r\nContent-Le",
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n",
+    ] {
+        let server = Server::http(move |_, wire| {
+            let _ = wire.write_all(cut.as_bytes());
+            false
+        });
+        let failure = get(&settings(), &server.url("/b/k")).unwrap_err();
+        assert_eq!((failure.code, failure.maybe_sent), (Code::ConnectionLost, true), "{cut}: {}", failure.detail);
+        assert!(failure.detail.contains(&server.address.to_string()), "{}", failure.detail);
+    }
+}
+
+#[test]
+fn an_early_refusal_is_read_although_the_body_is_not_sent_yet() {
+    let server = Server::raw(|mut stream| {
+        read_head(&mut stream).unwrap();
+        reply(&mut stream, 403, b"no");
+        // Reads on until the client closes, as a server must that wants its answer to arrive (RFC 9112 §9.6).
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let transport = Transport::new(&settings()).unwrap();
+    let put = request(Method::Put, &server.url("/b/k"));
+    let (head, body) = attempt(&transport, &put, Some(vec![0; 64 << 20])).unwrap();
+    assert_eq!((head.status, body.as_slice()), (403, &b"no"[..]));
+}
+
+#[test]
+fn a_dated_request_is_dropped_when_its_date_has_passed() {
+    let closed: Shared<bool> = Shared::default();
+    let into = closed.clone();
+    let server = Server::http(move |_, wire| {
+        *into.lock().unwrap() = wire.read(&mut [0]).is_ok_and(|count| count == 0);
+        false
+    });
+    let mut request = request(Method::Put, &server.url("/b/k"));
+    request.drop_at = Some(clock::mono_ms() + 300);
+    let failure = attempt(&Transport::new(&settings()).unwrap(), &request, None).unwrap_err();
+    assert_eq!((failure.code, failure.maybe_sent), (Code::TimedOut, true));
+    assert!(failure.detail.contains("date"), "{}", failure.detail);
+    super::testserver::until(|| *closed.lock().unwrap());
+}
+
+#[test]
+fn no_signal_arrives_in_the_librarys_threads() {
+    let own_mask = || blocked("/proc/thread-self/status");
+    let before = own_mask();
+    let (server, _seen) = recorder();
+    // A resolver's thread is started too.
+    let url = format!("http://localhost:{}/", server.address.port());
+    let _ = get(&settings(), &url);
+    assert_eq!(own_mask(), before, "the caller's mask is its own");
+    let mut found = 0;
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let task = task.unwrap().path();
+        // A thread may end meanwhile.
+        let Ok(name) = std::fs::read_to_string(task.join("comm")) else { continue };
+        if name.trim() == "s3vault" {
+            found += 1;
+            let mask = blocked(task.join("status").to_str().unwrap());
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGPIPE, libc::SIGCHLD, libc::SIGALRM, libc::SIGUSR1] {
+                assert!(mask & (1 << (signal - 1)) != 0, "signal {signal} is not blocked");
+            }
+        }
+    }
+    assert!(found >= 2, "{found} threads");
+}
+
+fn blocked(status: &str) -> u64 {
+    let status = std::fs::read_to_string(status).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    u64::from_str_radix(line.trim(), 16).unwrap()
+}

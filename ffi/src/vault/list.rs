@@ -1,0 +1,38 @@
+//! Listings, page by page.
+
+use std::collections::VecDeque;
+
+use s3vault_core::Result;
+use s3vault_core::vault::{Cursor, ListPage, Row, Scope};
+
+use super::Vault;
+use crate::control::Control;
+use crate::{driver, entropy};
+
+/// A listing. It holds one page at a time.
+pub struct List {
+    vault: Vault,
+    scope: Scope,
+    rows: VecDeque<Row>,
+    /// Where the next page begins; `None` after the last.
+    next: Option<Cursor>,
+}
+
+impl List {
+    pub(super) fn new(vault: &Vault, scope: Scope) -> Result<List> {
+        scope.check()?;
+        Ok(List { vault: vault.clone(), scope, rows: VecDeque::new(), next: Some(Cursor::default()) })
+    }
+
+    /// The next row; `None` at the end. After an error it goes on where it stood.
+    pub fn next(&mut self, control: &mut Control<'_>) -> Result<Option<Row>> {
+        while self.rows.is_empty() {
+            let Some(cursor) = &self.next else { return Ok(None) };
+            let page = ListPage::new(self.vault.0.vault.clone(), self.scope.clone(), cursor.clone(), entropy::seed()?);
+            let (rows, next) = driver::run(&self.vault.0.transport, page, control)?;
+            self.rows = rows.into();
+            self.next = next;
+        }
+        Ok(self.rows.pop_front())
+    }
+}

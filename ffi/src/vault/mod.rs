@@ -1,0 +1,129 @@
+//! The Rust API: [`Vault`], [`Put`], [`Version`], [`Get`], [`List`]. The C interface is this, handle by handle.
+
+mod get;
+mod list;
+mod put;
+mod restore;
+mod verify;
+mod version;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use s3vault_core::crypto::keyring::Keyring;
+use s3vault_core::settings::Settings;
+use s3vault_core::vault::{Find, Name, Open, PutRequest, Scope, Vid, Which};
+use s3vault_core::{Code, Error, Result};
+
+use crate::control::Control;
+use crate::transport::{Transport, TransportSettings};
+use crate::{driver, entropy};
+
+pub use get::Get;
+pub use list::List;
+pub use put::Put;
+pub use s3vault_core::vault::{Kind, Row};
+pub use verify::verify_manifest;
+pub use version::Version;
+
+/// An open vault. Clones are the same vault; any thread may use it.
+#[derive(Clone)]
+pub struct Vault(Arc<Inner>);
+
+struct Inner {
+    vault: Arc<s3vault_core::vault::Vault>,
+    transport: Transport,
+}
+
+impl Vault {
+    /// Opens the vault that these settings describe. Without a keyring nothing is signed and nothing verified.
+    ///
+    /// One request: the bucket's own description is compared with the settings. A bucket without one is a vault that
+    /// nothing was stored in yet.
+    pub fn open(settings: &Settings, keyring: Option<Arc<Keyring>>, control: &mut Control<'_>) -> Result<Vault> {
+        let vault = Arc::new(s3vault_core::vault::Vault::new(settings, keyring)?);
+        let ca_file = settings.text("ca_file");
+        let transport = Transport::new(&TransportSettings {
+            ca_file: (!ca_file.is_empty()).then(|| PathBuf::from(ca_file)),
+            connect_timeout: Duration::from_millis(settings.number("connect_timeout_ms")),
+            idle_timeout: Duration::from_millis(settings.number("idle_timeout_ms")),
+        })?;
+        driver::run(&transport, Open::new(vault.clone(), entropy::seed()?), control)?;
+        Ok(Vault(Arc::new(Inner { vault, transport })))
+    }
+
+    /// Begins to store a stream of unknown length. Options: `kind`, `parent`.
+    pub fn put(&self, container: &str, path: &str, options: &Settings, control: &mut Control<'_>) -> Result<Put> {
+        Put::open(self, self.put_request(container, path, options, None)?, control)
+    }
+
+    /// Stores a file, or whatever else can be read at that path. Options: `kind`, `parent`.
+    pub fn put_file(
+        &self,
+        container: &str,
+        path: &str,
+        file: &Path,
+        options: &Settings,
+        control: &mut Control<'_>,
+    ) -> Result<Version> {
+        put::put_file(self, self.put_request(container, path, options, None)?, file, control)
+    }
+
+    fn put_request(&self, container: &str, path: &str, options: &Settings, length: Option<u64>) -> Result<PutRequest> {
+        options.only_keys(&["kind", "parent"])?;
+        let parent = match (options.text("kind"), options.text("parent")) {
+            ("incremental", "") => return Err(contradiction("kind = incremental needs parent")),
+            ("incremental", parent) => Some(Vid::parse(parent)?),
+            (_, "") => None,
+            _ => return Err(contradiction("parent belongs to kind = incremental")),
+        };
+        let name = Name::new(container, path)?;
+        Ok(PutRequest { name, parent, length, entropy: entropy::bytes()?, seed: entropy::seed()? })
+    }
+
+    /// Finds a version; the newest where no option says otherwise. Options: `version`, `as_of`, `pin`.
+    ///
+    /// One LIST and one GET; its manifest is verified.
+    pub fn find(&self, container: &str, path: &str, options: &Settings, control: &mut Control<'_>) -> Result<Version> {
+        options.only_keys(&["version", "as_of", "pin"])?;
+        let which = match (options.text("version"), options.time("as_of")) {
+            ("", None) => Which::Latest,
+            ("", Some(at)) => Which::AsOf(at),
+            (vid, None) => Which::Version(Vid::parse(vid)?),
+            _ => return Err(contradiction("version and as_of exclude each other")),
+        };
+        let pin = Some(options.text("pin")).filter(|pin| !pin.is_empty()).map(str::to_owned);
+        let find = Find::new(self.0.vault.clone(), Name::new(container, path)?, which, pin, entropy::seed()?);
+        let found = driver::run(&self.0.transport, find, control)?;
+        Ok(Version::new(self, found))
+    }
+
+    /// Lists versions, newest first within each backup: of one backup, of a container, or all.
+    pub fn versions(&self, container: Option<&str>, path: Option<&str>, options: &Settings) -> Result<List> {
+        options.only_keys(&[])?;
+        let scope = match (container, path) {
+            (Some(container), Some(path)) => Scope::Backup(Name::new(container, path)?),
+            (Some(container), None) => Scope::Container(container.to_owned()),
+            (None, None) => Scope::All,
+            (None, Some(_)) => return Err(Error::new(Code::InvalidArgument, "a path without a container was given")),
+        };
+        List::new(self, scope)
+    }
+
+    /// Lists containers: names only.
+    pub fn containers(&self, options: &Settings) -> Result<List> {
+        options.only_keys(&[])?;
+        List::new(self, Scope::Containers)
+    }
+
+    /// Lists the paths of a container that begin with a prefix, each with its newest version.
+    pub fn paths(&self, container: &str, prefix: Option<&str>, options: &Settings) -> Result<List> {
+        options.only_keys(&[])?;
+        List::new(self, Scope::Paths { container: container.to_owned(), prefix: prefix.unwrap_or("").to_owned() })
+    }
+}
+
+fn contradiction(why: &str) -> Error {
+    Error::new(Code::InvalidOption, why)
+}

@@ -1,0 +1,261 @@
+//! The C interface, without a store: arguments, errors, configuration, keyrings.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod abi_support;
+
+use std::ffi::{c_char, c_void};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::{fs, ptr};
+
+use abi_support::{c, call, config, keyring, made, refused, shown, taken, text};
+use s3vault::abi::*;
+use s3vault_core::Code;
+
+const NOT_UTF8: *const c_char = c"\xff\xfe".as_ptr();
+
+type Call<'a> = (&'a str, Box<dyn Fn(*mut *mut s3v_error) -> i32 + 'a>);
+
+/// Every function with an error, called with a NULL in the place of the named argument.
+fn calls_with_a_null<'a>(config: *mut s3v_config) -> Vec<Call<'a>> {
+    fn call<'a>(name: &'a str, call: impl Fn(*mut *mut s3v_error) -> i32 + 'a) -> Call<'a> {
+        (name, Box::new(call))
+    }
+    let (n, t) = (ptr::null::<c_char>(), c"x".as_ptr());
+    let (ctl, o) = (ptr::null::<s3v_ctl>(), ptr::null::<s3v_config>());
+    unsafe {
+        vec![
+            call("c", move |e| s3v_config_set(ptr::null_mut(), t, t, e)),
+            call("key", move |e| s3v_config_set(config, n, t, e)),
+            call("value", move |e| s3v_config_set(config, t, n, e)),
+            call("c", move |e| s3v_config_get(ptr::null(), n, ptr::dangling_mut(), e)),
+            call("out", move |e| s3v_config_get(config, n, ptr::null_mut(), e)),
+            call("c", move |e| s3v_config_load(ptr::null_mut(), t, e)),
+            call("file", move |e| s3v_config_load(config, n, e)),
+            call("c", move |e| s3v_config_env(ptr::null_mut(), e)),
+            call("out", move |e| s3v_keyring_open(n, ptr::null(), 0, 1, ptr::null_mut(), e)),
+            call("buf", move |e| s3v_keyring_open(n, ptr::null(), 9, 0, ptr::dangling_mut(), e)),
+            call("k", move |e| s3v_keyring_info(ptr::null(), ptr::dangling_mut(), e)),
+            call("out", move |e| s3v_vault_open(o, ptr::null_mut(), ctl, ptr::null_mut(), e)),
+            call("v", move |e| s3v_put_open(ptr::null_mut(), t, t, o, ctl, ptr::dangling_mut(), e)),
+            call("p", move |e| s3v_put_write(ptr::null_mut(), ptr::null(), 0, ctl, e)),
+            call("p", move |e| s3v_put_commit(ptr::null_mut(), ctl, ptr::null_mut(), e)),
+            call("p", move |e| s3v_put_abort(ptr::null_mut(), ctl, e)),
+            call("v", move |e| s3v_put_file(ptr::null_mut(), t, t, t, o, ctl, ptr::null_mut(), e)),
+            call("v", move |e| s3v_version_find(ptr::null_mut(), t, t, o, ctl, ptr::dangling_mut(), e)),
+            call("ver", move |e| s3v_version_manifest(ptr::null_mut(), ctl, ptr::dangling_mut(), e)),
+            call("ver", move |e| s3v_get_open(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
+            call("g", move |e| s3v_get_read(ptr::null_mut(), ptr::null_mut(), 0, ctl, ptr::dangling_mut(), e)),
+            call("ver", move |e| s3v_get_file(ptr::null_mut(), t, o, ctl, e)),
+            call("v", move |e| s3v_list_versions(ptr::null_mut(), n, n, o, ctl, ptr::dangling_mut(), e)),
+            call("v", move |e| s3v_list_containers(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
+            call("v", move |e| s3v_list_paths(ptr::null_mut(), t, n, o, ctl, ptr::dangling_mut(), e)),
+            call("l", move |e| s3v_list_next(ptr::null_mut(), ctl, ptr::dangling_mut(), e)),
+            call("object", move |e| s3v_manifest_verify(ptr::null(), 1, t, ptr::dangling_mut(), e)),
+            call("pubkeys", move |e| s3v_manifest_verify(ptr::null(), 0, n, ptr::dangling_mut(), e)),
+            call("out", move |e| s3v_manifest_verify(ptr::null(), 0, c"".as_ptr(), ptr::null_mut(), e)),
+        ]
+    }
+}
+
+#[test]
+fn a_null_is_refused_by_name_with_and_without_a_place_for_the_error() {
+    let config = s3v_config_new();
+    for (argument, function) in calls_with_a_null(config) {
+        let failure = refused(call(&function), Code::InvalidArgument);
+        assert_eq!(failure.message, format!("argument {argument} is NULL"));
+        assert_eq!(function(ptr::null_mut()), Code::InvalidArgument as i32);
+    }
+    unsafe { s3v_config_free(config) };
+}
+
+#[test]
+fn null_is_freed_and_read_without_harm() {
+    unsafe {
+        s3v_error_free(ptr::null_mut());
+        s3v_bytes_free(ptr::null_mut());
+        s3v_config_free(ptr::null_mut());
+        s3v_cancel_free(ptr::null_mut());
+        s3v_cancel_trigger(ptr::null_mut());
+        s3v_keyring_free(ptr::null_mut());
+        s3v_vault_free(ptr::null_mut());
+        s3v_put_free(ptr::null_mut());
+        s3v_version_free(ptr::null_mut());
+        s3v_get_free(ptr::null_mut());
+        s3v_list_free(ptr::null_mut());
+        assert_eq!(s3v_error_code(ptr::null()), 0);
+        assert_eq!(s3v_error_http_status(ptr::null()), 0);
+        assert_eq!(s3v_error_flags(ptr::null()), 0);
+        assert!(s3v_error_get(ptr::null(), S3V_FIELD_MESSAGE).is_null());
+        assert_eq!(s3v_put_offset(ptr::null()), 0);
+        assert!(s3v_version_info(ptr::null()).is_null());
+        let mut len = 7;
+        assert!(s3v_bytes_data(ptr::null(), &mut len).is_null());
+        assert_eq!(len, 0);
+    }
+}
+
+#[test]
+fn text_that_is_not_utf8_is_refused_by_name() {
+    let config = s3v_config_new();
+    for (argument, key, value) in [("key", NOT_UTF8, c"b".as_ptr()), ("value", c"bucket".as_ptr(), NOT_UTF8)] {
+        let result = call(|err| unsafe { s3v_config_set(config, key, value, err) });
+        let failure = refused(result, Code::InvalidArgument);
+        assert!(failure.message.starts_with(&format!("argument {argument} is not UTF-8")), "{failure:?}");
+    }
+    unsafe { s3v_config_free(config) };
+}
+
+#[test]
+fn an_impossible_length_is_refused() {
+    let object = [0_u8; 1];
+    let result =
+        made(|out, err| unsafe { s3v_manifest_verify(object.as_ptr().cast(), usize::MAX, c"".as_ptr(), out, err) });
+    assert!(refused(result, Code::InvalidArgument).message.contains("impossible length"));
+}
+
+#[test]
+fn an_error_says_the_same_in_its_fields_and_as_json() {
+    let config = s3v_config_new();
+    let mut err = ptr::null_mut();
+    let code = unsafe { s3v_config_set(config, c"bukket".as_ptr(), c"b".as_ptr(), &mut err) };
+    unsafe { s3v_config_free(config) };
+    assert_eq!(code, Code::UnknownOption as i32);
+    let json: serde_json::Value = serde_json::from_str(&text(unsafe { s3v_error_get(err, S3V_FIELD_JSON) })).unwrap();
+    for (field, key) in [
+        (S3V_FIELD_NAME, "name"),
+        (S3V_FIELD_MESSAGE, "message"),
+        (S3V_FIELD_HINT, "hint"),
+        (S3V_FIELD_S3_CODE, "s3_code"),
+        (S3V_FIELD_REQUEST_ID, "request_id"),
+        (S3V_FIELD_OPERATION, "operation"),
+        (S3V_FIELD_BUCKET, "bucket"),
+        (S3V_FIELD_KEY, "key"),
+    ] {
+        assert_eq!(json[key], text(unsafe { s3v_error_get(err, field) }), "{key}");
+    }
+    assert_eq!((&json["name"], &json["hint"]), (&"S3V_E_UNKNOWN_OPTION".into(), &"Did you mean 'bucket'?".into()));
+    assert_eq!((&json["code"], &json["flags"], &json["status"]), (&code.into(), &S3V_FLAG_MISUSE.into(), &0.into()));
+    assert_eq!((unsafe { s3v_error_flags(err) }, unsafe { s3v_error_http_status(err) }), (S3V_FLAG_MISUSE, 0));
+    for unknown in [-1, 9, i32::MIN, i32::MAX] {
+        assert!(unsafe { s3v_error_get(err, unknown) }.is_null());
+    }
+    unsafe { s3v_error_free(err) };
+}
+
+#[test]
+fn what_the_library_says_of_itself() {
+    assert_eq!(s3v_abi_version(), S3V_ABI_VERSION);
+    assert_eq!(text(s3v_version_text()), format!("s3vault {}", env!("CARGO_PKG_VERSION")));
+    let options: serde_json::Value = serde_json::from_str(&text(s3v_settings_json())).unwrap();
+    assert!(options.as_array().unwrap().iter().any(|option| option["key"] == "bucket"));
+    assert_eq!(s3v_settings_json(), s3v_settings_json());
+}
+
+#[test]
+fn a_config_shows_values_defaults_and_never_a_secret() {
+    let config = config(&[("bucket", "b"), ("secret_key", "hush")]);
+    assert_eq!(shown(config, Some("bucket")).unwrap(), "b");
+    assert_eq!(shown(config, Some("region")).unwrap(), "us-east-1");
+    assert_eq!(shown(config, Some("secret_key")).unwrap(), "***");
+    assert_eq!(shown(config, None).unwrap(), r#"{"bucket":"b","secret_key":"***"}"#);
+    refused(shown(config, Some("bukket")), Code::UnknownOption);
+    unsafe { s3v_config_free(config) };
+}
+
+#[test]
+fn a_file_with_a_wrong_line_sets_nothing() {
+    let folder = folder("load");
+    let file = folder.join("s3vault.toml");
+    let path = c(file.to_str().unwrap());
+    let config = config(&[("bucket", "before")]);
+    fs::write(&file, "bucket = 'after'\nregion = 7.5\n").unwrap();
+    let failure = refused(call(|err| unsafe { s3v_config_load(config, path.as_ptr(), err) }), Code::Config);
+    assert!(failure.message.contains("s3vault.toml, line 2: region is "), "{failure:?}");
+    assert_eq!(shown(config, Some("bucket")).unwrap(), "before");
+    fs::write(&file, "bucket = 'after'\n").unwrap();
+    call(|err| unsafe { s3v_config_load(config, path.as_ptr(), err) }).unwrap();
+    assert_eq!(shown(config, Some("bucket")).unwrap(), "after");
+    unsafe { s3v_config_free(config) };
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_ctl_is_as_large_as_it_says() {
+    // What follows a larger, later ctl is none of this version's business.
+    #[repr(C)]
+    struct Later {
+        ctl: s3v_ctl,
+        more: [u64; 4],
+    }
+    let ctl = |size| s3v_ctl { size, ctx: ptr::null_mut(), on_event: None, cancel: ptr::null_mut(), timeout_ms: 0 };
+    let open =
+        |ctl: *const s3v_ctl| made(|out, err| unsafe { s3v_vault_open(ptr::null(), ptr::null_mut(), ctl, out, err) });
+    let size = size_of::<s3v_ctl>() as u32;
+    for wrong in [0, 4, size - 1] {
+        let failure = refused(open(&ctl(wrong)), Code::InvalidArgument);
+        assert!(failure.message.starts_with(&format!("ctl.size is {wrong}, ")), "{failure:?}");
+        assert_eq!(failure.hint, "Set size to sizeof(s3v_ctl).");
+    }
+    // The ctl is taken: what is refused now is a vault without a bucket.
+    refused(open(&ctl(size)), Code::InvalidOption);
+    let later = Later { ctl: ctl(size_of::<Later>() as u32), more: [u64::MAX; 4] };
+    refused(open(ptr::from_ref(&later).cast()), Code::InvalidOption);
+    assert_eq!(later.more, [u64::MAX; 4]);
+}
+
+#[test]
+fn a_keyring_is_made_once_and_opened_from_its_file_or_content() {
+    let folder = folder("keyring");
+    let file = folder.join("k");
+    let path = c(file.to_str().unwrap());
+    let open = |create| made(|out, err| unsafe { s3v_keyring_open(path.as_ptr(), ptr::null(), 0, create, out, err) });
+    refused(open(0), Code::Keyring);
+    let made_now = open(1).unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(refused(open(1), Code::Keyring).message.ends_with("it exists already"));
+    let read = open(0).unwrap();
+    let content = fs::read(&file).unwrap();
+    let from_content =
+        made(|out, err| unsafe { s3v_keyring_open(ptr::null(), content.as_ptr().cast(), content.len(), 0, out, err) })
+            .unwrap();
+    let infos: Vec<String> = [made_now, read, from_content].map(info).to_vec();
+    assert_eq!((&infos[0], &infos[0]), (&infos[1], &infos[2]));
+    let info: serde_json::Value = serde_json::from_str(&infos[0]).unwrap();
+    let (id, public) = (info["signing"]["id"].as_str().unwrap(), info["signing"]["public"].as_str().unwrap());
+    assert_eq!(id.len(), 16);
+    assert!(public.starts_with(&format!("ed25519 {id} ")), "{public}");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(refused(open(0), Code::Keyring).hint.starts_with("Run: chmod 600 "));
+    fs::remove_dir_all(folder).unwrap();
+}
+
+fn info(keyring: *mut s3v_keyring) -> String {
+    let info = made(|out, err| unsafe { s3v_keyring_info(keyring, out, err) }).unwrap();
+    unsafe { s3v_keyring_free(keyring) };
+    String::from_utf8(taken(info)).unwrap()
+}
+
+#[test]
+fn keyrings_in_memory_differ_and_contradictory_arguments_are_refused() {
+    assert_ne!(info(keyring()), info(keyring()));
+    let data: *const c_void = c"data".as_ptr().cast();
+    for (path, buf, len, create) in [
+        (ptr::null(), ptr::null(), 0, 0),
+        (c"k".as_ptr(), data, 4, 0),
+        (c"k".as_ptr(), data, 4, 1),
+        (ptr::null(), data, 4, 1),
+        (c"k".as_ptr(), ptr::null(), 0, 2),
+    ] {
+        let result = made(|out, err| unsafe { s3v_keyring_open(path, buf, len, create, out, err) });
+        refused(result, Code::InvalidArgument);
+    }
+    let garbage = made(|out, err| unsafe { s3v_keyring_open(ptr::null(), data, 4, 0, out, err) });
+    refused(garbage, Code::Keyring);
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("s3vault-abi-{}-{name}", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    folder
+}

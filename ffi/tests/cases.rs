@@ -1,0 +1,313 @@
+//! The shared cases (`tests/cases/*.json`) through the Rust API, on the store that the environment names, or on an
+//! embedded one where it names none.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use s3vault::{Control, Error, Keyring, Settings, Vault};
+use serde_json::Value;
+
+type Outcome<T = ()> = Result<T, Failed>;
+
+/// What every case starts from.
+struct World {
+    /// Settings of the environment's store.
+    settings: Vec<(String, String)>,
+    keyring: Arc<Keyring>,
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let embedded = std::env::var_os("S3VAULT_API_URL").is_none().then(|| {
+        let options = embedded_store::Options::new("access", "secret").bucket("cases");
+        embedded_store::Server::start(options).expect("the embedded store starts")
+    });
+    let mut settings: Vec<(String, String)> = s3vault_core::settings::OPTIONS
+        .iter()
+        .filter_map(|row| {
+            Some((row.key.to_owned(), std::env::var(format!("S3VAULT_{}", row.key.to_uppercase())).ok()?))
+        })
+        .collect();
+    if let Some(store) = &embedded {
+        let own = [
+            ("api_url", store.url()),
+            ("access_key", "access".into()),
+            ("secret_key", "secret".into()),
+            ("bucket", "cases".into()),
+        ];
+        settings.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    }
+    let world = Arc::new(World { settings, keyring: Arc::new(s3vault::keyring::generate().expect("a keyring")) });
+
+    let folder = std::env::var_os("S3VAULT_CASES").map_or_else(|| PathBuf::from("../tests/cases"), PathBuf::from);
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&folder).expect("the folder of cases").map(|f| f.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|end| end == "json"));
+    files.sort();
+    let mut trials = Vec::new();
+    for file in files {
+        let content: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).expect("a file of cases is JSON");
+        for case in content["cases"].as_array().expect("a list of cases") {
+            let (world, case) = (world.clone(), case.clone());
+            let name = case["name"].as_str().expect("a case has a name").to_owned();
+            trials.push(Trial::test(name, move || run(&world, &case)));
+        }
+    }
+    assert!(!trials.is_empty(), "no cases in {}", folder.display());
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(embedded);
+    conclusion.exit();
+}
+
+fn run(world: &World, case: &Value) -> Outcome {
+    match case.get("verify") {
+        Some(verify) => verify_case(verify),
+        None => Story { world, vault: world.open(&[], Some(world.keyring.clone()))?, saved: HashMap::new() }.tell(case),
+    }
+}
+
+impl World {
+    fn open(&self, changes: &[(String, String)], keyring: Option<Arc<Keyring>>) -> Result<Vault, Error> {
+        let mut settings = Settings::new();
+        for (key, value) in self.settings.iter().chain(changes) {
+            settings.set(key, value)?;
+        }
+        Vault::open(&settings, keyring, &mut Control::none())
+    }
+}
+
+/// A case with a store: its steps, one after the other.
+struct Story<'a> {
+    world: &'a World,
+    vault: Vault,
+    /// Version id and manifest hash by the names that steps saved them under.
+    saved: HashMap<String, (String, String)>,
+}
+
+impl Story<'_> {
+    fn tell(&mut self, case: &Value) -> Outcome {
+        for (n, step) in case["steps"].as_array().ok_or("a case has steps")?.iter().enumerate() {
+            let place = |what: String| Failed::from(format!("step {}, {}: {what}", n + 1, step["do"]));
+            let outcome = self.step(step);
+            match (step["error"].as_str(), outcome) {
+                (None, Ok(())) => {}
+                (None, Err(Trouble::Refused(e))) => return Err(place(format!("{e:?}"))),
+                (_, Err(Trouble::Wrong(why))) => return Err(place(why)),
+                (Some(wanted), Ok(())) => return Err(place(format!("it went well, and {wanted} was expected"))),
+                (Some(wanted), Err(Trouble::Refused(e))) => {
+                    let row = e.code().info();
+                    if row.name != wanted || e.message().is_empty() || (e.hint().is_empty() && !row.hint.is_empty()) {
+                        return Err(place(format!("{wanted} was expected, and {e:?} came")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Value) -> Result<(), Trouble> {
+        let text = |key: &str| step[key].as_str().unwrap_or_default();
+        let (container, path) = (text("container"), text("path"));
+        let none = &mut Control::none();
+        let options = self.options(&step["options"])?;
+        match text("do") {
+            "put" => {
+                let data = data(&step["data"]);
+                let version = if text("from") == "file" {
+                    let file = temporary(&data);
+                    self.vault.put_file(container, path, file.path(), &options, none)?
+                } else {
+                    let mut put = self.vault.put(container, path, &options, none)?;
+                    for piece in data.chunks(step["chunk"].as_u64().unwrap_or(1 << 20) as usize) {
+                        put.write(piece, none)?;
+                    }
+                    same(put.offset(), data.len() as u64)?;
+                    put.commit(none)?
+                };
+                let row = version.row();
+                same((&*row.container, &*row.path, row.bytes), (container, path, data.len() as u64))?;
+                same(row.vid.len(), 26)?;
+                let hash = row.manifest_hash.clone().unwrap_or_default();
+                self.saved.insert(text("save").to_owned(), (row.vid.clone(), hash));
+            }
+            "abandon" => {
+                let mut put = self.vault.put(container, path, &options, none)?;
+                put.write(&data(&step["data"]), none)?;
+                put.abort(none)?;
+            }
+            "get" => {
+                let version = self.vault.find(container, path, &options, none)?;
+                let got = if text("to") == "file" {
+                    let file = temporary(b"what was there before");
+                    version.restore(file.path(), &Settings::new(), none)?;
+                    std::fs::read(file.path()).unwrap()
+                } else {
+                    read(&version)?
+                };
+                let wanted = data(&step["data"]);
+                same(got.len(), wanted.len())?;
+                same(got == wanted, true)?;
+            }
+            "versions" => {
+                let list = self.vault.versions(Some(container), Some(path), &options)?;
+                same(rows(list, |row| row.vid.clone())?, self.expected(&step["expect"]))?;
+            }
+            "paths" => {
+                let list = self.vault.paths(container, step["prefix"].as_str(), &options)?;
+                same(rows(list, |row| row.path.clone())?, self.expected(&step["expect"]))?;
+            }
+            "containers" => {
+                let names = rows(self.vault.containers(&options)?, |row| row.container.clone())?;
+                for name in self.expected(&step["includes"]) {
+                    same((&*name, names.contains(&name)), (&*name, true))?;
+                }
+                for name in self.expected(&step["excludes"]) {
+                    same((&*name, names.contains(&name)), (&*name, false))?;
+                }
+            }
+            "vault" => {
+                let changes = step["settings"].as_object().into_iter().flatten();
+                let changes: Vec<(String, String)> =
+                    changes.map(|(k, v)| (k.clone(), v.as_str().unwrap().to_owned())).collect();
+                let keyring = match text("keyring") {
+                    "none" => None,
+                    "new" => Some(Arc::new(s3vault::keyring::generate()?)),
+                    _ => Some(self.world.keyring.clone()),
+                };
+                self.vault = self.world.open(&changes, keyring)?;
+            }
+            other => return Err(Trouble::Wrong(format!("there is no step '{other}'"))),
+        }
+        Ok(())
+    }
+
+    fn options(&self, options: &Value) -> Result<Settings, Error> {
+        let mut settings = Settings::new();
+        for (key, value) in options.as_object().into_iter().flatten() {
+            settings.set(key, &self.resolve(value.as_str().unwrap()))?;
+        }
+        Ok(settings)
+    }
+
+    /// `$name` stands for a saved version id, `$name.hash` for its manifest's hash.
+    fn resolve(&self, text: &str) -> String {
+        let Some(name) = text.strip_prefix('$') else { return text.to_owned() };
+        match name.strip_suffix(".hash") {
+            Some(name) => self.saved[name].1.clone(),
+            None => self.saved[name].0.clone(),
+        }
+    }
+
+    fn expected(&self, list: &Value) -> Vec<String> {
+        list.as_array().into_iter().flatten().map(|text| self.resolve(text.as_str().unwrap())).collect()
+    }
+}
+
+fn read(version: &s3vault::Version) -> Result<Vec<u8>, Error> {
+    let mut get = version.open(&Settings::new(), &mut Control::none())?;
+    let (mut all, mut buffer) = (Vec::new(), vec![0; 100_000]);
+    loop {
+        match get.read(&mut buffer, &mut Control::none())? {
+            0 => return Ok(all),
+            count => all.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+fn rows(mut list: s3vault::List, each: impl Fn(&s3vault::Row) -> String) -> Result<Vec<String>, Error> {
+    let mut texts = Vec::new();
+    while let Some(row) = list.next(&mut Control::none())? {
+        texts.push(each(&row));
+    }
+    Ok(texts)
+}
+
+/// A step that did not go as it should: the library refused it, or what it gave is wrong.
+enum Trouble {
+    Refused(Error),
+    Wrong(String),
+}
+
+impl From<Error> for Trouble {
+    fn from(e: Error) -> Trouble {
+        Trouble::Refused(e)
+    }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(got: T, wanted: T) -> Result<(), Trouble> {
+    if got == wanted { Ok(()) } else { Err(Trouble::Wrong(format!("{got:?} came, and {wanted:?} was expected"))) }
+}
+
+fn temporary(content: &[u8]) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), content).unwrap();
+    file
+}
+
+/// `{"text"}`, or `{"size", "seed"}`: xorshift64*, as `tests/cases/README.md` says.
+fn data(value: &Value) -> Vec<u8> {
+    if let Some(text) = value["text"].as_str() {
+        return text.as_bytes().to_vec();
+    }
+    let size = value["size"].as_u64().unwrap_or(0) as usize;
+    let mut x = value["seed"].as_u64().unwrap_or(0).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1).max(1);
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        bytes.extend_from_slice(&x.wrapping_mul(0x2545_F491_4F6C_DD1D).to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+/// A case without a store: the verdict of the signature, then of every part of the data.
+fn verify_case(case: &Value) -> Outcome {
+    use s3vault_core::checksum::digest;
+    let object = case["object"].as_str().ok_or("a verify case has an object")?;
+    let report = s3vault::verify_manifest(object.as_bytes(), case["public_keys"].as_str().unwrap_or_default())
+        .map_err(|e| format!("{e:?}"))?;
+    let report: Value = serde_json::from_str(&report)?;
+    let mut verdict = report["verdict"].as_str().unwrap_or_default().to_owned();
+    let mut bad_part = None;
+    if verdict != "bad" {
+        let damaged = damage(data(&case["data"]), &case["damage"]);
+        let json = object.lines().next().unwrap_or_default();
+        let manifest: s3vault_core::vault::Manifest = serde_json::from_str(json)?;
+        let mut rest = damaged.as_slice();
+        for (n, (_, _, part)) in manifest.parts().enumerate() {
+            let (piece, after) = rest.split_at((part.length as usize).min(rest.len()));
+            if !part.matches(piece.len() as u64, &digest(piece)) && bad_part.is_none() {
+                bad_part = Some(n as u64 + 1);
+            }
+            rest = after;
+        }
+        if bad_part.is_some() || !rest.is_empty() {
+            verdict = "bad".into();
+        }
+    }
+    let wanted = &case["expect"];
+    if verdict != wanted["verdict"].as_str().unwrap_or_default() {
+        return Err(format!("the verdict is {verdict}, and {} was expected: {report}", wanted["verdict"]).into());
+    }
+    if wanted["part"].is_u64() && bad_part != wanted["part"].as_u64() {
+        return Err(format!("part {bad_part:?} is the first bad one, and {} was expected", wanted["part"]).into());
+    }
+    Ok(())
+}
+
+fn damage(mut data: Vec<u8>, damage: &Value) -> Vec<u8> {
+    if let Some(offset) = damage["flip"].as_u64() {
+        data[offset as usize] ^= 1;
+    }
+    if let Some(length) = damage["cut"].as_u64() {
+        data.truncate(length as usize);
+    }
+    let _ = damage["append"].as_str().map(|text| text.as_bytes()).map(|mut more| more.read_to_end(&mut data));
+    data
+}
