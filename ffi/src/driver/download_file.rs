@@ -122,3 +122,47 @@ fn refused(file: &File, position: u64, error: &io::Error) -> Error {
     };
     Error::new(code, format!("writing {} at byte {position}: {error}", name(file)))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::transport::frames::Pool;
+
+    #[test]
+    fn a_write_of_an_attempt_that_was_dropped_is_waited_for() {
+        // One thread for what may block, so that the write has to wait for the gate.
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_time().build().unwrap();
+        let open = Arc::new(AtomicBool::new(false));
+        let gate = open.clone();
+        let (sender, _inbox) = tokio::sync::mpsc::unbounded_channel();
+        let file = Arc::new(File::options().write(true).open("/dev/null").unwrap());
+        let mut target = FileTarget { file, slots: HashMap::new(), engine: sender };
+        let range = Range { index: 0, offset: 0, length: 5 };
+        let mut sink = || match target.sink(range).unwrap() {
+            Sink::File(sink) => sink,
+            Sink::Frames(_) => unreachable!(),
+        };
+        let (mut first, mut second, mut third) = (sink(), sink(), sink());
+        runtime.block_on(async {
+            tokio::task::spawn_blocking(move || crate::transport::testserver::until(|| gate.load(Ordering::Acquire)));
+            assert!(first.begin().await);
+            let mut frame = Arc::new(Pool::default()).take();
+            frame.fill(b"wrong");
+            first.put(frame).await.unwrap();
+            drop(first);
+            // Nothing can happen until the gate opens, so this wait ends by its time-out, however long it is.
+            let early = tokio::time::timeout(Duration::from_millis(50), second.begin()).await;
+            assert!(early.is_err(), "a later attempt began while a write was under way");
+            open.store(true, Ordering::Release);
+            assert!(second.begin().await);
+            drop(second);
+            target.accept(range).unwrap();
+            assert!(!third.begin().await, "nothing is written to a range that is verified");
+        });
+    }
+}

@@ -1,0 +1,232 @@
+package io.s3vault;
+
+import com.sun.jna.CallbackReference;
+import com.sun.jna.Memory;
+import com.sun.jna.Pointer;
+import io.s3vault.internal.Native;
+import java.io.IOException;
+import java.io.InterruptedIOException;
+import java.lang.ref.Reference;
+import java.util.function.Consumer;
+
+/**
+ * What a call into the library needs in native memory: an {@code s3v_ctl} and the out-parameters, in one block that
+ * the calls of a stream use again and again. It serves one call at a time: who keeps one, guards it.
+ *
+ * <p>The library calls back on the calling thread, every 200 ms even when idle. There an interrupt of the thread, or
+ * the close of the stream by another, stops the call.
+ */
+final class Frame implements AutoCloseable {
+    // struct s3v_ctl { uint32_t size; void *ctx; s3v_event_fn on_event; s3v_cancel *cancel; uint64_t timeout_ms; }
+    private static final int ON_EVENT = 16;
+    private static final int CANCEL = 24;
+    private static final int TIMEOUT = 32;
+    private static final int CTL_SIZE = 40;
+    private static final int OUT = 40;
+    private static final int ERR = 48;
+    private static final int SIZE = 56;
+
+    // One native callback for all frames, and never collected: it finds the frame by the thread it is called on.
+    private static final Native.EventFn CALLBACK = Frame::onEvent;
+    private static final ThreadLocal<Frame> RUNNING = new ThreadLocal<>();
+
+    /** What stopped a call from inside its callback. */
+    private enum Stop { NONE, INTERRUPTED, CLOSED, THROWN }
+
+    /** A call of a native function; {@code handles} as given to {@link #call}, null for those that were null. */
+    interface Body {
+        int call(Pointer[] handles);
+    }
+
+    final Pointer ctl;
+    final Pointer out;
+    final Pointer err;
+
+    private final Memory block = new Memory(SIZE);
+    private final Control control;
+    private Handle stream;
+    private boolean busy;
+    private Stop stop = Stop.NONE;
+    private Throwable thrown;
+
+    /** For calls that only work in memory: no control. */
+    Frame() {
+        this(Control.NONE);
+    }
+
+    Frame(Control control) {
+        this.control = control;
+        ctl = block.share(0, CTL_SIZE);
+        out = block.share(OUT, Long.BYTES);
+        err = block.share(ERR, Long.BYTES);
+        block.clear();
+        block.setInt(0, CTL_SIZE);
+        block.setPointer(ON_EVENT, CallbackReference.getFunctionPointer(CALLBACK));
+        block.setLong(TIMEOUT, control.timeoutMillis());
+    }
+
+    /** From now on a close of this handle stops a running call. */
+    void stopsWith(Handle stream) {
+        this.stream = stream;
+    }
+
+    /** A call that may wait: an interrupt, the control's listener and cancel stop it. Returns 0 or more. */
+    int call(Body body, Handle... handles) throws IOException {
+        checkInterrupt();
+        int rc = run(body, handles);
+        throwStop(rc);
+        return rc;
+    }
+
+    /** A {@link #call} that makes a handle. */
+    Handle open(String name, Consumer<Pointer> free, Body body, Handle... handles) throws IOException {
+        checkInterrupt();
+        int rc = run(body, handles);
+        Handle made = rc < 0 ? null : new Handle(name, out.getPointer(0), free);
+        try {
+            throwStop(rc);
+        } catch (Throwable e) {
+            if (made != null) {
+                made.close();
+            }
+            throw e;
+        }
+        return made;
+    }
+
+    /** A call that does not wait, or must not be stopped by an interrupt. */
+    int callLocal(Body body, Handle... handles) throws S3VaultException {
+        int rc = run(body, handles);
+        if (rc < 0) {
+            throw S3VaultException.take(rc, err.getPointer(0));
+        }
+        return rc;
+    }
+
+    /** The bytes that the call before gave. */
+    byte[] takeBytes() {
+        Pointer bytes = out.getPointer(0);
+        try {
+            Pointer data = Native.s3v_bytes_data(bytes, out);
+            long length = out.getLong(0);
+            return length == 0 ? new byte[0] : data.getByteArray(0, Math.toIntExact(length));
+        } finally {
+            Native.s3v_bytes_free(bytes);
+        }
+    }
+
+    /** Whether a call runs: then this is its callback. */
+    boolean isBusy() {
+        return busy;
+    }
+
+    /** Frees the block; not while a call may run. */
+    @Override
+    public void close() {
+        block.close();
+    }
+
+    private static void checkInterrupt() throws InterruptedIOException {
+        if (Thread.currentThread().isInterrupted()) {
+            throw new InterruptedIOException("the thread was interrupted before the call");
+        }
+    }
+
+    private int run(Body body, Handle... handles) throws S3VaultException {
+        if (busy) {
+            throw new S3VaultException(ErrorCode.BUSY, "a call on this handle was made from inside its own listener");
+        }
+        Pointer[] pointers = new Pointer[handles.length];
+        Handle cancel = control.cancel() == null ? null : control.cancel().handle;
+        Frame outer = RUNNING.get();
+        int entered = 0;
+        boolean cancelEntered = false;
+        try {
+            for (; entered < handles.length; entered++) {
+                pointers[entered] = handles[entered] == null ? null : handles[entered].enter();
+            }
+            block.setPointer(CANCEL, cancel == null ? null : cancel.enter());
+            cancelEntered = cancel != null;
+            stop = Stop.NONE;
+            thrown = null;
+            err.setPointer(0, null);
+            busy = true;
+            RUNNING.set(this);
+            return body.call(pointers);
+        } finally {
+            RUNNING.set(outer);
+            busy = false;
+            if (cancelEntered) {
+                cancel.leave();
+            }
+            while (--entered >= 0) {
+                if (handles[entered] != null) {
+                    handles[entered].leave();
+                }
+            }
+            Reference.reachabilityFence(control);
+            Reference.reachabilityFence(this);
+        }
+    }
+
+    /** Throws what ended the call, if anything but success did. */
+    private void throwStop(int rc) throws IOException {
+        S3VaultException error = rc < 0 ? S3VaultException.take(rc, err.getPointer(0)) : null;
+        if (stop == Stop.THROWN) {
+            rethrow(thrown);
+        }
+        if (error == null) {
+            return;
+        }
+        if (error.code() == ErrorCode.STOPPED && stop == Stop.INTERRUPTED) {
+            InterruptedIOException interrupted = new InterruptedIOException("the call was stopped by an interrupt");
+            interrupted.initCause(error);
+            throw interrupted;
+        }
+        if (error.code() == ErrorCode.STOPPED && stop == Stop.CLOSED) {
+            S3VaultException closed = new S3VaultException(
+                    ErrorCode.WRONG_STATE, "the " + stream.name() + " was closed while the call ran");
+            closed.initCause(error);
+            throw closed;
+        }
+        throw error;
+    }
+
+    private static void rethrow(Throwable thrown) throws IOException {
+        if (thrown instanceof IOException e) {
+            throw e;
+        }
+        if (thrown instanceof RuntimeException e) {
+            throw e;
+        }
+        if (thrown instanceof Error e) {
+            throw e;
+        }
+        throw new IOException("the listener failed", thrown);
+    }
+
+    private static int onEvent(Pointer ctx, Pointer event) {
+        Frame frame = RUNNING.get();
+        return frame == null ? 0 : frame.onEvent(event);
+    }
+
+    private int onEvent(Pointer event) {
+        try {
+            if (stop != Stop.NONE) {
+                return 1;
+            }
+            if (Thread.currentThread().isInterrupted()) {
+                stop = Stop.INTERRUPTED;
+            } else if (stream != null && stream.isClosed()) {
+                stop = Stop.CLOSED;
+            } else {
+                Event.deliver(event, control.listener());
+            }
+        } catch (Throwable e) {
+            // JNA would swallow it and answer 0, "go on".
+            stop = Stop.THROWN;
+            thrown = e;
+        }
+        return stop == Stop.NONE ? 0 : 1;
+    }
+}

@@ -1,0 +1,87 @@
+package io.s3vault;
+
+import com.sun.jna.Memory;
+import com.sun.jna.Pointer;
+import io.s3vault.internal.Loader;
+import io.s3vault.internal.Native;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+
+/** The keys of a vault. Backups are signed by its signing key, and trusted when they were. */
+public final class Keyring implements AutoCloseable {
+    final Handle handle;
+
+    private Keyring(String path, Pointer content, long length, boolean create) throws S3VaultException {
+        Loader.load();
+        try (Frame frame = new Frame()) {
+            frame.callLocal(p -> Native.s3v_keyring_open(
+                    path, content, length, create ? 1 : 0, frame.out, frame.err));
+            handle = new Handle("keyring", frame.out.getPointer(0), Native::s3v_keyring_free).ownedBy(this);
+        }
+    }
+
+    /**
+     * {@return the keyring of a file}
+     *
+     * @param file the file
+     * @throws S3VaultException if it cannot be read, or holds no keyring
+     */
+    public static Keyring open(Path file) throws S3VaultException {
+        return new Keyring(Text.file(file), null, 0, false);
+    }
+
+    /**
+     * {@return a new keyring, written to a file}
+     *
+     * @param file the file, which must not exist
+     * @throws S3VaultException if it exists, or cannot be written
+     */
+    public static Keyring create(Path file) throws S3VaultException {
+        return new Keyring(Text.file(file), null, 0, true);
+    }
+
+    /**
+     * {@return a new keyring in memory; what it signs cannot be trusted once it is gone, so it is for tests}
+     *
+     * @throws S3VaultException if no key can be made
+     */
+    public static Keyring generate() throws S3VaultException {
+        return new Keyring(null, null, 0, true);
+    }
+
+    /**
+     * {@return the keyring that a file's content holds}
+     *
+     * @param content the content of a keyring file, for example from a secret store
+     * @throws S3VaultException if it holds no keyring
+     */
+    public static Keyring of(byte[] content) throws S3VaultException {
+        Loader.load();
+        try (Memory memory = new Memory(Math.max(1, content.length))) {
+            memory.write(0, content, 0, content.length);
+            try {
+                return new Keyring(null, memory, content.length, false);
+            } finally {
+                memory.clear();
+            }
+        }
+    }
+
+    /**
+     * {@return what is public of the keyring, as JSON, with the lines that a verifier needs:
+     * {@code {"signing":{"id":"...","public":"ed25519 <id> <base64>"}}}}
+     *
+     * @throws S3VaultException if this was closed
+     */
+    public String info() throws S3VaultException {
+        try (Frame frame = new Frame()) {
+            frame.callLocal(p -> Native.s3v_keyring_info(p[0], frame.out, frame.err), handle);
+            return new String(frame.takeBytes(), StandardCharsets.UTF_8);
+        }
+    }
+
+    @Override
+    public void close() {
+        handle.close();
+    }
+}

@@ -1,0 +1,192 @@
+package io.s3vault;
+
+import com.sun.jna.Pointer;
+import io.s3vault.internal.Native;
+import java.io.IOException;
+
+/** What went wrong, on what, what the store answered, and what helps. */
+public final class S3VaultException extends IOException {
+    private static final long serialVersionUID = 1;
+
+    // S3V_FLAG_*
+    private static final int MISUSE = 1;
+    private static final int REMOTE = 2;
+    private static final int TRANSPORT = 4;
+    private static final int RETRYABLE = 8;
+    private static final int MAYBE_SENT = 16;
+
+    /** The code. */
+    private final ErrorCode code;
+    /** Number of the code. */
+    private final int number;
+    /** Name of the code. */
+    private final String name;
+    /** The message without the hint. */
+    private final String detail;
+    /** What helps. */
+    private final String hint;
+    /** HTTP status. */
+    private final int httpStatus;
+    /** Flags of the C interface. */
+    private final int flags;
+    /** S3's own code. */
+    private final String s3Code;
+    /** The store's request id. */
+    private final String requestId;
+    /** The S3 operation. */
+    private final String operation;
+    /** The bucket. */
+    private final String bucket;
+    /** The key. */
+    private final String key;
+    /** All of it as JSON. */
+    private final String json;
+
+    /** A misuse that this binding found by itself. */
+    S3VaultException(ErrorCode code, String detail) {
+        super(withHint(detail, code.hint()));
+        this.code = code;
+        this.number = code.number();
+        this.name = code.symbol();
+        this.detail = detail;
+        this.hint = code.hint();
+        this.httpStatus = 0;
+        this.flags = MISUSE;
+        this.s3Code = "";
+        this.requestId = "";
+        this.operation = "";
+        this.bucket = "";
+        this.key = "";
+        this.json = "";
+    }
+
+    private S3VaultException(int rc, Pointer error) {
+        super(withHint(Field.MESSAGE.of(error), Field.HINT.of(error)));
+        this.code = ErrorCode.of(rc);
+        this.number = rc;
+        this.name = Field.NAME.of(error);
+        this.detail = Field.MESSAGE.of(error);
+        this.hint = Field.HINT.of(error);
+        this.httpStatus = Native.s3v_error_http_status(error);
+        this.flags = Native.s3v_error_flags(error);
+        this.s3Code = Field.S3_CODE.of(error);
+        this.requestId = Field.REQUEST_ID.of(error);
+        this.operation = Field.OPERATION.of(error);
+        this.bucket = Field.BUCKET.of(error);
+        this.key = Field.KEY.of(error);
+        this.json = Field.JSON.of(error);
+    }
+
+    /** Reads and frees the error that a call gave. */
+    static S3VaultException take(int rc, Pointer error) {
+        try {
+            return new S3VaultException(rc, error);
+        } finally {
+            Native.s3v_error_free(error);
+        }
+    }
+
+    /** {@return the code} */
+    public ErrorCode code() {
+        return code;
+    }
+
+    /** {@return the number of the code in the C interface: the only way to tell codes that are UNKNOWN here} */
+    public int number() {
+        return number;
+    }
+
+    /** {@return the name of the code in the C interface, for example {@code S3V_E_NOT_FOUND}} */
+    public String name() {
+        return name;
+    }
+
+    /** {@return the message without the hint: what was tried, on what, and what came back} */
+    public String detail() {
+        return detail;
+    }
+
+    /** {@return what helps; empty where nothing does} */
+    public String hint() {
+        return hint;
+    }
+
+    /** {@return the HTTP status of the store's answer, 0 where there was none} */
+    public int httpStatus() {
+        return httpStatus;
+    }
+
+    /** {@return S3's own code, for example {@code NoSuchBucket}; empty where there was none} */
+    public String s3Code() {
+        return s3Code;
+    }
+
+    /** {@return the store's id of the request, for its support; empty where there was none} */
+    public String requestId() {
+        return requestId;
+    }
+
+    /** {@return the S3 operation, for example {@code PutObject}; empty outside of one} */
+    public String operation() {
+        return operation;
+    }
+
+    /** {@return the bucket; empty where none was involved} */
+    public String bucket() {
+        return bucket;
+    }
+
+    /** {@return the key; empty where none was involved} */
+    public String key() {
+        return key;
+    }
+
+    /** {@return all of it as a JSON object, for a log; empty for a misuse that never reached the library} */
+    public String json() {
+        return json;
+    }
+
+    /** {@return whether the caller is at fault: the same call fails again} */
+    public boolean isMisuse() {
+        return (flags & MISUSE) != 0;
+    }
+
+    /** {@return whether the store answered, and its answer is the trouble} */
+    public boolean isRemote() {
+        return (flags & REMOTE) != 0;
+    }
+
+    /** {@return whether no answer came} */
+    public boolean isTransport() {
+        return (flags & TRANSPORT) != 0;
+    }
+
+    /** {@return whether the same call may succeed later} */
+    public boolean isRetryable() {
+        return (flags & RETRYABLE) != 0;
+    }
+
+    /** {@return whether the request may have taken effect although no answer came} */
+    public boolean isMaybeSent() {
+        return (flags & MAYBE_SENT) != 0;
+    }
+
+    @Override
+    public String toString() {
+        return getClass().getName() + ": " + name + ": " + getMessage();
+    }
+
+    private static String withHint(String detail, String hint) {
+        return hint.isEmpty() ? detail : detail + " (" + hint + ")";
+    }
+
+    /** Fields of {@code s3v_error_get}, in the order of their numbers. */
+    private enum Field {
+        NAME, MESSAGE, HINT, S3_CODE, REQUEST_ID, OPERATION, BUCKET, KEY, JSON;
+
+        String of(Pointer error) {
+            String text = Native.s3v_error_get(error, ordinal());
+            return text == null ? "" : text;
+        }
+    }
+}

@@ -1,0 +1,276 @@
+package io.s3vault;
+
+import com.sun.jna.Memory;
+import io.s3vault.internal.Loader;
+import io.s3vault.internal.Native;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Map;
+
+/**
+ * A vault: a store, the keys to it, and the backups in it. It may be shared by threads. What was made from it stays
+ * good when it is closed, but for listed versions whose data was not asked for before.
+ */
+public final class Vault implements AutoCloseable {
+    private final Handle handle;
+
+    private Vault(Handle handle) {
+        this.handle = handle.ownedBy(this);
+    }
+
+    /**
+     * {@return the vault that these settings name; the bucket is looked at, and becomes a vault if it was none}
+     *
+     * @param config the settings; it may be closed afterwards
+     * @param keyring signs and verifies; null for neither; it may be closed afterwards
+     * @throws IOException if the settings are wrong, or the store cannot be reached or refuses
+     */
+    public static Vault open(Config config, Keyring keyring) throws IOException {
+        return open(config, keyring, Control.NONE);
+    }
+
+    /**
+     * {@return the vault that these settings name}
+     *
+     * @param settings values by key; {@link Option} has the keys
+     * @param keyring signs and verifies; null for neither
+     * @throws IOException if the settings are wrong, or the store cannot be reached or refuses
+     */
+    public static Vault open(Map<String, String> settings, Keyring keyring) throws IOException {
+        try (Config config = Config.of(settings)) {
+            return open(config, keyring, Control.NONE);
+        }
+    }
+
+    /**
+     * {@return the vault that these settings name}
+     *
+     * @param config the settings
+     * @param keyring signs and verifies; null for neither
+     * @param control follows and stops the call
+     * @throws IOException if the settings are wrong, or the store cannot be reached or refuses
+     */
+    public static Vault open(Config config, Keyring keyring, Control control) throws IOException {
+        try (Frame frame = new Frame(control)) {
+            return new Vault(frame.open("vault", Native::s3v_vault_free,
+                    p -> Native.s3v_vault_open(p[0], p[1], frame.ctl, frame.out, frame.err),
+                    config.handle, keyring == null ? null : keyring.handle));
+        }
+    }
+
+    /**
+     * {@return a stream that stores a new version once it is committed}
+     *
+     * @param container the container, for example a machine's name
+     * @param path the path in it, for example a disk's name
+     * @throws IOException if a name is refused, or the store cannot be reached or refuses
+     */
+    public Upload create(String container, String path) throws IOException {
+        return create(container, path, Map.of(), Control.NONE);
+    }
+
+    /**
+     * {@return a stream that stores a new version once it is committed}
+     *
+     * @param container the container, for example a machine's name
+     * @param path the path in it, for example a disk's name
+     * @param options options of the call, by key
+     * @param control follows and stops each write and the commit
+     * @throws IOException if a name is refused, or the store cannot be reached or refuses
+     */
+    public Upload create(String container, String path, Map<String, String> options, Control control)
+            throws IOException {
+        Text.name("container", container);
+        Text.name("path", path);
+        try (Config config = Config.ofCall(options)) {
+            return new Upload(this, handle, container, path, Config.handle(config), control);
+        }
+    }
+
+    /**
+     * {@return the new version that a file was stored as}
+     *
+     * @param container the container
+     * @param path the path in it
+     * @param file the file
+     * @throws IOException if a name is refused, the file cannot be read, or the store cannot be reached or refuses
+     */
+    public Version put(String container, String path, Path file) throws IOException {
+        return put(container, path, file, Map.of(), Control.NONE);
+    }
+
+    /**
+     * {@return the new version that a file was stored as}
+     *
+     * @param container the container
+     * @param path the path in it
+     * @param file the file
+     * @param options options of the call, by key
+     * @param control follows and stops the call
+     * @throws IOException if a name is refused, the file cannot be read, or the store cannot be reached or refuses
+     */
+    public Version put(String container, String path, Path file, Map<String, String> options, Control control)
+            throws IOException {
+        Text.name("container", container);
+        Text.name("path", path);
+        String name = Text.file(file);
+        try (Config config = Config.ofCall(options);
+                Frame frame = new Frame(control)) {
+            return new Version(this, frame.open("version", Native::s3v_version_free,
+                    p -> Native.s3v_put_file(p[0], container, path, name, p[1], frame.ctl, frame.out, frame.err),
+                    handle, Config.handle(config)));
+        }
+    }
+
+    /**
+     * {@return the newest version}
+     *
+     * @param container the container
+     * @param path the path in it
+     * @throws IOException if there is none, or the store cannot be reached or refuses
+     */
+    public Version find(String container, String path) throws IOException {
+        return find(container, path, Map.of(), Control.NONE);
+    }
+
+    /**
+     * {@return the version that the options name; without any, the newest}
+     *
+     * @param container the container
+     * @param path the path in it
+     * @param options {@link Option#VERSION}, {@link Option#AS_OF} or {@link Option#PIN}
+     * @param control follows and stops the call
+     * @throws IOException if there is none, or the store cannot be reached or refuses
+     */
+    public Version find(String container, String path, Map<String, String> options, Control control)
+            throws IOException {
+        return new Version(this, findHandle(container, path, options, control));
+    }
+
+    Handle findHandle(String container, String path, Map<String, String> options, Control control)
+            throws IOException {
+        Text.name("container", container);
+        Text.name("path", path);
+        try (Config config = Config.ofCall(options);
+                Frame frame = new Frame(control)) {
+            return frame.open("version", Native::s3v_version_free,
+                    p -> Native.s3v_version_find(p[0], container, path, p[1], frame.ctl, frame.out, frame.err),
+                    handle, Config.handle(config));
+        }
+    }
+
+    /**
+     * {@return the versions of a backup, newest first}
+     *
+     * @param container the container; null for all
+     * @param path the path in it; null for all
+     * @throws IOException if the store cannot be reached or refuses
+     */
+    public Listing<Version> versions(String container, String path) throws IOException {
+        return versions(container, path, Map.of(), Control.NONE);
+    }
+
+    /**
+     * {@return the versions of a backup, newest first}
+     *
+     * @param container the container; null for all
+     * @param path the path in it; null for all
+     * @param options options of the call, by key
+     * @param control follows and stops each step
+     * @throws IOException if the store cannot be reached or refuses
+     */
+    public Listing<Version> versions(String container, String path, Map<String, String> options, Control control)
+            throws IOException {
+        Text.name("container", container);
+        Text.name("path", path);
+        try (Config config = Config.ofCall(options)) {
+            return new Listing<>(control, row -> new Version(this, row),
+                    (p, frame) -> Native.s3v_list_versions(
+                            p[0], container, path, p[1], frame.ctl, frame.out, frame.err),
+                    handle, Config.handle(config));
+        }
+    }
+
+    /**
+     * {@return the newest version of each path}
+     *
+     * @param container the container
+     * @param prefix how the paths begin; null for all
+     * @throws IOException if the store cannot be reached or refuses
+     */
+    public Listing<Version> paths(String container, String prefix) throws IOException {
+        return paths(container, prefix, Map.of(), Control.NONE);
+    }
+
+    /**
+     * {@return the newest version of each path}
+     *
+     * @param container the container
+     * @param prefix how the paths begin; null for all
+     * @param options options of the call, by key
+     * @param control follows and stops each step
+     * @throws IOException if the store cannot be reached or refuses
+     */
+    public Listing<Version> paths(String container, String prefix, Map<String, String> options, Control control)
+            throws IOException {
+        Text.name("container", container);
+        Text.name("prefix", prefix);
+        try (Config config = Config.ofCall(options)) {
+            return new Listing<>(control, row -> new Version(this, row),
+                    (p, frame) -> Native.s3v_list_paths(
+                            p[0], container, prefix, p[1], frame.ctl, frame.out, frame.err),
+                    handle, Config.handle(config));
+        }
+    }
+
+    /**
+     * {@return the names of the containers}
+     *
+     * @throws IOException if the store cannot be reached or refuses
+     */
+    public Listing<String> containers() throws IOException {
+        return containers(Map.of(), Control.NONE);
+    }
+
+    /**
+     * {@return the names of the containers}
+     *
+     * @param options options of the call, by key
+     * @param control follows and stops each step
+     * @throws IOException if the store cannot be reached or refuses
+     */
+    public Listing<String> containers(Map<String, String> options, Control control) throws IOException {
+        try (Config config = Config.ofCall(options)) {
+            return new Listing<>(control, Row::container,
+                    (p, frame) -> Native.s3v_list_containers(p[0], p[1], frame.ctl, frame.out, frame.err),
+                    handle, Config.handle(config));
+        }
+    }
+
+    /**
+     * {@return the verdict on a manifest, as JSON: {@code verdict} is {@code good}, {@code unsigned} or {@code bad},
+     * {@code reason} says why, and the rest is what the manifest says} It needs no vault and no store.
+     *
+     * @param manifest the signed manifest as {@link Version#manifest()} gave it
+     * @param publicKeys the keys to trust, one {@code ed25519 <id> <base64>} a line
+     * @throws S3VaultException if the manifest or a key cannot be read
+     */
+    public static String verifyManifest(byte[] manifest, String publicKeys) throws S3VaultException {
+        Loader.load();
+        Text.argument("publicKeys", publicKeys);
+        try (Memory memory = new Memory(Math.max(1, manifest.length));
+                Frame frame = new Frame()) {
+            memory.write(0, manifest, 0, manifest.length);
+            frame.callLocal(p -> Native.s3v_manifest_verify(
+                    memory, manifest.length, publicKeys, frame.out, frame.err));
+            return new String(frame.takeBytes(), StandardCharsets.UTF_8);
+        }
+    }
+
+    /** Closes the vault. Calls that run come to their end. */
+    @Override
+    public void close() {
+        handle.close();
+    }
+}

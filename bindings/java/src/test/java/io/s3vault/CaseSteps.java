@@ -1,0 +1,255 @@
+package io.s3vault;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.google.gson.JsonArray;
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Function;
+import java.util.stream.Stream;
+
+/** The steps of one case, and what they remember. */
+final class CaseSteps implements AutoCloseable {
+    private static final int CHUNK = 1 << 20;
+
+    private final Keyring own;
+    private final Path folder;
+    private final Map<String, Version> saved = new HashMap<>();
+    private final List<AutoCloseable> opened = new ArrayList<>();
+    private Vault vault;
+
+    CaseSteps(Vault vault, Keyring own, Path folder) {
+        this.vault = vault;
+        this.own = own;
+        this.folder = folder;
+    }
+
+    void run(JsonArray steps) throws IOException {
+        for (JsonElement element : steps) {
+            JsonObject step = element.getAsJsonObject();
+            if (!step.has("error")) {
+                run(step);
+                continue;
+            }
+            S3VaultException e = assertThrows(S3VaultException.class, () -> run(step), step::toString);
+            assertEquals(step.get("error").getAsString(), e.name(), () -> step + " failed with " + e);
+            assertFalse(e.detail().isEmpty(), e.name());
+            assertEquals(e.name(), e.code().symbol());
+            assertTrue(e.code().hint().isEmpty() || !e.hint().isEmpty(), () -> e.name() + " has no hint");
+        }
+    }
+
+    private void run(JsonObject step) throws IOException {
+        switch (step.get("do").getAsString()) {
+            case "put" -> put(step);
+            case "abandon" -> abandon(step);
+            case "get" -> get(step);
+            case "versions" -> versions(step);
+            case "paths" -> paths(step);
+            case "containers" -> containers(step);
+            case "vault" -> openVault(step);
+            default -> throw new AssertionError("this caller does not know the step " + step);
+        }
+    }
+
+    private void put(JsonObject step) throws IOException {
+        String container = text(step, "container", null);
+        String path = text(step, "path", null);
+        Version version;
+        if (text(step, "from", "stream").equals("file")) {
+            Path file = Files.createTempFile(folder, "put", null);
+            try (InputStream data = data(step)) {
+                Files.copy(data, file, java.nio.file.StandardCopyOption.REPLACE_EXISTING);
+                version = vault.put(container, path, file, options(step), Control.NONE);
+            } finally {
+                Files.delete(file);
+            }
+        } else {
+            try (Upload upload = vault.create(container, path, options(step), Control.NONE)) {
+                write(step, upload);
+                version = upload.commit();
+            }
+        }
+        assertEquals(container, version.container());
+        assertEquals(path, version.path());
+        assertEquals(size(step), version.size());
+        assertEquals(26, version.vid().length());
+        if (step.has("save")) {
+            saved.put(step.get("save").getAsString(), version);
+        }
+    }
+
+    private void abandon(JsonObject step) throws IOException {
+        try (Upload upload = vault.create(
+                text(step, "container", null), text(step, "path", null), options(step), Control.NONE)) {
+            write(step, upload);
+            upload.abort();
+        }
+    }
+
+    private void get(JsonObject step) throws IOException {
+        Map<String, String> options = options(step);
+        try (Version version = vault.find(
+                        text(step, "container", null), text(step, "path", null), options, Control.NONE);
+                InputStream expected = data(step)) {
+            if (text(step, "to", "stream").equals("file")) {
+                Path file = folder.resolve("got-" + version.vid());
+                version.restore(file);
+                try (InputStream restored = Files.newInputStream(file)) {
+                    assertSame(expected, restored);
+                } finally {
+                    Files.delete(file);
+                }
+            } else {
+                try (Download download = version.openStream()) {
+                    assertSame(expected, download);
+                }
+            }
+        }
+    }
+
+    private void versions(JsonObject step) throws IOException {
+        List<String> expected = texts(step, "expect").stream().map(this::substitute).toList();
+        try (Listing<Version> versions =
+                vault.versions(text(step, "container", null), text(step, "path", null))) {
+            assertEquals(expected, all(versions, Version::vid));
+        }
+    }
+
+    private void paths(JsonObject step) throws IOException {
+        try (Listing<Version> paths = vault.paths(text(step, "container", null), text(step, "prefix", null))) {
+            assertEquals(texts(step, "expect"), all(paths, Version::path));
+        }
+    }
+
+    private void containers(JsonObject step) throws IOException {
+        try (Listing<String> containers = vault.containers()) {
+            List<String> names = all(containers, Function.identity());
+            texts(step, "includes").forEach(name -> assertTrue(names.contains(name), () -> name + " in " + names));
+            texts(step, "excludes").forEach(name -> assertFalse(names.contains(name), () -> name + " in " + names));
+        }
+    }
+
+    private void openVault(JsonObject step) throws IOException {
+        Keyring keyring = switch (text(step, "keyring", "own")) {
+            case "own" -> own;
+            case "new" -> Keyring.generate();
+            case "none" -> null;
+            default -> throw new AssertionError("this caller does not know the keyring of " + step);
+        };
+        Vault second = Store.open(keyring, map(step, "settings"));
+        opened.add(second);
+        vault = second;
+    }
+
+    @Override
+    public void close() throws IOException {
+        for (AutoCloseable one : opened) {
+            try {
+                one.close();
+            } catch (Exception e) {
+                throw new IOException(e);
+            }
+        }
+    }
+
+    /** Writes the data in the pieces that the step wants; the flush hands each to the library as it is. */
+    private static void write(JsonObject step, Upload upload) throws IOException {
+        int chunk = step.has("chunk") ? step.get("chunk").getAsInt() : CHUNK;
+        try (InputStream data = data(step)) {
+            byte[] piece;
+            while ((piece = data.readNBytes(chunk)).length > 0) {
+                upload.write(piece);
+                upload.flush();
+            }
+        }
+    }
+
+    private static InputStream data(JsonObject step) {
+        JsonObject data = step.has("data") ? step.getAsJsonObject("data") : new JsonObject();
+        if (data.has("size")) {
+            return new Data(data.get("size").getAsLong(), seed(data)).stream();
+        }
+        return new ByteArrayInputStream(text(data, "text", "").getBytes(StandardCharsets.UTF_8));
+    }
+
+    private static long seed(JsonObject data) {
+        return data.has("seed") ? data.get("seed").getAsBigInteger().longValue() : 0;
+    }
+
+    private static long size(JsonObject step) {
+        JsonObject data = step.getAsJsonObject("data");
+        return data.has("size")
+                ? data.get("size").getAsLong()
+                : data.get("text").getAsString().getBytes(StandardCharsets.UTF_8).length;
+    }
+
+    private static void assertSame(InputStream expected, InputStream actual) throws IOException {
+        byte[] piece;
+        for (long at = 0; (piece = expected.readNBytes(CHUNK)).length > 0; at += piece.length) {
+            long offset = at;
+            assertArrayEquals(piece, actual.readNBytes(piece.length), () -> "the bytes from " + offset);
+        }
+        assertEquals(-1, actual.read(), "there is more than was stored");
+    }
+
+    private Map<String, String> options(JsonObject step) {
+        return map(step, "options");
+    }
+
+    private Map<String, String> map(JsonObject step, String field) {
+        Map<String, String> read = new HashMap<>();
+        if (step.has(field)) {
+            step.getAsJsonObject(field)
+                    .entrySet()
+                    .forEach(entry -> read.put(entry.getKey(), substitute(entry.getValue().getAsString())));
+        }
+        return read;
+    }
+
+    /** {@code $name} is the saved version's id, {@code $name.hash} its manifest's hash. */
+    private String substitute(String text) {
+        if (!text.startsWith("$")) {
+            return text;
+        }
+        boolean hash = text.endsWith(".hash");
+        String name = text.substring(1, text.length() - (hash ? ".hash".length() : 0));
+        Version version = saved.get(name);
+        if (version == null) {
+            throw new AssertionError("the case saved no " + name);
+        }
+        return hash ? version.manifestHash().orElseThrow() : version.vid();
+    }
+
+    private static <T> List<String> all(Listing<T> listing, Function<T, String> name) {
+        try (Stream<T> stream = listing.stream()) {
+            return stream.map(name).toList();
+        }
+    }
+
+    private static List<String> texts(JsonObject step, String field) {
+        List<String> read = new ArrayList<>();
+        if (step.has(field)) {
+            step.getAsJsonArray(field).forEach(element -> read.add(element.getAsString()));
+        }
+        return read;
+    }
+
+    private static String text(JsonObject step, String field, String otherwise) {
+        return step.has(field) && !step.get(field).isJsonNull() ? step.get(field).getAsString() : otherwise;
+    }
+}

@@ -1,0 +1,90 @@
+package io.s3vault;
+
+import static org.junit.jupiter.api.Assertions.assertFalse;
+
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.DynamicContainer;
+import org.junit.jupiter.api.DynamicNode;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.api.io.TempDir;
+import org.opentest4j.TestAbortedException;
+
+/** Runs {@code tests/cases/*.json}, the cases that all callers share, each as a test of its own. */
+class CasesTest {
+    private static Keyring keyring;
+    private static Vault vault;
+
+    @TempDir
+    static Path folder;
+
+    @BeforeAll
+    static void open() throws IOException {
+        keyring = Keyring.generate();
+        vault = Store.open(keyring);
+    }
+
+    @AfterAll
+    static void close() {
+        if (vault != null) {
+            vault.close();
+        }
+    }
+
+    @TestFactory
+    List<DynamicNode> cases() throws IOException {
+        String named = System.getenv("S3VAULT_CASES");
+        Path cases = Path.of(named != null ? named : System.getProperty("s3vault.cases", "../../tests/cases"));
+        List<DynamicNode> nodes = new ArrayList<>();
+        try (Stream<Path> files = Files.list(cases)) {
+            for (Path file : files.filter(f -> f.toString().endsWith(".json")).sorted().toList()) {
+                nodes.add(casesOf(file));
+            }
+        }
+        assertFalse(nodes.isEmpty(), () -> "there are no cases in " + cases.toAbsolutePath());
+        return nodes;
+    }
+
+    private static DynamicNode casesOf(Path file) throws IOException {
+        JsonObject read = JsonParser.parseString(Files.readString(file)).getAsJsonObject();
+        List<DynamicNode> tests = new ArrayList<>();
+        for (JsonElement element : read.getAsJsonArray("cases")) {
+            JsonObject one = element.getAsJsonObject();
+            tests.add(DynamicTest.dynamicTest(one.get("name").getAsString(), () -> run(one)));
+        }
+        return DynamicContainer.dynamicContainer(file.getFileName().toString(), tests);
+    }
+
+    /** Maven's summary knows a case by its number only: its name is printed here. */
+    private static void run(JsonObject one) throws IOException {
+        try {
+            runCase(one);
+        } catch (TestAbortedException e) {
+            System.out.println("skip " + one.get("name").getAsString() + ": " + e.getMessage());
+            throw e;
+        } catch (IOException | RuntimeException | AssertionError e) {
+            System.out.println("fail " + one.get("name").getAsString() + ": " + e);
+            throw e;
+        }
+    }
+
+    private static void runCase(JsonObject one) throws IOException {
+        if (one.has("verify")) {
+            VerifyCase.run(one);
+            return;
+        }
+        try (CaseSteps steps = new CaseSteps(vault, keyring, folder)) {
+            steps.run(one.getAsJsonArray("steps"));
+        }
+    }
+}

@@ -1,0 +1,91 @@
+package io.s3vault;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.net.URI;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicLong;
+
+/** Stands between library and store, passes so many bytes, and then nothing more, as a network that hangs. */
+final class StallingProxy implements AutoCloseable {
+    private final URI store = URI.create(System.getenv("S3VAULT_API_URL"));
+    private final ServerSocket server = new ServerSocket(0, 50, InetAddress.getByName(store.getHost()));
+    private final AtomicLong left = new AtomicLong(Long.MAX_VALUE);
+    private final CountDownLatch closed = new CountDownLatch(1);
+    private final List<Socket> sockets = new ArrayList<>();
+
+    StallingProxy() throws IOException {
+        start(this::accept);
+    }
+
+    /** Nothing is read or written after so many bytes more, either way. */
+    void stallAfter(long bytes) {
+        left.set(bytes);
+    }
+
+    String url() {
+        return store.getScheme() + "://" + store.getHost() + ":" + server.getLocalPort();
+    }
+
+    private void accept() throws IOException {
+        while (true) {
+            Socket client = server.accept();
+            int port = store.getPort() > 0 ? store.getPort() : store.getScheme().equals("https") ? 443 : 80;
+            Socket behind = new Socket(store.getHost(), port);
+            synchronized (sockets) {
+                sockets.add(client);
+                sockets.add(behind);
+            }
+            start(() -> pass(client, behind));
+            start(() -> pass(behind, client));
+        }
+    }
+
+    private void pass(Socket from, Socket to) throws IOException, InterruptedException {
+        InputStream in = from.getInputStream();
+        OutputStream out = to.getOutputStream();
+        byte[] buffer = new byte[64 << 10];
+        int count;
+        while ((count = in.read(buffer)) > 0) {
+            if (left.addAndGet(-count) < 0) {
+                closed.await();
+                return;
+            }
+            out.write(buffer, 0, count);
+        }
+        to.shutdownOutput();
+    }
+
+    @Override
+    public void close() throws IOException {
+        closed.countDown();
+        server.close();
+        synchronized (sockets) {
+            for (Socket socket : sockets) {
+                socket.close();
+            }
+        }
+    }
+
+    private interface Work {
+        void run() throws IOException, InterruptedException;
+    }
+
+    private static void start(Work work) {
+        Thread thread = new Thread(() -> {
+            try {
+                work.run();
+            } catch (IOException | InterruptedException e) {
+                // closed by one end
+            }
+        });
+        thread.setDaemon(true);
+        thread.start();
+    }
+}

@@ -1,0 +1,209 @@
+//! What a store or a line does wrong, from end to end: exact bytes or a clean error, and nothing listed that is not whole.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::sync::Arc;
+
+use embedded_store::{Options, Server};
+use s3vault::{Code, Control, Error, Settings, Vault, Version};
+
+struct Rig {
+    store: Server,
+    vault: Vault,
+}
+
+fn rig(changes: &[(&str, &str)]) -> Rig {
+    let store = Server::start(Options::new("access", "secret").bucket("faults")).unwrap();
+    let mut settings = Settings::new();
+    let url = store.url();
+    let own = [("api_url", &*url), ("access_key", "access"), ("secret_key", "secret"), ("bucket", "faults"), ("idle_timeout_ms", "1500")];
+    for (key, value) in own.iter().chain(changes) {
+        settings.set(key, value).unwrap();
+    }
+    let keyring = Arc::new(s3vault::keyring::generate().unwrap());
+    let vault = Vault::open(&settings, Some(keyring), &mut Control::none()).unwrap();
+    Rig { store, vault }
+}
+
+fn bytes(length: usize) -> Vec<u8> {
+    (0..length as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+}
+
+impl Rig {
+    fn fault(&self, json: &str) {
+        self.store.fault(serde_json::from_str(json).unwrap()).unwrap();
+    }
+
+    fn put_stream(&self, bytes: &[u8]) -> Result<Version, Error> {
+        let none = &mut Control::none();
+        let mut put = self.vault.put("vm", "disk", &Settings::new(), none)?;
+        put.write(bytes, none)?;
+        put.commit(none)
+    }
+
+    fn put_file(&self, bytes: &[u8]) -> Result<Version, Error> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        self.vault.put_file("vm", "disk", file.path(), &Settings::new(), &mut Control::none())
+    }
+
+    fn get_stream(&self) -> Result<Vec<u8>, Error> {
+        let none = &mut Control::none();
+        let mut get = self.vault.find("vm", "disk", &Settings::new(), none)?.open(&Settings::new(), none)?;
+        let (mut all, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+        loop {
+            match get.read(&mut buffer, none)? {
+                0 => return Ok(all),
+                count => all.extend_from_slice(&buffer[..count]),
+            }
+        }
+    }
+
+    fn get_file(&self) -> Result<Vec<u8>, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("restored");
+        let version = self.vault.find("vm", "disk", &Settings::new(), &mut Control::none())?;
+        let outcome = version.restore(&file, &Settings::new(), &mut Control::none());
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        match outcome {
+            Ok(()) => {
+                assert_eq!(left, ["restored"]);
+                Ok(std::fs::read(file).unwrap())
+            }
+            Err(e) => {
+                assert!(left.is_empty(), "a restore that failed left {left:?}");
+                Err(e)
+            }
+        }
+    }
+
+    fn listed(&self) -> usize {
+        let mut list = self.vault.versions(Some("vm"), Some("disk"), &Settings::new()).unwrap();
+        let mut count = 0;
+        while list.next(&mut Control::none()).unwrap().is_some() {
+            count += 1;
+        }
+        count
+    }
+}
+
+#[test]
+fn an_upload_goes_on_through_what_passes() {
+    for fault in [
+        r#"{"operation": "UploadPart", "times": 3, "drop": "before"}"#,
+        r#"{"operation": "UploadPart", "times": 2, "drop": "after"}"#,
+        r#"{"operation": "UploadPart", "times": 4, "answer": {"status": 503, "code": "SlowDown"}}"#,
+        r#"{"operation": "UploadPart", "answer": {"status": 502, "body": "<html>Bad Gateway</html>", "content_type": "text/html"}}"#,
+        r#"{"operation": "CreateMultipartUpload", "drop": "after"}"#,
+        r#"{"operation": "CompleteMultipartUpload", "drop": "after"}"#,
+        r#"{"operation": "CompleteMultipartUpload", "answer": {"status": 200, "code": "InternalError"}}"#,
+        r#"{"operation": "CompleteMultipartUpload", "answer": {"status": 200, "code": "InternalError", "when": "after"}}"#,
+        r#"{"operation": "CompleteMultipartUpload", "answer": {"status": 504, "code": "ServiceUnavailable", "when": "after"}}"#,
+        r#"{"operation": "PutObject", "drop": "after"}"#,
+        r#"{"operation": "ListObjectsV2", "truncate": 20}"#,
+    ] {
+        let rig = rig(&[]);
+        let data = bytes(20 << 20);
+        rig.fault(fault);
+        rig.put_stream(&data).unwrap_or_else(|e| panic!("stream, {fault}: {e:?}"));
+        assert!(rig.store.pending_faults().is_empty(), "{fault} was never met");
+        rig.fault(fault);
+        rig.put_file(&data).unwrap_or_else(|e| panic!("file, {fault}: {e:?}"));
+        assert_eq!(rig.listed(), 2, "{fault}");
+        assert!(rig.get_stream().unwrap() == data, "{fault}");
+    }
+}
+
+#[test]
+fn a_download_goes_on_through_what_passes() {
+    for fault in [
+        r#"{"operation": "GetObject", "target": "vm/disk?", "times": 3, "drop": "before"}"#,
+        r#"{"operation": "GetObject", "target": "vm/disk?", "truncate": 100000}"#,
+        r#"{"operation": "GetObject", "target": "vm/disk?", "stall": 5000000}"#,
+        r#"{"operation": "GetObject", "target": "vm/disk?", "answer": {"status": 503, "code": "SlowDown"}}"#,
+    ] {
+        let rig = rig(&[]);
+        let data = bytes(20 << 20);
+        rig.put_stream(&data).unwrap();
+        rig.fault(fault);
+        assert!(rig.get_stream().unwrap_or_else(|e| panic!("{fault}: {e:?}")) == data, "{fault}");
+        assert!(rig.store.pending_faults().is_empty(), "{fault} was never met");
+        rig.fault(fault);
+        assert!(rig.get_file().unwrap_or_else(|e| panic!("{fault}: {e:?}")) == data, "{fault}");
+    }
+}
+
+#[test]
+fn what_stays_wrong_is_a_clean_error_and_nothing_is_listed() {
+    for (fault, code) in [
+        (r#"{"operation": "UploadPart", "times": 100, "answer": {"status": 503, "code": "SlowDown"}}"#, Code::Unavailable),
+        (r#"{"operation": "UploadPart", "answer": {"status": 403, "code": "AccessDenied"}}"#, Code::AccessDenied),
+        (r#"{"operation": "UploadPart", "answer": {"status": 200, "body": "<html>proxy</html>", "content_type": "text/html"}}"#, Code::BadReply),
+        (r#"{"operation": "CreateMultipartUpload", "answer": {"status": 200, "body": "<html>proxy</html>"}}"#, Code::BadReply),
+        (r#"{"operation": "CreateMultipartUpload", "answer": {"status": 200, "body": ""}}"#, Code::BadReply),
+        (r#"{"operation": "ListObjectsV2", "answer": {"status": 200, "body": "{}"}}"#, Code::BadReply),
+        (r#"{"operation": "GetBucketVersioning", "answer": {"status": 301, "code": "PermanentRedirect"}}"#, Code::WrongRegion),
+    ] {
+        for from_file in [false, true] {
+            let rig = rig(&[]);
+            rig.fault(fault);
+            let data = bytes(20 << 20);
+            let e = if from_file { rig.put_file(&data) } else { rig.put_stream(&data) }.err().expect(fault);
+            assert_eq!(e.code(), code, "{fault}: {e:?}");
+            rig.store.clear_faults();
+            assert_eq!(rig.listed(), 0, "{fault}");
+        }
+    }
+}
+
+#[test]
+fn damage_in_the_store_is_named_and_restores_nothing() {
+    let rig = rig(&[]);
+    let data = bytes(20 << 20);
+    let version = rig.put_stream(&data).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(version.object().split(|b| *b == b'\n').next().unwrap()).unwrap();
+    assert_eq!(manifest["extents"][0]["key"], "vm/disk");
+    damage(&rig.store, r#"{"bucket": "faults", "key": "vm/disk", "offset": 12345678}"#);
+    for e in [rig.get_file().unwrap_err(), rig.get_stream().unwrap_err()] {
+        assert_eq!(e.code(), Code::Damaged);
+        assert!(e.message().contains("part 2 of 3"), "{e}");
+    }
+    damage(&rig.store, r#"{"bucket": "faults", "key": "vm/disk", "cut": 18000000}"#);
+    for e in [rig.get_file().unwrap_err(), rig.get_stream().unwrap_err()] {
+        assert!(matches!(e.code(), Code::Damaged | Code::BadReply), "{e:?}");
+    }
+}
+
+fn damage(store: &Server, json: &str) {
+    use std::io::{Read, Write};
+    let address = store.url().replace("http://", "");
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    let head = format!("POST /_embedded/damage HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", json.len());
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(json.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn a_store_whose_clock_is_off_is_learned() {
+    let rig = rig(&[]);
+    rig.store.set_clock_offset(-3 * 3600);
+    let e = rig.put_stream(b"x").err().unwrap();
+    assert_eq!(e.code(), Code::ClockSkew, "{e:?}");
+    let version = rig.put_stream(b"x").unwrap();
+    let ahead = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    assert!((ahead - version.row().recorded_ms - 3 * 3_600_000).abs() < 60_000, "its time is the store's");
+}
+
+#[test]
+fn a_bucket_without_versioning_is_refused() {
+    let store = Server::start(Options { buckets: vec![("plain".into(), embedded_store::Versioning::Off)], ..Options::new("a", "s") }).unwrap();
+    let mut settings = Settings::new();
+    for (key, value) in [("api_url", &*store.url()), ("access_key", "a"), ("secret_key", "s"), ("bucket", "plain")] {
+        settings.set(key, value).unwrap();
+    }
+    let vault = Vault::open(&settings, None, &mut Control::none()).unwrap();
+    let e = vault.put("vm", "d", &Settings::new(), &mut Control::none()).err().unwrap();
+    assert_eq!(e.code(), Code::Versioning);
+}
