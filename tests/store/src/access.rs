@@ -1,0 +1,156 @@
+//! What s3s asks once it knows who sends a request and what for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::auth::{S3Auth, SecretKey};
+use s3s::{S3Error, S3Result};
+
+use crate::body::Cut;
+use crate::fault::{Answer, Effect, When};
+use crate::refusal::Refusal;
+use crate::shared::Shared;
+
+/// Every request acts as this owner.
+pub(crate) const OWNER: &str = "embedded-store";
+
+/// The operations that the store implements, as S3 names them.
+pub(crate) const OPERATIONS: [&str; 21] = [
+    "AbortMultipartUpload",
+    "CompleteMultipartUpload",
+    "CopyObject",
+    "CreateBucket",
+    "CreateMultipartUpload",
+    "DeleteBucket",
+    "DeleteObject",
+    "DeleteObjects",
+    "GetBucketLocation",
+    "GetBucketVersioning",
+    "GetObject",
+    "HeadBucket",
+    "HeadObject",
+    "ListBuckets",
+    "ListMultipartUploads",
+    "ListObjectVersions",
+    "ListObjectsV2",
+    "ListParts",
+    "PutBucketVersioning",
+    "PutObject",
+    "UploadPart",
+];
+
+/// What a fault wants done with the reply. A request carries it through s3s as an extension.
+#[derive(Clone, Default)]
+pub(crate) struct Orders(Arc<Mutex<OrdersInner>>);
+
+#[derive(Default)]
+struct OrdersInner {
+    reached: bool,
+    ending: Option<Ending>,
+}
+
+/// How a request ends when a fault hit it.
+pub(crate) enum Ending {
+    Answer(Answer),
+    Drop,
+    Cut(u64, Cut),
+}
+
+impl Orders {
+    /// Whether an operation was found for the request, and how a fault ends it.
+    pub(crate) fn take(&self) -> (bool, Option<Ending>) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (inner.reached, inner.ending.take())
+    }
+
+    fn set_reached(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).reached = true;
+    }
+
+    fn set(&self, ending: Ending) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).ending = Some(ending);
+    }
+}
+
+pub(crate) struct Keys(pub(crate) Arc<Shared>);
+
+#[async_trait::async_trait]
+impl S3Auth for Keys {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        if access_key == self.0.access_key {
+            return Ok(SecretKey::from(self.0.secret_key.clone()));
+        }
+        Err(Refusal::new(
+            403,
+            "InvalidAccessKeyId",
+            "The AWS Access Key Id you provided does not exist in our records.",
+        )
+        .into())
+    }
+}
+
+pub(crate) struct Gate(pub(crate) Arc<Shared>);
+
+#[async_trait::async_trait]
+impl S3Access for Gate {
+    async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if cx.credentials().is_none() {
+            return Err(Refusal::access_denied("Access Denied").into());
+        }
+        let operation = cx.s3_op().name().to_owned();
+        let target = cx.uri().to_string();
+        let orders = cx.extensions_mut().get::<Orders>().cloned().unwrap_or_default();
+        orders.set_reached();
+        self.0.stats.count(&operation);
+        unsupported(cx)?;
+
+        let ending = match self.0.faults.take(&operation, &target) {
+            None => return Ok(()),
+            Some(Effect::Delay(time)) => {
+                tokio::time::sleep(time).await;
+                return Ok(());
+            }
+            Some(Effect::Answer(answer)) => (answer.when, Ending::Answer(answer)),
+            Some(Effect::Drop(when)) => (when, Ending::Drop),
+            Some(Effect::Truncate(bytes)) => (When::After, Ending::Cut(bytes, Cut::Close)),
+            Some(Effect::Stall(bytes)) => (When::After, Ending::Cut(bytes, Cut::Stall)),
+        };
+        let (when, ending) = ending;
+        orders.set(ending);
+        match when {
+            When::After => Ok(()),
+            // The reply that s3s makes of this error is thrown away for the ordered one.
+            When::Before => Err(Refusal::access_denied("an ordered fault").into()),
+        }
+    }
+}
+
+/// What would be lost without a word is refused aloud.
+fn unsupported(cx: &S3AccessContext<'_>) -> Result<(), S3Error> {
+    const PREFIXES: [&str; 9] = [
+        "x-amz-bypass-governance",
+        "x-amz-copy-source-server-side-encryption",
+        "x-amz-grant-",
+        "x-amz-mfa",
+        "x-amz-object-lock-",
+        "x-amz-server-side-encryption",
+        "x-amz-tagging",
+        "x-amz-website-redirect-location",
+        "x-amz-write-offset-bytes",
+    ];
+    for (name, value) in cx.headers() {
+        let name = name.as_str();
+        if PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+            return Err(Refusal::not_implemented(&format!("the header {name}")).into());
+        }
+        if name == "x-amz-acl" && value != "private" && value != "bucket-owner-full-control" {
+            return Err(Refusal::not_implemented(&format!("the ACL {value:?}")).into());
+        }
+        if name == "x-amz-expected-bucket-owner" && value != OWNER {
+            return Err(
+                Refusal::access_denied(format!("Access Denied: the bucket owner is {OWNER}, not {value:?}.")).into()
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! CopyObject.
+
+use s3s::S3Request;
+use s3s::crypto::{Checksum as _, Md5};
+use s3s::dto::*;
+
+use super::convert::{self, Answer, answer, attributes, etag, timestamp};
+use super::objects::{ReadConditions, full_object};
+use crate::checksum::crc64_text;
+use crate::model::object::{Condition, Object};
+use crate::payload::Payload;
+use crate::refusal::Refusal;
+use crate::shared::Shared;
+
+pub(super) async fn copy(shared: &Shared, req: S3Request<CopyObjectInput>) -> Answer<CopyObjectOutput> {
+    let mut input = req.input;
+    if req.headers.contains_key("if-match") || req.headers.contains_key("if-none-match") {
+        return Err(Refusal::not_implemented("If-Match and If-None-Match on CopyObject"));
+    }
+    let CopySource::Bucket { bucket, key, version_id } = &input.copy_source else {
+        return Err(Refusal::not_implemented("access points"));
+    };
+    let replace = input.metadata_directive.as_ref().is_some_and(|one| one.as_str() == MetadataDirective::REPLACE);
+    let unchanged = !replace && input.storage_class.is_none() && version_id.is_none();
+    if unchanged && **bucket == *input.bucket && **key == *input.key {
+        return Err(Refusal::invalid_request(
+            "This copy request is illegal because it is trying to copy an object to itself without changing the object's \
+             metadata, storage class, website redirect location or encryption attributes.",
+        ));
+    }
+
+    let (mut object, source_version) = {
+        let store = shared.store();
+        let (version, object) = store.get(bucket, key, version_id.as_deref())?;
+        let conditions = ReadConditions {
+            if_match: input.copy_source_if_match.as_ref(),
+            if_none_match: input.copy_source_if_none_match.as_ref(),
+            if_modified_since: input.copy_source_if_modified_since.as_ref(),
+            if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
+        };
+        // A copy knows no 304.
+        conditions.check(version, object).map_err(|refusal| match refusal.status {
+            304 => Refusal::precondition_failed("x-amz-copy-source-if-none-match"),
+            _ => refusal,
+        })?;
+        (object.clone(), store.bucket(bucket)?.shown(&version.id))
+    };
+    convert::check_length(Some(object.payload.len()))?;
+    if replace {
+        object.attributes = attributes!(input);
+    } else {
+        object.attributes.storage_class = input.storage_class.take().map(|class| class.as_str().to_owned());
+    }
+    if object.etag.contains('-') {
+        object = Object { etag: md5(&object.payload).await, given: None, ..object };
+    }
+
+    let now = shared.clock.now();
+    let result = CopyObjectResult {
+        checksum_crc64nvme: Some(crc64_text(object.crc64)),
+        checksum_type: full_object(),
+        e_tag: etag(&object.etag),
+        last_modified: timestamp(now),
+        ..Default::default()
+    };
+    let version_id = shared.store().put(&input.bucket, &input.key, object, &Condition::None, now)?;
+    answer(CopyObjectOutput {
+        copy_object_result: Some(result),
+        copy_source_version_id: source_version,
+        version_id,
+        ..Default::default()
+    })
+}
+
+/// The copy of a multipart object is one piece, with the ETag of one.
+async fn md5(payload: &Payload) -> String {
+    let mut md5 = Md5::new();
+    let mut blocks = payload.slice(0..payload.len());
+    while let Some(Ok(block)) = futures::StreamExt::next(&mut blocks).await {
+        md5.update(&block);
+    }
+    hex::encode(md5.finalize())
+}

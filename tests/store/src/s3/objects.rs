@@ -1,0 +1,219 @@
+//! PutObject, GetObject, HeadObject, DeleteObject, DeleteObjects.
+
+use std::ops::Range;
+
+use hyper::StatusCode;
+use s3s::S3Request;
+use s3s::dto::*;
+
+use super::convert::{self, Answer, answer, attributes, etag, set_checksum, size, timestamp};
+use crate::checksum::{Algorithm, Announced, crc64_text};
+use crate::model::object::{Object as Stored, Version};
+use crate::refusal::Refusal;
+use crate::shared::Shared;
+
+pub(super) async fn put(shared: &Shared, req: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
+    let mut input = req.input;
+    let announced = Announced::of(&req.headers)?;
+    let condition = convert::condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
+    convert::check_length(announced.length())?;
+    let attributes = attributes!(input);
+    shared.store().bucket(&input.bucket)?;
+
+    let received = announced.receive(input.body.take(), req.trailing_headers, &shared.budget).await?;
+    let object = Stored::whole(received, attributes);
+    let mut output = PutObjectOutput { checksum_type: full_object(), e_tag: etag(&object.etag), ..Default::default() };
+    match &object.given {
+        Some(given) => set_checksum!(output, given.algorithm, given.value.clone()),
+        None => output.checksum_crc64nvme = Some(crc64_text(object.crc64)),
+    }
+    output.version_id = shared.store().put(&input.bucket, &input.key, object, &condition, shared.clock.now())?;
+    answer(output)
+}
+
+pub(super) fn full_object() -> Option<ChecksumType> {
+    Some(ChecksumType::from_static(ChecksumType::FULL_OBJECT))
+}
+
+/// The conditions of a read.
+pub(super) struct ReadConditions<'a> {
+    pub(super) if_match: Option<&'a ETagCondition>,
+    pub(super) if_none_match: Option<&'a ETagCondition>,
+    pub(super) if_modified_since: Option<&'a Timestamp>,
+    pub(super) if_unmodified_since: Option<&'a Timestamp>,
+}
+
+impl ReadConditions<'_> {
+    /// In the order of RFC 9110, section 13.2.2. The error's status tells what failed: 412 or 304.
+    pub(super) fn check(&self, version: &Version, object: &Stored) -> Result<(), Refusal> {
+        let is = |condition: &ETagCondition| condition.as_etag().is_none_or(|etag| etag.value() == object.etag);
+        let modified = Timestamp::from(version.modified);
+        match (self.if_match, self.if_unmodified_since) {
+            (Some(condition), _) if !is(condition) => return Err(Refusal::precondition_failed("If-Match")),
+            (None, Some(time)) if modified > *time => return Err(Refusal::precondition_failed("If-Unmodified-Since")),
+            _ => {}
+        }
+        match (self.if_none_match, self.if_modified_since) {
+            (Some(condition), _) if is(condition) => Err(not_modified(object)),
+            (None, Some(time)) if modified <= *time => Err(not_modified(object)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn not_modified(object: &Stored) -> Refusal {
+    Refusal::new(304, "NotModified", "Not Modified").header("etag", format!("\"{}\"", object.etag))
+}
+
+/// What a GET or a HEAD found.
+struct Found {
+    version_id: Option<String>,
+    version: Version,
+    object: Stored,
+    range: Option<Range<u64>>,
+}
+
+impl Found {
+    fn bytes(&self) -> Range<u64> {
+        self.range.clone().unwrap_or(0..self.object.payload.len())
+    }
+
+    fn content_range(&self) -> Option<String> {
+        let range = self.range.as_ref()?;
+        Some(format!("bytes {}-{}/{}", range.start, range.end - 1, self.object.payload.len()))
+    }
+}
+
+/// GetObject and HeadObject have inputs of the same fields.
+macro_rules! find {
+    ($shared:expr, $input:expr) => {{
+        if $input.part_number.is_some() {
+            return Err(Refusal::not_implemented("partNumber on a read"));
+        }
+        let conditions = ReadConditions {
+            if_match: $input.if_match.as_ref(),
+            if_none_match: $input.if_none_match.as_ref(),
+            if_modified_since: $input.if_modified_since.as_ref(),
+            if_unmodified_since: $input.if_unmodified_since.as_ref(),
+        };
+        let version_id = $input.version_id.as_deref();
+        find($shared, &$input.bucket, &$input.key, version_id, &conditions, $input.range)?
+    }};
+}
+
+fn find(
+    shared: &Shared,
+    bucket: &str,
+    key: &str,
+    version_id: Option<&str>,
+    conditions: &ReadConditions<'_>,
+    range: Option<s3s::dto::Range>,
+) -> Result<Found, Refusal> {
+    let store = shared.store();
+    let (version, object) = store.get(bucket, key, version_id)?;
+    conditions.check(version, object)?;
+    let length = object.payload.len();
+    let range = range
+        .map(|range| {
+            let inside = range.check(length).ok().filter(|range| !range.is_empty());
+            inside.ok_or_else(|| {
+                Refusal::new(416, "InvalidRange", "The requested range is not satisfiable")
+                    .header("content-range", format!("bytes */{length}"))
+            })
+        })
+        .transpose()?;
+    let version_id = store.bucket(bucket)?.shown(&version.id);
+    Ok(Found { version_id, version: version.clone(), object: object.clone(), range })
+}
+
+/// Fills the fields that the outputs of GetObject and HeadObject share.
+macro_rules! describe {
+    ($output:expr, $found:expr, $checksum_mode:expr) => {{
+        let attributes = &$found.object.attributes;
+        $output.accept_ranges = Some("bytes".to_owned());
+        $output.cache_control = attributes.cache_control.clone();
+        $output.content_disposition = attributes.content_disposition.clone();
+        $output.content_encoding = attributes.content_encoding.clone();
+        $output.content_language = attributes.content_language.clone();
+        $output.content_type = attributes.content_type.clone();
+        $output.expires = attributes.expires.clone();
+        $output.metadata = (!attributes.metadata.is_empty()).then(|| attributes.metadata.clone());
+        // STANDARD is the class that S3 does not name here.
+        let class = attributes.storage_class.as_deref().filter(|class| *class != StorageClass::STANDARD);
+        $output.storage_class = class.map(|class| StorageClass::from(class.to_owned()));
+        $output.content_length = size($found.bytes().end - $found.bytes().start);
+        $output.content_range = $found.content_range();
+        $output.e_tag = etag(&$found.object.etag);
+        $output.last_modified = timestamp($found.version.modified);
+        $output.version_id = $found.version_id.clone();
+        // A checksum of the whole says nothing about a range.
+        let wanted = $checksum_mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED);
+        if wanted && $found.range.is_none() {
+            $output.checksum_type = full_object();
+            if let Some(given) = &$found.object.given {
+                set_checksum!($output, given.algorithm, given.value.clone());
+            }
+            set_checksum!($output, Algorithm::Crc64Nvme, crc64_text($found.object.crc64));
+        }
+    }};
+}
+
+pub(super) async fn get(shared: &Shared, req: S3Request<GetObjectInput>) -> Answer<GetObjectOutput> {
+    let input = req.input;
+    let found = find!(shared, input);
+    let mut output = GetObjectOutput::default();
+    describe!(output, found, input.checksum_mode);
+    output.body = Some(StreamingBlob::new(found.object.payload.slice(found.bytes())));
+    answer(output)
+}
+
+pub(super) async fn head(shared: &Shared, req: S3Request<HeadObjectInput>) -> Answer<HeadObjectOutput> {
+    let input = req.input;
+    let found = find!(shared, input);
+    let mut output = HeadObjectOutput::default();
+    describe!(output, found, input.checksum_mode);
+    let status = if found.range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    Ok(s3s::S3Response::with_status(output, status))
+}
+
+pub(super) async fn delete(shared: &Shared, req: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
+    let input = req.input;
+    if input.if_match.is_some() || input.if_match_size.is_some() || input.if_match_last_modified_time.is_some() {
+        return Err(Refusal::not_implemented("a condition on DeleteObject"));
+    }
+    let now = shared.clock.now();
+    let deleted = shared.store().delete(&input.bucket, &input.key, input.version_id.as_deref(), now)?;
+    answer(DeleteObjectOutput {
+        delete_marker: deleted.marker.then_some(true),
+        request_charged: None,
+        version_id: deleted.version,
+    })
+}
+
+/// The most keys that one DeleteObjects may name.
+const MAX_DELETE: usize = 1000;
+
+pub(super) async fn delete_many(shared: &Shared, req: S3Request<DeleteObjectsInput>) -> Answer<DeleteObjectsOutput> {
+    let Delete { objects, quiet } = req.input.delete;
+    if objects.is_empty() || objects.len() > MAX_DELETE {
+        let message = format!("DeleteObjects names 1 to {MAX_DELETE} keys, not {}.", objects.len());
+        return Err(Refusal::new(400, "MalformedXML", message));
+    }
+    if objects.iter().any(|one| one.e_tag.is_some() || one.size.is_some() || one.last_modified_time.is_some()) {
+        return Err(Refusal::not_implemented("a condition in DeleteObjects"));
+    }
+    let now = shared.clock.now();
+    let mut store = shared.store();
+    let mut deleted = Vec::with_capacity(objects.len());
+    for ObjectIdentifier { key, version_id, .. } in objects {
+        let done = store.delete(&req.input.bucket, &key, version_id.as_deref(), now)?;
+        deleted.push(DeletedObject {
+            delete_marker: done.marker.then_some(true),
+            delete_marker_version_id: done.version.filter(|_| done.marker),
+            key: Some(key),
+            version_id,
+        });
+    }
+    let deleted = (quiet != Some(true)).then_some(deleted);
+    answer(DeleteObjectsOutput { deleted, ..Default::default() })
+}

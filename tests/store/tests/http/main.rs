@@ -1,0 +1,8 @@
+//! The store over raw HTTP: what it refuses, its hooks, and its life as a server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod client;
+mod hooks;
+mod life;
+mod strictness;
