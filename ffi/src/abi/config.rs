@@ -152,3 +152,22 @@ pub unsafe extern "C" fn s3v_config_free(c: *mut s3v_config) {
     // SAFETY: the caller's promise.
     unsafe { release(c) }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_is_read_by_many_and_changed_by_one() {
+        let config = s3v_config(RwLock::new(Settings::new()));
+        let reading = config.0.read().unwrap();
+        assert!(config.copy().is_ok());
+        assert_eq!(config.change(|_| Ok(())).unwrap_err().code(), Code::Busy);
+        drop(reading);
+        let changing = config.0.write().unwrap();
+        assert_eq!(config.copy().unwrap_err().code(), Code::Busy);
+        drop(changing);
+        assert_eq!(config.change(|settings| settings.set("bucket", "b")).unwrap(), S3V_OK);
+    }
+}

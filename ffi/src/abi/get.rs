@@ -80,8 +80,10 @@ pub unsafe extern "C" fn s3v_get_free(g: *mut s3v_get) {
     unsafe { release(g) }
 }
 
-/// Restores a version into the file `file`, reading several ranges at once (S3V_OPT_PARALLEL_DOWNLOAD). The file appears
-/// under its name when it is whole and verified; one that was there is replaced. There are no options yet: pass NULL.
+/// Restores a version into the file `file`, reading several ranges at once (S3V_OPT_PARALLEL_DOWNLOAD). The file
+/// appears under its name when it is whole and verified; one that was there is replaced, through a link too. A block
+/// device is written in place, a pipe in order: what they hold counts only after success. There are no options yet:
+/// pass NULL.
 ///
 /// Fails with S3V_E_DISK_FULL, S3V_E_IO, and as s3v_get_read does.
 ///

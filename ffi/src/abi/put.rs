@@ -99,7 +99,8 @@ pub unsafe extern "C" fn s3v_put_write(
 /// Ends the stream, waits until the store has all of it, and makes the backup visible. `out` may be NULL where the
 /// version is not needed.
 ///
-/// After S3V_E_OUTCOME_UNKNOWN (the last request had no answer) call it again: the same backup is committed once.
+/// After S3V_E_OUTCOME_UNKNOWN (the last request had no answer) call it again: the same backup is committed once. After
+/// success only s3v_put_free is left.
 ///
 /// # Safety
 /// `p` is a live put; `ctl` is NULL or as its type says; `out` is NULL or may be written; `err` is NULL or may be
@@ -121,7 +122,7 @@ pub unsafe extern "C" fn s3v_put_commit(
     })
 }
 
-/// Gives the backup up, and waits until the store has removed what it had of it.
+/// Gives the backup up, and waits until the store has removed what it had of it. Only s3v_put_free is left then.
 ///
 /// # Safety
 /// `p` is a live put; `ctl` is NULL or as its type says; `err` is NULL or may be written.

@@ -157,8 +157,8 @@ mod tests {
             drop(first);
             // Nothing can happen until the gate opens, so this wait ends by its time-out, however long it is.
             let early = tokio::time::timeout(Duration::from_millis(50), second.begin()).await;
-            assert!(early.is_err(), "a later attempt began while a write was under way");
             open.store(true, Ordering::Release);
+            assert!(early.is_err(), "a later attempt began while a write was under way");
             assert!(second.begin().await);
             drop(second);
             target.accept(range).unwrap();

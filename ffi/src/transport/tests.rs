@@ -297,18 +297,21 @@ fn silence_ends_an_attempt() {
 
 #[test]
 fn slow_is_not_silent() {
+    // Longer in all than the idle time-out, with much shorter pauses.
+    let settings = TransportSettings { idle_timeout: Duration::from_millis(1500), ..settings() };
     let server = Server::http(|_, wire| {
         let _ = wire.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
         (0..10).all(|_| {
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(200));
             wire.write_all(b"x").is_ok()
         })
     });
-    assert_eq!(get(&impatient(), &server.url("/b/k")).unwrap().1, b"xxxxxxxxxx");
+    assert_eq!(get(&settings, &server.url("/b/k")).unwrap().1, b"xxxxxxxxxx");
 }
 
 #[test]
 fn a_body_that_is_taken_slowly_is_not_silent() {
+    let settings = TransportSettings { idle_timeout: Duration::from_millis(1500), ..settings() };
     let length = 64 << 20;
     let server = Server::raw(move |mut stream| {
         read_head(&mut stream).unwrap();
@@ -317,12 +320,12 @@ fn a_body_that_is_taken_slowly_is_not_silent() {
         while left > 0 {
             let Ok(count @ 1..) = stream.read(&mut buffer) else { return };
             left -= count;
-            std::thread::sleep(Duration::from_millis(25));
+            std::thread::sleep(Duration::from_millis(40));
         }
         reply(&mut stream, 200, b"all");
     });
     let put = request(Method::Put, &server.url("/b/k"));
-    let (_, body) = attempt(&Transport::new(&impatient()).unwrap(), &put, Some(vec![0; length])).unwrap();
+    let (_, body) = attempt(&Transport::new(&settings).unwrap(), &put, Some(vec![0; length])).unwrap();
     assert_eq!(body, b"all");
 }
 

@@ -59,7 +59,14 @@ fn a_stream_arrives_whatever_its_length_and_its_pieces() {
             upload.write(piece, &mut Control::none()).unwrap();
         }
         assert_eq!(upload.offset(), length as u64);
-        assert_eq!(upload.finish(&mut Control::none()).unwrap(), length as u64);
+        let last = Mutex::new((0, 0));
+        let mut note = |event: &crate::control::Event<'_>| {
+            *last.lock().unwrap() = (event.done, event.parts);
+            true
+        };
+        let mut control = Control { on_event: Some(&mut note), ..Control::none() };
+        assert_eq!(upload.finish(&mut control).unwrap(), length as u64);
+        assert_eq!(*last.lock().unwrap(), (length as u64, length.div_ceil(PART).max(1) as u64));
         assert!(stored(&parts) == bytes, "length {length}");
         assert_eq!(parts.lock().unwrap().len(), length.div_ceil(PART).max(1));
         let again = upload.finish(&mut Control::none()).unwrap_err();

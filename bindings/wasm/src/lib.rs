@@ -1,0 +1,11 @@
+//! `@s3vault/verify`: proves, in a browser or in Node, that a backup is whole and signed. It needs the manifest (as
+//! `s3vault manifest` gives it out), the owner's public key and the stored bytes; no store, no network.
+//!
+//! [`Verification`] judges the manifest and its signature, [`PartsCheck`] the data. 64-bit numbers are BigInt.
+
+mod check;
+mod error;
+mod verification;
+
+pub use check::PartsCheck;
+pub use verification::{Summary, Verification};

@@ -1,0 +1,35 @@
+// The page: whenever something else is chosen, what runs is given up and a verification begins.
+
+import { chosen, watch } from './inputs.js'
+import { verify } from './verify.js'
+import { progress, show } from './view.js'
+
+const SHOW_EVERY_MS = 200
+
+let run = new AbortController()
+
+function start() {
+  run.abort()
+  run = new AbortController()
+  let begun = 0
+  let shown = 0
+  const listener = {
+    /** @type {import('./verify.js').Listener['show']} */
+    show(outcome, described) {
+      begun = performance.now()
+      show(outcome, described)
+    },
+    /** @type {import('./verify.js').Listener['progress']} */
+    progress(done, total) {
+      const now = performance.now()
+      if (now - shown < SHOW_EVERY_MS && done < total) return
+      shown = now
+      progress(done, total, (now - begun) / 1000)
+    },
+  }
+  void verify(chosen(), listener, run.signal)
+}
+
+watch(start)
+// A reload keeps what was chosen, in some browsers.
+start()

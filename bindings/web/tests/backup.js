@@ -1,0 +1,42 @@
+// A backup of 1 GiB: the one that S3VAULT_TEST_MANIFEST, S3VAULT_TEST_DATA and S3VAULT_TEST_KEY name (files that came
+// out of a store), or else one that no store has seen. Data is always a copy, since the tests damage it.
+
+import { execFileSync } from 'node:child_process'
+import { constants, copyFileSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+
+import { ROOT } from './browser.js'
+
+const GIB = 1024 ** 3
+const PART = 8 * 1024 ** 2
+
+/** @typedef {{ manifest: string, data: string, key: string, parts: { begin: number, end: number }[], remove: () => void }} Backup */
+
+/** @returns {Backup} */
+export function makeBackup() {
+  const folder = join(ROOT, 'build/page-test')
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  const backup = {
+    manifest: join(folder, 'manifest'),
+    data: join(folder, 'data'),
+    key: join(folder, 'public-key'),
+    remove: () => rmSync(folder, { recursive: true }),
+  }
+  const { S3VAULT_TEST_MANIFEST: manifest, S3VAULT_TEST_DATA: data, S3VAULT_TEST_KEY: key } = process.env
+  if (manifest && data && key) {
+    copyFileSync(manifest, backup.manifest)
+    copyFileSync(data, backup.data, constants.COPYFILE_FICLONE)
+    copyFileSync(key, backup.key)
+  } else {
+    execFileSync(
+      'cargo',
+      ['run', '-q', '--release', '-p', 's3vault-wasm', '--example', 'fixtures', '--', 'backup', folder, `${GIB}`, `${PART}`],
+      { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] },
+    )
+  }
+  const { extents } = JSON.parse(readFileSync(backup.manifest, 'utf8').split('\n')[0])
+  let begin = 0
+  const parts = extents.flatMap((extent) => extent.parts).map(({ length }) => ({ begin, end: (begin += length) }))
+  return { ...backup, parts }
+}

@@ -1,0 +1,150 @@
+// A backup of 1 GiB, whole and damaged in every way.
+
+import assert from 'node:assert/strict'
+import { createHash, generateKeyPairSync } from 'node:crypto'
+import { appendFileSync, closeSync, ftruncateSync, openSync, readFileSync, readSync, truncateSync, writeSync } from 'node:fs'
+import { after, before, test } from 'node:test'
+
+import { makeBackup } from './backup.js'
+import { launch, withPage } from './browser.js'
+
+/** @type {import('playwright-core').Browser} */
+let browser
+/** @type {import('./backup.js').Backup} */
+let backup
+
+before(async () => {
+  backup = makeBackup()
+  browser = await launch()
+})
+after(async () => {
+  await browser.close()
+  backup.remove()
+})
+
+const size = () => backup.parts.at(-1).end
+
+function flip(offset) {
+  const file = openSync(backup.data, 'r+')
+  const byte = Buffer.alloc(1)
+  readSync(file, byte, 0, 1, offset)
+  byte[0] ^= 1
+  writeSync(file, byte, 0, 1, offset)
+  closeSync(file)
+}
+
+/** Verifies the backup as it lies there. */
+const verify = (check, options) =>
+  withPage(browser, async (page) => {
+    await page.choose(backup)
+    const verdict = await page.final()
+    await check(page, verdict)
+  }, options)
+
+test('whole: good', () => withPage(browser, async (page) => {
+  assert.ok(size() >= 1024 ** 3, 'the backup has 1 GiB')
+  await page.choose(backup)
+  await page.until('working')
+  await page.page.locator('#speed', { hasText: 'MB/s' }).waitFor()
+  await page.screenshot('working')
+  const begun = Date.now()
+  assert.equal(await page.final(), 'good', await page.text())
+  console.log(`1 GiB in some more than ${(Date.now() - begun) / 1000} s`)
+  assert.deepEqual(await page.findings(), [])
+  assert.match(await page.text(), /signed by key [0-9a-f]{16}/)
+  assert.match(await page.summary(), /1 GiB/)
+  await page.screenshot('good')
+}))
+
+for (const where of ['first', 'middle', 'last']) {
+  test(`a flipped byte in the ${where} part: bad, and the part is named`, async () => {
+    const { length } = backup.parts
+    const n = { first: 1, middle: Math.ceil(length / 2), last: length }[where]
+    const { begin, end } = backup.parts[n - 1]
+    const offset = { first: begin, middle: Math.floor((begin + end) / 2), last: end - 1 }[where]
+    flip(offset)
+    try {
+      await verify(async (page, verdict) => {
+        assert.equal(verdict, 'bad')
+        assert.deepEqual(await page.findings(), [n])
+        assert.equal(await page.title(), `Part ${n} is damaged`)
+        const range = `${begin.toLocaleString('en')} to ${(end - 1).toLocaleString('en')}`
+        assert.ok((await page.text()).includes(range))
+        if (where === 'middle') await page.screenshot('bad-flipped-byte')
+      })
+    } finally {
+      flip(offset)
+    }
+  })
+}
+
+test('a cut: bad, and the first part that is not whole is named', async () => {
+  const n = Math.floor(backup.parts.length * 0.7)
+  const { begin, end } = backup.parts[n - 1]
+  const cut = Math.floor((begin + end) / 2)
+  const rest = readFileSync(backup.data).subarray(cut)
+  truncateSync(backup.data, cut)
+  try {
+    await verify(async (page, verdict) => {
+      assert.equal(verdict, 'bad')
+      assert.equal(await page.title(), `The file is cut off: part ${n} is not whole`)
+      assert.deepEqual(await page.findings(), [n, n + 1])
+      await page.screenshot('bad-cut')
+    })
+  } finally {
+    appendFileSync(backup.data, rest)
+  }
+})
+
+test('appended bytes: bad, and no part is blamed', async () => {
+  appendFileSync(backup.data, 'more')
+  try {
+    await verify(async (page, verdict) => {
+      assert.equal(verdict, 'bad')
+      assert.equal(await page.title(), 'The file is too long')
+      assert.deepEqual(await page.findings(), [0])
+      await page.screenshot('bad-appended')
+    })
+  } finally {
+    truncateSync(backup.data, size())
+  }
+})
+
+test('without its signature: unsigned', () => withPage(browser, async (page) => {
+  const [json] = readFileSync(backup.manifest, 'utf8').split('\n')
+  await page.choose({ manifest: Buffer.from(`${json}\n`), data: backup.data })
+  assert.equal(await page.final(), 'unsigned')
+  assert.match(await page.text(), /no signature/)
+  await page.screenshot('unsigned')
+}))
+
+test('another key’s: bad, and the file is not read', () => withPage(browser, async (page) => {
+  await page.choose({ manifest: backup.manifest, data: backup.data, key: Buffer.from(otherKey()) })
+  assert.equal(await page.final(), 'bad')
+  assert.equal(await page.title(), 'The signature is not good')
+  assert.match(await page.text(), /not trusted/)
+  await page.screenshot('bad-other-key')
+}))
+
+// The last one: what it leaves of the data is worth nothing.
+test('a swapped file of the same size: bad, and its first part is named', async () => {
+  const file = openSync(backup.data, 'r+')
+  ftruncateSync(file, 0)
+  ftruncateSync(file, size())
+  closeSync(file)
+  await verify(async (page, verdict) => {
+    assert.equal(verdict, 'bad')
+    assert.equal(await page.title(), 'This is not the file of this backup')
+    assert.deepEqual(await page.findings(), [1])
+    assert.match(await page.text(), /the first wrong one is part 1/)
+    await page.screenshot('bad-swapped')
+  }, { dark: true })
+})
+
+function otherKey() {
+  const { publicKey } = generateKeyPairSync('ed25519')
+  // The raw key is the end of its DER form (RFC 8410).
+  const raw = publicKey.export({ type: 'spki', format: 'der' }).subarray(-32)
+  const id = createHash('sha256').update(raw).digest('hex').slice(0, 16)
+  return `ed25519 ${id} ${raw.toString('base64')}\n`
+}
