@@ -1,0 +1,84 @@
+//! The generated files that are committed: written, or compared with what would be written.
+
+use std::fs;
+
+use crate::{Result, header, root, tables};
+
+/// Path from the workspace's folder, and content.
+type Generated = (&'static str, String);
+
+fn all() -> Result<Vec<Generated>> {
+    Ok(vec![
+        ("include/s3vault.h", header::text()?),
+        ("bindings/python/src/s3vault/_tables.py", tables::python()),
+        ("bindings/java/src/main/java/io/s3vault/ErrorCode.java", tables::java_codes()),
+        ("bindings/java/src/main/java/io/s3vault/Option.java", tables::java_options()),
+        ("bindings/web/src/tables.ts", tables::typescript()),
+    ])
+}
+
+/// Writes the files that are not as they should be.
+pub(crate) fn write() -> Result<()> {
+    for (path, wanted) in all()? {
+        let file = root().join(path);
+        if fs::read_to_string(&file).is_ok_and(|found| found == wanted) {
+            continue;
+        }
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(&file, wanted).map_err(|e| format!("{path}: {e}"))?;
+        println!("wrote {path}");
+    }
+    Ok(())
+}
+
+/// Fails where a file is not as it should be, and shows the first line that differs.
+pub(crate) fn check() -> Result<()> {
+    let mut stale = Vec::new();
+    for (path, wanted) in all()? {
+        let found = fs::read_to_string(root().join(path)).unwrap_or_default();
+        if let Some(difference) = difference(&found, &wanted) {
+            eprintln!("{path}:{difference}");
+            stale.push(path);
+        }
+    }
+    if stale.is_empty() {
+        return Ok(());
+    }
+    Err(format!("not as generated: {}. Run: cargo xtask generate", stale.join(", ")).into())
+}
+
+/// The first line in which two texts differ, for people.
+fn difference(found: &str, wanted: &str) -> Option<String> {
+    if found == wanted {
+        return None;
+    }
+    let (mut a, mut b) = (found.split('\n'), wanted.split('\n'));
+    let mut line = 0;
+    loop {
+        line += 1;
+        match (a.next(), b.next()) {
+            (a, b) if a == b && a.is_some() => {}
+            (a, b) => return Some(format!("{line}: found {a:?}, generated {b:?}")),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_line_and_a_missing_end_are_found() {
+        assert_eq!(difference("a\nb\n", "a\nb\n"), None);
+        assert_eq!(difference("a\nx\n", "a\nb\n").unwrap(), "2: found Some(\"x\"), generated Some(\"b\")");
+        assert_eq!(difference("a", "a\n").unwrap(), "2: found None, generated Some(\"\")");
+    }
+
+    #[test]
+    fn the_same_sources_give_the_same_files() {
+        assert_eq!(all().unwrap(), all().unwrap());
+    }
+}

@@ -1,0 +1,21 @@
+//! Core's tables of error codes and options, as other languages want them.
+
+mod java;
+mod python;
+mod typescript;
+
+pub(crate) use java::{codes as java_codes, options as java_options};
+pub(crate) use python::tables as python;
+pub(crate) use typescript::tables as typescript;
+
+use s3vault_core::error::CodeInfo;
+
+/// What other languages call a code: without C's prefix.
+fn short(row: &CodeInfo) -> &'static str {
+    row.name.strip_prefix("S3V_E_").unwrap_or(row.name)
+}
+
+/// A text in double quotes: Java, Python and TypeScript share JSON's escapes.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

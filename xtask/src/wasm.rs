@@ -1,0 +1,92 @@
+//! The package of bindings/wasm: built, bound to JavaScript, and looked through for imports that it must not have.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::{Result, cargo, root};
+
+/// BLAKE3 is more than twice as fast with it, and every browser since 2023 has it.
+const RUSTFLAGS: &str = "-C target-feature=+simd128";
+
+/// Makes bindings/wasm/pkg.
+pub(crate) fn package() -> Result<()> {
+    let built = build(&["build", "--release"], "s3vault-wasm")?;
+    let folder = root().join("bindings/wasm/pkg");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    Bindgen::new()
+        .input_path(built)
+        .web(true)?
+        .typescript(true)
+        .omit_default_module_path(false)
+        .remove_name_section(true)
+        .remove_producers_section(true)
+        .generate(&folder)?;
+    let module = folder.join("s3vault_wasm_bg.wasm");
+    check_imports(&walrus::Module::from_file(&module)?, "./s3vault_wasm_bg.js")?;
+    println!("wrote {} ({} KiB)", module.display(), std::fs::metadata(&module)?.len() / 1024);
+    Ok(())
+}
+
+/// Runs cargo for wasm32, and gives back the one module that it made of this package. (Dependencies may make some too:
+/// crc-fast is a cdylib beside.)
+pub(crate) fn build(arguments: &[&str], package: &str) -> Result<PathBuf> {
+    let output = Command::new(cargo())
+        .args(arguments)
+        .args(["-p", package])
+        .args(["--target", "wasm32-unknown-unknown", "--message-format", "json-render-diagnostics"])
+        .env("RUSTFLAGS", RUSTFLAGS)
+        // wasm-bindgen reads sections that the linker would strip, and strips by itself.
+        .env("CARGO_PROFILE_RELEASE_STRIP", "none")
+        .current_dir(root())
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("cargo {}: {}", arguments.join(" "), output.status).into());
+    }
+    let mut modules = Vec::new();
+    for line in String::from_utf8(output.stdout)?.lines() {
+        let message: Value = serde_json::from_str(line)?;
+        if message["target"]["name"] != package.replace('-', "_") {
+            continue;
+        }
+        let files = message["filenames"].as_array().map_or(&[][..], Vec::as_slice);
+        modules
+            .extend(files.iter().filter_map(Value::as_str).filter(|file| file.ends_with(".wasm")).map(PathBuf::from));
+    }
+    match <[PathBuf; 1]>::try_from(modules) {
+        Ok([module]) => Ok(module),
+        Err(modules) => Err(format!("cargo {}: one module was expected, not {modules:?}", arguments.join(" ")).into()),
+    }
+}
+
+/// Refuses imports from anywhere but `own`: `env` above all, which is what C code that found no libc asks for.
+fn check_imports(module: &walrus::Module, own: &str) -> Result<()> {
+    let foreign: Vec<String> = module
+        .imports
+        .iter()
+        .filter(|import| import.module != own)
+        .map(|import| format!("{}.{}", import.module, import.name))
+        .collect();
+    if foreign.is_empty() { Ok(()) } else { Err(format!("the module imports {}", foreign.join(", ")).into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_import_from_elsewhere_is_named() {
+        let mut module = walrus::Module::default();
+        let function = module.types.add(&[], &[]);
+        module.add_import_func("./own.js", "log", function);
+        assert!(check_imports(&module, "./own.js").is_ok());
+        module.add_import_func("env", "memcpy", function);
+        let refused = check_imports(&module, "./own.js").map_err(|e| e.to_string());
+        assert_eq!(refused, Err("the module imports env.memcpy".to_owned()));
+    }
+}
