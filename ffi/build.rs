@@ -5,4 +5,6 @@ fn main() {
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libs3vault.so.0");
     // The library's threads would go on in code that dlclose has unmapped.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    // Dependencies export C functions of their own (crc-fast does, where another package switches its `ffi` on).
+    println!("cargo:rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
 }

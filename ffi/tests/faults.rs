@@ -207,3 +207,26 @@ fn a_bucket_without_versioning_is_refused() {
     let e = vault.put("vm", "d", &Settings::new(), &mut Control::none()).err().unwrap();
     assert_eq!(e.code(), Code::Versioning);
 }
+
+#[test]
+fn a_commit_whose_outcome_is_unknown_may_be_called_again() {
+    for operation in ["CompleteMultipartUpload", "PutObject"] {
+        let rig = rig(&[]);
+        let none = &mut Control::none();
+        let data = bytes(20 << 20);
+        let mut put = rig.vault.put("vm", "disk", &Settings::new(), none).unwrap();
+        put.write(&data, none).unwrap();
+        rig.fault(&format!(r#"{{"operation": "{operation}", "times": 6, "drop": "after"}}"#));
+        if operation == "CompleteMultipartUpload" {
+            rig.fault(r#"{"operation": "HeadObject", "times": 6, "answer": {"status": 503, "code": "SlowDown"}}"#);
+        }
+        let e = put.commit(none).err().unwrap();
+        assert_eq!(e.code(), Code::OutcomeUnknown, "{e:?}");
+        assert_eq!(put.abort(none).unwrap_err().code(), Code::WrongState);
+        rig.store.clear_faults();
+        put.commit(none).unwrap();
+        assert_eq!(put.commit(none).err().unwrap().code(), Code::WrongState);
+        assert_eq!(rig.listed(), 1);
+        assert!(rig.get_stream().unwrap() == data);
+    }
+}

@@ -61,6 +61,8 @@ pub(super) enum Message {
         index: u32,
     },
     Cancel,
+    /// After an unknown outcome: the last step once more.
+    Again,
     /// Nobody waits any more: cancel, and count as background work until the end.
     Detach(Background),
     /// The transfer ends with this error, whatever the machine thinks.
@@ -130,8 +132,9 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         Engine { transport, machine, payload, inbox, progress, requests: HashMap::new(), background: None }
     }
 
-    /// Runs the machine to its end. A panic in it is an error like any other.
-    pub(super) async fn run(mut self) -> Result<M::Done> {
+    /// Runs the machine to its end, or to an outcome that is unknown: then it may be run [`again`](Engine::again). A
+    /// panic in it is an error like any other.
+    pub(super) async fn run(&mut self) -> Result<M::Done> {
         loop {
             let wait = match self.poll_until_wait()? {
                 Step::Wait(wait) => wait,
@@ -147,6 +150,17 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                     }
                 }
                 () = tokio::time::sleep(sleep) => {}
+            }
+        }
+    }
+
+    /// After an unknown outcome: waits until the caller wants the last step once more (`true`) or is gone.
+    pub(super) async fn again(&mut self) -> Result<bool> {
+        loop {
+            match self.inbox.receiver.recv().await {
+                Some(Message::Again) => return self.handle(Input::Again).map(|()| true),
+                Some(Message::Detach(_) | Message::Cancel) | None => return Ok(false),
+                Some(_) => {}
             }
         }
     }
@@ -245,6 +259,8 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             Message::SourceFailed(error) => self.handle(Input::SourceFailed(error)),
             Message::RangeConsumed { index } => self.handle(Input::RangeConsumed { index }),
             Message::Cancel => self.handle(Input::Cancel),
+            // It came before the outcome was unknown: nothing is to be done again.
+            Message::Again => Ok(()),
             Message::Detach(background) => {
                 self.background = Some(background);
                 self.handle(Input::Cancel)

@@ -19,6 +19,21 @@ pub(super) enum News<T, A> {
     Done(Result<T>),
 }
 
+impl<T, A> News<T, A> {
+    /// Whether the engine is gone after this: not so after an outcome that is unknown.
+    fn is_end(&self) -> bool {
+        match self {
+            News::Ask(_) => false,
+            News::Done(result) => !is_unknown(result),
+        }
+    }
+}
+
+/// Whether the machine stays, since its last step may be tried again.
+pub(super) fn is_unknown<T>(result: &Result<T>) -> bool {
+    matches!(result, Err(e) if e.code() == Code::OutcomeUnknown)
+}
+
 /// A machine that runs. When it is dropped before its end, the machine is cancelled and ends in the background.
 pub(super) struct Task<T, A = ()> {
     /// Empty only while it is dropped.
@@ -74,11 +89,25 @@ impl<T: Send + 'static, A: Send + 'static> Task<T, A> {
         let inbox = Inbox::new();
         let payload = payload(&inbox, to_caller.clone());
         let link = Link { inbox: inbox.sender.clone(), news };
-        let engine = Engine::new(transport.clone(), machine, payload, inbox, progress.clone());
+        let mut engine = Engine::new(transport.clone(), machine, payload, inbox, progress.clone());
         handle.spawn(async move {
-            let result = engine.run().await;
-            // Nobody may be there any more.
-            let _ = to_caller.send(News::Done(result));
+            loop {
+                let result = engine.run().await;
+                let is_over = !is_unknown(&result);
+                // Nobody may be there any more.
+                let is_heard = to_caller.send(News::Done(result)).is_ok();
+                if is_over || !is_heard {
+                    return;
+                }
+                match engine.again().await {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(e) => {
+                        let _ = to_caller.send(News::Done(Err(e)));
+                        return;
+                    }
+                }
+            }
         });
         Ok(Task { link: Some(link), progress, pulse: Pulse::new(), ended: false })
     }
@@ -88,14 +117,14 @@ impl<T: Send + 'static, A: Send + 'static> Task<T, A> {
         runtime::guard_fork()?;
         let Some(link) = &self.link else { return Err(gone()) };
         let news = self.pulse.wait(&link.news, &self.progress, deadline, control)?;
-        self.ended |= matches!(news, News::Done(_));
+        self.ended |= news.is_end();
         Ok(news)
     }
 
     /// What was said already, without waiting.
     pub(super) fn next_now(&mut self) -> Option<News<T, A>> {
         let news = self.link.as_ref()?.news.try_recv().ok()?;
-        self.ended |= matches!(news, News::Done(_));
+        self.ended |= news.is_end();
         Some(news)
     }
 

@@ -10,7 +10,7 @@ use s3vault_core::{Code, Error, Machine, Result};
 
 use super::engine::{Message, Payload};
 use super::progress::Progress;
-use super::task::{News, Task};
+use super::task::{News, Task, is_unknown};
 use super::wait::Deadline;
 use crate::control::Control;
 use crate::transport::Transport;
@@ -38,6 +38,8 @@ pub(crate) struct StreamUpload<T> {
     end: Option<Error>,
     /// The result was given to the caller.
     committed: bool,
+    /// The last step may be tried again.
+    unknown: bool,
 }
 
 /// The machine asks for a part.
@@ -66,6 +68,7 @@ impl<T: Send + 'static> StreamUpload<T> {
             finished: false,
             end: None,
             committed: false,
+            unknown: false,
         };
         upload.next_part(deadline, control)?;
         Ok(upload)
@@ -106,7 +109,8 @@ impl<T: Send + 'static> StreamUpload<T> {
         Ok(())
     }
 
-    /// The source ends; waits for the result. After a wait that was ended it may be called again, or abort.
+    /// The source ends; waits for the result. After a wait that was ended it may be called again, or abort; after an
+    /// outcome that is unknown, called again it tries the last step once more.
     pub(crate) fn finish(&mut self, control: &mut Control<'_>) -> Result<T> {
         self.open()?;
         let deadline = Deadline::of(control);
@@ -116,6 +120,8 @@ impl<T: Send + 'static> StreamUpload<T> {
             }
             self.hand_over(true);
             self.finished = true;
+        } else if std::mem::take(&mut self.unknown) {
+            self.task.say(Message::Again);
         }
         loop {
             // Parts that were asked for beyond the last one are not there.
@@ -123,6 +129,7 @@ impl<T: Send + 'static> StreamUpload<T> {
                 self.task.tell_last(control);
                 match &result {
                     Ok(_) => self.committed = true,
+                    Err(_) if is_unknown(&result) => self.unknown = true,
                     Err(error) => self.end = Some(error.clone()),
                 }
                 return result;
@@ -135,6 +142,10 @@ impl<T: Send + 'static> StreamUpload<T> {
     pub(crate) fn abort(&mut self, control: &mut Control<'_>) -> Result<()> {
         if self.committed {
             return Err(Error::new(Code::WrongState, "the backup is stored: there is nothing to abort"));
+        }
+        if self.unknown {
+            return Err(Error::new(Code::WrongState, "the backup may be stored already: it cannot be aborted any more")
+                .with_hint("Commit again, or free the handle."));
         }
         if self.end.is_some() {
             return Ok(());
@@ -149,9 +160,13 @@ impl<T: Send + 'static> StreamUpload<T> {
                     self.committed = true;
                     return Err(Error::new(Code::WrongState, "the backup was stored before it could be aborted"));
                 }
+                News::Done(Err(error)) if error.code() == Code::Cancelled => {
+                    self.end = Some(Error::new(Code::WrongState, "the upload was aborted"));
+                    return Ok(());
+                }
                 News::Done(Err(error)) => {
                     self.end = Some(error.clone());
-                    return if error.code() == Code::Cancelled { Ok(()) } else { Err(error) };
+                    return Err(error);
                 }
             }
         }

@@ -1,6 +1,5 @@
 //! What a call promises whatever its machine moves.
 
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,0 +1,448 @@
+#define _POSIX_C_SOURCE 200809L
+#include "steps.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <s3vault.h>
+
+#include "data.h"
+
+#define MIB ((size_t)1 << 20)
+#define SAVED_MAX 64
+
+struct session {
+    s3v_keyring *keyring; /* the run's own */
+    s3v_vault *own;       /* opened with it */
+    s3v_vault *vault;     /* the case's: `own`, or what a step "vault" opened */
+    struct {
+        const char *name; /* lives in the case's JSON */
+        char vid[64], hash[160];
+    } saved[SAVED_MAX];
+    size_t saved_count;
+    char folder[256]; /* for files that are stored and restored */
+};
+
+/* What a step came to. CHECK_FAILED: the library did as asked, but the outcome is not what the case says. */
+enum outcome { STEP_DONE = 0, CHECK_FAILED = 1, LIBRARY_ERROR = 2 };
+
+static enum outcome failed(char *why, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, WHY_SIZE, format, args);
+    va_end(args);
+    return CHECK_FAILED;
+}
+
+static void give_up(const char *what, s3v_error *err) {
+    fprintf(stderr, "cases: %s: %s\n", what, s3v_error_get(err, S3V_FIELD_MESSAGE));
+    s3v_error_free(err);
+    exit(2);
+}
+
+/* A field that this runner does not know would silently not be checked. */
+static enum outcome only_fields(const cJSON *step, const char *known, char *why) {
+    const cJSON *child = NULL;
+    cJSON_ArrayForEach(child, step) {
+        char word[64];
+        snprintf(word, sizeof word, " %s ", child->string);
+        if (strstr(known, word) == NULL) return failed(why, "this runner does not know the field '%s'", child->string);
+    }
+    return STEP_DONE;
+}
+
+/* ---- settings and saved versions ---- */
+
+/* "$name" is the vid that a put saved, "$name.hash" its manifest's hash. NULL if nothing was saved so. */
+static const char *expand(const struct session *session, const char *value, char *why) {
+    if (value == NULL || value[0] != '$') return value;
+    for (size_t i = 0; i < session->saved_count; i++) {
+        size_t length = strlen(session->saved[i].name);
+        if (strncmp(value + 1, session->saved[i].name, length) != 0) continue;
+        if (strcmp(value + 1 + length, "") == 0) return session->saved[i].vid;
+        if (strcmp(value + 1 + length, ".hash") == 0) return session->saved[i].hash;
+    }
+    failed(why, "nothing was saved as '%s'", value);
+    return NULL;
+}
+
+static enum outcome set_all(const struct session *session, s3v_config *config, const cJSON *settings, char *why,
+                            s3v_error **err) {
+    const cJSON *setting = NULL;
+    cJSON_ArrayForEach(setting, settings) {
+        if (!cJSON_IsString(setting)) return failed(why, "the value of '%s' is no text", setting->string);
+        const char *value = expand(session, setting->valuestring, why);
+        if (value == NULL) return CHECK_FAILED;
+        if (s3v_config_set(config, setting->string, value, err) < 0) return LIBRARY_ERROR;
+    }
+    return STEP_DONE;
+}
+
+static s3v_keyring *new_keyring(void) {
+    s3v_error *err = NULL;
+    s3v_keyring *keyring = NULL;
+    if (s3v_keyring_open(NULL, NULL, 0, 1, &keyring, &err) < 0) give_up("a new keyring", err);
+    return keyring;
+}
+
+static s3v_config *environment(void) {
+    s3v_error *err = NULL;
+    s3v_config *config = s3v_config_new();
+    if (s3v_config_env(config, &err) < 0) give_up("the settings of the environment", err);
+    return config;
+}
+
+struct session *session_open(void) {
+    s3v_error *err = NULL;
+    struct session *session = allocate(sizeof *session);
+    const char *parent = getenv("TMPDIR");
+    memset(session, 0, sizeof *session);
+    session->keyring = new_keyring();
+    s3v_config *config = environment();
+    if (s3v_vault_open(config, session->keyring, NULL, &session->own, &err) < 0) give_up("the vault", err);
+    s3v_config_free(config);
+    session->vault = session->own;
+    snprintf(session->folder, sizeof session->folder, "%s/s3vault-cases.XXXXXX", parent == NULL ? "/tmp" : parent);
+    if (mkdtemp(session->folder) == NULL) {
+        perror(session->folder);
+        exit(2);
+    }
+    return session;
+}
+
+void begin_case(struct session *session) {
+    if (session->vault != session->own) s3v_vault_free(session->vault);
+    session->vault = session->own;
+    session->saved_count = 0;
+}
+
+void session_close(struct session *session) {
+    begin_case(session);
+    s3v_vault_free(session->own);
+    s3v_keyring_free(session->keyring);
+    rmdir(session->folder);
+    free(session);
+    s3v_shutdown(10000, NULL);
+}
+
+/* ---- steps ---- */
+
+static enum outcome step_vault(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    const char *which = text(step, "keyring");
+    s3v_config *config = environment();
+    s3v_keyring *keyring = NULL;
+    s3v_vault *vault = NULL;
+    enum outcome outcome = set_all(session, config, field(step, "settings"), why, err);
+    if (outcome == STEP_DONE) {
+        if (which == NULL || strcmp(which, "own") == 0) {
+            outcome = s3v_vault_open(config, session->keyring, NULL, &vault, err) < 0 ? LIBRARY_ERROR : STEP_DONE;
+        } else if (strcmp(which, "new") == 0 || strcmp(which, "none") == 0) {
+            if (strcmp(which, "new") == 0) keyring = new_keyring();
+            outcome = s3v_vault_open(config, keyring, NULL, &vault, err) < 0 ? LIBRARY_ERROR : STEP_DONE;
+        } else {
+            outcome = failed(why, "this runner does not know the keyring '%s'", which);
+        }
+    }
+    if (vault != NULL) {
+        if (session->vault != session->own) s3v_vault_free(session->vault);
+        session->vault = vault;
+    }
+    s3v_keyring_free(keyring);
+    s3v_config_free(config);
+    return outcome;
+}
+
+static enum outcome check_row(struct session *session, const cJSON *step, const s3v_row *row, size_t size, char *why) {
+    const char *save = text(step, "save");
+    if (row == NULL) return failed(why, "the new version has no row");
+    if (strcmp(row->container, text(step, "container")) != 0 || strcmp(row->path, text(step, "path")) != 0) {
+        return failed(why, "the row is of %s/%s", row->container, row->path);
+    }
+    if (row->bytes != size) return failed(why, "the row has %" PRIu64 " bytes, not %zu", row->bytes, size);
+    if (strlen(row->vid) != 26) return failed(why, "the vid '%s' is not 26 characters long", row->vid);
+    if (row->manifest_hash == NULL) return failed(why, "the row has no manifest hash");
+    if (save == NULL) return STEP_DONE;
+    if (session->saved_count == SAVED_MAX) return failed(why, "this runner saves %d versions at most", SAVED_MAX);
+    session->saved[session->saved_count].name = save;
+    snprintf(session->saved[session->saved_count].vid, sizeof session->saved[0].vid, "%s", row->vid);
+    snprintf(session->saved[session->saved_count].hash, sizeof session->saved[0].hash, "%s", row->manifest_hash);
+    session->saved_count++;
+    return STEP_DONE;
+}
+
+/* Opens a put and writes all of the data, `chunk` bytes at a time. The put is the caller's, also after an error. */
+static int32_t write_all(struct session *session, const cJSON *step, const s3v_config *options, struct bytes data,
+                         s3v_put **put, s3v_error **err) {
+    const cJSON *asked = field(step, "chunk");
+    size_t chunk = cJSON_IsNumber(asked) && asked->valuedouble >= 1 ? (size_t)asked->valuedouble : MIB;
+    int32_t rc = s3v_put_open(session->vault, text(step, "container"), text(step, "path"), options, NULL, put, err);
+    for (size_t at = 0; rc == 0 && at < data.size; at += chunk) {
+        size_t length = data.size - at < chunk ? data.size - at : chunk;
+        rc = s3v_put_write(*put, data.data + at, length, NULL, err);
+    }
+    return rc;
+}
+
+static enum outcome step_put(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    const char *from = text(step, "from");
+    struct bytes data = make_data(field(step, "data"));
+    s3v_config *options = s3v_config_new();
+    s3v_version *version = NULL;
+    int32_t rc = 0;
+    enum outcome outcome = set_all(session, options, field(step, "options"), why, err);
+    if (outcome == STEP_DONE && (from == NULL || strcmp(from, "stream") == 0)) {
+        s3v_put *put = NULL;
+        rc = write_all(session, step, options, data, &put, err);
+        if (rc == 0 && s3v_put_offset(put) != data.size) {
+            outcome = failed(why, "the put took %" PRIu64 " bytes", s3v_put_offset(put));
+        } else if (rc == 0) {
+            rc = s3v_put_commit(put, NULL, &version, err);
+        }
+        s3v_put_free(put);
+    } else if (outcome == STEP_DONE && strcmp(from, "file") == 0) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/source", session->folder);
+        write_file(path, data);
+        rc = s3v_put_file(session->vault, text(step, "container"), text(step, "path"), path, options, NULL, &version,
+                          err);
+        unlink(path);
+    } else if (outcome == STEP_DONE) {
+        outcome = failed(why, "this runner does not know from '%s'", from);
+    }
+    if (rc < 0) outcome = LIBRARY_ERROR;
+    if (outcome == STEP_DONE) outcome = check_row(session, step, s3v_version_info(version), data.size, why);
+    s3v_version_free(version);
+    s3v_config_free(options);
+    free(data.data);
+    return outcome;
+}
+
+static enum outcome step_abandon(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    struct bytes data = make_data(field(step, "data"));
+    s3v_put *put = NULL;
+    (void)why;
+    int32_t rc = write_all(session, step, NULL, data, &put, err);
+    if (rc == 0) rc = s3v_put_abort(put, NULL, err);
+    s3v_put_free(put);
+    free(data.data);
+    return rc < 0 ? LIBRARY_ERROR : STEP_DONE;
+}
+
+static enum outcome compare(struct bytes got, struct bytes wanted, char *why) {
+    size_t at = first_difference(got, wanted);
+    if (at < got.size && at < wanted.size) return failed(why, "the data differs at offset %zu", at);
+    if (got.size != wanted.size) return failed(why, "%zu bytes came back, not %zu", got.size, wanted.size);
+    return STEP_DONE;
+}
+
+static enum outcome get_stream(s3v_version *version, struct bytes wanted, char *why, s3v_error **err) {
+    /* Room for one byte too many shows a stream that does not end. */
+    struct bytes got = {allocate(wanted.size + 1), 0};
+    s3v_get *get = NULL;
+    size_t count = 1;
+    int32_t rc = s3v_get_open(version, NULL, NULL, &get, err);
+    while (rc == 0 && count > 0 && got.size <= wanted.size) {
+        size_t room = wanted.size + 1 - got.size;
+        rc = s3v_get_read(get, got.data + got.size, room < MIB ? room : MIB, NULL, &count, err);
+        if (rc == 0) got.size += count;
+    }
+    enum outcome outcome = rc < 0 ? LIBRARY_ERROR : compare(got, wanted, why);
+    s3v_get_free(get);
+    free(got.data);
+    return outcome;
+}
+
+static enum outcome get_file(const struct session *session, s3v_version *version, struct bytes wanted, char *why,
+                             s3v_error **err) {
+    char path[512];
+    struct bytes got = {NULL, 0};
+    enum outcome outcome;
+    snprintf(path, sizeof path, "%s/restored", session->folder);
+    if (s3v_get_file(version, path, NULL, NULL, err) < 0) {
+        outcome = LIBRARY_ERROR;
+    } else if (read_file(path, &got) < 0) {
+        outcome = failed(why, "the restored file cannot be read");
+    } else {
+        outcome = compare(got, wanted, why);
+    }
+    unlink(path);
+    free(got.data);
+    return outcome;
+}
+
+static enum outcome step_get(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    const char *to = text(step, "to");
+    s3v_config *options = s3v_config_new();
+    s3v_version *version = NULL;
+    struct bytes wanted = make_data(field(step, "data"));
+    enum outcome outcome = set_all(session, options, field(step, "options"), why, err);
+    if (outcome == STEP_DONE && s3v_version_find(session->vault, text(step, "container"), text(step, "path"), options,
+                                                 NULL, &version, err) < 0) {
+        outcome = LIBRARY_ERROR;
+    }
+    if (outcome == STEP_DONE && (to == NULL || strcmp(to, "stream") == 0)) {
+        outcome = get_stream(version, wanted, why, err);
+    } else if (outcome == STEP_DONE && strcmp(to, "file") == 0) {
+        outcome = get_file(session, version, wanted, why, err);
+    } else if (outcome == STEP_DONE) {
+        outcome = failed(why, "this runner does not know to '%s'", to);
+    }
+    free(wanted.data);
+    s3v_version_free(version);
+    s3v_config_free(options);
+    return outcome;
+}
+
+/* The rows of a list against the texts of "expect": the same ones, in this order. */
+static enum outcome expect_exactly(const struct session *session, s3v_list *list, const cJSON *step, int is_vid,
+                                   char *why, s3v_error **err) {
+    const cJSON *expected = field(step, "expect");
+    const s3v_row *row = NULL;
+    int n = 0;
+    int32_t rc;
+    while ((rc = s3v_list_next(list, NULL, &row, err)) > 0) {
+        const char *got = is_vid ? row->vid : row->path;
+        const char *wanted = cJSON_GetStringValue(cJSON_GetArrayItem(expected, n++));
+        if (wanted == NULL) return failed(why, "row %d, %s, is one too many", n, got);
+        wanted = expand(session, wanted, why);
+        if (wanted == NULL) return CHECK_FAILED;
+        if (strcmp(got, wanted) != 0) return failed(why, "row %d is %s, not %s", n, got, wanted);
+    }
+    if (rc < 0) return LIBRARY_ERROR;
+    if (field(step, "error") == NULL && n != cJSON_GetArraySize(expected)) {
+        return failed(why, "%d rows came, not %d", n, cJSON_GetArraySize(expected));
+    }
+    return STEP_DONE;
+}
+
+static enum outcome step_versions(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    s3v_list *list = NULL;
+    enum outcome outcome = LIBRARY_ERROR;
+    if (s3v_list_versions(session->vault, text(step, "container"), text(step, "path"), NULL, NULL, &list, err) == 0) {
+        outcome = expect_exactly(session, list, step, 1, why, err);
+    }
+    s3v_list_free(list);
+    return outcome;
+}
+
+static enum outcome step_paths(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    s3v_list *list = NULL;
+    enum outcome outcome = LIBRARY_ERROR;
+    if (s3v_list_paths(session->vault, text(step, "container"), text(step, "prefix"), NULL, NULL, &list, err) == 0) {
+        outcome = expect_exactly(session, list, step, 0, why, err);
+    }
+    s3v_list_free(list);
+    return outcome;
+}
+
+static enum outcome step_containers(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    s3v_list *list = NULL;
+    const s3v_row *row = NULL;
+    const cJSON *name = NULL;
+    cJSON *missing = cJSON_Duplicate(field(step, "includes"), 1);
+    enum outcome outcome = STEP_DONE;
+    int32_t rc = s3v_list_containers(session->vault, NULL, NULL, &list, err);
+    while (rc >= 0 && outcome == STEP_DONE && (rc = s3v_list_next(list, NULL, &row, err)) > 0) {
+        cJSON_ArrayForEach(name, field(step, "excludes")) {
+            if (strcmp(name->valuestring, row->container) == 0) outcome = failed(why, "%s is listed", row->container);
+        }
+        for (int i = cJSON_GetArraySize(missing) - 1; i >= 0; i--) {
+            if (strcmp(cJSON_GetArrayItem(missing, i)->valuestring, row->container) == 0) {
+                cJSON_DeleteItemFromArray(missing, i);
+            }
+        }
+    }
+    if (rc < 0) {
+        outcome = LIBRARY_ERROR;
+    } else if (outcome == STEP_DONE && cJSON_GetArraySize(missing) > 0) {
+        outcome = failed(why, "%s is not listed", cJSON_GetArrayItem(missing, 0)->valuestring);
+    }
+    cJSON_Delete(missing);
+    s3v_list_free(list);
+    return outcome;
+}
+
+static const struct {
+    const char *name, *fields;
+    enum outcome (*run)(struct session *, const cJSON *, char *, s3v_error **);
+} steps[] = {
+    {"put", " do error container path data from chunk options save ", step_put},
+    {"abandon", " do error container path data ", step_abandon},
+    {"get", " do error container path options to data ", step_get},
+    {"versions", " do error container path expect ", step_versions},
+    {"paths", " do error container prefix expect ", step_paths},
+    {"containers", " do error includes excludes ", step_containers},
+    {"vault", " do error settings keyring ", step_vault},
+};
+
+/* An error must be the one that the case names, and must tell a person something. */
+static enum outcome check_error(const s3v_error *err, const char *wanted, char *why) {
+    if (err == NULL) return failed(why, "a call failed without an error");
+    const char *name = s3v_error_get(err, S3V_FIELD_NAME);
+    const char *message = s3v_error_get(err, S3V_FIELD_MESSAGE);
+    int32_t code = s3v_error_code(err);
+    if (wanted == NULL || strcmp(name, wanted) != 0) {
+        return failed(why, "%s%s%s: %s", name, wanted == NULL ? "" : " instead of ", wanted == NULL ? "" : wanted,
+                      message);
+    }
+    if (*message == '\0') return failed(why, "%s has no message", name);
+    /* Who cancelled or stopped needs no hint; each other code has one. */
+    if (code != S3V_E_CANCELLED && code != S3V_E_STOPPED && *s3v_error_get(err, S3V_FIELD_HINT) == '\0') {
+        return failed(why, "%s has no hint", name);
+    }
+    return STEP_DONE;
+}
+
+int run_step(struct session *session, const cJSON *step, char why[WHY_SIZE]) {
+    const char *name = text(step, "do"), *wanted = text(step, "error");
+    enum outcome outcome = STEP_DONE;
+    s3v_error *err = NULL;
+    size_t n = 0, count = sizeof steps / sizeof steps[0];
+    while (n < count && (name == NULL || strcmp(steps[n].name, name) != 0)) n++;
+    if (n == count) {
+        outcome = failed(why, "this runner does not know the step '%s'", name == NULL ? "" : name);
+    } else {
+        outcome = only_fields(step, steps[n].fields, why);
+        if (outcome == STEP_DONE && strstr(steps[n].fields, " data ") != NULL && !is_data(field(step, "data")) &&
+            !(wanted != NULL && field(step, "data") == NULL)) {
+            outcome = failed(why, "its data is neither a text nor a size and a seed");
+        }
+        if (outcome == STEP_DONE) outcome = steps[n].run(session, step, why, &err);
+    }
+    if (outcome == LIBRARY_ERROR) {
+        outcome = check_error(err, wanted, why);
+    } else if (outcome == STEP_DONE && wanted != NULL) {
+        outcome = failed(why, "it succeeded instead of failing with %s", wanted);
+    }
+    s3v_error_free(err);
+    return outcome == STEP_DONE ? 0 : -1;
+}
+
+int run_verification(const cJSON *verify, char why[WHY_SIZE]) {
+    const char *object = text(verify, "object"), *wanted = text(field(verify, "expect"), "verdict");
+    s3v_bytes *report = NULL;
+    s3v_error *err = NULL;
+    enum outcome outcome = STEP_DONE;
+    if (object == NULL || wanted == NULL || text(verify, "public_keys") == NULL) {
+        failed(why, "the case has no object, no public_keys or no expected verdict");
+        return -1;
+    }
+    if (s3v_manifest_verify(object, strlen(object), text(verify, "public_keys"), &report, &err) < 0) {
+        outcome = check_error(err, NULL, why);
+    } else {
+        size_t length = 0;
+        const char *json = s3v_bytes_data(report, &length);
+        cJSON *verdict = cJSON_ParseWithLength(json, length);
+        const char *got = text(verdict, "verdict");
+        if (got == NULL || strcmp(got, wanted) != 0) outcome = failed(why, "%.*s", (int)length, json);
+        cJSON_Delete(verdict);
+    }
+    s3v_bytes_free(report);
+    s3v_error_free(err);
+    return outcome == STEP_DONE ? 0 : -1;
+}
