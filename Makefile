@@ -1,0 +1,115 @@
+# s3vault. `make` alone lists the commands.
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+PYTHON := build/venv/bin/python
+MAVEN := mvn -B -ntp -f bindings/java -Ds3vault.library=$(TARGET)/release/libs3vault.so
+STEP := @scripts/step.sh
+WITH := scripts/with-store.sh
+WASM := --target wasm32-unknown-unknown
+
+# Two cores: cargo, Maven and the servers fill them as it is.
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: ## stores a disk image twice, restores both versions by another caller, and shows what it took
+	@scripts/setup.sh demo
+	@scripts/demo.sh
+
+.PHONY: check
+check: ## format, lints, core's tests, generated files: a minute when warm
+	@scripts/setup.sh check
+	$(STEP) "format" cargo fmt --all --check
+	$(STEP) "lints" cargo clippy -q --all-targets -- -D warnings
+	$(STEP) "lints, wasm package" cargo clippy -q -p s3vault-wasm $(WASM) -- -D warnings
+	$(STEP) "lints, wasm tasks" cargo clippy -q -p xtask --features wasm -- -D warnings
+	$(STEP) "core" cargo test -q -p s3vault-core
+	$(STEP) "generated files" cargo xtask generate --check
+
+# MinIO's build (once per machine) runs beside ours.
+.PHONY: test
+test: ## check, and every caller on the embedded store and on MinIO over TLS, and the page in Chromium
+	@scripts/setup.sh test
+	@scripts/setup.sh minio & minio=$$!; $(MAKE) build; built=$$?; wait $$minio && exit $$built
+	@$(MAKE) -k all-tests
+
+.PHONY: all-tests
+all-tests: check test-abi test-rust test-wasm test-c test-python test-java test-web test-killed test-cross
+
+.PHONY: setup
+setup: ## installs what the tests need and is missing here
+	@scripts/setup.sh test minio
+
+.PHONY: build
+build: ## the library and the embedded store, release
+	$(STEP) "build: library, embedded store" cargo build -q --release -p s3vault -p embedded-store
+
+.PHONY: build-c
+build-c: setup build
+	$(STEP) "build: C" $(MAKE) -C bindings/c
+
+.PHONY: build-python
+build-python: setup
+	$(STEP) "build: Python" $(PYTHON) -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps \
+	  --force-reinstall ./bindings/python
+
+.PHONY: build-java
+build-java: setup build
+	$(STEP) "build: Java" $(MAVEN) -q package -DskipTests
+
+.PHONY: test-rust
+test-rust: setup build ## Rust's tests and the shared cases
+	$(STEP) "Rust, embedded store" $(WITH) embedded -- cargo test -p s3vault -p embedded-store -p xtask
+	$(STEP) "Rust, MinIO" $(WITH) minio -- cargo test -p s3vault --test cases
+
+.PHONY: test-abi
+test-abi: build ## header, library, Python's and Java's tables name the same functions
+	$(STEP) "ABI" cargo xtask abi-check
+
+.PHONY: test-wasm
+test-wasm: setup ## core's tests on wasm32 under Node
+	$(STEP) "core on wasm32, Node" cargo xtask wasm-test
+
+.PHONY: test-c
+test-c: build-c ## the header as C99 and C++17, the shared cases from C, the example under valgrind
+	$(STEP) "C, embedded store" $(WITH) embedded -- $(MAKE) -C bindings/c test
+	$(STEP) "C, MinIO" $(WITH) minio -- $(MAKE) -C bindings/c test
+	$(STEP) "C under valgrind" $(WITH) embedded -- $(MAKE) -C bindings/c valgrind
+
+.PHONY: test-python
+test-python: build-python build ## Python's tests and the shared cases
+	$(STEP) "Python, embedded store" $(WITH) embedded -- $(PYTHON) -m pytest bindings/python/tests
+	$(STEP) "Python, MinIO" $(WITH) minio -- $(PYTHON) -m pytest bindings/python/tests
+
+.PHONY: test-java
+test-java: setup build ## Java's tests and the shared cases
+	$(STEP) "Java, embedded store" $(WITH) embedded -- $(MAVEN) verify
+	$(STEP) "Java, MinIO" $(WITH) minio -- $(MAVEN) verify
+
+.PHONY: test-web
+test-web: setup build-python build ## the verification page in Chromium, and the wasm package under Node
+	@cd bindings/web && npm ci --silent --no-audit --no-fund
+	$(STEP) "page, Chromium" $(WITH) embedded -- npm --prefix bindings/web test
+
+.PHONY: test-killed
+test-killed: build-c build-python build-java ## an upload that is killed leaves nothing that a list shows
+	$(STEP) "killed uploads, MinIO" $(WITH) minio -- $(PYTHON) scripts/killed_upload.py
+
+.PHONY: test-cross
+test-cross: build-c build-python build-java ## 1 GiB by each caller on MinIO, restored by every other
+	$(STEP) "cross-callers, MinIO" $(WITH) minio -- $(PYTHON) scripts/cross_callers.py
+
+.PHONY: deep
+deep: ## the long forms: hours; restartable; writes docs/proof.md
+	@scripts/setup.sh test minio
+	@$(MAKE) build-c build-python build-java
+	@scripts/deep.sh
+
+.PHONY: clean
+clean: ## removes what was built
+	rm -rf build bindings/c/build bindings/java/target bindings/web/node_modules
+	cargo clean

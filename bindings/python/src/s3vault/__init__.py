@@ -1,0 +1,52 @@
+"""Backups in S3 and S3-compatible stores.
+
+    import s3vault
+
+    keyring = s3vault.Keyring.open("vault.keys")
+    with s3vault.open({"api_url": "https://s3.example.com", "bucket": "backups", ...}, keyring=keyring) as vault:
+        with vault.create("web01", "disk.img") as f:      # a clean exit commits
+            f.write(data)
+        version = vault.find("web01", "disk.img")
+        version.restore("disk.img")
+
+What fails raises :class:`S3VaultError`. Progress functions run on the calling thread; what they raise stops the
+call and comes out of it, and so does Ctrl-C.
+"""
+
+from ._call import Cancel, Progress
+from ._config import Config, OptionValue
+from ._errors import ErrorFlag, S3VaultError
+from ._ffi import library_version
+from ._keyring import Keyring
+from ._manifest import Verdict, verify_manifest
+from ._streams import Download, Upload
+from ._tables import ERRORS, OPTIONS, ErrorCode, ErrorInfo, OptionInfo
+from ._vault import Rows, Vault, open
+from ._version import Version, VersionInfo
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ERRORS",
+    "OPTIONS",
+    "Cancel",
+    "Config",
+    "Download",
+    "ErrorCode",
+    "ErrorFlag",
+    "ErrorInfo",
+    "Keyring",
+    "OptionInfo",
+    "OptionValue",
+    "Progress",
+    "Rows",
+    "S3VaultError",
+    "Upload",
+    "Vault",
+    "Verdict",
+    "Version",
+    "VersionInfo",
+    "library_version",
+    "open",
+    "verify_manifest",
+]

@@ -1,0 +1,79 @@
+"""Settings: where they come from is said, never implied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Union
+
+from . import _ffi
+from ._call import Call, FilePath, Handle, from_file, from_text, new_bytes, take_bytes
+from ._ffi import lib
+from ._time import to_ms
+
+OptionValue = Union[str, bool, int, datetime]
+
+
+def _option_text(key: str, value: OptionValue) -> bytes:
+    if isinstance(value, bool):
+        return b"true" if value else b"false"
+    if isinstance(value, datetime):
+        return str(to_ms(value, key)).encode()
+    return from_text(str(value) if isinstance(value, int) else value, key)
+
+
+class Config:
+    """Settings of a vault. What is set later wins, so files come before the environment::
+
+        config = Config().load("s3vault.toml").env()
+
+    ``OPTIONS`` lists all keys. An unknown one is refused, and the message names the nearest.
+    """
+
+    def __init__(self, values: Mapping[str, OptionValue] | None = None) -> None:
+        self._handle = Handle(_ffi.Config, lib.s3v_config_free)
+        self._handle._as_parameter_ = lib.s3v_config_new()
+        for key, value in (values or {}).items():
+            self.set(key, value)
+
+    def set(self, key: str, value: OptionValue) -> Config:
+        """Sets a value; an empty text is the same as none."""
+        call = Call()
+        call.check(lib.s3v_config_set(self._handle, from_text(key, "a key"), _option_text(key, value), call.err))
+        return self
+
+    def load(self, file: FilePath) -> Config:
+        """Reads a TOML file: one flat table of settings."""
+        call = Call()
+        call.check(lib.s3v_config_load(self._handle, from_file(file), call.err))
+        return self
+
+    def env(self) -> Config:
+        """Reads the environment: ``S3VAULT_`` and the key in upper case."""
+        call = Call()
+        call.check(lib.s3v_config_env(self._handle, call.err))
+        return self
+
+    def get(self, key: str) -> str:
+        """The value of a key, else its default; secrets as ``***``."""
+        return self._get(from_text(key, "a key"))
+
+    def _get(self, key: bytes | None) -> str:
+        call, out = Call(), new_bytes()
+        call.check(lib.s3v_config_get(self._handle, key, out.out, call.err))
+        return take_bytes(out).decode()
+
+    def __repr__(self) -> str:
+        return f"Config({json.loads(self._get(None))!r})"
+
+
+def call_options(**values: OptionValue | None) -> Config | None:
+    """Options of one call; None stands for "not given"."""
+    given = {key: value for key, value in values.items() if value is not None}
+    return Config(given) if given else None
+
+
+def handle_of(config: Config | None) -> Handle | None:
+    """The handle to pass, NULL where there are no options."""
+    return None if config is None else config._handle

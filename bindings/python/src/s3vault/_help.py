@@ -1,0 +1,153 @@
+"""The command's arguments and help texts."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from . import _tables
+from ._ffi import library_version
+
+_ABOUT = """\
+Stores backups in AWS S3 and S3-compatible stores, as versions that are signed and verified.
+
+A backup is named by a CONTAINER (a machine, for example) and a PATH. Each put makes a new version of it.
+"""
+
+_SETTINGS = """\
+Settings come from a TOML file (--config, else s3vault.toml in this folder) and from the environment
+(S3VAULT_ and the key in upper case), which wins.  At the least:
+
+  api_url = "https://s3.example.com"     # empty: AWS, by region
+  access_key = "..."
+  secret_key = "..."
+  bucket = "backups"                     # with versioning enabled
+  keyring = "vault.keys"                 # made by: s3vault keys new
+
+Exit codes: 0 done, 2 misuse, 3 not found, 4 refused by the store, 5 the store cannot be reached,
+6 damaged or tampered data, 7 outcome unknown, 130 interrupted, 1 anything else.
+
+Examples:
+  s3vault keys new vault.keys
+  s3vault put web01 disk.img disk.img
+  s3vault versions web01 disk.img
+  s3vault get web01 disk.img restored.img --as-of 2026-11-24T13:30:00Z
+"""
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
+        from . import __version__
+
+        parser.exit(message=f"s3vault {__version__} (library: {library_version()})\n")
+
+
+def _common(*, top: bool) -> argparse.ArgumentParser:
+    """Options that stand before or after the command's name; only the first place sets the defaults."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config",
+        metavar="FILE",
+        default=None if top else argparse.SUPPRESS,
+        help="settings in TOML (default: s3vault.toml, if it is there)",
+    )
+    common.add_argument(
+        "--json",
+        action="store_true",
+        default=False if top else argparse.SUPPRESS,
+        help='one JSON object a line; errors as {"error": {...}} on standard error',
+    )
+    return common
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="s3vault",
+        description=_ABOUT,
+        epilog=_SETTINGS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[_common(top=True)],
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action=_Version, nargs=0, help="show the versions of command and library")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    common = _common(top=False)
+
+    def add(name: str, about: str, examples: str, **more: Any) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=about,
+            description=about[0].upper() + about[1:] + ".",
+            epilog="Examples:\n" + examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[common],
+            allow_abbrev=False,
+            **more,
+        )
+
+    put = add(
+        "put",
+        "store a file or a stream as a new version",
+        "  s3vault put web01 disk.img /var/lib/images/disk.img\n"
+        "  pg_dump shop | s3vault put db01 shop.sql\n"
+        "  s3vault put web01 disk.img delta.img --kind incremental --parent 7SZQ4M3T8X0V5R9K2N6B1D4F8G\n",
+    )
+    _names(put)
+    put.add_argument("file", metavar="FILE", nargs="?", default="-", help="what to store (default: -, standard input)")
+    put.add_argument("--kind", metavar="|".join(_words("kind")), help="what the backup is (default: full)")
+    put.add_argument("--parent", metavar="VID", help="version that an incremental builds on")
+
+    get = add(
+        "get",
+        "restore a version: the newest, one by its id, or the newest as of a time",
+        "  s3vault get web01 disk.img restored.img\n"
+        "  s3vault get web01 disk.img restored.img --version 7SZQ4M3T8X0V5R9K2N6B1D4F8G\n"
+        "  s3vault get db01 shop.sql --as-of 2026-11-24T13:30:00Z | psql shop\n",
+    )
+    _names(get)
+    get.add_argument("file", metavar="FILE", nargs="?", default="-", help="where to (default: -, standard output)")
+    which = get.add_mutually_exclusive_group()
+    which.add_argument("--version", metavar="VID", help="this version")
+    which.add_argument(
+        "--as-of", metavar="TIME", help="newest version recorded at TIME or before (RFC 3339, or Unix milliseconds)"
+    )
+
+    _names(add("versions", "list the versions of a backup, newest first", "  s3vault versions web01 disk.img\n"))
+
+    ls = add(
+        "ls",
+        "list the containers, or the paths of one",
+        "  s3vault ls\n  s3vault ls web01\n  s3vault ls web01 etc/\n",
+    )
+    ls.add_argument("container", metavar="CONTAINER", nargs="?", help="list the paths of this one")
+    ls.add_argument("prefix", metavar="PREFIX", nargs="?", help="only paths that begin with it")
+
+    manifest = add(
+        "manifest",
+        "write the signed manifest of a version, as it is stored",
+        "  s3vault manifest web01 disk.img disk.manifest\n  s3vault manifest web01 disk.img | head -n 1\n",
+    )
+    _names(manifest)
+    manifest.add_argument("file", metavar="FILE", nargs="?", default="-", help="where to (default: -, standard output)")
+    manifest.add_argument("--version", metavar="VID", help="of this version (default: the newest)")
+
+    keys = add(
+        "keys",
+        "make a keyring, or show its public key",
+        "  s3vault keys new vault.keys\n  s3vault keys public vault.keys > vault.pub\n",
+    )
+    keys.add_argument(
+        "action", metavar="new|public", choices=("new", "public"), help="new: make it; public: what a verifier needs"
+    )
+    keys.add_argument("file", metavar="FILE", nargs="?", help="the keyring file (default: the setting keyring)")
+    return top
+
+
+def _names(command: argparse.ArgumentParser) -> None:
+    command.add_argument("container", metavar="CONTAINER", help="what is backed up, for example a machine's name")
+    command.add_argument("path", metavar="PATH", help="name of the backup in the container")
+
+
+def _words(key: str) -> tuple[str, ...]:
+    return next(row.words for row in _tables.OPTIONS if row.key == key)

@@ -1,0 +1,135 @@
+"""The streams of a backup: one that stores, one that restores. One thread at a time on each."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from ctypes import byref, c_size_t
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ._call import Buffer, Call, Cancel, Handle, ProgressFunction, _log
+from ._errors import S3VaultError
+from ._ffi import lib
+from ._tables import ErrorCode
+
+if TYPE_CHECKING:
+    from ._version import Version
+
+
+class _Stream(io.RawIOBase):
+    """A raw stream over a handle that goes with it."""
+
+    def __init__(self, handle: Handle, progress: ProgressFunction | None, cancel: Cancel | None) -> None:
+        super().__init__()
+        self._handle: Handle | None = handle
+        self._progress, self._cancel = progress, cancel
+
+    def _open_handle(self) -> Handle:
+        handle = self._handle
+        if handle is None:
+            raise ValueError("I/O operation on closed file")
+        return handle
+
+    def _call(self) -> Call:
+        return Call(self._progress, self._cancel)
+
+    def close(self) -> None:
+        """Closes the stream."""
+        self._handle = None
+        super().close()
+
+
+class Download(_Stream):
+    """The data of a version. :meth:`Version.open` gives it with a buffer around it."""
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Reads into any writable buffer, without a copy; 0 is the end, after all was verified."""
+        handle, call, count = self._open_handle(), self._call(), c_size_t()
+        with Buffer(buffer, writable=True) as into:
+            if into.size == 0:
+                return 0
+            call.check(lib.s3v_get_read(handle, into.address, into.size, call.ctl, byref(count), call.err))
+        return count.value
+
+
+class Upload(_Stream):
+    """A backup that is being stored. A clean exit of ``with`` commits; an exception, or :meth:`close` without
+    :meth:`commit`, leaves no version behind."""
+
+    version: Version | None = None
+    """What was stored, after the commit."""
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Takes all of any bytes-like object, without a copy of its own."""
+        handle, call = self._open_handle(), self._call()
+        with Buffer(data) as source:
+            call.check(lib.s3v_put_write(handle, source.address, source.size, call.ctl, call.err))
+            return source.size
+
+    def tell(self) -> int:
+        """Bytes taken so far; after a write that failed, the stream goes on here."""
+        return int(lib.s3v_put_offset(self._open_handle()))
+
+    def commit(self) -> Version:
+        """Makes the version visible. After ``ErrorCode.OUTCOME_UNKNOWN``, call it again."""
+        from ._version import Version
+
+        if self.version is None:
+            handle, call, out = self._open_handle(), self._call(), Version.new_handle()
+            result = lib.s3v_put_commit(handle, call.ctl, out.out, call.err)
+            if result == 0:
+                # Before anything that a progress function raised at the very end: it is stored all the same.
+                self.version = Version(out)
+            call.check(result)
+            self.close()
+            assert self.version is not None
+        return self.version
+
+    def close(self) -> None:
+        """Without a commit: gives the upload up, and waits until the store has dropped it."""
+        handle, self._handle = self._handle, None
+        try:
+            if handle is not None and self.version is None:
+                call = Call()
+                call.check(lib.s3v_put_abort(handle, call.ctl, call.err))
+        finally:
+            super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._abandon()
+        elif self._handle is not None:
+            try:
+                self.commit()
+            except S3VaultError as error:
+                # The handle is good for another commit().
+                if error.code != ErrorCode.OUTCOME_UNKNOWN:
+                    self._abandon()
+                raise
+            except BaseException:
+                self._abandon()
+                raise
+
+    def _abandon(self) -> None:
+        """Closes where another exception is on its way and must not be hidden."""
+        try:
+            self.close()
+        except S3VaultError as error:
+            _log.warning("an unfinished upload may be left in the store: %s", error)
+
+    def __del__(self) -> None:
+        # Not IOBase's, which closes: the library aborts in the background, without a wait here.
+        if self._handle is not None:
+            self._handle = None
+            warnings.warn(f"unfinished {type(self).__name__} was dropped; nothing was stored", ResourceWarning, 2)

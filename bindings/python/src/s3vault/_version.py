@@ -1,0 +1,96 @@
+"""A version of a backup: what is known of it, and how it is read."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from . import _ffi
+from ._call import Call, Cancel, FilePath, Handle, ProgressFunction, from_file, new_bytes, take_bytes, to_text
+from ._ffi import lib
+from ._streams import Download
+from ._time import from_ms
+
+# Large enough for few calls, small enough to stay in a processor's cache.
+BUFFER_SIZE = 256 << 10
+
+# By the number in a row; 0 is a name without a version.
+_KINDS = ("name", "full", "incremental", "deleted")
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """A version as the catalogue has it."""
+
+    container: str
+    path: str
+    vid: str
+    """The version's id: 26 characters."""
+    kind: str
+    """``full``, ``incremental`` or ``deleted``."""
+    parent: str | None
+    """The vid that an incremental builds on."""
+    size: int
+    """Bytes of the backup."""
+    initiated: datetime
+    recorded: datetime
+    manifest_hash: str | None
+    """BLAKE3 of the signed manifest, in hex: the ``pin`` of :meth:`Vault.find`. None in lists."""
+
+    @classmethod
+    def from_row(cls, row: Any) -> VersionInfo:
+        """A copy of the library's row."""
+        return cls(
+            container=to_text(row.container) or "",
+            path=to_text(row.path) or "",
+            vid=to_text(row.vid) or "",
+            kind=_KINDS[row.kind],
+            parent=to_text(row.parent) or None,
+            size=row.bytes,
+            initiated=from_ms(row.initiated_ms),
+            recorded=from_ms(row.recorded_ms),
+            manifest_hash=to_text(row.manifest_hash) or None,
+        )
+
+
+class Version:
+    """A version that was found or stored; threads may share it."""
+
+    info: VersionInfo
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self.info = VersionInfo.from_row(lib.s3v_version_info(handle).contents)
+
+    @staticmethod
+    def new_handle() -> Handle:
+        """A place for the library's version."""
+        return Handle(_ffi.Version, lib.s3v_version_free)
+
+    def open(self, *, progress: ProgressFunction | None = None, cancel: Cancel | None = None) -> io.BufferedReader:
+        """Opens the data for reading, from its begin to its end.
+
+        Every byte is verified before it is handed out. The backup is whole only once ``read`` has returned ``b""``: a
+        failure may still come before.
+        """
+        call, handle = Call(progress, cancel), Handle(_ffi.Get, lib.s3v_get_free)
+        call.check(lib.s3v_get_open(self._handle, None, call.ctl, handle.out, call.err))
+        return io.BufferedReader(Download(handle, progress, cancel), BUFFER_SIZE)
+
+    def restore(
+        self, file: FilePath, *, progress: ProgressFunction | None = None, cancel: Cancel | None = None
+    ) -> None:
+        """Restores into a file, which gets its name only when all was verified."""
+        call = Call(progress, cancel)
+        call.check(lib.s3v_get_file(self._handle, from_file(file), None, call.ctl, call.err))
+
+    def manifest(self) -> bytes:
+        """The signed manifest as it is stored: what a verifier needs beside the data and the public key."""
+        call, out = Call(), new_bytes()
+        call.check(lib.s3v_version_manifest(self._handle, call.ctl, out.out, call.err))
+        return take_bytes(out)
+
+    def __repr__(self) -> str:
+        return f"Version({self.info!r})"

@@ -1,0 +1,195 @@
+"""The command `s3vault`: what it takes, what it does, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, NoReturn
+
+from . import _help
+from ._config import Config
+from ._errors import S3VaultError
+from ._keyring import Keyring
+from ._output import Output
+from ._tables import ErrorCode
+from ._vault import Vault
+from ._vault import open as open_vault
+from ._version import BUFFER_SIZE, Version
+
+DEFAULT_CONFIG = "s3vault.toml"
+CHUNK = 1 << 20
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM: ends as Ctrl-C does, so that an upload is given up in the store too."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    args = _help.parser().parse_args(arguments)
+    output = Output(json=args.json)
+    try:
+        signal.signal(signal.SIGTERM, _terminate)
+        _COMMANDS[args.command](args, output)
+        sys.stdout.flush()
+        return 0
+    except S3VaultError as error:
+        output.error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader went away, which is its right (`| head`): end as a program that SIGPIPE killed.
+        _drop_stdout()
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        _drop_stdout()
+        failed = S3VaultError.from_os(error, str(error.filename or "standard input or output"))
+        output.error(failed)
+        return failed.exit_code
+    except Interrupted:
+        output.notice("terminated")
+        return 128 + signal.SIGTERM
+    except KeyboardInterrupt:
+        output.notice("interrupted")
+        return 128 + signal.SIGINT
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    raise Interrupted
+
+
+def _drop_stdout() -> None:
+    """What is still buffered cannot be written; without this, the interpreter's end would complain of it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _config(args: argparse.Namespace) -> Config:
+    """The file that is named, else the one that is here; the environment over it."""
+    config = Config()
+    if args.config is not None:
+        config.load(args.config)
+    elif os.path.exists(DEFAULT_CONFIG):
+        config.load(DEFAULT_CONFIG)
+    return config.env()
+
+
+def _open(args: argparse.Namespace) -> Vault:
+    return open_vault(_config(args))
+
+
+def _put(args: argparse.Namespace, output: Output) -> None:
+    config = _config(args)
+    options = {"kind": args.kind, "parent": args.parent}
+    with open_vault(config) as vault:
+        if not config.get("keyring"):
+            output.notice("no keyring is set, so the backup is stored unsigned: 's3vault keys new FILE' makes one")
+        with output.progress("put") as progress:
+            if _is_stream(args.file):
+                with _reader(args.file) as source:
+                    upload = vault.create(args.container, args.path, progress=progress, **options)
+                    with upload:
+                        _copy(source, upload)
+                    version = upload.commit()
+            else:
+                version = vault.put_file(args.container, args.path, args.file, progress=progress, **options)
+    output.stored(version.info)
+
+
+def _get(args: argparse.Namespace, output: Output) -> None:
+    if args.file == "-" and sys.stdout.isatty():
+        raise S3VaultError(
+            ErrorCode.INVALID_ARGUMENT, "standard output is a terminal: name a file, or redirect the output"
+        )
+    with _open(args) as vault:
+        version = vault.find(args.container, args.path, version=args.version, as_of=args.as_of)
+        with output.progress("get") as progress:
+            if args.file == "-":
+                with _writer("-") as target, version.open(progress=progress) as source:
+                    _copy(source.raw, target)
+            else:
+                version.restore(args.file, progress=progress)
+    if args.file != "-":
+        output.restored(version.info, args.file)
+
+
+def _manifest(args: argparse.Namespace, output: Output) -> None:
+    with _open(args) as vault:
+        version: Version = vault.find(args.container, args.path, version=args.version)
+        manifest = version.manifest()
+    with _writer(args.file) as target:
+        _write_all(target, memoryview(manifest))
+
+
+def _versions(args: argparse.Namespace, output: Output) -> None:
+    with _open(args) as vault:
+        output.versions(vault.versions(args.container, args.path))
+
+
+def _ls(args: argparse.Namespace, output: Output) -> None:
+    with _open(args) as vault:
+        if args.container is None:
+            output.containers(vault.containers())
+        else:
+            output.paths(vault.paths(args.container, args.prefix))
+
+
+def _keys(args: argparse.Namespace, output: Output) -> None:
+    file = args.file or _config(args).get("keyring")
+    if not file:
+        raise S3VaultError(ErrorCode.KEYRING, "name the keyring file, or set the setting keyring")
+    keyring = Keyring.create(file) if args.action == "new" else Keyring.open(file)
+    output.public_key(file, keyring.id, keyring.public)
+
+
+_COMMANDS = {
+    "put": _put,
+    "get": _get,
+    "versions": _versions,
+    "ls": _ls,
+    "manifest": _manifest,
+    "keys": _keys,
+}
+
+
+def _is_stream(file: str) -> bool:
+    """Whether it has no length and no positions: standard input, a named pipe."""
+    if file == "-":
+        return True
+    try:
+        mode = os.stat(file).st_mode
+    except OSError:
+        # The library says what is wrong with it.
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+@contextmanager
+def _reader(file: str) -> Iterator[IO[bytes]]:
+    if file == "-":
+        yield sys.stdin.buffer
+    else:
+        with open(file, "rb", buffering=0) as source:
+            yield source
+
+
+@contextmanager
+def _writer(file: str) -> Iterator[IO[bytes]]:
+    """Unbuffered, so that the last byte's failure is raised here too."""
+    with open(1 if file == "-" else file, "wb", buffering=0, closefd=file != "-") as target:
+        yield target
+
+
+def _copy(source: Any, target: Any) -> None:
+    """From a raw stream or a buffered one, through one buffer."""
+    buffer = memoryview(bytearray(max(CHUNK, BUFFER_SIZE)))
+    while count := source.readinto(buffer):
+        _write_all(target, buffer[:count])
+
+
+def _write_all(target: Any, data: memoryview) -> None:
+    while data:
+        data = data[target.write(data) :]

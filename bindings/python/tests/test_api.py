@@ -1,0 +1,504 @@
+"""The API: what lives how long, which buffers it takes, and what becomes of exceptions."""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import gc
+import io
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stream import stream
+
+import s3vault
+from s3vault import ErrorCode, S3VaultError, _ffi
+
+MIB = 1 << 20
+# Larger than a part, so that there is something to break off in the middle of.
+LARGE = stream(20 * MIB, 1)
+
+
+def vids(vault: s3vault.Vault, container: str, path: str) -> list[str]:
+    return [row.vid for row in vault.versions(container, path)]
+
+
+def raised(code: ErrorCode) -> pytest.RaisesExc[S3VaultError]:
+    return pytest.RaisesExc(S3VaultError, check=lambda error: error.code == code)
+
+
+# What lives how long
+
+
+def test_a_clean_exit_commits(vault: s3vault.Vault, container: str) -> None:
+    before = datetime.now(timezone.utc) - timedelta(minutes=1)
+    with vault.create(container, "a/b c/ü") as f:
+        assert f.write(b"hello ") == 6
+        assert f.write(b"world") == 5
+        assert f.tell() == 11
+        assert f.version is None
+    assert f.closed
+    assert f.version is not None
+    info = f.version.info
+    assert (info.container, info.path, info.kind, info.parent, info.size) == (container, "a/b c/ü", "full", None, 11)
+    assert re.fullmatch("[0-9A-HJKMNP-TV-Z]{26}", info.vid)
+    assert re.fullmatch("[0-9a-f]{64}", info.manifest_hash or "")
+    assert before < info.initiated <= before + timedelta(hours=1)
+    assert info.recorded.tzinfo is timezone.utc
+    found = vault.find(container, "a/b c/ü", pin=info.manifest_hash)
+    assert found.info == info
+    with found.open() as source:
+        assert source.read() == b"hello world"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        info.size = 12
+
+
+@pytest.mark.parametrize("data", [b"small", LARGE], ids=["one PUT", "parts"])
+def test_an_exception_stores_nothing(vault: s3vault.Vault, container: str, data: bytes) -> None:
+    error = RuntimeError("the source broke")
+    with pytest.raises(RuntimeError) as caught, vault.create(container, "p") as f:
+        f.write(data)
+        raise error
+    assert caught.value is error
+    assert f.version is None
+    assert f.closed
+    assert vids(vault, container, "p") == []
+
+
+def test_a_bare_close_stores_nothing(vault: s3vault.Vault, container: str) -> None:
+    f = vault.create(container, "p")
+    f.write(LARGE)
+    f.close()
+    f.close()
+    assert vids(vault, container, "p") == []
+    with pytest.raises(ValueError, match="closed"):
+        f.write(b"more")
+    with pytest.raises(ValueError, match="closed"):
+        f.commit()
+    with vault.create(container, "p") as f:
+        f.write(b"x")
+        f.close()
+    assert f.version is None
+    assert vids(vault, container, "p") == []
+
+
+def test_a_dropped_upload_stores_nothing_and_warns(vault: s3vault.Vault, container: str) -> None:
+    f = vault.create(container, "p")
+    f.write(b"x")
+    with pytest.warns(ResourceWarning, match="nothing was stored"):
+        del f
+        gc.collect()
+    assert vids(vault, container, "p") == []
+
+
+def test_commit_by_hand_is_the_same_version_twice(vault: s3vault.Vault, container: str) -> None:
+    with vault.create(container, "p") as f:
+        f.write(b"x")
+        version = f.commit()
+        assert f.commit() is version
+    assert f.version is version
+    assert vids(vault, container, "p") == [version.info.vid]
+
+
+def test_an_upload_is_a_file_for_others(vault: s3vault.Vault, container: str) -> None:
+    with vault.create(container, "p") as f, io.TextIOWrapper(io.BufferedWriter(f), encoding="utf-8") as text:
+        assert f.writable()
+        assert not f.readable()
+        print("line", file=text)
+        text.flush()
+        f.commit()
+        text.detach()
+    assert vault.find(container, "p").open().read() == b"line\n"
+
+
+def test_children_outlive_their_vault(keyring_file: Path, container: str, tmp_path: Path) -> None:
+    vault = s3vault.open(s3vault.Config().env(), keyring=keyring_file)
+    with vault.create(container, "p") as f:
+        vault.close()
+        f.write(b"x")
+    version = f.version
+    assert version is not None
+    with pytest.raises(ValueError, match="closed"):
+        vault.find(container, "p")
+    source = version.open()
+    del version, f, vault
+    gc.collect()
+    assert source.read() == b"x"
+
+
+def test_threads_share_a_vault_and_a_version(vault: s3vault.Vault, container: str) -> None:
+    def store(number: int) -> str:
+        with vault.create(container, f"p{number}") as f:
+            f.write(stream(MIB, number))
+        assert f.version is not None
+        return f.version.info.vid
+
+    with ThreadPoolExecutor(4) as pool:
+        stored = list(pool.map(store, range(4)))
+        assert [row.vid for row in vault.paths(container)] == stored
+        shared = vault.find(container, "p3")
+        for data in pool.map(lambda _: shared.open().read(), range(4)):
+            assert data == stream(MIB, 3)
+
+
+# Finding and listing
+
+
+def test_versions_by_id_and_by_time(vault: s3vault.Vault, container: str) -> None:
+    stored = []
+    for number in range(3):
+        with vault.create(container, "p") as f:
+            f.write(b"%d" % number)
+        assert f.version is not None
+        stored.append(f.version.info)
+    newest_first = [dataclasses.replace(info, manifest_hash=None) for info in reversed(stored)]
+    assert [dataclasses.replace(row, manifest_hash=None) for row in vault.versions(container, "p")] == newest_first
+    assert vault.find(container, "p").info.vid == stored[2].vid
+    assert vault.find(container, "p", version=stored[0].vid).open().read() == b"0"
+    middle = stored[1].recorded
+    expected = [info for info in stored if info.recorded <= middle][-1]
+    zone = timezone(timedelta(hours=5, minutes=30))
+    for as_of in (middle, middle.astimezone(zone), middle.isoformat()):
+        assert vault.find(container, "p", as_of=as_of).info.vid == expected.vid
+    with raised(ErrorCode.NOT_FOUND):
+        vault.find(container, "p", as_of=stored[0].recorded - timedelta(milliseconds=1))
+    with pytest.raises(ValueError, match="time zone"):
+        vault.find(container, "p", as_of=datetime(2026, 1, 1))
+    with raised(ErrorCode.PIN_MISMATCH):
+        vault.find(container, "p", version=stored[0].vid, pin=stored[1].manifest_hash)
+
+
+def test_an_incremental_names_its_parent(vault: s3vault.Vault, container: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"full")
+    full = vault.put_file(container, "p", source)
+    source.write_bytes(b"delta")
+    delta = vault.put_file(container, "p", source, kind="incremental", parent=full.info.vid)
+    assert (delta.info.kind, delta.info.parent) == ("incremental", full.info.vid)
+    with raised(ErrorCode.BAD_PARENT):
+        vault.create(container, "other", kind="incremental", parent=full.info.vid)
+
+
+def test_paths_and_containers(vault: s3vault.Vault, container: str) -> None:
+    for path in ("etc/b", "etc/a", "var/c"):
+        with vault.create(container, path) as f:
+            f.write(path.encode())
+    assert [row.path for row in vault.paths(container)] == ["etc/a", "etc/b", "var/c"]
+    rows = list(vault.paths(container, "etc/"))
+    assert [(row.container, row.path, row.size) for row in rows] == [(container, "etc/a", 5), (container, "etc/b", 5)]
+    assert container in list(vault.containers())
+    ended = vault.paths(container)
+    assert len(list(ended)) == 3
+    assert next(ended, None) is None
+
+
+# Buffers
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"12345678", bytearray(b"12345678"), memoryview(b"12345678"), memoryview(bytearray(b"12345678")),
+     memoryview(b"0123456789")[1:9], array.array("I", [0x34333231, 0x38373635]), b""],
+    ids=["bytes", "bytearray", "read-only view", "view", "part of a view", "array", "empty"],
+)  # fmt: skip
+def test_writes_any_bytes(vault: s3vault.Vault, container: str, data: bytes) -> None:
+    with vault.create(container, "p") as f:
+        assert f.write(data) == memoryview(data).nbytes
+    expected = memoryview(data).tobytes()
+    assert expected in (b"12345678", b"")
+    assert vault.find(container, "p").open().read() == expected
+
+
+def test_refuses_what_is_not_bytes_in_a_row(vault: s3vault.Vault, container: str) -> None:
+    with vault.create(container, "p") as f:
+        with pytest.raises(TypeError):
+            f.write("text")
+        with pytest.raises(BufferError):
+            f.write(memoryview(b"123456")[::2])
+        f.write(b"x")
+    raw: Any = vault.find(container, "p").open().raw
+    for target, error in ((b"12", BufferError), (memoryview(bytearray(4))[::2], BufferError), ("text", TypeError)):
+        with pytest.raises(error):
+            raw.readinto(target)
+    assert raw.read(5) == b"x"
+
+
+def test_reads_into_the_callers_memory(vault: s3vault.Vault, container: str) -> None:
+    with vault.create(container, "p") as f:
+        f.write(LARGE)
+    with vault.find(container, "p").open() as source:
+        raw: Any = source.raw
+        target = bytearray(len(LARGE) + 100)
+        filled = 0
+        while count := raw.readinto(memoryview(target)[filled:]):
+            filled += count
+        assert filled == len(LARGE)
+        assert target == LARGE + bytes(100)
+        assert raw.readinto(bytearray(0)) == 0
+    with vault.find(container, "p").open() as source:
+        assert source.read(10) == LARGE[:10]
+        assert source.readinto(memoryview(target)[:MIB]) == MIB
+        assert target[:MIB] == LARGE[10 : 10 + MIB]
+    assert source.raw.closed
+    with pytest.raises(ValueError, match="closed"):
+        source.raw.read()
+
+
+# Exceptions and interrupts
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), SystemExit(3)], ids=repr)
+def test_what_a_progress_function_raises_comes_out(
+    vault: s3vault.Vault, container: str, tmp_path: Path, error: BaseException
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(LARGE)
+
+    def progress(_: s3vault.Progress) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        vault.put_file(container, "file", source, progress=progress)
+    assert caught.value is error
+    with pytest.raises(type(error)) as caught, vault.create(container, "stream", progress=progress) as f:
+        f.write(LARGE)
+    assert caught.value is error
+    assert list(vault.paths(container)) == []
+    vault.put_file(container, "file", source)
+    target = tmp_path / "target"
+    with pytest.raises(type(error)) as caught:
+        vault.find(container, "file").restore(target, progress=progress)
+    assert caught.value is error
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["source"]
+
+
+def test_progress_counts_to_the_end(vault: s3vault.Vault, container: str, tmp_path: Path) -> None:
+    source, seen = tmp_path / "source", list[s3vault.Progress]()
+    source.write_bytes(LARGE)
+    version = vault.put_file(container, "p", source, progress=seen.append)
+    assert (seen[-1].done, seen[-1].total) == (len(LARGE), len(LARGE))
+    assert all(a.done <= b.done for a, b in zip(seen, seen[1:]))
+    seen.clear()
+    version.restore(tmp_path / "target", progress=seen.append)
+    assert (seen[-1].done, seen[-1].total) == (len(LARGE), len(LARGE))
+    seen.clear()
+    with vault.create(container, "q", progress=seen.append) as f:
+        f.write(LARGE)
+        # How long a stream is, is known at its end.
+        assert {p.total for p in seen} <= {None}
+    assert seen[-1].done == len(LARGE)
+
+
+def test_cancel_from_another_thread(silent_store: str) -> None:
+    cancel = s3vault.Cancel()
+    config = s3vault.Config().env().set("api_url", silent_store).set("idle_timeout_ms", 3_600_000)
+    timer = threading.Timer(0.3, cancel.trigger)
+    timer.start()
+    with raised(ErrorCode.CANCELLED):
+        s3vault.open(config, cancel=cancel)
+    timer.join()
+
+
+def test_ctrl_c_ends_a_call_that_waits_for_the_store(silent_store: str) -> None:
+    program = """
+        import os, signal, threading, s3vault
+        config = s3vault.Config().env().set("api_url", os.environ["SILENT"]).set("idle_timeout_ms", 3_600_000)
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            s3vault.open(config)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    # An hour is what the call would take by itself; the wait here is bounded, and too short for that.
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env={**os.environ, "SILENT": silent_store},
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == (b"interrupted\n", b"")
+
+
+def test_a_signal_handler_that_returns_lets_the_call_go_on(vault: s3vault.Vault, container: str) -> None:
+    ran = list[int]()
+    before = signal.signal(signal.SIGUSR1, lambda number, _: ran.append(number))
+    try:
+        with vault.create(container, "p", progress=lambda _: os.kill(os.getpid(), signal.SIGUSR1)) as f:
+            f.write(LARGE)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ran
+    assert vault.find(container, "p").info.size == len(LARGE)
+
+
+# Errors
+
+
+def test_an_error_says_what_came_back_and_what_helps(vault: s3vault.Vault) -> None:
+    config = s3vault.Config().env().set("secret_key", "wrong")
+    with raised(ErrorCode.SIGNATURE_REFUSED) as caught:
+        s3vault.open(config)
+    error = caught.value
+    assert error.name == "S3V_E_SIGNATURE_REFUSED"
+    assert (error.http_status, error.s3_code) == (403, "SignatureDoesNotMatch")
+    assert error.operation
+    assert error.bucket == os.environ["S3VAULT_BUCKET"]
+    assert s3vault.ErrorFlag.REMOTE in error.flags
+    assert "secret_key" in error.hint
+    assert str(error) == f"{error.message} ({error.hint})"
+    assert error.exit_code == 4
+    copy = pickle.loads(pickle.dumps(error))
+    assert vars(copy) == vars(error)
+
+
+def test_an_unknown_option_names_the_nearest(vault: s3vault.Vault, container: str) -> None:
+    with raised(ErrorCode.UNKNOWN_OPTION) as caught:
+        s3vault.Config({"acces_key": "x"})
+    assert "access_key" in caught.value.hint
+    with raised(ErrorCode.UNKNOWN_OPTION) as caught:
+        vault.create(container, "p", kid="full")
+    assert "'kind'" in caught.value.hint
+    with raised(ErrorCode.INVALID_OPTION):
+        vault.create(container, "p", kind="half")
+    with raised(ErrorCode.INVALID_OPTION):
+        vault.create(container, "p", version="x")
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "\ud800", "..", "a" * 201], ids=ascii)
+def test_refused_names(vault: s3vault.Vault, container: str, name: str) -> None:
+    with raised(ErrorCode.INVALID_NAME):
+        vault.create(name, "p")
+    with raised(ErrorCode.INVALID_NAME):
+        vault.create(container, name)
+
+
+def test_what_is_not_text_is_refused_here(vault: s3vault.Vault) -> None:
+    with pytest.raises(TypeError, match="the container is a str, not bytes"):
+        vault.create(b"c", "p")  # type: ignore[arg-type]
+    with raised(ErrorCode.INVALID_ARGUMENT):
+        vault.put_file("c", "p", "a\0b")
+
+
+def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "s3vault.toml"
+    file.write_text('bucket = "from-file"\nsecret_key = "hush"\npath_style = false\n')
+    config = s3vault.Config().load(file).set("region", "eu-central-1")
+    assert (config.get("bucket"), config.get("region"), config.get("path_style")) == (
+        "from-file",
+        "eu-central-1",
+        "false",
+    )
+    assert config.get("secret_key") == "***"
+    assert "hush" not in repr(config)
+    assert "from-file" in repr(config)
+    assert config.env().get("bucket") == os.environ["S3VAULT_BUCKET"]
+    file.write_text('buckett = "x"\n')
+    with raised(ErrorCode.UNKNOWN_OPTION):
+        s3vault.Config().load(file)
+    with raised(ErrorCode.CONFIG):
+        s3vault.Config().load(tmp_path / "missing.toml")
+
+
+# Keys and manifests
+
+
+def test_a_keyring_file_opens_again(tmp_path: Path) -> None:
+    file = tmp_path / "vault.keys"
+    made = s3vault.Keyring.create(file)
+    assert re.fullmatch("ed25519 [0-9a-f]{16} [A-Za-z0-9+/]{43}=", made.public)
+    assert made.public.split()[1] == made.id
+    assert file.stat().st_mode & 0o777 == 0o600
+    for source in (file, str(file), file.read_bytes(), bytearray(file.read_bytes())):
+        assert s3vault.Keyring.open(source).public == made.public
+    content = file.read_bytes()
+    with raised(ErrorCode.KEYRING):
+        s3vault.Keyring.create(file)
+    assert file.read_bytes() == content
+    with raised(ErrorCode.KEYRING):
+        s3vault.Keyring.open(tmp_path / "missing.keys")
+    with raised(ErrorCode.KEYRING):
+        s3vault.Keyring.open(b"not a keyring")
+    assert s3vault.Keyring.create().public != s3vault.Keyring.create().public
+
+
+def test_the_verdict_on_a_manifest(vault: s3vault.Vault, keyring_file: Path, container: str) -> None:
+    with vault.create(container, "p") as f:
+        f.write(b"signed")
+    assert f.version is not None
+    manifest, public = f.version.manifest(), s3vault.Keyring.open(keyring_file).public
+    good = s3vault.verify_manifest(manifest, public)
+    assert (good.verdict, good.info, good.key_id) == ("good", f.version.info, public.split()[1])
+    assert good.parts == 1
+    assert s3vault.verify_manifest(bytearray(manifest), public) == good
+    other = s3vault.verify_manifest(manifest, s3vault.Keyring.create().public)
+    assert other.verdict == "bad"
+    assert other.reason
+    assert s3vault.verify_manifest(manifest.replace(b'"full"', b'"Full"'), public).verdict == "bad"
+    assert s3vault.verify_manifest(b"no manifest", public).verdict == "bad"
+
+
+def test_a_vault_without_a_keyring_stores_unsigned(keyring_file: Path, vault: s3vault.Vault, container: str) -> None:
+    with s3vault.open(s3vault.Config().env()) as unsigned, unsigned.create(container, "p") as f:
+        f.write(b"x")
+    assert f.version is not None
+    public = s3vault.Keyring.open(keyring_file).public
+    assert s3vault.verify_manifest(f.version.manifest(), public).verdict == "unsigned"
+    with raised(ErrorCode.UNTRUSTED):
+        vault.find(container, "p").open().read()
+
+
+def test_the_setting_keyring_is_opened(keyring_file: Path, container: str) -> None:
+    config = s3vault.Config().env().set("keyring", str(keyring_file))
+    with s3vault.open(config) as vault, vault.create(container, "p") as f:
+        f.write(b"x")
+    assert f.version is not None
+    public = s3vault.Keyring.open(keyring_file).public
+    assert s3vault.verify_manifest(f.version.manifest(), public).verdict == "good"
+
+
+# Library and tables
+
+
+def test_the_tables_are_the_librarys() -> None:
+    options = json.loads(_ffi.lib.s3v_settings_json())
+    assert [{**row._asdict(), "words": list(row.words)} for row in s3vault.OPTIONS] == options
+    assert {row.code for row in s3vault.ERRORS} == set(ErrorCode)
+
+
+def test_every_function_of_the_header_is_in_the_table() -> None:
+    header = (Path(__file__).resolve().parents[3] / "include" / "s3vault.h").read_text()
+    code = re.sub(r"/\*.*?\*/|//[^\n]*", "", header, flags=re.DOTALL)
+    assert set(re.findall(r"\b(s3v_\w+)\s*\(", code)) == set(_ffi.FUNCTIONS)
+
+
+def test_pointers_of_different_kinds_do_not_mix(vault: s3vault.Vault) -> None:
+    with pytest.raises(Exception, match="argument 1"):
+        _ffi.lib.s3v_version_info(vault._handle)
+
+
+@pytest.mark.parametrize(("library", "says"), [("/dev/null", "cannot be loaded"), ("libc.so.6", "s3v_abi_version")])
+def test_a_wrong_library_is_named(library: str, says: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import s3vault"],
+        env={**os.environ, "S3VAULT_LIBRARY": library},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "ImportError" in done.stderr
+    assert says in done.stderr
+    assert library in done.stderr

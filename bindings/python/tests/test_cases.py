@@ -1,0 +1,289 @@
+"""The cases of `tests/cases`, which every caller runs: through the API, and some through the command too."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stream import stream
+
+import s3vault
+
+CASES = Path(os.environ.get("S3VAULT_CASES") or Path(__file__).resolve().parents[3] / "tests" / "cases")
+MIB = 1 << 20
+NO_DATA_CHECK = "no offline data check in this caller's API"
+EXIT_CODES = {row.name: row.exit for row in s3vault.ERRORS}
+HINTED = {row.name for row in s3vault.ERRORS if row.hint}
+
+Case = dict[str, Any]
+Step = dict[str, Any]
+Options = dict[str, Any]
+
+
+def load() -> list[Case]:
+    files = sorted(CASES.glob("*.json"))
+    assert files, f"no cases in {CASES}"
+    return [case for file in files for case in json.loads(file.read_text())["cases"]]
+
+
+def by_name(cases: list[Case]) -> list[Any]:
+    return [pytest.param(case, id=case["name"]) for case in cases]
+
+
+CASES_LOADED = load()
+WITH_STORE = [case for case in CASES_LOADED if "steps" in case]
+OFFLINE = [case for case in CASES_LOADED if "verify" in case]
+
+
+def data_of(spec: dict[str, Any]) -> bytes:
+    if "text" in spec:
+        return str(spec["text"]).encode()
+    return stream(spec["size"], spec["seed"])
+
+
+class Failed(Exception):
+    """What a caller's failure shows of itself."""
+
+    def __init__(self, name: str, message: str, hint: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.name, self.message, self.hint = name, message, hint
+
+
+class Api:
+    """The steps, by the Python API."""
+
+    def __init__(self, keyring: s3vault.Keyring, folder: Path) -> None:
+        self.own, self.folder = keyring, folder
+        self.vault = s3vault.open(s3vault.Config().env(), keyring=keyring)
+
+    def reopen(self, settings: Options, keyring: str) -> None:
+        config = s3vault.Config().env()
+        for key, value in settings.items():
+            config.set(key, value)
+        ring = {"own": self.own, "new": s3vault.Keyring.create(), "none": None}[keyring]
+        self.vault.close()
+        self.vault = s3vault.open(config, keyring=ring)
+
+    def put(self, step: Step, data: bytes, options: Options) -> s3vault.VersionInfo:
+        names = step["container"], step["path"]
+        if step.get("from") == "file":
+            file = self.folder / "source"
+            file.write_bytes(data)
+            return self.vault.put_file(*names, file, **options).info
+        upload = self.vault.create(*names, **options)
+        with upload:
+            write_all(upload, data, step.get("chunk", MIB))
+        return upload.commit().info
+
+    def abandon(self, step: Step, data: bytes, options: Options) -> None:
+        upload = self.vault.create(step["container"], step["path"], **options)
+        write_all(upload, data, step.get("chunk", MIB))
+        upload.close()
+        assert upload.version is None
+
+    def get(self, step: Step, options: Options) -> bytes:
+        version = self.vault.find(step["container"], step["path"], **options)
+        if step.get("to") == "file":
+            file = self.folder / "restored"
+            version.restore(file)
+            return file.read_bytes()
+        with version.open() as source:
+            return source.read()
+
+    def versions(self, container: str, path: str) -> list[str]:
+        return [row.vid for row in self.vault.versions(container, path)]
+
+    def paths(self, container: str, prefix: str | None) -> list[str]:
+        return [row.path for row in self.vault.paths(container, prefix)]
+
+    def containers(self) -> list[str]:
+        return list(self.vault.containers())
+
+
+class Command:
+    """The steps, each by a run of the command."""
+
+    def __init__(self, keyring_file: Path, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "S3VAULT_KEYRING": str(keyring_file)}
+
+    def run(self, *arguments: str, data: bytes = b"") -> bytes:
+        done = subprocess.run(
+            [sys.executable, "-m", "s3vault", "--json", *arguments],
+            input=data,
+            capture_output=True,
+            env=self.environment,
+            cwd=self.folder,
+            check=False,
+        )
+        if done.returncode != 0:
+            error = json.loads(done.stderr)["error"]
+            assert done.returncode == EXIT_CODES[error["name"]]
+            raise Failed(error["name"], error["message"], error.get("hint", ""))
+        return done.stdout
+
+    def put(self, step: Step, data: bytes, options: Options) -> s3vault.VersionInfo:
+        arguments = [step["container"], step["path"], *as_flags(options)]
+        if step.get("from") == "file":
+            file = self.folder / "source"
+            file.write_bytes(data)
+            arguments.append(str(file))
+            data = b""
+        row = json.loads(self.run("put", *arguments, data=data))
+        for time in ("initiated", "recorded"):
+            row[time] = datetime.fromisoformat(row[time].replace("Z", "+00:00"))
+        return s3vault.VersionInfo(**row)
+
+    def get(self, step: Step, options: Options) -> bytes:
+        arguments = [step["container"], step["path"], *as_flags(options)]
+        if step.get("to") != "file":
+            return self.run("get", *arguments)
+        file = self.folder / "restored"
+        self.run("get", *arguments, str(file))
+        return file.read_bytes()
+
+    def versions(self, container: str, path: str) -> list[str]:
+        return [json.loads(line)["vid"] for line in self.run("versions", container, path).splitlines()]
+
+    def paths(self, container: str, prefix: str | None) -> list[str]:
+        lines = self.run("ls", container, *([] if prefix is None else [prefix])).splitlines()
+        return [json.loads(line)["path"] for line in lines]
+
+    def containers(self) -> list[str]:
+        return [json.loads(line)["container"] for line in self.run("ls").splitlines()]
+
+
+def as_flags(options: Options) -> list[str]:
+    return [part for key, value in options.items() for part in ("--" + key.replace("_", "-"), value)]
+
+
+def write_all(upload: s3vault.Upload, data: bytes, chunk: int) -> None:
+    view = memoryview(data)
+    for begin in range(0, len(data), chunk):
+        upload.write(view[begin : begin + chunk])
+
+
+class Runner:
+    """Runs the steps of one case in turn, and remembers what they saved."""
+
+    def __init__(self, caller: Any) -> None:
+        self.caller = caller
+        self.saved: dict[str, s3vault.VersionInfo] = {}
+
+    def run(self, case: Case) -> None:
+        for number, step in enumerate(case["steps"], 1):
+            with note(f"step {number}: {json.dumps(step)}"):
+                if "error" in step:
+                    expect_error(step["error"], lambda step=step: self.step(step))
+                else:
+                    self.step(step)
+
+    def step(self, step: Step) -> None:
+        getattr(self, f"do_{step['do']}")(step)
+
+    def options(self, step: Step) -> Options:
+        return {key: self.resolve(value) for key, value in step.get("options", {}).items()}
+
+    def resolve(self, value: str) -> str:
+        if not value.startswith("$"):
+            return value
+        name, _, field = value[1:].partition(".")
+        stored = self.saved[name]
+        if field == "hash":
+            assert stored.manifest_hash is not None
+            return stored.manifest_hash
+        assert not field, f"{value}: only .hash is known"
+        return stored.vid
+
+    def do_put(self, step: Step) -> None:
+        data = data_of(step["data"])
+        row = self.caller.put(step, data, self.options(step))
+        assert (row.container, row.path, row.size) == (step["container"], step["path"], len(data))
+        assert len(row.vid) == 26
+        if "save" in step:
+            self.saved[step["save"]] = row
+
+    def do_abandon(self, step: Step) -> None:
+        self.caller.abandon(step, data_of(step["data"]), self.options(step))
+
+    def do_get(self, step: Step) -> None:
+        found = self.caller.get(step, self.options(step))
+        expected = data_of(step["data"])
+        assert len(found) == len(expected)
+        # Not `assert found == expected`: pytest would compare megabytes for its report.
+        if found != expected:
+            pytest.fail(f"byte {first_difference(found, expected)} differs")
+
+    def do_versions(self, step: Step) -> None:
+        expected = [self.resolve(name) for name in step["expect"]]
+        assert self.caller.versions(step["container"], step["path"]) == expected
+
+    def do_paths(self, step: Step) -> None:
+        assert self.caller.paths(step["container"], step.get("prefix")) == step["expect"]
+
+    def do_containers(self, step: Step) -> None:
+        found = self.caller.containers()
+        assert set(step["includes"]) <= set(found)
+        assert not set(step.get("excludes", [])) & set(found)
+
+    def do_vault(self, step: Step) -> None:
+        self.caller.reopen(step.get("settings", {}), step.get("keyring", "own"))
+
+
+@contextlib.contextmanager
+def note(text: str) -> Iterator[None]:
+    """Says which step failed."""
+    try:
+        yield
+    except Exception:
+        print(text)
+        raise
+
+
+def expect_error(name: str, action: Any) -> None:
+    with pytest.raises((s3vault.S3VaultError, Failed)) as caught:
+        action()
+    error: Any = caught.value
+    assert error.name == name, str(error)
+    assert error.message
+    assert error.hint or name not in HINTED
+
+
+def first_difference(a: bytes, b: bytes) -> int:
+    return next(n for n, (x, y) in enumerate(zip(a, b)) if x != y)
+
+
+def for_command(case: Case) -> bool:
+    """Cases with files whose steps and options the command has."""
+    steps = case["steps"]
+    known: dict[str, set[str]] = {"put": {"kind", "parent"}, "get": {"version", "as_of"}}
+    known |= {"versions": set(), "paths": set(), "containers": set()}
+    has_file = any("file" in (step.get("from"), step.get("to")) for step in steps)
+    return has_file and all(step["do"] in known and set(step.get("options", {})) <= known[step["do"]] for step in steps)
+
+
+@pytest.mark.parametrize("case", by_name(WITH_STORE))
+def test_case(case: Case, keyring_file: Path, tmp_path: Path) -> None:
+    Runner(Api(s3vault.Keyring.open(keyring_file), tmp_path)).run(case)
+
+
+@pytest.mark.parametrize("case", by_name([case for case in WITH_STORE if for_command(case)]))
+def test_case_by_command(case: Case, keyring_file: Path, tmp_path: Path) -> None:
+    Runner(Command(keyring_file, tmp_path)).run(case)
+
+
+@pytest.mark.parametrize("case", by_name(OFFLINE))
+def test_offline_case(case: Case) -> None:
+    verify = case["verify"]
+    if "damage" in verify or "part" in verify["expect"]:
+        pytest.skip(NO_DATA_CHECK)
+    found = s3vault.verify_manifest(verify["object"].encode(), verify["public_keys"])
+    assert found.verdict == verify["expect"]["verdict"], found.reason

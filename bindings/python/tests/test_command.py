@@ -1,0 +1,431 @@
+"""The command from end to end, as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stream import stream
+
+import s3vault
+
+MIB = 1 << 20
+LARGE = stream(20 * MIB + 17, 2)
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+EXIT = {row.name: row.exit for row in s3vault.ERRORS}
+
+
+class Command:
+    """Runs the command in a folder of its own, with the store's settings and a keyring in the environment."""
+
+    def __init__(self, folder: Path, keyring: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "S3VAULT_KEYRING": str(keyring)}
+
+    def argv(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "s3vault", *arguments]
+
+    def start(self, *arguments: str, **popen: Any) -> subprocess.Popen[bytes]:
+        environment = {**self.environment, **popen.pop("settings", {})}
+        return subprocess.Popen(self.argv(*arguments), cwd=self.folder, env=environment, **popen)
+
+    def run(
+        self, *arguments: str, data: bytes = b"", settings: dict[str, str] | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        options.setdefault("stdout", subprocess.PIPE)
+        environment = {**self.environment, **(settings or {})}
+        return subprocess.run(
+            self.argv(*arguments),
+            input=data,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env=environment,
+            check=False,
+            **options,
+        )
+
+    def ok(self, *arguments: str, **options: Any) -> bytes:
+        done = self.run(*arguments, **options)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert isinstance(done.stdout, bytes)
+        return done.stdout
+
+    def rows(self, *arguments: str, **options: Any) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.ok("--json", *arguments, **options).splitlines()]
+
+    def row(self, *arguments: str, **options: Any) -> dict[str, Any]:
+        (row,) = self.rows(*arguments, **options)
+        return row
+
+    def fails(self, name: str, *arguments: str, **options: Any) -> dict[str, Any]:
+        """Both forms of the failure; returns the one for programs."""
+        shown = self.run(*arguments, **options)
+        done = self.run("--json", *arguments, **options)
+        assert shown.returncode == done.returncode == EXIT[name], done.stderr
+        error: dict[str, Any] = json.loads(done.stderr)["error"]
+        assert error["name"] == name
+        lines = shown.stderr.decode().splitlines()
+        assert lines[0].startswith("s3vault: ")
+        assert lines[1].startswith("help: ")
+        assert len(lines) == 2
+        return error
+
+
+@pytest.fixture
+def command(tmp_path: Path, keyring_file: Path) -> Command:
+    return Command(tmp_path, keyring_file)
+
+
+# Storing and restoring
+
+
+def test_a_file_goes_in_and_comes_out(command: Command, container: str, tmp_path: Path) -> None:
+    (tmp_path / "disk.img").write_bytes(LARGE)
+    stored = command.row("put", container, "disk.img", "disk.img")
+    assert set(stored) == {
+        "vid", "container", "path", "kind", "parent", "size", "initiated", "recorded", "manifest_hash"
+    }  # fmt: skip
+    assert (stored["container"], stored["path"], stored["kind"]) == (container, "disk.img", "full")
+    assert (stored["parent"], stored["size"]) == (None, len(LARGE))
+    assert RFC3339.fullmatch(stored["initiated"])
+    assert RFC3339.fullmatch(stored["recorded"])
+    restored = command.row("get", container, "disk.img", "restored.img")
+    assert restored == {**stored, "file": "restored.img"}
+    assert (tmp_path / "restored.img").read_bytes() == LARGE
+
+
+def test_a_pipe_goes_in_and_comes_out(command: Command, container: str) -> None:
+    shown = command.ok("put", container, "a pipe", data=LARGE).decode()
+    vid = command.row("versions", container, "a pipe")["vid"]
+    assert re.search(rf"^version +{vid}$", shown, re.MULTILINE)
+    assert re.search(r"^manifest +[0-9a-f]{64}$", shown, re.MULTILINE)
+    assert command.ok("get", container, "a pipe") == LARGE
+    assert command.ok("get", container, "a pipe", "-", "--version", vid) == LARGE
+
+
+def test_a_named_pipe_is_read_and_written(command: Command, container: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "in")
+    os.mkfifo(tmp_path / "out")
+    with command.start("put", container, "p", "in", stdout=subprocess.DEVNULL) as process:
+        (tmp_path / "in").write_bytes(LARGE)
+    assert process.returncode == 0
+    with command.start("get", container, "p", "out", stdout=subprocess.DEVNULL) as process:
+        assert (tmp_path / "out").read_bytes() == LARGE
+    assert process.returncode == 0
+    assert (tmp_path / "out").is_fifo()
+
+
+def test_older_versions_by_id_and_by_time(command: Command, container: str) -> None:
+    first = command.row("put", container, "p", data=b"first")
+    # Recorded times are whole milliseconds.
+    time.sleep(0.01)
+    second = command.row("put", container, "p", "-", "--kind", "incremental", "--parent", first["vid"], data=b"2")
+    assert (second["kind"], second["parent"]) == ("incremental", first["vid"])
+    assert [row["vid"] for row in command.rows("versions", container, "p")] == [second["vid"], first["vid"]]
+    assert command.ok("get", container, "p") == b"2"
+    assert command.ok("get", container, "p", "--version", first["vid"]) == b"first"
+    assert command.ok("get", container, "p", "--as-of", first["recorded"]) == b"first"
+    assert command.ok("get", container, "p", "--as-of", second["recorded"]) == b"2"
+
+
+def test_lists_for_people_are_aligned(command: Command, container: str) -> None:
+    first = command.row("put", container, "etc/hosts", data=b"x" * 2000)
+    command.row("put", container, "etc/a\x1b[31m\nb", data=b"x")
+    lines = command.ok("versions", container, "etc/hosts").decode().splitlines()
+    assert len(lines) == 2
+    assert re.fullmatch(r"VERSION +KIND +SIZE +RECORDED +PARENT", lines[0])
+    assert re.fullmatch(rf"{first['vid']}  full  2\.0 KiB  {first['recorded']}  -", lines[1])
+    lines = command.ok("ls", container).decode().splitlines()
+    assert len({line.index("  full  ") for line in lines[1:]}) == 1
+    # A terminal does not obey a name.
+    assert [line.split("  ")[-1] for line in lines] == ["PATH", r"etc/a\x1b[31m\nb", "etc/hosts"]
+    assert container in command.ok("ls").decode().splitlines()
+
+
+def test_lists_for_programs(command: Command, container: str) -> None:
+    stored = [command.row("put", container, path, data=b"x") for path in ("etc/a", "etc/b", "var/ü")]
+    for row in stored:
+        del row["manifest_hash"]
+    assert command.rows("ls", container) == stored
+    assert command.rows("ls", container, "etc/") == stored[:2]
+    assert command.rows("ls", container, "none") == []
+    assert command.rows("versions", container, "none") == []
+    assert {"container": container} in command.rows("ls")
+
+
+def test_a_manifest_verifies_with_the_public_key(command: Command, container: str, tmp_path: Path) -> None:
+    first = command.row("put", container, "p", data=b"first")
+    command.ok("put", container, "p", data=b"second")
+    public = command.ok("keys", "public").decode()
+    newest = s3vault.verify_manifest(command.ok("manifest", container, "p"), public)
+    assert (newest.verdict, newest.info and newest.info.size) == ("good", 6)
+    command.ok("manifest", container, "p", "p.manifest", "--version", first["vid"])
+    verdict = s3vault.verify_manifest((tmp_path / "p.manifest").read_bytes(), public)
+    assert (verdict.verdict, verdict.info and verdict.info.manifest_hash) == ("good", first["manifest_hash"])
+
+
+# Keys and settings
+
+
+def test_keys(command: Command, tmp_path: Path) -> None:
+    public = command.ok("keys", "new", "my.keys").decode()
+    assert re.fullmatch(r"ed25519 [0-9a-f]{16} \S{44}\n", public)
+    assert (tmp_path / "my.keys").stat().st_mode & 0o777 == 0o600
+    assert command.ok("keys", "public", "my.keys").decode() == public
+    as_json = command.row("keys", "public", "my.keys")
+    assert as_json == {"keyring": "my.keys", "id": public.split()[1], "public": public.strip()}
+    command.fails("S3V_E_KEYRING", "keys", "new", "my.keys")
+    assert command.ok("keys", "public", "my.keys").decode() == public
+    command.fails("S3V_E_KEYRING", "keys", "public", "missing.keys")
+    command.fails("S3V_E_KEYRING", "keys", "public", settings={"S3VAULT_KEYRING": ""})
+
+
+def test_settings_come_from_the_file_and_the_environment_wins(
+    command: Command, container: str, tmp_path: Path, closed_port: str
+) -> None:
+    stored = command.row("put", container, "p", data=b"x")
+    settings = {
+        key.lower().removeprefix("s3vault_"): command.environment.pop(key)
+        for key in list(command.environment)
+        if key.startswith("S3VAULT_") and key != "S3VAULT_LIBRARY"
+    }
+    known = {row.key: row.kind for row in s3vault.OPTIONS}
+    lines = [
+        f"{key} = {value if known[key] in ('bool', 'number') else json.dumps(value)}\n"
+        for key, value in settings.items()
+        if key in known
+    ]
+    (tmp_path / "s3vault.toml").write_text("".join(lines))
+    assert command.row("versions", container, "p")["vid"] == stored["vid"]
+    (tmp_path / "s3vault.toml").rename(tmp_path / "other.toml")
+    assert command.row("--config", "other.toml", "versions", container, "p")["vid"] == stored["vid"]
+    assert command.row("versions", container, "p", "--config", "other.toml")["vid"] == stored["vid"]
+    command.fails(
+        "S3V_E_CONNECT",
+        "--config", "other.toml", "versions", container, "p",
+        settings={"S3VAULT_API_URL": closed_port},
+    )  # fmt: skip
+    (tmp_path / "s3vault.toml").write_text("bukket = 'x'\n")
+    assert "bucket" in command.fails("S3V_E_UNKNOWN_OPTION", "ls")["hint"]
+    (tmp_path / "s3vault.toml").write_text("bucket = \n")
+    command.fails("S3V_E_CONFIG", "ls")
+    command.fails("S3V_E_CONFIG", "--config", "missing.toml", "ls")
+
+
+def test_storing_without_a_keyring_says_so(command: Command, container: str) -> None:
+    done = command.run("put", container, "p", data=b"x", settings={"S3VAULT_KEYRING": ""})
+    assert done.returncode == 0
+    assert b"unsigned" in done.stderr
+    assert command.ok("manifest", container, "p", settings={"S3VAULT_KEYRING": ""}).count(b"\n") == 1
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("S3V_E_SIGNATURE_REFUSED", {"S3VAULT_SECRET_KEY": "wrong"}),
+        ("S3V_E_UNKNOWN_ACCESS_KEY", {"S3VAULT_ACCESS_KEY": "nobody"}),
+        ("S3V_E_NO_SUCH_BUCKET", {"S3VAULT_BUCKET": "there-is-no-such-bucket"}),
+        ("S3V_E_INVALID_OPTION", {"S3VAULT_PATH_STYLE": "yes"}),
+        ("S3V_E_INVALID_OPTION", {"S3VAULT_BUCKET": ""}),
+        ("S3V_E_KEYRING", {"S3VAULT_KEYRING": "missing.keys"}),
+    ],
+)
+def test_refused_settings(command: Command, name: str, settings: dict[str, str]) -> None:
+    for arguments in (["ls"], ["put", "c", "p"], ["get", "c", "p"]):
+        command.fails(name, *arguments, settings=settings)
+
+
+def test_a_closed_port(command: Command, closed_port: str) -> None:
+    error = command.fails("S3V_E_CONNECT", "ls", settings={"S3VAULT_API_URL": closed_port})
+    assert closed_port.rpartition(":")[2] in error["message"]
+
+
+def test_what_is_not_there(command: Command, container: str) -> None:
+    stored = command.row("put", container, "p", data=b"x")
+    command.fails("S3V_E_NOT_FOUND", "get", container, "missing")
+    command.fails("S3V_E_NOT_FOUND", "manifest", container, "missing")
+    absent = "0" * 26
+    command.fails("S3V_E_NOT_FOUND", "get", container, "p", "--version", absent)
+    command.fails("S3V_E_NOT_FOUND", "get", container, "p", "--as-of", "2020-01-01T00:00:00Z")
+    assert command.ok("get", container, "p", "--version", stored["vid"]) == b"x"
+
+
+@pytest.mark.parametrize(
+    "names", [("a/b", "p"), ("", "p"), ("_s3vault", "p"), ("c", "a/../b"), ("c", ""), ("\udcff", "p")]
+)
+def test_refused_names(command: Command, names: tuple[str, str]) -> None:
+    command.fails("S3V_E_INVALID_NAME", "put", *names, data=b"x")
+
+
+def test_another_keyring_trusts_nothing(command: Command, container: str) -> None:
+    command.ok("put", container, "p", data=b"x")
+    command.ok("keys", "new", "other.keys")
+    command.fails("S3V_E_UNTRUSTED", "get", container, "p", settings={"S3VAULT_KEYRING": "other.keys"})
+
+
+def test_files_that_cannot_be_read_or_written(command: Command, container: str, tmp_path: Path) -> None:
+    command.ok("put", container, "p", data=b"x")
+    assert "missing" in command.fails("S3V_E_IO", "put", container, "p", "missing")["message"]
+    command.fails("S3V_E_IO", "get", container, "p", "no-folder/file")
+    command.fails("S3V_E_IO", "get", container, "p", str(tmp_path))
+    command.fails("S3V_E_IO", "manifest", container, "p", "no-folder/file")
+
+
+def test_a_full_device(command: Command, container: str) -> None:
+    command.ok("put", container, "p", data=LARGE)
+    with open("/dev/full", "wb") as full:
+        command.fails("S3V_E_DISK_FULL", "get", container, "p", stdout=full)
+        command.fails("S3V_E_DISK_FULL", "manifest", container, "p", stdout=full)
+        assert command.run("ls", stdout=full).returncode == EXIT["S3V_E_DISK_FULL"]
+    command.fails("S3V_E_DISK_FULL", "get", container, "p", "/dev/full")
+
+
+def test_a_full_disk_leaves_no_file(command: Command, container: str, tmp_path: Path) -> None:
+    command.ok("put", container, "p", data=LARGE)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = 'mount -t tmpfs -o size=4m tmpfs disk && "$@"; code=$?; ls -A disk; exit $code'
+    # A mount of its own, which goes with the process.
+    namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+    done = subprocess.run(
+        [*namespace, "sh", "-c", script, "sh", *command.argv("--json", "get", container, "p", "disk/restored")],
+        cwd=tmp_path,
+        env=command.environment,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == EXIT["S3V_E_DISK_FULL"], done.stderr
+    assert json.loads(done.stderr)["error"]["name"] == "S3V_E_DISK_FULL"
+    assert done.stdout == b""
+
+
+# Interrupts
+
+
+def start_upload(command: Command, container: str, **popen: Any) -> subprocess.Popen[bytes]:
+    """A put in the middle of a stream: parts are under way, and the end has not come."""
+    process = command.start("put", container, "p", stdin=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
+    assert process.stdin is not None
+    process.stdin.write(LARGE)
+    process.stdin.flush()
+    return process
+
+
+def end(process: subprocess.Popen[bytes]) -> bytes:
+    """What it said on standard error."""
+    assert process.stdin is not None
+    assert process.stderr is not None
+    said = process.stderr.read()
+    process.wait()
+    process.stdin.close()
+    process.stderr.close()
+    return said
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [
+        (signal.SIGINT, 130, b"s3vault: interrupted\n"),
+        (signal.SIGTERM, 143, b"s3vault: terminated\n"),
+        (signal.SIGKILL, -signal.SIGKILL, b""),
+    ],
+)
+def test_a_killed_upload_leaves_nothing(
+    command: Command, container: str, number: signal.Signals, code: int, says: bytes
+) -> None:
+    process = start_upload(command, container)
+    process.send_signal(number)
+    assert end(process) == says
+    assert process.returncode == code
+    assert command.rows("versions", container, "p") == []
+    assert command.rows("ls", container) == []
+    assert {"container": container} not in command.rows("ls")
+    command.fails("S3V_E_NOT_FOUND", "get", container, "p")
+    command.ok("put", container, "p", data=b"whole")
+    assert command.ok("get", container, "p") == b"whole"
+
+
+def test_ctrl_c_while_the_store_is_silent(command: Command, silent_store: str) -> None:
+    settings = {"S3VAULT_API_URL": silent_store, "S3VAULT_IDLE_TIMEOUT_MS": "3600000"}
+    process = command.start("ls", stdin=subprocess.PIPE, stderr=subprocess.PIPE, settings=settings)
+    # Long enough to be in the call; if it is not yet there, the result is the same.
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert end(process) == b"s3vault: interrupted\n"
+    assert process.returncode == 130
+
+
+def test_a_reader_that_goes_away(command: Command, container: str) -> None:
+    command.ok("put", container, "p", data=LARGE)
+    for arguments in (["get", container, "p"], ["manifest", container, "p"], ["versions", container, "p"], ["ls"]):
+        read, write = os.pipe()
+        os.close(read)
+        with os.fdopen(write, "wb") as closed:
+            done = command.run(*arguments, stdout=closed)
+        assert (done.returncode, done.stderr) == (141, b""), arguments
+
+
+# Help and terminals
+
+
+def on_terminal(command: Command, *arguments: str) -> str:
+    """What a person sees on standard error."""
+    master, terminal = pty.openpty()
+    with command.start(*arguments, stdout=subprocess.DEVNULL, stderr=terminal, stdin=subprocess.DEVNULL) as process:
+        os.close(terminal)
+        seen = b""
+        while process.poll() is None or select.select([master], [], [], 0)[0]:
+            if select.select([master], [], [], 0.1)[0]:
+                try:
+                    seen += os.read(master, 65_536)
+                except OSError:  # EIO: the other side is closed
+                    break
+    os.close(master)
+    assert process.returncode == 0
+    return seen.decode()
+
+
+def test_a_terminal_shows_progress(command: Command, container: str, tmp_path: Path) -> None:
+    (tmp_path / "disk.img").write_bytes(LARGE)
+    assert re.search(r"put: .*20\.0M.*B/s", on_terminal(command, "put", container, "p", "disk.img"))
+    assert re.search(r"get: .*20\.0M.*B/s", on_terminal(command, "get", container, "p", "restored.img"))
+    assert on_terminal(command, "--json", "get", container, "p", "restored.img") == ""
+    assert (tmp_path / "restored.img").read_bytes() == LARGE
+
+
+def test_data_is_not_written_to_a_terminal(command: Command, container: str) -> None:
+    command.ok("put", container, "p", data=b"x")
+    _, terminal = pty.openpty()
+    command.fails("S3V_E_INVALID_ARGUMENT", "get", container, "p", stdout=terminal)
+
+
+@pytest.mark.parametrize("name", ["", "put", "get", "versions", "ls", "manifest", "keys"])
+def test_help_has_examples(command: Command, name: str) -> None:
+    shown = command.ok(*([name] if name else []), "--help").decode()
+    assert f"usage: s3vault {name}".strip() in shown
+    assert re.search(rf"^Examples:\n  .*s3vault {name}", shown, re.MULTILINE)
+
+
+def test_version(command: Command) -> None:
+    shown = command.ok("--version").decode()
+    assert shown == f"s3vault {s3vault.__version__} (library: {s3vault.library_version()})\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["sing"], ["put", "only-container"], ["keys", "old"], ["ls", "--jso"]])
+def test_misuse(command: Command, arguments: list[str]) -> None:
+    done = command.run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"usage: s3vault")

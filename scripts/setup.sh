@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# scripts/setup.sh GROUP|PART...: installs what is missing, and nothing else.
+#
+#   groups   check   what `make check` needs
+#            demo    what `make demo` needs
+#            test    what `make test` needs, but for MinIO (name it beside)
+#   parts    compiler rust wasm image python c valgrind java node chromium minio
+#
+# Rust (rustup), Python 3.10+, a JDK 17+, Node 20+ and Go are expected to be there.
+# Debian packages come by apt-get, with sudo where the caller is not root.
+set -euo pipefail
+# shellcheck source=scripts/paths.sh
+. "$(dirname "$0")/paths.sh"
+
+wanted_packages=()
+has() { command -v "$1" >/dev/null 2>&1; }
+want() { wanted_packages+=("$@"); }
+expect() { has "$1" || die "$1 is missing: install $2, then run this again"; }
+
+# The tool chains that a user chooses, asked for before anything is installed.
+toolchain_of() {
+  case $1 in
+    rust | wasm) expect cargo "Rust 1.95 or newer (rustup)" ;;
+    python) expect python3 "Python 3.10 or newer" ;;
+    java) expect javac "a JDK, 17 or newer" ;;
+    node)
+      expect npm "Node 20 or newer, with npm"
+      node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' ||
+        die "Node $(node --version) is too old: install 20 or newer" ;;
+    minio) [ -x "$MINIO" ] || expect go "Go 1.24 or newer" ;;
+  esac
+}
+
+# What a part needs of Debian; the same test is asked again after the installation.
+packages_of() {
+  case $1 in
+    compiler)
+      has gcc || want gcc
+      has g++ || want g++
+      has make || want make
+      has pkg-config || want pkg-config
+      # A compiler without the C library's headers builds nothing.
+      [ ! -x "$(command -v gcc)" ] || echo '#include <stdlib.h>' | gcc -E -x c - >/dev/null 2>&1 || want libc6-dev ;;
+    image) if ! has mke2fs || ! has debugfs; then want e2fsprogs; fi ;;
+    python) python3 -c 'import ensurepip, venv' 2>/dev/null || want python3-venv ;;
+    c)
+      pkg-config --exists libcjson 2>/dev/null || want libcjson-dev
+      has cmake || want cmake ;;
+    valgrind) has valgrind || want valgrind ;;
+    java) has mvn || want maven ;;
+    chromium) [ -n "${CHROMIUM:-}" ] || has chromium || want chromium ;;
+    minio)
+      has openssl || want openssl
+      has curl || want curl
+      [ -e /etc/ssl/certs/ca-certificates.crt ] || want ca-certificates ;;
+  esac
+}
+
+install_packages() {
+  local part sudo=()
+  for part in "${parts[@]}"; do packages_of "$part"; done
+  [ ${#wanted_packages[@]} -gt 0 ] || return 0
+  has apt-get || die "missing here, and there is no apt-get to install them with: ${wanted_packages[*]}"
+  [ "$(id -u)" = 0 ] || sudo=(sudo)
+  say "setup: installing the Debian packages ${wanted_packages[*]}"
+  "${sudo[@]}" apt-get update -qq >&2 || die "apt-get update failed; wanted: ${wanted_packages[*]}"
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    "${wanted_packages[@]}" >"$BUILD/apt.log" 2>&1 ||
+    { tail -n 20 "$BUILD/apt.log" >&2; die "apt-get could not install ${wanted_packages[*]}"; }
+  wanted_packages=()
+  for part in "${parts[@]}"; do packages_of "$part"; done
+  [ ${#wanted_packages[@]} -eq 0 ] || die "installed, but still not usable: ${wanted_packages[*]}"
+}
+
+setup_wasm() {
+  local target=wasm32-unknown-unknown
+  compgen -G "$(rustc --print sysroot)/lib/rustlib/$target/lib/libstd-*.rlib" >/dev/null && return
+  has rustup || die "Rust's $target is missing, and there is no rustup to add it with"
+  say "setup: adding Rust's $target"
+  rustup target add $target >&2 || die "rustup could not add $target"
+}
+
+# The Python of builds and tests, apart from the system's.
+setup_python() {
+  cmp -s "$ROOT/scripts/requirements.txt" "$VENV/requirements.txt" && "$VENV/bin/python" -c '' 2>/dev/null && return
+  say "setup: making build/venv from scripts/requirements.txt"
+  python3 -m venv --clear "$VENV"
+  "$VENV/bin/pip" install -q --disable-pip-version-check -r "$ROOT/scripts/requirements.txt" >&2 ||
+    die "pip could not install scripts/requirements.txt"
+  cp "$ROOT/scripts/requirements.txt" "$VENV/"
+}
+
+# From source through the Go module proxy: some minutes, once per machine.
+setup_minio() {
+  [ ! -x "$MINIO" ] || return 0
+  say "setup: building MinIO $MINIO_VERSION into $TOOLS_DIR (some minutes, once)"
+  GOBIN=$(dirname "$MINIO") go install "github.com/minio/minio@$MINIO_VERSION" >"$BUILD/minio-install.log" 2>&1 ||
+    { tail -n 20 "$BUILD/minio-install.log" >&2; die "go install github.com/minio/minio@$MINIO_VERSION failed"; }
+}
+
+parts=()
+for name in "$@"; do
+  case $name in
+    check) parts+=(compiler rust wasm) ;;
+    demo) parts+=(compiler rust image python) ;;
+    test) parts+=(compiler rust wasm image python c valgrind java node chromium) ;;
+    compiler | rust | wasm | image | python | c | valgrind | java | node | chromium | minio) parts+=("$name") ;;
+    *) die "no part is called '$name'; the head of this file lists them" ;;
+  esac
+done
+[ ${#parts[@]} -gt 0 ] || die "name what to set up: check, demo, test, or single parts"
+
+mkdir -p "$BUILD"
+for part in "${parts[@]}"; do toolchain_of "$part"; done
+install_packages
+for part in "${parts[@]}"; do
+  if declare -F "setup_$part" >/dev/null; then "setup_$part"; fi
+done

@@ -1,0 +1,24 @@
+"""boto3's client for the store that the environment (S3VAULT_*) names: the other reader that judges ours."""
+
+import os
+
+import boto3
+from botocore.config import Config
+
+
+def client():
+    """A client that signs with SigV4 and addresses buckets as the environment says."""
+    env = os.environ
+    return boto3.client(
+        "s3",
+        endpoint_url=env["S3VAULT_API_URL"],
+        aws_access_key_id=env["S3VAULT_ACCESS_KEY"],
+        aws_secret_access_key=env["S3VAULT_SECRET_KEY"],
+        region_name=env.get("S3VAULT_REGION", "us-east-1"),
+        verify=env.get("S3VAULT_CA_FILE"),
+        config=Config(
+            signature_version="s3v4",
+            proxies={},
+            s3={"addressing_style": "path" if env.get("S3VAULT_PATH_STYLE") == "true" else "virtual"},
+        ),
+    )

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# scripts/with-store.sh embedded|minio -- COMMAND...: starts the store, makes a fresh bucket with versioning,
+# runs COMMAND with S3VAULT_* in its environment, and stops the store. The exit code is COMMAND's.
+set -euo pipefail
+# shellcheck source=scripts/paths.sh
+. "$(dirname "$0")/paths.sh"
+
+if [ $# -lt 3 ] || [ "$2" != -- ]; then die "usage: with-store.sh embedded|minio -- COMMAND..."; fi
+kind=$1
+shift 2
+case $kind in embedded | minio) ;; *) die "no store is called '$kind'" ;; esac
+
+# On the disk of the clone: /tmp may be small, and in memory.
+mkdir -p "$BUILD"
+dir=$(mktemp -d "$BUILD/store-$kind.XXXXXX")
+finish() {
+  local rc=$?
+  "$ROOT/scripts/$kind.sh" stop "$dir"
+  if [ $rc != 0 ] && [ -s "$dir/log" ]; then
+    say "--- the last lines of the $kind store's log:"
+    tail -n 15 "$dir/log" >&2
+  fi
+  rm -rf "$dir"
+  exit $rc
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+STORE_OWNER=$$ STORE_BUCKET=t-$(date +%s)-$$
+export STORE_OWNER STORE_BUCKET
+"$ROOT/scripts/$kind.sh" start "$dir" >"$dir/env"
+# shellcheck disable=SC1091
+. "$dir/env"
+export S3VAULT_BUCKET=$STORE_BUCKET
+[ "$kind" = embedded ] || "$VENV/bin/python" "$ROOT/scripts/bucket.py" "$S3VAULT_BUCKET"
+unset STORE_OWNER STORE_BUCKET
+
+"$@"
