@@ -15,7 +15,13 @@ fn rig(changes: &[(&str, &str)]) -> Rig {
     let store = Server::start(Options::new("access", "secret").bucket("faults")).unwrap();
     let mut settings = Settings::new();
     let url = store.url();
-    let own = [("api_url", &*url), ("access_key", "access"), ("secret_key", "secret"), ("bucket", "faults"), ("idle_timeout_ms", "1500")];
+    let own = [
+        ("api_url", &*url),
+        ("access_key", "access"),
+        ("secret_key", "secret"),
+        ("bucket", "faults"),
+        ("idle_timeout_ms", "1500"),
+    ];
     for (key, value) in own.iter().chain(changes) {
         settings.set(key, value).unwrap();
     }
@@ -135,13 +141,25 @@ fn a_download_goes_on_through_what_passes() {
 #[test]
 fn what_stays_wrong_is_a_clean_error_and_nothing_is_listed() {
     for (fault, code) in [
-        (r#"{"operation": "UploadPart", "times": 100, "answer": {"status": 503, "code": "SlowDown"}}"#, Code::Unavailable),
+        (
+            r#"{"operation": "UploadPart", "times": 100, "answer": {"status": 503, "code": "SlowDown"}}"#,
+            Code::Unavailable,
+        ),
         (r#"{"operation": "UploadPart", "answer": {"status": 403, "code": "AccessDenied"}}"#, Code::AccessDenied),
-        (r#"{"operation": "UploadPart", "answer": {"status": 200, "body": "<html>proxy</html>", "content_type": "text/html"}}"#, Code::BadReply),
-        (r#"{"operation": "CreateMultipartUpload", "answer": {"status": 200, "body": "<html>proxy</html>"}}"#, Code::BadReply),
+        (
+            r#"{"operation": "UploadPart", "answer": {"status": 200, "body": "<html>proxy</html>", "content_type": "text/html"}}"#,
+            Code::BadReply,
+        ),
+        (
+            r#"{"operation": "CreateMultipartUpload", "answer": {"status": 200, "body": "<html>proxy</html>"}}"#,
+            Code::BadReply,
+        ),
         (r#"{"operation": "CreateMultipartUpload", "answer": {"status": 200, "body": ""}}"#, Code::BadReply),
         (r#"{"operation": "ListObjectsV2", "answer": {"status": 200, "body": "{}"}}"#, Code::BadReply),
-        (r#"{"operation": "GetBucketVersioning", "answer": {"status": 301, "code": "PermanentRedirect"}}"#, Code::WrongRegion),
+        (
+            r#"{"operation": "GetBucketVersioning", "answer": {"status": 301, "code": "PermanentRedirect"}}"#,
+            Code::WrongRegion,
+        ),
     ] {
         for from_file in [false, true] {
             let rig = rig(&[]);
@@ -160,7 +178,8 @@ fn damage_in_the_store_is_named_and_restores_nothing() {
     let rig = rig(&[]);
     let data = bytes(20 << 20);
     let version = rig.put_stream(&data).unwrap();
-    let manifest: serde_json::Value = serde_json::from_slice(version.object().split(|b| *b == b'\n').next().unwrap()).unwrap();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(version.object().split(|b| *b == b'\n').next().unwrap()).unwrap();
     assert_eq!(manifest["extents"][0]["key"], "vm/disk");
     damage(&rig.store, r#"{"bucket": "faults", "key": "vm/disk", "offset": 12345678}"#);
     for e in [rig.get_file().unwrap_err(), rig.get_stream().unwrap_err()] {
@@ -177,7 +196,10 @@ fn damage(store: &Server, json: &str) {
     use std::io::{Read, Write};
     let address = store.url().replace("http://", "");
     let mut stream = std::net::TcpStream::connect(&address).unwrap();
-    let head = format!("POST /_embedded/damage HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", json.len());
+    let head = format!(
+        "POST /_embedded/damage HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        json.len()
+    );
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(json.as_bytes()).unwrap();
     let mut answer = String::new();
@@ -198,7 +220,11 @@ fn a_store_whose_clock_is_off_is_learned() {
 
 #[test]
 fn a_bucket_without_versioning_is_refused() {
-    let store = Server::start(Options { buckets: vec![("plain".into(), embedded_store::Versioning::Off)], ..Options::new("a", "s") }).unwrap();
+    let store = Server::start(Options {
+        buckets: vec![("plain".into(), embedded_store::Versioning::Off)],
+        ..Options::new("a", "s")
+    })
+    .unwrap();
     let mut settings = Settings::new();
     for (key, value) in [("api_url", &*store.url()), ("access_key", "a"), ("secret_key", "s"), ("bucket", "plain")] {
         settings.set(key, value).unwrap();

@@ -144,8 +144,11 @@ impl<T: Send + 'static> StreamUpload<T> {
             return Err(Error::new(Code::WrongState, "the backup is stored: there is nothing to abort"));
         }
         if self.unknown {
-            return Err(Error::new(Code::WrongState, "the backup may be stored already: it cannot be aborted any more")
-                .with_hint("Commit again, or free the handle."));
+            return Err(Error::new(
+                Code::WrongState,
+                "the backup may be stored already: it cannot be aborted any more",
+            )
+            .with_hint("Commit again, or free the handle."));
         }
         if self.end.is_some() {
             return Ok(());

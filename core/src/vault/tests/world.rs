@@ -38,6 +38,8 @@ pub(super) struct Object {
     headers: Vec<(String, String)>,
 }
 
+/// Key, parts and headers of an upload.
+type Multipart = (String, BTreeMap<u32, Vec<u8>>, Vec<(String, String)>);
 type Hook = Box<dyn FnMut(&mut World, &Request)>;
 
 pub(super) struct World {
@@ -45,7 +47,7 @@ pub(super) struct World {
     /// How far the client's wall clock is off.
     pub(super) client_off_ms: i64,
     pub(super) objects: BTreeMap<String, Vec<Object>>,
-    uploads: HashMap<String, (String, BTreeMap<u32, Vec<u8>>, Vec<(String, String)>)>,
+    uploads: HashMap<String, Multipart>,
     pub(super) versioning: &'static str,
     /// Operation, key, and the time that it was signed with, of each request that was sent.
     pub(super) log: Vec<(&'static str, String, String)>,
@@ -142,8 +144,10 @@ impl World {
         let header = |name: &str| request.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
         let date = header("x-amz-date").unwrap_or_default();
         self.log.push((request.operation, key.clone(), date.clone()));
-        let hit =
-            self.faults.iter().position(|(operation, part, _)| *operation == request.operation && key.starts_with(part.as_str()));
+        let hit = self
+            .faults
+            .iter()
+            .position(|(operation, part, _)| *operation == request.operation && key.starts_with(part.as_str()));
         let fault = hit.map(|n| self.faults.remove(n).2);
         let id = request.id;
         let lost = Input::Failed {
