@@ -94,6 +94,21 @@ pub enum Output<T> {
     Done(Result<T, Error>),
 }
 
+impl<T> Output<T> {
+    /// The same for a machine that has this one inside of it; the end comes back as it is.
+    pub(crate) fn outward<U>(self) -> Result<Output<U>, Result<T, Error>> {
+        Ok(match self {
+            Output::Send(request) => Output::Send(request),
+            Output::Abandon(id) => Output::Abandon(id),
+            Output::NeedPart { number, offset, length } => Output::NeedPart { number, offset, length },
+            Output::ReleasePart(number) => Output::ReleasePart(number),
+            Output::Accept(range) => Output::Accept(range),
+            Output::Wait(until) => Output::Wait(until),
+            Output::Done(result) => return Err(result),
+        })
+    }
+}
+
 /// A machine: it decides, and the driver does.
 pub trait Machine {
     /// What it ends with.

@@ -79,6 +79,15 @@ struct Exchange {
     body: Vec<u8>,
 }
 
+/// What can be done with a call whatever its operation is: machines poll and give up the call of their state so.
+pub(crate) trait Calling {
+    /// What to do next.
+    fn poll(&mut self, session: &mut Session, now: Now) -> Next;
+
+    /// Gives the call up; the connection of a request that is under way is dropped.
+    fn abandon(&mut self, session: &mut Session);
+}
+
 /// An operation on its way.
 pub(crate) struct Call<O> {
     op: O,
@@ -92,6 +101,28 @@ pub(crate) struct Call<O> {
     sent_ms: i64,
     /// Whether an earlier attempt may have taken effect.
     maybe_done: bool,
+}
+
+impl<O: Operation> Calling for Call<O> {
+    fn poll(&mut self, session: &mut Session, now: Now) -> Next {
+        match self.state {
+            State::Due(at) if at <= now.mono_ms => {}
+            State::Due(at) => return Next::Wait(Some(at)),
+            State::Sent(_) | State::Over => return Next::Wait(None),
+        }
+        self.attempts += 1;
+        session.next_id += 1;
+        let id = RequestId(session.next_id);
+        self.state = State::Sent(Exchange { id, sent: now, head: None, body: Vec::new() });
+        self.sent_ms = session.clock(now);
+        Next::Send(self.sign(session, now, id))
+    }
+
+    fn abandon(&mut self, session: &mut Session) {
+        if let State::Sent(exchange) = std::mem::replace(&mut self.state, State::Over) {
+            session.abandoned.push(exchange.id);
+        }
+    }
 }
 
 impl<O: Operation> Call<O> {
@@ -123,32 +154,10 @@ impl<O: Operation> Call<O> {
         self.maybe_done
     }
 
-    /// Gives the call up; the connection of a request that is under way is dropped.
-    pub(crate) fn abandon(&mut self, session: &mut Session) {
-        if let State::Sent(exchange) = std::mem::replace(&mut self.state, State::Over) {
-            session.abandoned.push(exchange.id);
-        }
-    }
-
     /// Begins again, with all attempts.
     pub(crate) fn again(&mut self) {
         self.attempts = 0;
         self.state = State::Due(0);
-    }
-
-    /// What to do next.
-    pub(crate) fn poll(&mut self, session: &mut Session, now: Now) -> Next {
-        match self.state {
-            State::Due(at) if at <= now.mono_ms => {}
-            State::Due(at) => return Next::Wait(Some(at)),
-            State::Sent(_) | State::Over => return Next::Wait(None),
-        }
-        self.attempts += 1;
-        session.next_id += 1;
-        let id = RequestId(session.next_id);
-        self.state = State::Sent(Exchange { id, sent: now, head: None, body: Vec::new() });
-        self.sent_ms = session.clock(now);
-        Next::Send(self.sign(session, now, id))
     }
 
     fn sign(&self, session: &mut Session, now: Now, id: RequestId) -> Request {

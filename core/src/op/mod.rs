@@ -13,7 +13,7 @@ mod refusal;
 mod upload_part;
 
 pub(crate) use abort_multipart_upload::AbortMultipartUpload;
-pub(crate) use call::{Call, Next, Session};
+pub(crate) use call::{Call, Calling, Next, Session};
 pub(crate) use complete_multipart_upload::{CompleteMultipartUpload, CompletedPart};
 pub(crate) use create_multipart_upload::CreateMultipartUpload;
 pub(crate) use get_bucket_versioning::{BucketVersioning, GetBucketVersioning};

@@ -12,7 +12,7 @@ use super::WINDOW;
 use crate::error::{Code, Error};
 use crate::http::Range;
 use crate::machine::{Input, Output};
-use crate::op::{Call, GetRange, Next, Session};
+use crate::op::{Call, Calling, GetRange, Next, Session};
 use crate::time::Now;
 use crate::vault::manifest::PartHash;
 

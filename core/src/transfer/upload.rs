@@ -19,8 +19,8 @@ use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::machine::{Input, Output};
 use crate::op::{
-    AbortMultipartUpload, Call, CompleteMultipartUpload, CompletedPart, Content, CreateMultipartUpload, HeadObject,
-    HeadReply, Next, PutObject, PutReply, Session, UploadPart,
+    AbortMultipartUpload, Call, Calling, CompleteMultipartUpload, CompletedPart, Content, CreateMultipartUpload,
+    HeadObject, HeadReply, Next, PutObject, PutReply, Session, UploadPart,
 };
 use crate::time::Now;
 use crate::vault::manifest::{Extent, PartHash};
@@ -76,6 +76,19 @@ enum State {
     Over,
 }
 
+impl State {
+    fn call(&mut self) -> Option<&mut dyn Calling> {
+        match self {
+            State::Single(call) => Some(call),
+            State::Create(call) => Some(call),
+            State::Complete(call) => Some(call),
+            State::Settle(call, ..) => Some(call),
+            State::Abort(call, _) => Some(call),
+            State::Sending { .. } | State::Unknown(..) | State::Done(_) | State::Over => None,
+        }
+    }
+}
+
 /// An upload of one object.
 pub(crate) struct Upload {
     object: Object,
@@ -113,22 +126,23 @@ impl Upload {
     }
 
     pub(crate) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) {
+        let stop = match input {
+            Input::Cancel => Some(cancelled()),
+            Input::SourceFailed(e) => Some(e.clone()),
+            _ => None,
+        };
+        if let (Some(why), State::Single(_) | State::Create(_)) = (&stop, &self.state) {
+            // What was sent may still take effect: sweep finds it by its locator.
+            if let Some(call) = self.state.call() {
+                call.abandon(session);
+            }
+            self.state = State::Done(Err(why.clone()));
+        }
         let state = std::mem::replace(&mut self.state, State::Over);
         self.state = match (state, input) {
-            (State::Single(mut call), Input::Cancel) => {
-                call.abandon(session);
-                State::Done(Err(cancelled()))
+            (State::Sending { upload_id }, Input::Cancel | Input::SourceFailed(_)) => {
+                self.abort(session, upload_id, stop.unwrap_or_else(cancelled))
             }
-            (State::Create(mut call), Input::Cancel) => {
-                call.abandon(session);
-                State::Done(Err(cancelled()))
-            }
-            (State::Create(mut call), Input::SourceFailed(e)) => {
-                call.abandon(session);
-                State::Done(Err(e.clone()))
-            }
-            (State::Sending { upload_id }, Input::Cancel) => self.abort(session, upload_id, cancelled()),
-            (State::Sending { upload_id }, Input::SourceFailed(e)) => self.abort(session, upload_id, e.clone()),
             (State::Sending { upload_id }, Input::PartReady { number, length, digest, last }) => {
                 match self.part_ready(*number, *length, *digest, *last) {
                     Ok(()) => State::Sending { upload_id },
@@ -196,28 +210,22 @@ impl Upload {
         {
             self.state = State::Complete(Call::new(self.complete(upload_id)));
         }
-        let next = match &mut self.state {
-            State::Single(call) => call.poll(session, now),
-            State::Create(call) => call.poll(session, now),
+        if let Some(call) = self.state.call() {
+            return call.poll(session, now).into();
+        }
+        match std::mem::replace(&mut self.state, State::Over) {
             State::Sending { upload_id } => {
-                let upload_id = upload_id.clone();
-                return self.poll_parts(session, now, &upload_id);
+                let output = self.poll_parts(session, now, &upload_id);
+                self.state = State::Sending { upload_id };
+                output
             }
-            State::Complete(call) => call.poll(session, now),
-            State::Settle(call, ..) => call.poll(session, now),
-            State::Abort(call, _) => call.poll(session, now),
-            State::Unknown(_, error) => match error.take() {
-                Some(e) => return Output::Done(Err(e)),
-                None => Next::Wait(None),
-            },
-            State::Done(_) | State::Over => {
-                let State::Done(result) = std::mem::replace(&mut self.state, State::Over) else {
-                    return Output::Wait(None);
-                };
-                return Output::Done(result);
+            State::Unknown(call, error) => {
+                self.state = State::Unknown(call, None);
+                error.map_or(Output::Wait(None), |e| Output::Done(Err(e)))
             }
-        };
-        next.into()
+            State::Done(result) => Output::Done(result),
+            _ => Output::Wait(None),
+        }
     }
 
     /// Asks for the next part, where the window has room. Not before the upload id is there: a Create whose date has

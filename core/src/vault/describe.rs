@@ -11,7 +11,7 @@ use super::objects::VAULT_KEY;
 use super::signed::FORMAT;
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
-use crate::op::{Call, GetObject, Session};
+use crate::op::{Call, Calling, GetObject, Session};
 use crate::time::Now;
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

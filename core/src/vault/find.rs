@@ -13,7 +13,7 @@ use super::objects::{CatalogueKey, Entry, Kind, RowKey, catalogue_prefix};
 use super::{Manifest, Name, OBJECT_LIMIT, Row, Vault, Vid};
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
-use crate::op::{Call, GetObject, ListObjectsV2, Listing, Next, Session};
+use crate::op::{Call, Calling, GetObject, ListObjectsV2, Listing, Session};
 use crate::time::{Now, rfc3339};
 
 /// Vids may run ahead of recorded times by so much, in milliseconds.
@@ -46,6 +46,16 @@ enum State {
     Row(Call<GetObject>),
     Done(Result<Found>),
     Over,
+}
+
+impl State {
+    fn call(&mut self) -> Option<&mut dyn Calling> {
+        match self {
+            State::List(call) => Some(call),
+            State::Row(call) => Some(call),
+            State::Done(_) | State::Over => None,
+        }
+    }
 }
 
 /// Finds a version.
@@ -177,17 +187,12 @@ impl Machine for Find {
     type Done = Found;
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
+        if let (Input::Cancel, Some(call)) = (&input, self.state.call()) {
+            call.abandon(&mut self.session);
+            self.state = State::Done(Err(Error::new(Code::Cancelled, "finding the version was cancelled")));
+        }
         let state = std::mem::replace(&mut self.state, State::Over);
-        let cancelled = || State::Done(Err(Error::new(Code::Cancelled, "finding the version was cancelled")));
         self.state = match (state, &input) {
-            (State::List(mut call), Input::Cancel) => {
-                call.abandon(&mut self.session);
-                cancelled()
-            }
-            (State::Row(mut call), Input::Cancel) => {
-                call.abandon(&mut self.session);
-                cancelled()
-            }
             (State::List(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::List(call),
                 Some(Ok(page)) => self.page(call.op(), page),
@@ -211,13 +216,12 @@ impl Machine for Find {
         if let Some(id) = self.session.abandoned() {
             return Output::Abandon(id);
         }
-        match &mut self.state {
-            State::List(call) => call.poll(&mut self.session, now).into(),
-            State::Row(call) => call.poll(&mut self.session, now).into(),
-            State::Done(_) | State::Over => match std::mem::replace(&mut self.state, State::Over) {
-                State::Done(result) => Output::Done(result),
-                _ => Next::Wait(None).into(),
-            },
+        if let Some(call) = self.state.call() {
+            return call.poll(&mut self.session, now).into();
+        }
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Done(result) => Output::Done(result),
+            _ => Output::Wait(None),
         }
     }
 }

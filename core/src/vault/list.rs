@@ -14,7 +14,7 @@ use super::objects::{CATALOGUE, CatalogueKey, Entry, Kind, RowKey, catalogue_pre
 use super::{OBJECT_LIMIT, Row, Vault};
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
-use crate::op::{Call, GetObject, ListObjectsV2, Listing, Next, Session};
+use crate::op::{Call, Calling, GetObject, ListObjectsV2, Listing, Session};
 use crate::time::Now;
 
 /// What to list.
@@ -94,6 +94,16 @@ enum State {
     Row(Call<GetObject>, Pending),
     Done(Result<(Vec<Row>, Option<Cursor>)>),
     Over,
+}
+
+impl State {
+    fn call(&mut self) -> Option<&mut dyn Calling> {
+        match self {
+            State::List(call) | State::First(call, _) => Some(call),
+            State::Row(call, _) => Some(call),
+            State::Done(_) | State::Over => None,
+        }
+    }
 }
 
 /// One page of a listing. An empty page is not the end; no cursor is.
@@ -246,17 +256,12 @@ impl Machine for ListPage {
     type Done = (Vec<Row>, Option<Cursor>);
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
+        if let (Input::Cancel, Some(call)) = (&input, self.state.call()) {
+            call.abandon(&mut self.session);
+            self.state = State::Done(Err(Error::new(Code::Cancelled, "the listing was cancelled")));
+        }
         let state = std::mem::replace(&mut self.state, State::Over);
-        let cancelled = || State::Done(Err(Error::new(Code::Cancelled, "the listing was cancelled")));
         self.state = match (state, &input) {
-            (State::List(mut call) | State::First(mut call, _), Input::Cancel) => {
-                call.abandon(&mut self.session);
-                cancelled()
-            }
-            (State::Row(mut call, _), Input::Cancel) => {
-                call.abandon(&mut self.session);
-                cancelled()
-            }
             (State::List(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::List(call),
                 Some(Ok(page)) => self.page(page),
@@ -290,13 +295,12 @@ impl Machine for ListPage {
         if let Some(id) = self.session.abandoned() {
             return Output::Abandon(id);
         }
-        match &mut self.state {
-            State::List(call) | State::First(call, _) => call.poll(&mut self.session, now).into(),
-            State::Row(call, _) => call.poll(&mut self.session, now).into(),
-            State::Done(_) | State::Over => match std::mem::replace(&mut self.state, State::Over) {
-                State::Done(result) => Output::Done(result),
-                _ => Next::Wait(None).into(),
-            },
+        if let Some(call) = self.state.call() {
+            return call.poll(&mut self.session, now).into();
+        }
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Done(result) => Output::Done(result),
+            _ => Output::Wait(None),
         }
     }
 }

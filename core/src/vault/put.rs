@@ -21,7 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::machine::{Input, Machine, Output};
 use crate::op::{
-    BucketVersioning, Call, Content, GetBucketVersioning, ListObjectsV2, Listing, Next, PutObject, PutReply, Session,
+    BucketVersioning, Call, Calling, Content, GetBucketVersioning, ListObjectsV2, Listing, PutObject, PutReply, Session,
 };
 use crate::time::{Now, rfc3339};
 use crate::transfer::plan::Plan;
@@ -68,6 +68,31 @@ enum State {
     Unknown(Call<PutObject>, Option<Error>),
     Done(Box<Result<Found>>),
     Over,
+}
+
+impl State {
+    fn call(&mut self) -> Option<&mut dyn Calling> {
+        match self {
+            State::Versioning(call) => Some(call),
+            State::Describe(call) | State::Locator(call) | State::Row(call) => Some(call),
+            State::List(call) | State::RecheckRows(call, _) | State::RecheckLocators(call, _) => Some(call),
+            State::First { .. } | State::Sending(_) | State::Unknown(..) | State::Done(_) | State::Over => None,
+        }
+    }
+
+    /// Whether the put may stop here: the data is not there yet, and no upload has to be aborted.
+    fn may_stop(&self) -> bool {
+        matches!(
+            self,
+            State::Versioning(_)
+                | State::Describe(_)
+                | State::List(_)
+                | State::Locator(_)
+                | State::First { .. }
+                | State::RecheckRows(_, For::Data)
+                | State::RecheckLocators(_, For::Data)
+        )
+    }
 }
 
 /// Stores one version.
@@ -351,43 +376,32 @@ impl Machine for Put {
     type Done = Found;
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
-        let state = std::mem::replace(&mut self.state, State::Over);
-        // Each call that has nothing to lose ends with a cancel or when the source fails.
-        macro_rules! stop {
-            ($call:ident, $why:expr) => {{
-                $call.abandon(&mut self.session);
-                self.fail($why)
-            }};
-        }
         let stop = match &input {
             Input::Cancel => Some(cancelled()),
             Input::SourceFailed(e) => Some(e.clone()),
             _ => None,
         };
-        self.state = match (state, &input, stop) {
-            (State::Versioning(mut call), _, Some(why)) => stop!(call, why),
-            (State::Describe(mut call) | State::Locator(mut call), _, Some(why)) => stop!(call, why),
-            (
-                State::List(mut call)
-                | State::RecheckRows(mut call, For::Data)
-                | State::RecheckLocators(mut call, For::Data),
-                _,
-                Some(why),
-            ) => stop!(call, why),
-            (State::First { .. }, _, Some(why)) => self.fail(why),
-            (State::First { .. }, Input::PartReady { length, digest, last, .. }, None) => {
+        if let Some(why) = stop.filter(|_| self.state.may_stop()) {
+            if let Some(call) = self.state.call() {
+                call.abandon(&mut self.session);
+            }
+            self.state = self.fail(why);
+        }
+        let state = std::mem::replace(&mut self.state, State::Over);
+        self.state = match (state, &input) {
+            (State::First { .. }, Input::PartReady { length, digest, last, .. }) => {
                 self.first_ready(now, *length, *digest, *last)
             }
-            (State::Unknown(mut call, _), Input::Again, None) => {
+            (State::Unknown(mut call, _), Input::Again) => {
                 call.again();
                 State::Row(call)
             }
-            (State::Versioning(mut call), input, None) => match call.handle(&mut self.session, now, input) {
+            (State::Versioning(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Versioning(call),
                 Some(Ok(status)) => self.versioning(status),
                 Some(Err(e)) => self.fail(e),
             },
-            (State::Describe(mut call), input, None) => match call.handle(&mut self.session, now, input) {
+            (State::Describe(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Describe(call),
                 Some(Ok(_)) => {
                     self.vault.described.store(true, Ordering::Relaxed);
@@ -395,37 +409,37 @@ impl Machine for Put {
                 }
                 Some(Err(e)) => self.fail(e),
             },
-            (State::List(mut call), input, None) => match call.handle(&mut self.session, now, input) {
+            (State::List(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::List(call),
                 Some(Ok(page)) => self.page(now, &call, page),
                 Some(Err(e)) => self.fail(e),
             },
-            (State::Locator(mut call), input, None) => match call.handle(&mut self.session, now, input) {
+            (State::Locator(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Locator(call),
                 Some(Ok(_)) => State::First { asked: false },
                 Some(Err(e)) if e.code() == Code::Expired && self.beginnings < BEGINNINGS => self.list(),
                 Some(Err(e)) => self.fail(e),
             },
-            (State::Sending(mut upload), input, _) => {
+            (State::Sending(mut upload), input) => {
                 upload.handle(&mut self.session, now, input);
                 State::Sending(upload)
             }
-            (State::RecheckRows(mut call, what), input, _) => match call.handle(&mut self.session, now, input) {
+            (State::RecheckRows(mut call, what), input) => match call.handle(&mut self.session, now, input) {
                 None => State::RecheckRows(call, what),
                 Some(Ok(page)) => self.rows_checked(&call, page, what),
                 Some(Err(e)) => self.fail(e),
             },
-            (State::RecheckLocators(mut call, what), input, _) => match call.handle(&mut self.session, now, input) {
+            (State::RecheckLocators(mut call, what), input) => match call.handle(&mut self.session, now, input) {
                 None => State::RecheckLocators(call, what),
                 Some(Ok(page)) => self.locators_checked(now, &page, what),
                 Some(Err(e)) => self.fail(e),
             },
             // From here on the data is there: a cancel comes too late.
-            (State::Row(mut call), input, _) => match call.handle(&mut self.session, now, input) {
+            (State::Row(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Row(call),
                 Some(answer) => self.row_answer(call, answer),
             },
-            (state @ (State::First { .. } | State::Unknown(..) | State::Done(_) | State::Over), _, _) => state,
+            (state @ (State::First { .. } | State::Unknown(..) | State::Done(_) | State::Over), _) => state,
         };
     }
 
@@ -433,38 +447,28 @@ impl Machine for Put {
         if let Some(id) = self.session.abandoned() {
             return Output::Abandon(id);
         }
+        if let Some(call) = self.state.call() {
+            return call.poll(&mut self.session, now).into();
+        }
         match &mut self.state {
-            State::Versioning(call) => call.poll(&mut self.session, now).into(),
-            State::Describe(call) | State::Locator(call) | State::Row(call) => call.poll(&mut self.session, now).into(),
-            State::List(call) | State::RecheckRows(call, _) | State::RecheckLocators(call, _) => {
-                call.poll(&mut self.session, now).into()
-            }
-            State::First { asked } if !*asked => {
-                *asked = true;
+            State::First { asked: false } => {
+                self.state = State::First { asked: true };
                 Output::NeedPart { number: 1, offset: 0, length: self.plan.part_length(1, 0).unwrap_or(0) }
             }
-            State::First { .. } => Output::Wait(None),
-            State::Sending(upload) => match upload.poll(&mut self.session, now) {
-                Output::Done(Err(e)) if e.code() == Code::OutcomeUnknown => Output::Done(Err(e)),
-                Output::Done(result) => {
+            State::Sending(upload) => match upload.poll(&mut self.session, now).outward() {
+                Ok(output) => output,
+                Err(Err(e)) if e.code() == Code::OutcomeUnknown => Output::Done(Err(e)),
+                Err(result) => {
                     self.state = self.sending(now, result);
                     self.poll(now)
                 }
-                Output::Send(request) => Output::Send(request),
-                Output::Abandon(id) => Output::Abandon(id),
-                Output::NeedPart { number, offset, length } => Output::NeedPart { number, offset, length },
-                Output::ReleasePart(number) => Output::ReleasePart(number),
-                Output::Accept(range) => Output::Accept(range),
-                Output::Wait(at) => Output::Wait(at),
             },
-            State::Unknown(_, error) => match error.take() {
-                Some(e) => Output::Done(Err(e)),
-                None => Output::Wait(None),
-            },
-            State::Done(_) | State::Over => match std::mem::replace(&mut self.state, State::Over) {
+            State::Unknown(_, error) => error.take().map_or(Output::Wait(None), |e| Output::Done(Err(e))),
+            State::Done(_) => match std::mem::replace(&mut self.state, State::Over) {
                 State::Done(result) => Output::Done(*result),
-                _ => Next::Wait(None).into(),
+                _ => Output::Wait(None),
             },
+            _ => Output::Wait(None),
         }
     }
 }

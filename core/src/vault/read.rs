@@ -13,7 +13,7 @@ use super::objects::{LocatorKey, locator_prefix};
 use super::{Manifest, Name, OBJECT_LIMIT, Vault, Vid};
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
-use crate::op::{Call, GetObject, ListObjectsV2, Listing, Next, Session};
+use crate::op::{Call, Calling, GetObject, ListObjectsV2, Listing, Session};
 use crate::time::Now;
 use crate::transfer::download::{Download, Piece};
 
@@ -23,6 +23,16 @@ enum State {
     Data(Box<Download>),
     Done(Result<()>),
     Over,
+}
+
+impl State {
+    fn call(&mut self) -> Option<&mut dyn Calling> {
+        match self {
+            State::List(call) => Some(call),
+            State::Locator(call) => Some(call),
+            State::Data(_) | State::Done(_) | State::Over => None,
+        }
+    }
 }
 
 /// Reads a version whole.
@@ -105,17 +115,12 @@ impl Machine for Read {
     type Done = ();
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
+        if let (Input::Cancel, Some(call)) = (&input, self.state.call()) {
+            call.abandon(&mut self.session);
+            self.state = State::Done(Err(Error::new(Code::Cancelled, "reading the version was cancelled")));
+        }
         let state = std::mem::replace(&mut self.state, State::Over);
-        let cancelled = || State::Done(Err(Error::new(Code::Cancelled, "reading the version was cancelled")));
         self.state = match (state, &input) {
-            (State::List(mut call), Input::Cancel) => {
-                call.abandon(&mut self.session);
-                cancelled()
-            }
-            (State::Locator(mut call), Input::Cancel) => {
-                call.abandon(&mut self.session);
-                cancelled()
-            }
             (State::List(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::List(call),
                 Some(Ok(page)) => self.page(call.op(), page),
@@ -142,14 +147,15 @@ impl Machine for Read {
         if let Some(id) = self.session.abandoned() {
             return Output::Abandon(id);
         }
-        match &mut self.state {
-            State::List(call) => call.poll(&mut self.session, now).into(),
-            State::Locator(call) => call.poll(&mut self.session, now).into(),
-            State::Data(download) => download.poll(&mut self.session, now),
-            State::Done(_) | State::Over => match std::mem::replace(&mut self.state, State::Over) {
-                State::Done(result) => Output::Done(result),
-                _ => Next::Wait(None).into(),
-            },
+        if let Some(call) = self.state.call() {
+            return call.poll(&mut self.session, now).into();
+        }
+        if let State::Data(download) = &mut self.state {
+            return download.poll(&mut self.session, now);
+        }
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Done(result) => Output::Done(result),
+            _ => Output::Wait(None),
         }
     }
 }
