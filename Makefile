@@ -90,10 +90,16 @@ test-java: setup build ## Java's tests and the shared cases
 	$(STEP) "Java, embedded store" $(WITH) embedded -- $(MAVEN) verify
 	$(STEP) "Java, MinIO" $(WITH) minio -- $(MAVEN) verify
 
+.PHONY: page
+page: ## builds the verification page: bindings/web/dist/s3vault-verify.html
+	@scripts/setup.sh rust wasm node
+	@cd bindings/web && npm ci --silent --no-audit --no-fund
+	$(STEP) "build: page" npm --silent --prefix bindings/web run build
+
 .PHONY: test-web
 test-web: setup build-python build ## the verification page in Chromium, and the wasm package under Node
 	@cd bindings/web && npm ci --silent --no-audit --no-fund
-	$(STEP) "page, Chromium" $(WITH) embedded -- npm --prefix bindings/web test
+	$(STEP) "page, Chromium" $(WITH) embedded -- scripts/page_backup.sh npm --prefix bindings/web test
 
 .PHONY: test-killed
 test-killed: build-c build-python build-java ## an upload that is killed leaves nothing that a list shows

@@ -50,11 +50,12 @@ check_space() {
 }
 
 build() {
-  say "building: library, embedded store, C program, Python package"
+  say "building: library, embedded store, C program, Python package, page"
   cargo build -q --release -p s3vault -p embedded-store
   make -s -C "$ROOT/bindings/c" >&2
   "$VENV/bin/pip" install -q --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall \
     "$ROOT/bindings/python" >&2
+  make -s -C "$ROOT" page >&2
 }
 
 start_store() {

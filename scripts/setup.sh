@@ -102,7 +102,7 @@ parts=()
 for name in "$@"; do
   case $name in
     check) parts+=(compiler rust wasm) ;;
-    demo) parts+=(compiler rust image python) ;;
+    demo) parts+=(compiler rust wasm image python node) ;;
     test) parts+=(compiler rust wasm image python c valgrind java node chromium) ;;
     compiler | rust | wasm | image | python | c | valgrind | java | node | chromium | minio) parts+=("$name") ;;
     *) die "no part is called '$name'; the head of this file lists them" ;;
