@@ -19,6 +19,6 @@ def client():
         config=Config(
             signature_version="s3v4",
             proxies={},
-            s3={"addressing_style": "path" if env.get("S3VAULT_PATH_STYLE") == "true" else "virtual"},
+            s3={"addressing_style": "path" if env.get("S3VAULT_PATH_STYLE", "true") == "true" else "virtual"},
         ),
     )
