@@ -270,12 +270,26 @@ def for_command(case: Case) -> bool:
     return has_file and all(step["do"] in known and set(step.get("options", {})) <= known[step["do"]] for step in steps)
 
 
+def renamed(case: Case) -> Case:
+    """The same case in containers of its own: the API's run of it has left its versions in the bucket."""
+
+    def name(container: str) -> str:
+        return f"{container} by command"
+
+    def step_renamed(step: Step) -> Step:
+        if step.get("error") == "S3V_E_INVALID_NAME" or "container" not in step:
+            return {**step, **{key: [name(c) for c in step[key]] for key in ("includes", "excludes") if key in step}}
+        return {**step, "container": name(step["container"])}
+
+    return {**case, "steps": [step_renamed(step) for step in case["steps"]]}
+
+
 @pytest.mark.parametrize("case", by_name(WITH_STORE))
 def test_case(case: Case, keyring_file: Path, tmp_path: Path) -> None:
     Runner(Api(s3vault.Keyring.open(keyring_file), tmp_path)).run(case)
 
 
-@pytest.mark.parametrize("case", by_name([case for case in WITH_STORE if for_command(case)]))
+@pytest.mark.parametrize("case", by_name([renamed(case) for case in WITH_STORE if for_command(case)]))
 def test_case_by_command(case: Case, keyring_file: Path, tmp_path: Path) -> None:
     Runner(Command(keyring_file, tmp_path)).run(case)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -114,14 +117,22 @@ def test_a_pipe_goes_in_and_comes_out(command: Command, container: str) -> None:
 
 
 def test_a_named_pipe_is_read_and_written(command: Command, container: str, tmp_path: Path) -> None:
+    (tmp_path / "disk.img").write_bytes(LARGE)
     os.mkfifo(tmp_path / "in")
     os.mkfifo(tmp_path / "out")
-    with command.start("put", container, "p", "in", stdout=subprocess.DEVNULL) as process:
-        (tmp_path / "in").write_bytes(LARGE)
-    assert process.returncode == 0
-    with command.start("get", container, "p", "out", stdout=subprocess.DEVNULL) as process:
-        assert (tmp_path / "out").read_bytes() == LARGE
-    assert process.returncode == 0
+    # The other ends are processes too: one that the command never meets is ended, and does not hold the test up.
+    with subprocess.Popen("exec cat disk.img > in", shell=True, cwd=tmp_path) as writer:
+        try:
+            assert command.row("put", container, "p", "in")["size"] == len(LARGE)
+        finally:
+            writer.terminate()
+    with subprocess.Popen("exec cat out > copy.img", shell=True, cwd=tmp_path) as reader:
+        try:
+            assert command.row("get", container, "p", "out")["file"] == "out"
+            reader.wait(60)
+        finally:
+            reader.terminate()
+    assert (tmp_path / "copy.img").read_bytes() == LARGE
     assert (tmp_path / "out").is_fifo()
 
 
@@ -134,6 +145,8 @@ def test_older_versions_by_id_and_by_time(command: Command, container: str) -> N
     assert [row["vid"] for row in command.rows("versions", container, "p")] == [second["vid"], first["vid"]]
     assert command.ok("get", container, "p") == b"2"
     assert command.ok("get", container, "p", "--version", first["vid"]) == b"first"
+    for arguments in (["-", "--version", first["vid"]], ["--version", first["vid"], "-"]):
+        assert command.ok("get", container, "p", *arguments) == b"first"
     assert command.ok("get", container, "p", "--as-of", first["recorded"]) == b"first"
     assert command.ok("get", container, "p", "--as-of", second["recorded"]) == b"2"
 
@@ -384,6 +397,8 @@ def test_a_reader_that_goes_away(command: Command, container: str) -> None:
 def on_terminal(command: Command, *arguments: str) -> str:
     """What a person sees on standard error."""
     master, terminal = pty.openpty()
+    rows_and_columns = struct.pack("HHHH", 24, 100, 0, 0)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, rows_and_columns)
     with command.start(*arguments, stdout=subprocess.DEVNULL, stderr=terminal, stdin=subprocess.DEVNULL) as process:
         os.close(terminal)
         seen = b""
@@ -399,11 +414,13 @@ def on_terminal(command: Command, *arguments: str) -> str:
 
 
 def test_a_terminal_shows_progress(command: Command, container: str, tmp_path: Path) -> None:
-    (tmp_path / "disk.img").write_bytes(LARGE)
-    assert re.search(r"put: .*20\.0M.*B/s", on_terminal(command, "put", container, "p", "disk.img"))
-    assert re.search(r"get: .*20\.0M.*B/s", on_terminal(command, "get", container, "p", "restored.img"))
+    with (tmp_path / "disk.img").open("wb") as sparse:
+        # So much that the bar moves before it is gone again.
+        sparse.truncate(400 * MIB)
+    assert re.search(r"put: +\d+%.*/400M .*B/s", on_terminal(command, "put", container, "p", "disk.img"))
+    assert re.search(r"get: +\d+%.*/400M .*B/s", on_terminal(command, "get", container, "p", "restored.img"))
     assert on_terminal(command, "--json", "get", container, "p", "restored.img") == ""
-    assert (tmp_path / "restored.img").read_bytes() == LARGE
+    assert (tmp_path / "restored.img").stat().st_size == 400 * MIB
 
 
 def test_data_is_not_written_to_a_terminal(command: Command, container: str) -> None:

@@ -39,7 +39,23 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
         from . import __version__
 
-        parser.exit(message=f"s3vault {__version__} (library: {library_version()})\n")
+        print(f"s3vault {__version__} (library: {library_version()})")
+        parser.exit()
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes `--version VID FILE` as well as `FILE --version VID`; argparse's own subparsers take the second only."""
+
+    _mixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._mixing:
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
 
 def _common(*, top: bool) -> argparse.ArgumentParser:
@@ -71,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action=_Version, nargs=0, help="show the versions of command and library")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     common = _common(top=False)
 
     def add(name: str, about: str, examples: str, **more: Any) -> argparse.ArgumentParser:

@@ -11,7 +11,6 @@ from ._ffi import lib
 from ._time import from_ms
 from ._version import VersionInfo
 
-
 # The manifest's words for the kinds, and everybody's.
 _KINDS = {"full": "full", "inc": "incremental", "del": "deleted"}
 

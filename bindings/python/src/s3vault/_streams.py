@@ -109,7 +109,11 @@ class Upload(_Stream):
     ) -> None:
         if kind is not None:
             self._abandon()
-        elif self._handle is not None:
+        elif self.version is None:
+            if self.closed:
+                # By the end of a wrapper, most likely: an exit without an error would pass for "stored".
+                message = "the upload was closed before its 'with' block ended, so nothing was stored"
+                raise S3VaultError(ErrorCode.WRONG_STATE, message)
             try:
                 self.commit()
             except S3VaultError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import signal
 import stat
 import sys
@@ -16,13 +17,15 @@ from ._config import Config
 from ._errors import S3VaultError
 from ._keyring import Keyring
 from ._output import Output
+from ._streams import Upload
 from ._tables import ErrorCode
 from ._vault import Vault
 from ._vault import open as open_vault
-from ._version import BUFFER_SIZE, Version
+from ._version import Version
 
 DEFAULT_CONFIG = "s3vault.toml"
 CHUNK = 1 << 20
+SIGNALS_EVERY = 0.2
 
 
 class Interrupted(KeyboardInterrupt):
@@ -92,7 +95,7 @@ def _put(args: argparse.Namespace, output: Output) -> None:
                 with _reader(args.file) as source:
                     upload = vault.create(args.container, args.path, progress=progress, **options)
                     with upload:
-                        _copy(source, upload)
+                        _put_stream(source, upload)
                     version = upload.commit()
             else:
                 version = vault.put_file(args.container, args.path, args.file, progress=progress, **options)
@@ -109,7 +112,7 @@ def _get(args: argparse.Namespace, output: Output) -> None:
         with output.progress("get") as progress:
             if args.file == "-":
                 with _writer("-") as target, version.open(progress=progress) as source:
-                    _copy(source.raw, target)
+                    _get_stream(source.raw, target)
             else:
                 version.restore(args.file, progress=progress)
     if args.file != "-":
@@ -156,7 +159,7 @@ _COMMANDS = {
 
 
 def _is_stream(file: str) -> bool:
-    """Whether it has no length and no positions: standard input, a named pipe."""
+    """Standard input, a named pipe: read here, where Ctrl-C ends a wait for the writer."""
     if file == "-":
         return True
     try:
@@ -169,11 +172,8 @@ def _is_stream(file: str) -> bool:
 
 @contextmanager
 def _reader(file: str) -> Iterator[IO[bytes]]:
-    if file == "-":
-        yield sys.stdin.buffer
-    else:
-        with open(file, "rb", buffering=0) as source:
-            yield source
+    with open(0 if file == "-" else file, "rb", buffering=0, closefd=file != "-") as source:
+        yield source
 
 
 @contextmanager
@@ -183,9 +183,25 @@ def _writer(file: str) -> Iterator[IO[bytes]]:
         yield target
 
 
-def _copy(source: Any, target: Any) -> None:
-    """From a raw stream or a buffered one, through one buffer."""
-    buffer = memoryview(bytearray(max(CHUNK, BUFFER_SIZE)))
+def _put_stream(source: Any, upload: Upload) -> None:
+    """In large writes, however small the pipe's portions are."""
+    buffer = memoryview(bytearray(CHUNK))
+    filled = 0
+    while True:
+        # A read that began just after a signal came would wait for the writer before the signal is handled.
+        while not select.select([source], [], [], SIGNALS_EVERY)[0]:
+            pass
+        count = source.readinto(buffer[filled:])
+        filled += count
+        if filled == CHUNK or not count:
+            upload.write(buffer[:filled])
+            filled = 0
+        if not count:
+            return
+
+
+def _get_stream(source: Any, target: Any) -> None:
+    buffer = memoryview(bytearray(CHUNK))
     while count := source.readinto(buffer):
         _write_all(target, buffer[:count])
 
