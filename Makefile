@@ -38,7 +38,7 @@ test: ## check, and every caller on the embedded store and on MinIO over TLS, an
 	@$(MAKE) -k all-tests
 
 .PHONY: all-tests
-all-tests: check test-abi test-rust test-wasm test-c test-python test-java test-web test-killed test-cross
+all-tests: check test-abi test-rust test-wasm test-c test-python test-java test-web test-killed test-refusals test-cross
 
 .PHONY: setup
 setup: ## installs what the tests need and is missing here
@@ -104,6 +104,10 @@ test-web: setup build-python build ## the verification page in Chromium, and the
 .PHONY: test-killed
 test-killed: build-c build-python build-java ## an upload that is killed leaves nothing that a list shows
 	$(STEP) "killed uploads, MinIO" $(WITH) minio -- $(PYTHON) scripts/killed_upload.py
+
+.PHONY: test-refusals
+test-refusals: build-c build-python build-java ## an untrusted certificate and a full disk: the same from each caller
+	$(STEP) "refusals, MinIO" $(WITH) minio -- $(PYTHON) scripts/refusals.py
 
 .PHONY: test-cross
 test-cross: build-c build-python build-java ## 1 GiB by each caller on MinIO, restored by every other
