@@ -58,9 +58,9 @@ class _Parser(argparse.ArgumentParser):
             self._mixing = False
 
 
-def _common(*, top: bool) -> argparse.ArgumentParser:
+def _common(*, top: bool) -> _Parser:
     """Options that stand before or after the command's name; only the first place sets the defaults."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument(
         "--config",
         metavar="FILE",
@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action=_Version, nargs=0, help="show the versions of command and library")
-    commands: Any = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     common = _common(top=False)
 
     def add(name: str, about: str, examples: str, **more: Any) -> argparse.ArgumentParser:

@@ -6,8 +6,10 @@ use super::super::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
 use super::super::*;
 use super::world::*;
 use crate::Code;
+use crate::http::{Body, ReplyHead, RequestId};
 use crate::machine::{Input, Machine, Output};
 use crate::time::amz_date;
+use crate::transfer::WINDOW;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -77,6 +79,8 @@ fn a_row_whose_check_has_aged_is_signed_at_a_new_one() {
     let tail: Vec<_> =
         world.log.iter().rev().take(3).map(|(operation, key, _)| (*operation, key.starts_with(CATALOGUE))).collect();
     assert_eq!(tail, [("PutObject", true), ("ListObjectsV2", false), ("ListObjectsV2", false)]);
+    let rows = world.log.iter().filter(|(operation, key, _)| *operation == "PutObject" && key.starts_with(CATALOGUE));
+    assert_eq!(rows.count(), 1, "not sent under the old check first");
     let row = &world.log.last().unwrap().2;
     assert!(*row >= amz_date(world.unix_ms - MINUTE), "{row}");
 }
@@ -168,14 +172,26 @@ fn a_complete_that_stays_unknown_can_be_tried_again() {
     assert_eq!(world.objects["vm/disk"].len(), 1);
 }
 
+/// A vid in metadata proves nothing, and neither does a size: the bytes have to be what this run sent.
 #[test]
 fn an_object_of_others_does_not_settle_a_complete() {
-    let (mut world, vault) = (World::new(), vault(&[]));
-    world.fault("CompleteMultipartUpload", "", Fault::Refused(404, "NoSuchUpload"));
-    world.put("vm/disk", b"written by somebody else");
-    let e = world.run(&mut put(&vault, None, 1), &large()).unwrap_err();
-    assert_eq!(e.code(), Code::OutcomeUnknown);
-    assert!(world.keys(CATALOGUE).is_empty());
+    for of_this_vid in [false, true] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        world.fault("CompleteMultipartUpload", "", Fault::Refused(404, "NoSuchUpload"));
+        world.hook(move |world, request| {
+            if request.operation == "HeadObject" {
+                let locator = world.keys(LOCATORS).remove(0);
+                let vid =
+                    if of_this_vid { locator.rsplit('/').next().unwrap().split('.').next().unwrap() } else { "x" };
+                let mut other = large();
+                other[7] ^= 1;
+                world.put_as("vm/disk", &other, vid);
+            }
+        });
+        let e = world.run(&mut put(&vault, None, 1), &large()).unwrap_err();
+        assert_eq!(e.code(), Code::OutcomeUnknown);
+        assert!(world.keys(CATALOGUE).is_empty());
+    }
 }
 
 #[test]
@@ -308,26 +324,50 @@ fn a_client_whose_clock_is_an_hour_off_learns_the_stores() {
     }
 }
 
+/// Asks for parts and sends them, unanswered, until the machine waits. Gives back the highest number asked for.
+fn fill_window(world: &mut World, machine: &mut Put, sent: &mut Vec<(u32, RequestId)>) -> u32 {
+    let mut asked = 0;
+    loop {
+        match machine.poll(world.now()) {
+            Output::Send(request) => match request.body {
+                Body::Part(part) => sent.push((part.number, request.id)),
+                _ => world.send(machine, &request, &[]),
+            },
+            Output::NeedPart { number, length, .. } => {
+                assert!(asked == 0 || number == asked + 1, "each number once, in order");
+                asked = number;
+                let digest = crate::checksum::digest(b"");
+                machine.handle(world.now(), Input::PartReady { number, length, digest, last: false });
+            }
+            Output::Wait(_) => return asked,
+            Output::ReleasePart(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
-fn parts_are_asked_for_in_order_and_no_further_than_the_window() {
-    let (world, vault) = (World::new(), vault(&[]));
-    let mut machine = put(&vault, None, 1);
-    let mut world = world;
-    let bytes = large();
-    // Run until the first part is sent, by failing it for good.
-    world.fault("UploadPart", "", Fault::Refused(403, "AccessDenied"));
-    let e = world.run(&mut machine, &bytes).unwrap_err();
-    assert_eq!(e.code(), Code::AccessDenied);
-    assert!(
-        matches!(machine.poll(crate::time::Now { unix_ms: 0, mono_ms: 0 }), Output::Wait(None)),
-        "nothing after the end"
-    );
+fn no_part_starts_further_than_the_window_ahead_of_the_oldest_unfinished_one() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let (mut machine, mut sent) = (put(&vault, None, 1), Vec::new());
+    let answer = |world: &World, machine: &mut Put, sent: &[(u32, RequestId)], number: u32| {
+        let id = sent.iter().find(|(n, _)| *n == number).unwrap().1;
+        let head = ReplyHead { status: 200, headers: vec![("etag".into(), "\"e\"".into())] };
+        machine.handle(world.now(), Input::Head { id, head });
+        machine.handle(world.now(), Input::End { id });
+    };
+    assert_eq!(fill_window(&mut world, &mut machine, &mut sent), WINDOW);
+    assert_eq!(sent.len() as u32, WINDOW);
+    answer(&world, &mut machine, &sent, 2);
+    assert_eq!(fill_window(&mut world, &mut machine, &mut sent), 0, "part 1 is not finished");
+    answer(&world, &mut machine, &sent, 1);
+    assert_eq!(fill_window(&mut world, &mut machine, &mut sent), WINDOW + 2);
 }
 
 /// Every input in every state that a put goes through: ignored or taken, never a panic, and the put still ends.
 #[test]
 fn inputs_that_do_not_fit_are_ignored() {
-    use crate::http::{ReplyHead, RequestId, TransportFailure};
+    use crate::http::TransportFailure;
     let strays = || -> Vec<Input<'static>> {
         let id = RequestId(9_999);
         let digest = crate::checksum::digest(b"");

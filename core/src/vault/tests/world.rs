@@ -83,6 +83,11 @@ impl World {
         self.hook = Some(Box::new(hook));
     }
 
+    /// An object whose metadata names a version.
+    pub(super) fn put_as(&mut self, key: &str, body: &[u8], vid: &str) {
+        self.store(key, body.to_vec(), vec![("x-amz-meta-s3vault-vid".into(), vid.to_owned())]);
+    }
+
     pub(super) fn put(&mut self, key: &str, body: &[u8]) {
         self.store(key, body.to_vec(), Vec::new());
     }
@@ -107,7 +112,7 @@ impl World {
         self.log.iter().map(|(operation, ..)| *operation).collect()
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now { unix_ms: self.unix_ms + self.client_off_ms, mono_ms: (self.unix_ms - START) as u64 }
     }
 
@@ -134,7 +139,7 @@ impl World {
         panic!("the machine does not end: {:?}", &self.log[..50]);
     }
 
-    fn send<M: Machine>(&mut self, machine: &mut M, request: &Request, source: &[u8]) {
+    pub(super) fn send<M: Machine>(&mut self, machine: &mut M, request: &Request, source: &[u8]) {
         if let Some(mut hook) = self.hook.take() {
             hook(self, request);
             self.hook.get_or_insert(hook);
