@@ -228,7 +228,7 @@ impl ListPage {
             path,
             vid: row.as_ref().map_or_else(String::new, |row| text(row.vid)),
             parent: row.as_ref().and_then(|row| row.parent).map(text),
-            initiated_ms: row.as_ref().map_or(0, |row| row.vid.unix_ms()),
+            initiated_ms: row.as_ref().map_or(0, RowKey::initiated_ms),
             recorded_ms: row.as_ref().map_or(0, |row| row.recorded_ms),
             bytes: row.as_ref().map_or(0, |row| row.size),
             manifest_hash: None,

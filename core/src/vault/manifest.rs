@@ -197,7 +197,8 @@ impl Manifest {
             path: self.path.clone(),
             vid: self.vid.clone(),
             parent: self.parent.clone(),
-            initiated_ms: self.initiated,
+            // As a listing has it, so that a version is the same row wherever it comes from.
+            initiated_ms: Vid::parse(&self.vid).map_or(self.initiated, |vid| vid.unix_ms().min(self.recorded)),
             recorded_ms: self.recorded,
             bytes: self.size,
             manifest_hash: Some(hash),

@@ -47,7 +47,8 @@ pub struct Row {
     pub vid: String,
     /// The version that an incremental builds on.
     pub parent: Option<String>,
-    /// When its put began, in Unix milliseconds of the store's clock.
+    /// When its put began, in Unix milliseconds of the store's clock: the version id's time, which may run ahead, or
+    /// the recorded time, which never does, whichever is earlier. The manifest has the exact instant.
     pub initiated_ms: i64,
     /// The instant that identifies it for people: begin or end of the put, as the vault is set.
     pub recorded_ms: i64,

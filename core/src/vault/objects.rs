@@ -89,6 +89,13 @@ pub struct RowKey {
     pub parent: Option<Vid>,
 }
 
+impl RowKey {
+    /// When the put began, as far as the key tells: its vid may run ahead, its recorded time never does.
+    pub fn initiated_ms(&self) -> i64 {
+        self.vid.unix_ms().min(self.recorded_ms)
+    }
+}
+
 impl fmt::Display for RowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}.{}.{}", self.vid, self.recorded_ms, self.kind.as_str(), self.size, Parent(self.parent))

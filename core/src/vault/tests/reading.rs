@@ -39,6 +39,23 @@ fn find_costs_one_list_and_one_get() {
 }
 
 #[test]
+fn a_version_is_the_same_row_from_put_find_and_list() {
+    for record in ["false", "true"] {
+        let (mut world, vault) = (World::new(), vault(&[("record_after_store", record)]));
+        let first = stored(&mut world, &vault, b"1", 1);
+        // The clock goes back a little, so the second vid runs ahead of it when it begins, and not when it ends.
+        world.unix_ms = Vid::parse(&first.row.vid).unwrap().unix_ms() - 30;
+        let second = stored(&mut world, &vault, b"2", 1);
+        let ahead = Vid::parse(&second.row.vid).unwrap().unix_ms();
+        assert!(second.manifest.initiated < ahead && ahead < second.manifest.completed);
+        assert!(second.row.initiated_ms <= second.row.recorded_ms);
+        assert_eq!(find(&mut world, &vault, Which::Latest).unwrap().row, second.row);
+        let listed = list(&mut world, &vault, Scope::Backup(name())).remove(0);
+        assert_eq!(Row { manifest_hash: second.row.manifest_hash.clone(), ..listed }, second.row);
+    }
+}
+
+#[test]
 fn as_of_takes_the_newest_that_was_recorded_by_then() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let versions: Vec<Found> = (1..=3)
