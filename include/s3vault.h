@@ -1172,8 +1172,8 @@ int32_t s3v_manifest_verify(const void *object,
 #define S3V_OPT_SESSION_TOKEN "session_token"
 
 /**
- * Region of the bucket.
- * Text; us-east-1 where not set.
+ * Region of the bucket. Empty: found out.
+ * Text.
  */
 #define S3V_OPT_REGION "region"
 

@@ -247,6 +247,22 @@ impl Error {
         self
     }
 
+    /// Adds to the end of the message.
+    #[must_use]
+    pub fn append(mut self, more: &str) -> Error {
+        self.0.message.push_str(more);
+        self
+    }
+
+    /// Adds what was tried to help, and why that failed too.
+    #[must_use]
+    pub fn and_then_failed(self, doing: &str, why: &Error) -> Error {
+        let more = format!("; {doing} failed: {}", why.message());
+        let hint = why.hint().to_owned();
+        let e = self.append(&more);
+        if hint.is_empty() { e } else { e.with_hint(hint) }
+    }
+
     /// The code.
     pub fn code(&self) -> Code {
         self.0.code

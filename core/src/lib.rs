@@ -8,7 +8,7 @@ pub mod crypto;
 pub mod error;
 pub mod http;
 mod machine;
-mod op;
+pub mod op;
 pub mod profile;
 pub mod retry;
 pub mod settings;

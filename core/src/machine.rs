@@ -61,6 +61,10 @@ pub enum Input<'a> {
         /// Of this range.
         index: u32,
     },
+    /// [`Output::NeedCredentials`] was answered: the store has new ones now.
+    CredentialsRenewed,
+    /// [`Output::NeedCredentials`] was answered: there are no others. Why, where somebody tried to get some.
+    CredentialsKept(Option<Error>),
     /// Come to an end soon, and leave as little behind as can be.
     Cancel,
     /// Try the last step again. Only after [`Output::Done`] with [`Code::OutcomeUnknown`](crate::Code::OutcomeUnknown),
@@ -88,6 +92,14 @@ pub enum Output<T> {
     ReleasePart(u32),
     /// This range is verified: deliver it. Ranges are accepted in any order.
     Accept(Range),
+    /// The store refuses the keys of this generation, or they have expired: find others, give them to
+    /// [`Store::renew`](crate::store::Store::renew), and say [`Input::CredentialsRenewed`]; or say
+    /// [`Input::CredentialsKept`]. It may be asked again before it is answered: one answer is enough for all.
+    NeedCredentials {
+        /// Of the keys that were refused; where [`Store::generation`](crate::store::Store::generation) is higher,
+        /// somebody has renewed them already.
+        generation: u64,
+    },
     /// Nothing to do until an input comes or this monotonic time is reached.
     Wait(Option<u64>),
     /// The end. Nothing may be handled or polled after it, but for [`Input::Again`].
@@ -103,6 +115,7 @@ impl<T> Output<T> {
             Output::NeedPart { number, offset, length } => Output::NeedPart { number, offset, length },
             Output::ReleasePart(number) => Output::ReleasePart(number),
             Output::Accept(range) => Output::Accept(range),
+            Output::NeedCredentials { generation } => Output::NeedCredentials { generation },
             Output::Wait(until) => Output::Wait(until),
             Output::Done(result) => return Err(result),
         })

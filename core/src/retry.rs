@@ -1,11 +1,23 @@
-//! When to try again: full-jitter backoff, for failures after which the same request may succeed.
+//! When to try again: full-jitter backoff for failures after which the same request may succeed, slower where the store
+//! asks for it, and for all of a client's requests together no faster than a token bucket lets them.
+//!
+//! Source: "Exponential Backoff and Jitter", AWS architecture blog; "Retry behavior", AWS SDKs and tools reference
+//! guide; `Retry-After`, RFC 9110 §10.2.3. Other than in AWS's SDKs an empty bucket makes a retry wait, not fail: a
+//! backup of hours over a bad line must not end because many of its parts were unlucky.
 
-use crate::error::{Error, Family};
+use crate::error::{Code, Error, Family};
+use crate::time::{Now, parse_http_date};
 
 /// Attempts of one request, the first one included.
 pub const ATTEMPTS: u32 = 6;
+/// Attempts of a request that the store asks to send later (SlowDown, 429, 503).
+pub const THROTTLED_ATTEMPTS: u32 = 12;
+/// No attempt begins later than so long after the first one, in milliseconds.
+pub const BUDGET_MS: u64 = 180_000;
 const FIRST_MS: u64 = 100;
 const MOST_MS: u64 = 10_000;
+/// A store that asks for more patience than this is not available, in milliseconds.
+const MOST_RETRY_AFTER_MS: u64 = 60_000;
 
 /// Whether the same request may succeed when it is sent again.
 pub fn may_help(error: &Error) -> bool {
@@ -14,34 +26,117 @@ pub fn may_help(error: &Error) -> bool {
 
 /// A certificate that is not trusted, or a name that does not resolve, will be so in a second.
 fn is_lasting(error: &Error) -> bool {
-    matches!(error.code(), crate::Code::Certificate | crate::Code::Resolve)
+    matches!(error.code(), Code::Certificate | Code::Resolve)
 }
 
-/// How long to wait before the attempt after `attempts`, in milliseconds; `None` where there is none.
-pub fn delay_ms(attempts: u32, random: &mut fastrand::Rng) -> Option<u64> {
-    if attempts >= ATTEMPTS {
+/// What is known when a request has failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Failure<'a> {
+    /// Why.
+    pub error: &'a Error,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Milliseconds since the first attempt began.
+    pub elapsed_ms: u64,
+    /// What the reply's `Retry-After` says, in milliseconds.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// How long to wait before the next attempt, in milliseconds; `None` where there is none.
+pub fn delay_ms(failure: Failure<'_>, random: &mut fastrand::Rng) -> Option<u64> {
+    let throttled = failure.error.code() == Code::Unavailable && matches!(failure.error.status(), 429 | 503);
+    let most = if throttled { THROTTLED_ATTEMPTS } else { ATTEMPTS };
+    if !may_help(failure.error) || failure.attempts >= most {
         return None;
     }
-    let most = FIRST_MS.saturating_mul(1 << (attempts.max(1) - 1).min(16)).min(MOST_MS);
-    Some(random.u64(0..=most))
+    let ceiling = FIRST_MS.saturating_mul(1 << (failure.attempts.max(1) - 1).min(16)).min(MOST_MS);
+    let delay = match failure.retry_after_ms {
+        Some(asked) if asked > MOST_RETRY_AFTER_MS => return None,
+        // Whoever was told the same time must not come back at the same instant.
+        Some(asked) => asked + random.u64(0..=ceiling),
+        None => random.u64(0..=ceiling),
+    };
+    (failure.elapsed_ms.saturating_add(delay) <= BUDGET_MS).then_some(delay)
+}
+
+/// `Retry-After` in milliseconds from now on, by the store's clock.
+pub fn retry_after_ms(text: &str, store_unix_ms: i64) -> Option<u64> {
+    match text.trim().parse::<u32>() {
+        Ok(seconds) => Some(u64::from(seconds) * 1000),
+        Err(_) => parse_http_date(text).map(|at| at.saturating_sub(store_unix_ms).max(0) as u64),
+    }
+}
+
+/// The token bucket of a client: all its retries together are no faster than it fills.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens {
+    /// Milliseconds of filling that are in it; negative where retries were promised tokens that are still to come.
+    filled_ms: i64,
+    at: u64,
+}
+
+/// A full bucket holds so many tokens.
+const CAPACITY: i64 = 100;
+/// It fills at 10 tokens a second.
+const TOKEN_MS: i64 = 100;
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Tokens { filled_ms: CAPACITY * TOKEN_MS, at: 0 }
+    }
+}
+
+impl Tokens {
+    /// Takes a token for a retry; answers how long it has to wait for it, in milliseconds.
+    pub fn take(&mut self, now: Now) -> u64 {
+        let passed = now.mono_ms.saturating_sub(self.at).min(i64::MAX as u64) as i64;
+        self.at = self.at.max(now.mono_ms);
+        self.filled_ms = self.filled_ms.saturating_add(passed).min(CAPACITY * TOKEN_MS).saturating_sub(TOKEN_MS);
+        self.filled_ms.min(0).unsigned_abs()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Code;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn failure(error: &Error, attempts: u32) -> Failure<'_> {
+        Failure { error, attempts, elapsed_ms: 0, retry_after_ms: None }
+    }
 
     #[test]
     fn the_backoff_grows_is_bounded_and_ends() {
         let mut random = fastrand::Rng::with_seed(1);
+        let lost = Error::new(Code::ConnectionLost, "x");
         for attempts in 1..ATTEMPTS {
             for _ in 0..200 {
-                assert!(delay_ms(attempts, &mut random).unwrap() <= FIRST_MS << (attempts - 1));
+                assert!(delay_ms(failure(&lost, attempts), &mut random).unwrap() <= FIRST_MS << (attempts - 1));
             }
         }
-        assert_eq!(delay_ms(ATTEMPTS, &mut random), None);
+        assert_eq!(delay_ms(failure(&lost, ATTEMPTS), &mut random), None);
+        let late = Failure { elapsed_ms: BUDGET_MS + 1, ..failure(&lost, 1) };
+        assert_eq!(delay_ms(late, &mut random), None);
+    }
+
+    #[test]
+    fn a_store_that_asks_for_time_gets_more_of_it() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let slow = Error::new(Code::Unavailable, "x").with_reply(503, "SlowDown", "").retryable();
+        assert!(delay_ms(failure(&slow, THROTTLED_ATTEMPTS - 1), &mut random).is_some());
+        assert_eq!(delay_ms(failure(&slow, THROTTLED_ATTEMPTS), &mut random), None);
+        let asked = |ms| Failure { retry_after_ms: Some(ms), ..failure(&slow, 1) };
+        assert!((7_000..=7_100).contains(&delay_ms(asked(7_000), &mut random).unwrap()));
+        assert_eq!(delay_ms(asked(61_000), &mut random), None, "that is not an answer to wait for");
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        assert_eq!(retry_after_ms("7", 0), Some(7_000));
+        assert_eq!(retry_after_ms("Fri, 24 May 2013 00:00:10 GMT", 1_369_353_600_000), Some(10_000));
+        assert_eq!(retry_after_ms("Fri, 24 May 2013 00:00:10 GMT", 1_400_000_000_000), Some(0));
+        assert_eq!(retry_after_ms("soon", 0), None);
     }
 
     #[test]
@@ -51,5 +146,17 @@ mod tests {
         for code in [Code::Certificate, Code::Resolve, Code::AccessDenied, Code::Store, Code::DiskFull] {
             assert!(!may_help(&e(code)), "{code:?}");
         }
+    }
+
+    #[test]
+    fn all_retries_together_are_no_faster_than_the_bucket_fills() {
+        let at = |mono_ms| Now { unix_ms: 0, mono_ms };
+        let mut tokens = Tokens::default();
+        for _ in 0..CAPACITY {
+            assert_eq!(tokens.take(at(5)), 0);
+        }
+        assert_eq!([tokens.take(at(5)), tokens.take(at(5)), tokens.take(at(5))], [100, 200, 300]);
+        assert_eq!(tokens.take(at(1_305)), 0, "a second and more has passed");
+        assert_eq!(tokens.take(at(0)), 0, "a clock that goes back takes nothing away");
     }
 }

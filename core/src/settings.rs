@@ -83,7 +83,7 @@ options! {
     "access_key" Vault Kind::Text, "", "", "Access key id.";
     "secret_key" Vault Kind::Text, "", "s", "Secret access key.";
     "session_token" Vault Kind::Text, "", "s", "Session token that belongs to temporary keys.";
-    "region" Vault Kind::Text, "us-east-1", "", "Region of the bucket.";
+    "region" Vault Kind::Text, "", "", "Region of the bucket. Empty: found out.";
     "mode" Vault Kind::Words(&["single-bucket"]), "single-bucket", "", "Where backups go. single-bucket: one bucket with versioning for all containers.";
     "bucket" Vault Kind::Text, "", "", "The bucket, for mode single-bucket. It must exist, with versioning enabled.";
     "vault_id" Vault Kind::Text, "", "", "Identity of the vault, 32 lower-case hex digits. Empty: made from the bucket's name.";

@@ -150,7 +150,7 @@ export const OptionKey = {
   SECRET_KEY: "secret_key",
   /** Session token that belongs to temporary keys. */
   SESSION_TOKEN: "session_token",
-  /** Region of the bucket. */
+  /** Region of the bucket. Empty: found out. */
   REGION: "region",
   /** Where backups go. single-bucket: one bucket with versioning for all containers. */
   MODE: "mode",

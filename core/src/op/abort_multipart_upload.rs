@@ -5,17 +5,18 @@ use crate::error::Result;
 use crate::http::Method;
 
 #[derive(Clone, Debug)]
-pub(crate) struct AbortMultipartUpload {
-    pub(crate) key: String,
-    pub(crate) upload_id: String,
+pub struct AbortMultipartUpload {
+    pub key: String,
+    pub upload_id: String,
 }
 
 impl Operation for AbortMultipartUpload {
     type Reply = ();
     const NAME: &'static str = "AbortMultipartUpload";
+    const ACTION: &'static str = "s3:AbortMultipartUpload";
 
     fn request(&self) -> Unsigned {
-        Unsigned::new(Method::Delete, Some(&self.key)).query("uploadId", &*self.upload_id)
+        Unsigned::object(Method::Delete, &self.key).query("uploadId", &*self.upload_id)
     }
 
     fn parse(&self, _reply: &Reply<'_>) -> Result<()> {

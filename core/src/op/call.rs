@@ -1,15 +1,24 @@
 //! One operation until it has answered or failed: attempts, signatures, retries.
+//!
+//! ```text
+//!          ┌──── the region, the clock or new keys were learned; a retry may help ────┐
+//!          ▼                                                                          │
+//!  Due ──▶ Sent ──▶ answered, refused, no whole reply ──▶ Over                        │
+//!          │                                                                          │
+//!          └─ keys refused or expired ──▶ Keyless ──renewed───────────────────────────┘
+//!                                          └──kept──▶ Over
+//! ```
 
 use std::sync::Arc;
 
-use super::refusal::{excerpt, is_error, place, refusal};
-use super::{Operation, Reply};
+use super::refusal::{Refusal, describe, excerpt, is_error, is_html, refusal};
+use super::{Operation, Place, Reply};
 use crate::checksum::Digest;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, ReplyHead, Request, RequestId, TransportFailure};
 use crate::machine::{Input, Output};
 use crate::retry;
-use crate::sigv4::{Payload, Signer, ToSign};
+use crate::sigv4::{Payload, ToSign};
 use crate::store::Store;
 use crate::time::{Now, parse_http_date};
 use crate::uri::encode_query;
@@ -17,7 +26,6 @@ use crate::uri::encode_query;
 /// What all calls of one machine share.
 pub(crate) struct Session {
     pub(crate) store: Arc<Store>,
-    signer: Signer,
     random: fastrand::Rng,
     next_id: u64,
     /// Requests whose connections are to be dropped.
@@ -27,13 +35,7 @@ pub(crate) struct Session {
 impl Session {
     /// `seed` drives the jitter of retries.
     pub(crate) fn new(store: &Arc<Store>, seed: u64) -> Session {
-        Session {
-            store: store.clone(),
-            signer: Signer::new(store.credentials.clone(), &store.region),
-            random: fastrand::Rng::with_seed(seed),
-            next_id: 0,
-            abandoned: Vec::new(),
-        }
+        Session { store: store.clone(), random: fastrand::Rng::with_seed(seed), next_id: 0, abandoned: Vec::new() }
     }
 
     /// The next request to drop, for [`Output::Abandon`](crate::Output::Abandon).
@@ -51,6 +53,8 @@ impl Session {
 pub(crate) enum Next {
     /// To be sent.
     Send(Request),
+    /// The keys of this generation were refused or have expired: others are needed.
+    NeedCredentials(u64),
     /// To be polled again at this monotonic time, if nothing happens before.
     Wait(Option<u64>),
 }
@@ -59,6 +63,7 @@ impl<T> From<Next> for Output<T> {
     fn from(next: Next) -> Output<T> {
         match next {
             Next::Send(request) => Output::Send(request),
+            Next::NeedCredentials(generation) => Output::NeedCredentials { generation },
             Next::Wait(at) => Output::Wait(at),
         }
     }
@@ -68,6 +73,13 @@ enum State {
     /// To be sent at this monotonic time.
     Due(u64),
     Sent(Exchange),
+    Keyless {
+        generation: u64,
+        /// The error if there are no others.
+        why: Error,
+        /// The driver was asked.
+        asked: bool,
+    },
     /// Answered, or failed for good.
     Over,
 }
@@ -75,6 +87,9 @@ enum State {
 struct Exchange {
     id: RequestId,
     sent: Now,
+    /// Of the keys that it was signed with.
+    generation: u64,
+    place: Place,
     head: Option<ReplyHead>,
     body: Vec<u8>,
 }
@@ -94,7 +109,13 @@ pub(crate) struct Call<O> {
     /// The date that every attempt is signed with, for a *dated* request (DESIGN §3).
     dated: Option<i64>,
     attempts: u32,
+    /// Monotonic time of the first attempt.
+    began: u64,
     state: State,
+    /// What was learned from refusals, each once: another region, the store's clock.
+    region_learned: bool,
+    clock_learned: bool,
+    renewals: u32,
     /// `Date` of the last reply, in Unix milliseconds.
     date_ms: Option<i64>,
     /// The store's clock before that attempt was sent.
@@ -103,19 +124,39 @@ pub(crate) struct Call<O> {
     maybe_done: bool,
 }
 
+/// Keys are renewed so often for one operation: whoever renews has none that work.
+const RENEWALS: u32 = 3;
+
 impl<O: Operation> Calling for Call<O> {
     fn poll(&mut self, session: &mut Session, now: Now) -> Next {
+        if let State::Keyless { generation, asked, .. } = &mut self.state {
+            if session.store.generation() > *generation {
+                self.state = State::Due(0);
+            } else if !std::mem::replace(asked, true) {
+                return Next::NeedCredentials(*generation);
+            }
+        }
         match self.state {
             State::Due(at) if at <= now.mono_ms => {}
             State::Due(at) => return Next::Wait(Some(at)),
-            State::Sent(_) | State::Over => return Next::Wait(None),
+            State::Sent(_) | State::Keyless { .. } | State::Over => return Next::Wait(None),
+        }
+        if let Some(generation) = session.store.expired_keys(session.clock(now))
+            && self.renewals < RENEWALS
+        {
+            let why = Error::new(Code::AccessDenied, format!("{}: the temporary keys have expired", O::NAME))
+                .with_hint(super::refusal::RENEW);
+            self.renewals += 1;
+            self.state = State::Keyless { generation, why, asked: true };
+            return Next::NeedCredentials(generation);
+        }
+        if self.attempts == 0 {
+            self.began = now.mono_ms;
         }
         self.attempts += 1;
         session.next_id += 1;
-        let id = RequestId(session.next_id);
-        self.state = State::Sent(Exchange { id, sent: now, head: None, body: Vec::new() });
         self.sent_ms = session.clock(now);
-        Next::Send(self.sign(session, now, id))
+        Next::Send(self.sign(session, now, RequestId(session.next_id)))
     }
 
     fn abandon(&mut self, session: &mut Session) {
@@ -127,7 +168,19 @@ impl<O: Operation> Calling for Call<O> {
 
 impl<O: Operation> Call<O> {
     pub(crate) fn new(op: O) -> Call<O> {
-        Call { op, dated: None, attempts: 0, state: State::Due(0), date_ms: None, sent_ms: 0, maybe_done: false }
+        Call {
+            op,
+            dated: None,
+            attempts: 0,
+            began: 0,
+            state: State::Due(0),
+            region_learned: false,
+            clock_learned: false,
+            renewals: 0,
+            date_ms: None,
+            sent_ms: 0,
+            maybe_done: false,
+        }
     }
 
     /// Signed at `unix_ms` at every attempt, never dated anew.
@@ -160,11 +213,16 @@ impl<O: Operation> Call<O> {
         self.state = State::Due(0);
     }
 
-    fn sign(&self, session: &mut Session, now: Now, id: RequestId) -> Request {
+    fn sign(&mut self, session: &mut Session, now: Now, id: RequestId) -> Request {
         let unsigned = self.op.request();
-        let store = session.store.clone();
+        let store = &session.store;
         let query = encode_query(unsigned.query.iter().map(|(name, value)| (*name, value.as_str())));
-        let target = store.target(unsigned.key.as_deref(), &query);
+        let endpoint = store.endpoint();
+        let target = match &unsigned.place {
+            Place::Service => endpoint.service_target(&query),
+            Place::Bucket => endpoint.target(&store.bucket, None, &query),
+            Place::Object(key) => endpoint.target(&store.bucket, Some(key), &query),
+        };
         let payload = match &unsigned.body {
             Body::Empty => Payload::Bytes(b""),
             Body::Bytes(bytes) => Payload::Bytes(bytes),
@@ -173,12 +231,13 @@ impl<O: Operation> Call<O> {
         let to_sign =
             ToSign { method: unsigned.method, host: &target.host, path: &target.path, query: &query, payload };
         let mut headers = unsigned.headers;
-        let signed_at = self.dated.unwrap_or_else(|| session.clock(now));
-        session.signer.sign(&to_sign, &mut headers, signed_at);
+        let generation = store.sign(&to_sign, &mut headers, self.dated.unwrap_or_else(|| session.clock(now)));
         let drop_at = self.dated.map(|dated| {
             let left = dated.saturating_add(store.profile.late_ms).saturating_sub(session.clock(now));
             now.mono_ms.saturating_add(left.max(0) as u64)
         });
+        self.state =
+            State::Sent(Exchange { id, sent: now, generation, place: unsigned.place, head: None, body: Vec::new() });
         Request {
             id,
             operation: O::NAME,
@@ -193,6 +252,20 @@ impl<O: Operation> Call<O> {
 
     /// Takes what belongs to this call. `None`: not this call's, or not the end of it.
     pub(crate) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) -> Option<Result<O::Reply>> {
+        match (&self.state, input) {
+            (State::Keyless { .. }, Input::CredentialsRenewed) => {
+                self.state = State::Due(0);
+                return None;
+            }
+            (State::Keyless { .. }, Input::CredentialsKept(reason)) => {
+                let State::Keyless { why, .. } = std::mem::replace(&mut self.state, State::Over) else { return None };
+                return Some(Err(match reason {
+                    Some(reason) => why.and_then_failed("getting new ones", reason),
+                    None => why,
+                }));
+            }
+            _ => {}
+        }
         let State::Sent(exchange) = &mut self.state else { return None };
         let outcome = match input {
             Input::Head { id, head } if *id == exchange.id => {
@@ -207,7 +280,7 @@ impl<O: Operation> Call<O> {
                     Ok(()) => return None,
                     Err(e) => {
                         session.abandoned.push(exchange.id);
-                        Err(e)
+                        Err(self.describe(session, e).into())
                     }
                 }
             }
@@ -219,65 +292,114 @@ impl<O: Operation> Call<O> {
             Input::RangeEnd { id, length, digest } if *id == exchange.id => {
                 self.read(session, Some((*length, *digest)))
             }
-            Input::Failed { id, failure } if *id == exchange.id => Err(self.failed(session, failure)),
+            Input::Failed { id, failure } if *id == exchange.id => Err(self.failed(session, failure).into()),
             _ => return None,
         };
         self.conclude(session, now, outcome)
     }
 
-    fn read(&self, session: &Session, range: Option<(u64, Digest)>) -> Result<O::Reply> {
-        let State::Sent(Exchange { head: Some(head), body, .. }) = &self.state else {
-            return Err(Error::new(Code::Internal, "a reply ended before it began"));
+    fn read(&self, session: &Session, range: Option<(u64, Digest)>) -> Result<O::Reply, Refusal> {
+        let State::Sent(Exchange { head: Some(head), body, place, .. }) = &self.state else {
+            return Err(Error::new(Code::Internal, "a reply ended before it began").into());
         };
-        let request = self.op.request();
         if !head.is_success() || is_error(body) {
-            return Err(refusal(O::NAME, &session.store, &request, head, body));
+            return Err(refusal::<O>(&session.store, place, head, body));
         }
-        let key = request.key.as_deref().unwrap_or("");
         self.op.parse(&Reply { head, body, range }).map_err(|e| {
-            let id = head.header("x-amz-request-id").unwrap_or("");
-            let e = e.on(O::NAME, &session.store.bucket, key).with_reply(head.status, "", id);
-            let e = e.context(format_args!("{} on {}", O::NAME, place(&session.store, key)));
-            if body.is_empty() || e.code() != Code::BadReply {
-                return e;
-            }
-            let message = format!("{}; the body begins {}", e.message(), excerpt(body));
-            Error::new(Code::BadReply, message).on(O::NAME, &session.store.bucket, key).with_reply(head.status, "", id)
+            // A page of a proxy stays one; XML that was cut may come whole the next time.
+            let is_cut = e.code() == Code::BadReply && !is_html(body);
+            let e = self.describe(session, e);
+            if is_cut { e.retryable().into() } else { e.into() }
         })
     }
 
+    /// Adds to the error of a reply what it was a reply to, and what stands in it where that is not S3's.
+    fn describe(&self, session: &Session, e: Error) -> Error {
+        let State::Sent(Exchange { head: Some(head), body, place, .. }) = &self.state else { return e };
+        let (bucket, key, id) = (&session.store.bucket, place.key(), head.header("x-amz-request-id").unwrap_or(""));
+        let mut e = e.on(O::NAME, bucket, key).with_reply(head.status, "", id);
+        if e.code() == Code::BadReply {
+            let begin = if body.is_empty() { String::new() } else { format!("; the body begins {}", excerpt(body)) };
+            e = e.context(format_args!("{} on {} was answered with {}", O::NAME, describe(bucket, place), head.status));
+            e = e.append(&begin);
+        } else {
+            e = e.context(format_args!("{} on {}", O::NAME, describe(bucket, place)));
+        }
+        e
+    }
+
     fn failed(&self, session: &Session, failure: &TransportFailure) -> Error {
-        let request = self.op.request();
-        let key = request.key.as_deref().unwrap_or("");
-        let message = format!("{} on {}: {}", O::NAME, place(&session.store, key), failure.detail);
-        Error::new(failure.code, message).on(O::NAME, &session.store.bucket, key).maybe_sent(failure.maybe_sent)
+        let State::Sent(Exchange { place, .. }) = &self.state else {
+            return Error::new(failure.code, &*failure.detail);
+        };
+        let message = format!("{} on {}: {}", O::NAME, describe(&session.store.bucket, place), failure.detail);
+        let e = Error::new(failure.code, message)
+            .on(O::NAME, &session.store.bucket, place.key())
+            .maybe_sent(failure.maybe_sent);
+        match failure.code {
+            Code::Resolve if session.store.endpoint().has_bucket_in_host() => e.with_hint(
+                "The bucket is part of this host name: if the store has no virtual hosts, set path_style = true. Else check api_url and this machine's DNS.",
+            ),
+            _ => e,
+        }
     }
 
     /// Ends the call, or sets it up for another attempt.
-    fn conclude(&mut self, session: &mut Session, now: Now, outcome: Result<O::Reply>) -> Option<Result<O::Reply>> {
-        let outcome = outcome.map_err(|e| self.expired(session, now, e));
-        if let Err(e) = &outcome {
-            // A 5xx may come from a proxy in front of a store that did the work.
-            self.maybe_done |= e.is_maybe_sent() || e.status() >= 500;
-            let lasts = |at: u64| {
-                self.dated.is_none_or(|dated| {
-                    let wait = at.saturating_sub(now.mono_ms) as i64;
-                    session.store.clock().at(now).saturating_add(wait)
-                        < dated.saturating_add(session.store.profile.late_ms)
-                })
-            };
-            if retry::may_help(e)
-                && let Some(delay) = retry::delay_ms(self.attempts, &mut session.random)
-            {
-                let at = now.mono_ms.saturating_add(delay);
-                if lasts(at) {
-                    self.state = State::Due(at);
-                    return None;
-                }
+    fn conclude(
+        &mut self,
+        session: &mut Session,
+        now: Now,
+        outcome: Result<O::Reply, Refusal>,
+    ) -> Option<Result<O::Reply>> {
+        let refusal = match outcome {
+            Ok(reply) => {
+                self.state = State::Over;
+                return Some(Ok(reply));
+            }
+            Err(refusal) => refusal,
+        };
+        let e = self.expired(session, now, refusal.error);
+        // A 5xx may come from a proxy in front of a store that did the work, and so may a page that is not S3's.
+        let is_open = e.is_maybe_sent() || e.status() >= 500 || e.code() == Code::BadReply;
+        self.maybe_done |= is_open;
+        let State::Sent(Exchange { generation, .. }) = self.state else { return None };
+        if let Some(region) = &refusal.region
+            && !std::mem::replace(&mut self.region_learned, true)
+            && session.store.learn_region(region)
+        {
+            self.state = State::Due(0);
+            return None;
+        }
+        if e.code() == Code::ClockSkew && self.dated.is_none() && !std::mem::replace(&mut self.clock_learned, true) {
+            if let Some(server_ms) = refusal.server_ms {
+                session.store.learn_date(server_ms, now, now);
+            }
+            self.state = State::Due(0);
+            return None;
+        }
+        if refusal.about_keys && self.renewals < RENEWALS {
+            self.renewals += 1;
+            self.state = State::Keyless { generation, why: e, asked: false };
+            return None;
+        }
+        let may_repeat = O::REPEATABLE || !is_open;
+        let failure = retry::Failure {
+            error: &e,
+            attempts: self.attempts,
+            elapsed_ms: now.mono_ms.saturating_sub(self.began),
+            retry_after_ms: refusal.retry_after.and_then(|text| retry::retry_after_ms(&text, session.clock(now))),
+        };
+        if may_repeat && let Some(delay) = retry::delay_ms(failure, &mut session.random) {
+            let delay = delay.max(session.store.take_retry(now));
+            let ends = self.dated.map(|dated| dated.saturating_add(session.store.profile.late_ms));
+            if ends.is_none_or(|end| session.clock(now).saturating_add(delay as i64) < end) {
+                self.state = State::Due(now.mono_ms.saturating_add(delay));
+                return None;
             }
         }
         self.state = State::Over;
-        Some(outcome)
+        let tried = if self.attempts > 1 { format!(" (tried {} times)", self.attempts) } else { String::new() };
+        Some(Err(e.append(&tried)))
     }
 
     /// For a dated request, a refused date and a date that has passed mean the same: expired.

@@ -9,26 +9,27 @@ use crate::xml::{self, Item};
 
 /// A part that the object is made of.
 #[derive(Clone, Debug)]
-pub(crate) struct CompletedPart {
-    pub(crate) number: u32,
-    pub(crate) etag: String,
-    pub(crate) crc64nvme: u64,
+pub struct CompletedPart {
+    pub number: u32,
+    pub etag: String,
+    pub crc64nvme: u64,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct CompleteMultipartUpload {
-    pub(crate) key: String,
-    pub(crate) upload_id: String,
-    pub(crate) parts: Vec<CompletedPart>,
+pub struct CompleteMultipartUpload {
+    pub key: String,
+    pub upload_id: String,
+    pub parts: Vec<CompletedPart>,
     /// Of the whole object.
-    pub(crate) crc64nvme: u64,
+    pub crc64nvme: u64,
     /// Of the whole object, in bytes.
-    pub(crate) size: u64,
+    pub size: u64,
 }
 
 impl Operation for CompleteMultipartUpload {
     type Reply = PutReply;
     const NAME: &'static str = "CompleteMultipartUpload";
+    const ACTION: &'static str = "s3:PutObject";
 
     fn request(&self) -> Unsigned {
         let mut xml = String::from("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
@@ -41,7 +42,7 @@ impl Operation for CompleteMultipartUpload {
             ));
         }
         xml.push_str("</CompleteMultipartUpload>");
-        let mut request = Unsigned::new(Method::Post, Some(&self.key))
+        let mut request = Unsigned::object(Method::Post, &self.key)
             .query("uploadId", &*self.upload_id)
             .header("content-type", "application/xml")
             .header("x-amz-checksum-crc64nvme", crc_text(self.crc64nvme))

@@ -6,18 +6,19 @@ use crate::http::Method;
 use crate::xml::{self, Item};
 
 #[derive(Clone, Debug)]
-pub(crate) struct CreateMultipartUpload {
-    pub(crate) key: String,
-    pub(crate) headers: Vec<(String, String)>,
+pub struct CreateMultipartUpload {
+    pub key: String,
+    pub headers: Vec<(String, String)>,
 }
 
 impl Operation for CreateMultipartUpload {
     /// The upload id.
     type Reply = String;
     const NAME: &'static str = "CreateMultipartUpload";
+    const ACTION: &'static str = "s3:PutObject";
 
     fn request(&self) -> Unsigned {
-        let mut request = Unsigned::new(Method::Post, Some(&self.key)).query("uploads", "");
+        let mut request = Unsigned::object(Method::Post, &self.key).query("uploads", "");
         request.headers.clone_from(&self.headers);
         // CRC64NVME is a full-object checksum only; it comes together from those of the parts.
         request.header("x-amz-checksum-algorithm", "CRC64NVME").header("x-amz-checksum-type", "FULL_OBJECT")

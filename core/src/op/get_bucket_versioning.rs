@@ -7,7 +7,7 @@ use crate::xml::{self, Item};
 
 /// Whether a bucket keeps versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BucketVersioning {
+pub enum BucketVersioning {
     /// It never did.
     Off,
     Enabled,
@@ -15,14 +15,15 @@ pub(crate) enum BucketVersioning {
 }
 
 #[derive(Debug)]
-pub(crate) struct GetBucketVersioning;
+pub struct GetBucketVersioning;
 
 impl Operation for GetBucketVersioning {
     type Reply = BucketVersioning;
     const NAME: &'static str = "GetBucketVersioning";
+    const ACTION: &'static str = "s3:GetBucketVersioning";
 
     fn request(&self) -> Unsigned {
-        Unsigned::new(Method::Get, None).query("versioning", "")
+        Unsigned::bucket(Method::Get).query("versioning", "")
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<BucketVersioning> {

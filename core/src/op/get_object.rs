@@ -7,18 +7,19 @@ use crate::http::{Method, Range, ReplyBody, ReplyHead};
 
 /// A small object, whole.
 #[derive(Clone, Debug)]
-pub(crate) struct GetObject {
-    pub(crate) key: String,
+pub struct GetObject {
+    pub key: String,
     /// More than so many bytes is an error.
-    pub(crate) limit: usize,
+    pub limit: usize,
 }
 
 impl Operation for GetObject {
     type Reply = Vec<u8>;
     const NAME: &'static str = "GetObject";
+    const ACTION: &'static str = "s3:GetObject";
 
     fn request(&self) -> Unsigned {
-        let mut request = Unsigned::new(Method::Get, Some(&self.key));
+        let mut request = Unsigned::object(Method::Get, &self.key);
         request.reply = ReplyBody::Collect { limit: self.limit };
         request
     }
@@ -31,22 +32,23 @@ impl Operation for GetObject {
 
 /// A range of a data object, which the driver takes.
 #[derive(Clone, Debug)]
-pub(crate) struct GetRange {
-    pub(crate) key: String,
-    pub(crate) version_id: Option<String>,
+pub struct GetRange {
+    pub key: String,
+    pub version_id: Option<String>,
     /// Where the range begins in the object, in bytes.
-    pub(crate) begin: u64,
+    pub begin: u64,
     /// Where it belongs in the backup.
-    pub(crate) range: Range,
+    pub range: Range,
 }
 
 impl Operation for GetRange {
     /// How many bytes came, and what they were.
     type Reply = (u64, Digest);
     const NAME: &'static str = "GetObject";
+    const ACTION: &'static str = "s3:GetObject";
 
     fn request(&self) -> Unsigned {
-        let mut request = Unsigned::new(Method::Get, Some(&self.key));
+        let mut request = Unsigned::object(Method::Get, &self.key);
         if let Some(version) = &self.version_id {
             request = request.query("versionId", &**version);
         }

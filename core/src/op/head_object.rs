@@ -5,25 +5,26 @@ use crate::error::Result;
 use crate::http::Method;
 
 #[derive(Clone, Debug)]
-pub(crate) struct HeadObject {
-    pub(crate) key: String,
+pub struct HeadObject {
+    pub key: String,
 }
 
 /// What a HEAD tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HeadReply {
-    pub(crate) version_id: Option<String>,
-    pub(crate) size: Option<u64>,
-    pub(crate) crc64nvme: Option<String>,
-    pub(crate) vid: Option<String>,
+pub struct HeadReply {
+    pub version_id: Option<String>,
+    pub size: Option<u64>,
+    pub crc64nvme: Option<String>,
+    pub vid: Option<String>,
 }
 
 impl Operation for HeadObject {
     type Reply = HeadReply;
     const NAME: &'static str = "HeadObject";
+    const ACTION: &'static str = "s3:GetObject";
 
     fn request(&self) -> Unsigned {
-        Unsigned::new(Method::Head, Some(&self.key)).header("x-amz-checksum-mode", "ENABLED")
+        Unsigned::object(Method::Head, &self.key).header("x-amz-checksum-mode", "ENABLED")
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<HeadReply> {

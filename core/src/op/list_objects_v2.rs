@@ -10,32 +10,33 @@ use crate::xml::{self, Item};
 const PAGE_LIMIT: usize = 8 << 20;
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ListObjectsV2 {
-    pub(crate) prefix: String,
-    pub(crate) delimiter: Option<&'static str>,
+pub struct ListObjectsV2 {
+    pub prefix: String,
+    pub delimiter: Option<&'static str>,
     /// Keys up to this one are left out. For the first page.
-    pub(crate) start_after: Option<String>,
+    pub start_after: Option<String>,
     /// From the page before.
-    pub(crate) token: Option<String>,
-    pub(crate) max_keys: Option<u32>,
+    pub token: Option<String>,
+    pub max_keys: Option<u32>,
 }
 
 /// One page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Listing {
-    pub(crate) keys: Vec<String>,
-    pub(crate) common_prefixes: Vec<String>,
+pub struct Listing {
+    pub keys: Vec<String>,
+    pub common_prefixes: Vec<String>,
     /// For the next page; `None` on the last.
-    pub(crate) next: Option<String>,
+    pub next: Option<String>,
 }
 
 impl Operation for ListObjectsV2 {
     type Reply = Listing;
     const NAME: &'static str = "ListObjectsV2";
+    const ACTION: &'static str = "s3:ListBucket";
 
     fn request(&self) -> Unsigned {
         // Without the encoding a key that XML cannot hold would break the whole page.
-        let mut request = Unsigned::new(Method::Get, None).query("list-type", "2").query("encoding-type", "url");
+        let mut request = Unsigned::bucket(Method::Get).query("list-type", "2").query("encoding-type", "url");
         request = request.query("prefix", &*self.prefix);
         if let Some(delimiter) = self.delimiter {
             request = request.query("delimiter", delimiter);

@@ -1,4 +1,7 @@
 //! S3's operations, one a file: how a request is built and how its reply is read.
+//!
+//! An operation is a value with its arguments. [`Single`] runs one to its end, [`Pages`] goes through a listing; both are
+//! machines. The engine's own machines hold a [`call::Call`] for each operation that is under way.
 
 mod abort_multipart_upload;
 mod call;
@@ -10,18 +13,20 @@ mod head_object;
 mod list_objects_v2;
 mod put_object;
 mod refusal;
+mod run;
 mod upload_part;
 
-pub(crate) use abort_multipart_upload::AbortMultipartUpload;
+pub use abort_multipart_upload::AbortMultipartUpload;
 pub(crate) use call::{Call, Calling, Next, Session};
-pub(crate) use complete_multipart_upload::{CompleteMultipartUpload, CompletedPart};
-pub(crate) use create_multipart_upload::CreateMultipartUpload;
-pub(crate) use get_bucket_versioning::{BucketVersioning, GetBucketVersioning};
-pub(crate) use get_object::{GetObject, GetRange};
-pub(crate) use head_object::{HeadObject, HeadReply};
-pub(crate) use list_objects_v2::{ListObjectsV2, Listing};
-pub(crate) use put_object::{Content, PutObject, PutReply};
-pub(crate) use upload_part::UploadPart;
+pub use complete_multipart_upload::{CompleteMultipartUpload, CompletedPart};
+pub use create_multipart_upload::CreateMultipartUpload;
+pub use get_bucket_versioning::{BucketVersioning, GetBucketVersioning};
+pub use get_object::{GetObject, GetRange};
+pub use head_object::{HeadObject, HeadReply};
+pub use list_objects_v2::{ListObjectsV2, Listing};
+pub use put_object::{Content, PutObject, PutReply};
+pub use run::{Pages, Single};
+pub use upload_part::UploadPart;
 
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method, ReplyBody, ReplyHead};
@@ -29,29 +34,62 @@ use crate::http::{Body, Method, ReplyBody, ReplyHead};
 /// Largest reply of an operation that answers with a short document, in bytes.
 const SHORT_REPLY: usize = 64 * 1024;
 
+/// What a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// All buckets of these credentials.
+    Service,
+    /// The store's bucket.
+    Bucket,
+    /// The object with this key in it.
+    Object(String),
+}
+
+impl Place {
+    /// The object's key; empty where it is about no object.
+    pub fn key(&self) -> &str {
+        match self {
+            Place::Object(key) => key,
+            Place::Service | Place::Bucket => "",
+        }
+    }
+}
+
 /// A request before it is signed.
 #[derive(Clone, Debug)]
-pub(crate) struct Unsigned {
-    pub(crate) method: Method,
-    /// The object's key; `None` for an operation on the bucket.
-    pub(crate) key: Option<String>,
-    pub(crate) query: Vec<(&'static str, String)>,
+pub struct Unsigned {
+    /// The method.
+    pub method: Method,
+    /// What it is about.
+    pub place: Place,
+    /// Parameters, not encoded, in any order.
+    pub query: Vec<(&'static str, String)>,
     /// Names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Body,
-    pub(crate) reply: ReplyBody,
+    pub headers: Vec<(String, String)>,
+    /// What is sent.
+    pub body: Body,
+    /// What is done with the body of a 2xx reply.
+    pub reply: ReplyBody,
 }
 
 impl Unsigned {
-    fn new(method: Method, key: Option<&str>) -> Unsigned {
+    fn new(method: Method, place: Place) -> Unsigned {
         Unsigned {
             method,
-            key: key.map(str::to_owned),
+            place,
             query: Vec::new(),
             headers: Vec::new(),
             body: Body::Empty,
             reply: ReplyBody::Collect { limit: SHORT_REPLY },
         }
+    }
+
+    fn bucket(method: Method) -> Unsigned {
+        Unsigned::new(method, Place::Bucket)
+    }
+
+    fn object(method: Method, key: &str) -> Unsigned {
+        Unsigned::new(method, Place::Object(key.to_owned()))
     }
 
     fn query(mut self, name: &'static str, value: impl Into<String>) -> Unsigned {
@@ -63,16 +101,23 @@ impl Unsigned {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
+
+    /// A body of XML, whose MD5 some stores demand.
+    fn xml(mut self, body: String) -> Unsigned {
+        self.body = Body::Bytes(body.into_bytes());
+        self.header("content-type", "application/xml")
+    }
 }
 
 /// A reply with status 2xx, whole.
 #[derive(Debug)]
-pub(crate) struct Reply<'a> {
-    pub(crate) head: &'a ReplyHead,
+pub struct Reply<'a> {
+    /// Status and headers.
+    pub head: &'a ReplyHead,
     /// Empty where the body was a range.
-    pub(crate) body: &'a [u8],
-    /// What came of a range.
-    pub(crate) range: Option<(u64, crate::checksum::Digest)>,
+    pub body: &'a [u8],
+    /// What came of a range: its length in bytes, and its digest.
+    pub range: Option<(u64, crate::checksum::Digest)>,
 }
 
 impl Reply<'_> {
@@ -81,14 +126,25 @@ impl Reply<'_> {
         let missing = || Error::new(Code::BadReply, format!("the reply has no {name} header, which S3 always sends"));
         self.head.header(name).ok_or_else(missing)
     }
+
+    /// A header as text of its own.
+    fn text(&self, name: &str) -> Option<String> {
+        self.head.header(name).map(str::to_owned)
+    }
 }
 
 /// An operation of S3 with its arguments.
-pub(crate) trait Operation {
+pub trait Operation {
     /// What its reply says.
     type Reply;
     /// Its name in the S3 API reference.
     const NAME: &'static str;
+    /// The permission that it needs, as IAM names it ("Actions, resources, and condition keys for Amazon S3", service
+    /// authorization reference).
+    const ACTION: &'static str;
+    /// Whether it may be sent again after an attempt that may have taken effect: the second time changes nothing that
+    /// anybody could notice.
+    const REPEATABLE: bool = true;
 
     /// The request, the same at each attempt.
     fn request(&self) -> Unsigned;
@@ -100,4 +156,10 @@ pub(crate) trait Operation {
 
     /// Reads a whole 2xx reply.
     fn parse(&self, reply: &Reply<'_>) -> Result<Self::Reply>;
+}
+
+/// An operation that answers page by page.
+pub trait Paged: Operation + Sized {
+    /// The operation that asks for the page after this one; `None` after the last.
+    fn next(&self, page: &Self::Reply) -> Option<Self>;
 }

@@ -7,7 +7,7 @@ use crate::http::{Body, Method, Part};
 
 /// What to store.
 #[derive(Clone, Debug)]
-pub(crate) enum Content {
+pub enum Content {
     /// These bytes, signed by their SHA-256.
     Bytes(Vec<u8>),
     /// A part that the driver holds, with its CRC64NVME.
@@ -15,24 +15,25 @@ pub(crate) enum Content {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct PutObject {
-    pub(crate) key: String,
-    pub(crate) content: Content,
-    pub(crate) headers: Vec<(String, String)>,
+pub struct PutObject {
+    pub key: String,
+    pub content: Content,
+    pub headers: Vec<(String, String)>,
 }
 
 /// What a store says of an object that it took.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PutReply {
-    pub(crate) version_id: Option<String>,
+pub struct PutReply {
+    pub version_id: Option<String>,
 }
 
 impl Operation for PutObject {
     type Reply = PutReply;
     const NAME: &'static str = "PutObject";
+    const ACTION: &'static str = "s3:PutObject";
 
     fn request(&self) -> Unsigned {
-        let mut request = Unsigned::new(Method::Put, Some(&self.key));
+        let mut request = Unsigned::object(Method::Put, &self.key);
         request.headers.clone_from(&self.headers);
         match &self.content {
             Content::Bytes(bytes) => request.body = Body::Bytes(bytes.clone()),

@@ -1,9 +1,10 @@
 //! What a store's refusal means. Source: "Error responses", S3 API reference, and stores' own dialects.
 
-use super::Unsigned;
+use super::{Operation, Place};
 use crate::error::{Code, Error};
 use crate::http::ReplyHead;
 use crate::store::Store;
+use crate::time::parse_rfc3339;
 use crate::xml::{self, Item};
 
 /// The document `<Error>`.
@@ -13,6 +14,7 @@ struct Document {
     message: String,
     region: String,
     request_id: String,
+    server_time: String,
 }
 
 fn document(body: &[u8]) -> Option<Document> {
@@ -24,6 +26,7 @@ fn document(body: &[u8]) -> Option<Document> {
                 "Message" => found.message = text.to_owned(),
                 "Region" => found.region = text.to_owned(),
                 "RequestId" => found.request_id = text.to_owned(),
+                "ServerTime" => found.server_time = text.to_owned(),
                 _ => {}
             }
         }
@@ -35,24 +38,51 @@ fn document(body: &[u8]) -> Option<Document> {
 
 /// Whether a body is an `<Error>` document: some operations send one with status 200.
 pub(super) fn is_error(body: &[u8]) -> bool {
-    document(body).is_some_and(|found| !found.code.is_empty())
+    // Most bodies are not, and large: their first bytes tell.
+    let begin = body.trim_ascii_start();
+    begin.starts_with(b"<")
+        && begin[..begin.len().min(512)].windows(6).any(|window| window == b"<Error")
+        && document(body).is_some_and(|found| !found.code.is_empty())
 }
 
+/// Whether a body is a page for people.
+pub(super) fn is_html(body: &[u8]) -> bool {
+    let begin = body.trim_ascii_start();
+    let begin = begin[..begin.len().min(64)].to_ascii_lowercase();
+    begin.starts_with(b"<!doctype html") || begin.starts_with(b"<html")
+}
+
+/// A failed attempt: its error, and what was learned from it.
+pub(super) struct Refusal {
+    pub(super) error: Error,
+    /// The region that the store names for the bucket.
+    pub(super) region: Option<String>,
+    /// The store's time, where the refusal says it.
+    pub(super) server_ms: Option<i64>,
+    /// The header `Retry-After`.
+    pub(super) retry_after: Option<String>,
+    /// The keys were refused, so that others may help.
+    pub(super) about_keys: bool,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal { error, region: None, server_ms: None, retry_after: None, about_keys: false }
+    }
+}
+
+/// What helps when keys are refused or have expired.
+pub(super) const RENEW: &str =
+    "The temporary keys have expired or do not belong together: set access_key, secret_key and session_token anew.";
+
 /// The error of a reply that is not what was asked for.
-pub(super) fn refusal(
-    operation: &'static str,
-    store: &Store,
-    request: &Unsigned,
-    head: &ReplyHead,
-    body: &[u8],
-) -> Error {
-    let key = request.key.as_deref().unwrap_or("");
+pub(super) fn refusal<O: Operation>(store: &Store, place: &Place, head: &ReplyHead, body: &[u8]) -> Refusal {
     let found = document(body);
     let is_nonsense = found.is_none() && !body.is_empty();
     let found = found.unwrap_or_default();
     let request_id = head.header("x-amz-request-id").unwrap_or(&found.request_id).to_owned();
 
-    let mut message = format!("{operation} on {} was answered with {}", place(store, key), head.status);
+    let mut message = format!("{} on {} was answered with {}", O::NAME, describe(&store.bucket, place), head.status);
     for part in [&found.code, &found.message] {
         if !part.is_empty() {
             message.push_str(if part == &found.code { " " } else { ": " });
@@ -66,18 +96,71 @@ pub(super) fn refusal(
         message.push_str(&format!(" [request id {request_id}]"));
     }
     let (code, retryable) = classify(head.status, &found.code, is_nonsense);
-    let mut error =
-        Error::new(code, message).on(operation, &store.bucket, key).with_reply(head.status, &found.code, &request_id);
-    if code == Code::WrongRegion {
-        let region = head.header("x-amz-bucket-region").unwrap_or(&found.region);
-        if !region.is_empty() {
-            error = error.with_hint(format!("Set region = {region}."));
+    let mut error = Error::new(code, message).on(O::NAME, &store.bucket, place.key()).with_reply(
+        head.status,
+        &found.code,
+        &request_id,
+    );
+    let region = head.header("x-amz-bucket-region").unwrap_or(&found.region);
+    if let Some(hint) = hint::<O>(code, &found.code, region, place, store, is_html(body)) {
+        error = error.with_hint(hint);
+    }
+    let server_ms = parse_rfc3339(&found.server_time);
+    Refusal {
+        error: if retryable { error.retryable() } else { error },
+        region: (code == Code::WrongRegion && !region.is_empty()).then(|| region.to_owned()),
+        server_ms,
+        retry_after: head.header("retry-after").map(str::to_owned),
+        about_keys: is_about_keys(&found.code),
+    }
+}
+
+/// Refusals that other keys may not meet: expired ones, deleted ones, and a secret that was rotated.
+fn is_about_keys(s3_code: &str) -> bool {
+    matches!(
+        s3_code,
+        "ExpiredToken"
+            | "ExpiredTokenException"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "InvalidAccessKeyId"
+            | "XAdminUserNotFound"
+            | "SignatureDoesNotMatch"
+    )
+}
+
+/// What helps, where more is known than the code's own hint says.
+fn hint<O: Operation>(
+    code: Code,
+    s3_code: &str,
+    region: &str,
+    place: &Place,
+    store: &Store,
+    is_html: bool,
+) -> Option<String> {
+    match code {
+        Code::WrongRegion if !region.is_empty() => Some(format!("Set region = {region}.")),
+        Code::AccessDenied if is_about_keys(s3_code) => Some(RENEW.into()),
+        Code::AccessDenied => {
+            let (bucket, object) = (&store.bucket, if place.key().is_empty() { "" } else { "/*" });
+            let also = match place {
+                // Without s3:ListBucket a key that is not there is answered with 403, not 404.
+                Place::Object(_) if matches!(O::NAME, "GetObject" | "HeadObject") => {
+                    format!(" Without s3:ListBucket on arn:aws:s3:::{bucket} it may also mean that there is no such object.")
+                }
+                _ => String::new(),
+            };
+            let resource = if matches!(place, Place::Service) { "*".into() } else { format!("arn:aws:s3:::{bucket}{object}") };
+            Some(format!("Give the access key the permission {} on {resource}.{also}", O::ACTION))
         }
+        Code::NoSuchBucket if !store.endpoint().has_bucket_in_host() => None,
+        Code::NoSuchBucket => Some("Check bucket and api_url; if the store has no virtual hosts, set path_style = true.".into()),
+        Code::BadReply if is_html => Some(
+            "A page for people came: check that api_url is an S3 endpoint, and whether a proxy (setting proxy, or one in between) answers in its place."
+                .into(),
+        ),
+        _ => None,
     }
-    if code == Code::AccessDenied && matches!(found.code.as_str(), "ExpiredToken" | "InvalidToken") {
-        error = error.with_hint("The temporary keys have expired or do not belong together: set access_key, secret_key and session_token anew.");
-    }
-    if retryable { error.retryable() } else { error }
 }
 
 fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
@@ -87,6 +170,9 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
         "RequestTimeTooSkewed" => return (Code::ClockSkew, false),
         "NoSuchBucket" => return (Code::NoSuchBucket, false),
         "NoSuchKey" | "NoSuchVersion" => return (Code::NotFound, false),
+        "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired" => {
+            return (Code::AccessDenied, false);
+        }
         "PermanentRedirect"
         | "TemporaryRedirect"
         | "AuthorizationHeaderMalformed"
@@ -102,6 +188,7 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
     }
     match status {
         301 | 307 | 308 => (Code::WrongRegion, false),
+        401 | 403 if is_nonsense => (Code::BadReply, false),
         401 | 403 => (Code::AccessDenied, false),
         404 if !is_nonsense => (Code::NotFound, false),
         408 | 429 | 500 | 502 | 503 | 504 => (Code::Unavailable, true),
@@ -111,8 +198,12 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
 }
 
 /// `s3://bucket/key`, or the bucket alone.
-pub(super) fn place(store: &Store, key: &str) -> String {
-    if key.is_empty() { format!("bucket {}", store.bucket) } else { format!("s3://{}/{key}", store.bucket) }
+pub(super) fn describe(bucket: &str, place: &Place) -> String {
+    match place {
+        Place::Service => "the store".into(),
+        Place::Bucket => format!("bucket {bucket}"),
+        Place::Object(key) => format!("s3://{bucket}/{key}"),
+    }
 }
 
 /// The begin of a body that nobody expected, fit to be shown.
@@ -125,15 +216,15 @@ pub(super) fn excerpt(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::Method;
+    use crate::op::GetObject;
     use crate::store::tests::store;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn error(status: u16, headers: &[(&str, &str)], body: &str) -> Error {
         let headers = headers.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-        let request = Unsigned::new(Method::Get, Some("k"));
-        refusal("GetObject", &store(&[]).unwrap(), &request, &ReplyHead { status, headers }, body.as_bytes())
+        let head = ReplyHead { status, headers };
+        refusal::<GetObject>(&store(&[]).unwrap(), &Place::Object("k".into()), &head, body.as_bytes()).error
     }
 
     #[test]

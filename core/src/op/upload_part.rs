@@ -6,19 +6,20 @@ use crate::error::Result;
 use crate::http::{Body, Method, Part};
 
 #[derive(Clone, Debug)]
-pub(crate) struct UploadPart {
-    pub(crate) key: String,
-    pub(crate) upload_id: String,
-    pub(crate) part: Part,
+pub struct UploadPart {
+    pub key: String,
+    pub upload_id: String,
+    pub part: Part,
 }
 
 impl Operation for UploadPart {
     /// The part's ETag, as Complete names it.
     type Reply = String;
     const NAME: &'static str = "UploadPart";
+    const ACTION: &'static str = "s3:PutObject";
 
     fn request(&self) -> Unsigned {
-        let mut request = Unsigned::new(Method::Put, Some(&self.key))
+        let mut request = Unsigned::object(Method::Put, &self.key)
             .query("partNumber", self.part.number.to_string())
             .query("uploadId", &*self.upload_id)
             .header("x-amz-checksum-crc64nvme", crc_text(self.part.digest.crc64nvme));

@@ -155,6 +155,7 @@ impl Download {
         for getting in self.getting.values_mut() {
             match getting.call.poll(session, now) {
                 Next::Send(request) => return Output::Send(request),
+                Next::NeedCredentials(generation) => return Output::NeedCredentials { generation },
                 Next::Wait(at) => soonest = soonest.into_iter().chain(at).min(),
             }
         }

@@ -310,6 +310,7 @@ impl Upload {
             let InFlight::Sending(call) = entry else { continue };
             match call.poll(session, now) {
                 Next::Send(request) => return Output::Send(request),
+                Next::NeedCredentials(generation) => return Output::NeedCredentials { generation },
                 Next::Wait(at) => soonest = soonest.into_iter().chain(at).min(),
             }
         }

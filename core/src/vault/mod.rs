@@ -27,6 +27,7 @@ pub use put::{Put, PutRequest};
 pub use read::Read;
 pub use vid::Vid;
 
+use crate::credentials::Credentials;
 use crate::crypto::keyring::{Keyring, SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
 use crate::settings::Settings;
@@ -80,9 +81,9 @@ pub struct Vault {
 
 impl Vault {
     /// From settings and a keyring; without one nothing is signed, and nothing can be verified.
-    pub fn new(settings: &Settings, keyring: Option<Arc<Keyring>>) -> Result<Vault> {
+    pub fn new(settings: &Settings, credentials: Credentials, keyring: Option<Arc<Keyring>>) -> Result<Vault> {
         settings.only(crate::settings::Scope::Vault)?;
-        let store = Store::from_settings(settings)?;
+        let store = Store::from_settings(settings, credentials)?;
         let id = match settings.text("vault_id") {
             "" => hex::encode(&Sha256::digest(format!("s3vault/1\0{}", store.bucket))[..16]),
             id if id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => id.to_owned(),
@@ -108,6 +109,11 @@ impl Vault {
             described: AtomicBool::new(false),
             versioned: AtomicBool::new(false),
         })
+    }
+
+    /// The store that it lives in.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     fn signing_key(&self) -> Option<&SigningKey> {

@@ -179,6 +179,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                     self.payload.accept(range)?;
                     self.progress.settle(range.length);
                 }
+                Output::NeedCredentials { .. } => self.handle(Input::CredentialsKept(None))?,
                 Output::Wait(until) => return Ok(Step::Wait(until)),
                 Output::Done(result) => return Ok(Step::Done(result)),
             }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use s3vault_core::credentials::Credentials;
 use s3vault_core::crypto::keyring::Keyring;
 use s3vault_core::settings::Settings;
 use s3vault_core::vault::{Find, Name, Open, PutRequest, Scope, Vid, Which};
@@ -42,7 +43,8 @@ impl Vault {
     /// One request: the bucket's own description is compared with the settings. A bucket without one is a vault that
     /// nothing was stored in yet.
     pub fn open(settings: &Settings, keyring: Option<Arc<Keyring>>, control: &mut Control<'_>) -> Result<Vault> {
-        let vault = Arc::new(s3vault_core::vault::Vault::new(settings, keyring)?);
+        let credentials = Credentials::from_settings(settings)?;
+        let vault = Arc::new(s3vault_core::vault::Vault::new(settings, credentials, keyring)?);
         let ca_file = settings.text("ca_file");
         let transport = Transport::new(&TransportSettings {
             ca_file: (!ca_file.is_empty()).then(|| PathBuf::from(ca_file)),

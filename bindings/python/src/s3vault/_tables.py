@@ -175,7 +175,7 @@ OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("access_key", "vault", "text", (), None, None, "", False, False, "Access key id."),
     OptionInfo("secret_key", "vault", "text", (), None, None, "", True, False, "Secret access key."),
     OptionInfo("session_token", "vault", "text", (), None, None, "", True, False, "Session token that belongs to temporary keys."),
-    OptionInfo("region", "vault", "text", (), None, None, "us-east-1", False, False, "Region of the bucket."),
+    OptionInfo("region", "vault", "text", (), None, None, "", False, False, "Region of the bucket. Empty: found out."),
     OptionInfo("mode", "vault", "words", ("single-bucket",), None, None, "single-bucket", False, False, "Where backups go. single-bucket: one bucket with versioning for all containers."),
     OptionInfo("bucket", "vault", "text", (), None, None, "", False, False, "The bucket, for mode single-bucket. It must exist, with versioning enabled."),
     OptionInfo("vault_id", "vault", "text", (), None, None, "", False, False, "Identity of the vault, 32 lower-case hex digits. Empty: made from the bucket's name."),

@@ -133,6 +133,7 @@ impl World {
                 Output::Wait(Some(at)) => self.unix_ms = self.unix_ms.max(START + at as i64),
                 Output::Wait(None) => panic!("the machine waits for nothing, after {:?}", self.log),
                 Output::Done(result) => return result,
+                Output::NeedCredentials { .. } => machine.handle(self.now(), Input::CredentialsKept(None)),
                 Output::Abandon(_) | Output::ReleasePart(_) => {}
             }
         }
@@ -341,7 +342,14 @@ pub(super) fn vault(changes: &[(&str, &str)]) -> Arc<Vault> {
     for (key, value) in own.iter().chain(changes) {
         settings.set(key, value).unwrap();
     }
-    Arc::new(Vault::new(&settings, Some(Arc::new(Keyring::generate([1; 32])))).unwrap())
+    Arc::new(
+        Vault::new(
+            &settings,
+            Credentials::from_settings(&settings).unwrap(),
+            Some(Arc::new(Keyring::generate([1; 32]))),
+        )
+        .unwrap(),
+    )
 }
 
 pub(super) fn name() -> Name {

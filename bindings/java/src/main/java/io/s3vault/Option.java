@@ -11,7 +11,7 @@ public final class Option {
     public static final String SECRET_KEY = "secret_key";
     /** Session token that belongs to temporary keys. */
     public static final String SESSION_TOKEN = "session_token";
-    /** Region of the bucket. */
+    /** Region of the bucket. Empty: found out. */
     public static final String REGION = "region";
     /** Where backups go. single-bucket: one bucket with versioning for all containers. */
     public static final String MODE = "mode";
