@@ -102,6 +102,11 @@ impl Store {
         self.keys().generation
     }
 
+    /// The access key id in use.
+    pub fn access_key(&self) -> String {
+        self.keys().credentials.access_key.clone()
+    }
+
     /// Replaces the credentials: the next signature, also of a transfer that is under way, is made with these.
     pub fn renew(&self, credentials: Credentials) {
         let mut keys = self.keys();

@@ -14,6 +14,8 @@ mod list_objects_v2;
 mod put_object;
 mod refusal;
 mod run;
+#[cfg(test)]
+mod tests;
 mod upload_part;
 
 pub use abort_multipart_upload::AbortMultipartUpload;

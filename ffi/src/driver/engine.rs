@@ -13,9 +13,10 @@ use s3vault_core::{Code, Error, Input, Machine, Output, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
+use super::Host;
+use super::keys::Wish;
 use super::progress::Progress;
 use super::request::{self, Received, Sink};
-use crate::transport::Transport;
 use crate::transport::activity::Activity;
 use crate::transport::body::Outgoing;
 use crate::transport::clock;
@@ -60,6 +61,8 @@ pub(super) enum Message {
     RangeConsumed {
         index: u32,
     },
+    /// The wish for new keys was answered.
+    Keys(KeysAnswer),
     Cancel,
     /// After an unknown outcome: the last step once more.
     Again,
@@ -67,6 +70,13 @@ pub(super) enum Message {
     Detach(Background),
     /// The transfer ends with this error, whatever the machine thinks.
     Fatal(Error),
+}
+
+/// What came of a wish for new keys.
+pub(super) enum KeysAnswer {
+    Renewed,
+    /// There are no others; why, where a source of them failed.
+    Kept(Option<Error>),
 }
 
 /// An engine's mail: its own end, and one to give away.
@@ -118,18 +128,29 @@ pub(super) trait Payload: Send + 'static {
 
 /// A machine with everything that it needs to run.
 pub(super) struct Engine<M, P> {
-    transport: Transport,
+    host: Host,
     machine: M,
     payload: P,
     inbox: Inbox,
     progress: Arc<Progress>,
     requests: HashMap<RequestId, AbortHandle>,
     background: Option<Background>,
+    /// Somebody is getting new keys.
+    keys_asked: bool,
 }
 
 impl<M: Machine, P: Payload> Engine<M, P> {
-    pub(super) fn new(transport: Transport, machine: M, payload: P, inbox: Inbox, progress: Arc<Progress>) -> Self {
-        Engine { transport, machine, payload, inbox, progress, requests: HashMap::new(), background: None }
+    pub(super) fn new(host: Host, machine: M, payload: P, inbox: Inbox, progress: Arc<Progress>) -> Self {
+        Engine {
+            host,
+            machine,
+            payload,
+            inbox,
+            progress,
+            requests: HashMap::new(),
+            background: None,
+            keys_asked: false,
+        }
     }
 
     /// Runs the machine to its end, or to an outcome that is unknown: then it may be run [`again`](Engine::again). A
@@ -179,7 +200,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                     self.payload.accept(range)?;
                     self.progress.settle(range.length);
                 }
-                Output::NeedCredentials { .. } => self.handle(Input::CredentialsKept(None))?,
+                Output::NeedCredentials { generation } => self.need_keys(generation)?,
                 Output::Wait(until) => return Ok(Step::Wait(until)),
                 Output::Done(result) => return Ok(Step::Done(result)),
             }
@@ -209,7 +230,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             self.progress.begin(id, number, &activity);
         }
         let attempt = request::Attempt {
-            transport: self.transport.clone(),
+            transport: self.host.transport.clone(),
             engine: self.inbox.sender.clone(),
             request,
             body,
@@ -259,14 +280,44 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             }
             Message::SourceFailed(error) => self.handle(Input::SourceFailed(error)),
             Message::RangeConsumed { index } => self.handle(Input::RangeConsumed { index }),
+            Message::Keys(answer) => self.keys_answered(answer),
             Message::Cancel => self.handle(Input::Cancel),
             // It came before the outcome was unknown: nothing is to be done again.
             Message::Again => Ok(()),
             Message::Detach(background) => {
                 self.background = Some(background);
+                if self.keys_asked {
+                    self.keys_answered(KeysAnswer::Kept(None))?;
+                }
                 self.handle(Input::Cancel)
             }
             Message::Fatal(error) => Err(error),
+        }
+    }
+
+    /// The machine needs other keys than those of this generation.
+    fn need_keys(&mut self, generation: u64) -> Result<()> {
+        let Some(keys) = self.host.keys.clone() else { return self.handle(Input::CredentialsKept(None)) };
+        if keys.generation() > generation {
+            return self.handle(Input::CredentialsRenewed);
+        }
+        if self.background.is_some() {
+            return self.handle(Input::CredentialsKept(None));
+        }
+        if !std::mem::replace(&mut self.keys_asked, true) {
+            let wish = Wish::new(generation, keys, self.inbox.sender.clone());
+            wish.make(self.progress.clone());
+        }
+        Ok(())
+    }
+
+    fn keys_answered(&mut self, answer: KeysAnswer) -> Result<()> {
+        if !std::mem::take(&mut self.keys_asked) {
+            return Ok(());
+        }
+        match answer {
+            KeysAnswer::Renewed => self.handle(Input::CredentialsRenewed),
+            KeysAnswer::Kept(why) => self.handle(Input::CredentialsKept(why)),
         }
     }
 

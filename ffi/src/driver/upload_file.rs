@@ -15,18 +15,18 @@ use s3vault_core::http::Part;
 use s3vault_core::{Code, Error, Machine, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::Host;
 use super::engine::{Message, Payload};
 use super::progress::Progress;
 use super::task::Task;
 use crate::control::Control;
-use crate::transport::Transport;
 use crate::transport::body::{Outgoing, name, read_at};
 use crate::transport::frames::{FRAME, Pool};
 
 /// Runs a machine whose parts are those of this file's first `length` bytes. A file that shrinks, or whose
 /// bytes change between the two readings, ends in [`Code::SourceChanged`].
 pub(crate) fn upload_file<M>(
-    transport: &Transport,
+    host: &Host,
     machine: M,
     file: File,
     length: u64,
@@ -36,8 +36,8 @@ where
     M: Machine + Send + 'static,
     M::Done: Send + 'static,
 {
-    let task = Task::start_with(transport, machine, Progress::new(Some(length)), |inbox, _| {
-        FileSource::start(file, length, transport.pool().clone(), inbox.sender.clone())
+    let task = Task::start_with(host, machine, Progress::new(Some(length)), |inbox, _| {
+        FileSource::start(file, length, host.transport.pool().clone(), inbox.sender.clone())
     })?;
     task.end(control)
 }

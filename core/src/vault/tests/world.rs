@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::*;
 use crate::checksum::{crc_text, digest};
+use crate::credentials::Credentials;
 use crate::crypto::keyring::Keyring;
 use crate::http::{Body, Method, Range, ReplyBody, ReplyHead, Request, TransportFailure};
 use crate::machine::{Input, Machine, Output};
@@ -342,14 +343,9 @@ pub(super) fn vault(changes: &[(&str, &str)]) -> Arc<Vault> {
     for (key, value) in own.iter().chain(changes) {
         settings.set(key, value).unwrap();
     }
-    Arc::new(
-        Vault::new(
-            &settings,
-            Credentials::from_settings(&settings).unwrap(),
-            Some(Arc::new(Keyring::generate([1; 32]))),
-        )
-        .unwrap(),
-    )
+    let credentials = Credentials::from_settings(&settings).unwrap();
+    let store = Arc::new(Store::from_settings(&settings, credentials).unwrap());
+    Arc::new(Vault::new(&settings, store, Some(Arc::new(Keyring::generate([1; 32])))).unwrap())
 }
 
 pub(super) fn name() -> Name {
