@@ -80,9 +80,9 @@ const fn flag(flags: &str, wanted: u8) -> bool {
 
 options! {
     "api_url" Vault Kind::Text, "", "", "The store's endpoint, for example https://s3.example.com:9000. Empty: AWS, from region.";
-    "access_key" Vault Kind::Text, "", "", "Access key id.";
-    "secret_key" Vault Kind::Text, "", "s", "Secret access key.";
-    "session_token" Vault Kind::Text, "", "s", "Session token that belongs to temporary keys.";
+    "access_key" Vault Kind::Text, "", "l", "Access key id.";
+    "secret_key" Vault Kind::Text, "", "sl", "Secret access key.";
+    "session_token" Vault Kind::Text, "", "sl", "Session token that belongs to temporary keys.";
     "region" Vault Kind::Text, "", "", "Region of the bucket. Empty: found out.";
     "mode" Vault Kind::Words(&["single-bucket"]), "single-bucket", "", "Where backups go. single-bucket: one bucket with versioning for all containers.";
     "bucket" Vault Kind::Text, "", "", "The bucket, for mode single-bucket. It must exist, with versioning enabled.";
