@@ -10,6 +10,8 @@ pub struct Profile {
     pub most_part: u64,
     /// Most parts of one object.
     pub most_parts: u32,
+    /// Takes a checksum in a trailer behind an unsigned payload (`STREAMING-UNSIGNED-PAYLOAD-TRAILER`).
+    pub trailers: bool,
     /// How long after its date a request may still take effect, in milliseconds: stores refuse an older date.
     /// DESIGN's B.
     pub late_ms: i64,
@@ -17,4 +19,4 @@ pub struct Profile {
 
 /// S3 (Amazon S3 multipart upload limits, S3 user guide).
 pub const S3: Profile =
-    Profile { least_part: 5 << 20, most_part: 5 << 30, most_parts: 10_000, late_ms: 15 * 60 * 1000 };
+    Profile { least_part: 5 << 20, most_part: 5 << 30, most_parts: 10_000, trailers: true, late_ms: 15 * 60 * 1000 };

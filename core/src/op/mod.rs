@@ -28,13 +28,17 @@ pub use head_object::{HeadObject, HeadReply};
 pub use list_objects_v2::{ListObjectsV2, Listing};
 pub use put_object::{Content, PutObject, PutReply};
 pub use run::{Pages, Single};
-pub use upload_part::UploadPart;
+pub use upload_part::{UploadPart, UploadedPart};
 
+use crate::checksum::crc_text;
 use crate::error::{Code, Error, Result};
-use crate::http::{Body, Method, ReplyBody, ReplyHead};
+use crate::http::{Body, Method, Part, ReplyBody, ReplyHead};
 
 /// Largest reply of an operation that answers with a short document, in bytes.
 const SHORT_REPLY: usize = 64 * 1024;
+
+/// The header, or trailer, with a CRC64NVME.
+pub const CRC64NVME: &str = "x-amz-checksum-crc64nvme";
 
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +106,19 @@ impl Unsigned {
     fn header(mut self, name: &str, value: impl Into<String>) -> Unsigned {
         self.headers.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// A part as the body, with its checksum: in a header where it is known, else in a trailer.
+    fn part(self, part: &Part) -> Unsigned {
+        let mut request = match part.digest {
+            Some(digest) => self.header(CRC64NVME, crc_text(digest.crc64nvme)),
+            None => self
+                .header("content-encoding", "aws-chunked")
+                .header("x-amz-decoded-content-length", part.length.to_string())
+                .header("x-amz-trailer", CRC64NVME),
+        };
+        request.body = Body::Part(*part);
+        request
     }
 
     /// A body of XML, whose MD5 some stores demand.

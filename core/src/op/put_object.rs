@@ -1,7 +1,6 @@
 //! PutObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>
 
 use super::{Operation, Reply, Unsigned};
-use crate::checksum::crc_text;
 use crate::error::Result;
 use crate::http::{Body, Method, Part};
 
@@ -38,8 +37,7 @@ impl Operation for PutObject {
         match &self.content {
             Content::Bytes(bytes) => request.body = Body::Bytes(bytes.clone()),
             Content::Part(part) => {
-                request = request.header("x-amz-checksum-crc64nvme", crc_text(part.digest.crc64nvme));
-                request.body = Body::Part(*part);
+                request = request.part(part);
             }
         }
         request

@@ -1,9 +1,9 @@
 //! UploadPart: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html>
 
 use super::{Operation, Reply, Unsigned};
-use crate::checksum::crc_text;
+use crate::checksum::parse_crc;
 use crate::error::Result;
-use crate::http::{Body, Method, Part};
+use crate::http::{Method, Part};
 
 #[derive(Clone, Debug)]
 pub struct UploadPart {
@@ -12,22 +12,31 @@ pub struct UploadPart {
     pub part: Part,
 }
 
+/// What the store says of a part that it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadedPart {
+    /// Its ETag, as Complete names it.
+    pub etag: String,
+    /// What the store computed of its bytes, where it says so.
+    pub crc64nvme: Option<u64>,
+}
+
 impl Operation for UploadPart {
-    /// The part's ETag, as Complete names it.
-    type Reply = String;
+    type Reply = UploadedPart;
     const NAME: &'static str = "UploadPart";
     const ACTION: &'static str = "s3:PutObject";
 
     fn request(&self) -> Unsigned {
-        let mut request = Unsigned::object(Method::Put, &self.key)
+        Unsigned::object(Method::Put, &self.key)
             .query("partNumber", self.part.number.to_string())
             .query("uploadId", &*self.upload_id)
-            .header("x-amz-checksum-crc64nvme", crc_text(self.part.digest.crc64nvme));
-        request.body = Body::Part(self.part);
-        request
+            .part(&self.part)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<String> {
-        reply.required("etag").map(str::to_owned)
+    fn parse(&self, reply: &Reply<'_>) -> Result<UploadedPart> {
+        Ok(UploadedPart {
+            etag: reply.required("etag")?.to_owned(),
+            crc64nvme: reply.head.header("x-amz-checksum-crc64nvme").and_then(parse_crc),
+        })
     }
 }

@@ -54,8 +54,12 @@ pub(super) enum Message {
         number: u32,
         frames: Vec<Arc<Frame>>,
         length: u64,
-        digest: Digest,
+        digest: Option<Digest>,
         last: bool,
+    },
+    PartSent {
+        id: RequestId,
+        digest: Digest,
     },
     SourceFailed(Error),
     RangeConsumed {
@@ -94,8 +98,8 @@ impl Inbox {
 
 /// Who holds the payload of a transfer. The defaults are for machines that have none.
 pub(super) trait Payload: Send + 'static {
-    /// Read and hash this part, then say [`Message::PartReady`].
-    fn need_part(&mut self, number: u32, _offset: u64, _length: u64) -> Result<()> {
+    /// Read this part, and hash it where that must be; then say [`Message::PartReady`].
+    fn need_part(&mut self, number: u32, _offset: u64, _length: u64, _hashed: bool) -> Result<()> {
         Err(Error::new(Code::Internal, format!("part {number} was asked for, and there is no source")))
     }
 
@@ -191,7 +195,9 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             match guarded(|| self.machine.poll(clock::now()))? {
                 Output::Send(request) => self.send(request)?,
                 Output::Abandon(id) => self.forget(id),
-                Output::NeedPart { number, offset, length } => self.payload.need_part(number, offset, length)?,
+                Output::NeedPart { number, offset, length, hashed } => {
+                    self.payload.need_part(number, offset, length, hashed)?;
+                }
                 Output::ReleasePart(number) => {
                     let length = self.payload.release_part(number);
                     self.progress.settle(length);
@@ -216,7 +222,14 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             Body::Bytes(bytes) => Some(Outgoing::bytes(bytes.clone())),
             Body::Part(part) => {
                 moves = Some(part.number);
-                Some(self.payload.body(part)?)
+                let mut body = self.payload.body(part)?;
+                if part.digest.is_none() {
+                    let engine = self.inbox.sender.clone();
+                    body.with_trailer(Box::new(move |digest| {
+                        let _ = engine.send(Message::PartSent { id, digest });
+                    }))?;
+                }
+                Some(body)
             }
         };
         let sink = match request.reply {
@@ -269,10 +282,12 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                 self.ended(id, Input::RangeEnd { id, length, digest })
             }
             Message::Failed { id, failure } if self.wanted(id, true) => self.ended(id, Input::Failed { id, failure }),
+            Message::PartSent { id, digest } if self.wanted(id, false) => self.handle(Input::PartSent { id, digest }),
             Message::Head { .. }
             | Message::Body { .. }
             | Message::End { .. }
             | Message::RangeEnd { .. }
+            | Message::PartSent { .. }
             | Message::Failed { .. } => Ok(()),
             Message::PartReady { number, frames, length, digest, last } => {
                 self.payload.part_ready(number, frames);

@@ -268,7 +268,7 @@ impl Filling {
             self.digester.update(&frame.filled()[self.hashed..]);
             self.full.push(Arc::new(frame));
         }
-        let digest = self.digester.finish();
+        let digest = Some(self.digester.finish());
         Message::PartReady { number: self.number, frames: self.full, length: self.filled, digest, last }
     }
 }
@@ -280,7 +280,7 @@ struct StreamSource<T> {
 }
 
 impl<T: Send + 'static> Payload for StreamSource<T> {
-    fn need_part(&mut self, number: u32, _offset: u64, length: u64) -> Result<()> {
+    fn need_part(&mut self, number: u32, _offset: u64, length: u64, _hashed: bool) -> Result<()> {
         if length == 0 {
             return Err(Error::new(Code::Internal, format!("part {number} was asked for with no length")));
         }

@@ -140,8 +140,10 @@ fn the_machines_error_reaches_every_later_call() {
     assert_eq!(StreamUpload::start(&host(), machine, &mut Control::none()).err().unwrap().code(), Code::AccessDenied);
 
     // The machine fails while the writer still fills a part.
-    let first =
-        vec![Output::NeedPart { number: 1, offset: 0, length: 1 << 40 }, Output::Send(request(1, Method::Get, &url))];
+    let first = vec![
+        Output::NeedPart { number: 1, offset: 0, length: 1 << 40, hashed: true },
+        Output::Send(request(1, Method::Get, &url)),
+    ];
     let machine: Toy<()> = Toy::new(first, |outputs, input| {
         if matches!(input, Input::End { .. }) {
             outputs.push_back(Output::Done(Err(Error::new(Code::AccessDenied, "no"))));
@@ -162,7 +164,7 @@ fn the_machines_error_reaches_every_later_call() {
 fn abort_and_drop_cancel_the_machine() {
     let machine = |cancelled: &Arc<AtomicBool>| -> Toy<()> {
         let cancelled = cancelled.clone();
-        Toy::new(vec![Output::NeedPart { number: 1, offset: 0, length: 10 }], move |outputs, input| {
+        Toy::new(vec![Output::NeedPart { number: 1, offset: 0, length: 10, hashed: true }], move |outputs, input| {
             if matches!(input, Input::Cancel) {
                 cancelled.store(true, Ordering::Release);
                 outputs.push_back(Output::Done(Err(Error::new(Code::Cancelled, "cancelled"))));
@@ -240,8 +242,8 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
     let mut hashed = 0;
     let machine: Toy<u64> = Toy::new(
         vec![
-            Output::NeedPart { number: 1, offset: 0, length: PART as u64 },
-            Output::NeedPart { number: 2, offset: PART as u64, length: PART as u64 },
+            Output::NeedPart { number: 1, offset: 0, length: PART as u64, hashed: true },
+            Output::NeedPart { number: 2, offset: PART as u64, length: PART as u64, hashed: true },
         ],
         move |outputs, input| {
             use s3vault_core::Machine;
