@@ -45,6 +45,8 @@ launch() {
     flock -n 9 || die "$dir is in use: stop it first"
     setsid "$ROOT/scripts/watched.sh" "$owner" "$@" </dev/null >"$dir/log" 2>&1 &
     echo $! >"$dir/pid"
+    # Or bash says here how it ended.
+    disown
   } 9>"$dir/lock"
 }
 
