@@ -98,6 +98,7 @@ options! {
     "parallel_download" Vault Kind::Bool, "true", "", "Whether a restore reads several ranges at once.";
     "leading_slash" Vault Kind::Bool, "false", "", "Whether data keys begin with '/', for buckets that were written so.";
     "storage_class" Vault Kind::Text, "", "", "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's own.";
+    "provider" Vault Kind::Words(&["s3", "minio", "ceph", "garage", "versitygw"]), "s3", "", "Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has.";
     "kind" Call Kind::Words(&["full", "incremental"]), "full", "", "put: what the backup is. An incremental needs parent.";
     "parent" Call Kind::Text, "", "", "put: version id of the backup that an incremental builds on.";
     "version" Call Kind::Text, "", "", "find: this version id.";

@@ -49,7 +49,7 @@ impl Store {
         let signer = Signer::new(credentials.clone(), endpoint.region());
         Ok(Store {
             bucket: bucket.to_owned(),
-            profile: profile::S3,
+            profile: profile::named(settings.text("provider"))?,
             endpoint: RwLock::new(Arc::new(endpoint)),
             region_is_open: settings.text("region").is_empty(),
             keys: Mutex::new(Keys { credentials, signer, generation: 0 }),

@@ -90,6 +90,10 @@ impl Vault {
                 return Err(Error::new(Code::InvalidOption, why));
             }
         };
+        if settings.flag("leading_slash") && !store.profile.leading_slash {
+            let why = format!("leading_slash = true: {} drops the '/' in front of a key", store.profile.name);
+            return Err(Error::new(Code::InvalidOption, why).with_hint("Leave leading_slash out."));
+        }
         let mut verify_keys = VerifyKeys::parse(settings.text("verify_keys"))?;
         if let Some(keyring) = &keyring {
             verify_keys.add(keyring.signing_key().public().clone());
