@@ -273,8 +273,8 @@ fn arns_that_name_no_access_point_are_refused() {
         ("arn:aws:s3:eu-west-1:123456789012:accesspoint/ap1.evil", "3 to 50"),
         ("arn:aws:s3:eu-west-1:1234:accesspoint/ap1", "12 digits"),
         ("arn:aws:s3:evil.example/:123456789012:accesspoint/ap1", "none of AWS's"),
-        ("arn:aws:s3:cn-north-1:123456789012:accesspoint/ap1", "partition aws-cn"),
-        ("arn:aws-cn:s3:cn-north-1:123456789012:accesspoint/ap1", "partition aws-cn"),
+        ("arn:aws:s3:cn-north-1:123456789012:accesspoint/ap1", "partition aws-cn, not aws"),
+        ("arn:aws-cn:s3:cn-north-1:123456789012:accesspoint/ap1", "partition aws-cn, the endpoint in aws"),
     ] {
         let error = aws.check_bucket(arn).unwrap_err();
         assert_eq!(error.code(), Code::InvalidOption, "{arn}");
