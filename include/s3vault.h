@@ -1187,7 +1187,7 @@ int32_t s3v_manifest_verify(const void *object,
 #define S3V_OPT_SESSION_TOKEN "session_token"
 
 /**
- * Region of the bucket. Empty: found out.
+ * Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says.
  * Text.
  */
 #define S3V_OPT_REGION "region"
@@ -1199,7 +1199,7 @@ int32_t s3v_manifest_verify(const void *object,
 #define S3V_OPT_MODE "mode"
 
 /**
- * The bucket, for mode single-bucket. It must exist, with versioning enabled.
+ * The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled.
  * Text.
  */
 #define S3V_OPT_BUCKET "bucket"
@@ -1229,13 +1229,37 @@ int32_t s3v_manifest_verify(const void *object,
 #define S3V_OPT_VERIFY_KEYS "verify_keys"
 
 /**
- * true: the bucket in the path. false: the bucket in the host name.
+ * true: the bucket in the path. false: the bucket in the host name, where its name can stand there.
  * true or false; true where not set.
  */
 #define S3V_OPT_PATH_STYLE "path_style"
 
 /**
- * PEM file of the authorities that may sign the store's certificate, in place of the public ones.
+ * AWS only: hosts that are reached over IPv6 as well as IPv4.
+ * true or false; false where not set.
+ */
+#define S3V_OPT_DUALSTACK "dualstack"
+
+/**
+ * AWS only: hosts whose TLS is validated by FIPS 140.
+ * true or false; false where not set.
+ */
+#define S3V_OPT_FIPS "fips"
+
+/**
+ * Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines.
+ * true or false; false where not set.
+ */
+#define S3V_OPT_RESOLVE_ONCE "resolve_once"
+
+/**
+ * HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked.
+ * Text; a secret, shown as ***.
+ */
+#define S3V_OPT_PROXY "proxy"
+
+/**
+ * PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones.
  * Text.
  */
 #define S3V_OPT_CA_FILE "ca_file"
@@ -1269,6 +1293,12 @@ int32_t s3v_manifest_verify(const void *object,
  * Text.
  */
 #define S3V_OPT_STORAGE_CLASS "storage_class"
+
+/**
+ * Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has.
+ * s3 or minio or ceph or garage or versitygw; s3 where not set.
+ */
+#define S3V_OPT_PROVIDER "provider"
 
 /* Taken in a config and ignored by the library: the command s3vault reads them */
 

@@ -150,11 +150,11 @@ export const OptionKey = {
   SECRET_KEY: "secret_key",
   /** Session token that belongs to temporary keys. */
   SESSION_TOKEN: "session_token",
-  /** Region of the bucket. Empty: found out. */
+  /** Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says. */
   REGION: "region",
   /** Where backups go. single-bucket: one bucket with versioning for all containers. */
   MODE: "mode",
-  /** The bucket, for mode single-bucket. It must exist, with versioning enabled. */
+  /** The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled. */
   BUCKET: "bucket",
   /** Identity of the vault, 32 lower-case hex digits. Empty: made from the bucket's name. */
   VAULT_ID: "vault_id",
@@ -166,9 +166,17 @@ export const OptionKey = {
   KEYRING: "keyring",
   /** Public keys that are trusted beside the keyring's own, one 'ed25519 <id> <base64>' a line. */
   VERIFY_KEYS: "verify_keys",
-  /** true: the bucket in the path. false: the bucket in the host name. */
+  /** true: the bucket in the path. false: the bucket in the host name, where its name can stand there. */
   PATH_STYLE: "path_style",
-  /** PEM file of the authorities that may sign the store's certificate, in place of the public ones. */
+  /** AWS only: hosts that are reached over IPv6 as well as IPv4. */
+  DUALSTACK: "dualstack",
+  /** AWS only: hosts whose TLS is validated by FIPS 140. */
+  FIPS: "fips",
+  /** Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines. */
+  RESOLVE_ONCE: "resolve_once",
+  /** HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked. */
+  PROXY: "proxy",
+  /** PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones. */
   CA_FILE: "ca_file",
   /** How long to wait for a connection. */
   CONNECT_TIMEOUT_MS: "connect_timeout_ms",
@@ -180,6 +188,8 @@ export const OptionKey = {
   LEADING_SLASH: "leading_slash",
   /** Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's own. */
   STORAGE_CLASS: "storage_class",
+  /** Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has. */
+  PROVIDER: "provider",
   /** put: what the backup is. An incremental needs parent. */
   KIND: "kind",
   /** put: version id of the backup that an incremental builds on. */

@@ -343,7 +343,7 @@ impl<O: Operation> Call<O> {
             .on(O::NAME, &session.store.bucket, place.key())
             .maybe_sent(failure.maybe_sent);
         match failure.code {
-            Code::Resolve if session.store.endpoint().has_bucket_in_host() => e.with_hint(
+            Code::Resolve if session.store.has_bucket_in_host() => e.with_hint(
                 "The bucket is part of this host name: if the store has no virtual hosts, set path_style = true. Else check api_url and this machine's DNS.",
             ),
             _ => e,

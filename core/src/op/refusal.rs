@@ -153,7 +153,7 @@ fn hint<O: Operation>(
             let resource = if matches!(place, Place::Service) { "*".into() } else { format!("arn:aws:s3:::{bucket}{object}") };
             Some(format!("Give the access key the permission {} on {resource}.{also}", O::ACTION))
         }
-        Code::NoSuchBucket if !store.endpoint().has_bucket_in_host() => None,
+        Code::NoSuchBucket if !store.has_bucket_in_host() => None,
         Code::NoSuchBucket => Some("Check bucket and api_url; if the store has no virtual hosts, set path_style = true.".into()),
         Code::BadReply if is_html => Some(
             "A page for people came: check that api_url is an S3 endpoint, and whether a proxy (setting proxy, or one in between) answers in its place."
