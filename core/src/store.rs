@@ -128,11 +128,12 @@ impl Store {
         keys.credentials.is_expired(unix_ms).then_some(keys.generation)
     }
 
-    /// Signs a request; answers with which generation of keys.
-    pub(crate) fn sign(&self, to_sign: &ToSign<'_>, headers: &mut Vec<(String, String)>, unix_ms: i64) -> u64 {
+    /// Signs a request: the headers to add, and the generation of the keys.
+    pub(crate) fn sign(&self, to_sign: &ToSign<'_>, unix_ms: i64) -> (Vec<(String, String)>, u64) {
         let mut keys = self.keys();
-        keys.signer.sign(to_sign, headers, unix_ms);
-        keys.generation
+        let signed = keys.signer.sign(to_sign, unix_ms);
+        let headers = signed.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        (headers, keys.generation)
     }
 
     /// How long a retry has to wait for its token, in milliseconds.
