@@ -170,11 +170,13 @@ impl<O: Operation> Call<O> {
             Body::Bytes(bytes) => Payload::Bytes(bytes),
             Body::Part(_) => Payload::Unsigned,
         };
-        let to_sign =
-            ToSign { method: unsigned.method, host: &target.host, path: &target.path, query: &query, payload };
         let mut headers = unsigned.headers;
+        let given: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let (method, host, path) = (unsigned.method, &target.host, &target.path);
+        let to_sign = ToSign { method, host, path, query: &query, headers: &given, payload };
         let signed_at = self.dated.unwrap_or_else(|| session.clock(now));
-        session.signer.sign(&to_sign, &mut headers, signed_at);
+        let signed = session.signer.sign(&to_sign, signed_at);
+        headers.extend(signed.headers().map(|(name, value)| (name.to_owned(), value.to_owned())));
         let drop_at = self.dated.map(|dated| {
             let left = dated.saturating_add(store.profile.late_ms).saturating_sub(session.clock(now));
             now.mono_ms.saturating_add(left.max(0) as u64)
