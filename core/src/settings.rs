@@ -83,6 +83,8 @@ options! {
     "access_key" Vault Kind::Text, "", "", "Access key id.";
     "secret_key" Vault Kind::Text, "", "s", "Secret access key.";
     "session_token" Vault Kind::Text, "", "s", "Session token that belongs to temporary keys.";
+    "credentials" Vault Kind::Words(&["static", "chain"]), "static", "", "Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata).";
+    "profile" Vault Kind::Text, "", "", "Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default.";
     "region" Vault Kind::Text, "us-east-1", "", "Region of the bucket.";
     "mode" Vault Kind::Words(&["single-bucket"]), "single-bucket", "", "Where backups go. single-bucket: one bucket with versioning for all containers.";
     "bucket" Vault Kind::Text, "", "", "The bucket, for mode single-bucket. It must exist, with versioning enabled.";

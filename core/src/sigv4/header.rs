@@ -92,6 +92,7 @@ mod tests {
             access_key: "AKIAIOSFODNN7EXAMPLE".into(),
             secret_key: Zeroizing::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into()),
             session_token: None,
+            expires_ms: None,
         };
         let mut signer = Signer::new(credentials, "us-east-1");
         let to_sign = ToSign { method, host: "examplebucket.s3.amazonaws.com", path, query, payload };
@@ -137,6 +138,7 @@ mod tests {
             access_key: "A".into(),
             secret_key: Zeroizing::new("S".into()),
             session_token: Some(Zeroizing::new("T".into())),
+            expires_ms: None,
         };
         let mut headers = Vec::new();
         let to_sign = ToSign { method: Method::Get, host: "h", path: "/", query: "", payload: Payload::Unsigned };
