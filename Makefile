@@ -38,7 +38,7 @@ test: ## check, and every caller on the embedded store and on MinIO over TLS, an
 	@$(MAKE) -k all-tests
 
 .PHONY: all-tests
-all-tests: check test-abi test-oracle test-store test-rust test-wasm test-c test-python test-java test-web test-killed test-refusals test-cross
+all-tests: check test-abi test-oracle test-store test-credentials test-rust test-wasm test-c test-python test-java test-web test-killed test-refusals test-cross
 
 .PHONY: setup
 setup: ## installs what the tests need and is missing here
@@ -69,6 +69,10 @@ test-oracle: setup ## botocore and awscrt judge core's signatures and checksums
 .PHONY: test-store
 test-store: setup build ## boto3 judges the embedded store
 	$(STEP) "embedded store, boto3" env EMBEDDED_STORE=$(TARGET)/release/embedded-store $(PYTHON) -m pytest -q tests/store/tests/boto3_store.py
+
+.PHONY: test-credentials
+test-credentials: setup ## botocore finds the same keys in the environment and the shared files
+	$(STEP) "credentials, botocore" $(PYTHON) -m pytest -q core/tests/botocore_credentials.py
 
 .PHONY: test-rust
 test-rust: setup build ## Rust's tests and the shared cases

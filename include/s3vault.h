@@ -956,6 +956,12 @@ int32_t s3v_manifest_verify(const void *object,
  */
 #define S3V_E_CONFIG (-11)
 
+/**
+ * No credentials were found, or the place that should have some has none that can be used.
+ * Look at the places that the message names.
+ */
+#define S3V_E_CREDENTIALS (-12)
+
 /* Remote: the store answered, and its answer, or what it holds, is the trouble */
 
 /**
@@ -1185,6 +1191,18 @@ int32_t s3v_manifest_verify(const void *object,
  * Text; a secret, shown as ***.
  */
 #define S3V_OPT_SESSION_TOKEN "session_token"
+
+/**
+ * Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata).
+ * static or chain; static where not set.
+ */
+#define S3V_OPT_CREDENTIALS "credentials"
+
+/**
+ * Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default.
+ * Text.
+ */
+#define S3V_OPT_PROFILE "profile"
 
 /**
  * Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says.

@@ -77,6 +77,8 @@ codes! {
     Unsupported = -10, "S3V_E_UNSUPPORTED", Misuse, 2, "Use a newer version of s3vault.";
     /// A configuration file cannot be read.
     Config = -11, "S3V_E_CONFIG", Misuse, 2, "Correct the line of the file that the message names.";
+    /// No credentials were found, or the place that should have some has none that can be used.
+    Credentials = -12, "S3V_E_CREDENTIALS", Misuse, 2, "Look at the places that the message names.";
 
     /// The store refuses the operation to these credentials.
     AccessDenied = -20, "S3V_E_ACCESS_DENIED", Remote, 4, "Give the access key the permission for this operation, on the bucket and on its objects.";

@@ -83,6 +83,8 @@ options! {
     "access_key" Vault Kind::Text, "", "l", "Access key id.";
     "secret_key" Vault Kind::Text, "", "sl", "Secret access key.";
     "session_token" Vault Kind::Text, "", "sl", "Session token that belongs to temporary keys.";
+    "credentials" Vault Kind::Words(&["static", "chain"]), "static", "", "Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata).";
+    "profile" Vault Kind::Text, "", "", "Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default.";
     "region" Vault Kind::Text, "", "", "Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says.";
     "mode" Vault Kind::Words(&["single-bucket"]), "single-bucket", "", "Where backups go. single-bucket: one bucket with versioning for all containers.";
     "bucket" Vault Kind::Text, "", "", "The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled.";

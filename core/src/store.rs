@@ -122,10 +122,11 @@ impl Store {
         keys.generation += 1;
     }
 
-    /// The generation of keys that have expired, where they have.
-    pub(crate) fn expired_keys(&self, unix_ms: i64) -> Option<u64> {
+    /// The generation of keys that end soon, where they do, and whether they have ended.
+    pub(crate) fn ending_keys(&self, unix_ms: i64) -> Option<(u64, bool)> {
         let keys = self.keys();
-        keys.credentials.is_expired(unix_ms).then_some(keys.generation)
+        let credentials = &keys.credentials;
+        credentials.is_due(unix_ms).then(|| (keys.generation, credentials.is_expired(unix_ms)))
     }
 
     /// Signs a request: the headers to add, and the generation of the keys.

@@ -24,6 +24,8 @@ export const ErrorCode = {
   UNSUPPORTED: -10,
   /** A configuration file cannot be read. */
   CONFIG: -11,
+  /** No credentials were found, or the place that should have some has none that can be used. */
+  CREDENTIALS: -12,
   /** The store refuses the operation to these credentials. */
   ACCESS_DENIED: -20,
   /** The store computed another signature: the secret key is wrong, or something on the way changed the request. */
@@ -106,6 +108,7 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.KEYRING]: "Check the keyring file; 's3vault keys new FILE' makes one.",
   [ErrorCode.UNSUPPORTED]: "Use a newer version of s3vault.",
   [ErrorCode.CONFIG]: "Correct the line of the file that the message names.",
+  [ErrorCode.CREDENTIALS]: "Look at the places that the message names.",
   [ErrorCode.ACCESS_DENIED]: "Give the access key the permission for this operation, on the bucket and on its objects.",
   [ErrorCode.SIGNATURE_REFUSED]: "Check secret_key; if it is right, a proxy may rewrite headers or the path.",
   [ErrorCode.UNKNOWN_ACCESS_KEY]: "Check access_key and api_url: keys belong to one store.",
@@ -150,6 +153,10 @@ export const OptionKey = {
   SECRET_KEY: "secret_key",
   /** Session token that belongs to temporary keys. */
   SESSION_TOKEN: "session_token",
+  /** Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata). */
+  CREDENTIALS: "credentials",
+  /** Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default. */
+  PROFILE: "profile",
   /** Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says. */
   REGION: "region",
   /** Where backups go. single-bucket: one bucket with versioning for all containers. */

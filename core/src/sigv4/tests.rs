@@ -17,6 +17,7 @@ fn keys(token: Option<&str>) -> Credentials {
         access_key: ACCESS_KEY.into(),
         secret_key: Zeroizing::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into()),
         session_token: token.map(|token| Zeroizing::new(token.into())),
+        expires_ms: None,
     }
 }
 
@@ -160,6 +161,7 @@ fn the_general_rule() {
         access_key: "AKIDEXAMPLE".into(),
         secret_key: Zeroizing::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into()),
         session_token: None,
+        expires_ms: None,
     };
     let mut signer = Signer::for_service(example, "us-east-1", "service");
     let host = "example.amazonaws.com";

@@ -32,6 +32,8 @@ class ErrorCode(IntEnum):
     """The object needs more than this version of the library knows."""
     CONFIG = -11
     """A configuration file cannot be read."""
+    CREDENTIALS = -12
+    """No credentials were found, or the place that should have some has none that can be used."""
     ACCESS_DENIED = -20
     """The store refuses the operation to these credentials."""
     SIGNATURE_REFUSED = -21
@@ -136,6 +138,7 @@ ERRORS: tuple[ErrorInfo, ...] = (
     ErrorInfo(ErrorCode.KEYRING, "S3V_E_KEYRING", "misuse", 2, "The keyring cannot be read, or has no signing key.", "Check the keyring file; 's3vault keys new FILE' makes one."),
     ErrorInfo(ErrorCode.UNSUPPORTED, "S3V_E_UNSUPPORTED", "misuse", 2, "The object needs more than this version of the library knows.", "Use a newer version of s3vault."),
     ErrorInfo(ErrorCode.CONFIG, "S3V_E_CONFIG", "misuse", 2, "A configuration file cannot be read.", "Correct the line of the file that the message names."),
+    ErrorInfo(ErrorCode.CREDENTIALS, "S3V_E_CREDENTIALS", "misuse", 2, "No credentials were found, or the place that should have some has none that can be used.", "Look at the places that the message names."),
     ErrorInfo(ErrorCode.ACCESS_DENIED, "S3V_E_ACCESS_DENIED", "remote", 4, "The store refuses the operation to these credentials.", "Give the access key the permission for this operation, on the bucket and on its objects."),
     ErrorInfo(ErrorCode.SIGNATURE_REFUSED, "S3V_E_SIGNATURE_REFUSED", "remote", 4, "The store computed another signature: the secret key is wrong, or something on the way changed the request.", "Check secret_key; if it is right, a proxy may rewrite headers or the path."),
     ErrorInfo(ErrorCode.UNKNOWN_ACCESS_KEY, "S3V_E_UNKNOWN_ACCESS_KEY", "remote", 4, "The store does not know the access key.", "Check access_key and api_url: keys belong to one store."),
@@ -175,6 +178,8 @@ OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("access_key", "vault", "text", (), None, None, "", False, True, "Access key id."),
     OptionInfo("secret_key", "vault", "text", (), None, None, "", True, True, "Secret access key."),
     OptionInfo("session_token", "vault", "text", (), None, None, "", True, True, "Session token that belongs to temporary keys."),
+    OptionInfo("credentials", "vault", "words", ("static", "chain"), None, None, "static", False, False, "Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata)."),
+    OptionInfo("profile", "vault", "text", (), None, None, "", False, False, "Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default."),
     OptionInfo("region", "vault", "text", (), None, None, "", False, False, "Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says."),
     OptionInfo("mode", "vault", "words", ("single-bucket",), None, None, "single-bucket", False, False, "Where backups go. single-bucket: one bucket with versioning for all containers."),
     OptionInfo("bucket", "vault", "text", (), None, None, "", False, False, "The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled."),

@@ -25,6 +25,7 @@ fn signer(token: bool) -> Signer {
         access_key: "AKIA/EXAMPLE".into(),
         secret_key: Zeroizing::new("S".into()),
         session_token: token.then(|| Zeroizing::new("TOKEN".into())),
+        expires_ms: None,
     };
     Signer::new(credentials, "us-east-1")
 }

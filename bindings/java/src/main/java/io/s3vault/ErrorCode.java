@@ -25,6 +25,8 @@ public enum ErrorCode {
     UNSUPPORTED(-10, "Use a newer version of s3vault."),
     /** A configuration file cannot be read. */
     CONFIG(-11, "Correct the line of the file that the message names."),
+    /** No credentials were found, or the place that should have some has none that can be used. */
+    CREDENTIALS(-12, "Look at the places that the message names."),
     /** The store refuses the operation to these credentials. */
     ACCESS_DENIED(-20, "Give the access key the permission for this operation, on the bucket and on its objects."),
     /** The store computed another signature: the secret key is wrong, or something on the way changed the request. */

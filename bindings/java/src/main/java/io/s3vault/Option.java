@@ -11,6 +11,10 @@ public final class Option {
     public static final String SECRET_KEY = "secret_key";
     /** Session token that belongs to temporary keys. */
     public static final String SESSION_TOKEN = "session_token";
+    /** Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata). */
+    public static final String CREDENTIALS = "credentials";
+    /** Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default. */
+    public static final String PROFILE = "profile";
     /** Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says. */
     public static final String REGION = "region";
     /** Where backups go. single-bucket: one bucket with versioning for all containers. */
