@@ -71,6 +71,7 @@ impl Request {
             access_key: self.access_key.clone(),
             secret_key: Zeroizing::new(self.secret_key.clone()),
             session_token: self.session_token.clone().map(Zeroizing::new),
+            expires_ms: None,
         };
         match &*self.service {
             "s3" => Signer::new(credentials, &self.region),
