@@ -45,8 +45,8 @@ setup: ## installs what the tests need and is missing here
 	@scripts/setup.sh test minio versitygw
 
 .PHONY: build
-build: ## the library and the embedded store, release
-	$(STEP) "build: library, embedded store" cargo build -q --release -p s3vault -p embedded-store
+build: ## the library and the tests' programs, release
+	$(STEP) "build: library, embedded store, oracle" cargo build -q --release -p s3vault -p embedded-store -p oracle
 
 .PHONY: build-c
 build-c: setup build
@@ -62,8 +62,7 @@ build-java: setup build
 	$(STEP) "build: Java" $(MAVEN) -q package -DskipTests
 
 .PHONY: test-oracle
-test-oracle: setup ## botocore and awscrt judge core's signatures and checksums
-	$(STEP) "build: oracle" cargo build -q --release -p oracle
+test-oracle: setup build ## botocore and awscrt judge core's signatures and checksums
 	$(STEP) "oracle, botocore and awscrt" $(PYTHON) tests/oracle/oracle.py $(TARGET)/release/oracle
 
 .PHONY: test-store

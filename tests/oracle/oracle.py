@@ -42,6 +42,10 @@ class Core:
             raise SystemExit(f"oracle: the program ended, at {job}")
         return json.loads(line)
 
+    def close(self):
+        self._process.stdin.close()
+        return self._process.wait()
+
 
 class Different(Exception):
     def __init__(self, what, ours, theirs, request, **canonical):
@@ -186,6 +190,8 @@ def main():
     except Different as difference:
         print(f"{difference}\noracle: seed {arguments.seed}: DIFFERENT")
         return 1
+    if judge.core.close() != 0:
+        raise SystemExit("oracle: the program ended with an error")
     print(f"oracle: {judge.requests} requests, {judge.chunks} chunks, {judge.checksums} checksums: identical")
     return 0
 

@@ -234,12 +234,10 @@ impl Reqsign {
         (0..turn).map(|_| if header { self.put.clone() } else { self.get.clone() }).collect()
     }
 
-    pub fn turn(&self, mut prepared: Vec<Parts>, header: bool) {
-        for parts in &mut prepared {
+    pub fn turn(&self, prepared: &mut [Parts], header: bool) {
+        for parts in prepared {
             self.sign(black_box(parts), header);
         }
-        // Freeing them is not signing.
-        std::mem::forget(prepared);
     }
 }
 
