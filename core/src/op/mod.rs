@@ -3,30 +3,20 @@
 //! An operation is a value with its arguments. [`Single`] runs one to its end, [`Pages`] goes through a listing; both are
 //! machines. The engine's own machines hold a [`call::Call`] for each operation that is under way.
 
-mod abort_multipart_upload;
+mod bucket;
 mod call;
-mod complete_multipart_upload;
-mod create_multipart_upload;
-mod get_bucket_versioning;
-mod get_object;
-mod head_object;
-mod list_objects_v2;
-mod put_object;
+mod list;
+mod multipart;
+mod object;
 mod refusal;
 mod run;
-mod upload_part;
 
-pub use abort_multipart_upload::AbortMultipartUpload;
+pub use bucket::{BucketVersioning, GetBucketVersioning};
 pub(crate) use call::{Call, Calling, Next, Session};
-pub use complete_multipart_upload::{CompleteMultipartUpload, CompletedPart};
-pub use create_multipart_upload::CreateMultipartUpload;
-pub use get_bucket_versioning::{BucketVersioning, GetBucketVersioning};
-pub use get_object::{GetObject, GetRange};
-pub use head_object::{HeadObject, HeadReply};
-pub use list_objects_v2::{ListObjectsV2, Listing};
-pub use put_object::{Content, PutObject, PutReply};
+pub use list::{ListObjectsV2, Listing};
+pub use multipart::{AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, CreateMultipartUpload, UploadPart};
+pub use object::{Content, GetObject, GetRange, HeadObject, HeadReply, PutObject, PutReply};
 pub use run::{Pages, Single};
-pub use upload_part::UploadPart;
 
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method, ReplyBody, ReplyHead};

@@ -1,14 +1,18 @@
 //! UploadPart: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html>
 
-use super::{Operation, Reply, Unsigned};
 use crate::checksum::crc_text;
 use crate::error::Result;
 use crate::http::{Body, Method, Part};
+use crate::op::{Operation, Reply, Unsigned};
 
+/// Sends a part of an upload.
 #[derive(Clone, Debug)]
 pub struct UploadPart {
+    /// The object's key.
     pub key: String,
+    /// The upload, as CreateMultipartUpload named it.
     pub upload_id: String,
+    /// What is sent.
     pub part: Part,
 }
 

@@ -1,13 +1,14 @@
 //! GetObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
 
-use super::{Operation, Reply, Unsigned};
 use crate::checksum::Digest;
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Range, ReplyBody, ReplyHead};
+use crate::op::{Operation, Reply, Unsigned};
 
 /// A small object, whole.
 #[derive(Clone, Debug)]
 pub struct GetObject {
+    /// The object's key.
     pub key: String,
     /// More than so many bytes is an error.
     pub limit: usize,
@@ -33,7 +34,9 @@ impl Operation for GetObject {
 /// A range of a data object, which the driver takes.
 #[derive(Clone, Debug)]
 pub struct GetRange {
+    /// The object's key.
     pub key: String,
+    /// Which version; the newest where there is none.
     pub version_id: Option<String>,
     /// Where the range begins in the object, in bytes.
     pub begin: u64,

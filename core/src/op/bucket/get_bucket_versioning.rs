@@ -1,8 +1,8 @@
 //! GetBucketVersioning: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketVersioning.html>
 
-use super::{Operation, Reply, Unsigned};
 use crate::error::Result;
 use crate::http::Method;
+use crate::op::{Operation, Reply, Unsigned};
 use crate::xml::{self, Item};
 
 /// Whether a bucket keeps versions.
@@ -10,11 +10,14 @@ use crate::xml::{self, Item};
 pub enum BucketVersioning {
     /// It never did.
     Off,
+    /// Each PUT makes a version.
     Enabled,
+    /// It did; a PUT now replaces the version `null`.
     Suspended,
 }
 
-#[derive(Debug)]
+/// Asks whether the bucket keeps versions.
+#[derive(Clone, Debug)]
 pub struct GetBucketVersioning;
 
 impl Operation for GetBucketVersioning {

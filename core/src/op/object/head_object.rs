@@ -1,20 +1,26 @@
 //! HeadObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
 
-use super::{Operation, Reply, Unsigned};
 use crate::error::Result;
 use crate::http::Method;
+use crate::op::{Operation, Reply, Unsigned};
 
+/// Asks what an object is, without its bytes.
 #[derive(Clone, Debug)]
 pub struct HeadObject {
+    /// The object's key.
     pub key: String,
 }
 
 /// What a HEAD tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeadReply {
+    /// `None` in a bucket without versioning.
     pub version_id: Option<String>,
+    /// In bytes.
     pub size: Option<u64>,
+    /// In base64.
     pub crc64nvme: Option<String>,
+    /// The metadata that names a vault's version.
     pub vid: Option<String>,
 }
 

@@ -1,24 +1,30 @@
 //! CompleteMultipartUpload: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>
 
-use super::{Operation, Reply, Unsigned};
 use crate::checksum::crc_text;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method};
-use crate::op::PutReply;
+use crate::op::{Operation, PutReply, Reply, Unsigned};
 use crate::xml::{self, Item};
 
 /// A part that the object is made of.
 #[derive(Clone, Debug)]
 pub struct CompletedPart {
+    /// From 1.
     pub number: u32,
+    /// As UploadPart answered.
     pub etag: String,
+    /// Of this part.
     pub crc64nvme: u64,
 }
 
+/// Makes the object of its parts. The store compares the checksum of the whole.
 #[derive(Clone, Debug)]
 pub struct CompleteMultipartUpload {
+    /// The object's key.
     pub key: String,
+    /// The upload, as CreateMultipartUpload named it.
     pub upload_id: String,
+    /// In the order of their numbers.
     pub parts: Vec<CompletedPart>,
     /// Of the whole object.
     pub crc64nvme: u64,

@@ -1,13 +1,16 @@
 //! CreateMultipartUpload: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html>
 
-use super::{Operation, Reply, Unsigned};
 use crate::error::{Code, Error, Result};
 use crate::http::Method;
+use crate::op::{Operation, Reply, Unsigned};
 use crate::xml::{self, Item};
 
+/// Begins an upload in parts.
 #[derive(Clone, Debug)]
 pub struct CreateMultipartUpload {
+    /// The object's key.
     pub key: String,
+    /// What else is said of the object: content type, metadata, encryption, lock. Names in lower case.
     pub headers: Vec<(String, String)>,
 }
 

@@ -1,9 +1,9 @@
 //! PutObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>
 
-use super::{Operation, Reply, Unsigned};
 use crate::checksum::crc_text;
 use crate::error::Result;
 use crate::http::{Body, Method, Part};
+use crate::op::{Operation, Reply, Unsigned};
 
 /// What to store.
 #[derive(Clone, Debug)]
@@ -14,16 +14,21 @@ pub enum Content {
     Part(Part),
 }
 
+/// Stores an object in one request.
 #[derive(Clone, Debug)]
 pub struct PutObject {
+    /// The object's key.
     pub key: String,
+    /// Its bytes.
     pub content: Content,
+    /// What else is said of it: content type, metadata, encryption, lock. Names in lower case.
     pub headers: Vec<(String, String)>,
 }
 
 /// What a store says of an object that it took.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutReply {
+    /// Of the version that was made; `None` in a bucket without versioning.
     pub version_id: Option<String>,
 }
 

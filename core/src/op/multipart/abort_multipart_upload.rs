@@ -1,12 +1,15 @@
 //! AbortMultipartUpload: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>
 
-use super::{Operation, Reply, Unsigned};
 use crate::error::Result;
 use crate::http::Method;
+use crate::op::{Operation, Reply, Unsigned};
 
+/// Gives an upload up, with its parts.
 #[derive(Clone, Debug)]
 pub struct AbortMultipartUpload {
+    /// The object's key.
     pub key: String,
+    /// The upload, as CreateMultipartUpload named it.
     pub upload_id: String,
 }
 
