@@ -48,19 +48,18 @@ impl Operation for GetBucketVersioning {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::ReplyHead;
+    use crate::op::testing::{answer, sent};
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn the_documented_examples() {
+        assert_eq!(sent(&GetBucketVersioning), "GET /?versioning=\n");
         let parse = |inner: &str| {
             let xml = format!(
                 "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</VersioningConfiguration>"
             );
-            GetBucketVersioning
-                .parse(&Reply { head: &ReplyHead::default(), body: xml.as_bytes(), range: None })
-                .unwrap()
+            answer(&GetBucketVersioning, &[], &xml).unwrap()
         };
         assert_eq!(parse("<Status>Enabled</Status>"), BucketVersioning::Enabled);
         assert_eq!(parse("<Status>Suspended</Status>"), BucketVersioning::Suspended);
