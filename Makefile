@@ -30,11 +30,11 @@ check: ## format, lints, core's tests, generated files: a minute when warm
 	$(STEP) "core" cargo test -q -p s3vault-core
 	$(STEP) "generated files" cargo xtask generate --check
 
-# MinIO's build (once per machine) runs beside ours.
+# The servers' builds (once per machine) run beside ours.
 .PHONY: test
 test: ## check, and every caller on the embedded store and on MinIO over TLS, and the page in Chromium
 	@scripts/setup.sh test
-	@scripts/setup.sh minio & minio=$$!; $(MAKE) build; built=$$?; wait $$minio && exit $$built
+	@scripts/setup.sh minio versitygw & servers=$$!; $(MAKE) build; built=$$?; wait $$servers && exit $$built
 	@$(MAKE) -k all-tests
 
 .PHONY: all-tests
@@ -42,7 +42,7 @@ all-tests: check test-abi test-store test-rust test-wasm test-c test-python test
 
 .PHONY: setup
 setup: ## installs what the tests need and is missing here
-	@scripts/setup.sh test minio
+	@scripts/setup.sh test minio versitygw
 
 .PHONY: build
 build: ## the library and the embedded store, release
@@ -119,7 +119,7 @@ test-cross: build-c build-python build-java ## 1 GiB by each caller on MinIO, re
 
 .PHONY: deep
 deep: ## the long forms: hours; restartable; writes docs/proof.md
-	@scripts/setup.sh test minio
+	@scripts/setup.sh deep
 	@$(MAKE) build-c build-python build-java
 	@scripts/deep.sh
 

@@ -496,6 +496,21 @@ int32_t s3v_vault_open(const s3v_config *o,
                        s3v_error **err);
 
 /**
+ * Gives a vault new keys: `o` holds S3V_OPT_ACCESS_KEY, S3V_OPT_SECRET_KEY and, for temporary keys,
+ * S3V_OPT_SESSION_TOKEN, and nothing else. They are tried with one signed request; on failure the old ones stay. Calls
+ * that are under way go on with the new ones. It may be called inside of a callback: so the event
+ * S3V_EVENT_CREDENTIALS is answered.
+ *
+ * Fails with S3V_E_SIGNATURE_REFUSED, S3V_E_UNKNOWN_ACCESS_KEY, S3V_E_ACCESS_DENIED, S3V_E_CONNECT and others.
+ *
+ * Requires: `v` and `o` are live, `ctl` is NULL or as its type says; `err` is NULL or may be written.
+ */
+int32_t s3v_vault_update(s3v_vault *v,
+                         const s3v_config *o,
+                         const s3v_ctl *ctl,
+                         s3v_error **err);
+
+/**
  * Frees a vault. NULL is taken.
  *
  * Requires: `v` is NULL or a vault that was not freed, and is not used again.

@@ -9,6 +9,10 @@ RELEASE=${CARGO_TARGET_DIR:-$ROOT/target}/release
 TOOLS_DIR=${TOOLS_DIR:-$HOME/.cache/s3vault/bin}
 MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO=$TOOLS_DIR/minio-$MINIO_VERSION/minio
+VERSITYGW_VERSION=v1.7.0
+VERSITYGW=$TOOLS_DIR/versitygw-$VERSITYGW_VERSION/versitygw
+GARAGE_VERSION=2.5.0
+GARAGE=$TOOLS_DIR/garage-$GARAGE_VERSION/bin/garage
 
 # mke2fs and debugfs are in sbin, which is not on every user's PATH.
 PATH=$PATH:/usr/sbin:/sbin

@@ -3,8 +3,9 @@
 #
 #   groups   check   what `make check` needs
 #            demo    what `make demo` needs
-#            test    what `make test` needs, but for MinIO (name it beside)
-#   parts    compiler rust wasm image python c valgrind java node chromium minio
+#            test    what `make test` needs, but for its servers (name minio and versitygw beside)
+#            deep    what `make deep` needs: all of it
+#   parts    compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph
 #
 # Rust (rustup), Python 3.10+, a JDK 17+, Node 20+ and Go are expected to be there.
 # Debian packages come by apt-get, with sudo where the caller is not root.
@@ -28,6 +29,8 @@ toolchain_of() {
       node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' ||
         die "Node $(node --version) is too old: install 20 or newer" ;;
     minio) [ -x "$MINIO" ] || expect go "Go 1.24 or newer" ;;
+    versitygw) [ -x "$VERSITYGW" ] || expect go "Go 1.24 or newer" ;;
+    garage) [ -x "$GARAGE" ] || expect cargo "Rust 1.95 or newer (rustup)" ;;
   esac
 }
 
@@ -49,7 +52,14 @@ packages_of() {
     valgrind) has valgrind || want valgrind ;;
     java) has mvn || want maven ;;
     chromium) [ -n "${CHROMIUM:-}" ] || has chromium || want chromium ;;
-    minio)
+    ceph)
+      has ceph-mon || want ceph-mon
+      has ceph-osd || want ceph-osd
+      has radosgw || want radosgw
+      if ! has ceph || ! has radosgw-admin; then want ceph-common; fi ;;
+  esac
+  case $1 in
+    minio | versitygw | garage | ceph)
       has openssl || want openssl
       has curl || want curl
       [ -e /etc/ssl/certs/ca-certificates.crt ] || want ca-certificates ;;
@@ -90,12 +100,29 @@ setup_python() {
   cp "$ROOT/scripts/requirements.txt" "$VENV/"
 }
 
-# From source through the Go module proxy: some minutes, once per machine.
-setup_minio() {
-  [ ! -x "$MINIO" ] || return 0
-  say "setup: building MinIO $MINIO_VERSION into $TOOLS_DIR (some minutes, once)"
-  GOBIN=$(dirname "$MINIO") go install "github.com/minio/minio@$MINIO_VERSION" >"$BUILD/minio-install.log" 2>&1 ||
-    { tail -n 20 "$BUILD/minio-install.log" >&2; die "go install github.com/minio/minio@$MINIO_VERSION failed"; }
+# go_install TITLE PACKAGE@VERSION BINARY: from source through the Go module proxy, once per machine.
+go_install() {
+  local log=$BUILD/$1-install.log
+  [ ! -x "$3" ] || return 0
+  say "setup: building $1 into $TOOLS_DIR (minutes, once)"
+  GOBIN=$(dirname "$3") go install "$2" >"$log" 2>&1 || { tail -n 20 "$log" >&2; die "go install $2 failed"; }
+}
+
+setup_minio() { go_install minio "github.com/minio/minio@$MINIO_VERSION" "$MINIO"; }
+setup_versitygw() { go_install versitygw "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW_VERSION" "$VERSITYGW"; }
+
+# Only what the S3 API needs, lightly optimized: with Garage's own settings the build takes half as long again.
+# Its target folder (gigabytes) goes with the subshell.
+setup_garage() {
+  [ ! -x "$GARAGE" ] || return 0
+  say "setup: building Garage into $TOOLS_DIR (10 to 15 minutes, once)"
+  (
+    target=$(mktemp -d "$BUILD/garage-target.XXXXXX")
+    trap 'rm -rf "$target"' EXIT
+    CARGO_TARGET_DIR=$target CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_STRIP=true \
+      nice -n 15 cargo install garage --version "$GARAGE_VERSION" --locked --root "$TOOLS_DIR/garage-$GARAGE_VERSION" \
+      --no-default-features --features bundled-libs,sqlite >"$BUILD/garage-install.log" 2>&1
+  ) || { tail -n 20 "$BUILD/garage-install.log" >&2; die "cargo install garage $GARAGE_VERSION failed"; }
 }
 
 parts=()
@@ -104,11 +131,13 @@ for name in "$@"; do
     check) parts+=(compiler rust wasm) ;;
     demo) parts+=(compiler rust wasm image python node) ;;
     test) parts+=(compiler rust wasm image python c valgrind java node chromium) ;;
-    compiler | rust | wasm | image | python | c | valgrind | java | node | chromium | minio) parts+=("$name") ;;
+    deep) parts+=(compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph) ;;
+    compiler | rust | wasm | image | python | c | valgrind | java | node | chromium) parts+=("$name") ;;
+    minio | versitygw | garage | ceph) parts+=("$name") ;;
     *) die "no part is called '$name'; the head of this file lists them" ;;
   esac
 done
-[ ${#parts[@]} -gt 0 ] || die "name what to set up: check, demo, test, or single parts"
+[ ${#parts[@]} -gt 0 ] || die "name what to set up: check, demo, test, deep, or single parts"
 
 mkdir -p "$BUILD"
 for part in "${parts[@]}"; do toolchain_of "$part"; done

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# scripts/with-store.sh embedded|minio -- COMMAND...: starts the store, makes a fresh bucket with versioning,
-# runs COMMAND with S3VAULT_* in its environment, and stops the store. The exit code is COMMAND's.
+# scripts/with-store.sh embedded|minio|versitygw|garage|ceph -- COMMAND...: starts the store, makes a fresh bucket, with
+# versioning where the store has it, runs COMMAND with S3VAULT_* in its environment, and stops the store. The exit code
+# is COMMAND's. S3VAULT_TEST_STORE tells COMMAND which of these stores it is.
 set -euo pipefail
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
 
-if [ $# -lt 3 ] || [ "$2" != -- ]; then die "usage: with-store.sh embedded|minio -- COMMAND..."; fi
+if [ $# -lt 3 ] || [ "$2" != -- ]; then die "usage: with-store.sh embedded|minio|versitygw|garage|ceph -- COMMAND..."; fi
 kind=$1
 shift 2
-case $kind in embedded | minio) ;; *) die "no store is called '$kind'" ;; esac
+case $kind in embedded | minio | versitygw | garage | ceph) ;; *) die "no store is called '$kind'" ;; esac
 
 # On the disk of the clone: /tmp may be small, and in memory.
 mkdir -p "$BUILD"
@@ -32,7 +33,7 @@ export STORE_OWNER STORE_BUCKET
 "$ROOT/scripts/$kind.sh" start "$dir" >"$dir/env"
 # shellcheck disable=SC1091
 . "$dir/env"
-export S3VAULT_BUCKET=$STORE_BUCKET
+export S3VAULT_BUCKET=$STORE_BUCKET S3VAULT_TEST_STORE=$kind
 [ "$kind" = embedded ] || "$VENV/bin/python" "$ROOT/scripts/bucket.py" "$S3VAULT_BUCKET"
 unset STORE_OWNER STORE_BUCKET
 

@@ -83,8 +83,10 @@ pub struct Part {
     pub offset: u64,
     /// Its length in bytes.
     pub length: u64,
-    /// What the bytes were when they were first read. A driver that reads them again compares.
-    pub digest: Digest,
+    /// What the bytes were when they were first read: a driver that reads them again compares. `None`: they are hashed
+    /// while they are sent, in aws-chunked framing whose trailer says the CRC64NVME; when the last of them is on its way,
+    /// the driver says [`Input::PartSent`](crate::Input::PartSent).
+    pub digest: Option<Digest>,
 }
 
 /// The body of a reply.

@@ -49,10 +49,17 @@ pub enum Input<'a> {
         number: u32,
         /// In bytes; shorter than asked for only where it is the last.
         length: u64,
-        /// What the bytes are.
-        digest: Digest,
+        /// What the bytes are; `None` where they will be hashed while they are sent.
+        digest: Option<Digest>,
         /// Whether the source ends with it.
         last: bool,
+    },
+    /// All bytes of a part whose digest was not known are on their way. Comes before the end of the reply.
+    PartSent {
+        /// The request that sends it.
+        id: RequestId,
+        /// What the bytes were.
+        digest: Digest,
     },
     /// The source of parts failed; the transfer ends with this error.
     SourceFailed(Error),
@@ -79,7 +86,7 @@ pub enum Output<T> {
     Send(Request),
     /// Drop this request's connection; nothing that still comes of it is wanted.
     Abandon(RequestId),
-    /// Read, hash and keep the next part of the source: up to `length` bytes from `offset`.
+    /// Keep the next part of the source ready: up to `length` bytes from `offset`.
     NeedPart {
         /// From 1, each number once, in order.
         number: u32,
@@ -87,6 +94,8 @@ pub enum Output<T> {
         offset: u64,
         /// At most so many bytes; fewer only at the source's end.
         length: u64,
+        /// Its digest must be known before it is sent. Else a driver that can read it at any time need not read it now.
+        hashed: bool,
     },
     /// This part is not needed any more.
     ReleasePart(u32),
@@ -112,7 +121,7 @@ impl<T> Output<T> {
         Ok(match self {
             Output::Send(request) => Output::Send(request),
             Output::Abandon(id) => Output::Abandon(id),
-            Output::NeedPart { number, offset, length } => Output::NeedPart { number, offset, length },
+            Output::NeedPart { number, offset, length, hashed } => Output::NeedPart { number, offset, length, hashed },
             Output::ReleasePart(number) => Output::ReleasePart(number),
             Output::Accept(range) => Output::Accept(range),
             Output::NeedCredentials { generation } => Output::NeedCredentials { generation },

@@ -1,9 +1,15 @@
-//! What a provider can do and where it differs, as data. Presets and the probe that measures them come with the
-//! stores; this is S3's own.
+//! What a provider can do and where it differs from S3, as data: nothing else in the code asks for a provider by name.
+//!
+//! A preset is what servers answered when they were tried; the tests of the operations run on the servers hold each of
+//! them to it. The probe, which measures a user's own bucket, comes with the stores.
+
+use crate::error::{Code, Error, Result};
 
 /// A provider's facts.
 #[derive(Clone, Copy, Debug)]
 pub struct Profile {
+    /// As the setting `provider` names it.
+    pub name: &'static str,
     /// Smallest part but the last, in bytes.
     pub least_part: u64,
     /// Largest part and single PUT, in bytes.
@@ -13,8 +19,99 @@ pub struct Profile {
     /// How long after its date a request may still take effect, in milliseconds: stores refuse an older date.
     /// DESIGN's B.
     pub late_ms: i64,
+    /// Takes a checksum in a trailer behind an unsigned payload (`STREAMING-UNSIGNED-PAYLOAD-TRAILER`).
+    pub trailers: bool,
+    /// Takes a checksum in a trailer behind signed chunks (`STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER`).
+    pub signed_trailers: bool,
+    /// Verifies the checksums that go with the data, CRC64NVME among them; else they are ignored.
+    pub checksums: bool,
+    /// Keeps versions of objects.
+    pub versioning: bool,
+    /// `If-None-Match: *` on PutObject keeps what is there.
+    pub conditional_put: bool,
+    /// Keeps a bucket's default encryption.
+    pub bucket_encryption: bool,
+    /// Keeps a bucket's and an object's lock.
+    pub object_lock: bool,
+    /// Refuses a signature for another region than its own.
+    pub checks_region: bool,
+    /// A key may begin with `/`; else that is dropped in silence.
+    pub leading_slash: bool,
+    /// CompleteMultipartUpload that is sent again after it took effect is answered as the first time; else with
+    /// `NoSuchUpload`.
+    pub completes_again: bool,
 }
 
-/// S3 (Amazon S3 multipart upload limits, S3 user guide).
-pub const S3: Profile =
-    Profile { least_part: 5 << 20, most_part: 5 << 30, most_parts: 10_000, late_ms: 15 * 60 * 1000 };
+/// Amazon S3 (multipart upload limits, S3 user guide), and what is assumed of a store that is not named.
+pub const S3: Profile = Profile {
+    name: "s3",
+    least_part: 5 << 20,
+    most_part: 5 << 30,
+    most_parts: 10_000,
+    late_ms: 15 * 60 * 1000,
+    trailers: true,
+    signed_trailers: true,
+    checksums: true,
+    versioning: true,
+    conditional_put: true,
+    bucket_encryption: true,
+    object_lock: true,
+    checks_region: true,
+    leading_slash: true,
+    completes_again: true,
+};
+
+/// All presets.
+pub const PROFILES: &[Profile] = &[
+    S3,
+    Profile { name: "minio", leading_slash: false, completes_again: false, ..S3 },
+    Profile {
+        name: "ceph",
+        trailers: false,
+        signed_trailers: false,
+        checksums: false,
+        conditional_put: false,
+        bucket_encryption: false,
+        checks_region: false,
+        ..S3
+    },
+    Profile {
+        name: "garage",
+        // It refuses every signed trailer whose signature is right (2.5.0).
+        signed_trailers: false,
+        late_ms: 24 * 3600 * 1000,
+        versioning: false,
+        conditional_put: false,
+        bucket_encryption: false,
+        object_lock: false,
+        leading_slash: false,
+        completes_again: false,
+        ..S3
+    },
+    Profile { name: "versitygw", versioning: false, bucket_encryption: false, leading_slash: false, ..S3 },
+];
+
+/// The preset of this name.
+pub fn named(name: &str) -> Result<Profile> {
+    PROFILES.iter().find(|profile| profile.name == name).copied().ok_or_else(|| {
+        let names: Vec<&str> = PROFILES.iter().map(|profile| profile.name).collect();
+        Error::new(Code::InvalidOption, format!("provider = '{name}': {} expected", names.join(", ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Kind, OPTIONS};
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn the_setting_takes_the_names_of_the_presets() {
+        let row = OPTIONS.iter().find(|row| row.key == "provider").unwrap();
+        let Kind::Words(words) = row.kind else { panic!("{row:?}") };
+        assert_eq!(PROFILES.iter().map(|profile| profile.name).collect::<Vec<_>>(), words);
+        assert!(words.iter().all(|word| named(word).unwrap().name == *word));
+        assert_eq!(named("other").unwrap_err().code(), Code::InvalidOption);
+    }
+}

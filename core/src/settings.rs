@@ -80,9 +80,9 @@ const fn flag(flags: &str, wanted: u8) -> bool {
 
 options! {
     "api_url" Vault Kind::Text, "", "", "The store's endpoint, for example https://s3.example.com:9000. Empty: AWS, from region.";
-    "access_key" Vault Kind::Text, "", "", "Access key id.";
-    "secret_key" Vault Kind::Text, "", "s", "Secret access key.";
-    "session_token" Vault Kind::Text, "", "s", "Session token that belongs to temporary keys.";
+    "access_key" Vault Kind::Text, "", "l", "Access key id.";
+    "secret_key" Vault Kind::Text, "", "sl", "Secret access key.";
+    "session_token" Vault Kind::Text, "", "sl", "Session token that belongs to temporary keys.";
     "region" Vault Kind::Text, "", "", "Region of the bucket. Empty: found out.";
     "mode" Vault Kind::Words(&["single-bucket"]), "single-bucket", "", "Where backups go. single-bucket: one bucket with versioning for all containers.";
     "bucket" Vault Kind::Text, "", "", "The bucket, for mode single-bucket. It must exist, with versioning enabled.";
@@ -98,6 +98,7 @@ options! {
     "parallel_download" Vault Kind::Bool, "true", "", "Whether a restore reads several ranges at once.";
     "leading_slash" Vault Kind::Bool, "false", "", "Whether data keys begin with '/', for buckets that were written so.";
     "storage_class" Vault Kind::Text, "", "", "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's own.";
+    "provider" Vault Kind::Words(&["s3", "minio", "ceph", "garage", "versitygw"]), "s3", "", "Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has.";
     "kind" Call Kind::Words(&["full", "incremental"]), "full", "", "put: what the backup is. An incremental needs parent.";
     "parent" Call Kind::Text, "", "", "put: version id of the backup that an incremental builds on.";
     "version" Call Kind::Text, "", "", "find: this version id.";

@@ -49,7 +49,7 @@ impl Store {
         let signer = Signer::new(credentials.clone(), endpoint.region());
         Ok(Store {
             bucket: bucket.to_owned(),
-            profile: profile::S3,
+            profile: profile::named(settings.text("provider"))?,
             endpoint: RwLock::new(Arc::new(endpoint)),
             region_is_open: settings.text("region").is_empty(),
             keys: Mutex::new(Keys { credentials, signer, generation: 0 }),
@@ -100,6 +100,11 @@ impl Store {
     /// Counts how often the credentials were renewed.
     pub fn generation(&self) -> u64 {
         self.keys().generation
+    }
+
+    /// The access key id in use.
+    pub fn access_key(&self) -> String {
+        self.keys().credentials.access_key.clone()
     }
 
     /// Replaces the credentials: the next signature, also of a transfer that is under way, is made with these.

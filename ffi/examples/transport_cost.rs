@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Prints CPU seconds (user and system) and the peak of resident memory of the sending process, plain and over
-//! TLS, with and without hashing. The file is read by position, in frames of 256 KiB.
+//! TLS: without hashing, with a reading for both hashes before the one that is sent, and with both hashes in the one
+//! that is sent (the CRC in a trailer). The file is read by position, in frames of 256 KiB.
 //!
 //! Each measurement runs in a process of its own (the peak never goes down), and with the sources of the
 //! transport and the driver themselves: they are private to the library.
@@ -68,11 +69,11 @@ fn measure(arguments: &[String]) {
     println!("{:<10}{:<10}{:>10}{:>10}{:>12}{:>10}", "", "", "CPU s", "wall s", "peak MiB", "MiB/s");
     for tls in [false, true] {
         let mut server = Server::start(tls.then_some(certificate.as_path()));
-        for hashes in [false, true] {
+        for hashing in ["sent", "before", "trailer"] {
             let ca = if tls { certificate.to_str().unwrap() } else { "-" };
             let status = Command::new(std::env::current_exe().unwrap())
                 .args(["--send", &server.address, ca, file.to_str().unwrap()])
-                .args([part.to_string().as_str(), &window.to_string(), if hashes { "hash" } else { "-" }])
+                .args([part.to_string().as_str(), &window.to_string(), hashing])
                 .status()
                 .unwrap();
             assert!(status.success());
@@ -92,7 +93,7 @@ fn write_file(path: &Path, size: u64) {
 }
 
 fn send(arguments: &[String]) {
-    let [address, ca, file, part, window, hashes] = arguments else { panic!("six arguments") };
+    let [address, ca, file, part, window, hashing] = arguments else { panic!("six arguments") };
     let tls = ca != "-";
     let patience = Duration::from_secs(60);
     let ca_file = tls.then(|| PathBuf::from(ca));
@@ -104,21 +105,27 @@ fn send(arguments: &[String]) {
         part_length: part.parse().unwrap(),
         length,
         window: window.parse().unwrap(),
-        // Without hashing the reading for the hash is left out; the body's own CRC is always compared, and
-        // the same file was hashed before.
-        digests: (hashes == "-").then(|| crcs(Path::new(file), part.parse().unwrap())),
+        // "sent": the reading for the hash is left out; the body's own CRC is always compared, and the same file was
+        // hashed before. "trailer": one reading, which hashes.
+        digests: (hashing == "sent").then(|| crcs(Path::new(file), part.parse().unwrap())),
+        hashed: hashing == "before",
         asked: 0,
         open: 0,
         done: 0,
         outputs: Vec::new(),
     };
     let (before, begin) = (cpu(), Instant::now());
-    driver::upload::upload_file(&transport, machine, File::open(file).unwrap(), length, &mut Control::none()).unwrap();
+    let host = driver::Host { transport, keys: None };
+    driver::upload::upload_file(&host, machine, File::open(file).unwrap(), length, &mut Control::none()).unwrap();
     let (cpu, wall) = (cpu() - before, begin.elapsed().as_secs_f64());
     println!(
         "{:<10}{:<10}{cpu:>10.2}{wall:>10.2}{:>12.1}{:>10.0}",
         if tls { "TLS" } else { "plain" },
-        if hashes == "-" { "sent" } else { "+ hashed" },
+        match hashing.as_str() {
+            "sent" => "sent",
+            "before" => "+ hashed",
+            _ => "trailer",
+        },
         getrusage(UsageWho::RUSAGE_SELF).unwrap().max_rss() as f64 / 1024.0,
         (length / MIB) as f64 / wall,
     );
@@ -160,6 +167,7 @@ struct Upload {
     window: u64,
     /// Of parts that need not be hashed.
     digests: Option<Vec<u64>>,
+    hashed: bool,
     asked: u64,
     open: u64,
     done: u64,
@@ -220,9 +228,9 @@ impl Machine for Upload {
         self.open += 1;
         let length = self.part_length.min(self.length - offset);
         match &self.digests {
-            None => Output::NeedPart { number, offset, length },
+            None => Output::NeedPart { number, offset, length, hashed: self.hashed },
             Some(crcs) => {
-                let digest = Digest { crc64nvme: crcs[number as usize - 1], blake3: [0; 32] };
+                let digest = Some(Digest { crc64nvme: crcs[number as usize - 1], blake3: [0; 32] });
                 self.send(Part { number, offset, length, digest })
             }
         }

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::panic, clippy::unwrap_used, clippy::expect_used))]
 
 pub mod abi;
+mod client;
 pub mod config;
 mod control;
 mod driver;
@@ -16,8 +17,10 @@ pub mod keyring;
 mod transport;
 mod vault;
 
+pub use client::{Client, PageReader};
 pub use control::{Cancel, Control, Event, EventKind, OnEvent};
 pub use s3vault_core::crypto::keyring::Keyring;
+pub use s3vault_core::op;
 pub use s3vault_core::settings::Settings;
 pub use s3vault_core::{Code, Error, Family, Result};
 pub use vault::{Get, Kind, List, Put, Row, Vault, Version, verify_manifest};

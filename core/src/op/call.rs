@@ -207,6 +207,11 @@ impl<O: Operation> Call<O> {
         self.maybe_done
     }
 
+    /// Whether this request is the attempt under way.
+    pub(crate) fn is_sending(&self, id: RequestId) -> bool {
+        matches!(&self.state, State::Sent(exchange) if exchange.id == id)
+    }
+
     /// Begins again, with all attempts.
     pub(crate) fn again(&mut self) {
         self.attempts = 0;
@@ -226,6 +231,7 @@ impl<O: Operation> Call<O> {
         let payload = match &unsigned.body {
             Body::Empty => Payload::Bytes(b""),
             Body::Bytes(bytes) => Payload::Bytes(bytes),
+            Body::Part(part) if part.digest.is_none() => Payload::UnsignedTrailer,
             Body::Part(_) => Payload::Unsigned,
         };
         let to_sign =

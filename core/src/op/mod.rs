@@ -13,6 +13,8 @@ mod refusal;
 mod run;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use bucket::{
     BucketEncryption, BucketEntry, BucketList, BucketVersioning, CreateBucket, DefaultRetention, DeleteBucket,
@@ -22,7 +24,10 @@ pub use bucket::{
 };
 pub(crate) use call::{Call, Calling, Next, Session};
 pub use list::{ListObjectsV2, Listing};
-pub use multipart::{AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, CreateMultipartUpload, UploadPart};
+pub use multipart::{
+    AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, CreateMultipartUpload, UploadPart, UploadPartCopy,
+    UploadedPart,
+};
 pub use object::{
     Condition, Content, CopyObject, CopyReply, CopySource, CustomerKey, DeleteManyReply, DeleteObject,
     DeleteObjectVersion, DeleteObjectVersions, DeleteObjects, DeleteReply, Deleted, GetObject, GetObjectRetention,
@@ -33,14 +38,18 @@ pub use run::{Pages, Single};
 use std::fmt;
 
 use self::content_md5::content_md5;
+use crate::checksum::crc_text;
 use crate::error::{Code, Error, Result};
-use crate::http::{Body, Method, ReplyBody, ReplyHead};
+use crate::http::{Body, Method, Part, ReplyBody, ReplyHead};
 
 /// Of S3's documents.
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 /// Largest reply of an operation that answers with a short document, in bytes.
 const SHORT_REPLY: usize = 64 * 1024;
+
+/// The header, or trailer, with a CRC64NVME.
+pub const CRC64NVME: &str = "x-amz-checksum-crc64nvme";
 
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +117,19 @@ impl Unsigned {
     fn header(mut self, name: &str, value: impl Into<String>) -> Unsigned {
         self.headers.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// A part as the body, with its checksum: in a header where it is known, else in a trailer.
+    fn part(self, part: &Part) -> Unsigned {
+        let mut request = match part.digest {
+            Some(digest) => self.header(CRC64NVME, crc_text(digest.crc64nvme)),
+            None => self
+                .header("content-encoding", "aws-chunked")
+                .header("x-amz-decoded-content-length", part.length.to_string())
+                .header("x-amz-trailer", CRC64NVME),
+        };
+        request.body = Body::Part(*part);
+        request
     }
 
     fn version(self, version_id: Option<&str>) -> Unsigned {

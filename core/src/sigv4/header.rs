@@ -14,6 +14,8 @@ pub enum Payload<'a> {
     Bytes(&'a [u8]),
     /// Not at all: `UNSIGNED-PAYLOAD`. The checksum among the headers is signed.
     Unsigned,
+    /// Chunks that are not signed, with a checksum in the trailer: `STREAMING-UNSIGNED-PAYLOAD-TRAILER`.
+    UnsignedTrailer,
 }
 
 /// A request that is to be signed.
@@ -54,6 +56,7 @@ impl Signer {
         let payload = match to_sign.payload {
             Payload::Bytes(bytes) => hex::encode(Sha256::digest(bytes)),
             Payload::Unsigned => "UNSIGNED-PAYLOAD".into(),
+            Payload::UnsignedTrailer => "STREAMING-UNSIGNED-PAYLOAD-TRAILER".into(),
         };
         headers.push(("x-amz-content-sha256".into(), payload.clone()));
         headers.push(("x-amz-date".into(), date.clone()));

@@ -17,6 +17,7 @@ pub(crate) struct Plan {
     /// A file's part.
     part: u64,
     most_parts: u32,
+    trailers: bool,
 }
 
 impl Plan {
@@ -29,7 +30,13 @@ impl Plan {
                 format!("the file has {} bytes, and an object of this store holds {most} at most", length.unwrap_or(0));
             return Err(Error::new(Code::Unsupported, why).with_hint("Store the disk in pieces."));
         }
-        Ok(Plan { length, part, most_parts: profile.most_parts })
+        Ok(Plan { length, part, most_parts: profile.most_parts, trailers: profile.trailers })
+    }
+
+    /// Whether parts must be hashed before they are sent: those of a single PUT, which are signed with a date and must be
+    /// the same at each attempt, and all where the store takes no trailers. A stream's are hashed as they are written.
+    pub(crate) fn hashed(&self) -> bool {
+        !self.trailers || self.length.is_none_or(|length| length <= self.part)
     }
 
     /// The length of the part that begins at `offset`, where a stream's last one may turn out to be shorter; `None`

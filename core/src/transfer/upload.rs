@@ -16,7 +16,7 @@ use super::WINDOW;
 use super::plan::Plan;
 use crate::checksum::{Digest, combine, crc_text};
 use crate::error::{Code, Error, Result};
-use crate::http::Part;
+use crate::http::{Part, RequestId};
 use crate::machine::{Input, Output};
 use crate::op::{
     AbortMultipartUpload, Call, Calling, CompleteMultipartUpload, CompletedPart, Content, CreateMultipartUpload,
@@ -57,7 +57,18 @@ enum InFlight {
     },
     /// There, but the upload id is not.
     Waiting(Part),
-    Sending(Box<Call<UploadPart>>),
+    Sending {
+        call: Box<Call<UploadPart>>,
+        /// What the part's bytes were when all of them were read last.
+        digest: Option<Digest>,
+    },
+}
+
+/// A part that the store has.
+struct Finished {
+    length: u64,
+    digest: Digest,
+    etag: String,
 }
 
 enum State {
@@ -97,7 +108,7 @@ pub(crate) struct Upload {
     /// The next part to ask for, and where it begins.
     next: (u32, u64),
     in_flight: BTreeMap<u32, InFlight>,
-    finished: BTreeMap<u32, (Part, String)>,
+    finished: BTreeMap<u32, Finished>,
     last: Option<u32>,
     releases: Vec<u32>,
 }
@@ -149,6 +160,10 @@ impl Upload {
                     Err(e) => self.abort(session, upload_id, e),
                 }
             }
+            (State::Sending { upload_id }, Input::PartSent { id, digest }) => match self.part_sent(*id, *digest) {
+                Ok(()) => State::Sending { upload_id },
+                Err(e) => self.abort(session, upload_id, e),
+            },
             (State::Unknown(mut call, _), Input::Again) => {
                 call.again();
                 State::Complete(call)
@@ -157,11 +172,14 @@ impl Upload {
                 None => State::Single(call),
                 Some(Err(e)) => State::Done(Err(e)),
                 Some(Ok(reply)) => {
-                    if let Some(InFlight::Waiting(part)) = self.in_flight.remove(&1) {
-                        self.finished.insert(1, (part, String::new()));
-                    }
                     self.releases.push(1);
-                    self.stored(reply, call.date_ms())
+                    match self.in_flight.remove(&1) {
+                        Some(InFlight::Waiting(Part { length, digest: Some(digest), .. })) => {
+                            self.finished.insert(1, Finished { length, digest, etag: String::new() });
+                            self.stored(reply, call.date_ms())
+                        }
+                        _ => State::Done(Err(Error::new(Code::Internal, "a single PUT was not hashed before"))),
+                    }
                 }
             },
             (State::Create(mut call), input) => match call.handle(session, now, input) {
@@ -244,10 +262,10 @@ impl Upload {
         let length = self.plan.part_length(number, offset)?;
         self.next = (number + 1, offset + length);
         self.in_flight.insert(number, InFlight::Asked { offset, length });
-        Some(Output::NeedPart { number, offset, length })
+        Some(Output::NeedPart { number, offset, length, hashed: self.plan.hashed() })
     }
 
-    fn part_ready(&mut self, number: u32, length: u64, digest: Digest, last: bool) -> Result<()> {
+    fn part_ready(&mut self, number: u32, length: u64, digest: Option<Digest>, last: bool) -> Result<()> {
         if self.last.is_some_and(|last| number > last) {
             self.releases.push(number);
             return Ok(());
@@ -286,14 +304,21 @@ impl Upload {
 
     fn part_answer(&mut self, session: &mut Session, now: Now, upload_id: String, input: &Input<'_>) -> State {
         for (number, entry) in &mut self.in_flight {
-            let InFlight::Sending(call) = entry else { continue };
+            let InFlight::Sending { call, digest } = entry else { continue };
             match call.handle(session, now, input) {
                 None => {}
                 Some(Err(e)) => return self.abort(session, upload_id, e),
-                Some(Ok(etag)) => {
-                    let (number, part) = (*number, call.op().part);
+                Some(Ok(reply)) => {
+                    let (number, length) = (*number, call.op().part.length);
+                    let digest = match digest {
+                        Some(digest) if reply.crc64nvme.is_none_or(|crc| crc == digest.crc64nvme) => *digest,
+                        _ => {
+                            let e = unlike(number, &self.object.key, *digest, reply.crc64nvme);
+                            return self.abort(session, upload_id, e);
+                        }
+                    };
                     self.in_flight.remove(&number);
-                    self.finished.insert(number, (part, etag));
+                    self.finished.insert(number, Finished { length, digest, etag: reply.etag });
                     self.releases.push(number);
                     break;
                 }
@@ -302,14 +327,33 @@ impl Upload {
         State::Sending { upload_id }
     }
 
+    /// All bytes of a part are on their way. Each reading must give the same.
+    fn part_sent(&mut self, id: RequestId, now: Digest) -> Result<()> {
+        for (number, entry) in &mut self.in_flight {
+            let InFlight::Sending { call, digest } = entry else { continue };
+            if call.is_sending(id) {
+                if digest.is_some_and(|before| before != now) {
+                    let Part { offset, length, .. } = call.op().part;
+                    let why = format!(
+                        "part {number} (bytes {offset} to {}) had other bytes when it was read again for another attempt",
+                        offset + length
+                    );
+                    return Err(Error::new(Code::SourceChanged, why));
+                }
+                *digest = Some(now);
+            }
+        }
+        Ok(())
+    }
+
     fn poll_parts(&mut self, session: &mut Session, now: Now, upload_id: &str) -> Output<Stored> {
         let mut soonest: Option<u64> = None;
         for entry in self.in_flight.values_mut() {
             if let InFlight::Waiting(part) = entry {
                 let op = UploadPart { key: self.object.key.clone(), upload_id: upload_id.to_owned(), part: *part };
-                *entry = InFlight::Sending(Box::new(Call::new(op)));
+                *entry = InFlight::Sending { digest: part.digest, call: Box::new(Call::new(op)) };
             }
-            let InFlight::Sending(call) = entry else { continue };
+            let InFlight::Sending { call, .. } = entry else { continue };
             match call.poll(session, now) {
                 Next::Send(request) => return Output::Send(request),
                 Next::NeedCredentials(generation) => return Output::NeedCredentials { generation },
@@ -322,7 +366,7 @@ impl Upload {
     /// Drops the parts that are under way, and aborts the upload.
     fn abort(&mut self, session: &mut Session, upload_id: String, why: Error) -> State {
         for entry in self.in_flight.values_mut() {
-            if let InFlight::Sending(call) = entry {
+            if let InFlight::Sending { call, .. } = entry {
                 call.abandon(session);
             }
         }
@@ -331,9 +375,9 @@ impl Upload {
     }
 
     fn complete(&self, upload_id: &str) -> CompleteMultipartUpload {
-        let parts = self.finished.iter().map(|(number, (part, etag))| CompletedPart {
+        let parts = self.finished.iter().map(|(number, part)| CompletedPart {
             number: *number,
-            etag: etag.clone(),
+            etag: part.etag.clone(),
             crc64nvme: part.digest.crc64nvme,
         });
         CompleteMultipartUpload {
@@ -341,12 +385,12 @@ impl Upload {
             upload_id: upload_id.to_owned(),
             parts: parts.collect(),
             crc64nvme: self.whole_crc(),
-            size: self.finished.values().map(|(part, _)| part.length).sum(),
+            size: self.finished.values().map(|part| part.length).sum(),
         }
     }
 
     fn whole_crc(&self) -> u64 {
-        let mut parts = self.finished.values().map(|(part, _)| part);
+        let mut parts = self.finished.values();
         let first = parts.next().map_or(0, |part| part.digest.crc64nvme);
         parts.fold(first, |crc, part| combine(crc, part.digest.crc64nvme, part.length))
     }
@@ -362,12 +406,22 @@ impl Upload {
         let extent = Extent {
             key: self.object.key.clone(),
             version_id: reply.version_id,
-            size: self.finished.values().map(|(part, _)| part.length).sum(),
+            size: self.finished.values().map(|part| part.length).sum(),
             crc64nvme: crc_text(self.whole_crc()),
-            parts: self.finished.values().map(|(part, _)| PartHash::new(part.length, &part.digest)).collect(),
+            parts: self.finished.values().map(|part| PartHash::new(part.length, &part.digest)).collect(),
         };
         State::Done(Ok(Stored { extent, date_ms }))
     }
+}
+
+/// The store took a part whose bytes it did not get as they were sent.
+fn unlike(number: u32, key: &str, sent: Option<Digest>, found: Option<u64>) -> Error {
+    let Some(sent) = sent else {
+        return Error::new(Code::BadReply, format!("part {number} of {key} was answered before all of it was sent"));
+    };
+    let (sent, found) = (crc_text(sent.crc64nvme), found.map(crc_text).unwrap_or_default());
+    Error::new(Code::Damaged, format!("part {number} of {key}: the store has CRC64NVME {found}, and {sent} was sent"))
+        .with_hint("Something on the way changed the bytes: store the backup again.")
 }
 
 fn cancelled() -> Error {

@@ -27,7 +27,6 @@ pub use put::{Put, PutRequest};
 pub use read::Read;
 pub use vid::Vid;
 
-use crate::credentials::Credentials;
 use crate::crypto::keyring::{Keyring, SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
 use crate::settings::Settings;
@@ -80,10 +79,9 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// From settings and a keyring; without one nothing is signed, and nothing can be verified.
-    pub fn new(settings: &Settings, credentials: Credentials, keyring: Option<Arc<Keyring>>) -> Result<Vault> {
+    /// From settings, the store that was made from them, and a keyring; without one nothing is signed, and nothing can be verified.
+    pub fn new(settings: &Settings, store: Arc<Store>, keyring: Option<Arc<Keyring>>) -> Result<Vault> {
         settings.only(crate::settings::Scope::Vault)?;
-        let store = Store::from_settings(settings, credentials)?;
         let id = match settings.text("vault_id") {
             "" => hex::encode(&Sha256::digest(format!("s3vault/1\0{}", store.bucket))[..16]),
             id if id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => id.to_owned(),
@@ -92,13 +90,17 @@ impl Vault {
                 return Err(Error::new(Code::InvalidOption, why));
             }
         };
+        if settings.flag("leading_slash") && !store.profile.leading_slash {
+            let why = format!("leading_slash = true: {} drops the '/' in front of a key", store.profile.name);
+            return Err(Error::new(Code::InvalidOption, why).with_hint("Leave leading_slash out."));
+        }
         let mut verify_keys = VerifyKeys::parse(settings.text("verify_keys"))?;
         if let Some(keyring) = &keyring {
             verify_keys.add(keyring.signing_key().public().clone());
         }
         let storage_class = settings.text("storage_class");
         Ok(Vault {
-            store: Arc::new(store),
+            store,
             id,
             record_after_store: settings.flag("record_after_store"),
             leading_slash: settings.flag("leading_slash"),

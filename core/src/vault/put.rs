@@ -17,6 +17,7 @@ use super::locator::Locator;
 use super::manifest::{self, Manifest, Times};
 use super::objects::{CatalogueKey, Entry, Kind, LocatorKey, RowKey, VAULT_KEY, catalogue_prefix, locator_prefix};
 use super::{Found, Name, Vault, Vid};
+use crate::checksum::Digest;
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::machine::{Input, Machine, Output};
@@ -275,7 +276,7 @@ impl Put {
         }
     }
 
-    fn first_ready(&mut self, now: Now, length: u64, digest: crate::checksum::Digest, last: bool) -> State {
+    fn first_ready(&mut self, now: Now, length: u64, digest: Option<Digest>, last: bool) -> State {
         self.first = Some(Ready { part: Part { number: 1, offset: 0, length, digest }, last });
         self.send(now)
     }
@@ -453,7 +454,12 @@ impl Machine for Put {
         match &mut self.state {
             State::First { asked: false } => {
                 self.state = State::First { asked: true };
-                Output::NeedPart { number: 1, offset: 0, length: self.plan.part_length(1, 0).unwrap_or(0) }
+                Output::NeedPart {
+                    number: 1,
+                    offset: 0,
+                    length: self.plan.part_length(1, 0).unwrap_or(0),
+                    hashed: self.plan.hashed(),
+                }
             }
             State::Sending(upload) => match upload.poll(&mut self.session, now).outward() {
                 Ok(output) => output,

@@ -49,6 +49,30 @@ pub unsafe extern "C" fn s3v_vault_open(
     })
 }
 
+/// Gives a vault new keys: `o` holds S3V_OPT_ACCESS_KEY, S3V_OPT_SECRET_KEY and, for temporary keys,
+/// S3V_OPT_SESSION_TOKEN, and nothing else. They are tried with one signed request; on failure the old ones stay. Calls
+/// that are under way go on with the new ones. It may be called inside of a callback: so the event
+/// S3V_EVENT_CREDENTIALS is answered.
+///
+/// Fails with S3V_E_SIGNATURE_REFUSED, S3V_E_UNKNOWN_ACCESS_KEY, S3V_E_ACCESS_DENIED, S3V_E_CONNECT and others.
+///
+/// # Safety
+/// `v` and `o` are live, `ctl` is NULL or as its type says; `err` is NULL or may be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn s3v_vault_update(
+    v: *mut s3v_vault,
+    o: *const s3v_config,
+    ctl: *const s3v_ctl,
+    err: *mut *mut s3v_error,
+) -> i32 {
+    boundary!(err, {
+        let vault = hold(v, "vault")?;
+        let settings = options(o)?;
+        controlled(ctl, |control| vault.0.update(&settings, control))?;
+        Ok(S3V_OK)
+    })
+}
+
 /// Frees a vault. NULL is taken.
 ///
 /// # Safety

@@ -13,30 +13,24 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinHandle;
 
+use super::Host;
 use super::engine::{Message, Payload};
 use super::progress::Progress;
 use super::request::Sink;
 use super::task::Task;
 use crate::control::Control;
-use crate::transport::Transport;
 use crate::transport::body::name;
 use crate::transport::frames::Frame;
 
 /// Runs a machine whose ranges go into this file, which is open for writing; `total` is for progress only. The
 /// file is not synced: who called knows whether it is renamed afterwards. After an error a write that was under
 /// way may still land in it.
-pub(crate) fn download_file<M>(
-    transport: &Transport,
-    machine: M,
-    file: File,
-    total: u64,
-    control: &mut Control<'_>,
-) -> Result<()>
+pub(crate) fn download_file<M>(host: &Host, machine: M, file: File, total: u64, control: &mut Control<'_>) -> Result<()>
 where
     M: Machine<Done = ()> + Send + 'static,
 {
     let file = Arc::new(file);
-    let task = Task::start_with(transport, machine, Progress::new(Some(total)), |inbox, _| FileTarget {
+    let task = Task::start_with(host, machine, Progress::new(Some(total)), |inbox, _| FileTarget {
         file,
         slots: HashMap::new(),
         engine: inbox.sender.clone(),

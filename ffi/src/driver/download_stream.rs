@@ -6,13 +6,13 @@ use crossbeam_channel::Sender;
 use s3vault_core::http::Range;
 use s3vault_core::{Code, Error, Machine, Result};
 
+use super::Host;
 use super::engine::{Message, Payload};
 use super::progress::Progress;
 use super::request::{Received, Sink};
 use super::task::{News, Task};
 use super::wait::Deadline;
 use crate::control::Control;
-use crate::transport::Transport;
 use crate::transport::frames::Frame;
 
 /// A reader of a backup. Dropped before its end, it cancels the download.
@@ -30,11 +30,11 @@ pub(crate) struct StreamDownload {
 
 impl StreamDownload {
     /// Starts the machine; its first error is the first read's.
-    pub(crate) fn start<M>(transport: &Transport, machine: M, _control: &mut Control<'_>) -> Result<StreamDownload>
+    pub(crate) fn start<M>(host: &Host, machine: M, _control: &mut Control<'_>) -> Result<StreamDownload>
     where
         M: Machine<Done = ()> + Send + 'static,
     {
-        let task = Task::start_with(transport, machine, Progress::new(None), |_, to_reader| StreamTarget {
+        let task = Task::start_with(host, machine, Progress::new(None), |_, to_reader| StreamTarget {
             received: BTreeMap::new(),
             accepted: BTreeMap::new(),
             next: 0,

@@ -13,9 +13,10 @@ use s3vault_core::{Code, Error, Input, Machine, Output, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
+use super::Host;
+use super::keys::Wish;
 use super::progress::Progress;
 use super::request::{self, Received, Sink};
-use crate::transport::Transport;
 use crate::transport::activity::Activity;
 use crate::transport::body::Outgoing;
 use crate::transport::clock;
@@ -53,13 +54,19 @@ pub(super) enum Message {
         number: u32,
         frames: Vec<Arc<Frame>>,
         length: u64,
-        digest: Digest,
+        digest: Option<Digest>,
         last: bool,
+    },
+    PartSent {
+        id: RequestId,
+        digest: Digest,
     },
     SourceFailed(Error),
     RangeConsumed {
         index: u32,
     },
+    /// The wish for new keys was answered.
+    Keys(KeysAnswer),
     Cancel,
     /// After an unknown outcome: the last step once more.
     Again,
@@ -67,6 +74,13 @@ pub(super) enum Message {
     Detach(Background),
     /// The transfer ends with this error, whatever the machine thinks.
     Fatal(Error),
+}
+
+/// What came of a wish for new keys.
+pub(super) enum KeysAnswer {
+    Renewed,
+    /// There are no others; why, where a source of them failed.
+    Kept(Option<Error>),
 }
 
 /// An engine's mail: its own end, and one to give away.
@@ -84,8 +98,8 @@ impl Inbox {
 
 /// Who holds the payload of a transfer. The defaults are for machines that have none.
 pub(super) trait Payload: Send + 'static {
-    /// Read and hash this part, then say [`Message::PartReady`].
-    fn need_part(&mut self, number: u32, _offset: u64, _length: u64) -> Result<()> {
+    /// Read this part, and hash it where that must be; then say [`Message::PartReady`].
+    fn need_part(&mut self, number: u32, _offset: u64, _length: u64, _hashed: bool) -> Result<()> {
         Err(Error::new(Code::Internal, format!("part {number} was asked for, and there is no source")))
     }
 
@@ -118,18 +132,29 @@ pub(super) trait Payload: Send + 'static {
 
 /// A machine with everything that it needs to run.
 pub(super) struct Engine<M, P> {
-    transport: Transport,
+    host: Host,
     machine: M,
     payload: P,
     inbox: Inbox,
     progress: Arc<Progress>,
     requests: HashMap<RequestId, AbortHandle>,
     background: Option<Background>,
+    /// Somebody is getting new keys.
+    keys_asked: bool,
 }
 
 impl<M: Machine, P: Payload> Engine<M, P> {
-    pub(super) fn new(transport: Transport, machine: M, payload: P, inbox: Inbox, progress: Arc<Progress>) -> Self {
-        Engine { transport, machine, payload, inbox, progress, requests: HashMap::new(), background: None }
+    pub(super) fn new(host: Host, machine: M, payload: P, inbox: Inbox, progress: Arc<Progress>) -> Self {
+        Engine {
+            host,
+            machine,
+            payload,
+            inbox,
+            progress,
+            requests: HashMap::new(),
+            background: None,
+            keys_asked: false,
+        }
     }
 
     /// Runs the machine to its end, or to an outcome that is unknown: then it may be run [`again`](Engine::again). A
@@ -170,7 +195,9 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             match guarded(|| self.machine.poll(clock::now()))? {
                 Output::Send(request) => self.send(request)?,
                 Output::Abandon(id) => self.forget(id),
-                Output::NeedPart { number, offset, length } => self.payload.need_part(number, offset, length)?,
+                Output::NeedPart { number, offset, length, hashed } => {
+                    self.payload.need_part(number, offset, length, hashed)?;
+                }
                 Output::ReleasePart(number) => {
                     let length = self.payload.release_part(number);
                     self.progress.settle(length);
@@ -179,7 +206,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                     self.payload.accept(range)?;
                     self.progress.settle(range.length);
                 }
-                Output::NeedCredentials { .. } => self.handle(Input::CredentialsKept(None))?,
+                Output::NeedCredentials { generation } => self.need_keys(generation)?,
                 Output::Wait(until) => return Ok(Step::Wait(until)),
                 Output::Done(result) => return Ok(Step::Done(result)),
             }
@@ -195,7 +222,14 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             Body::Bytes(bytes) => Some(Outgoing::bytes(bytes.clone())),
             Body::Part(part) => {
                 moves = Some(part.number);
-                Some(self.payload.body(part)?)
+                let mut body = self.payload.body(part)?;
+                if part.digest.is_none() {
+                    let engine = self.inbox.sender.clone();
+                    body.with_trailer(Box::new(move |digest| {
+                        let _ = engine.send(Message::PartSent { id, digest });
+                    }))?;
+                }
+                Some(body)
             }
         };
         let sink = match request.reply {
@@ -209,7 +243,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             self.progress.begin(id, number, &activity);
         }
         let attempt = request::Attempt {
-            transport: self.transport.clone(),
+            transport: self.host.transport.clone(),
             engine: self.inbox.sender.clone(),
             request,
             body,
@@ -248,10 +282,12 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                 self.ended(id, Input::RangeEnd { id, length, digest })
             }
             Message::Failed { id, failure } if self.wanted(id, true) => self.ended(id, Input::Failed { id, failure }),
+            Message::PartSent { id, digest } if self.wanted(id, false) => self.handle(Input::PartSent { id, digest }),
             Message::Head { .. }
             | Message::Body { .. }
             | Message::End { .. }
             | Message::RangeEnd { .. }
+            | Message::PartSent { .. }
             | Message::Failed { .. } => Ok(()),
             Message::PartReady { number, frames, length, digest, last } => {
                 self.payload.part_ready(number, frames);
@@ -259,14 +295,44 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             }
             Message::SourceFailed(error) => self.handle(Input::SourceFailed(error)),
             Message::RangeConsumed { index } => self.handle(Input::RangeConsumed { index }),
+            Message::Keys(answer) => self.keys_answered(answer),
             Message::Cancel => self.handle(Input::Cancel),
             // It came before the outcome was unknown: nothing is to be done again.
             Message::Again => Ok(()),
             Message::Detach(background) => {
                 self.background = Some(background);
+                if self.keys_asked {
+                    self.keys_answered(KeysAnswer::Kept(None))?;
+                }
                 self.handle(Input::Cancel)
             }
             Message::Fatal(error) => Err(error),
+        }
+    }
+
+    /// The machine needs other keys than those of this generation.
+    fn need_keys(&mut self, generation: u64) -> Result<()> {
+        let Some(keys) = self.host.keys.clone() else { return self.handle(Input::CredentialsKept(None)) };
+        if keys.generation() > generation {
+            return self.handle(Input::CredentialsRenewed);
+        }
+        if self.background.is_some() {
+            return self.handle(Input::CredentialsKept(None));
+        }
+        if !std::mem::replace(&mut self.keys_asked, true) {
+            let wish = Wish::new(generation, keys, self.inbox.sender.clone());
+            wish.make(self.progress.clone());
+        }
+        Ok(())
+    }
+
+    fn keys_answered(&mut self, answer: KeysAnswer) -> Result<()> {
+        if !std::mem::take(&mut self.keys_asked) {
+            return Ok(());
+        }
+        match answer {
+            KeysAnswer::Renewed => self.handle(Input::CredentialsRenewed),
+            KeysAnswer::Kept(why) => self.handle(Input::CredentialsKept(why)),
         }
     }
 

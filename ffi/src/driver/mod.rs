@@ -17,6 +17,7 @@
 mod download_file;
 mod download_stream;
 mod engine;
+mod keys;
 mod progress;
 mod request;
 mod task;
@@ -40,22 +41,33 @@ pub(crate) mod download {
     pub(crate) use super::download_stream::StreamDownload;
 }
 
+use std::sync::Arc;
+
 use s3vault_core::{Machine, Result};
 
 use crate::control::Control;
 use crate::transport::Transport;
 use engine::Payload;
+pub(crate) use keys::Keys;
 use progress::Progress;
 use task::Task;
 
+/// What machines of one store are driven with.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) transport: Transport,
+    /// Where the store's keys come from; a machine without a store has none.
+    pub(crate) keys: Option<Arc<dyn Keys>>,
+}
+
 /// Runs a machine that moves no payload to its end. When the wait ends first (cancel, time-out, callback), the
 /// machine is told to come to its end in the background.
-pub(crate) fn run<M>(transport: &Transport, machine: M, control: &mut Control<'_>) -> Result<M::Done>
+pub(crate) fn run<M>(host: &Host, machine: M, control: &mut Control<'_>) -> Result<M::Done>
 where
     M: Machine + Send + 'static,
     M::Done: Send + 'static,
 {
-    Task::start(transport, machine, NoPayload, Progress::new(None))?.end(control)
+    Task::start(host, machine, NoPayload, Progress::new(None))?.end(control)
 }
 
 struct NoPayload;

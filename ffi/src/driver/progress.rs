@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use s3vault_core::http::RequestId;
 
+use super::keys::Wish;
 use crate::transport::activity::Activity;
 
 /// What has been done, and what is being done.
@@ -13,6 +14,8 @@ pub(super) struct Progress {
     pub(super) total: Option<u64>,
     retries: AtomicU64,
     counts: Mutex<Counts>,
+    /// What the machine wants of the calling thread.
+    wish: Mutex<Option<Wish>>,
 }
 
 #[derive(Default)]
@@ -37,7 +40,7 @@ pub(super) struct Figures {
 
 impl Progress {
     pub(super) fn new(total: Option<u64>) -> Arc<Progress> {
-        Arc::new(Progress { total, retries: AtomicU64::new(0), counts: Mutex::default() })
+        Arc::new(Progress { total, retries: AtomicU64::new(0), counts: Mutex::default(), wish: Mutex::default() })
     }
 
     /// An attempt to move this part (or range) begins.
@@ -71,6 +74,15 @@ impl Progress {
             parts: counts.parts,
             retries: self.retries.load(Ordering::Relaxed),
         }
+    }
+
+    /// Waits for the calling thread: it takes the wish when it looks.
+    pub(super) fn wish(&self, wish: Wish) {
+        *self.wish.lock().unwrap_or_else(PoisonError::into_inner) = Some(wish);
+    }
+
+    pub(super) fn take_wish(&self) -> Option<Wish> {
+        self.wish.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {

@@ -6,11 +6,11 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use s3vault_core::{Code, Error, Machine, Result};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::Host;
 use super::engine::{Engine, Inbox, Message, Payload};
 use super::progress::Progress;
 use super::wait::{Deadline, Pulse};
 use crate::control::Control;
-use crate::transport::Transport;
 use crate::transport::runtime::{self, Background};
 
 /// What a machine and its payload say to the calling thread. `A` is what the payload says.
@@ -50,12 +50,12 @@ struct Link<T, A> {
 
 impl<T: Send + 'static> Task<T> {
     /// Starts a machine whose payload does not talk to the calling thread.
-    pub(super) fn start<M, P>(transport: &Transport, machine: M, payload: P, progress: Arc<Progress>) -> Result<Self>
+    pub(super) fn start<M, P>(host: &Host, machine: M, payload: P, progress: Arc<Progress>) -> Result<Self>
     where
         M: Machine<Done = T> + Send + 'static,
         P: Payload,
     {
-        Task::start_with(transport, machine, progress, |_, _| payload)
+        Task::start_with(host, machine, progress, |_, _| payload)
     }
 
     /// Waits for the end.
@@ -73,7 +73,7 @@ impl<T: Send + 'static> Task<T> {
 impl<T: Send + 'static, A: Send + 'static> Task<T, A> {
     /// Starts a machine; `payload` is made from the way to the engine and the way to the calling thread.
     pub(super) fn start_with<M, P>(
-        transport: &Transport,
+        host: &Host,
         machine: M,
         progress: Arc<Progress>,
         payload: impl FnOnce(&Inbox, Sender<News<T, A>>) -> P,
@@ -89,7 +89,7 @@ impl<T: Send + 'static, A: Send + 'static> Task<T, A> {
         let inbox = Inbox::new();
         let payload = payload(&inbox, to_caller.clone());
         let link = Link { inbox: inbox.sender.clone(), news };
-        let mut engine = Engine::new(transport.clone(), machine, payload, inbox, progress.clone());
+        let mut engine = Engine::new(host.clone(), machine, payload, inbox, progress.clone());
         handle.spawn(async move {
             loop {
                 let result = engine.run().await;

@@ -1,8 +1,8 @@
-//! An upload of a file: parts are read where they lie, once to be hashed and once to be sent.
+//! An upload of a file: parts are read where they lie, one frame at a time, so a part costs no memory.
 //!
-//! Parts are read for hashing one after the other, in the order of the file, which suits every disk, and one
-//! frame at a time, so a part costs no memory. Reading for sending is the body's own work
-//! ([`Outgoing::file`]), which compares.
+//! Where the store takes trailers, a part is read once: the body hashes what it sends ([`Outgoing::with_trailer`]). Else,
+//! and for a single PUT, it is read twice: here to be hashed, one part after the other in the order of the file, and by
+//! the body ([`Outgoing::file`]), which compares.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,18 +15,18 @@ use s3vault_core::http::Part;
 use s3vault_core::{Code, Error, Machine, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::Host;
 use super::engine::{Message, Payload};
 use super::progress::Progress;
 use super::task::Task;
 use crate::control::Control;
-use crate::transport::Transport;
 use crate::transport::body::{Outgoing, name, read_at};
 use crate::transport::frames::{FRAME, Pool};
 
 /// Runs a machine whose parts are those of this file's first `length` bytes. A file that shrinks, or whose
 /// bytes change between the two readings, ends in [`Code::SourceChanged`].
 pub(crate) fn upload_file<M>(
-    transport: &Transport,
+    host: &Host,
     machine: M,
     file: File,
     length: u64,
@@ -36,8 +36,8 @@ where
     M: Machine + Send + 'static,
     M::Done: Send + 'static,
 {
-    let task = Task::start_with(transport, machine, Progress::new(Some(length)), |inbox, _| {
-        FileSource::start(file, length, transport.pool().clone(), inbox.sender.clone())
+    let task = Task::start_with(host, machine, Progress::new(Some(length)), |inbox, _| {
+        FileSource::start(file, length, host.transport.pool().clone(), inbox.sender.clone())
     })?;
     task.end(control)
 }
@@ -58,6 +58,7 @@ struct Ask {
     offset: u64,
     length: u64,
     last: bool,
+    hashed: bool,
 }
 
 impl FileSource {
@@ -78,7 +79,7 @@ impl FileSource {
 }
 
 impl Payload for FileSource {
-    fn need_part(&mut self, number: u32, offset: u64, length: u64) -> Result<()> {
+    fn need_part(&mut self, number: u32, offset: u64, length: u64, hashed: bool) -> Result<()> {
         if offset > 0 && offset >= self.length {
             // Beyond the last part, which says so: there is none, as in a stream that ended.
             return Ok(());
@@ -87,7 +88,7 @@ impl Payload for FileSource {
         let last = offset + length == self.length;
         self.lengths.insert(number, length);
         // The reading task lives as long as this sender.
-        let _ = self.asks.send(Ask { number, offset, length, last });
+        let _ = self.asks.send(Ask { number, offset, length, last, hashed });
         Ok(())
     }
 
@@ -114,11 +115,18 @@ async fn read_parts(
     engine: UnboundedSender<Message>,
 ) {
     while let Some(ask) = asked.recv().await {
-        let Ask { number, offset, length, last } = ask;
+        let Ask { number, offset, length, last, hashed } = ask;
+        if !hashed {
+            let ready = Message::PartReady { number, frames: Vec::new(), length, digest: None, last };
+            if engine.send(ready).is_err() {
+                return;
+            }
+            continue;
+        }
         let (file, pool, stopped) = (file.clone(), pool.clone(), stopped.clone());
         let hashed = tokio::task::spawn_blocking(move || hash(&file, &pool, &stopped, offset, length)).await;
         let message = match hashed {
-            Ok(Ok(digest)) => Message::PartReady { number, frames: Vec::new(), length, digest, last },
+            Ok(Ok(digest)) => Message::PartReady { number, frames: Vec::new(), length, digest: Some(digest), last },
             Ok(Err(error)) => Message::SourceFailed(error),
             Err(e) => Message::Fatal(Error::new(Code::Internal, format!("reading part {number}: {e}"))),
         };

@@ -8,12 +8,12 @@ use s3vault_core::checksum::Digester;
 use s3vault_core::http::Part;
 use s3vault_core::{Code, Error, Machine, Result};
 
+use super::Host;
 use super::engine::{Message, Payload};
 use super::progress::Progress;
 use super::task::{News, Task, is_unknown};
 use super::wait::Deadline;
 use crate::control::Control;
-use crate::transport::Transport;
 use crate::transport::body::Outgoing;
 use crate::transport::frames::{Frame, Pool};
 
@@ -50,18 +50,18 @@ pub(super) struct Ask {
 
 impl<T: Send + 'static> StreamUpload<T> {
     /// Starts the machine in the background; returns when it first asks for a part, or with its error.
-    pub(crate) fn start<M>(transport: &Transport, machine: M, control: &mut Control<'_>) -> Result<Self>
+    pub(crate) fn start<M>(host: &Host, machine: M, control: &mut Control<'_>) -> Result<Self>
     where
         M: Machine<Done = T> + Send + 'static,
     {
         let deadline = Deadline::of(control);
-        let task = Task::start_with(transport, machine, Progress::new(None), |_, to_writer| StreamSource {
+        let task = Task::start_with(host, machine, Progress::new(None), |_, to_writer| StreamSource {
             parts: HashMap::new(),
             to_writer,
         })?;
         let mut upload = StreamUpload {
             task,
-            pool: transport.pool().clone(),
+            pool: host.transport.pool().clone(),
             asked: VecDeque::new(),
             current: None,
             offset: 0,
@@ -268,7 +268,7 @@ impl Filling {
             self.digester.update(&frame.filled()[self.hashed..]);
             self.full.push(Arc::new(frame));
         }
-        let digest = self.digester.finish();
+        let digest = Some(self.digester.finish());
         Message::PartReady { number: self.number, frames: self.full, length: self.filled, digest, last }
     }
 }
@@ -280,7 +280,7 @@ struct StreamSource<T> {
 }
 
 impl<T: Send + 'static> Payload for StreamSource<T> {
-    fn need_part(&mut self, number: u32, _offset: u64, length: u64) -> Result<()> {
+    fn need_part(&mut self, number: u32, _offset: u64, length: u64, _hashed: bool) -> Result<()> {
         if length == 0 {
             return Err(Error::new(Code::Internal, format!("part {number} was asked for with no length")));
         }

@@ -72,6 +72,22 @@ impl Pulse {
             return Err(Error::new(Code::TimedOut, "the call took longer than its time-out")
                 .with_hint("The call's own timeout_ms set the limit."));
         }
+        if let Some(wish) = progress.take_wish() {
+            let figures = progress.figures();
+            let event = Event {
+                kind: EventKind::Credentials,
+                done: figures.done.max(self.told.done),
+                total: progress.total,
+                parts: figures.parts,
+                retries: figures.retries,
+                text: Some(&wish.text()),
+            };
+            let goes_on = control.on_event.as_mut().is_none_or(|on_event| on_event(&event));
+            wish.answer();
+            if !goes_on {
+                return Err(Error::new(Code::Stopped, "the caller's callback stopped the call"));
+            }
+        }
         if now.duration_since(self.last) < BEAT {
             return Ok(());
         }

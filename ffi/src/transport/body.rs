@@ -1,4 +1,7 @@
 //! Bodies of requests: bytes, frames that are held in memory, or a range of a file that is read as it is sent.
+//!
+//! A range of a file whose digest is not known goes in aws-chunked framing, hashed as it is read, with its CRC64NVME in the
+//! trailer ("Signature calculations: trailing headers", S3 API reference; the payload is not signed).
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,9 +13,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, SizeHint};
-use s3vault_core::Code;
-use s3vault_core::checksum::Crc64;
+use s3vault_core::checksum::{Crc64, Digest, Digester, crc_text};
 use s3vault_core::http::Part;
+use s3vault_core::op::CRC64NVME;
+use s3vault_core::{Code, Error};
 use tokio::task::JoinHandle;
 
 use super::activity::Activity;
@@ -23,10 +27,15 @@ use super::frames::{FRAME, Frame, Pool};
 /// a slice is dropped when it is written.
 const SLICE: usize = 64 * 1024;
 
+/// Is told the digest of a part when all of it was read.
+pub(crate) type Told = Box<dyn FnOnce(Digest) + Send + Sync>;
+
 /// The body of one attempt.
 pub(crate) struct Outgoing {
     source: Source,
+    /// As it goes over the wire.
     length: u64,
+    framing: Option<Framing>,
 }
 
 enum Source {
@@ -38,19 +47,32 @@ enum Source {
 impl Outgoing {
     /// These bytes.
     pub(crate) fn bytes(bytes: Vec<u8>) -> Outgoing {
-        Outgoing { length: bytes.len() as u64, source: Source::Bytes(bytes.into()) }
+        Outgoing { length: bytes.len() as u64, source: Source::Bytes(bytes.into()), framing: None }
     }
 
     /// These frames, one after the other.
     pub(crate) fn frames(frames: &[Arc<Frame>]) -> Outgoing {
         let length = frames.iter().map(|frame| frame.filled().len() as u64).sum();
-        Outgoing { length, source: Source::Frames(frames.iter().cloned().collect()) }
+        Outgoing { length, source: Source::Frames(frames.iter().cloned().collect()), framing: None }
     }
 
     /// A part of a file. It is read while it is sent, and the last frame is held back until the CRC of all that
     /// was read is the part's; so a store never gets a whole part whose bytes are not those that were promised.
     pub(crate) fn file(file: Arc<File>, pool: Arc<Pool>, part: Part) -> Outgoing {
-        Outgoing { length: part.length, source: Source::File(Box::new(FilePart::new(file, pool, part))) }
+        let source = Source::File(Box::new(FilePart::new(file, pool, part)));
+        Outgoing { length: part.length, source, framing: None }
+    }
+
+    /// Puts the part of a file whose digest is not known into chunks, with its CRC64NVME behind them; `told` hears the
+    /// digest before the last chunk is sent.
+    pub(crate) fn with_trailer(&mut self, told: Told) -> Result<(), Error> {
+        if !matches!(self.source, Source::File(_)) || self.framing.is_some() {
+            return Err(Error::new(Code::Internal, "only a part of a file is hashed while it is sent"));
+        }
+        let framing = Framing { told: Some(told), texts: VecDeque::new() };
+        self.length = Framing::length(self.length);
+        self.framing = Some(framing);
+        Ok(())
     }
 
     /// In bytes.
@@ -60,8 +82,8 @@ impl Outgoing {
 
     /// As reqwest takes it; what moves is counted in `activity`.
     pub(crate) fn into_body(self, activity: Arc<Activity>) -> reqwest::Body {
-        let Outgoing { source, length } = self;
-        reqwest::Body::wrap(Sending { source, remaining: length, current: None, activity })
+        let Outgoing { source, length, framing } = self;
+        reqwest::Body::wrap(Sending { source, remaining: length, current: None, framing, activity })
     }
 }
 
@@ -72,6 +94,7 @@ struct Sending {
     remaining: u64,
     /// The frame that is being handed over, and from where on.
     current: Option<(Arc<Frame>, usize)>,
+    framing: Option<Framing>,
     activity: Arc<Activity>,
 }
 
@@ -91,16 +114,28 @@ impl Body for Sending {
             let slice = bytes.split_to(bytes.len().min(SLICE));
             return Poll::Ready(Some(Ok(this.hand_over(slice))));
         }
+        if let Some(text) = this.next_text() {
+            return Poll::Ready(Some(Ok(text)));
+        }
         let (frame, start) = match this.current.take() {
             Some(current) => current,
             None => match ready!(this.poll_source(context)) {
-                Ok(frame) => (frame, 0),
+                Ok(frame) => {
+                    if let Some(framing) = &mut this.framing {
+                        framing.begin(&frame);
+                        this.current = Some((frame, 0));
+                        return self.poll_frame(context);
+                    }
+                    (frame, 0)
+                }
                 Err(failure) => return Poll::Ready(Some(Err(failure))),
             },
         };
         let end = frame.filled().len().min(start + SLICE);
         if end < frame.filled().len() {
             this.current = Some((frame.clone(), end));
+        } else if let (Some(framing), Source::File(part)) = (&mut this.framing, &this.source) {
+            framing.end(part.finished());
         }
         Poll::Ready(Some(Ok(this.hand_over(FrameSlice { frame, start, end }))))
     }
@@ -115,6 +150,13 @@ impl Body for Sending {
 }
 
 impl Sending {
+    /// The next piece of the framing, where one is due.
+    fn next_text(&mut self) -> Option<http_body::Frame<Bytes>> {
+        let text = self.framing.as_mut()?.texts.pop_front()?;
+        self.remaining = self.remaining.saturating_sub(text.len() as u64);
+        Some(http_body::Frame::data(text))
+    }
+
     fn hand_over(&mut self, bytes: impl AsRef<[u8]> + Send + 'static) -> http_body::Frame<Bytes> {
         self.remaining = self.remaining.saturating_sub(bytes.as_ref().len() as u64);
         let activity = self.activity.clone();
@@ -134,6 +176,38 @@ impl Sending {
                 Err(SourceFailure { code: Code::Internal, detail })
             })
         })
+    }
+}
+
+/// The chunks of aws-chunked: one for each frame, then an empty one, then the trailer.
+struct Framing {
+    told: Option<Told>,
+    /// What is due before the next bytes of a frame.
+    texts: VecDeque<Bytes>,
+}
+
+impl Framing {
+    fn begin(&mut self, frame: &Frame) {
+        self.texts.push_back(format!("{:x}\r\n", frame.filled().len()).into());
+    }
+
+    /// A frame is handed over; with the last one the digest of all of them is known.
+    fn end(&mut self, finished: Option<Digest>) {
+        self.texts.push_back(Bytes::from_static(b"\r\n"));
+        if let Some(digest) = finished {
+            self.texts.push_back(format!("0\r\n{CRC64NVME}:{}\r\n\r\n", crc_text(digest.crc64nvme)).into());
+            if let Some(told) = self.told.take() {
+                told(digest);
+            }
+        }
+    }
+
+    /// Of so many bytes in chunks of a frame each, with the trailer; in bytes.
+    fn length(payload: u64) -> u64 {
+        let chunk = |length: u64| format!("{length:x}\r\n").len() as u64 + length + 2;
+        let (full, rest) = (payload / FRAME as u64, payload % FRAME as u64);
+        let rest = if rest > 0 { chunk(rest) } else { 0 };
+        full * chunk(FRAME as u64) + rest + (3 + CRC64NVME.len() + 1 + 12 + 4) as u64
     }
 }
 
@@ -174,13 +248,35 @@ struct FilePart {
     part: Part,
     /// In the file, from where the next frame is read.
     position: u64,
-    reading: Option<JoinHandle<Result<(Frame, Crc64), SourceFailure>>>,
-    crc: Crc64,
+    reading: Option<JoinHandle<Result<(Frame, Hash), SourceFailure>>>,
+    hash: Hash,
+}
+
+/// What is computed of the bytes as they are read.
+#[derive(Clone)]
+enum Hash {
+    /// They were hashed before: their CRC must be the same.
+    Again(Box<Crc64>),
+    /// Both hashes, for the first time.
+    First(Box<Digester>),
+}
+
+impl Hash {
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Hash::Again(crc) => crc.update(bytes),
+            Hash::First(digester) => digester.update(bytes),
+        }
+    }
 }
 
 impl FilePart {
     fn new(file: Arc<File>, pool: Arc<Pool>, part: Part) -> FilePart {
-        FilePart { file, pool, part, position: part.offset, reading: None, crc: Crc64::default() }
+        let hash = match part.digest {
+            Some(_) => Hash::Again(Box::default()),
+            None => Hash::First(Box::default()),
+        };
+        FilePart { file, pool, part, position: part.offset, reading: None, hash }
     }
 
     fn end(&self) -> u64 {
@@ -194,23 +290,33 @@ impl FilePart {
         };
         let read = ready!(Pin::new(reading).poll(context));
         self.reading = None;
-        let (frame, crc) = match read {
+        let (frame, hash) = match read {
             Ok(read) => read?,
             Err(e) => return Poll::Ready(Err(SourceFailure { code: Code::Internal, detail: e.to_string() })),
         };
-        self.crc = crc;
+        self.hash = hash;
         self.position += frame.filled().len() as u64;
         if self.position < self.end() {
             self.reading = Some(self.start());
-        } else if self.crc.finish() != self.part.digest.crc64nvme {
+        } else if let (Hash::Again(crc), Some(digest)) = (&self.hash, &self.part.digest)
+            && crc.finish() != digest.crc64nvme
+        {
             return Poll::Ready(Err(changed(&self.file, &self.part, "its bytes differ")));
         }
         Poll::Ready(Ok(Arc::new(frame)))
     }
 
-    fn start(&self) -> JoinHandle<Result<(Frame, Crc64), SourceFailure>> {
+    /// The digest of all bytes, once they were read, where it was not known before.
+    fn finished(&self) -> Option<Digest> {
+        match &self.hash {
+            Hash::First(digester) if self.position >= self.end() => Some(digester.finish()),
+            _ => None,
+        }
+    }
+
+    fn start(&self) -> JoinHandle<Result<(Frame, Hash), SourceFailure>> {
         let (file, pool, part, position) = (self.file.clone(), self.pool.clone(), self.part, self.position);
-        let (mut crc, length) = (self.crc.clone(), (self.end() - self.position).min(FRAME as u64) as usize);
+        let (mut hash, length) = (self.hash.clone(), (self.end() - self.position).min(FRAME as u64) as usize);
         tokio::task::spawn_blocking(move || {
             let mut frame = pool.take();
             read_at(&file, &mut frame, position, length).map_err(|e| match e.kind() {
@@ -219,8 +325,8 @@ impl FilePart {
                     SourceFailure { code: Code::Io, detail: format!("reading {} at byte {position}: {e}", name(&file)) }
                 }
             })?;
-            crc.update(frame.filled());
-            Ok((frame, crc))
+            hash.update(frame.filled());
+            Ok((frame, hash))
         })
     }
 }

@@ -12,7 +12,7 @@ pub struct Get(StreamDownload);
 
 impl Get {
     pub(super) fn open(vault: &Vault, machine: Read, control: &mut Control<'_>) -> Result<Get> {
-        Ok(Get(StreamDownload::start(&vault.0.transport, machine, control)?))
+        Ok(Get(StreamDownload::start(&vault.0.client.host, machine, control)?))
     }
 
     /// Reads at most `buffer.len()` bytes; 0 is the end, after all was verified.

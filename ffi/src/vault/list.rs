@@ -29,7 +29,7 @@ impl List {
         while self.rows.is_empty() {
             let Some(cursor) = &self.next else { return Ok(None) };
             let page = ListPage::new(self.vault.0.vault.clone(), self.scope.clone(), cursor.clone(), entropy::seed()?);
-            let (rows, next) = driver::run(&self.vault.0.transport, page, control)?;
+            let (rows, next) = driver::run(&self.vault.0.client.host, page, control)?;
             self.rows = rows.into();
             self.next = next;
         }

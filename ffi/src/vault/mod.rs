@@ -7,9 +7,8 @@ mod restore;
 mod verify;
 mod version;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use s3vault_core::credentials::Credentials;
 use s3vault_core::crypto::keyring::Keyring;
@@ -17,8 +16,8 @@ use s3vault_core::settings::Settings;
 use s3vault_core::vault::{Find, Name, Open, PutRequest, Scope, Vid, Which};
 use s3vault_core::{Code, Error, Result};
 
+use crate::client::Client;
 use crate::control::Control;
-use crate::transport::{Transport, TransportSettings};
 use crate::{driver, entropy};
 
 pub use get::Get;
@@ -34,7 +33,7 @@ pub struct Vault(Arc<Inner>);
 
 struct Inner {
     vault: Arc<s3vault_core::vault::Vault>,
-    transport: Transport,
+    client: Client,
 }
 
 impl Vault {
@@ -43,16 +42,19 @@ impl Vault {
     /// One request: the bucket's own description is compared with the settings. A bucket without one is a vault that
     /// nothing was stored in yet.
     pub fn open(settings: &Settings, keyring: Option<Arc<Keyring>>, control: &mut Control<'_>) -> Result<Vault> {
+        let client = Client::open(settings, control)?;
+        let vault = Arc::new(s3vault_core::vault::Vault::new(settings, client.store().clone(), keyring)?);
+        driver::run(&client.host, Open::new(vault.clone(), entropy::seed()?), control)?;
+        Ok(Vault(Arc::new(Inner { vault, client })))
+    }
+
+    /// Gives the vault new keys: `access_key`, `secret_key` and `session_token` of these settings. They are tried with one
+    /// signed request; where the store refuses them, the old ones stay. Transfers that are under way go on with the new
+    /// ones. It may be called from a callback.
+    pub fn update(&self, settings: &Settings, control: &mut Control<'_>) -> Result<()> {
+        settings.only_keys(&["access_key", "secret_key", "session_token"])?;
         let credentials = Credentials::from_settings(settings)?;
-        let vault = Arc::new(s3vault_core::vault::Vault::new(settings, credentials, keyring)?);
-        let ca_file = settings.text("ca_file");
-        let transport = Transport::new(&TransportSettings {
-            ca_file: (!ca_file.is_empty()).then(|| PathBuf::from(ca_file)),
-            connect_timeout: Duration::from_millis(settings.number("connect_timeout_ms")),
-            idle_timeout: Duration::from_millis(settings.number("idle_timeout_ms")),
-        })?;
-        driver::run(&transport, Open::new(vault.clone(), entropy::seed()?), control)?;
-        Ok(Vault(Arc::new(Inner { vault, transport })))
+        self.0.client.renew(credentials, control)
     }
 
     /// Begins to store a stream of unknown length. Options: `kind`, `parent`.
@@ -97,7 +99,7 @@ impl Vault {
         };
         let pin = Some(options.text("pin")).filter(|pin| !pin.is_empty()).map(str::to_owned);
         let find = Find::new(self.0.vault.clone(), Name::new(container, path)?, which, pin, entropy::seed()?);
-        let found = driver::run(&self.0.transport, find, control)?;
+        let found = driver::run(&self.0.client.host, find, control)?;
         Ok(Version::new(self, found))
     }
 

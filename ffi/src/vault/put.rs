@@ -21,7 +21,7 @@ pub struct Put {
 impl Put {
     pub(super) fn open(vault: &Vault, request: PutRequest, control: &mut Control<'_>) -> Result<Put> {
         let machine = s3vault_core::vault::Put::new(vault.0.vault.clone(), request)?;
-        Ok(Put { vault: vault.clone(), upload: StreamUpload::start(&vault.0.transport, machine, control)? })
+        Ok(Put { vault: vault.clone(), upload: StreamUpload::start(&vault.0.client.host, machine, control)? })
     }
 
     /// How many bytes were taken. After a write that failed, the stream goes on here.
@@ -70,7 +70,7 @@ pub(super) fn put_file(
     let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
     request.length = Some(length);
     let machine = s3vault_core::vault::Put::new(vault.0.vault.clone(), request)?;
-    let found = upload_file(&vault.0.transport, machine, file, length, control)?;
+    let found = upload_file(&vault.0.client.host, machine, file, length, control)?;
     Ok(Version::new(vault, found))
 }
 

@@ -29,7 +29,7 @@ pub(super) fn restore(version: &Version, path: &Path, control: &mut Control<'_>)
 fn in_place(version: &Version, path: &Path, control: &mut Control<'_>) -> Result<()> {
     let file = OpenOptions::new().write(true).open(path).map_err(|e| failed(path, &e))?;
     let synced = file.try_clone().map_err(|e| failed(path, &e))?;
-    download_file(&version.vault().0.transport, version.machine()?, file, version.row().bytes, control)?;
+    download_file(&version.vault().0.client.host, version.machine()?, file, version.row().bytes, control)?;
     synced.sync_data().map_err(|e| failed(path, &e))
 }
 
@@ -50,7 +50,7 @@ fn in_order(version: &Version, path: &Path, control: &mut Control<'_>) -> Result
 fn beside(version: &Version, path: &Path, control: &mut Control<'_>) -> Result<()> {
     let draft = Draft::open(path, &version.row().vid)?;
     let file = draft.file.try_clone().map_err(|e| failed(&draft.path, &e))?;
-    download_file(&version.vault().0.transport, version.machine()?, file, version.row().bytes, control)?;
+    download_file(&version.vault().0.client.host, version.machine()?, file, version.row().bytes, control)?;
     draft.file.sync_data().map_err(|e| failed(&draft.path, &e))?;
     draft.finish(path)
 }

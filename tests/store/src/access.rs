@@ -77,8 +77,8 @@ pub(crate) struct Keys(pub(crate) Arc<Shared>);
 #[async_trait::async_trait]
 impl S3Auth for Keys {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        if access_key == self.0.access_key {
-            return Ok(SecretKey::from(self.0.secret_key.clone()));
+        if let Some(secret) = self.0.secret_of(access_key) {
+            return Ok(SecretKey::from(secret));
         }
         Err(Refusal::new(
             403,

@@ -63,9 +63,14 @@ fn act(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<serde_json::Value,
             shared.clock.set_offset(offset_seconds);
             Ok(done)
         }
+        (&Method::POST, "keys") => {
+            let KeysRequest { access_key, secret_key } = parse(body)?;
+            shared.set_keys(access_key, secret_key);
+            Ok(done)
+        }
         (method, path) => {
             let message = format!(
-                "{method} {PREFIX}{path} is no hook. There are GET stats; GET, POST, DELETE fault; POST damage; POST clock."
+                "{method} {PREFIX}{path} is no hook. There are GET stats; GET, POST, DELETE fault; POST damage; POST clock; POST keys."
             );
             Err(Refusal::new(404, "NoSuchHook", message))
         }
@@ -97,6 +102,13 @@ pub(crate) fn add_fault(shared: &Shared, fault: Fault) -> Result<(), Refusal> {
 #[serde(deny_unknown_fields)]
 struct ClockRequest {
     offset_seconds: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysRequest {
+    access_key: String,
+    secret_key: String,
 }
 
 #[derive(Deserialize)]

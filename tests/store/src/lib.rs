@@ -32,6 +32,7 @@
 //! | `DELETE /_embedded/fault` | forgets them |
 //! | `POST /_embedded/damage` | spoils stored bytes; ETag and checksums stay as they were |
 //! | `POST /_embedded/clock` | `{"offset_seconds": -3600}` moves the store's clock: `Date`, `Last-Modified`, the judgement of dates |
+//! | `POST /_embedded/keys` | `{"access_key", "secret_key"}` are the only keys that are known from now on |
 //!
 //! A fault names an operation (`*`: any) and one effect. `target` (a part of path and query as sent), `skip` (so many
 //! matching requests pass first) and `times` (so many are hit then, 1 by default) are optional:

@@ -150,6 +150,11 @@ impl Server {
         self.shared.stats()
     }
 
+    /// Other keys are known from now on, and these only.
+    pub fn set_keys(&self, access_key: impl Into<String>, secret_key: impl Into<String>) {
+        self.shared.set_keys(access_key.into(), secret_key.into());
+    }
+
     /// Orders a fault.
     ///
     /// # Errors

@@ -18,8 +18,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
     pub(crate) stats: Counters,
-    pub(crate) access_key: String,
-    pub(crate) secret_key: String,
+    /// The access key that is known, and its secret.
+    keys: Mutex<(String, String)>,
     activity: Activity,
     requests: AtomicU64,
 }
@@ -32,8 +32,7 @@ impl Shared {
             clock: Clock::default(),
             faults: Faults::default(),
             stats: Counters::default(),
-            access_key,
-            secret_key,
+            keys: Mutex::new((access_key, secret_key)),
             activity: Activity { open: AtomicUsize::new(0), last: Mutex::new(Instant::now()) },
             requests: AtomicU64::new(0),
         })
@@ -41,6 +40,17 @@ impl Shared {
 
     pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
         lock(&self.store)
+    }
+
+    /// The secret of an access key, where that is the one that is known.
+    pub(crate) fn secret_of(&self, access_key: &str) -> Option<String> {
+        let keys = lock(&self.keys);
+        (keys.0 == access_key).then(|| keys.1.clone())
+    }
+
+    /// Other keys are known from now on, and these only.
+    pub(crate) fn set_keys(&self, access_key: String, secret_key: String) {
+        *lock(&self.keys) = (access_key, secret_key);
     }
 
     pub(crate) fn next_request_id(&self) -> String {

@@ -21,7 +21,7 @@ from ._keyring import Keyring
 from ._manifest import Verdict, verify_manifest
 from ._streams import Download, Upload
 from ._tables import ERRORS, OPTIONS, ErrorCode, ErrorInfo, OptionInfo
-from ._vault import Rows, Vault, open
+from ._vault import CredentialsFunction, Rows, Vault, open
 from ._version import Version, VersionInfo
 
 __version__ = "0.1.0"
@@ -31,6 +31,7 @@ __all__ = [
     "OPTIONS",
     "Cancel",
     "Config",
+    "CredentialsFunction",
     "Download",
     "ErrorCode",
     "ErrorFlag",

@@ -73,6 +73,9 @@ class Progress:
 
 ProgressFunction = Callable[[Progress], object]
 
+# Gives the vault new keys, or leaves it.
+RenewFunction = Callable[[], None]
+
 
 class Cancel:
     """Stops calls from another thread: they end with ``ErrorCode.CANCELLED``. It stays triggered."""
@@ -89,10 +92,10 @@ class Cancel:
 class _State:
     """What the callback leaves behind."""
 
-    __slots__ = ("progress", "raised")
+    __slots__ = ("progress", "raised", "renew")
 
-    def __init__(self, progress: ProgressFunction | None) -> None:
-        self.progress = progress
+    def __init__(self, progress: ProgressFunction | None, renew: RenewFunction | None) -> None:
+        self.progress, self.renew = progress, renew
         self.raised: BaseException | None = None
 
 
@@ -101,6 +104,9 @@ def _handle_event(state: _State, event: Any) -> None:
         if state.progress is not None:
             total = None if event.total == _ffi.UNKNOWN else event.total
             state.progress(Progress(event.done, total, event.parts, event.retries))
+    elif event.kind == _ffi.EVENT_CREDENTIALS:
+        if state.renew is not None:
+            state.renew()
     elif event.kind == _ffi.EVENT_LOG:
         _log.info("%s", (event.text or b"").decode(errors="replace"))
     elif event.kind == _ffi.EVENT_ORPHAN:
@@ -128,8 +134,13 @@ class Call:
 
     __slots__ = ("_cancel", "_error", "_state", "_structure", "ctl", "err")
 
-    def __init__(self, progress: ProgressFunction | None = None, cancel: Cancel | None = None) -> None:
-        self._state = _State(progress)
+    def __init__(
+        self,
+        progress: ProgressFunction | None = None,
+        cancel: Cancel | None = None,
+        renew: RenewFunction | None = None,
+    ) -> None:
+        self._state = _State(progress, renew)
         answers = _answers(self._state)
         next(answers)
         self._structure = _ffi.Ctl(size=sizeof(_ffi.Ctl), ctx=answers, on_event=_ON_EVENT)

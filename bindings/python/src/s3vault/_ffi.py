@@ -128,6 +128,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "s3v_keyring_open": (c_int32, [c_char_p, c_void_p, c_size_t, c_int32, _out(Keyring), _ERR]),
     "s3v_keyring_info": (c_int32, [Keyring, _out(Bytes), _ERR]),
     "s3v_keyring_free": (None, [Keyring]),
+    "s3v_vault_update": (c_int32, [Vault, Config, _CTL, _ERR]),
     "s3v_vault_open": (c_int32, [Config, Keyring, _CTL, _out(Vault), _ERR]),
     "s3v_vault_free": (None, [Vault]),
     "s3v_put_open": (c_int32, [Vault, c_char_p, c_char_p, Config, _CTL, _out(Put), _ERR]),

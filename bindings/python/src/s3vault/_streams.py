@@ -8,7 +8,7 @@ from ctypes import byref, c_size_t
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ._call import Buffer, Call, Cancel, Handle, ProgressFunction, _log
+from ._call import Buffer, Call, Cancel, Handle, ProgressFunction, RenewFunction, _log
 from ._errors import S3VaultError
 from ._ffi import lib
 from ._tables import ErrorCode
@@ -20,10 +20,16 @@ if TYPE_CHECKING:
 class _Stream(io.RawIOBase):
     """A raw stream over a handle that goes with it."""
 
-    def __init__(self, handle: Handle, progress: ProgressFunction | None, cancel: Cancel | None) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        progress: ProgressFunction | None,
+        cancel: Cancel | None,
+        renew: RenewFunction | None,
+    ) -> None:
         super().__init__()
         self._handle: Handle | None = handle
-        self._progress, self._cancel = progress, cancel
+        self._progress, self._cancel, self._renew = progress, cancel, renew
 
     def _open_handle(self) -> Handle:
         handle = self._handle
@@ -32,7 +38,7 @@ class _Stream(io.RawIOBase):
         return handle
 
     def _call(self) -> Call:
-        return Call(self._progress, self._cancel)
+        return Call(self._progress, self._cancel, self._renew)
 
     def close(self) -> None:
         """Closes the stream."""
@@ -88,7 +94,7 @@ class Upload(_Stream):
             result = lib.s3v_put_commit(handle, call.ctl, out.out, call.err)
             if result == 0:
                 # Before anything that a progress function raised at the very end: it is stored all the same.
-                self.version = Version(out)
+                self.version = Version(out, self._renew)
             call.check(result)
             self.close()
             assert self.version is not None

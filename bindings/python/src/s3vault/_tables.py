@@ -172,9 +172,9 @@ ERRORS: tuple[ErrorInfo, ...] = (
 
 OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("api_url", "vault", "text", (), None, None, "", False, False, "The store's endpoint, for example https://s3.example.com:9000. Empty: AWS, from region."),
-    OptionInfo("access_key", "vault", "text", (), None, None, "", False, False, "Access key id."),
-    OptionInfo("secret_key", "vault", "text", (), None, None, "", True, False, "Secret access key."),
-    OptionInfo("session_token", "vault", "text", (), None, None, "", True, False, "Session token that belongs to temporary keys."),
+    OptionInfo("access_key", "vault", "text", (), None, None, "", False, True, "Access key id."),
+    OptionInfo("secret_key", "vault", "text", (), None, None, "", True, True, "Secret access key."),
+    OptionInfo("session_token", "vault", "text", (), None, None, "", True, True, "Session token that belongs to temporary keys."),
     OptionInfo("region", "vault", "text", (), None, None, "", False, False, "Region of the bucket. Empty: found out."),
     OptionInfo("mode", "vault", "words", ("single-bucket",), None, None, "single-bucket", False, False, "Where backups go. single-bucket: one bucket with versioning for all containers."),
     OptionInfo("bucket", "vault", "text", (), None, None, "", False, False, "The bucket, for mode single-bucket. It must exist, with versioning enabled."),

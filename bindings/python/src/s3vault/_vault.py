@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from ctypes import POINTER, byref
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Callable, Generic, TypeVar
+from typing import Any, Callable, Generic, Optional, TypeVar, Union
 
 from . import _ffi
-from ._call import Call, Cancel, FilePath, Handle, ProgressFunction, from_file, from_name
+from ._call import Call, Cancel, FilePath, Handle, ProgressFunction, RenewFunction, from_file, from_name
 from ._config import Config, OptionValue, call_options, handle_of
 from ._ffi import lib
 from ._keyring import Keyring
@@ -24,18 +24,38 @@ T = TypeVar("T")
 _SHUTDOWN_MS = 10_000
 
 
+# New keys: access key, secret key, and the session token of temporary ones.
+Keys = Union["tuple[str, str]", "tuple[str, str, str | None]"]
+CredentialsFunction = Callable[[], Optional[Keys]]
+
+
+def _update(handle: Handle, access_key: str, secret_key: str, session_token: str | None = None) -> None:
+    keys = {"access_key": access_key, "secret_key": secret_key, "session_token": session_token or ""}
+    call = Call()
+    call.check(lib.s3v_vault_update(handle, Config(keys)._handle, call.ctl, call.err))
+
+
+def _renewal(handle: Handle, credentials: CredentialsFunction) -> RenewFunction:
+    def renew() -> None:
+        keys = credentials()
+        if keys is not None:
+            _update(handle, *keys)
+
+    return renew
+
+
 class Rows(Iterator[T], Generic[T]):
     """Rows of a list, fetched as they are asked for."""
 
-    def __init__(self, handle: Handle, make: Callable[[Any], T]) -> None:
+    def __init__(self, handle: Handle, make: Callable[[Any], T], renew: RenewFunction | None) -> None:
         self._handle: Handle | None = handle
-        self._make = make
+        self._make, self._renew = make, renew
 
     def __next__(self) -> T:
         handle = self._handle
         if handle is None:
             raise StopIteration
-        call, row = Call(), POINTER(_ffi.Row)()
+        call, row = Call(None, None, self._renew), POINTER(_ffi.Row)()
         if call.check(lib.s3v_list_next(handle, call.ctl, byref(row), call.err)) == 0:
             self._handle = None
             raise StopIteration
@@ -45,8 +65,9 @@ class Rows(Iterator[T], Generic[T]):
 class Vault:
     """An open vault; threads may share it. Use it as a context manager, or call :meth:`close`."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: Handle, credentials: CredentialsFunction | None = None) -> None:
         self._open_handle: Handle | None = handle
+        self._renew = None if credentials is None else _renewal(handle, credentials)
 
     @property
     def _handle(self) -> Handle:
@@ -72,9 +93,9 @@ class Vault:
         """
         names = from_name(container, "the container"), from_name(path, "the path")
         config = call_options(kind=kind, parent=parent, **options)
-        call, out = Call(progress, cancel), Handle(_ffi.Put, lib.s3v_put_free)
+        call, out = Call(progress, cancel, self._renew), Handle(_ffi.Put, lib.s3v_put_free)
         call.check(lib.s3v_put_open(self._handle, *names, handle_of(config), call.ctl, out.out, call.err))
-        return Upload(out, progress, cancel)
+        return Upload(out, progress, cancel, self._renew)
 
     def put_file(
         self,
@@ -91,10 +112,10 @@ class Vault:
         """Stores a file. Options as for :meth:`create`."""
         names = from_name(container, "the container"), from_name(path, "the path")
         config = call_options(kind=kind, parent=parent, **options)
-        call, out = Call(progress, cancel), Version.new_handle()
+        call, out = Call(progress, cancel, self._renew), Version.new_handle()
         result = lib.s3v_put_file(self._handle, *names, from_file(file), handle_of(config), call.ctl, out.out, call.err)
         call.check(result)
-        return Version(out)
+        return Version(out, self._renew)
 
     def find(
         self,
@@ -113,9 +134,9 @@ class Vault:
         """
         names = from_name(container, "the container"), from_name(path, "the path")
         config = call_options(version=version, as_of=as_of, pin=pin, **options)
-        call, out = Call(None, cancel), Version.new_handle()
+        call, out = Call(None, cancel, self._renew), Version.new_handle()
         call.check(lib.s3v_version_find(self._handle, *names, handle_of(config), call.ctl, out.out, call.err))
-        return Version(out)
+        return Version(out, self._renew)
 
     def versions(self, container: str, path: str) -> Rows[VersionInfo]:
         """The versions of a backup, newest first."""
@@ -135,7 +156,12 @@ class Vault:
     def _list(self, function: Any, *arguments: bytes | None, make: Callable[[Any], T]) -> Rows[T]:
         call, out = Call(), Handle(_ffi.List, lib.s3v_list_free)
         call.check(function(self._handle, *arguments, None, call.ctl, out.out, call.err))
-        return Rows(out, make)
+        return Rows(out, make, self._renew)
+
+    def update(self, access_key: str, secret_key: str, session_token: str | None = None) -> None:
+        """Gives the vault new keys. They are tried with one request; where the store refuses them, the old ones stay.
+        Transfers that are under way go on with the new ones."""
+        _update(self._handle, access_key, secret_key, session_token)
 
     def close(self) -> None:
         """Closes the vault. What was opened from it stays good."""
@@ -154,6 +180,7 @@ def open(
     config: Config | Mapping[str, OptionValue] | None = None,
     *,
     keyring: Keyring | str | os.PathLike[str] | None = None,
+    credentials: CredentialsFunction | None = None,
     cancel: Cancel | None = None,
 ) -> Vault:
     """Opens a vault, and looks whether the store lets it in.
@@ -161,6 +188,9 @@ def open(
     ``config``: a :class:`Config` or a mapping; nothing is read from files or the environment unless it says so.
     ``keyring``: a :class:`Keyring` or its file; without one, the setting ``keyring``; without that, nothing that is
     written is signed.
+    ``credentials``: called in the thread of a call whose keys the store refuses, or whose keys have expired. It gives
+    the new ones, as (access key, secret key) or with a session token as the third, or None where there are none; then
+    the call goes on, or fails.
     """
     if not isinstance(config, Config):
         config = Config(config)
@@ -172,7 +202,7 @@ def open(
     call, out = Call(None, cancel), Handle(_ffi.Vault, lib.s3v_vault_free)
     _at_exit()
     call.check(lib.s3v_vault_open(config._handle, ring, call.ctl, out.out, call.err))
-    return Vault(out)
+    return Vault(out, credentials)
 
 
 def _at_exit() -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from . import _ffi
-from ._call import Call, Cancel, FilePath, Handle, ProgressFunction, from_file, new_bytes, take_bytes, to_text
+from ._call import Call, Cancel, FilePath, Handle, ProgressFunction, RenewFunction, from_file, new_bytes, take_bytes, to_text
 from ._ffi import lib
 from ._streams import Download
 from ._time import from_ms
@@ -60,8 +60,8 @@ class Version:
 
     info: VersionInfo
 
-    def __init__(self, handle: Handle) -> None:
-        self._handle = handle
+    def __init__(self, handle: Handle, renew: RenewFunction | None) -> None:
+        self._handle, self._renew = handle, renew
         self.info = VersionInfo.from_row(lib.s3v_version_info(handle).contents)
 
     @staticmethod
@@ -75,15 +75,15 @@ class Version:
         Every byte is verified before it is handed out. The backup is whole only once ``read`` has returned ``b""``: a
         failure may still come before.
         """
-        call, handle = Call(progress, cancel), Handle(_ffi.Get, lib.s3v_get_free)
+        call, handle = Call(progress, cancel, self._renew), Handle(_ffi.Get, lib.s3v_get_free)
         call.check(lib.s3v_get_open(self._handle, None, call.ctl, handle.out, call.err))
-        return io.BufferedReader(Download(handle, progress, cancel), BUFFER_SIZE)
+        return io.BufferedReader(Download(handle, progress, cancel, self._renew), BUFFER_SIZE)
 
     def restore(
         self, file: FilePath, *, progress: ProgressFunction | None = None, cancel: Cancel | None = None
     ) -> None:
         """Restores into a file, which gets its name only when all was verified."""
-        call = Call(progress, cancel)
+        call = Call(progress, cancel, self._renew)
         call.check(lib.s3v_get_file(self._handle, from_file(file), None, call.ctl, call.err))
 
     def manifest(self) -> bytes:

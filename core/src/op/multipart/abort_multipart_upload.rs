@@ -26,3 +26,19 @@ impl Operation for AbortMultipartUpload {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::testing::{answer, sent};
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn the_documented_example() {
+        let id = "VXBsb2FkIElEIGZvciBlbHZpbmcncyBteS1tb3ZpZS5tMnRzIHVwbG9hZ";
+        let op = AbortMultipartUpload { key: "example-object".into(), upload_id: id.into() };
+        assert_eq!(sent(&op), format!("DELETE /example-object?uploadId={id}\n"));
+        assert_eq!(answer(&op, &[], ""), Ok(()));
+    }
+}

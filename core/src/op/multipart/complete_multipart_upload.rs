@@ -82,33 +82,62 @@ impl Operation for CompleteMultipartUpload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::ReplyHead;
+    use crate::op::testing::{answer, refused, sent};
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    #[test]
-    fn parts_are_named_with_their_checksums_and_the_reply_is_compared() {
-        let part = CompletedPart { number: 1, etag: "\"a&b\"".into(), crc64nvme: 0xAE8B_1486_0A79_9888 };
-        let op = CompleteMultipartUpload {
-            key: "k".into(),
-            upload_id: "u".into(),
-            parts: vec![part],
-            crc64nvme: 0xAE8B_1486_0A79_9888,
+    const CRC: u64 = 0xAE8B_1486_0A79_9888;
+
+    fn op(etags: &[&str]) -> CompleteMultipartUpload {
+        let parts = etags.iter().zip(1..);
+        let parts = parts.map(|(etag, number)| CompletedPart { number, etag: etag.to_string(), crc64nvme: CRC });
+        let id = "AAAsb2FkIElEIGZvciBlbHZpbmcncyWeeS1tb3ZpZS5tMnRzIRRwbG9hZA".into();
+        CompleteMultipartUpload {
+            key: "example-object".into(),
+            upload_id: id,
+            parts: parts.collect(),
+            crc64nvme: CRC,
             size: 9,
-        };
-        let Body::Bytes(body) = op.request().body else { panic!("a body") };
-        let body = String::from_utf8(body).unwrap();
-        assert!(body.contains("<Part><ChecksumCRC64NVME>rosUhgp5mIg=</ChecksumCRC64NVME><ETag>&quot;a&amp;b&quot;</ETag><PartNumber>1</PartNumber></Part>"), "{body}");
-        let head = ReplyHead { status: 200, headers: vec![("x-amz-version-id".into(), "v".into())] };
-        let parse = |inner: &str| {
-            let xml = format!("<CompleteMultipartUploadResult>{inner}</CompleteMultipartUploadResult>");
-            op.parse(&Reply { head: &head, body: xml.as_bytes(), range: None }).map_err(|e| e.code())
-        };
-        assert_eq!(parse("<ETag>\"x-1\"</ETag>"), Ok(PutReply { version_id: Some("v".into()) }));
+        }
+    }
+
+    fn result(inner: &str) -> String {
+        format!(
+            "<CompleteMultipartUploadResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}\
+             </CompleteMultipartUploadResult>"
+        )
+    }
+
+    #[test]
+    fn the_documented_example_with_these_checksums() {
+        let op = op(&["\"a54357aff0632cce46d942af68356b38\"", "\"0c78aef83f66abc1fa1e8477f296d394\""]);
         assert_eq!(
-            parse("<ETag>\"x-1\"</ETag><ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME>"),
-            Err(Code::Damaged)
+            sent(&op),
+            "POST /example-object?uploadId=AAAsb2FkIElEIGZvciBlbHZpbmcncyWeeS1tb3ZpZS5tMnRzIRRwbG9hZA\n\
+             content-type: application/xml\nx-amz-checksum-crc64nvme: rosUhgp5mIg=\nx-amz-checksum-type: FULL_OBJECT\n\
+             x-amz-mp-object-size: 9\n\n\
+             <CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+             <Part><ChecksumCRC64NVME>rosUhgp5mIg=</ChecksumCRC64NVME>\
+             <ETag>&quot;a54357aff0632cce46d942af68356b38&quot;</ETag><PartNumber>1</PartNumber></Part>\
+             <Part><ChecksumCRC64NVME>rosUhgp5mIg=</ChecksumCRC64NVME>\
+             <ETag>&quot;0c78aef83f66abc1fa1e8477f296d394&quot;</ETag><PartNumber>2</PartNumber></Part>\
+             </CompleteMultipartUpload>"
         );
-        assert_eq!(parse(""), Err(Code::BadReply));
+        let xml = result(
+            "<Location>http://amzn-s3-demo-bucket.s3.us-west-2.amazonaws.com/example-object</Location>\
+             <Bucket>amzn-s3-demo-bucket</Bucket><Key>example-object</Key>\
+             <ETag>\"3858f62230ac3c915f300c664312c11f-9\"</ETag>",
+        );
+        assert_eq!(answer(&op, &[("x-amz-version-id", "v")], &xml), Ok(PutReply { version_id: Some("v".into()) }));
+        assert_eq!(answer(&op, &[], &xml), Ok(PutReply { version_id: None }));
+    }
+
+    #[test]
+    fn the_stores_checksum_is_compared() {
+        let op = op(&["e"]);
+        let crc = |text: &str| result(&format!("<ETag>e</ETag><ChecksumCRC64NVME>{text}</ChecksumCRC64NVME>"));
+        assert_eq!(refused(&op, &[], &crc("rosUhgp5mIg=")), None);
+        assert_eq!(refused(&op, &[], &crc("AAAAAAAAAAA=")), Some(Code::Damaged));
+        assert_eq!(refused(&op, &[], &result("")), Some(Code::BadReply), "no ETag");
     }
 }

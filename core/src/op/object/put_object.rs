@@ -1,6 +1,5 @@
 //! PutObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>
 
-use crate::checksum::crc_text;
 use crate::error::Result;
 use crate::http::{Body, Method, Part};
 use crate::op::content_md5::content_md5;
@@ -74,10 +73,7 @@ impl Operation for PutObject {
                 }
                 request.body = Body::Bytes(bytes.clone());
             }
-            Content::Part(part) => {
-                request = request.header("x-amz-checksum-crc64nvme", crc_text(part.digest.crc64nvme));
-                request.body = Body::Part(*part);
-            }
+            Content::Part(part) => request = request.part(part),
         }
         request
     }

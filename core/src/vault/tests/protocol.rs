@@ -6,6 +6,7 @@ use super::super::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
 use super::super::*;
 use super::world::*;
 use crate::Code;
+use crate::checksum::digest;
 use crate::http::{Body, ReplyHead, RequestId};
 use crate::machine::{Input, Machine, Output};
 use crate::time::amz_date;
@@ -40,6 +41,37 @@ fn a_large_backup_is_whole_and_its_row_comes_last() {
     assert_eq!(found.manifest.parts().count(), 3);
     assert_eq!(world.operations().last(), Some(&"PutObject"));
     assert_eq!(world.keys(LOCATORS).len(), 1);
+}
+
+#[test]
+fn a_files_parts_are_hashed_while_they_are_sent() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let bytes = large();
+    // Lost before and after it took effect: each attempt reads the part again, and gets the same.
+    world.fault("UploadPart", "", Fault::LostBefore);
+    world.fault("UploadPart", "", Fault::LostAfter);
+    let found = world.run(&mut put_file(&vault, bytes.len()), &bytes).unwrap();
+    assert_eq!(world.objects["vm/disk"][0].body, bytes);
+    for (_, begin, part) in found.manifest.parts() {
+        let digest = digest(&bytes[begin as usize..(begin + part.length) as usize]);
+        assert!(part.matches(part.length, &digest));
+    }
+}
+
+#[test]
+fn a_file_that_changes_between_two_attempts_is_an_error_of_its_own() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let bytes = large();
+    let mut machine = put_file(&vault, bytes.len());
+    world.fault("UploadPart", "", Fault::LostAfter);
+    world.hook(|world, request| {
+        let sent = world.log.iter().filter(|(operation, ..)| *operation == "UploadPart").count();
+        // Each part was sent once; this is another attempt.
+        world.source_changed = request.operation == "UploadPart" && sent == 3;
+    });
+    let e = world.run(&mut machine, &bytes).unwrap_err();
+    assert_eq!(e.code(), Code::SourceChanged);
+    assert!(world.open_uploads() == 0 && world.keys(CATALOGUE).is_empty(), "nothing is left, nothing is listed");
 }
 
 #[test]
@@ -336,7 +368,7 @@ fn fill_window(world: &mut World, machine: &mut Put, sent: &mut Vec<(u32, Reques
                 assert!(asked == 0 || number == asked + 1, "each number once, in order");
                 asked = number;
                 let digest = crate::checksum::digest(b"");
-                machine.handle(world.now(), Input::PartReady { number, length, digest, last: false });
+                machine.handle(world.now(), Input::PartReady { number, length, digest: Some(digest), last: false });
             }
             Output::Wait(_) => return asked,
             Output::ReleasePart(_) => {}

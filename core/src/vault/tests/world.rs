@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::super::*;
 use crate::checksum::{crc_text, digest};
+use crate::credentials::Credentials;
 use crate::crypto::keyring::Keyring;
-use crate::http::{Body, Method, Range, ReplyBody, ReplyHead, Request, TransportFailure};
+use crate::http::{Body, Method, Part, Range, ReplyBody, ReplyHead, Request, TransportFailure};
 use crate::machine::{Input, Machine, Output};
 use crate::time::{Now, amz_date};
 use crate::{Code, Error, uri};
@@ -49,6 +50,8 @@ pub(super) struct World {
     pub(super) objects: BTreeMap<String, Vec<Object>>,
     uploads: HashMap<String, Multipart>,
     pub(super) versioning: &'static str,
+    /// A file's parts have another first byte when they are read from now on.
+    pub(super) source_changed: bool,
     /// Operation, key, and the time that it was signed with, of each request that was sent.
     pub(super) log: Vec<(&'static str, String, String)>,
     faults: Vec<(&'static str, String, Fault)>,
@@ -65,6 +68,7 @@ impl World {
             objects: BTreeMap::new(),
             uploads: HashMap::new(),
             versioning: "Enabled",
+            source_changed: false,
             log: Vec::new(),
             faults: Vec::new(),
             hook: None,
@@ -121,12 +125,13 @@ impl World {
         for _ in 0..100_000 {
             match machine.poll(self.now()) {
                 Output::Send(request) => self.send(machine, &request, source),
-                Output::NeedPart { number, offset, length } => {
+                Output::NeedPart { number, offset, length, hashed } => {
                     let begin = (offset as usize).min(source.len());
                     let end = (begin + length as usize).min(source.len());
                     let part = &source[begin..end];
                     let last = end == source.len();
-                    let input = Input::PartReady { number, length: part.len() as u64, digest: digest(part), last };
+                    let digest = hashed.then(|| digest(part));
+                    let input = Input::PartReady { number, length: part.len() as u64, digest, last };
                     machine.handle(self.now(), input);
                 }
                 Output::Accept(Range { index, .. }) => machine.handle(self.now(), Input::RangeConsumed { index }),
@@ -171,6 +176,12 @@ impl World {
                 return machine.handle(self.now(), Input::Cancel);
             }
             _ => {}
+        }
+        if let Body::Part(part @ Part { digest: None, .. }) = &request.body {
+            let begin = part.offset as usize;
+            let mut bytes = source[begin..begin + part.length as usize].to_vec();
+            bytes[0] ^= u8::from(self.source_changed);
+            machine.handle(self.now(), Input::PartSent { id, digest: digest(&bytes) });
         }
         let too_old = (amz_date(self.unix_ms - 15 * MINUTE) > date) || (amz_date(self.unix_ms + 15 * MINUTE) < date);
         let (status, mut headers, mut body) = match fault {
@@ -230,7 +241,12 @@ impl World {
             (Method::Put, _) if query.contains_key("partNumber") => match self.uploads.get_mut(&upload_id) {
                 None => (404, vec![], error("NoSuchUpload")),
                 Some((_, parts, _)) => {
-                    assert_eq!(header("x-amz-checksum-crc64nvme"), Some(&*crc_text(digest(&sent).crc64nvme)));
+                    let crc = crc_text(digest(&sent).crc64nvme);
+                    match header("x-amz-trailer") {
+                        // What the trailer says, the driver has computed.
+                        Some(trailer) => assert_eq!(trailer, "x-amz-checksum-crc64nvme"),
+                        None => assert_eq!(header("x-amz-checksum-crc64nvme"), Some(&*crc)),
+                    }
                     parts.insert(query["partNumber"].parse().unwrap(), sent);
                     (200, stored(String::new()), vec![])
                 }
@@ -342,14 +358,9 @@ pub(super) fn vault(changes: &[(&str, &str)]) -> Arc<Vault> {
     for (key, value) in own.iter().chain(changes) {
         settings.set(key, value).unwrap();
     }
-    Arc::new(
-        Vault::new(
-            &settings,
-            Credentials::from_settings(&settings).unwrap(),
-            Some(Arc::new(Keyring::generate([1; 32]))),
-        )
-        .unwrap(),
-    )
+    let credentials = Credentials::from_settings(&settings).unwrap();
+    let store = Arc::new(Store::from_settings(&settings, credentials).unwrap());
+    Arc::new(Vault::new(&settings, store, Some(Arc::new(Keyring::generate([1; 32])))).unwrap())
 }
 
 pub(super) fn name() -> Name {
@@ -358,6 +369,12 @@ pub(super) fn name() -> Name {
 
 pub(super) fn put(vault: &Arc<Vault>, parent: Option<Vid>, random: u8) -> Put {
     let request = PutRequest { name: name(), parent, length: None, entropy: [random; 10], seed: 1 };
+    Put::new(vault.clone(), request).unwrap()
+}
+
+/// A put of a file of this length.
+pub(super) fn put_file(vault: &Arc<Vault>, length: usize) -> Put {
+    let request = PutRequest { name: name(), parent: None, length: Some(length as u64), entropy: [1; 10], seed: 1 };
     Put::new(vault.clone(), request).unwrap()
 }
 

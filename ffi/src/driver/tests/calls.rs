@@ -9,7 +9,7 @@ use s3vault_core::{Code, Error, Input, Output, Result};
 
 use super::super::run;
 use super::super::toys::{Toy, request};
-use super::transport;
+use super::host;
 use crate::control::{Cancel, Control, EventKind};
 use crate::transport::runtime;
 use crate::transport::testserver::{Server, reply, until};
@@ -48,7 +48,7 @@ fn a_machine_runs_to_its_end() {
         request.method = Method::Post;
         request.body = Body::Bytes(b"hello".to_vec());
     });
-    assert_eq!(run(&transport(), machine, &mut Control::none()).unwrap(), "200 hello");
+    assert_eq!(run(&host(), machine, &mut Control::none()).unwrap(), "200 hello");
 }
 
 #[test]
@@ -58,11 +58,11 @@ fn a_reply_longer_than_its_limit_is_a_failure_and_a_refusal_is_cut() {
         reply(wire, status, &vec![b'x'; ERROR_LIMIT + 1])
     });
     let limited = one(&server, |request| request.reply = ReplyBody::Collect { limit: ERROR_LIMIT });
-    let error = run(&transport(), limited, &mut Control::none()).unwrap_err();
+    let error = run(&host(), limited, &mut Control::none()).unwrap_err();
     assert!(error.code() == Code::ConnectionLost && error.message().contains("longer than 65536 bytes"), "{error}");
 
     let refused = one(&server, |request| request.url = server.url("/refused"));
-    let text = run(&transport(), refused, &mut Control::none()).unwrap();
+    let text = run(&host(), refused, &mut Control::none()).unwrap();
     assert_eq!((&text[..4], text.len()), ("503 ", 4 + ERROR_LIMIT));
 }
 
@@ -71,7 +71,7 @@ fn a_deadline_wakes_the_machine() {
     let at = crate::transport::clock::mono_ms() + 50;
     let mut machine = Toy::new(vec![Output::Wait(Some(at))], |_, _| {});
     machine.outputs.push_back(Output::Done(Ok(7)));
-    assert_eq!(run(&transport(), machine, &mut Control::none()).unwrap(), 7);
+    assert_eq!(run(&host(), machine, &mut Control::none()).unwrap(), 7);
     assert!(crate::transport::clock::mono_ms() >= at);
 }
 
@@ -93,7 +93,7 @@ fn an_abandoned_request_is_dropped_and_not_heard_of() {
             }
         }
     });
-    assert_eq!(run(&transport(), machine, &mut Control::none()).unwrap(), [2, 2]);
+    assert_eq!(run(&host(), machine, &mut Control::none()).unwrap(), [2, 2]);
 }
 
 #[test]
@@ -101,19 +101,19 @@ fn a_panic_in_a_machine_is_an_error() {
     let in_handle: Toy<()> = Toy::new(vec![Output::Send(request(1, Method::Get, "http://127.0.0.1:1/"))], |_, _| {
         panic!("a defect in a test")
     });
-    let error = run(&transport(), in_handle, &mut Control::none()).unwrap_err();
+    let error = run(&host(), in_handle, &mut Control::none()).unwrap_err();
     assert!(error.code() == Code::Internal && error.message().contains("a defect in a test"), "{error}");
 }
 
 #[test]
 fn a_machine_that_wants_payload_where_there_is_none_is_an_error() {
     for output in [
-        Output::NeedPart { number: 1, offset: 0, length: 1 },
+        Output::NeedPart { number: 1, offset: 0, length: 1, hashed: true },
         Output::Accept(s3vault_core::http::Range { index: 0, offset: 0, length: 1 }),
     ] {
         let mut machine: Toy<()> = Toy::new(vec![output], |_, _| {});
         machine.outputs.push_back(Output::Done(Ok(())));
-        let error = run(&transport(), machine, &mut Control::none()).unwrap_err();
+        let error = run(&host(), machine, &mut Control::none()).unwrap_err();
         assert_eq!(error.code(), Code::Internal);
     }
 }
@@ -153,7 +153,7 @@ fn a_cancel_a_time_out_and_a_callback_end_the_call_and_cancel_the_machine() {
     ];
     for (hold, code) in cancels {
         let cancelled = Arc::new(AtomicBool::new(false));
-        let error = hold(&mut |control| run(&transport(), endless(&cancelled), control)).unwrap_err();
+        let error = hold(&mut |control| run(&host(), endless(&cancelled), control)).unwrap_err();
         assert_eq!(error.code(), code);
         until(|| cancelled.load(Ordering::Acquire));
     }
@@ -168,21 +168,21 @@ fn callbacks_run_on_the_calling_thread() {
         threads.lock().unwrap().len() < 3
     };
     let mut control = Control { on_event: Some(&mut note), ..Control::none() };
-    run(&transport(), endless(&Arc::default()), &mut control).unwrap_err();
+    run(&host(), endless(&Arc::default()), &mut control).unwrap_err();
     assert_eq!(*threads.lock().unwrap(), [thread; 3]);
 }
 
 #[test]
 fn a_child_of_a_fork_is_refused_and_does_not_hang() {
-    let transport = transport();
+    let host = host();
     let machine = endless(&Arc::default());
     // Safety: the child calls nothing but what is under test, and _exit.
     #[allow(unsafe_code)]
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let refused = run(&transport, machine, &mut Control::none()).is_err_and(|e| e.code() == Code::Forked);
+        let refused = run(&host, machine, &mut Control::none()).is_err_and(|e| e.code() == Code::Forked);
         let refused = refused && runtime::shutdown(Duration::from_secs(1)).is_err_and(|e| e.code() == Code::Forked);
-        drop(transport);
+        drop(host);
         // Safety: ends the child at once.
         #[allow(unsafe_code)]
         unsafe {
@@ -202,7 +202,7 @@ fn a_cut_reply_reaches_the_machine_as_a_failure() {
         let _ = wire.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345");
         false
     });
-    let error = run(&transport(), one(&server, |_| {}), &mut Control::none()).unwrap_err();
+    let error = run(&host(), one(&server, |_| {}), &mut Control::none()).unwrap_err();
     assert!(error.code() == Code::ConnectionLost && error.message().starts_with("200 12345"), "{error}");
 }
 
@@ -232,7 +232,7 @@ fn shutdown_waits_for_the_background_and_joins_the_threads() {
         }
     });
     let mut short = Control { timeout: Some(Duration::from_millis(10)), ..Control::none() };
-    run(&transport(), slow, &mut short).unwrap_err();
+    run(&host(), slow, &mut short).unwrap_err();
     runtime::shutdown(Duration::from_secs(60)).unwrap();
     assert!(ended.load(Ordering::Acquire));
     assert_eq!(library_threads(), 0);
@@ -246,11 +246,11 @@ fn shutdown_waits_for_the_background_and_joins_the_threads() {
             seen.store(true, Ordering::Release);
             true
         };
-        run(&transport(), deaf(), &mut Control { on_event: Some(&mut note), ..Control::none() })
+        run(&host(), deaf(), &mut Control { on_event: Some(&mut note), ..Control::none() })
     });
     until(|| waits.load(Ordering::Acquire));
     let mut short = Control { timeout: Some(Duration::from_millis(10)), ..Control::none() };
-    run(&transport(), deaf(), &mut short).unwrap_err();
+    run(&host(), deaf(), &mut short).unwrap_err();
     assert!(library_threads() >= 2);
     let error = runtime::shutdown(Duration::from_millis(200)).unwrap_err();
     assert!(error.message().starts_with("1 "), "{error}");
@@ -259,7 +259,7 @@ fn shutdown_waits_for_the_background_and_joins_the_threads() {
     // A later call starts anew.
     let mut again = Toy::new(vec![], |_, _| {});
     again.outputs.push_back(Output::Done(Ok(5)));
-    assert_eq!(run(&transport(), again, &mut Control::none()).unwrap(), 5);
+    assert_eq!(run(&host(), again, &mut Control::none()).unwrap(), 5);
 }
 
 fn library_threads() -> usize {

@@ -9,7 +9,7 @@ use s3vault_core::{Code, Error, Input, Output};
 
 use super::super::download::{StreamDownload, download_file};
 use super::super::toys::{Toy, ToyDownload, request};
-use super::{TempFile, payload, transport};
+use super::{TempFile, host, payload};
 use crate::control::{Cancel, Control};
 use crate::transport::frames::FRAME;
 use crate::transport::testserver::{Seen, Server, Wire, reply, until};
@@ -61,7 +61,7 @@ fn spoiled(nth: usize, part: &[u8], wire: &mut dyn Wire) -> Option<bool> {
 
 #[test]
 fn a_file_gets_its_bytes_whatever_the_store_answers_first() {
-    let transport = transport();
+    let host = host();
     for length in [0, 1, RANGE, 7 * RANGE + 13] {
         let bytes = payload(length);
         let (server, _) = store(&bytes, spoiled);
@@ -73,11 +73,11 @@ fn a_file_gets_its_bytes_whatever_the_store_answers_first() {
             true
         };
         let mut control = Control { on_event: Some(&mut note), ..Control::none() };
-        download_file(&transport, machine, file.open_to_write(), length as u64, &mut control).unwrap();
+        download_file(&host, machine, file.open_to_write(), length as u64, &mut control).unwrap();
         assert!(file.read() == bytes, "length {length}");
         assert_eq!(*last.lock().unwrap(), (length as u64, length.div_ceil(RANGE) as u64));
     }
-    until(|| transport.pool().in_use() == 0);
+    until(|| host.transport.pool().in_use() == 0);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_reader_gets_the_bytes_in_order_whatever_the_store_answers_first() {
         let bytes = payload(length);
         let (server, _) = store(&bytes, spoiled);
         let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 3);
-        let mut download = StreamDownload::start(&transport(), machine, &mut Control::none()).unwrap();
+        let mut download = StreamDownload::start(&host(), machine, &mut Control::none()).unwrap();
         let (mut read, mut buffer) = (Vec::new(), vec![0; piece]);
         loop {
             match download.read(&mut buffer, &mut Control::none()).unwrap() {
@@ -104,9 +104,9 @@ fn a_slow_reader_holds_the_machine_back_and_memory_is_bounded() {
     let window = 3;
     let bytes = payload(12 * RANGE);
     let (server, requests) = store(&bytes, |_, _, _| None);
-    let transport = transport();
+    let host = host();
     let machine = ToyDownload::new(&server.url(""), ranges(&bytes), window);
-    let mut download = StreamDownload::start(&transport, machine, &mut Control::none()).unwrap();
+    let mut download = StreamDownload::start(&host, machine, &mut Control::none()).unwrap();
     let mut read = 0;
     let mut buffer = vec![0; 100_000];
     while read < bytes.len() {
@@ -120,7 +120,7 @@ fn a_slow_reader_holds_the_machine_back_and_memory_is_bounded() {
     assert_eq!(download.read(&mut buffer, &mut Control::none()).unwrap(), 0);
     // A range that grows to a whole number of frames has the next one ready.
     let bound = window * (RANGE.div_ceil(FRAME) + 1);
-    assert!(transport.pool().peak() <= bound, "{} frames, bound {bound}", transport.pool().peak());
+    assert!(host.transport.pool().peak() <= bound, "{} frames, bound {bound}", host.transport.pool().peak());
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn an_error_comes_after_the_bytes_that_were_verified_and_stays() {
             outputs.push_back(Output::Done(Err(Error::new(Code::Damaged, "the next one"))));
         }
     });
-    let mut download = StreamDownload::start(&transport(), machine, &mut Control::none()).unwrap();
+    let mut download = StreamDownload::start(&host(), machine, &mut Control::none()).unwrap();
     let mut buffer = vec![0; RANGE];
     let mut read = 0;
     while read < RANGE {
@@ -154,14 +154,13 @@ fn a_full_disk_ends_the_download_with_its_name_and_place() {
     let (server, _) = store(&bytes, |_, _, _| None);
     let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 2);
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let error = download_file(&transport(), machine, full, bytes.len() as u64, &mut Control::none()).unwrap_err();
+    let error = download_file(&host(), machine, full, bytes.len() as u64, &mut Control::none()).unwrap_err();
     assert_eq!(error.code(), Code::DiskFull, "{error}");
     assert!(error.message().contains("/dev/full") && error.message().contains("at byte"), "{error}");
 
     let file = TempFile::new(b"");
     let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 2);
-    let error =
-        download_file(&transport(), machine, file.open(), bytes.len() as u64, &mut Control::none()).unwrap_err();
+    let error = download_file(&host(), machine, file.open(), bytes.len() as u64, &mut Control::none()).unwrap_err();
     assert_eq!(error.code(), Code::Io, "{error}");
 }
 
@@ -175,7 +174,7 @@ fn a_cancel_ends_a_read_and_the_next_read_goes_on() {
         None
     });
     let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 1);
-    let mut download = StreamDownload::start(&transport(), machine, &mut Control::none()).unwrap();
+    let mut download = StreamDownload::start(&host(), machine, &mut Control::none()).unwrap();
     let cancel = Cancel::new();
     let trigger = cancel.clone();
     std::thread::spawn(move || {
@@ -216,6 +215,6 @@ fn an_abandoned_attempt_makes_room_for_a_later_one() {
         }
         _ => {}
     });
-    download_file(&transport(), machine, file.open_to_write(), RANGE as u64, &mut Control::none()).unwrap();
+    download_file(&host(), machine, file.open_to_write(), RANGE as u64, &mut Control::none()).unwrap();
     assert!(file.read() == bytes);
 }

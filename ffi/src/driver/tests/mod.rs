@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::Host;
 use crate::transport::{Transport, TransportSettings};
 
-fn transport() -> Transport {
+fn host() -> Host {
     let patience = Duration::from_secs(60);
-    Transport::new(&TransportSettings { ca_file: None, connect_timeout: patience, idle_timeout: patience }).unwrap()
+    let settings = TransportSettings { ca_file: None, connect_timeout: patience, idle_timeout: patience };
+    Host { transport: Transport::new(&settings).unwrap(), keys: None }
 }
 
 /// Bytes without a pattern that a shifted or swapped frame would repeat.

@@ -9,7 +9,7 @@ use s3vault_core::{Code, Error, Input, Output};
 
 use super::super::toys::{Toy, ToyUpload, request};
 use super::super::upload::{StreamUpload, upload_file};
-use super::{TempFile, payload, transport};
+use super::{TempFile, host, payload};
 use crate::control::{Cancel, Control, EventKind};
 use crate::transport::frames::FRAME;
 use crate::transport::testserver::{Server, Shared, reply, until};
@@ -41,7 +41,7 @@ fn stored(parts: &Store) -> Vec<u8> {
 
 #[test]
 fn a_stream_arrives_whatever_its_length_and_its_pieces() {
-    let transport = transport();
+    let host = host();
     for (length, piece) in [
         (0, 1),
         (1, 1),
@@ -54,7 +54,7 @@ fn a_stream_arrives_whatever_its_length_and_its_pieces() {
         let (server, parts) = store(&[2]);
         let bytes = payload(length);
         let machine = ToyUpload::new(&server.url(""), PART as u64, 2);
-        let mut upload = StreamUpload::start(&transport, machine, &mut Control::none()).unwrap();
+        let mut upload = StreamUpload::start(&host, machine, &mut Control::none()).unwrap();
         for piece in bytes.chunks(piece) {
             upload.write(piece, &mut Control::none()).unwrap();
         }
@@ -75,7 +75,7 @@ fn a_stream_arrives_whatever_its_length_and_its_pieces() {
             (Code::WrongState, Code::WrongState)
         );
     }
-    until(|| transport.pool().in_use() == 0);
+    until(|| host.transport.pool().in_use() == 0);
 }
 
 #[test]
@@ -87,9 +87,9 @@ fn a_fast_writer_is_held_back_and_memory_is_bounded() {
         until(|| open.load(Ordering::Acquire));
         reply(wire, 200, b"")
     });
-    let transport = transport();
+    let host = host();
     let machine = ToyUpload::new(&server.url(""), PART as u64, window);
-    let mut upload = StreamUpload::start(&transport, machine, &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host, machine, &mut Control::none()).unwrap();
     let bytes = payload(10 * PART);
     // The store answers nothing yet: the writer is stopped after the window, having taken a prefix.
     let mut short = Control { timeout: Some(Duration::from_millis(500)), ..Control::none() };
@@ -101,7 +101,7 @@ fn a_fast_writer_is_held_back_and_memory_is_bounded() {
     upload.write(&bytes[upload.offset() as usize..], &mut Control::none()).unwrap();
     assert_eq!(upload.finish(&mut Control::none()).unwrap(), bytes.len() as u64);
     let bound = window as usize * PART.div_ceil(FRAME);
-    let peak = transport.pool().peak();
+    let peak = host.transport.pool().peak();
     // A connection may hold the slices of a part for a moment after its reply.
     assert!(peak <= 2 * bound, "{peak} frames, {bound} in the window");
 }
@@ -118,7 +118,7 @@ fn a_stream_can_end_after_a_write_that_was_stopped_between_parts() {
         reply(wire, 200, b"")
     });
     let machine = ToyUpload::new(&server.url(""), PART as u64, 1);
-    let mut upload = StreamUpload::start(&transport(), machine, &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host(), machine, &mut Control::none()).unwrap();
     let bytes = payload(PART + 1);
     let mut short = Control { timeout: Some(Duration::from_millis(100)), ..Control::none() };
     assert_eq!(upload.write(&bytes, &mut short).unwrap_err().code(), Code::TimedOut);
@@ -137,20 +137,19 @@ fn the_machines_error_reaches_every_later_call() {
             outputs.push_back(Output::Done(Err(Error::new(Code::AccessDenied, "no"))));
         }
     });
-    assert_eq!(
-        StreamUpload::start(&transport(), machine, &mut Control::none()).err().unwrap().code(),
-        Code::AccessDenied
-    );
+    assert_eq!(StreamUpload::start(&host(), machine, &mut Control::none()).err().unwrap().code(), Code::AccessDenied);
 
     // The machine fails while the writer still fills a part.
-    let first =
-        vec![Output::NeedPart { number: 1, offset: 0, length: 1 << 40 }, Output::Send(request(1, Method::Get, &url))];
+    let first = vec![
+        Output::NeedPart { number: 1, offset: 0, length: 1 << 40, hashed: true },
+        Output::Send(request(1, Method::Get, &url)),
+    ];
     let machine: Toy<()> = Toy::new(first, |outputs, input| {
         if matches!(input, Input::End { .. }) {
             outputs.push_back(Output::Done(Err(Error::new(Code::AccessDenied, "no"))));
         }
     });
-    let mut upload = StreamUpload::start(&transport(), machine, &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host(), machine, &mut Control::none()).unwrap();
     while upload.write(&[0; 11], &mut Control::none()).is_ok() {
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -165,7 +164,7 @@ fn the_machines_error_reaches_every_later_call() {
 fn abort_and_drop_cancel_the_machine() {
     let machine = |cancelled: &Arc<AtomicBool>| -> Toy<()> {
         let cancelled = cancelled.clone();
-        Toy::new(vec![Output::NeedPart { number: 1, offset: 0, length: 10 }], move |outputs, input| {
+        Toy::new(vec![Output::NeedPart { number: 1, offset: 0, length: 10, hashed: true }], move |outputs, input| {
             if matches!(input, Input::Cancel) {
                 cancelled.store(true, Ordering::Release);
                 outputs.push_back(Output::Done(Err(Error::new(Code::Cancelled, "cancelled"))));
@@ -173,11 +172,11 @@ fn abort_and_drop_cancel_the_machine() {
         })
     };
     let (aborted, dropped) = (Arc::default(), Arc::default());
-    let mut upload = StreamUpload::start(&transport(), machine(&aborted), &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host(), machine(&aborted), &mut Control::none()).unwrap();
     upload.abort(&mut Control::none()).unwrap();
     assert!(aborted.load(Ordering::Acquire));
     assert_eq!(upload.write(b"x", &mut Control::none()).unwrap_err().code(), Code::WrongState);
-    drop(StreamUpload::start(&transport(), machine(&dropped), &mut Control::none()).unwrap());
+    drop(StreamUpload::start(&host(), machine(&dropped), &mut Control::none()).unwrap());
     until(|| dropped.load(Ordering::Acquire));
 }
 
@@ -190,7 +189,7 @@ fn a_cancel_ends_a_finish_and_the_next_finish_goes_on() {
         reply(wire, 200, b"")
     });
     let machine = ToyUpload::new(&server.url(""), PART as u64, 1);
-    let mut upload = StreamUpload::start(&transport(), machine, &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host(), machine, &mut Control::none()).unwrap();
     upload.write(b"few bytes", &mut Control::none()).unwrap();
     let cancel = Cancel::new();
     cancel.trigger();
@@ -203,7 +202,7 @@ fn a_cancel_ends_a_finish_and_the_next_finish_goes_on() {
 
 #[test]
 fn a_file_arrives_and_its_progress_is_told() {
-    let transport = transport();
+    let host = host();
     for length in [0, 1, PART, PART + 1, 4 * PART + 5] {
         let (server, parts) = store(&[1, 3]);
         let bytes = payload(length);
@@ -215,7 +214,7 @@ fn a_file_arrives_and_its_progress_is_told() {
         };
         let mut control = Control { on_event: Some(&mut note), ..Control::none() };
         let machine = ToyUpload::new(&server.url(""), PART as u64, 2);
-        let sent = upload_file(&transport, machine, file.open(), length as u64, &mut control).unwrap();
+        let sent = upload_file(&host, machine, file.open(), length as u64, &mut control).unwrap();
         assert_eq!(sent, length as u64);
         assert!(stored(&parts) == bytes, "length {length}");
         let events = events.into_inner().unwrap();
@@ -225,7 +224,7 @@ fn a_file_arrives_and_its_progress_is_told() {
         let end = (EventKind::Progress, length as u64, Some(length as u64), count, retries);
         assert_eq!(events.last(), Some(&end));
     }
-    until(|| transport.pool().in_use() == 0);
+    until(|| host.transport.pool().in_use() == 0);
 }
 
 /// Stores a file that `change` changes after it was hashed, and before it is read again.
@@ -243,8 +242,8 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
     let mut hashed = 0;
     let machine: Toy<u64> = Toy::new(
         vec![
-            Output::NeedPart { number: 1, offset: 0, length: PART as u64 },
-            Output::NeedPart { number: 2, offset: PART as u64, length: PART as u64 },
+            Output::NeedPart { number: 1, offset: 0, length: PART as u64, hashed: true },
+            Output::NeedPart { number: 2, offset: PART as u64, length: PART as u64, hashed: true },
         ],
         move |outputs, input| {
             use s3vault_core::Machine;
@@ -273,7 +272,7 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
             }
         },
     );
-    let error = upload_file(&transport(), machine, file.open(), 2 * PART as u64, &mut Control::none()).unwrap_err();
+    let error = upload_file(&host(), machine, file.open(), 2 * PART as u64, &mut Control::none()).unwrap_err();
     assert!(error.message().contains(file.0.to_str().unwrap()), "{error}");
     let whole = whole.lock().unwrap().clone();
     (error, whole)
@@ -299,8 +298,8 @@ fn a_file_that_changes_between_its_readings_is_never_stored_whole() {
 fn a_file_that_is_shorter_than_it_was_or_cannot_be_read_is_an_error() {
     let file = TempFile::new(&payload(PART));
     let machine = || ToyUpload::new("http://127.0.0.1:1", 2 * PART as u64, 1);
-    let error = upload_file(&transport(), machine(), file.open(), PART as u64 + 1, &mut Control::none()).unwrap_err();
+    let error = upload_file(&host(), machine(), file.open(), PART as u64 + 1, &mut Control::none()).unwrap_err();
     assert_eq!(error.code(), Code::SourceChanged, "{error}");
-    let error = upload_file(&transport(), machine(), file.open_to_write(), 10, &mut Control::none()).unwrap_err();
+    let error = upload_file(&host(), machine(), file.open_to_write(), 10, &mut Control::none()).unwrap_err();
     assert_eq!(error.code(), Code::Io, "{error}");
 }

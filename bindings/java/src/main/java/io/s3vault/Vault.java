@@ -6,6 +6,7 @@ import io.s3vault.internal.Native;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.HashMap;
 import java.util.Map;
 
 /**
@@ -265,6 +266,29 @@ public final class Vault implements AutoCloseable {
             frame.callLocal(p -> Native.s3v_manifest_verify(
                     memory, manifest.length, publicKeys, frame.out, frame.err));
             return new String(frame.takeBytes(), StandardCharsets.UTF_8);
+        }
+    }
+
+    /**
+     * Gives the vault new keys. They are tried with one request; where the store refuses them, the old ones stay.
+     * Transfers that are under way go on with the new ones. It may be called from a {@link Listener}: so an event of
+     * {@link Event.Kind#CREDENTIALS} is answered.
+     *
+     * @param accessKey the access key id
+     * @param secretKey its secret
+     * @param sessionToken the token of temporary keys; null for none
+     * @throws IOException if the store refuses the keys, or cannot be reached
+     */
+    public void update(String accessKey, String secretKey, String sessionToken) throws IOException {
+        Map<String, String> keys = new HashMap<>(Map.of(
+                Option.ACCESS_KEY, Text.argument("accessKey", accessKey),
+                Option.SECRET_KEY, Text.argument("secretKey", secretKey)));
+        if (sessionToken != null) {
+            keys.put(Option.SESSION_TOKEN, Text.argument("sessionToken", sessionToken));
+        }
+        try (Config config = Config.of(keys);
+                Frame frame = new Frame()) {
+            frame.call(p -> Native.s3v_vault_update(p[0], p[1], frame.ctl, frame.err), handle, config.handle);
         }
     }
 

@@ -65,6 +65,8 @@ public final class Native {
 
     public static native void s3v_keyring_free(Pointer keyring);
 
+    public static native int s3v_vault_update(Pointer vault, Pointer config, Pointer ctl, Pointer err);
+
     public static native int s3v_vault_open(Pointer config, Pointer keyring, Pointer ctl, Pointer out, Pointer err);
 
     public static native void s3v_vault_free(Pointer vault);

@@ -1,0 +1,62 @@
+package io.s3vault;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.IOException;
+import java.util.Map;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Test;
+
+/** New keys for an open vault. */
+class KeysTest {
+    private static final String ACCESS_KEY = System.getenv("S3VAULT_ACCESS_KEY");
+    private static final String SECRET_KEY = System.getenv("S3VAULT_SECRET_KEY");
+
+    private static byte[] read(Vault vault, String container) throws IOException {
+        try (Version version = vault.find(container, "disk");
+                Download download = version.openStream()) {
+            return download.readAllBytes();
+        }
+    }
+
+    @Test
+    void keysThatDoNotWorkAreNotTaken() throws IOException {
+        String container = Store.container();
+        try (Keyring keyring = Keyring.generate();
+                Vault vault = Store.open(keyring)) {
+            S3VaultException refused =
+                    assertThrows(S3VaultException.class, () -> vault.update(ACCESS_KEY, "wrong-secret-key", null));
+            assertEquals(ErrorCode.SIGNATURE_REFUSED, refused.code());
+            vault.update(ACCESS_KEY, SECRET_KEY, null);
+            byte[] data = {1, 2, 3};
+            Store.put(vault, container, "disk", data);
+            assertArrayEquals(data, read(vault, container));
+        }
+    }
+
+    /** Whoever hears that the keys are refused answers from inside the listener. */
+    @Test
+    void aListenerMayRenewTheKeysOfTheCallThatItHearsOf() throws Exception {
+        String container = Store.container();
+        AtomicInteger renewed = new AtomicInteger();
+        byte[] data = new Data(24 << 20, 7).bytes();
+        try (Keyring keyring = Keyring.generate();
+                Vault vault = Store.open(keyring)) {
+            Control control = Control.NONE.withListener(event -> {
+                if (renewed.get() == 0) {
+                    vault.update(ACCESS_KEY, SECRET_KEY, null);
+                    renewed.incrementAndGet();
+                }
+            });
+            try (Upload upload = vault.create(container, "disk", Map.of(), control)) {
+                upload.write(data);
+                upload.commit();
+            }
+            assertTrue(renewed.get() > 0, "no event came");
+            assertArrayEquals(data, read(vault, container));
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! One operation against answers that a test writes down: what is sent again, what is learned, what ends it.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::credentials::Credentials;
+use crate::http::{Request, TransportFailure};
+use crate::machine::{Input, Machine, Output};
+use crate::store::Store;
+use crate::store::tests::store;
+use crate::time::Now;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const START: i64 = 1_764_000_000_000;
+const HOUR: i64 = 3_600_000;
+
+enum Answer {
+    /// Status, headers, body.
+    Reply(u16, Vec<(&'static str, String)>, String),
+    Lost,
+}
+
+fn xml(status: u16, code: &str) -> Answer {
+    let body = format!("<Error><Code>{code}</Code><Message>Why</Message><Region>eu-west-1</Region></Error>");
+    Answer::Reply(status, vec![], body)
+}
+
+fn ok() -> Answer {
+    Answer::Reply(200, vec![("etag", "\"not-an-md5\"".into())], "hello".into())
+}
+
+/// What happened to an operation.
+struct Outcome<T> {
+    sent: Vec<Request>,
+    /// Monotonic times at which they were sent.
+    at: Vec<u64>,
+    /// How often keys were asked for.
+    asked: u32,
+    result: Result<T>,
+}
+
+fn credentials(access_key: &str) -> Credentials {
+    let mut settings = crate::settings::Settings::new();
+    settings.set("access_key", access_key).unwrap();
+    settings.set("secret_key", "S2").unwrap();
+    Credentials::from_settings(&settings).unwrap()
+}
+
+/// Runs an operation; `renew` gives new keys when it is asked for them.
+fn run<O: Operation>(
+    store: &Arc<Store>,
+    op: O,
+    answers: Vec<Answer>,
+    mut renew: impl FnMut(&Store) -> bool,
+) -> Outcome<O::Reply> {
+    let mut machine = Single::new(store, op, 1);
+    let (mut sent, mut at, mut asked, mut mono_ms) = (Vec::new(), Vec::new(), 0, 0);
+    let mut answers = answers.into_iter();
+    loop {
+        let now = Now { unix_ms: START + mono_ms as i64, mono_ms };
+        match machine.poll(now) {
+            Output::Send(request) => {
+                mono_ms += 10;
+                let (id, now) = (request.id, Now { unix_ms: START + mono_ms as i64, mono_ms });
+                at.push(mono_ms - 10);
+                sent.push(request);
+                match answers.next().expect("no request more than there are answers") {
+                    Answer::Lost => {
+                        let detail = "the connection broke".to_owned();
+                        let failure = TransportFailure { code: Code::ConnectionLost, maybe_sent: true, detail };
+                        machine.handle(now, Input::Failed { id, failure });
+                    }
+                    Answer::Reply(status, headers, body) => {
+                        let headers = headers.into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
+                        machine.handle(now, Input::Head { id, head: ReplyHead { status, headers } });
+                        machine.handle(now, Input::Body { id, bytes: body.as_bytes() });
+                        machine.handle(now, Input::End { id });
+                    }
+                }
+            }
+            Output::NeedCredentials { .. } => {
+                asked += 1;
+                let renewed = renew(store);
+                machine.handle(now, if renewed { Input::CredentialsRenewed } else { Input::CredentialsKept(None) });
+            }
+            Output::Wait(at) => mono_ms = mono_ms.max(at.expect("an end")),
+            Output::Abandon(_) => {}
+            Output::Done(result) => return Outcome { sent, at, asked, result },
+            _ => panic!("payload was asked for"),
+        }
+    }
+}
+
+fn get(changes: &[(&str, &str)], answers: Vec<Answer>) -> Outcome<Vec<u8>> {
+    run(&Arc::new(store(changes).unwrap()), GetObject::new("k", 100), answers, |_| false)
+}
+
+fn header<'a>(request: &'a Request, name: &str) -> &'a str {
+    request.headers.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+}
+
+#[test]
+fn a_region_that_was_not_set_is_learned_once() {
+    let redirect = || Answer::Reply(301, vec![("x-amz-bucket-region", "eu-west-1".into())], String::new());
+    for first in [xml(400, "AuthorizationHeaderMalformed"), redirect(), xml(307, "TemporaryRedirect")] {
+        let store = Arc::new(store(&[]).unwrap());
+        let op = GetObject::new("k", 100);
+        let outcome = run(&store, op.clone(), vec![first, ok()], |_| false);
+        assert_eq!(outcome.result.unwrap(), b"hello");
+        assert!(header(&outcome.sent[0], "authorization").contains("/us-east-1/s3/"));
+        assert!(header(&outcome.sent[1], "authorization").contains("/eu-west-1/s3/"));
+        let next = run(&store, op, vec![ok()], |_| false);
+        assert!(header(&next.sent[0], "authorization").contains("/eu-west-1/s3/"), "known from then on");
+    }
+    let e = get(&[], vec![redirect(), redirect()]).result.unwrap_err();
+    assert_eq!((e.code(), e.hint()), (Code::WrongRegion, "Set region = eu-west-1."), "a store that goes in circles");
+}
+
+#[test]
+fn a_region_that_was_set_wrong_is_named() {
+    let outcome = get(&[("region", "us-west-2")], vec![xml(400, "AuthorizationHeaderMalformed")]);
+    let e = outcome.result.unwrap_err();
+    assert_eq!((e.code(), e.hint()), (Code::WrongRegion, "Set region = eu-west-1."));
+}
+
+#[test]
+fn a_clock_that_is_an_hour_off_is_learned_from_the_refusal() {
+    let skewed = |headers| {
+        let body = format!(
+            "<Error><Code>RequestTimeTooSkewed</Code><ServerTime>{}</ServerTime></Error>",
+            crate::time::rfc3339(START + HOUR)
+        );
+        Answer::Reply(403, headers, body)
+    };
+    let outcome = get(&[], vec![skewed(vec![]), ok()]);
+    outcome.result.unwrap();
+    let dates: Vec<&str> = outcome.sent.iter().map(|request| header(request, "x-amz-date")).collect();
+    assert_eq!(dates, [crate::time::amz_date(START), crate::time::amz_date(START + HOUR)]);
+    let e = get(&[], vec![skewed(vec![]), skewed(vec![])]).result.unwrap_err();
+    assert_eq!(e.code(), Code::ClockSkew);
+}
+
+#[test]
+fn keys_that_were_refused_are_asked_for_and_the_request_goes_on() {
+    for code in ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"] {
+        let store = Arc::new(store(&[]).unwrap());
+        let op = GetObject::new("k", 100);
+        let outcome = run(&store, op, vec![xml(403, code), ok()], |store| {
+            store.renew(credentials("NEW"));
+            true
+        });
+        outcome.result.unwrap();
+        assert_eq!(outcome.asked, 1);
+        assert!(header(&outcome.sent[1], "authorization").contains("Credential=NEW/"));
+    }
+}
+
+#[test]
+fn keys_that_nobody_renews_end_in_the_stores_own_words() {
+    let outcome = get(&[], vec![xml(400, "ExpiredToken")]);
+    let e = outcome.result.unwrap_err();
+    assert_eq!((e.code(), e.s3_code(), outcome.asked), (Code::AccessDenied, "ExpiredToken", 1));
+    assert!(e.hint().contains("session_token"), "{e}");
+    // Somebody who always gives keys that do not work is asked three times.
+    let store = Arc::new(store(&[]).unwrap());
+    let op = GetObject::new("k", 100);
+    let outcome = run(&store, op, (0..4).map(|_| xml(403, "InvalidAccessKeyId")).collect(), |store| {
+        store.renew(credentials("BAD"));
+        true
+    });
+    assert_eq!((outcome.result.unwrap_err().code(), outcome.asked), (Code::UnknownAccessKey, 3));
+}
+
+#[test]
+fn keys_that_were_renewed_meanwhile_need_no_asking() {
+    let store = Arc::new(store(&[]).unwrap());
+    let mut machine = Single::new(&store, GetObject::new("k", 100), 1);
+    let now = Now { unix_ms: START, mono_ms: 0 };
+    let Output::Send(request) = machine.poll(now) else { panic!() };
+    store.renew(credentials("NEW"));
+    let head = ReplyHead { status: 403, headers: vec![] };
+    let body = b"<Error><Code>InvalidAccessKeyId</Code></Error>";
+    machine.handle(now, Input::Head { id: request.id, head });
+    machine.handle(now, Input::Body { id: request.id, bytes: body });
+    machine.handle(now, Input::End { id: request.id });
+    let Output::Send(request) = machine.poll(now) else { panic!("it is asked for keys that are there") };
+    assert!(header(&request, "authorization").contains("Credential=NEW/"));
+}
+
+#[test]
+fn a_missing_permission_is_named_by_its_action() {
+    let e = get(&[], vec![xml(403, "AccessDenied")]).result.unwrap_err();
+    assert_eq!(e.code(), Code::AccessDenied);
+    assert!(e.hint().contains("s3:GetObject on arn:aws:s3:::bkt/*"), "{e}");
+    assert!(e.hint().contains("Without s3:ListBucket"), "403 in place of 404: {e}");
+    let list = ListObjectsV2::default();
+    let e = run(&Arc::new(store(&[]).unwrap()), list, vec![xml(403, "AccessDenied")], |_| false).result.unwrap_err();
+    assert!(e.hint().contains("s3:ListBucket on arn:aws:s3:::bkt."), "{e}");
+}
+
+#[test]
+fn answers_that_lie() {
+    let html = || Answer::Reply(200, vec![], "<!DOCTYPE html><html><body>Log in</body></html>".into());
+    let listed = |answers| {
+        let store = Arc::new(store(&[]).unwrap());
+        run(&store, ListObjectsV2::default(), answers, |_| false)
+    };
+    let e = listed(vec![html()]).result.unwrap_err();
+    assert_eq!(e.code(), Code::BadReply);
+    assert!(e.message().contains("200") && e.message().contains("Log in"), "{e}");
+
+    // An error in a 200, an empty body and a cut one may be whole the next time.
+    let whole = || Answer::Reply(200, vec![], "<ListBucketResult></ListBucketResult>".into());
+    let error_in_200 =
+        || Answer::Reply(200, vec![], "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code></Error>".into());
+    let empty = || Answer::Reply(200, vec![], String::new());
+    let cut = || Answer::Reply(200, vec![], "<ListBucketResult><Contents><Key>a".into());
+    assert!(listed(vec![error_in_200(), empty(), cut(), whole()]).result.unwrap().keys.is_empty());
+    let e = listed((0..6).map(|_| empty()).collect()).result.unwrap_err();
+    assert!(e.code() == Code::BadReply && e.message().contains("(tried 6 times)"), "{e}");
+
+    // A 503 without a body; a proxy's page with a 403; 404 with a page.
+    let silent = Answer::Reply(503, vec![], String::new());
+    assert!(listed(vec![silent, whole()]).result.is_ok());
+    for status in [403, 404] {
+        let e = listed(vec![Answer::Reply(status, vec![], "<html>Blocked</html>".into())]).result.unwrap_err();
+        assert!(e.code() == Code::BadReply && e.hint().contains("proxy"), "{e}");
+    }
+}
+
+#[test]
+fn retry_after_is_kept_and_retries_of_all_share_the_bucket() {
+    let slow = || Answer::Reply(503, vec![("retry-after", "7".into())], "<Error><Code>SlowDown</Code></Error>".into());
+    let outcome = get(&[], vec![slow(), ok()]);
+    assert!((7_000..8_000).contains(&(outcome.at[1] - outcome.at[0])), "{:?}", outcome.at);
+    let store = Arc::new(store(&[]).unwrap());
+    for _ in 0..120 {
+        store.take_retry(Now { unix_ms: START, mono_ms: 0 });
+    }
+    let op = GetObject::new("k", 100);
+    let outcome = run(&store, op, vec![Answer::Lost, ok()], |_| false);
+    assert!(outcome.at[1] >= 2_000, "twenty others wait for their tokens: {:?}", outcome.at);
+}
+
+#[test]
+fn what_may_have_happened_is_sent_again_only_where_that_is_harmless() {
+    #[derive(Clone)]
+    struct Once;
+    impl Operation for Once {
+        type Reply = ();
+        const NAME: &'static str = "Once";
+        const ACTION: &'static str = "s3:Once";
+        const REPEATABLE: bool = false;
+        fn request(&self) -> Unsigned {
+            Unsigned::bucket(Method::Post)
+        }
+        fn parse(&self, _reply: &Reply<'_>) -> Result<()> {
+            Ok(())
+        }
+    }
+    let run = |answers| run(&Arc::new(store(&[]).unwrap()), Once, answers, |_| false);
+    let lost = run(vec![Answer::Lost]);
+    assert!(lost.sent.len() == 1 && lost.result.unwrap_err().is_maybe_sent());
+    assert_eq!(run(vec![xml(500, "InternalError")]).sent.len(), 1);
+    assert_eq!(get(&[], vec![Answer::Lost, ok()]).sent.len(), 2);
+}
+
+#[test]
+fn a_host_with_the_bucket_in_it_that_does_not_resolve_asks_for_path_style() {
+    let store = Arc::new(store(&[("api_url", "http://s3.example.com"), ("path_style", "false")]).unwrap());
+    let mut machine = Single::new(&store, GetObject::new("k", 100), 1);
+    let now = Now { unix_ms: START, mono_ms: 0 };
+    let Output::Send(request) = machine.poll(now) else { panic!() };
+    let failure = TransportFailure { code: Code::Resolve, maybe_sent: false, detail: "no such host".into() };
+    machine.handle(now, Input::Failed { id: request.id, failure });
+    let Output::Done(Err(e)) = machine.poll(now) else { panic!() };
+    assert!(e.hint().contains("path_style = true"), "{e}");
+}
