@@ -10,7 +10,7 @@ const DEPTH_LIMIT: usize = 16;
 /// What a reader sees of a reply.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// An element with text only: its parent's name, its own, the text.
+    /// An element with text only: its parent's name (empty for the root), its own, the text.
     Value(&'a str, &'a str, &'a str),
     /// The end of an element with other elements in it: its name.
     End(&'a str),
@@ -62,8 +62,8 @@ pub fn read(xml: &[u8], root: &str, mut each: impl FnMut(Item<'_>) -> Result<()>
                 let Some(element) = open.pop() else { return Err(malformed("it ends too often".into())) };
                 if element.has_children {
                     each(Item::End(&element.name))?;
-                } else if let Some(parent) = open.last() {
-                    each(Item::Value(&parent.name, &element.name, &text))?;
+                } else {
+                    each(Item::Value(open.last().map_or("", |parent| &parent.name), &element.name, &text))?;
                 }
                 text.clear();
             }
@@ -76,9 +76,36 @@ pub fn read(xml: &[u8], root: &str, mut each: impl FnMut(Item<'_>) -> Result<()>
     }
 }
 
-/// Text as it may stand between tags.
+/// Text as it may stand between tags. A reader makes a line feed of a bare carriage return, and may trim white space.
 pub fn escape(text: &str) -> String {
-    quick_xml::escape::escape(text).into_owned()
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\r' => out.push_str("&#13;"),
+            '\n' => out.push_str("&#10;"),
+            '\t' => out.push_str("&#9;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '\'' => out.push_str("&apos;"),
+            '"' => out.push_str("&quot;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Whether XML 1.0 has a form for this character (Char, section 2.2); it has none for most control characters.
+pub fn can_hold(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | ' '..='\u{FFFD}' | '\u{10000}'..)
+}
+
+/// Appends an element with this text.
+pub fn element(out: &mut String, name: &str, text: &str) {
+    let text = escape(text);
+    for piece in ["<", name, ">", &text, "</", name, ">"] {
+        out.push_str(piece);
+    }
 }
 
 #[cfg(test)]
@@ -103,7 +130,16 @@ mod tests {
     fn values_come_with_their_parents() {
         let xml = "<?xml version=\"1.0\"?>\n<R xmlns=\"http://s3\"><A>1 &lt;&#x41;&amp;</A><B/><C>\n<D><![CDATA[<x>]]></D> </C><C><D>2</D></C></R>\n";
         assert_eq!(items(xml).unwrap(), ["R/A=1 <A&", "R/B=", "C/D=<x>", "/C", "C/D=2", "/C", "/R"]);
-        assert_eq!(items("<R/>").unwrap(), [""; 0]);
+        assert_eq!(items("<R/>").unwrap(), ["/R="]);
+        assert_eq!(items("<R>text</R>").unwrap(), ["/R=text"]);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let all = "a<b>&'\"\r\n\t\u{e9}";
+        let mut xml = String::from("<R>");
+        element(&mut xml, "K", all);
+        assert_eq!(items(&(xml + "</R>")).unwrap(), [format!("R/K={all}"), "/R".into()]);
     }
 
     #[test]

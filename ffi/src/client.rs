@@ -66,7 +66,7 @@ impl Client {
         let trial = Arc::new(self.store.with_credentials(credentials.clone()));
         let host = Host { transport: self.host.transport.clone(), keys: None };
         // What every vault may read, if it is there.
-        let object = GetObject { key: VAULT_KEY.into(), limit: 1 << 20 };
+        let object = GetObject::new(VAULT_KEY, 1 << 20);
         match driver::run(&host, Single::new(&trial, object, entropy::seed()?), control) {
             Err(e) if e.code() != Code::NotFound => Err(e.context("trying the new keys")),
             _ => {

@@ -3,36 +3,47 @@
 //! An operation is a value with its arguments. [`Single`] runs one to its end, [`Pages`] goes through a listing; both are
 //! machines. The engine's own machines hold a [`call::Call`] for each operation that is under way.
 
-mod abort_multipart_upload;
+mod bucket;
 mod call;
-mod complete_multipart_upload;
-mod create_multipart_upload;
-mod get_bucket_versioning;
-mod get_object;
-mod head_object;
-mod list_objects_v2;
-mod put_object;
+mod content_md5;
+mod list;
+mod multipart;
+mod object;
 mod refusal;
 mod run;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
-mod upload_part;
 
-pub use abort_multipart_upload::AbortMultipartUpload;
+pub use bucket::{
+    BucketEncryption, BucketEntry, BucketList, BucketVersioning, CreateBucket, DefaultRetention, DeleteBucket,
+    EncryptionRule, GetBucketEncryption, GetBucketLocation, GetBucketVersioning, GetObjectLockConfiguration,
+    HeadBucket, HeadBucketReply, ListBuckets, LockPeriod, ObjectLock, PutBucketEncryption, PutBucketVersioning,
+    PutObjectLockConfiguration,
+};
 pub(crate) use call::{Call, Calling, Next, Session};
-pub use complete_multipart_upload::{CompleteMultipartUpload, CompletedPart};
-pub use create_multipart_upload::CreateMultipartUpload;
-pub use get_bucket_versioning::{BucketVersioning, GetBucketVersioning};
-pub use get_object::{GetObject, GetRange};
-pub use head_object::{HeadObject, HeadReply};
-pub use list_objects_v2::{ListObjectsV2, Listing};
-pub use put_object::{Content, PutObject, PutReply};
+pub use list::{ListObjectsV2, Listing};
+pub use multipart::{
+    AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, CreateMultipartUpload, UploadPart, UploadPartCopy,
+    UploadedPart,
+};
+pub use object::{
+    Condition, Content, CopyObject, CopyReply, CopySource, CustomerKey, DeleteManyReply, DeleteObject,
+    DeleteObjectVersion, DeleteObjectVersions, DeleteObjects, DeleteReply, Deleted, GetObject, GetObjectRetention,
+    GetRange, HeadObject, HeadReply, LockMode, NotDeleted, PutObject, PutObjectRetention, PutReply, Restore, Retention,
+};
 pub use run::{Pages, Single};
-pub use upload_part::{UploadPart, UploadedPart};
 
+use std::fmt;
+
+use self::content_md5::content_md5;
 use crate::checksum::crc_text;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method, Part, ReplyBody, ReplyHead};
+
+/// Of S3's documents.
+const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 /// Largest reply of an operation that answers with a short document, in bytes.
 const SHORT_REPLY: usize = 64 * 1024;
@@ -62,7 +73,7 @@ impl Place {
 }
 
 /// A request before it is signed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Unsigned {
     /// The method.
     pub method: Method,
@@ -121,10 +132,33 @@ impl Unsigned {
         request
     }
 
-    /// A body of XML, whose MD5 some stores demand.
-    fn xml(mut self, body: String) -> Unsigned {
-        self.body = Body::Bytes(body.into_bytes());
-        self.header("content-type", "application/xml")
+    fn version(self, version_id: Option<&str>) -> Unsigned {
+        match version_id {
+            Some(version_id) => self.query("versionId", version_id),
+            None => self,
+        }
+    }
+
+    fn customer_key(mut self, key: Option<&CustomerKey>) -> Unsigned {
+        self.headers.extend(key.into_iter().flat_map(CustomerKey::headers));
+        self
+    }
+
+    /// A body of XML. Stores demand the MD5 of some, and take it of all.
+    fn xml(mut self, root: &str, inner: &str) -> Unsigned {
+        let body = format!("<{root} xmlns=\"{NAMESPACE}\">{inner}</{root}>").into_bytes();
+        let md5 = content_md5(&body);
+        self.body = Body::Bytes(body);
+        self.header("content-md5", md5).header("content-type", "application/xml")
+    }
+}
+
+impl fmt::Debug for Unsigned {
+    /// Headers' values are left out: one of them may be a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let Unsigned { method, place, query, reply, .. } = self;
+        write!(f, "{} {place:?} {query:?} {names:?} {reply:?}", method.as_str())
     }
 }
 

@@ -93,7 +93,7 @@ fn run<O: Operation>(
 }
 
 fn get(changes: &[(&str, &str)], answers: Vec<Answer>) -> Outcome<Vec<u8>> {
-    run(&Arc::new(store(changes).unwrap()), GetObject { key: "k".into(), limit: 100 }, answers, |_| false)
+    run(&Arc::new(store(changes).unwrap()), GetObject::new("k", 100), answers, |_| false)
 }
 
 fn header<'a>(request: &'a Request, name: &str) -> &'a str {
@@ -105,7 +105,7 @@ fn a_region_that_was_not_set_is_learned_once() {
     let redirect = || Answer::Reply(301, vec![("x-amz-bucket-region", "eu-west-1".into())], String::new());
     for first in [xml(400, "AuthorizationHeaderMalformed"), redirect(), xml(307, "TemporaryRedirect")] {
         let store = Arc::new(store(&[]).unwrap());
-        let op = GetObject { key: "k".into(), limit: 100 };
+        let op = GetObject::new("k", 100);
         let outcome = run(&store, op.clone(), vec![first, ok()], |_| false);
         assert_eq!(outcome.result.unwrap(), b"hello");
         assert!(header(&outcome.sent[0], "authorization").contains("/us-east-1/s3/"));
@@ -145,7 +145,7 @@ fn a_clock_that_is_an_hour_off_is_learned_from_the_refusal() {
 fn keys_that_were_refused_are_asked_for_and_the_request_goes_on() {
     for code in ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"] {
         let store = Arc::new(store(&[]).unwrap());
-        let op = GetObject { key: "k".into(), limit: 100 };
+        let op = GetObject::new("k", 100);
         let outcome = run(&store, op, vec![xml(403, code), ok()], |store| {
             store.renew(credentials("NEW"));
             true
@@ -164,7 +164,7 @@ fn keys_that_nobody_renews_end_in_the_stores_own_words() {
     assert!(e.hint().contains("session_token"), "{e}");
     // Somebody who always gives keys that do not work is asked three times.
     let store = Arc::new(store(&[]).unwrap());
-    let op = GetObject { key: "k".into(), limit: 100 };
+    let op = GetObject::new("k", 100);
     let outcome = run(&store, op, (0..4).map(|_| xml(403, "InvalidAccessKeyId")).collect(), |store| {
         store.renew(credentials("BAD"));
         true
@@ -198,7 +198,7 @@ fn keys_are_renewed_before_they_end() {
 #[test]
 fn keys_that_were_renewed_meanwhile_need_no_asking() {
     let store = Arc::new(store(&[]).unwrap());
-    let mut machine = Single::new(&store, GetObject { key: "k".into(), limit: 100 }, 1);
+    let mut machine = Single::new(&store, GetObject::new("k", 100), 1);
     let now = Now { unix_ms: START, mono_ms: 0 };
     let Output::Send(request) = machine.poll(now) else { panic!() };
     store.renew(credentials("NEW"));
@@ -261,7 +261,7 @@ fn retry_after_is_kept_and_retries_of_all_share_the_bucket() {
     for _ in 0..120 {
         store.take_retry(Now { unix_ms: START, mono_ms: 0 });
     }
-    let op = GetObject { key: "k".into(), limit: 100 };
+    let op = GetObject::new("k", 100);
     let outcome = run(&store, op, vec![Answer::Lost, ok()], |_| false);
     assert!(outcome.at[1] >= 2_000, "twenty others wait for their tokens: {:?}", outcome.at);
 }
@@ -292,7 +292,7 @@ fn what_may_have_happened_is_sent_again_only_where_that_is_harmless() {
 #[test]
 fn a_host_with_the_bucket_in_it_that_does_not_resolve_asks_for_path_style() {
     let store = Arc::new(store(&[("api_url", "http://s3.example.com"), ("path_style", "false")]).unwrap());
-    let mut machine = Single::new(&store, GetObject { key: "k".into(), limit: 100 }, 1);
+    let mut machine = Single::new(&store, GetObject::new("k", 100), 1);
     let now = Now { unix_ms: START, mono_ms: 0 };
     let Output::Send(request) = machine.poll(now) else { panic!() };
     let failure = TransportFailure { code: Code::Resolve, maybe_sent: false, detail: "no such host".into() };

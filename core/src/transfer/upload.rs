@@ -118,7 +118,7 @@ impl Upload {
     pub(crate) fn new(object: Object, plan: Plan, first: Ready, dated: i64) -> Upload {
         let state = if first.last {
             let content = Content::Part(first.part);
-            let put = PutObject { key: object.key.clone(), content, headers: object.headers.clone() };
+            let put = PutObject::new(&*object.key, content, object.headers.clone());
             State::Single(Call::dated(put, dated))
         } else {
             let create = CreateMultipartUpload { key: object.key.clone(), headers: object.headers.clone() };
@@ -191,9 +191,11 @@ impl Upload {
             (State::Complete(mut call), input) => match call.handle(session, now, input) {
                 None => State::Complete(call),
                 Some(Ok(reply)) => self.stored(reply, call.date_ms()),
-                Some(Err(e)) if call.maybe_done() || e.s3_code() == "NoSuchUpload" => {
-                    State::Settle(Call::new(HeadObject { key: self.object.key.clone() }), call, e)
-                }
+                Some(Err(e)) if call.maybe_done() || e.s3_code() == "NoSuchUpload" => State::Settle(
+                    Call::new(HeadObject { key: self.object.key.clone(), ..HeadObject::default() }),
+                    call,
+                    e,
+                ),
                 Some(Err(e)) => State::Done(Err(e)),
             },
             (State::Settle(mut head, call, why), input) => match head.handle(session, now, input) {
@@ -396,8 +398,8 @@ impl Upload {
     /// Whether the object under the key is what this run sent. The vid alone proves nothing.
     fn is_ours(&self, found: &HeadReply, sent: &CompleteMultipartUpload) -> bool {
         found.size == Some(sent.size)
-            && found.crc64nvme.as_deref() == Some(&*crc_text(sent.crc64nvme))
-            && found.vid.as_deref() == Some(&*self.object.vid)
+            && found.checksum("crc64nvme") == Some(&*crc_text(sent.crc64nvme))
+            && found.meta("s3vault-vid") == Some(&*self.object.vid)
     }
 
     fn stored(&self, reply: PutReply, date_ms: Option<i64>) -> State {

@@ -76,7 +76,7 @@ impl Open {
     /// `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, seed: u64) -> Open {
         let session = Session::new(&vault.store, seed);
-        let call = Call::new(GetObject { key: VAULT_KEY.into(), limit: 1 << 20 });
+        let call = Call::new(GetObject::new(VAULT_KEY, 1 << 20));
         Open { vault, session, call, result: None }
     }
 }

@@ -138,7 +138,7 @@ impl Find {
 
     fn next_row(&mut self) -> State {
         if let Some(key) = self.rows.pop_front() {
-            return State::Row(Call::new(GetObject { key, limit: OBJECT_LIMIT }));
+            return State::Row(Call::new(GetObject::new(key, OBJECT_LIMIT)));
         }
         State::Done(Err(match self.refused.take() {
             Some(e) => e,

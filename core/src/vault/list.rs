@@ -185,7 +185,7 @@ impl ListPage {
         while let Some(pending) = self.pending.pop_front() {
             let Some((container, path)) = self.names(&pending.segments) else {
                 return match &pending.key {
-                    Some(key) => State::Row(Call::new(GetObject { key: key.clone(), limit: OBJECT_LIMIT }), pending),
+                    Some(key) => State::Row(Call::new(GetObject::new(key.clone(), OBJECT_LIMIT)), pending),
                     None => {
                         let prefix = format!("{CATALOGUE}{}/", pending.segments.0);
                         let list = ListObjectsV2 { prefix, max_keys: Some(20), ..Default::default() };
@@ -273,9 +273,7 @@ impl Machine for ListPage {
                     let is_row = |key: &String| matches!(CatalogueKey::parse(key), Some(key) if matches!(key.entry, Entry::Row(_)));
                     pending.key = page.keys.into_iter().find(is_row);
                     match &pending.key {
-                        Some(key) => {
-                            State::Row(Call::new(GetObject { key: key.clone(), limit: OBJECT_LIMIT }), pending)
-                        }
+                        Some(key) => State::Row(Call::new(GetObject::new(key.clone(), OBJECT_LIMIT)), pending),
                         None => self.learn(pending, None),
                     }
                 }

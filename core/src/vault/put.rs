@@ -158,7 +158,7 @@ impl Put {
             return self.list();
         }
         let content = Content::Bytes(self.vault.description());
-        State::Describe(Call::new(PutObject { key: VAULT_KEY.into(), content, headers: json() }))
+        State::Describe(Call::new(PutObject::new(VAULT_KEY, content, json())))
     }
 
     fn list(&mut self) -> State {
@@ -234,7 +234,7 @@ impl Put {
         let locator =
             Locator::first(&self.vault.id, name, self.vid, self.request.parent, self.check, self.vault.leading_slash);
         let content = Content::Bytes(locator.seal(self.vault.signing_key()));
-        State::Locator(Call::dated(PutObject { key: locator.key, content, headers: json() }, self.check))
+        State::Locator(Call::dated(PutObject::new(locator.key, content, json()), self.check))
     }
 
     /// Whether what is signed at this check could still take effect.
@@ -332,7 +332,7 @@ impl Put {
     fn put_row(&mut self) -> State {
         let Some(fixed) = &self.fixed else { return self.fail(Error::new(Code::Internal, "there is no row to write")) };
         let content = Content::Bytes(fixed.object.clone());
-        State::Row(Call::dated(PutObject { key: fixed.manifest.key.clone(), content, headers: json() }, self.check))
+        State::Row(Call::dated(PutObject::new(&*fixed.manifest.key, content, json()), self.check))
     }
 
     fn acknowledge(&mut self) -> State {

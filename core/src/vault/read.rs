@@ -68,7 +68,7 @@ impl Read {
 
     fn next_locator(&mut self) -> State {
         if let Some(key) = self.locators.pop() {
-            return State::Locator(Call::new(GetObject { key, limit: OBJECT_LIMIT }));
+            return State::Locator(Call::new(GetObject::new(key, OBJECT_LIMIT)));
         }
         let manifest = &self.manifest;
         State::Done(Err(self.refused.take().unwrap_or_else(|| {

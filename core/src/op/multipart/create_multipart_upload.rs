@@ -1,13 +1,16 @@
 //! CreateMultipartUpload: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html>
 
-use super::{Operation, Reply, Unsigned};
 use crate::error::{Code, Error, Result};
 use crate::http::Method;
+use crate::op::{Operation, Reply, Unsigned};
 use crate::xml::{self, Item};
 
+/// Begins an upload in parts.
 #[derive(Clone, Debug)]
 pub struct CreateMultipartUpload {
+    /// The object's key.
     pub key: String,
+    /// What else is said of the object: content type, metadata, encryption, lock. Names in lower case.
     pub headers: Vec<(String, String)>,
 }
 
@@ -39,17 +42,30 @@ impl Operation for CreateMultipartUpload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::ReplyHead;
+    use crate::op::testing::{answer, refused, sent};
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn the_upload_id_is_read() {
-        let op = CreateMultipartUpload { key: "k".into(), headers: vec![] };
-        let parse = |body: &str| op.parse(&Reply { head: &ReplyHead::default(), body: body.as_bytes(), range: None });
-        let xml = "<InitiateMultipartUploadResult><Bucket>b</Bucket><Key>k</Key><UploadId>VXBs</UploadId></InitiateMultipartUploadResult>";
-        assert_eq!(parse(xml).unwrap(), "VXBs");
-        assert!(parse("<InitiateMultipartUploadResult/>").is_err());
-        assert!(parse("").is_err());
+    fn the_documented_example() {
+        let op = CreateMultipartUpload {
+            key: "example-object".into(),
+            headers: vec![("x-amz-meta-author".to_owned(), "Janet".to_owned())],
+        };
+        assert_eq!(
+            sent(&op),
+            "POST /example-object?uploads=\nx-amz-meta-author: Janet\nx-amz-checksum-algorithm: CRC64NVME\n\
+             x-amz-checksum-type: FULL_OBJECT\n"
+        );
+        let document = |inner: &str| {
+            format!(
+                "<InitiateMultipartUploadResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}\
+                 </InitiateMultipartUploadResult>"
+            )
+        };
+        let id = "VXBsb2FkIElEIGZvciA2aWWpbmcncyBteS1tb3ZpZS5tMnRzIHVwbG9hZA";
+        let inner = format!("<Bucket>amzn-s3-demo-bucket</Bucket><Key>example-object</Key><UploadId>{id}</UploadId>");
+        assert_eq!(answer(&op, &[], &document(&inner)).unwrap(), id);
+        assert_eq!(refused(&op, &[], &document("")), Some(Code::BadReply));
     }
 }

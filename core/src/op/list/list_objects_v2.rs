@@ -1,29 +1,35 @@
 //! ListObjectsV2: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
 
-use super::{Operation, Reply, Unsigned};
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, ReplyBody};
+use crate::op::{Operation, Reply, Unsigned};
 use crate::uri;
 use crate::xml::{self, Item};
 
 /// Largest page: 1,000 rows with keys of 1,024 bytes, each byte encoded, and what stands around them.
 const PAGE_LIMIT: usize = 8 << 20;
 
+/// Lists the keys of a bucket, in their order.
 #[derive(Clone, Debug, Default)]
 pub struct ListObjectsV2 {
+    /// Only keys that begin with it.
     pub prefix: String,
+    /// Keys that have it behind the prefix are shown as one common prefix.
     pub delimiter: Option<&'static str>,
     /// Keys up to this one are left out. For the first page.
     pub start_after: Option<String>,
     /// From the page before.
     pub token: Option<String>,
+    /// Largest page; the store's own limit, mostly 1,000, where there is none.
     pub max_keys: Option<u32>,
 }
 
 /// One page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
+    /// In their order.
     pub keys: Vec<String>,
+    /// Each up to its delimiter, in their order.
     pub common_prefixes: Vec<String>,
     /// For the next page; `None` on the last.
     pub next: Option<String>,

@@ -1,8 +1,8 @@
 //! GetBucketVersioning: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketVersioning.html>
 
-use super::{Operation, Reply, Unsigned};
 use crate::error::Result;
 use crate::http::Method;
+use crate::op::{Operation, Reply, Unsigned};
 use crate::xml::{self, Item};
 
 /// Whether a bucket keeps versions.
@@ -10,11 +10,14 @@ use crate::xml::{self, Item};
 pub enum BucketVersioning {
     /// It never did.
     Off,
+    /// Each PUT makes a version.
     Enabled,
+    /// It did; a PUT now replaces the version `null`.
     Suspended,
 }
 
-#[derive(Debug)]
+/// Asks whether the bucket keeps versions.
+#[derive(Clone, Debug)]
 pub struct GetBucketVersioning;
 
 impl Operation for GetBucketVersioning {
@@ -45,19 +48,18 @@ impl Operation for GetBucketVersioning {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::ReplyHead;
+    use crate::op::testing::{answer, sent};
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn the_documented_examples() {
+        assert_eq!(sent(&GetBucketVersioning), "GET /?versioning=\n");
         let parse = |inner: &str| {
             let xml = format!(
                 "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</VersioningConfiguration>"
             );
-            GetBucketVersioning
-                .parse(&Reply { head: &ReplyHead::default(), body: xml.as_bytes(), range: None })
-                .unwrap()
+            answer(&GetBucketVersioning, &[], &xml).unwrap()
         };
         assert_eq!(parse("<Status>Enabled</Status>"), BucketVersioning::Enabled);
         assert_eq!(parse("<Status>Suspended</Status>"), BucketVersioning::Suspended);

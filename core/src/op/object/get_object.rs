@@ -1,16 +1,29 @@
 //! GetObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
 
-use super::{Operation, Reply, Unsigned};
+use super::CustomerKey;
 use crate::checksum::Digest;
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Range, ReplyBody, ReplyHead};
+use crate::op::{Operation, Reply, Unsigned};
 
-/// A small object, whole.
-#[derive(Clone, Debug)]
+/// A small object, whole. With a version id it needs `s3:GetObjectVersion`.
+#[derive(Clone, Debug, Default)]
 pub struct GetObject {
+    /// The object's key.
     pub key: String,
     /// More than so many bytes is an error.
     pub limit: usize,
+    /// Which version; the newest where there is none.
+    pub version_id: Option<String>,
+    /// The key that it is encrypted with, for SSE-C.
+    pub customer_key: Option<CustomerKey>,
+}
+
+impl GetObject {
+    /// The newest version.
+    pub fn new(key: impl Into<String>, limit: usize) -> GetObject {
+        GetObject { key: key.into(), limit, ..GetObject::default() }
+    }
 }
 
 impl Operation for GetObject {
@@ -19,7 +32,9 @@ impl Operation for GetObject {
     const ACTION: &'static str = "s3:GetObject";
 
     fn request(&self) -> Unsigned {
-        let mut request = Unsigned::object(Method::Get, &self.key);
+        let mut request = Unsigned::object(Method::Get, &self.key)
+            .version(self.version_id.as_deref())
+            .customer_key(self.customer_key.as_ref());
         request.reply = ReplyBody::Collect { limit: self.limit };
         request
     }
@@ -30,10 +45,12 @@ impl Operation for GetObject {
     }
 }
 
-/// A range of a data object, which the driver takes.
+/// A range of a data object, which the driver takes. With a version id it needs `s3:GetObjectVersion`.
 #[derive(Clone, Debug)]
 pub struct GetRange {
+    /// The object's key.
     pub key: String,
+    /// Which version; the newest where there is none.
     pub version_id: Option<String>,
     /// Where the range begins in the object, in bytes.
     pub begin: u64,
@@ -48,10 +65,7 @@ impl Operation for GetRange {
     const ACTION: &'static str = "s3:GetObject";
 
     fn request(&self) -> Unsigned {
-        let mut request = Unsigned::object(Method::Get, &self.key);
-        if let Some(version) = &self.version_id {
-            request = request.query("versionId", &**version);
-        }
+        let mut request = Unsigned::object(Method::Get, &self.key).version(self.version_id.as_deref());
         // No range of an empty object can be satisfied.
         if self.range.length > 0 {
             let last = self.begin + self.range.length - 1;
@@ -87,11 +101,26 @@ impl Operation for GetRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::testing::{answer, refused, sent};
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn op(begin: u64, length: u64) -> GetRange {
         GetRange { key: "k".into(), version_id: Some("v".into()), begin, range: Range { index: 0, offset: 0, length } }
+    }
+
+    /// The page's examples; `Range` and `If-Match` are GetRange's.
+    #[test]
+    fn the_documented_examples() {
+        let mut op = GetObject::new("my-image.jpg", 100);
+        assert_eq!(sent(&op), "GET /my-image.jpg\n");
+        let etag = ("etag", "\"fba9dede5f27731c9771645a39863328\"");
+        assert_eq!(answer(&op, &[etag], "[434234 bytes of object data]").unwrap(), b"[434234 bytes of object data]");
+        assert_eq!(refused(&op, &[], "<html>"), Some(Code::BadReply));
+        op.version_id = Some("3/L4kqtJlcpXroDTDmpUMLUo".into());
+        assert_eq!(sent(&op), "GET /my-image.jpg?versionId=3%2FL4kqtJlcpXroDTDmpUMLUo\n");
+        op.customer_key = Some(CustomerKey::new([1; 32]));
+        assert_eq!(op.request().headers.len(), 3);
     }
 
     #[test]

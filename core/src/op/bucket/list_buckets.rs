@@ -1,0 +1,131 @@
+//! ListBuckets: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListBuckets.html>
+
+use crate::error::{Code, Error, Result};
+use crate::http::{Method, ReplyBody};
+use crate::op::{Operation, Paged, Place, Reply, Unsigned};
+use crate::time::parse_rfc3339;
+use crate::xml::{self, Item};
+
+/// 10,000 buckets, the most that one page has.
+const PAGE_LIMIT: usize = 8 << 20;
+
+/// Lists the buckets of the credentials.
+#[derive(Clone, Debug, Default)]
+pub struct ListBuckets {
+    /// Only names that begin with it. Stores may not know it and list all.
+    pub prefix: String,
+    /// From the page before.
+    pub token: Option<String>,
+    /// Largest page; without it all come in one, as far as the store allows that.
+    pub max_buckets: Option<u32>,
+}
+
+/// A bucket in the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketEntry {
+    /// Its name.
+    pub name: String,
+    /// When it was made, in Unix milliseconds.
+    pub created_ms: Option<i64>,
+    /// Where it is, if the store says so.
+    pub region: Option<String>,
+}
+
+/// One page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketList {
+    /// In the store's order.
+    pub buckets: Vec<BucketEntry>,
+    /// For the next page; `None` on the last.
+    pub next: Option<String>,
+}
+
+impl Operation for ListBuckets {
+    type Reply = BucketList;
+    const NAME: &'static str = "ListBuckets";
+    const ACTION: &'static str = "s3:ListAllMyBuckets";
+
+    fn request(&self) -> Unsigned {
+        let mut request = Unsigned::new(Method::Get, Place::Service);
+        if !self.prefix.is_empty() {
+            request = request.query("prefix", &*self.prefix);
+        }
+        if let Some(token) = &self.token {
+            request = request.query("continuation-token", &**token);
+        }
+        if let Some(count) = self.max_buckets {
+            request = request.query("max-buckets", count.to_string());
+        }
+        request.reply = ReplyBody::Collect { limit: PAGE_LIMIT };
+        request
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<BucketList> {
+        let mut page = BucketList::default();
+        let mut bucket = BucketEntry::default();
+        xml::read(reply.body, "ListAllMyBucketsResult", |item| {
+            match item {
+                Item::Value("Bucket", "Name", text) => text.clone_into(&mut bucket.name),
+                Item::Value("Bucket", "CreationDate", text) => bucket.created_ms = parse_rfc3339(text),
+                Item::Value("Bucket", "BucketRegion", text) => bucket.region = Some(text.to_owned()),
+                Item::End("Bucket") if bucket.name.is_empty() => {
+                    return Err(Error::new(Code::BadReply, "a bucket in the list has no name"));
+                }
+                Item::End("Bucket") => page.buckets.push(std::mem::take(&mut bucket)),
+                Item::Value("ListAllMyBucketsResult", "ContinuationToken", text) if !text.is_empty() => {
+                    page.next = Some(text.to_owned());
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if page.next.is_some() && page.next == self.token {
+            return Err(Error::new(Code::BadReply, "the list of buckets goes on where it was: it would never end"));
+        }
+        Ok(page)
+    }
+}
+
+impl Paged for ListBuckets {
+    fn next(&self, page: &BucketList) -> Option<Self> {
+        Some(ListBuckets { token: Some(page.next.clone()?), ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::testing::{answer, refused, sent};
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const PAGE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+        <ListAllMyBucketsResult><Buckets><Bucket><CreationDate>2019-12-11T23:32:47+00:00</CreationDate>\
+        <Name>amzn-s3-demo-bucket</Name></Bucket><Bucket><CreationDate>2019-11-10T23:32:13+00:00</CreationDate>\
+        <Name>amzn-s3-demo-bucket1</Name><BucketRegion>us-west-2</BucketRegion></Bucket></Buckets>\
+        <Owner><DisplayName>Account+Name</DisplayName><ID>AIDACKCEVSQ6C2EXAMPLE</ID></Owner>\
+        <ContinuationToken>eyJNYXJr</ContinuationToken></ListAllMyBucketsResult>";
+
+    #[test]
+    fn the_documented_example() {
+        assert_eq!(sent(&ListBuckets::default()), "GET *\n");
+        let first = ListBuckets { max_buckets: Some(2), ..Default::default() };
+        let page = answer(&first, &[], PAGE).unwrap();
+        let bucket = |name: &str, created_ms, region: Option<&str>| BucketEntry {
+            name: name.into(),
+            created_ms: Some(created_ms),
+            region: region.map(str::to_owned),
+        };
+        assert_eq!(
+            page.buckets,
+            [
+                bucket("amzn-s3-demo-bucket", 1_576_107_167_000, None),
+                bucket("amzn-s3-demo-bucket1", 1_573_428_733_000, Some("us-west-2"))
+            ]
+        );
+        let second = first.next(&page).unwrap();
+        assert_eq!(sent(&second), "GET *?continuation-token=eyJNYXJr&max-buckets=2\n");
+        assert_eq!(refused(&second, &[], PAGE), Some(Code::BadReply), "the same token again");
+        assert!(second.next(&BucketList::default()).is_none());
+    }
+}

@@ -1,0 +1,79 @@
+//! UploadPart: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html>
+
+use crate::checksum::parse_crc;
+use crate::error::Result;
+use crate::http::{Method, Part};
+use crate::op::{Operation, Reply, Unsigned};
+
+/// Sends a part of an upload.
+#[derive(Clone, Debug)]
+pub struct UploadPart {
+    /// The object's key.
+    pub key: String,
+    /// The upload, as CreateMultipartUpload named it.
+    pub upload_id: String,
+    /// What is sent.
+    pub part: Part,
+}
+
+/// What the store says of a part that it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadedPart {
+    /// Its ETag, as Complete names it.
+    pub etag: String,
+    /// What the store computed of its bytes, where it says so.
+    pub crc64nvme: Option<u64>,
+}
+
+impl Operation for UploadPart {
+    type Reply = UploadedPart;
+    const NAME: &'static str = "UploadPart";
+    const ACTION: &'static str = "s3:PutObject";
+
+    fn request(&self) -> Unsigned {
+        Unsigned::object(Method::Put, &self.key)
+            .query("partNumber", self.part.number.to_string())
+            .query("uploadId", &*self.upload_id)
+            .part(&self.part)
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<UploadedPart> {
+        Ok(UploadedPart {
+            etag: reply.required("etag")?.to_owned(),
+            crc64nvme: reply.head.header("x-amz-checksum-crc64nvme").and_then(parse_crc),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checksum::digest;
+    use crate::error::Code;
+    use crate::op::testing::{answer, refused, sent};
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn the_documented_example_with_this_checksum() {
+        let id = "VCVsb2FkIElEIGZvciBlbZZpbmcncyBteS1tb3ZpZS5tMnRzIHVwbG9hZR";
+        let part = Part { number: 1, offset: 0, length: 9, digest: Some(digest(b"123456789")) };
+        let mut op = UploadPart { key: "my-movie.m2ts".into(), upload_id: id.into(), part };
+        let target = format!("PUT /my-movie.m2ts?partNumber=1&uploadId={id}\n");
+        assert_eq!(sent(&op), format!("{target}x-amz-checksum-crc64nvme: rosUhgp5mIg=\n\n(a part)"));
+        op.part.digest = None;
+        assert_eq!(
+            sent(&op),
+            format!(
+                "{target}content-encoding: aws-chunked\nx-amz-decoded-content-length: 9\n\
+                 x-amz-trailer: x-amz-checksum-crc64nvme\n\n(a part)"
+            )
+        );
+        let etag = ("etag", "\"b54357faf0632cce46e942fa68356b38\"");
+        let headers = [etag, ("x-amz-checksum-crc64nvme", "rosUhgp5mIg=")];
+        let expected = UploadedPart { etag: etag.1.into(), crc64nvme: Some(0xAE8B_1486_0A79_9888) };
+        assert_eq!(answer(&op, &headers, ""), Ok(expected));
+        assert_eq!(answer(&op, &[etag], "").unwrap().crc64nvme, None);
+        assert_eq!(refused(&op, &[], ""), Some(Code::BadReply));
+    }
+}

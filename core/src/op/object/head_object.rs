@@ -1,0 +1,184 @@
+//! HeadObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
+
+use super::{CustomerKey, Retention};
+use crate::error::Result;
+use crate::http::Method;
+use crate::op::{Operation, Reply, Unsigned};
+use crate::time::parse_http_date;
+
+/// Asks what an object is, without its bytes. With a version id it needs `s3:GetObjectVersion`.
+///
+/// A refusal has no body, so 404, 403 and 400 are all that is known; a wrong key of SSE-C is 400 or 403.
+#[derive(Clone, Debug, Default)]
+pub struct HeadObject {
+    /// The object's key.
+    pub key: String,
+    /// Which version; the newest where there is none.
+    pub version_id: Option<String>,
+    /// The key that it is encrypted with, for SSE-C.
+    pub customer_key: Option<CustomerKey>,
+}
+
+/// What a HEAD tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeadReply {
+    /// With its quotes.
+    pub etag: String,
+    /// In bytes.
+    pub size: Option<u64>,
+    /// Unix milliseconds, whole seconds.
+    pub last_modified_ms: Option<i64>,
+    /// `None` in a bucket without versioning.
+    pub version_id: Option<String>,
+    /// `None`: the store's default, `STANDARD` on AWS.
+    pub storage_class: Option<String>,
+    /// The state of a copy that was asked for from an archive.
+    pub restore: Option<Restore>,
+    /// `None` also without the permission `s3:GetObjectRetention`.
+    pub lock: Option<Retention>,
+    /// By their names on the wire (`crc64nvme`, `sha256`), with their text.
+    pub checksums: Vec<(String, String)>,
+    /// `FULL_OBJECT`, or `COMPOSITE` for a checksum of the parts' checksums.
+    pub checksum_type: Option<String>,
+    /// All `x-amz-meta-`, by the rest of their names in lower case. What HTTP cannot carry S3 leaves out.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// A copy from an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restore {
+    /// It is being made.
+    Ongoing,
+    /// It can be read.
+    Done {
+        /// Until then, in Unix milliseconds.
+        expires_ms: Option<i64>,
+    },
+}
+
+impl HeadReply {
+    /// The checksum of this name in base64, for example of `crc64nvme`.
+    pub fn checksum(&self, name: &str) -> Option<&str> {
+        self.checksums.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The metadata of this name in lower case, without `x-amz-meta-`.
+    pub fn meta(&self, name: &str) -> Option<&str> {
+        self.metadata.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Restore {
+    /// `ongoing-request="false", expiry-date="Fri, 21 Dec 2012 00:00:00 GMT"`
+    fn parse(text: &str) -> Option<Restore> {
+        let value = |name: &str| text.split_once(name)?.1.strip_prefix("=\"")?.split('"').next();
+        match value("ongoing-request")? {
+            "true" => Some(Restore::Ongoing),
+            "false" => Some(Restore::Done { expires_ms: value("expiry-date").and_then(parse_http_date) }),
+            _ => None,
+        }
+    }
+}
+
+impl Operation for HeadObject {
+    type Reply = HeadReply;
+    const NAME: &'static str = "HeadObject";
+    const ACTION: &'static str = "s3:GetObject";
+
+    fn request(&self) -> Unsigned {
+        Unsigned::object(Method::Head, &self.key)
+            .version(self.version_id.as_deref())
+            .header("x-amz-checksum-mode", "ENABLED")
+            .customer_key(self.customer_key.as_ref())
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<HeadReply> {
+        let mut found = HeadReply {
+            etag: reply.required("etag")?.to_owned(),
+            size: reply.head.header("content-length").and_then(|length| length.parse().ok()),
+            last_modified_ms: reply.head.header("last-modified").and_then(parse_http_date),
+            version_id: reply.text("x-amz-version-id"),
+            storage_class: reply.text("x-amz-storage-class"),
+            restore: reply.head.header("x-amz-restore").and_then(Restore::parse),
+            lock: Retention::from_head(reply.head),
+            checksum_type: reply.text("x-amz-checksum-type"),
+            ..HeadReply::default()
+        };
+        for (name, value) in &reply.head.headers {
+            if let Some(name) = name.strip_prefix("x-amz-meta-") {
+                found.metadata.push((name.to_owned(), value.clone()));
+            } else if let Some(name) = name.strip_prefix("x-amz-checksum-")
+                && !matches!(name, "type" | "algorithm")
+            {
+                found.checksums.push((name.to_owned(), value.clone()));
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+    use crate::op::LockMode;
+    use crate::op::testing::{answer, refused, sent};
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn the_documented_example() {
+        let id = "3HL4kqCxf3vjVBH40Nrjfkd";
+        let op = HeadObject { key: "my-image.jpg".into(), version_id: Some(id.into()), customer_key: None };
+        assert_eq!(sent(&op), format!("HEAD /my-image.jpg?versionId={id}\nx-amz-checksum-mode: ENABLED\n"));
+        let headers = [
+            ("x-amz-request-id", "318BC8BC143432E5"),
+            ("x-amz-version-id", id),
+            ("last-modified", "Wed, 12 Oct 2022 17:50:00 GMT"),
+            ("etag", "\"fba9dede5f27731c9771645a39863328\""),
+            ("content-length", "434234"),
+            ("content-type", "text/plain"),
+        ];
+        let expected = HeadReply {
+            etag: "\"fba9dede5f27731c9771645a39863328\"".into(),
+            size: Some(434_234),
+            last_modified_ms: Some(1_665_597_000_000),
+            version_id: Some(id.into()),
+            ..HeadReply::default()
+        };
+        assert_eq!(answer(&op, &headers, ""), Ok(expected));
+        assert_eq!(refused(&op, &headers[..2], ""), Some(Code::BadReply), "no ETag");
+    }
+
+    #[test]
+    fn class_restore_lock_checksums_and_metadata_are_read() {
+        let op = HeadObject { key: "k".into(), customer_key: Some(CustomerKey::new([1; 32])), ..HeadObject::default() };
+        assert_eq!(op.request().headers.len(), 4);
+        let restore = "ongoing-request=\"false\", expiry-date=\"Fri, 21 Dec 2012 00:00:00 GMT\"";
+        let headers = [
+            ("etag", "\"e\""),
+            ("x-amz-storage-class", "GLACIER"),
+            ("x-amz-restore", restore),
+            ("x-amz-object-lock-mode", "GOVERNANCE"),
+            ("x-amz-object-lock-retain-until-date", "2018-10-05T00:00:00.000Z"),
+            ("x-amz-checksum-crc64nvme", "rosUhgp5mIg="),
+            ("x-amz-checksum-type", "FULL_OBJECT"),
+            ("x-amz-meta-vid", "1"),
+            ("x-amz-meta-x-amz-meta-a", "2"),
+        ];
+        let found = answer(&op, &headers, "").unwrap();
+        assert_eq!(found.storage_class.as_deref(), Some("GLACIER"));
+        assert_eq!(found.restore, Some(Restore::Done { expires_ms: Some(1_356_048_000_000) }));
+        assert_eq!(found.lock, Some(Retention { mode: LockMode::Governance, until_ms: 1_538_697_600_000 }));
+        assert_eq!((found.checksum("crc64nvme"), found.checksum("type")), (Some("rosUhgp5mIg="), None));
+        assert_eq!(found.checksum_type.as_deref(), Some("FULL_OBJECT"));
+        assert_eq!((found.meta("vid"), found.meta("x-amz-meta-a"), found.meta("a")), (Some("1"), Some("2"), None));
+        for (text, expected) in [
+            ("ongoing-request=\"true\"", Some(Restore::Ongoing)),
+            ("ongoing-request=\"false\"", Some(Restore::Done { expires_ms: None })),
+            ("soon", None),
+        ] {
+            assert_eq!(Restore::parse(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! PutObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>
+
+use crate::error::Result;
+use crate::http::{Body, Method, Part};
+use crate::op::content_md5::content_md5;
+use crate::op::{Operation, Reply, Unsigned};
+
+/// What to store.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// These bytes, signed by their SHA-256.
+    Bytes(Vec<u8>),
+    /// A part that the driver holds, with its CRC64NVME.
+    Part(Part),
+}
+
+/// When an object may take the place of another. The store answers 412 `PreconditionFailed` where it does not hold, also
+/// when an earlier attempt of the same request was what came between. Some stores ignore conditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// There is none of this key.
+    Absent,
+    /// The one of this key has this ETag.
+    Is(String),
+}
+
+/// Stores an object in one request.
+#[derive(Clone, Debug)]
+pub struct PutObject {
+    /// The object's key.
+    pub key: String,
+    /// Its bytes.
+    pub content: Content,
+    /// What else is said of it: content type, metadata, encryption, lock. Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// When it may be stored; `None`: always.
+    pub condition: Option<Condition>,
+    /// Whether the MD5 of [`Content::Bytes`] is sent, for stores that demand it of locked objects.
+    pub content_md5: bool,
+}
+
+/// What a store says of an object that it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutReply {
+    /// Of the version that was made; `None` in a bucket without versioning.
+    pub version_id: Option<String>,
+}
+
+impl PutObject {
+    /// Without a condition.
+    pub fn new(key: impl Into<String>, content: Content, headers: Vec<(String, String)>) -> PutObject {
+        PutObject { key: key.into(), content, headers, condition: None, content_md5: false }
+    }
+}
+
+impl Operation for PutObject {
+    type Reply = PutReply;
+    const NAME: &'static str = "PutObject";
+    const ACTION: &'static str = "s3:PutObject";
+
+    fn request(&self) -> Unsigned {
+        let mut request = Unsigned::object(Method::Put, &self.key);
+        request.headers.clone_from(&self.headers);
+        match &self.condition {
+            None => {}
+            Some(Condition::Absent) => request = request.header("if-none-match", "*"),
+            Some(Condition::Is(etag)) => request = request.header("if-match", &**etag),
+        }
+        match &self.content {
+            Content::Bytes(bytes) => {
+                if self.content_md5 {
+                    request = request.header("content-md5", content_md5(bytes));
+                }
+                request.body = Body::Bytes(bytes.clone());
+            }
+            Content::Part(part) => request = request.part(part),
+        }
+        request
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<PutReply> {
+        reply.required("etag")?;
+        Ok(PutReply { version_id: reply.text("x-amz-version-id") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+    use crate::op::testing::{answer, refused, sent};
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn the_documented_example() {
+        let headers =
+            vec![("content-type".to_owned(), "text/plain".to_owned()), ("x-amz-meta-author".into(), "Janet".into())];
+        let op = PutObject::new("my-image.jpg", Content::Bytes(b"[11434 bytes of object data]".to_vec()), headers);
+        assert_eq!(
+            sent(&op),
+            "PUT /my-image.jpg\ncontent-type: text/plain\nx-amz-meta-author: Janet\n\n[11434 bytes of object data]"
+        );
+        let etag = ("etag", "\"1b2cf535f27731c974343645a3985328\"");
+        let id = "43jfkodU8493jnFJD9fjj3HHNVfdsQUIFDNsidf038jfdsjGFDSIRp";
+        assert_eq!(answer(&op, &[etag, ("x-amz-version-id", id)], ""), Ok(PutReply { version_id: Some(id.into()) }));
+        assert_eq!(answer(&op, &[etag], ""), Ok(PutReply { version_id: None }));
+        assert_eq!(refused(&op, &[], ""), Some(Code::BadReply), "a proxy's 200");
+    }
+
+    #[test]
+    fn conditions_and_the_md5_are_headers() {
+        let mut op = PutObject::new("k", Content::Bytes(b"message digest".to_vec()), vec![]);
+        op.condition = Some(Condition::Absent);
+        assert_eq!(sent(&op), "PUT /k\nif-none-match: *\n\nmessage digest");
+        op.condition = Some(Condition::Is("\"e\"".into()));
+        op.content_md5 = true;
+        assert_eq!(sent(&op), "PUT /k\nif-match: \"e\"\ncontent-md5: +WtpfXy3k41SWi8xqvFh0A==\n\nmessage digest");
+    }
+}
