@@ -71,6 +71,11 @@ impl Store {
         Target { host, path, url }
     }
 
+    /// Where the bucket is, or an object in it.
+    pub fn url(&self, key: Option<&str>) -> String {
+        self.target(key, "").url
+    }
+
     /// The store's clock, as far as it is known.
     pub(crate) fn clock(&self) -> StoreClock {
         StoreClock::with_offset(self.clock_offset_ms.load(Ordering::Relaxed))

@@ -19,6 +19,7 @@ from ._errors import ErrorFlag, S3VaultError
 from ._ffi import library_version
 from ._keyring import Keyring
 from ._manifest import Verdict, verify_manifest
+from ._sign import Difference, Explanation, explain, presign, sign
 from ._streams import Download, Upload
 from ._tables import ERRORS, OPTIONS, ErrorCode, ErrorInfo, OptionInfo
 from ._vault import Rows, Vault, open
@@ -31,10 +32,12 @@ __all__ = [
     "OPTIONS",
     "Cancel",
     "Config",
+    "Difference",
     "Download",
     "ErrorCode",
     "ErrorFlag",
     "ErrorInfo",
+    "Explanation",
     "Keyring",
     "OptionInfo",
     "OptionValue",
@@ -46,7 +49,10 @@ __all__ = [
     "Verdict",
     "Version",
     "VersionInfo",
+    "explain",
     "library_version",
     "open",
+    "presign",
+    "sign",
     "verify_manifest",
 ]
