@@ -496,21 +496,6 @@ int32_t s3v_vault_open(const s3v_config *o,
                        s3v_error **err);
 
 /**
- * Gives a vault new keys: `o` holds S3V_OPT_ACCESS_KEY, S3V_OPT_SECRET_KEY and, for temporary keys,
- * S3V_OPT_SESSION_TOKEN, and nothing else. They are tried with one signed request; on failure the old ones stay. Calls
- * that are under way go on with the new ones. It may be called inside of a callback: so the event
- * S3V_EVENT_CREDENTIALS is answered.
- *
- * Fails with S3V_E_SIGNATURE_REFUSED, S3V_E_UNKNOWN_ACCESS_KEY, S3V_E_ACCESS_DENIED, S3V_E_CONNECT and others.
- *
- * Requires: `v` and `o` are live, `ctl` is NULL or as its type says; `err` is NULL or may be written.
- */
-int32_t s3v_vault_update(s3v_vault *v,
-                         const s3v_config *o,
-                         const s3v_ctl *ctl,
-                         s3v_error **err);
-
-/**
  * Frees a vault. NULL is taken.
  *
  * Requires: `v` is NULL or a vault that was not freed, and is not used again.
@@ -883,6 +868,83 @@ int32_t s3v_manifest_verify(const void *object,
 
 
 /* ----------------------------------------------------------------------------------------------------
+ * Signatures for requests of your own
+ *
+ * AWS Signature Version 4, for requests that another HTTP client sends. These need no store and no handle but a
+ * config; any thread may call them at any time.
+ *
+ * The config has access_key and secret_key, session_token where the keys are temporary, region (us-east-1 where it is
+ * not set), and service where it is not s3. A URL is http:// or https://, host, path and query, encoded as they are
+ * sent (what cannot stand in a URL is encoded); or s3://bucket/key, with the key as it is, for the endpoint that
+ * api_url, region and path_style describe. Headers are one text, a line "name: value" for each, and are sent as they
+ * were signed; host among them takes the place of the URL's.
+ */
+
+/**
+ * The headers to add to a request, a line "name: value" for each: x-amz-content-sha256, x-amz-date,
+ * x-amz-security-token where there is one, authorization. `now_ms` is the time of the signature, 0 or less for now.
+ * `headers` may be NULL. `payload_hash` is the SHA-256 of the body in 64 hex digits, or UNSIGNED-PAYLOAD, which NULL
+ * and "" mean too, or STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER,
+ * STREAMING-UNSIGNED-PAYLOAD-TRAILER. (Of another service than s3: NULL and "" mean an empty body, and there is no
+ * x-amz-content-sha256.)
+ *
+ * Fails with S3V_E_INVALID_ARGUMENT for what cannot be signed, S3V_E_INVALID_OPTION where keys are missing, and
+ * S3V_E_UNSUPPORTED for a Multi-Region Access Point, which takes SigV4a only.
+ *
+ * Requires: `options` is NULL or a live config; `method` and `url` are NUL-terminated, `headers` and
+ * `payload_hash` are NULL or NUL-terminated; `out` may be written; `err` is NULL or may be written.
+ */
+int32_t s3v_sign(const s3v_config *options,
+                 int64_t now_ms,
+                 const char *method,
+                 const char *url,
+                 const char *headers,
+                 const char *payload_hash,
+                 s3v_bytes **out,
+                 s3v_error **err);
+
+/**
+ * The URL with a signature in its query: whoever has it may send this one request (GET, HEAD, PUT or DELETE) for
+ * `expires_s` seconds from `now_ms` on, with `headers` as they stand; 1 second to 604800, seven days. Its body is not
+ * signed. The other arguments are those of s3v_sign, and so are the failures.
+ *
+ * Requires: As for s3v_sign.
+ */
+int32_t s3v_presign(const s3v_config *options,
+                    int64_t now_ms,
+                    const char *method,
+                    const char *url,
+                    const char *headers,
+                    uint32_t expires_s,
+                    s3v_bytes **out,
+                    s3v_error **err);
+
+/**
+ * Why a store refused a signature. `request` is the request as it was sent: its first line, then a line for each
+ * header, as `curl -v` shows them too; the body is ignored. Or the canonical request alone. `reply` is the body of the
+ * store's answer; NULL or "" shows what was signed. The answer is JSON; values that are secret (a customer's key, a
+ * session token) are compared and shown as "***":
+ *
+ *     {"canonical_request":"...", "string_to_sign":"...",
+ *      "store":{"code":"...", "message":"...", "canonical_request":"...", "string_to_sign":"..."},
+ *      "difference":null | {"part":"method" | "path" | "query" | "header" | "signed headers" | "payload hash" | "date"
+ *          | "scope" | "canonical request's hash" | "access key", "name":"of the header or parameter",
+ *          "line":from 1 or 0, "column":from 1, "ours":"...", "store":"..."},
+ *      "cause":"what it means and what helps", "notes":["..."]}
+ *
+ * Fails with S3V_E_INVALID_ARGUMENT where the request cannot be read or is not signed, S3V_E_UNSUPPORTED where it is
+ * signed by another version than 4.
+ *
+ * Requires: `request` is NUL-terminated, `reply` NULL or NUL-terminated; `out` may be written; `err` is NULL
+ * or may be written.
+ */
+int32_t s3v_explain(const char *request,
+                    const char *reply,
+                    s3v_bytes **out,
+                    s3v_error **err);
+
+
+/* ----------------------------------------------------------------------------------------------------
  * Error codes
  *
  * Numbers are never reused. Below each, what helps where the error itself does not know better.
@@ -955,12 +1017,6 @@ int32_t s3v_manifest_verify(const void *object,
  * Correct the line of the file that the message names.
  */
 #define S3V_E_CONFIG (-11)
-
-/**
- * No credentials were found, or the place that should have some has none that can be used.
- * Look at the places that the message names.
- */
-#define S3V_E_CREDENTIALS (-12)
 
 /* Remote: the store answered, and its answer, or what it holds, is the trouble */
 
@@ -1193,20 +1249,8 @@ int32_t s3v_manifest_verify(const void *object,
 #define S3V_OPT_SESSION_TOKEN "session_token"
 
 /**
- * Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata).
- * static or chain; static where not set.
- */
-#define S3V_OPT_CREDENTIALS "credentials"
-
-/**
- * Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default.
- * Text.
- */
-#define S3V_OPT_PROFILE "profile"
-
-/**
- * Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says.
- * Text.
+ * Region of the bucket.
+ * Text; us-east-1 where not set.
  */
 #define S3V_OPT_REGION "region"
 
@@ -1217,7 +1261,7 @@ int32_t s3v_manifest_verify(const void *object,
 #define S3V_OPT_MODE "mode"
 
 /**
- * The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled.
+ * The bucket, for mode single-bucket. It must exist, with versioning enabled.
  * Text.
  */
 #define S3V_OPT_BUCKET "bucket"
@@ -1247,37 +1291,13 @@ int32_t s3v_manifest_verify(const void *object,
 #define S3V_OPT_VERIFY_KEYS "verify_keys"
 
 /**
- * true: the bucket in the path. false: the bucket in the host name, where its name can stand there.
+ * true: the bucket in the path. false: the bucket in the host name.
  * true or false; true where not set.
  */
 #define S3V_OPT_PATH_STYLE "path_style"
 
 /**
- * AWS only: hosts that are reached over IPv6 as well as IPv4.
- * true or false; false where not set.
- */
-#define S3V_OPT_DUALSTACK "dualstack"
-
-/**
- * AWS only: hosts whose TLS is validated by FIPS 140.
- * true or false; false where not set.
- */
-#define S3V_OPT_FIPS "fips"
-
-/**
- * Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines.
- * true or false; false where not set.
- */
-#define S3V_OPT_RESOLVE_ONCE "resolve_once"
-
-/**
- * HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked.
- * Text; a secret, shown as ***.
- */
-#define S3V_OPT_PROXY "proxy"
-
-/**
- * PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones.
+ * PEM file of the authorities that may sign the store's certificate, in place of the public ones.
  * Text.
  */
 #define S3V_OPT_CA_FILE "ca_file"
@@ -1312,19 +1332,19 @@ int32_t s3v_manifest_verify(const void *object,
  */
 #define S3V_OPT_STORAGE_CLASS "storage_class"
 
-/**
- * Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has.
- * s3 or minio or ceph or garage or versitygw; s3 where not set.
- */
-#define S3V_OPT_PROVIDER "provider"
-
-/* Taken in a config and ignored by the library: the command s3vault reads them */
+/* Taken in a config, and not used by a vault: the command s3vault reads them, or s3v_sign */
 
 /**
  * File that holds the signing key. The command opens it; the library takes a keyring handle.
  * Text.
  */
 #define S3V_OPT_KEYRING "keyring"
+
+/**
+ * sign, presign: the service that a request is signed for.
+ * Text; s3 where not set.
+ */
+#define S3V_OPT_SERVICE "service"
 
 /* For one call */
 

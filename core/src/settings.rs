@@ -17,7 +17,7 @@ pub enum Scope {
     Vault,
     /// For one call (put, find, get).
     Call,
-    /// Read by the command only; the library accepts it in a configuration and ignores it.
+    /// Read by the command, or by calls that need no vault; a vault accepts it in its configuration and ignores it.
     Command,
 }
 
@@ -92,6 +92,7 @@ options! {
     "record_after_store" Vault Kind::Bool, "false", "", "Which instant identifies a backup: false the begin of the put, true the end of the transfer.";
     "encryption" Vault Kind::Words(&["none"]), "none", "", "How the data is encrypted. none: as the store does by itself.";
     "keyring" Command Kind::Text, "", "", "File that holds the signing key. The command opens it; the library takes a keyring handle.";
+    "service" Command Kind::Text, "s3", "", "sign, presign: the service that a request is signed for.";
     "verify_keys" Vault Kind::Text, "", "", "Public keys that are trusted beside the keyring's own, one 'ed25519 <id> <base64>' a line.";
     "path_style" Vault Kind::Bool, "true", "", "true: the bucket in the path. false: the bucket in the host name, where its name can stand there.";
     "dualstack" Vault Kind::Bool, "false", "", "AWS only: hosts that are reached over IPv6 as well as IPv4.";

@@ -54,6 +54,14 @@ fn calls_with_a_null<'a>(config: *mut s3v_config) -> Vec<Call<'a>> {
             call("object", move |e| s3v_manifest_verify(ptr::null(), 1, t, ptr::dangling_mut(), e)),
             call("pubkeys", move |e| s3v_manifest_verify(ptr::null(), 0, n, ptr::dangling_mut(), e)),
             call("out", move |e| s3v_manifest_verify(ptr::null(), 0, c"".as_ptr(), ptr::null_mut(), e)),
+            call("method", move |e| s3v_sign(o, 0, n, t, n, n, ptr::dangling_mut(), e)),
+            call("url", move |e| s3v_sign(o, 0, t, n, n, n, ptr::dangling_mut(), e)),
+            call("out", move |e| s3v_sign(o, 0, t, t, n, n, ptr::null_mut(), e)),
+            call("method", move |e| s3v_presign(o, 0, n, t, n, 1, ptr::dangling_mut(), e)),
+            call("url", move |e| s3v_presign(o, 0, t, n, n, 1, ptr::dangling_mut(), e)),
+            call("out", move |e| s3v_presign(o, 0, t, t, n, 1, ptr::null_mut(), e)),
+            call("request", move |e| s3v_explain(n, n, ptr::dangling_mut(), e)),
+            call("out", move |e| s3v_explain(t, n, ptr::null_mut(), e)),
         ]
     }
 }

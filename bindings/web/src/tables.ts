@@ -171,6 +171,8 @@ export const OptionKey = {
   ENCRYPTION: "encryption",
   /** File that holds the signing key. The command opens it; the library takes a keyring handle. */
   KEYRING: "keyring",
+  /** sign, presign: the service that a request is signed for. */
+  SERVICE: "service",
   /** Public keys that are trusted beside the keyring's own, one 'ed25519 <id> <base64>' a line. */
   VERIFY_KEYS: "verify_keys",
   /** true: the bucket in the path. false: the bucket in the host name, where its name can stand there. */

@@ -26,8 +26,8 @@ impl ChunkSigner {
         ChunkSigner { key, dated: format!("{date}\n{scope}\n"), last: seed.to_owned(), text: String::new() }
     }
 
-    /// The line that goes before these bytes; `\r\n` goes after them. An empty chunk is the last: nothing goes after its
-    /// line where a trailer follows, else `\r\n`.
+    /// The line that goes before these bytes; `\r\n` goes after them. An empty chunk is the last: nothing goes after
+    /// its line where a trailer follows, else `\r\n`.
     pub fn chunk(&mut self, bytes: &[u8]) -> String {
         let hash = if self.key.is_some() { Sha256::digest(bytes).into() } else { [0; 32] };
         self.chunk_hash(bytes.len() as u64, &hash)

@@ -3,7 +3,7 @@
 //! They are kept from one request to the next. Requests of one transfer have the same headers, of which most have the
 //! same values (a customer's key, the host, the date): what is the same is compared and not written again.
 //!
-//! White space in a value (ASCII's kinds) is trimmed and each run of it becomes one space, inside of quotes too, as with
+//! White space in a value (ASCII's kinds) is trimmed and each run of it becomes one space, inside of quotes too: so do
 //! botocore and MinIO. awscrt leaves a tab between words as it is; RFC 9110 has it mean what a space means.
 
 use super::canonical::is_space;

@@ -14,12 +14,12 @@ pub const LONGEST_S: u32 = 7 * 24 * 60 * 60;
 impl Signer {
     /// Signs a request in its query: returns all of that, in canonical order, `X-Amz-Signature` last.
     ///
-    /// Who uses the URL sends each of `request.headers` as it was signed. For S3 the body is not signed, unless a header
-    /// `x-amz-content-sha256` says how; `request.payload` counts for other services only. Keys that are temporary end
-    /// the URL's time with their own.
+    /// Who uses the URL sends each of `request.headers` as it was signed. For S3 the body is not signed, unless a
+    /// header `x-amz-content-sha256` says how; `request.payload` counts for other services only. Keys that are
+    /// temporary end the URL's time with their own.
     ///
-    /// Fails with [`Code::InvalidArgument`] where `expires_s` is not from [`SHORTEST_S`] to [`LONGEST_S`] or the query is
-    /// signed already, and with [`Code::Unsupported`] for a host that [`check_target`] refuses.
+    /// Fails with [`Code::InvalidArgument`] where `expires_s` is not from [`SHORTEST_S`] to [`LONGEST_S`] or the query
+    /// is signed already, and with [`Code::Unsupported`] for a host that [`check_target`] refuses.
     pub fn presign(&mut self, request: &ToSign<'_>, expires_s: u32, unix_ms: i64) -> Result<String> {
         check_target(request.host)?;
         if !(SHORTEST_S..=LONGEST_S).contains(&expires_s) {

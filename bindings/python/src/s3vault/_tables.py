@@ -187,6 +187,7 @@ OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("record_after_store", "vault", "bool", (), None, None, "false", False, False, "Which instant identifies a backup: false the begin of the put, true the end of the transfer."),
     OptionInfo("encryption", "vault", "words", ("none",), None, None, "none", False, False, "How the data is encrypted. none: as the store does by itself."),
     OptionInfo("keyring", "command", "text", (), None, None, "", False, False, "File that holds the signing key. The command opens it; the library takes a keyring handle."),
+    OptionInfo("service", "command", "text", (), None, None, "s3", False, False, "sign, presign: the service that a request is signed for."),
     OptionInfo("verify_keys", "vault", "text", (), None, None, "", False, False, "Public keys that are trusted beside the keyring's own, one 'ed25519 <id> <base64>' a line."),
     OptionInfo("path_style", "vault", "bool", (), None, None, "true", False, False, "true: the bucket in the path. false: the bucket in the host name, where its name can stand there."),
     OptionInfo("dualstack", "vault", "bool", (), None, None, "false", False, False, "AWS only: hosts that are reached over IPv6 as well as IPv4."),

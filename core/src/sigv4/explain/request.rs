@@ -40,7 +40,8 @@ impl Request {
         if first.is_empty() {
             return Err(refuse("it is empty"));
         }
-        if !first.contains(' ') {
+        let is_method = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase());
+        if is_method(first) {
             return Request::from_canonical(&text, reply);
         }
         // A path that was not encoded may have spaces.
@@ -48,8 +49,7 @@ impl Request {
         let target =
             target.rsplit_once(' ').filter(|(_, version)| version.starts_with("HTTP/")).map_or(target, |t| t.0);
         let target = target.trim();
-        let is_method = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
-        if !is_method {
+        if !is_method(method) || target.is_empty() {
             return Err(refuse(&format!("its first line is '{}', not METHOD /path?query HTTP/1.1", shown(first))));
         }
         // A proxy is sent the whole URL.

@@ -261,6 +261,7 @@ fn what_is_no_signed_request_is_refused() {
         "GET / HTTP/1.1\nno header",
         "GET /?X-Amz-Signature= HTTP/1.1",
         "<html>",
+        "<Error>GET\n/k\n\nhost:h\n\nhost\nUNSIGNED-PAYLOAD",
         "GET\nx\n\n\n\n\n",
         &sent.text.replace("/aws4_request", ""),
         &sent.text.replace("AKIA/EXAMPLE/20130524/us-east-1/s3/aws4_request", "A"),

@@ -29,6 +29,8 @@ public final class Option {
     public static final String ENCRYPTION = "encryption";
     /** File that holds the signing key. The command opens it; the library takes a keyring handle. */
     public static final String KEYRING = "keyring";
+    /** sign, presign: the service that a request is signed for. */
+    public static final String SERVICE = "service";
     /** Public keys that are trusted beside the keyring's own, one 'ed25519 &lt;id&gt; &lt;base64&gt;' a line. */
     public static final String VERIFY_KEYS = "verify_keys";
     /** true: the bucket in the path. false: the bucket in the host name, where its name can stand there. */
