@@ -1072,14 +1072,14 @@ int32_t s3v_manifest_verify(const void *object,
 /* Transport: no answer came, or none that is whole */
 
 /**
- * The host name of api_url does not resolve.
- * Check api_url and this machine's DNS.
+ * The host name of api_url, or of the proxy, does not resolve.
+ * Check api_url (and proxy, where one is set), and this machine's DNS.
  */
 #define S3V_E_RESOLVE (-50)
 
 /**
  * No connection: nothing listens there, or a firewall is between.
- * Check host and port of api_url, and firewalls.
+ * Check host and port of api_url (and of proxy, where one is set), and firewalls.
  */
 #define S3V_E_CONNECT (-51)
 
@@ -1100,6 +1100,12 @@ int32_t s3v_manifest_verify(const void *object,
  * Check the network.
  */
 #define S3V_E_CONNECTION_LOST (-54)
+
+/**
+ * The proxy refuses: it wants a user and a password, or does not let requests to this store through.
+ * Check the option proxy: the user and password in it, and whether this proxy lets the host and port of api_url through.
+ */
+#define S3V_E_PROXY (-55)
 
 /* Local: this machine */
 

@@ -156,7 +156,7 @@ fn what_the_library_says_of_itself() {
 fn a_config_shows_values_defaults_and_never_a_secret() {
     let config = config(&[("bucket", "b"), ("secret_key", "hush")]);
     assert_eq!(shown(config, Some("bucket")).unwrap(), "b");
-    assert_eq!(shown(config, Some("region")).unwrap(), "us-east-1");
+    assert_eq!(shown(config, Some("mode")).unwrap(), "single-bucket");
     assert_eq!(shown(config, Some("secret_key")).unwrap(), "***");
     assert_eq!(shown(config, None).unwrap(), r#"{"bucket":"b","secret_key":"***"}"#);
     refused(shown(config, Some("bukket")), Code::UnknownOption);

@@ -7,9 +7,8 @@ mod restore;
 mod verify;
 mod version;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use s3vault_core::crypto::keyring::Keyring;
 use s3vault_core::settings::Settings;
@@ -43,12 +42,7 @@ impl Vault {
     /// nothing was stored in yet.
     pub fn open(settings: &Settings, keyring: Option<Arc<Keyring>>, control: &mut Control<'_>) -> Result<Vault> {
         let vault = Arc::new(s3vault_core::vault::Vault::new(settings, keyring)?);
-        let ca_file = settings.text("ca_file");
-        let transport = Transport::new(&TransportSettings {
-            ca_file: (!ca_file.is_empty()).then(|| PathBuf::from(ca_file)),
-            connect_timeout: Duration::from_millis(settings.number("connect_timeout_ms")),
-            idle_timeout: Duration::from_millis(settings.number("idle_timeout_ms")),
-        })?;
+        let transport = Transport::new(&TransportSettings::from_settings(settings)?)?;
         driver::run(&transport, Open::new(vault.clone(), entropy::seed()?), control)?;
         Ok(Vault(Arc::new(Inner { vault, transport })))
     }

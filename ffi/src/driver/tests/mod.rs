@@ -13,7 +13,14 @@ use crate::transport::{Transport, TransportSettings};
 
 fn transport() -> Transport {
     let patience = Duration::from_secs(60);
-    Transport::new(&TransportSettings { ca_file: None, connect_timeout: patience, idle_timeout: patience }).unwrap()
+    Transport::new(&TransportSettings {
+        ca_file: None,
+        connect_timeout: patience,
+        idle_timeout: patience,
+        resolve_once: false,
+        proxy: None,
+    })
+    .unwrap()
 }
 
 /// Bytes without a pattern that a shifted or swapped frame would repeat.
