@@ -496,6 +496,21 @@ int32_t s3v_vault_open(const s3v_config *o,
                        s3v_error **err);
 
 /**
+ * Gives a vault new keys: `o` holds S3V_OPT_ACCESS_KEY, S3V_OPT_SECRET_KEY and, for temporary keys,
+ * S3V_OPT_SESSION_TOKEN, and nothing else. They are tried with one signed request; on failure the old ones stay. Calls
+ * that are under way go on with the new ones. It may be called inside of a callback: so the event
+ * S3V_EVENT_CREDENTIALS is answered.
+ *
+ * Fails with S3V_E_SIGNATURE_REFUSED, S3V_E_UNKNOWN_ACCESS_KEY, S3V_E_ACCESS_DENIED, S3V_E_CONNECT and others.
+ *
+ * Requires: `v` and `o` are live, `ctl` is NULL or as its type says; `err` is NULL or may be written.
+ */
+int32_t s3v_vault_update(s3v_vault *v,
+                         const s3v_config *o,
+                         const s3v_ctl *ctl,
+                         s3v_error **err);
+
+/**
  * Frees a vault. NULL is taken.
  *
  * Requires: `v` is NULL or a vault that was not freed, and is not used again.
@@ -1018,6 +1033,12 @@ int32_t s3v_explain(const char *request,
  */
 #define S3V_E_CONFIG (-11)
 
+/**
+ * No credentials were found, or the place that should have some has none that can be used.
+ * Look at the places that the message names.
+ */
+#define S3V_E_CREDENTIALS (-12)
+
 /* Remote: the store answered, and its answer, or what it holds, is the trouble */
 
 /**
@@ -1149,14 +1170,14 @@ int32_t s3v_explain(const char *request,
 /* Transport: no answer came, or none that is whole */
 
 /**
- * The host name of api_url does not resolve.
- * Check api_url and this machine's DNS.
+ * The host name of api_url, or of the proxy, does not resolve.
+ * Check api_url (and proxy, where one is set), and this machine's DNS.
  */
 #define S3V_E_RESOLVE (-50)
 
 /**
  * No connection: nothing listens there, or a firewall is between.
- * Check host and port of api_url, and firewalls.
+ * Check host and port of api_url (and of proxy, where one is set), and firewalls.
  */
 #define S3V_E_CONNECT (-51)
 
@@ -1177,6 +1198,12 @@ int32_t s3v_explain(const char *request,
  * Check the network.
  */
 #define S3V_E_CONNECTION_LOST (-54)
+
+/**
+ * The proxy refuses: it wants a user and a password, or does not let requests to this store through.
+ * Check the option proxy: the user and password in it, and whether this proxy lets the host and port of api_url through.
+ */
+#define S3V_E_PROXY (-55)
 
 /* Local: this machine */
 
@@ -1249,8 +1276,20 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_SESSION_TOKEN "session_token"
 
 /**
- * Region of the bucket.
- * Text; us-east-1 where not set.
+ * Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata).
+ * static or chain; static where not set.
+ */
+#define S3V_OPT_CREDENTIALS "credentials"
+
+/**
+ * Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default.
+ * Text.
+ */
+#define S3V_OPT_PROFILE "profile"
+
+/**
+ * Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says.
+ * Text.
  */
 #define S3V_OPT_REGION "region"
 
@@ -1261,7 +1300,7 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_MODE "mode"
 
 /**
- * The bucket, for mode single-bucket. It must exist, with versioning enabled.
+ * The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled.
  * Text.
  */
 #define S3V_OPT_BUCKET "bucket"
@@ -1291,13 +1330,37 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_VERIFY_KEYS "verify_keys"
 
 /**
- * true: the bucket in the path. false: the bucket in the host name.
+ * true: the bucket in the path. false: the bucket in the host name, where its name can stand there.
  * true or false; true where not set.
  */
 #define S3V_OPT_PATH_STYLE "path_style"
 
 /**
- * PEM file of the authorities that may sign the store's certificate, in place of the public ones.
+ * AWS only: hosts that are reached over IPv6 as well as IPv4.
+ * true or false; false where not set.
+ */
+#define S3V_OPT_DUALSTACK "dualstack"
+
+/**
+ * AWS only: hosts whose TLS is validated by FIPS 140.
+ * true or false; false where not set.
+ */
+#define S3V_OPT_FIPS "fips"
+
+/**
+ * Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines.
+ * true or false; false where not set.
+ */
+#define S3V_OPT_RESOLVE_ONCE "resolve_once"
+
+/**
+ * HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked.
+ * Text; a secret, shown as ***.
+ */
+#define S3V_OPT_PROXY "proxy"
+
+/**
+ * PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones.
  * Text.
  */
 #define S3V_OPT_CA_FILE "ca_file"
@@ -1331,6 +1394,12 @@ int32_t s3v_explain(const char *request,
  * Text.
  */
 #define S3V_OPT_STORAGE_CLASS "storage_class"
+
+/**
+ * Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has.
+ * s3 or minio or ceph or garage or versitygw; s3 where not set.
+ */
+#define S3V_OPT_PROVIDER "provider"
 
 /* Taken in a config, and not used by a vault: the command s3vault reads them, or s3v_sign */
 

@@ -142,11 +142,6 @@ impl Store {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner).take(now)
     }
 
-    /// Where the bucket is, or an object in it.
-    pub fn url(&self, key: Option<&str>) -> String {
-        self.target(key, "").url
-    }
-
     /// The store's clock, as far as it is known.
     pub(crate) fn clock(&self) -> StoreClock {
         StoreClock::with_offset(self.clock_offset_ms.load(Ordering::Relaxed))

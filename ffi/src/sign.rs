@@ -1,10 +1,10 @@
 //! Signatures for requests that others send: headers, presigned URLs, and what a refusal of one means.
 
 use s3vault_core::credentials::Credentials;
+use s3vault_core::endpoint::Endpoint;
 use s3vault_core::http::Method;
 use s3vault_core::settings::{Scope, Settings};
 use s3vault_core::sigv4::{self, Payload, Signer, ToSign};
-use s3vault_core::store::Store;
 use s3vault_core::{Code, Error, Result, uri};
 use zeroize::Zeroizing;
 
@@ -146,8 +146,10 @@ impl Address {
         let (bucket, key) = name.split_once('/').unwrap_or((name, ""));
         let mut settings = settings.clone();
         settings.set("bucket", bucket)?;
-        let url = Store::from_settings(&settings)?.url((!key.is_empty()).then_some(key));
-        Address::parse(&settings, &url)
+        let endpoint = Endpoint::from_settings(&settings)?;
+        endpoint.check_bucket(bucket)?;
+        let key = Some(key).filter(|key| !key.is_empty());
+        Address::parse(&settings, &endpoint.target(bucket, key, "").url)
     }
 }
 

@@ -68,7 +68,7 @@ export const ErrorCode = {
   PIN_MISMATCH: -39,
   /** The date that a request was signed with has passed; used inside, never returned alone. */
   EXPIRED: -40,
-  /** The host name of api_url does not resolve. */
+  /** The host name of api_url, or of the proxy, does not resolve. */
   RESOLVE: -50,
   /** No connection: nothing listens there, or a firewall is between. */
   CONNECT: -51,
@@ -78,6 +78,8 @@ export const ErrorCode = {
   TIMED_OUT: -53,
   /** The connection broke. */
   CONNECTION_LOST: -54,
+  /** The proxy refuses: it wants a user and a password, or does not let requests to this store through. */
+  PROXY: -55,
   /** A local file cannot be read or written. */
   IO: -70,
   /** The disk is full. */
@@ -130,11 +132,12 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.OUTCOME_UNKNOWN]: "Commit again on the same handle.",
   [ErrorCode.PIN_MISMATCH]: "The version was replaced since the pin was taken: do not trust it.",
   [ErrorCode.EXPIRED]: "Try again.",
-  [ErrorCode.RESOLVE]: "Check api_url and this machine's DNS.",
-  [ErrorCode.CONNECT]: "Check host and port of api_url, and firewalls.",
+  [ErrorCode.RESOLVE]: "Check api_url (and proxy, where one is set), and this machine's DNS.",
+  [ErrorCode.CONNECT]: "Check host and port of api_url (and of proxy, where one is set), and firewalls.",
   [ErrorCode.CERTIFICATE]: "Set ca_file to the authority that signed the store's certificate.",
   [ErrorCode.TIMED_OUT]: "Check the network; idle_timeout_ms and connect_timeout_ms set the limits.",
   [ErrorCode.CONNECTION_LOST]: "Check the network.",
+  [ErrorCode.PROXY]: "Check the option proxy: the user and password in it, and whether this proxy lets the host and port of api_url through.",
   [ErrorCode.IO]: "See the operating system's message.",
   [ErrorCode.DISK_FULL]: "Free some space, or restore to another disk.",
   [ErrorCode.SOURCE_CHANGED]: "Store from a snapshot, or stop the writer.",

@@ -179,7 +179,7 @@ fn keys_are_renewed_before_they_end() {
         store.renew(Credentials { expires_ms: Some(START + left_ms), ..credentials("OLD") });
         Arc::new(store)
     };
-    let op = GetObject { key: "k".into(), limit: 100 };
+    let op = GetObject::new("k", 100);
     for left in [-1, 60_000] {
         let outcome = run(&ending(left), op.clone(), vec![ok()], |store| {
             store.renew(credentials("NEW"));

@@ -77,7 +77,7 @@ class ErrorCode(IntEnum):
     EXPIRED = -40
     """The date that a request was signed with has passed; used inside, never returned alone."""
     RESOLVE = -50
-    """The host name of api_url does not resolve."""
+    """The host name of api_url, or of the proxy, does not resolve."""
     CONNECT = -51
     """No connection: nothing listens there, or a firewall is between."""
     CERTIFICATE = -52
@@ -86,6 +86,8 @@ class ErrorCode(IntEnum):
     """The store did not answer in time."""
     CONNECTION_LOST = -54
     """The connection broke."""
+    PROXY = -55
+    """The proxy refuses: it wants a user and a password, or does not let requests to this store through."""
     IO = -70
     """A local file cannot be read or written."""
     DISK_FULL = -71
@@ -160,11 +162,12 @@ ERRORS: tuple[ErrorInfo, ...] = (
     ErrorInfo(ErrorCode.OUTCOME_UNKNOWN, "S3V_E_OUTCOME_UNKNOWN", "remote", 7, "It is not known whether the store has the object: the last request had no answer.", "Commit again on the same handle."),
     ErrorInfo(ErrorCode.PIN_MISMATCH, "S3V_E_PIN_MISMATCH", "remote", 6, "The manifest is not the one that the pin names.", "The version was replaced since the pin was taken: do not trust it."),
     ErrorInfo(ErrorCode.EXPIRED, "S3V_E_EXPIRED", "remote", 1, "The date that a request was signed with has passed; used inside, never returned alone.", "Try again."),
-    ErrorInfo(ErrorCode.RESOLVE, "S3V_E_RESOLVE", "transport", 5, "The host name of api_url does not resolve.", "Check api_url and this machine's DNS."),
-    ErrorInfo(ErrorCode.CONNECT, "S3V_E_CONNECT", "transport", 5, "No connection: nothing listens there, or a firewall is between.", "Check host and port of api_url, and firewalls."),
+    ErrorInfo(ErrorCode.RESOLVE, "S3V_E_RESOLVE", "transport", 5, "The host name of api_url, or of the proxy, does not resolve.", "Check api_url (and proxy, where one is set), and this machine's DNS."),
+    ErrorInfo(ErrorCode.CONNECT, "S3V_E_CONNECT", "transport", 5, "No connection: nothing listens there, or a firewall is between.", "Check host and port of api_url (and of proxy, where one is set), and firewalls."),
     ErrorInfo(ErrorCode.CERTIFICATE, "S3V_E_CERTIFICATE", "transport", 5, "The store's certificate is not trusted.", "Set ca_file to the authority that signed the store's certificate."),
     ErrorInfo(ErrorCode.TIMED_OUT, "S3V_E_TIMED_OUT", "transport", 5, "The store did not answer in time.", "Check the network; idle_timeout_ms and connect_timeout_ms set the limits."),
     ErrorInfo(ErrorCode.CONNECTION_LOST, "S3V_E_CONNECTION_LOST", "transport", 5, "The connection broke.", "Check the network."),
+    ErrorInfo(ErrorCode.PROXY, "S3V_E_PROXY", "transport", 5, "The proxy refuses: it wants a user and a password, or does not let requests to this store through.", "Check the option proxy: the user and password in it, and whether this proxy lets the host and port of api_url through."),
     ErrorInfo(ErrorCode.IO, "S3V_E_IO", "local", 1, "A local file cannot be read or written.", "See the operating system's message."),
     ErrorInfo(ErrorCode.DISK_FULL, "S3V_E_DISK_FULL", "local", 1, "The disk is full.", "Free some space, or restore to another disk."),
     ErrorInfo(ErrorCode.SOURCE_CHANGED, "S3V_E_SOURCE_CHANGED", "local", 1, "The source changed between two readings.", "Store from a snapshot, or stop the writer."),
