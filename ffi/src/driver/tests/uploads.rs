@@ -246,7 +246,7 @@ fn unchunked(mut wire: &[u8]) -> (Vec<u8>, String) {
 
 #[test]
 fn a_part_that_is_hashed_while_it_is_sent_comes_in_chunks_with_its_crc_behind_them() {
-    for length in [1, crate::transport::frames::FRAME, PART, PART + 1, 4 * PART + 5] {
+    for length in [1, FRAME, PART, PART + 1, 4 * PART + 5] {
         let (server, parts) = store(&[1, 3]);
         let bytes = payload(length);
         let file = TempFile::new(&bytes);
