@@ -174,6 +174,9 @@ impl Transport {
         activity: Arc<Activity>,
     ) -> Result<Reply, TransportFailure> {
         let url = exact_url(&request.url)?;
+        if let Some(proxy) = &self.0.proxy {
+            proxy.check(&url)?;
+        }
         let host = url.host_str().unwrap_or("").to_owned();
         let store = url.origin().ascii_serialization();
         let watch = Watch {

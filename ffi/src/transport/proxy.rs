@@ -54,6 +54,21 @@ impl Proxy {
             .map_err(|_| Error::new(Code::InvalidOption, format!("proxy: {} cannot be used", self.shown)))
     }
 
+    /// What the client cannot do: in a tunnel it takes an IPv6 address with its brackets for the certificate's name,
+    /// and refuses that (reqwest 0.13.5, `connect_via_proxy`).
+    pub(super) fn check(&self, store: &Url) -> Result<(), TransportFailure> {
+        if store.scheme() == "http" || !store.host_str().is_some_and(|host| host.starts_with('[')) {
+            return Ok(());
+        }
+        let detail = format!(
+            "api_url is {}, an IPv6 address, to which no TLS goes through the proxy {} (option proxy): give api_url a \
+             host name",
+            store.origin().ascii_serialization(),
+            self.shown
+        );
+        Err(TransportFailure { code: Code::InvalidOption, maybe_sent: false, detail })
+    }
+
     /// Its scheme, host and port.
     pub(super) fn shown(&self) -> &str {
         &self.shown

@@ -261,6 +261,19 @@ fn a_proxy_that_cannot_be_reached_is_told_from_a_store_that_cannot() {
 }
 
 #[test]
+fn an_address_of_ipv6_needs_a_name_for_a_tunnel() {
+    let (store, seen) = recorder();
+    let proxy = TestProxy::new(store.address, None);
+    let settings = through(&proxy.setting(""), settings());
+    let failure = get(&settings, "https://[::1]:9000/b").unwrap_err();
+    assert_eq!((failure.code, failure.maybe_sent), (Code::InvalidOption, false));
+    assert!(failure.detail.contains("api_url is https://[::1]:9000"), "{}", failure.detail);
+    // Without TLS nothing is in the way.
+    get(&settings, "http://[::1]:9000/b").unwrap();
+    assert_eq!(seen.lock().unwrap()[0].header("host"), Some("[::1]:9000"));
+}
+
+#[test]
 fn a_connection_that_breaks_names_the_proxy() {
     let (_server, proxy) = answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345");
     let failure = get(&through(&proxy, settings()), &format!("http://{NAME}/b")).unwrap_err();
