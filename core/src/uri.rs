@@ -44,19 +44,27 @@ pub fn encode_query<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>
 /// Text of `encoding-type=url` in a listing's reply; `None` where it is not that. `+` is a space there.
 pub fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
+    decode_into(&mut bytes, text)?;
+    String::from_utf8(bytes).ok()
+}
+
+/// Appends what `text` is the encoding of, bytes of any kind.
+pub(crate) fn decode_into(out: &mut Vec<u8>, text: &str) -> Option<()> {
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
         rest = tail;
         match first {
             b'%' => {
-                bytes.push(*hex::decode(rest.get(..2)?).ok()?.first()?);
+                let mut byte = [0];
+                hex::decode_to_slice(rest.get(..2)?, &mut byte).ok()?;
+                out.extend_from_slice(&byte);
                 rest = &rest[2..];
             }
-            b'+' => bytes.push(b' '),
-            byte => bytes.push(*byte),
+            b'+' => out.push(b' '),
+            byte => out.push(*byte),
         }
     }
-    String::from_utf8(bytes).ok()
+    Some(())
 }
 
 #[cfg(test)]

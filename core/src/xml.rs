@@ -1,6 +1,9 @@
-//! XML of replies, as a bounded stream: no tree is built, and a hostile reply costs no more than its bytes.
+//! XML of replies, as a bounded stream: no tree is built, nothing is allocated for an element, and a hostile reply costs
+//! no more than its bytes.
 
-use quick_xml::events::Event;
+use std::borrow::Cow;
+
+use quick_xml::events::{BytesStart, Event};
 
 use crate::error::{Code, Error, Result};
 
@@ -16,9 +19,46 @@ pub enum Item<'a> {
     End(&'a str),
 }
 
-struct Open {
-    name: String,
+/// An element that has not ended: its tag, which stays where it is in the document.
+struct Open<'a> {
+    tag: BytesStart<'a>,
     has_children: bool,
+}
+
+/// The text between two tags: a slice of the document where it is one plain piece, else put together in a buffer that is
+/// used again.
+#[derive(Default)]
+struct Text<'a> {
+    plain: &'a str,
+    buffer: String,
+    is_buffered: bool,
+}
+
+impl<'a> Text<'a> {
+    fn clear(&mut self) {
+        self.plain = "";
+        self.is_buffered = false;
+    }
+
+    fn push(&mut self, piece: Cow<'a, str>) {
+        match piece {
+            Cow::Borrowed(piece) if !self.is_buffered && self.plain.is_empty() => self.plain = piece,
+            piece => self.buffer().push_str(&piece),
+        }
+    }
+
+    fn buffer(&mut self) -> &mut String {
+        if !self.is_buffered {
+            self.is_buffered = true;
+            self.buffer.clear();
+            self.buffer.push_str(self.plain);
+        }
+        &mut self.buffer
+    }
+
+    fn as_str(&self) -> &str {
+        if self.is_buffered { &self.buffer } else { self.plain }
+    }
 }
 
 /// Reads a document whose root is `root`, item by item.
@@ -27,15 +67,14 @@ pub fn read(xml: &[u8], root: &str, mut each: impl FnMut(Item<'_>) -> Result<()>
     let xml = std::str::from_utf8(xml).map_err(|e| malformed(e.to_string()))?;
     let mut reader = quick_xml::Reader::from_str(xml);
     reader.config_mut().expand_empty_elements = true;
-    let mut open: Vec<Open> = Vec::new();
-    let mut text = String::new();
+    let mut open: Vec<Open<'_>> = Vec::with_capacity(DEPTH_LIMIT);
+    let mut text = Text::default();
     let mut seen_root = false;
     loop {
         match reader.read_event().map_err(|e| malformed(e.to_string()))? {
-            Event::Start(start) => {
-                let name = start.local_name().as_ref().to_owned();
-                if open.is_empty() && (seen_root || name != root) {
-                    return Err(malformed(format!("it begins with <{name}>")));
+            Event::Start(tag) => {
+                if open.is_empty() && (seen_root || tag.local_name().as_ref() != root) {
+                    return Err(malformed(format!("it begins with <{}>", tag.local_name().as_ref())));
                 }
                 if open.len() == DEPTH_LIMIT {
                     return Err(malformed("it is nested too deep".into()));
@@ -44,26 +83,28 @@ pub fn read(xml: &[u8], root: &str, mut each: impl FnMut(Item<'_>) -> Result<()>
                 if let Some(parent) = open.last_mut() {
                     parent.has_children = true;
                 }
-                open.push(Open { name, has_children: false });
+                open.push(Open { tag, has_children: false });
                 text.clear();
             }
-            Event::Text(piece) => text.push_str(&piece),
-            Event::CData(piece) => text.push_str(&piece),
+            Event::Text(piece) => text.push(piece.into_inner()),
+            Event::CData(piece) => text.push(piece.into_inner()),
             Event::GeneralRef(reference) => {
                 let name = reference.xml10_content();
                 let character = reference.resolve_char_ref().map_err(|e| malformed(e.to_string()))?;
                 match (character, quick_xml::escape::resolve_xml_entity(&name)) {
-                    (Some(character), _) => text.push(character),
-                    (None, Some(known)) => text.push_str(known),
+                    (Some(character), _) => text.buffer().push(character),
+                    (None, Some(known)) => text.buffer().push_str(known),
                     (None, None) => return Err(malformed(format!("it has the unknown entity &{name};"))),
                 }
             }
             Event::End(_) => {
                 let Some(element) = open.pop() else { return Err(malformed("it ends too often".into())) };
+                let name = element.tag.local_name();
                 if element.has_children {
-                    each(Item::End(&element.name))?;
+                    each(Item::End(name.as_ref()))?;
                 } else {
-                    each(Item::Value(open.last().map_or("", |parent| &parent.name), &element.name, &text))?;
+                    let parent = open.last().map(|parent| parent.tag.local_name());
+                    each(Item::Value(parent.as_ref().map_or("", AsRef::as_ref), name.as_ref(), text.as_str()))?;
                 }
                 text.clear();
             }
@@ -157,6 +198,126 @@ mod tests {
             &deep,
         ] {
             assert_eq!(items(bad).map_err(|e| e.code()), Err(Code::BadReply), "{bad}");
+        }
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    mod properties {
+        use proptest::collection::vec;
+        use proptest::prelude::*;
+        use proptest::sample::select;
+
+        use super::*;
+
+        /// The same items in the plainest way: quick-xml's own events, everything owned.
+        fn reference(xml: &str) -> Option<Vec<String>> {
+            let mut reader = quick_xml::Reader::from_str(xml);
+            let (mut open, mut items, mut text) = (Vec::<(String, bool)>::new(), Vec::new(), String::new());
+            let start = |open: &mut Vec<(String, bool)>, tag: &BytesStart<'_>, seen: usize| {
+                let name = tag.local_name().as_ref().to_owned();
+                if open.len() == DEPTH_LIMIT || open.is_empty() && (seen > 0 || name != "R") {
+                    return None;
+                }
+                open.last_mut().into_iter().for_each(|parent| parent.1 = true);
+                open.push((name, false));
+                Some(())
+            };
+            let end = |open: &mut Vec<(String, bool)>, text: &str| {
+                let (name, has_children) = open.pop()?;
+                let parent = open.last().map_or("", |(name, _)| name);
+                Some(if has_children { format!("/{name}") } else { format!("{parent}/{name}={text}") })
+            };
+            loop {
+                match reader.read_event().ok()? {
+                    Event::Start(tag) => {
+                        start(&mut open, &tag, items.len())?;
+                        text.clear();
+                    }
+                    Event::Empty(tag) => {
+                        start(&mut open, &tag, items.len())?;
+                        items.push(end(&mut open, "")?);
+                        text.clear();
+                    }
+                    Event::End(_) => items.push(end(&mut open, &std::mem::take(&mut text))?),
+                    Event::Text(piece) => text.push_str(&piece),
+                    Event::CData(piece) => text.push_str(&piece),
+                    Event::GeneralRef(name) => match name.resolve_char_ref().ok()? {
+                        Some(character) => text.push(character),
+                        None => text.push_str(quick_xml::escape::resolve_xml_entity(&name.xml10_content())?),
+                    },
+                    Event::Eof => return (open.is_empty() && !items.is_empty()).then_some(items),
+                    _ => {}
+                }
+            }
+        }
+
+        /// An element of depth four at most, with all that may stand in one.
+        fn element() -> impl Strategy<Value = String> {
+            let name = select(vec!["R", "a", "b:c", "\u{e9}"]);
+            let text = select(vec![
+                "",
+                "x",
+                " \n",
+                "&lt;",
+                "&#65;&#x42;",
+                "a&amp;b",
+                "<![CDATA[<&]]>",
+                "<!-- c -->",
+                "<?p i?>",
+            ]);
+            let leaf = (name.clone(), vec(text.clone(), 0..4))
+                .prop_map(|(name, text)| format!("<{name} x=\"1\">{}</{name}>", text.concat()));
+            leaf.prop_recursive(4, 24, 4, move |inner| {
+                let inner = prop_oneof![inner, text.clone().prop_map(String::from)];
+                (name.clone(), vec(inner, 0..4)).prop_map(|(name, inner)| match &*inner.concat() {
+                    "" => format!("<{name}/>"),
+                    inner => format!("<{name}>{inner}</{name}>"),
+                })
+            })
+        }
+
+        /// Pieces of a document that seldom fit together.
+        const TOKENS: &[&str] = &[
+            "<R>",
+            "</R>",
+            "<a>",
+            "</a>",
+            "<b/>",
+            "t",
+            "&gt;",
+            "&none;",
+            "&#0;",
+            "<![CDATA[",
+            "]]>",
+            "<!--",
+            "-->",
+            "<",
+            "<!DOCTYPE R>",
+            "</",
+            ">",
+        ];
+
+        proptest! {
+            #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+            #[test]
+            fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..200)) {
+                let _ = read(&bytes, "R", |_| Ok(()));
+            }
+
+            #[test]
+            fn well_formed_documents_read_as_quick_xmls_own_events_say(inner in element()) {
+                let xml = format!("<?xml version=\"1.0\"?>\n<R>{inner}</R>\n");
+                let expected = reference(&xml);
+                prop_assert!(expected.is_some(), "{}", xml);
+                prop_assert_eq!(items(&xml).ok(), expected);
+            }
+
+            #[test]
+            fn so_do_tags_in_any_order(tokens in vec(select(TOKENS), 0..12)) {
+                let xml = tokens.concat();
+                prop_assert_eq!(items(&xml).ok(), reference(&xml), "{}", xml);
+            }
         }
     }
 }
