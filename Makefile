@@ -38,15 +38,15 @@ test: ## check, and every caller on the embedded store and on MinIO over TLS, an
 	@$(MAKE) -k all-tests
 
 .PHONY: all-tests
-all-tests: check test-abi test-store test-rust test-wasm test-c test-python test-java test-web test-killed test-refusals test-cross
+all-tests: check test-abi test-oracle test-store test-credentials test-rust test-wasm test-c test-python test-java test-web test-killed test-refusals test-cross
 
 .PHONY: setup
 setup: ## installs what the tests need and is missing here
 	@scripts/setup.sh test minio versitygw
 
 .PHONY: build
-build: ## the library and the embedded store, release
-	$(STEP) "build: library, embedded store" cargo build -q --release -p s3vault -p embedded-store
+build: ## the library and the tests' programs, release
+	$(STEP) "build: library, embedded store, oracle" cargo build -q --release -p s3vault -p embedded-store -p oracle
 
 .PHONY: build-c
 build-c: setup build
@@ -61,9 +61,17 @@ build-python: setup
 build-java: setup build
 	$(STEP) "build: Java" $(MAVEN) -q package -DskipTests
 
+.PHONY: test-oracle
+test-oracle: setup build ## botocore and awscrt judge core's signatures and checksums
+	$(STEP) "oracle, botocore and awscrt" $(PYTHON) tests/oracle/oracle.py $(TARGET)/release/oracle
+
 .PHONY: test-store
 test-store: setup build ## boto3 judges the embedded store
 	$(STEP) "embedded store, boto3" env EMBEDDED_STORE=$(TARGET)/release/embedded-store $(PYTHON) -m pytest -q tests/store/tests/boto3_store.py
+
+.PHONY: test-credentials
+test-credentials: setup ## botocore finds the same keys in the environment and the shared files
+	$(STEP) "credentials, botocore" $(PYTHON) -m pytest -q core/tests/botocore_credentials.py
 
 .PHONY: test-rust
 test-rust: setup build ## Rust's tests and the shared cases
@@ -116,6 +124,13 @@ test-refusals: build-c build-python build-java ## an untrusted certificate and a
 .PHONY: test-cross
 test-cross: build-c build-python build-java ## 1 GiB by each caller on MinIO, restored by every other
 	$(STEP) "cross-callers, MinIO" $(WITH) minio -- $(PYTHON) scripts/cross_callers.py
+
+# The peers are no dependencies of the project: the bench is a workspace of its own.
+.PHONY: bench-sign
+bench-sign: ## nanoseconds per signature, beside other signers and the bare hashes
+	@scripts/setup.sh rust python
+	cargo build -q --release --locked --manifest-path tests/bench-sign/Cargo.toml --target-dir $(TARGET)/bench-sign
+	@$(PYTHON) tests/bench-sign/bench_sign.py $(TARGET)/bench-sign/release/bench-sign
 
 .PHONY: deep
 deep: ## the long forms: hours; restartable; writes docs/proof.md

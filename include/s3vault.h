@@ -883,6 +883,83 @@ int32_t s3v_manifest_verify(const void *object,
 
 
 /* ----------------------------------------------------------------------------------------------------
+ * Signatures for requests of your own
+ *
+ * AWS Signature Version 4, for requests that another HTTP client sends. These need no store and no handle but a
+ * config; any thread may call them at any time.
+ *
+ * The config has access_key and secret_key, session_token where the keys are temporary, region (us-east-1 where it is
+ * not set), and service where it is not s3. A URL is http:// or https://, host, path and query, encoded as they are
+ * sent (what cannot stand in a URL is encoded); or s3://bucket/key, with the key as it is, for the endpoint that
+ * api_url, region and path_style describe. Headers are one text, a line "name: value" for each, and are sent as they
+ * were signed; host among them takes the place of the URL's.
+ */
+
+/**
+ * The headers to add to a request, a line "name: value" for each: x-amz-content-sha256, x-amz-date,
+ * x-amz-security-token where there is one, authorization. `now_ms` is the time of the signature, 0 or less for now.
+ * `headers` may be NULL. `payload_hash` is the SHA-256 of the body in 64 hex digits, or UNSIGNED-PAYLOAD, which NULL
+ * and "" mean too, or STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER,
+ * STREAMING-UNSIGNED-PAYLOAD-TRAILER. (Of another service than s3: NULL and "" mean an empty body, and there is no
+ * x-amz-content-sha256.)
+ *
+ * Fails with S3V_E_INVALID_ARGUMENT for what cannot be signed, S3V_E_INVALID_OPTION where keys are missing, and
+ * S3V_E_UNSUPPORTED for a Multi-Region Access Point, which takes SigV4a only.
+ *
+ * Requires: `options` is NULL or a live config; `method` and `url` are NUL-terminated, `headers` and
+ * `payload_hash` are NULL or NUL-terminated; `out` may be written; `err` is NULL or may be written.
+ */
+int32_t s3v_sign(const s3v_config *options,
+                 int64_t now_ms,
+                 const char *method,
+                 const char *url,
+                 const char *headers,
+                 const char *payload_hash,
+                 s3v_bytes **out,
+                 s3v_error **err);
+
+/**
+ * The URL with a signature in its query: whoever has it may send this one request (GET, HEAD, PUT or DELETE) for
+ * `expires_s` seconds from `now_ms` on, with `headers` as they stand; 1 second to 604800, seven days. Its body is not
+ * signed. The other arguments are those of s3v_sign, and so are the failures.
+ *
+ * Requires: As for s3v_sign.
+ */
+int32_t s3v_presign(const s3v_config *options,
+                    int64_t now_ms,
+                    const char *method,
+                    const char *url,
+                    const char *headers,
+                    uint32_t expires_s,
+                    s3v_bytes **out,
+                    s3v_error **err);
+
+/**
+ * Why a store refused a signature. `request` is the request as it was sent: its first line, then a line for each
+ * header, as `curl -v` shows them too; the body is ignored. Or the canonical request alone. `reply` is the body of the
+ * store's answer; NULL or "" shows what was signed. The answer is JSON; values that are secret (a customer's key, a
+ * session token) are compared and shown as "***":
+ *
+ *     {"canonical_request":"...", "string_to_sign":"...",
+ *      "store":{"code":"...", "message":"...", "canonical_request":"...", "string_to_sign":"..."},
+ *      "difference":null | {"part":"method" | "path" | "query" | "header" | "signed headers" | "payload hash" | "date"
+ *          | "scope" | "canonical request's hash" | "access key", "name":"of the header or parameter",
+ *          "line":from 1 or 0, "column":from 1, "ours":"...", "store":"..."},
+ *      "cause":"what it means and what helps", "notes":["..."]}
+ *
+ * Fails with S3V_E_INVALID_ARGUMENT where the request cannot be read or is not signed, S3V_E_UNSUPPORTED where it is
+ * signed by another version than 4.
+ *
+ * Requires: `request` is NUL-terminated, `reply` NULL or NUL-terminated; `out` may be written; `err` is NULL
+ * or may be written.
+ */
+int32_t s3v_explain(const char *request,
+                    const char *reply,
+                    s3v_bytes **out,
+                    s3v_error **err);
+
+
+/* ----------------------------------------------------------------------------------------------------
  * Error codes
  *
  * Numbers are never reused. Below each, what helps where the error itself does not know better.
@@ -955,6 +1032,12 @@ int32_t s3v_manifest_verify(const void *object,
  * Correct the line of the file that the message names.
  */
 #define S3V_E_CONFIG (-11)
+
+/**
+ * No credentials were found, or the place that should have some has none that can be used.
+ * Look at the places that the message names.
+ */
+#define S3V_E_CREDENTIALS (-12)
 
 /* Remote: the store answered, and its answer, or what it holds, is the trouble */
 
@@ -1087,14 +1170,14 @@ int32_t s3v_manifest_verify(const void *object,
 /* Transport: no answer came, or none that is whole */
 
 /**
- * The host name of api_url does not resolve.
- * Check api_url and this machine's DNS.
+ * The host name of api_url, or of the proxy, does not resolve.
+ * Check api_url (and proxy, where one is set), and this machine's DNS.
  */
 #define S3V_E_RESOLVE (-50)
 
 /**
  * No connection: nothing listens there, or a firewall is between.
- * Check host and port of api_url, and firewalls.
+ * Check host and port of api_url (and of proxy, where one is set), and firewalls.
  */
 #define S3V_E_CONNECT (-51)
 
@@ -1115,6 +1198,12 @@ int32_t s3v_manifest_verify(const void *object,
  * Check the network.
  */
 #define S3V_E_CONNECTION_LOST (-54)
+
+/**
+ * The proxy refuses: it wants a user and a password, or does not let requests to this store through.
+ * Check the option proxy: the user and password in it, and whether this proxy lets the host and port of api_url through.
+ */
+#define S3V_E_PROXY (-55)
 
 /* Local: this machine */
 
@@ -1187,7 +1276,19 @@ int32_t s3v_manifest_verify(const void *object,
 #define S3V_OPT_SESSION_TOKEN "session_token"
 
 /**
- * Region of the bucket. Empty: found out.
+ * Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata).
+ * static or chain; static where not set.
+ */
+#define S3V_OPT_CREDENTIALS "credentials"
+
+/**
+ * Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default.
+ * Text.
+ */
+#define S3V_OPT_PROFILE "profile"
+
+/**
+ * Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says.
  * Text.
  */
 #define S3V_OPT_REGION "region"
@@ -1199,7 +1300,7 @@ int32_t s3v_manifest_verify(const void *object,
 #define S3V_OPT_MODE "mode"
 
 /**
- * The bucket, for mode single-bucket. It must exist, with versioning enabled.
+ * The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled.
  * Text.
  */
 #define S3V_OPT_BUCKET "bucket"
@@ -1229,13 +1330,37 @@ int32_t s3v_manifest_verify(const void *object,
 #define S3V_OPT_VERIFY_KEYS "verify_keys"
 
 /**
- * true: the bucket in the path. false: the bucket in the host name.
+ * true: the bucket in the path. false: the bucket in the host name, where its name can stand there.
  * true or false; true where not set.
  */
 #define S3V_OPT_PATH_STYLE "path_style"
 
 /**
- * PEM file of the authorities that may sign the store's certificate, in place of the public ones.
+ * AWS only: hosts that are reached over IPv6 as well as IPv4.
+ * true or false; false where not set.
+ */
+#define S3V_OPT_DUALSTACK "dualstack"
+
+/**
+ * AWS only: hosts whose TLS is validated by FIPS 140.
+ * true or false; false where not set.
+ */
+#define S3V_OPT_FIPS "fips"
+
+/**
+ * Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines.
+ * true or false; false where not set.
+ */
+#define S3V_OPT_RESOLVE_ONCE "resolve_once"
+
+/**
+ * HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked.
+ * Text; a secret, shown as ***.
+ */
+#define S3V_OPT_PROXY "proxy"
+
+/**
+ * PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones.
  * Text.
  */
 #define S3V_OPT_CA_FILE "ca_file"
@@ -1270,13 +1395,25 @@ int32_t s3v_manifest_verify(const void *object,
  */
 #define S3V_OPT_STORAGE_CLASS "storage_class"
 
-/* Taken in a config and ignored by the library: the command s3vault reads them */
+/**
+ * Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has.
+ * s3 or minio or ceph or garage or versitygw; s3 where not set.
+ */
+#define S3V_OPT_PROVIDER "provider"
+
+/* Taken in a config, and not used by a vault: the command s3vault reads them, or s3v_sign */
 
 /**
  * File that holds the signing key. The command opens it; the library takes a keyring handle.
  * Text.
  */
 #define S3V_OPT_KEYRING "keyring"
+
+/**
+ * sign, presign: the service that a request is signed for.
+ * Text; s3 where not set.
+ */
+#define S3V_OPT_SERVICE "service"
 
 /* For one call */
 

@@ -77,6 +77,8 @@ codes! {
     Unsupported = -10, "S3V_E_UNSUPPORTED", Misuse, 2, "Use a newer version of s3vault.";
     /// A configuration file cannot be read.
     Config = -11, "S3V_E_CONFIG", Misuse, 2, "Correct the line of the file that the message names.";
+    /// No credentials were found, or the place that should have some has none that can be used.
+    Credentials = -12, "S3V_E_CREDENTIALS", Misuse, 2, "Look at the places that the message names.";
 
     /// The store refuses the operation to these credentials.
     AccessDenied = -20, "S3V_E_ACCESS_DENIED", Remote, 4, "Give the access key the permission for this operation, on the bucket and on its objects.";
@@ -121,16 +123,18 @@ codes! {
     /// The date that a request was signed with has passed; used inside, never returned alone.
     Expired = -40, "S3V_E_EXPIRED", Remote, 1, "Try again.";
 
-    /// The host name of api_url does not resolve.
-    Resolve = -50, "S3V_E_RESOLVE", Transport, 5, "Check api_url and this machine's DNS.";
+    /// The host name of api_url, or of the proxy, does not resolve.
+    Resolve = -50, "S3V_E_RESOLVE", Transport, 5, "Check api_url (and proxy, where one is set), and this machine's DNS.";
     /// No connection: nothing listens there, or a firewall is between.
-    Connect = -51, "S3V_E_CONNECT", Transport, 5, "Check host and port of api_url, and firewalls.";
+    Connect = -51, "S3V_E_CONNECT", Transport, 5, "Check host and port of api_url (and of proxy, where one is set), and firewalls.";
     /// The store's certificate is not trusted.
     Certificate = -52, "S3V_E_CERTIFICATE", Transport, 5, "Set ca_file to the authority that signed the store's certificate.";
     /// The store did not answer in time.
     TimedOut = -53, "S3V_E_TIMED_OUT", Transport, 5, "Check the network; idle_timeout_ms and connect_timeout_ms set the limits.";
     /// The connection broke.
     ConnectionLost = -54, "S3V_E_CONNECTION_LOST", Transport, 5, "Check the network.";
+    /// The proxy refuses: it wants a user and a password, or does not let requests to this store through.
+    Proxy = -55, "S3V_E_PROXY", Transport, 5, "Check the option proxy: the user and password in it, and whether this proxy lets the host and port of api_url through.";
 
     /// A local file cannot be read or written.
     Io = -70, "S3V_E_IO", Local, 1, "See the operating system's message.";

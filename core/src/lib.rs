@@ -5,6 +5,7 @@
 pub mod checksum;
 pub mod credentials;
 pub mod crypto;
+pub mod endpoint;
 pub mod error;
 pub mod http;
 mod machine;

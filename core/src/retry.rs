@@ -24,9 +24,9 @@ pub fn may_help(error: &Error) -> bool {
     error.is_retryable() || error.family() == Family::Transport && !is_lasting(error)
 }
 
-/// A certificate that is not trusted, or a name that does not resolve, will be so in a second.
+/// A certificate that is not trusted, a name that does not resolve, or a proxy that refuses, will be so in a second.
 fn is_lasting(error: &Error) -> bool {
-    matches!(error.code(), Code::Certificate | Code::Resolve)
+    matches!(error.code(), Code::Certificate | Code::Resolve | Code::Proxy)
 }
 
 /// What is known when a request has failed.
@@ -143,7 +143,7 @@ mod tests {
     fn only_what_may_pass_is_tried_again() {
         let e = |code| Error::new(code, "x");
         assert!(may_help(&e(Code::Connect)) && may_help(&e(Code::TimedOut)) && may_help(&e(Code::Store).retryable()));
-        for code in [Code::Certificate, Code::Resolve, Code::AccessDenied, Code::Store, Code::DiskFull] {
+        for code in [Code::Certificate, Code::Resolve, Code::Proxy, Code::AccessDenied, Code::Store, Code::DiskFull] {
             assert!(!may_help(&e(code)), "{code:?}");
         }
     }

@@ -17,7 +17,7 @@ pub enum Scope {
     Vault,
     /// For one call (put, find, get).
     Call,
-    /// Read by the command only; the library accepts it in a configuration and ignores it.
+    /// Read by the command, or by calls that need no vault; a vault accepts it in its configuration and ignores it.
     Command,
 }
 
@@ -83,16 +83,23 @@ options! {
     "access_key" Vault Kind::Text, "", "l", "Access key id.";
     "secret_key" Vault Kind::Text, "", "sl", "Secret access key.";
     "session_token" Vault Kind::Text, "", "sl", "Session token that belongs to temporary keys.";
-    "region" Vault Kind::Text, "", "", "Region of the bucket. Empty: found out.";
+    "credentials" Vault Kind::Words(&["static", "chain"]), "static", "", "Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata).";
+    "profile" Vault Kind::Text, "", "", "Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default.";
+    "region" Vault Kind::Text, "", "", "Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says.";
     "mode" Vault Kind::Words(&["single-bucket"]), "single-bucket", "", "Where backups go. single-bucket: one bucket with versioning for all containers.";
-    "bucket" Vault Kind::Text, "", "", "The bucket, for mode single-bucket. It must exist, with versioning enabled.";
+    "bucket" Vault Kind::Text, "", "", "The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled.";
     "vault_id" Vault Kind::Text, "", "", "Identity of the vault, 32 lower-case hex digits. Empty: made from the bucket's name.";
     "record_after_store" Vault Kind::Bool, "false", "", "Which instant identifies a backup: false the begin of the put, true the end of the transfer.";
     "encryption" Vault Kind::Words(&["none"]), "none", "", "How the data is encrypted. none: as the store does by itself.";
     "keyring" Command Kind::Text, "", "", "File that holds the signing key. The command opens it; the library takes a keyring handle.";
+    "service" Command Kind::Text, "s3", "", "sign, presign: the service that a request is signed for.";
     "verify_keys" Vault Kind::Text, "", "", "Public keys that are trusted beside the keyring's own, one 'ed25519 <id> <base64>' a line.";
-    "path_style" Vault Kind::Bool, "true", "", "true: the bucket in the path. false: the bucket in the host name.";
-    "ca_file" Vault Kind::Text, "", "", "PEM file of the authorities that may sign the store's certificate, in place of the public ones.";
+    "path_style" Vault Kind::Bool, "true", "", "true: the bucket in the path. false: the bucket in the host name, where its name can stand there.";
+    "dualstack" Vault Kind::Bool, "false", "", "AWS only: hosts that are reached over IPv6 as well as IPv4.";
+    "fips" Vault Kind::Bool, "false", "", "AWS only: hosts whose TLS is validated by FIPS 140.";
+    "resolve_once" Vault Kind::Bool, "false", "", "Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines.";
+    "proxy" Vault Kind::Text, "", "s", "HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked.";
+    "ca_file" Vault Kind::Text, "", "", "PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones.";
     "connect_timeout_ms" Vault Kind::Number(1, 600_000), "10000", "", "How long to wait for a connection.";
     "idle_timeout_ms" Vault Kind::Number(1, 3_600_000), "60000", "", "How long a request may stand without any byte moving.";
     "parallel_download" Vault Kind::Bool, "true", "", "Whether a restore reads several ranges at once.";

@@ -97,8 +97,14 @@ fn send(arguments: &[String]) {
     let tls = ca != "-";
     let patience = Duration::from_secs(60);
     let ca_file = tls.then(|| PathBuf::from(ca));
-    let transport =
-        Transport::new(&TransportSettings { ca_file, connect_timeout: patience, idle_timeout: patience }).unwrap();
+    let transport = Transport::new(&TransportSettings {
+        ca_file,
+        connect_timeout: patience,
+        idle_timeout: patience,
+        resolve_once: false,
+        proxy: None,
+    })
+    .unwrap();
     let length = std::fs::metadata(file).unwrap().len();
     let machine = Upload {
         url: format!("{}://{address}/bucket/key", if tls { "https" } else { "http" }),

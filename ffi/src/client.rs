@@ -1,8 +1,6 @@
 //! A client of one bucket: single operations of S3, for checks, administration and tests. Vaults stand on it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use s3vault_core::credentials::Credentials;
 use s3vault_core::op::{GetObject, Operation, Paged, Pages, Single};
@@ -28,12 +26,7 @@ impl Client {
     pub fn open(settings: &Settings, _control: &mut Control<'_>) -> Result<Client> {
         let credentials = Credentials::from_settings(settings)?;
         let store = Arc::new(Store::from_settings(settings, credentials)?);
-        let ca_file = settings.text("ca_file");
-        let transport = Transport::new(&TransportSettings {
-            ca_file: (!ca_file.is_empty()).then(|| PathBuf::from(ca_file)),
-            connect_timeout: Duration::from_millis(settings.number("connect_timeout_ms")),
-            idle_timeout: Duration::from_millis(settings.number("idle_timeout_ms")),
-        })?;
+        let transport = Transport::new(&TransportSettings::from_settings(settings)?)?;
         let keys = Arc::new(StoreKeys { store: store.clone() });
         Ok(Client { host: Host { transport, keys: Some(keys) }, store })
     }

@@ -14,6 +14,7 @@ mod control;
 mod driver;
 mod entropy;
 pub mod keyring;
+pub mod sign;
 mod transport;
 mod vault;
 

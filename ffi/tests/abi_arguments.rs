@@ -54,6 +54,14 @@ fn calls_with_a_null<'a>(config: *mut s3v_config) -> Vec<Call<'a>> {
             call("object", move |e| s3v_manifest_verify(ptr::null(), 1, t, ptr::dangling_mut(), e)),
             call("pubkeys", move |e| s3v_manifest_verify(ptr::null(), 0, n, ptr::dangling_mut(), e)),
             call("out", move |e| s3v_manifest_verify(ptr::null(), 0, c"".as_ptr(), ptr::null_mut(), e)),
+            call("method", move |e| s3v_sign(o, 0, n, t, n, n, ptr::dangling_mut(), e)),
+            call("url", move |e| s3v_sign(o, 0, t, n, n, n, ptr::dangling_mut(), e)),
+            call("out", move |e| s3v_sign(o, 0, t, t, n, n, ptr::null_mut(), e)),
+            call("method", move |e| s3v_presign(o, 0, n, t, n, 1, ptr::dangling_mut(), e)),
+            call("url", move |e| s3v_presign(o, 0, t, n, n, 1, ptr::dangling_mut(), e)),
+            call("out", move |e| s3v_presign(o, 0, t, t, n, 1, ptr::null_mut(), e)),
+            call("request", move |e| s3v_explain(n, n, ptr::dangling_mut(), e)),
+            call("out", move |e| s3v_explain(t, n, ptr::null_mut(), e)),
         ]
     }
 }
@@ -156,7 +164,7 @@ fn what_the_library_says_of_itself() {
 fn a_config_shows_values_defaults_and_never_a_secret() {
     let config = config(&[("bucket", "b"), ("secret_key", "hush")]);
     assert_eq!(shown(config, Some("bucket")).unwrap(), "b");
-    assert_eq!(shown(config, Some("region")).unwrap(), "us-east-1");
+    assert_eq!(shown(config, Some("mode")).unwrap(), "single-bucket");
     assert_eq!(shown(config, Some("secret_key")).unwrap(), "***");
     assert_eq!(shown(config, None).unwrap(), r#"{"bucket":"b","secret_key":"***"}"#);
     refused(shown(config, Some("bukket")), Code::UnknownOption);

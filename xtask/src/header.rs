@@ -15,7 +15,7 @@ use crate::{Result, root};
 /// The files of ffi/src/abi that have a section, in the header's order: C wants a type before its use.
 const SECTIONS: &[&str] = &[
     "error", "process", "bytes", "config", "cancel", "ctl", "keyring", "vault", "row", "version", "put", "get", "list",
-    "manifest",
+    "manifest", "sign",
 ];
 
 /// The header.
@@ -170,7 +170,7 @@ fn options() -> String {
     );
     for (scope, title) in [
         (Scope::Vault, "For s3v_vault_open"),
-        (Scope::Command, "Taken in a config and ignored by the library: the command s3vault reads them"),
+        (Scope::Command, "Taken in a config, and not used by a vault: the command s3vault reads them, or s3v_sign"),
         (Scope::Call, "For one call"),
     ] {
         let _ = writeln!(text, "/* {title} */\n");

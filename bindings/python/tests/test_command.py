@@ -242,6 +242,80 @@ def test_storing_without_a_keyring_says_so(command: Command, container: str) -> 
     assert command.ok("manifest", container, "p", settings={"S3VAULT_KEYRING": ""}).count(b"\n") == 1
 
 
+# Signing
+
+KEYS = {
+    "S3VAULT_ACCESS_KEY": "AKIAIOSFODNN7EXAMPLE",
+    "S3VAULT_SECRET_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "S3VAULT_API_URL": "http://127.0.0.1:9000",
+}
+
+
+def test_sign_prints_the_headers_to_add(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(b"Welcome to Amazon S3.")
+    digest = "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072"
+    header = ("-H", "x-amz-meta-a: 1")
+    shown = command.ok("sign", "put", "http://h/k", *header, "--payload", "body", settings=KEYS).decode()
+    assert re.match(f"x-amz-content-sha256: {digest}\nx-amz-date: [0-9TZ]+\nauthorization: AWS4-HMAC-SHA256 ", shown)
+    assert "SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-meta-a," in shown
+    for payload in (digest, "-"):
+        arguments = ("sign", "PUT", "s3://bkt/a b", "--payload", payload)
+        row = command.row(*arguments, data=b"Welcome to Amazon S3.", settings=KEYS)
+        assert (row["method"], row["url"]) == ("PUT", "http://127.0.0.1:9000/bkt/a%20b")
+        assert row["headers"]["x-amz-content-sha256"] == digest
+    assert b"UNSIGNED-PAYLOAD" in command.ok("sign", "GET", "http://h/k", settings=KEYS)
+
+
+def test_sign_prints_a_command_of_curl_that_works(command: Command, container: str, tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(b"data")
+    url = f"s3://{os.environ['S3VAULT_BUCKET']}/{container} [1]/./x"
+
+    def curl(*arguments: str) -> bytes:
+        line = command.ok("sign", *arguments, "--curl").decode()
+        ca = os.environ.get("S3VAULT_CA_FILE")
+        secure = f"--cacert {ca} " if ca else ""
+        line = line.replace("curl ", f"curl -sS --fail {secure}", 1)
+        return subprocess.run(line, shell=True, cwd=tmp_path, check=True, stdout=subprocess.PIPE).stdout
+
+    curl("PUT", url, "--payload", "body", "-H", "x-amz-meta-a: it's")
+    assert curl("GET", url) == b"data"
+    assert b"x-amz-meta-a: it's" in curl("HEAD", url).lower()
+    curl("DELETE", url)
+    command.fails("S3V_E_INVALID_ARGUMENT", "sign", "PUT", url, "--payload", "-", "--curl")
+
+
+def test_presign_prints_a_url(command: Command) -> None:
+    shown = command.ok("presign", "GET", "s3://bkt/k", settings=KEYS).decode()
+    assert shown.startswith("http://127.0.0.1:9000/bkt/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&")
+    assert "&X-Amz-Expires=3600&" in shown
+    for text, seconds in (("90", 90), ("90s", 90), ("15m", 900), ("7d", 604_800)):
+        row = command.row("presign", "PUT", "http://h/k", "--expires", text, "-H", "a:1", settings=KEYS)
+        assert row["expires_s"] == seconds
+        assert f"&X-Amz-Expires={seconds}&X-Amz-SignedHeaders=a%3Bhost&" in row["url"]
+    for text in ("8d", "0", "soon", "-1s"):
+        command.fails("S3V_E_INVALID_ARGUMENT", "presign", "GET", "http://h/k", f"--expires={text}", settings=KEYS)
+    command.fails("S3V_E_INVALID_ARGUMENT", "presign", "GET", "http://h/k", "-H", "no colon", settings=KEYS)
+
+
+def test_explain_marks_the_first_difference(command: Command, tmp_path: Path) -> None:
+    added = command.ok("sign", "GET", "http://h:9000/k", settings=KEYS).decode()
+    (tmp_path / "request").write_text(f"GET /k HTTP/1.1\nHost: h:9000\n{added}")
+    canonical = command.row("explain", "request")["canonical_request"].replace("h:9000", "h:8000")
+    reply = f"<Error><Code>SignatureDoesNotMatch</Code><CanonicalRequest>{canonical}</CanonicalRequest></Error>"
+    (tmp_path / "reply").write_text(reply)
+    shown = command.ok("explain", "request", "reply").decode()
+    assert shown.startswith("cause  Host was changed on the way")
+    lines = shown.splitlines()
+    at = lines.index("first difference: header host, line 4 of the canonical request")
+    assert lines[at + 1 : at + 4] == ["  signed  host:h:9000", "  store   host:h:8000", " " * 17 + "^"]
+    assert [line for line in lines if line.startswith(">")] == ["> host:h:9000", "> host:h:8000"]
+    assert command.ok("explain", "request", "-", data=reply.encode()).decode() == shown
+    assert command.row("explain", "request", "reply")["difference"]["name"] == "host"
+    command.fails("S3V_E_INVALID_ARGUMENT", "explain", "-", "-")
+    command.fails("S3V_E_INVALID_ARGUMENT", "explain", "reply")
+    command.fails("S3V_E_IO", "explain", "missing")
+
+
 # Failures
 
 
@@ -429,7 +503,7 @@ def test_data_is_not_written_to_a_terminal(command: Command, container: str) -> 
     command.fails("S3V_E_INVALID_ARGUMENT", "get", container, "p", stdout=terminal)
 
 
-@pytest.mark.parametrize("name", ["", "put", "get", "versions", "ls", "manifest", "keys"])
+@pytest.mark.parametrize("name", ["", "put", "get", "versions", "ls", "manifest", "keys", "sign", "presign", "explain"])
 def test_help_has_examples(command: Command, name: str) -> None:
     shown = command.ok(*([name] if name else []), "--help").decode()
     assert f"usage: s3vault {name}".strip() in shown

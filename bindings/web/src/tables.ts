@@ -24,6 +24,8 @@ export const ErrorCode = {
   UNSUPPORTED: -10,
   /** A configuration file cannot be read. */
   CONFIG: -11,
+  /** No credentials were found, or the place that should have some has none that can be used. */
+  CREDENTIALS: -12,
   /** The store refuses the operation to these credentials. */
   ACCESS_DENIED: -20,
   /** The store computed another signature: the secret key is wrong, or something on the way changed the request. */
@@ -66,7 +68,7 @@ export const ErrorCode = {
   PIN_MISMATCH: -39,
   /** The date that a request was signed with has passed; used inside, never returned alone. */
   EXPIRED: -40,
-  /** The host name of api_url does not resolve. */
+  /** The host name of api_url, or of the proxy, does not resolve. */
   RESOLVE: -50,
   /** No connection: nothing listens there, or a firewall is between. */
   CONNECT: -51,
@@ -76,6 +78,8 @@ export const ErrorCode = {
   TIMED_OUT: -53,
   /** The connection broke. */
   CONNECTION_LOST: -54,
+  /** The proxy refuses: it wants a user and a password, or does not let requests to this store through. */
+  PROXY: -55,
   /** A local file cannot be read or written. */
   IO: -70,
   /** The disk is full. */
@@ -106,6 +110,7 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.KEYRING]: "Check the keyring file; 's3vault keys new FILE' makes one.",
   [ErrorCode.UNSUPPORTED]: "Use a newer version of s3vault.",
   [ErrorCode.CONFIG]: "Correct the line of the file that the message names.",
+  [ErrorCode.CREDENTIALS]: "Look at the places that the message names.",
   [ErrorCode.ACCESS_DENIED]: "Give the access key the permission for this operation, on the bucket and on its objects.",
   [ErrorCode.SIGNATURE_REFUSED]: "Check secret_key; if it is right, a proxy may rewrite headers or the path.",
   [ErrorCode.UNKNOWN_ACCESS_KEY]: "Check access_key and api_url: keys belong to one store.",
@@ -127,11 +132,12 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.OUTCOME_UNKNOWN]: "Commit again on the same handle.",
   [ErrorCode.PIN_MISMATCH]: "The version was replaced since the pin was taken: do not trust it.",
   [ErrorCode.EXPIRED]: "Try again.",
-  [ErrorCode.RESOLVE]: "Check api_url and this machine's DNS.",
-  [ErrorCode.CONNECT]: "Check host and port of api_url, and firewalls.",
+  [ErrorCode.RESOLVE]: "Check api_url (and proxy, where one is set), and this machine's DNS.",
+  [ErrorCode.CONNECT]: "Check host and port of api_url (and of proxy, where one is set), and firewalls.",
   [ErrorCode.CERTIFICATE]: "Set ca_file to the authority that signed the store's certificate.",
   [ErrorCode.TIMED_OUT]: "Check the network; idle_timeout_ms and connect_timeout_ms set the limits.",
   [ErrorCode.CONNECTION_LOST]: "Check the network.",
+  [ErrorCode.PROXY]: "Check the option proxy: the user and password in it, and whether this proxy lets the host and port of api_url through.",
   [ErrorCode.IO]: "See the operating system's message.",
   [ErrorCode.DISK_FULL]: "Free some space, or restore to another disk.",
   [ErrorCode.SOURCE_CHANGED]: "Store from a snapshot, or stop the writer.",
@@ -150,11 +156,15 @@ export const OptionKey = {
   SECRET_KEY: "secret_key",
   /** Session token that belongs to temporary keys. */
   SESSION_TOKEN: "session_token",
-  /** Region of the bucket. Empty: found out. */
+  /** Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata). */
+  CREDENTIALS: "credentials",
+  /** Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default. */
+  PROFILE: "profile",
+  /** Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says. */
   REGION: "region",
   /** Where backups go. single-bucket: one bucket with versioning for all containers. */
   MODE: "mode",
-  /** The bucket, for mode single-bucket. It must exist, with versioning enabled. */
+  /** The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled. */
   BUCKET: "bucket",
   /** Identity of the vault, 32 lower-case hex digits. Empty: made from the bucket's name. */
   VAULT_ID: "vault_id",
@@ -164,11 +174,21 @@ export const OptionKey = {
   ENCRYPTION: "encryption",
   /** File that holds the signing key. The command opens it; the library takes a keyring handle. */
   KEYRING: "keyring",
+  /** sign, presign: the service that a request is signed for. */
+  SERVICE: "service",
   /** Public keys that are trusted beside the keyring's own, one 'ed25519 <id> <base64>' a line. */
   VERIFY_KEYS: "verify_keys",
-  /** true: the bucket in the path. false: the bucket in the host name. */
+  /** true: the bucket in the path. false: the bucket in the host name, where its name can stand there. */
   PATH_STYLE: "path_style",
-  /** PEM file of the authorities that may sign the store's certificate, in place of the public ones. */
+  /** AWS only: hosts that are reached over IPv6 as well as IPv4. */
+  DUALSTACK: "dualstack",
+  /** AWS only: hosts whose TLS is validated by FIPS 140. */
+  FIPS: "fips",
+  /** Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines. */
+  RESOLVE_ONCE: "resolve_once",
+  /** HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked. */
+  PROXY: "proxy",
+  /** PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones. */
   CA_FILE: "ca_file",
   /** How long to wait for a connection. */
   CONNECT_TIMEOUT_MS: "connect_timeout_ms",
@@ -180,6 +200,8 @@ export const OptionKey = {
   LEADING_SLASH: "leading_slash",
   /** Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's own. */
   STORAGE_CLASS: "storage_class",
+  /** Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has. */
+  PROVIDER: "provider",
   /** put: what the backup is. An incremental needs parent. */
   KIND: "kind",
   /** put: version id of the backup that an incremental builds on. */

@@ -79,6 +79,8 @@ enum State {
         why: Error,
         /// The driver was asked.
         asked: bool,
+        /// They end soon, but were not refused: without others these will do.
+        still_good: bool,
     },
     /// Answered, or failed for good.
     Over,
@@ -116,6 +118,8 @@ pub(crate) struct Call<O> {
     region_learned: bool,
     clock_learned: bool,
     renewals: u32,
+    /// The generation of keys that others were asked for since they end.
+    ending_asked: Option<u64>,
     /// `Date` of the last reply, in Unix milliseconds.
     date_ms: Option<i64>,
     /// The store's clock before that attempt was sent.
@@ -141,13 +145,13 @@ impl<O: Operation> Calling for Call<O> {
             State::Due(at) => return Next::Wait(Some(at)),
             State::Sent(_) | State::Keyless { .. } | State::Over => return Next::Wait(None),
         }
-        if let Some(generation) = session.store.expired_keys(session.clock(now))
-            && self.renewals < RENEWALS
+        if let Some((generation, have_ended)) = session.store.ending_keys(session.clock(now))
+            && self.ending_asked != Some(generation)
         {
             let why = Error::new(Code::AccessDenied, format!("{}: the temporary keys have expired", O::NAME))
                 .with_hint(super::refusal::RENEW);
-            self.renewals += 1;
-            self.state = State::Keyless { generation, why, asked: true };
+            self.ending_asked = Some(generation);
+            self.state = State::Keyless { generation, why, asked: true, still_good: !have_ended };
             return Next::NeedCredentials(generation);
         }
         if self.attempts == 0 {
@@ -177,6 +181,7 @@ impl<O: Operation> Call<O> {
             region_learned: false,
             clock_learned: false,
             renewals: 0,
+            ending_asked: None,
             date_ms: None,
             sent_ms: 0,
             maybe_done: false,
@@ -234,10 +239,16 @@ impl<O: Operation> Call<O> {
             Body::Part(part) if part.digest.is_none() => Payload::UnsignedTrailer,
             Body::Part(_) => Payload::Unsigned,
         };
-        let to_sign =
-            ToSign { method: unsigned.method, host: &target.host, path: &target.path, query: &query, payload };
         let mut headers = unsigned.headers;
-        let generation = store.sign(&to_sign, &mut headers, self.dated.unwrap_or_else(|| session.clock(now)));
+        let generation = {
+            let given: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+            let (method, host, path) = (unsigned.method, &target.host, &target.path);
+            let to_sign = ToSign { method, host, path, query: &query, headers: &given, payload };
+            let signed_at = self.dated.unwrap_or_else(|| session.clock(now));
+            let (signed, generation) = store.sign(&to_sign, signed_at);
+            headers.extend(signed);
+            generation
+        };
         let drop_at = self.dated.map(|dated| {
             let left = dated.saturating_add(store.profile.late_ms).saturating_sub(session.clock(now));
             now.mono_ms.saturating_add(left.max(0) as u64)
@@ -259,7 +270,8 @@ impl<O: Operation> Call<O> {
     /// Takes what belongs to this call. `None`: not this call's, or not the end of it.
     pub(crate) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) -> Option<Result<O::Reply>> {
         match (&self.state, input) {
-            (State::Keyless { .. }, Input::CredentialsRenewed) => {
+            (State::Keyless { .. }, Input::CredentialsRenewed)
+            | (State::Keyless { still_good: true, .. }, Input::CredentialsKept(_)) => {
                 self.state = State::Due(0);
                 return None;
             }
@@ -343,7 +355,7 @@ impl<O: Operation> Call<O> {
             .on(O::NAME, &session.store.bucket, place.key())
             .maybe_sent(failure.maybe_sent);
         match failure.code {
-            Code::Resolve if session.store.endpoint().has_bucket_in_host() => e.with_hint(
+            Code::Resolve if session.store.has_bucket_in_host() => e.with_hint(
                 "The bucket is part of this host name: if the store has no virtual hosts, set path_style = true. Else check api_url and this machine's DNS.",
             ),
             _ => e,
@@ -385,7 +397,7 @@ impl<O: Operation> Call<O> {
         }
         if refusal.about_keys && self.renewals < RENEWALS {
             self.renewals += 1;
-            self.state = State::Keyless { generation, why: e, asked: false };
+            self.state = State::Keyless { generation, why: e, asked: false, still_good: false };
             return None;
         }
         let may_repeat = O::REPEATABLE || !is_open;

@@ -21,19 +21,34 @@ fn document(body: &[u8]) -> Option<Document> {
     let mut found = Document::default();
     xml::read(body, "Error", |item| {
         if let Item::Value("Error", name, text) = item {
-            match name {
-                "Code" => found.code = text.to_owned(),
-                "Message" => found.message = text.to_owned(),
-                "Region" => found.region = text.to_owned(),
-                "RequestId" => found.request_id = text.to_owned(),
-                "ServerTime" => found.server_time = text.to_owned(),
-                _ => {}
-            }
+            let (field, most) = match name {
+                "Code" => (&mut found.code, 64),
+                "Message" => (&mut found.message, 400),
+                "Region" => (&mut found.region, 64),
+                "RequestId" => (&mut found.request_id, 128),
+                "ServerTime" => (&mut found.server_time, 64),
+                _ => return Ok(()),
+            };
+            *field = presentable(text, most);
         }
         Ok(())
     })
     .ok()?;
     Some(found)
+}
+
+/// Text of a store as it may stand in a message: no control characters, which could forge a log, and no more than `most`
+/// bytes and a few.
+fn presentable(text: &str, most: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(most));
+    for c in text.trim().chars() {
+        if out.len() >= most {
+            out.push('…');
+            break;
+        }
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// Whether a body is an `<Error>` document: some operations send one with status 200.
@@ -80,7 +95,7 @@ pub(super) fn refusal<O: Operation>(store: &Store, place: &Place, head: &ReplyHe
     let found = document(body);
     let is_nonsense = found.is_none() && !body.is_empty();
     let found = found.unwrap_or_default();
-    let request_id = head.header("x-amz-request-id").unwrap_or(&found.request_id).to_owned();
+    let request_id = head.header("x-amz-request-id").map_or(found.request_id.clone(), |id| presentable(id, 128));
 
     let mut message = format!("{} on {} was answered with {}", O::NAME, describe(&store.bucket, place), head.status);
     for part in [&found.code, &found.message] {
@@ -153,7 +168,7 @@ fn hint<O: Operation>(
             let resource = if matches!(place, Place::Service) { "*".into() } else { format!("arn:aws:s3:::{bucket}{object}") };
             Some(format!("Give the access key the permission {} on {resource}.{also}", O::ACTION))
         }
-        Code::NoSuchBucket if !store.endpoint().has_bucket_in_host() => None,
+        Code::NoSuchBucket if !store.has_bucket_in_host() => None,
         Code::NoSuchBucket => Some("Check bucket and api_url; if the store has no virtual hosts, set path_style = true.".into()),
         Code::BadReply if is_html => Some(
             "A page for people came: check that api_url is an S3 endpoint, and whether a proxy (setting proxy, or one in between) answers in its place."
@@ -256,6 +271,14 @@ mod tests {
             let e = error(status, &[], &xml(s3_code));
             assert_eq!((e.code(), e.is_retryable()), (code, retryable), "{s3_code}");
         }
+    }
+
+    #[test]
+    fn what_a_store_says_cannot_flood_or_forge_a_log() {
+        let body = format!("<Error><Code>A&#10;B</Code><Message>{}</Message></Error>", "x".repeat(60_000));
+        let e = error(400, &[("x-amz-request-id", &"r".repeat(9_000))], &body);
+        assert!(e.message().len() < 1_000 && !e.message().contains('\n'), "{e}");
+        assert!(e.s3_code() == "A\\nB" && e.request_id().len() < 200);
     }
 
     #[test]

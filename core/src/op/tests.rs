@@ -173,6 +173,29 @@ fn keys_that_nobody_renews_end_in_the_stores_own_words() {
 }
 
 #[test]
+fn keys_are_renewed_before_they_end() {
+    let ending = |left_ms| {
+        let store = store(&[]).unwrap();
+        store.renew(Credentials { expires_ms: Some(START + left_ms), ..credentials("OLD") });
+        Arc::new(store)
+    };
+    let op = GetObject::new("k", 100);
+    for left in [-1, 60_000] {
+        let outcome = run(&ending(left), op.clone(), vec![ok()], |store| {
+            store.renew(credentials("NEW"));
+            true
+        });
+        assert_eq!(outcome.asked, 1);
+        assert!(header(&outcome.sent[0], "authorization").contains("Credential=NEW/"));
+    }
+    let outcome = run(&ending(60_000), op.clone(), vec![ok()], |_| false);
+    assert!(outcome.result.is_ok() && outcome.asked == 1, "the old ones are good for another minute");
+    let e = run(&ending(-1), op.clone(), vec![], |_| false).result.unwrap_err();
+    assert_eq!((e.code(), e.message()), (Code::AccessDenied, "GetObject: the temporary keys have expired"));
+    assert_eq!(run(&ending(600_000), op, vec![ok()], |_| panic!("there is time")).asked, 0);
+}
+
+#[test]
 fn keys_that_were_renewed_meanwhile_need_no_asking() {
     let store = Arc::new(store(&[]).unwrap());
     let mut machine = Single::new(&store, GetObject::new("k", 100), 1);

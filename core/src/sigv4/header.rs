@@ -1,21 +1,46 @@
 //! The `Authorization` header.
+//!
+//! Whatever a signature needs beside its request is kept: the date's text for its second, scope and key for their day,
+//! the buffers for ever. So a signer that is warm allocates nothing, and costs little more than its hashes.
 
 use sha2::{Digest as _, Sha256};
 
-use super::{canonical, key};
+use super::canonical::{self, Query, Rule};
+use super::chunked::ChunkSigner;
+use super::headers::Headers;
+use super::{ALGORITHM, key};
 use crate::credentials::Credentials;
 use crate::http::Method;
 use crate::time::amz_date;
 
-/// How a request's body is signed.
+/// How a request's body is signed: what `x-amz-content-sha256` says.
 #[derive(Clone, Copy, Debug)]
 pub enum Payload<'a> {
-    /// By the SHA-256 of these bytes.
+    /// By the SHA-256 of these bytes, which is made here.
     Bytes(&'a [u8]),
-    /// Not at all: `UNSIGNED-PAYLOAD`. The checksum among the headers is signed.
+    /// By this SHA-256.
+    Hash([u8; 32]),
+    /// Not at all: `UNSIGNED-PAYLOAD`. A checksum among the headers is signed.
     Unsigned,
-    /// Chunks that are not signed, with a checksum in the trailer: `STREAMING-UNSIGNED-PAYLOAD-TRAILER`.
+    /// In chunks, each signed: `STREAMING-AWS4-HMAC-SHA256-PAYLOAD`.
+    Chunks,
+    /// In signed chunks with a signed trailer: `STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER`.
+    ChunksTrailer,
+    /// In chunks with a trailer, unsigned: `STREAMING-UNSIGNED-PAYLOAD-TRAILER`.
     UnsignedTrailer,
+}
+
+impl Payload<'_> {
+    /// The word that stands for the body's hash; none where it is a hash.
+    pub fn word(&self) -> Option<&'static str> {
+        match self {
+            Payload::Bytes(_) | Payload::Hash(_) => None,
+            Payload::Unsigned => Some("UNSIGNED-PAYLOAD"),
+            Payload::Chunks => Some("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
+            Payload::ChunksTrailer => Some("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"),
+            Payload::UnsignedTrailer => Some("STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
+        }
+    }
 }
 
 /// A request that is to be signed.
@@ -25,127 +50,209 @@ pub struct ToSign<'a> {
     pub method: Method,
     /// Host, with its port where it is not the scheme's own.
     pub host: &'a str,
-    /// The path, encoded.
+    /// The path, encoded, as it is sent.
     pub path: &'a str,
-    /// The query, encoded and sorted.
+    /// The query without `?`, encoded, as it is sent: in any order, parameters may repeat and have no value.
     pub query: &'a str,
-    /// The body.
+    /// All headers that are to be signed, but `host` and those that the signer gives back. Names in any case.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// The body. A presigned URL for S3 ignores it: it signs no body.
     pub payload: Payload<'a>,
 }
 
-/// Signs for one pair of keys in one region. The derived key is kept for the day.
+/// Signs for one pair of keys in one region.
 #[derive(Clone)]
 pub struct Signer {
-    credentials: Credentials,
+    pub(super) credentials: Credentials,
     region: String,
-    day: String,
-    key: key::Key,
+    service: String,
+    pub(super) rule: Rule,
+    /// The second that `date` and `dated` are for.
+    second: Option<i64>,
+    /// `20130524T000000Z`
+    pub(super) date: String,
+    /// `20130524/us-east-1/s3/aws4_request`
+    pub(super) scope: String,
+    key: key::Mac,
+    /// `key`, after the first lines of a string to sign.
+    dated: key::Mac,
+    /// What the last request was signed as.
+    pub(super) canonical: Vec<u8>,
+    pub(super) headers: Headers,
+    pub(super) query: Query,
+    /// The payload's hash, where it is signed by one.
+    pub(super) hash: String,
+    /// The canonical request's, in hex.
+    hashed: [u8; 64],
+    authorization: String,
+    /// How long that is without the signature, while scope and names are what it says; else 0.
+    pub(super) unsigned_length: usize,
+    /// Whether the chunks of the last request are signed.
+    signed_chunks: bool,
+}
+
+/// What a signed request needs; valid until the signer signs again.
+#[derive(Clone, Copy)]
+pub struct Signed<'s> {
+    /// `x-amz-date`
+    pub date: &'s str,
+    /// `x-amz-content-sha256`. Only S3 wants it as a header.
+    pub content_sha256: &'s str,
+    /// `authorization`
+    pub authorization: &'s str,
+    /// The signature alone, in hex: the seed of chunks.
+    pub signature: &'s str,
+    /// `x-amz-security-token`, where the keys are temporary.
+    pub token: Option<&'s str>,
+    rule: Rule,
+}
+
+impl<'s> Signed<'s> {
+    /// The headers to send beside those that were signed.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'s str)> + use<'s> {
+        let content = (self.rule == Rule::S3).then_some(("x-amz-content-sha256", self.content_sha256));
+        let token = self.token.map(|token| ("x-amz-security-token", token));
+        content
+            .into_iter()
+            .chain([("x-amz-date", self.date)])
+            .chain(token)
+            .chain([("authorization", self.authorization)])
+    }
 }
 
 impl Signer {
-    /// For these keys and this region.
+    /// Signs for S3, by its own rule for paths.
     pub fn new(credentials: Credentials, region: &str) -> Signer {
-        Signer { credentials, region: region.to_owned(), day: String::new(), key: key::Key::default() }
+        Signer::by_rule(credentials, region, "s3", Rule::S3)
     }
 
-    /// Adds to `headers` what the store needs: `x-amz-date`, `x-amz-content-sha256`, `x-amz-security-token` and
-    /// `authorization`. All headers that are there and `host` are signed. Names must be in lower case.
-    pub fn sign(&mut self, to_sign: &ToSign<'_>, headers: &mut Vec<(String, String)>, unix_ms: i64) {
-        let date = amz_date(unix_ms);
-        let day = &date[..8];
-        let payload = match to_sign.payload {
-            Payload::Bytes(bytes) => hex::encode(Sha256::digest(bytes)),
-            Payload::Unsigned => "UNSIGNED-PAYLOAD".into(),
-            Payload::UnsignedTrailer => "STREAMING-UNSIGNED-PAYLOAD-TRAILER".into(),
-        };
-        headers.push(("x-amz-content-sha256".into(), payload.clone()));
-        headers.push(("x-amz-date".into(), date.clone()));
-        if let Some(token) = &self.credentials.session_token {
-            headers.push(("x-amz-security-token".into(), token.to_string()));
+    /// Signs for a service by the general rule: the path is normalised and encoded twice, and no header says how the
+    /// body is signed. Services whose names begin with `s3` (`s3-outposts`, `s3express`) follow S3's rule.
+    pub fn for_service(credentials: Credentials, region: &str, service: &str) -> Signer {
+        Signer::by_rule(credentials, region, service, Rule::of(service))
+    }
+
+    fn by_rule(credentials: Credentials, region: &str, service: &str, rule: Rule) -> Signer {
+        let key = key::derive("", "", "", "");
+        Signer {
+            credentials,
+            region: region.to_owned(),
+            service: service.to_owned(),
+            rule,
+            second: None,
+            date: String::new(),
+            scope: String::new(),
+            dated: key.clone(),
+            key,
+            canonical: Vec::new(),
+            headers: Headers::default(),
+            query: Query::default(),
+            hash: String::new(),
+            hashed: [b'0'; 64],
+            authorization: String::new(),
+            unsigned_length: 0,
+            signed_chunks: true,
         }
-        let mut signed: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-        signed.push(("host", to_sign.host));
-        signed.sort();
-        let (request, names) = canonical::request(to_sign, &signed, &payload);
+    }
 
-        if self.day != day {
-            self.key = key::derive(&self.credentials.secret_key, day, &self.region);
-            self.day = day.to_owned();
+    /// Signs a request in its headers. It is sent with [`Signed::headers`] beside its own.
+    pub fn sign(&mut self, request: &ToSign<'_>, unix_ms: i64) -> Signed<'_> {
+        self.set_time(unix_ms);
+        self.signed_chunks = !matches!(request.payload, Payload::UnsignedTrailer);
+        self.set_payload(&request.payload);
+        let token = self.credentials.session_token.as_ref().map(|token| token.as_str());
+        let content_sha256 = request.payload.word().unwrap_or(&self.hash);
+
+        let mut own = [("host", request.host), ("x-amz-date", self.date.as_str()), ("", ""), ("", "")];
+        let mut count = 2;
+        let content = (self.rule == Rule::S3).then_some(("x-amz-content-sha256", content_sha256));
+        for header in content.into_iter().chain(token.map(|token| ("x-amz-security-token", token))) {
+            own[count] = header;
+            count += 1;
         }
-        let scope = format!("{day}/{}/s3/aws4_request", self.region);
-        let hash = hex::encode(Sha256::digest(request));
-        let signature =
-            hex::encode(key::hmac(&*self.key, format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{hash}").as_bytes()));
-        let access_key = &self.credentials.access_key;
-        let value =
-            format!("AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}");
-        headers.push(("authorization".into(), value));
-    }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    #[cfg(target_family = "wasm")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-    use zeroize::Zeroizing;
+        let text = &mut self.canonical;
+        text.clear();
+        text.extend_from_slice(request.method.as_str().as_bytes());
+        text.push(b'\n');
+        canonical::push_path(text, request.path, self.rule);
+        text.push(b'\n');
+        self.query.push(text, request.query, &[]);
+        text.push(b'\n');
+        if !self.headers.set(request.headers, &own[..count], content_sha256) {
+            self.unsigned_length = 0;
+        }
+        text.extend_from_slice(self.headers.block());
 
-    fn signature(method: Method, path: &str, query: &str, payload: Payload<'_>, extra: &[(&str, &str)]) -> String {
-        let credentials = Credentials {
-            access_key: "AKIAIOSFODNN7EXAMPLE".into(),
-            secret_key: Zeroizing::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into()),
-            session_token: None,
-        };
-        let mut signer = Signer::new(credentials, "us-east-1");
-        let to_sign = ToSign { method, host: "examplebucket.s3.amazonaws.com", path, query, payload };
-        let mut headers: Vec<(String, String)> = extra.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-        signer.sign(&to_sign, &mut headers, 1_369_353_600_000);
-        let value = &headers.last().unwrap().1;
-        value.rsplit_once("Signature=").unwrap().1.to_owned()
-    }
-
-    /// The examples of the page that the module names.
-    #[test]
-    fn the_documented_examples() {
-        let empty = Payload::Bytes(b"");
-        assert_eq!(
-            signature(Method::Get, "/test.txt", "", empty, &[("range", "bytes=0-9")]),
-            "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
-        );
-        let put = [("date", "Fri, 24 May 2013 00:00:00 GMT"), ("x-amz-storage-class", "REDUCED_REDUNDANCY")];
-        assert_eq!(
-            signature(Method::Put, "/test%24file.text", "", Payload::Bytes(b"Welcome to Amazon S3."), &put),
-            "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"
-        );
-        assert_eq!(
-            signature(Method::Get, "/", "lifecycle=", empty, &[]),
-            "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"
-        );
-        assert_eq!(
-            signature(Method::Get, "/", "max-keys=2&prefix=J", empty, &[]),
-            "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
-        );
+        let signature = self.signature();
+        let line = &mut self.authorization;
+        line.truncate(self.unsigned_length);
+        if line.is_empty() {
+            let (access_key, names) = (self.credentials.access_key.as_str(), self.headers.names());
+            for part in [ALGORITHM, " Credential=", access_key, "/", &self.scope, ", SignedHeaders=", names] {
+                line.push_str(part);
+            }
+            line.push_str(", Signature=");
+            self.unsigned_length = line.len();
+        }
+        line.push_str(str::from_utf8(&signature).unwrap_or_default());
+        Signed {
+            date: &self.date,
+            content_sha256: request.payload.word().unwrap_or(&self.hash),
+            authorization: line,
+            signature: &line[line.len() - 64..],
+            token: self.credentials.session_token.as_ref().map(|token| token.as_str()),
+            rule: self.rule,
+        }
     }
 
-    #[test]
-    fn odd_spaces_in_a_value_are_signed_as_one() {
-        let sign = |value| signature(Method::Get, "/", "", Payload::Unsigned, &[("x-amz-meta-a", value)]);
-        assert_eq!(sign("  a   b "), sign("a b"));
-        assert_ne!(sign("a b"), sign("ab"));
+    /// The chunks of the body that the last request was signed for.
+    pub fn chunks(&self) -> ChunkSigner {
+        let seed = self.authorization.len().checked_sub(64).map_or("", |at| &self.authorization[at..]);
+        ChunkSigner::new(self.signed_chunks.then(|| self.key.clone()), &self.date, &self.scope, seed)
     }
 
-    #[test]
-    fn a_session_token_is_signed() {
-        let credentials = Credentials {
-            access_key: "A".into(),
-            secret_key: Zeroizing::new("S".into()),
-            session_token: Some(Zeroizing::new("T".into())),
-        };
-        let mut headers = Vec::new();
-        let to_sign = ToSign { method: Method::Get, host: "h", path: "/", query: "", payload: Payload::Unsigned };
-        Signer::new(credentials, "r").sign(&to_sign, &mut headers, 0);
-        assert!(headers.contains(&("x-amz-security-token".into(), "T".into())));
-        let names = "SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-security-token,";
-        assert!(headers.last().unwrap().1.contains(names));
+    /// What the last request was signed as. It may hold secrets: a session token, a customer's key.
+    pub fn canonical_request(&self) -> &str {
+        str::from_utf8(&self.canonical).unwrap_or_default()
+    }
+
+    /// The text that the last signature is the tag of.
+    pub fn string_to_sign(&self) -> String {
+        let hash = str::from_utf8(&self.hashed).unwrap_or_default();
+        [ALGORITHM, &self.date, &self.scope, hash].join("\n")
+    }
+
+    /// Makes what depends on the time alone, unless it is there.
+    pub(super) fn set_time(&mut self, unix_ms: i64) {
+        let second = unix_ms.div_euclid(1000);
+        if self.second == Some(second) {
+            return;
+        }
+        self.date = amz_date(unix_ms);
+        let day = &self.date[..8];
+        if !self.scope.starts_with(day) {
+            self.scope = [day, &self.region, &self.service, "aws4_request"].join("/");
+            self.unsigned_length = 0;
+            self.key = key::derive(&self.credentials.secret_key, day, &self.region, &self.service);
+        }
+        self.dated = key::after(&self.key, &[ALGORITHM, "\n", &self.date, "\n", &self.scope, "\n"]);
+        self.second = Some(second);
+    }
+
+    /// Makes the hash of a body, where it is signed by one.
+    pub(super) fn set_payload(&mut self, payload: &Payload<'_>) {
+        self.hash.clear();
+        match payload {
+            Payload::Bytes(bytes) => canonical::push_hex(&mut self.hash, &Sha256::digest(bytes).into()),
+            Payload::Hash(hash) => canonical::push_hex(&mut self.hash, hash),
+            _ => {}
+        }
+    }
+
+    /// Hashes the canonical request, and signs it.
+    pub(super) fn signature(&mut self) -> [u8; 64] {
+        self.hashed = canonical::hex(&Sha256::digest(&self.canonical).into());
+        canonical::hex(&key::tag(&self.dated, &self.hashed))
     }
 }

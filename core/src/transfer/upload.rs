@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use super::WINDOW;
 use super::plan::Plan;
-use crate::checksum::{Digest, combine, crc_text};
+use crate::checksum::{Crc, Digest, combine, crc_text};
 use crate::error::{Code, Error, Result};
 use crate::http::{Part, RequestId};
 use crate::machine::{Input, Output};
@@ -392,7 +392,7 @@ impl Upload {
     fn whole_crc(&self) -> u64 {
         let mut parts = self.finished.values();
         let first = parts.next().map_or(0, |part| part.digest.crc64nvme);
-        parts.fold(first, |crc, part| combine(crc, part.digest.crc64nvme, part.length))
+        parts.fold(first, |crc, part| combine(Crc::Crc64Nvme, crc, part.digest.crc64nvme, part.length))
     }
 
     /// Whether the object under the key is what this run sent. The vid alone proves nothing.

@@ -21,6 +21,7 @@ mod manifest;
 mod process;
 mod put;
 mod row;
+mod sign;
 mod vault;
 mod version;
 
@@ -36,5 +37,6 @@ pub use manifest::*;
 pub use process::*;
 pub use put::*;
 pub use row::*;
+pub use sign::*;
 pub use vault::*;
 pub use version::*;

@@ -62,6 +62,10 @@ pub(super) struct ToyUpload {
     total: u64,
     next_id: u64,
     requests: HashMap<RequestId, Part>,
+    /// Parts are hashed before they are sent; else while they are.
+    hashed: bool,
+    /// What those were that were hashed while they were sent, by their requests.
+    sent: HashMap<RequestId, Digest>,
     retry: VecDeque<Part>,
     outputs: VecDeque<Output<u64>>,
 }
@@ -78,9 +82,16 @@ impl ToyUpload {
             total: 0,
             next_id: 0,
             requests: HashMap::new(),
+            hashed: true,
+            sent: HashMap::new(),
             retry: VecDeque::new(),
             outputs: VecDeque::new(),
         }
+    }
+
+    /// The same, with parts that are hashed while they are sent.
+    pub(super) fn hashed_on_the_way(url: &str, part_length: u64, window: u32) -> ToyUpload {
+        ToyUpload { hashed: false, ..ToyUpload::new(url, part_length, window) }
     }
 
     fn send(&mut self, part: Part) {
@@ -111,8 +122,12 @@ impl Machine for ToyUpload {
                 }
             }
             Input::Head { id, head } if !head.is_success() => self.retry.extend(self.requests.remove(&id)),
+            Input::PartSent { id, digest } => {
+                self.sent.insert(id, digest);
+            }
             Input::End { id } => {
                 if let Some(part) = self.requests.remove(&id) {
+                    assert!(self.hashed || self.sent.contains_key(&id), "its digest is known before its reply ends");
                     self.open -= 1;
                     self.outputs.push_back(Output::ReleasePart(part.number));
                 }
@@ -141,7 +156,7 @@ impl Machine for ToyUpload {
             self.asked += 1;
             self.open += 1;
             let offset = u64::from(self.asked - 1) * self.part_length;
-            return Output::NeedPart { number: self.asked, offset, length: self.part_length, hashed: true };
+            return Output::NeedPart { number: self.asked, offset, length: self.part_length, hashed: self.hashed };
         }
         if self.last.is_some() && self.open == 0 {
             return Output::Done(Ok(self.total));

@@ -5,8 +5,9 @@
 //! the request is, and however long it takes in all.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use s3vault_core::Code;
@@ -27,6 +28,8 @@ pub(crate) struct Activity {
     connecting: AtomicBool,
     /// The body waits for its source, for example a slow disk: the network is not to blame.
     waiting: AtomicBool,
+    /// The address of the connection that was made for it, where names are resolved once.
+    dialled: Mutex<Option<IpAddr>>,
 }
 
 impl Activity {
@@ -36,6 +39,7 @@ impl Activity {
             payload: AtomicU64::new(0),
             connecting: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
+            dialled: Mutex::default(),
         })
     }
 
@@ -59,6 +63,16 @@ impl Activity {
     pub(crate) fn connecting(&self, yes: bool) {
         self.connecting.store(yes, Ordering::Relaxed);
         self.touch();
+    }
+
+    /// A connection to this address is made for it.
+    pub(super) fn dialled(&self, address: IpAddr) {
+        *self.dialled.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+    }
+
+    /// The address that was dialled for it; `None` where it took a connection that was there.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        *self.dialled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The body begins or ends to wait for its source.
@@ -91,6 +105,11 @@ impl Watch {
         }
     }
 
+    /// Whether no byte moved for too long.
+    pub(super) fn is_silent(&self) -> bool {
+        self.idle_at().is_some_and(|at| clock::mono_ms() >= at)
+    }
+
     fn idle_at(&self) -> Option<u64> {
         let a = &self.activity;
         let counts = !a.connecting.load(Ordering::Relaxed) && !a.waiting.load(Ordering::Relaxed);
@@ -110,7 +129,7 @@ impl Watch {
         if self.drop_at.is_some_and(|at| now >= at) {
             return failure(format!("{}: dropped, since the date that it was signed with has passed", self.what));
         }
-        if self.idle_at().is_some_and(|at| now >= at) {
+        if self.is_silent() {
             return failure(format!("{}: no byte moved for {} ms (idle_timeout_ms)", self.what, self.idle.as_millis()));
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 
 use rustls::CertificateError;
 use s3vault_core::Code;
@@ -23,9 +24,58 @@ impl fmt::Display for SourceFailure {
 
 impl StdError for SourceFailure {}
 
-/// The failure of an attempt. `peer` is the store's scheme, host and port.
-pub(crate) fn classify(peer: &str, error: &reqwest::Error) -> TransportFailure {
+/// Whom an attempt talks to, for messages.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// The store's scheme, host and port.
+    pub(super) store: String,
+    /// The proxy's.
+    pub(super) proxy: Option<String>,
+    /// The address of the store that was dialled, where its name is resolved once.
+    pub(super) address: Option<IpAddr>,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.store)?;
+        if let Some(address) = &self.address {
+            write!(f, " at {address}")?;
+        }
+        match &self.proxy {
+            Some(proxy) => write!(f, " through the proxy {proxy} (option proxy)"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How the texts of a tunnel's failures begin. Their type is not public.
+const TUNNEL: &str = "tunnel error: ";
+
+/// Whether the proxy answered a CONNECT, but not with 200 or 407.
+pub(super) fn is_refused_tunnel(error: &reqwest::Error) -> bool {
+    chain(error).iter().any(|e| e.to_string().strip_prefix(TUNNEL) == Some("unsuccessful"))
+}
+
+/// Whether the proxy answered a CONNECT with 407.
+pub(super) fn is_proxy_asking_for_user(error: &reqwest::Error) -> bool {
+    chain(error).iter().any(|e| e.to_string().strip_prefix(TUNNEL) == Some("proxy authorization required"))
+}
+
+/// The failure of an attempt.
+pub(super) fn classify(peer: &Peer, error: &reqwest::Error) -> TransportFailure {
     let chain = chain(error);
+    // To the store itself only a tunnel leads; before it stands, and for http://, the connection is the proxy's.
+    let at_proxy = match &peer.proxy {
+        Some(proxy) if error.is_connect() => {
+            let plain = peer.store.starts_with("http://");
+            (plain || chain.iter().any(|e| e.to_string().starts_with(TUNNEL))).then_some(proxy)
+        }
+        _ => None,
+    };
+    let (peer, role) = match at_proxy {
+        Some(proxy) => (format!("the proxy {proxy} (option proxy)"), Role::Proxy),
+        None => (peer.to_string(), Role::Store),
+    };
     let failure = |code, maybe_sent, detail: String| TransportFailure { code, maybe_sent, detail };
     if let Some(source) = find::<SourceFailure>(&chain) {
         return failure(source.code, true, source.detail.clone());
@@ -38,7 +88,7 @@ pub(crate) fn classify(peer: &str, error: &reqwest::Error) -> TransportFailure {
     {
         return match tls {
             rustls::Error::InvalidCertificate(why) => {
-                failure(Code::Certificate, false, format!("{peer}: {}", certificate(why)))
+                failure(Code::Certificate, false, format!("{peer}: {}", certificate(role, why)))
             }
             rustls::Error::InvalidMessage(_) => failure(
                 Code::Connect,
@@ -61,31 +111,43 @@ pub(crate) fn classify(peer: &str, error: &reqwest::Error) -> TransportFailure {
     failure(code, true, format!("{peer}: {}", causes(&chain)))
 }
 
+/// Whose connection it is.
+#[derive(Clone, Copy)]
+enum Role {
+    Store,
+    Proxy,
+}
+
 /// What is wrong with a certificate, and what helps.
-fn certificate(why: &CertificateError) -> String {
+fn certificate(role: Role, why: &CertificateError) -> String {
+    let (whose, option) = match role {
+        Role::Store => ("store", "api_url"),
+        Role::Proxy => ("proxy", "proxy"),
+    };
     let text = why.to_string();
     let advice = match why {
         CertificateError::UnknownIssuer => {
-            "no authority that is trusted here signed it: set ca_file to the one that did"
+            "no authority that is trusted here signed it: set ca_file to the one that did".to_owned()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "it expired: renew it on the store; or this machine's clock is wrong"
+            format!("it expired: renew it on the {whose}; or this machine's clock is wrong")
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet: this machine's clock may be wrong"
+            "it is not valid yet: this machine's clock may be wrong".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "it was made for another name: use that name in api_url, or put this one into the certificate"
+            format!("it was made for another name: use that name in {option}, or put this one into the certificate")
         }
         CertificateError::BadSignature => {
             "an authority of this name is trusted here, but with another key: the one in ca_file may be an old one"
+                .to_owned()
         }
         _ if text.contains("CaUsedAsEndEntity") => {
-            "it is an authority's own certificate: give the server one of its own, signed by that authority"
+            "it is an authority's own certificate: give the server one of its own, signed by that authority".to_owned()
         }
-        _ => "it cannot be verified",
+        _ => "it cannot be verified".to_owned(),
     };
-    format!("the store's certificate is refused: {advice} ({text})")
+    format!("the {whose}'s certificate is refused: {advice} ({text})")
 }
 
 /// The causes in words, from the outermost that says more than "error sending request".

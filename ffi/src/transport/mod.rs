@@ -14,6 +14,8 @@
 //! | `body`, `frames` | bodies of requests, and the pooled memory that they lie in |
 //! | `activity` | when an attempt must end: no byte moves, or its date has passed |
 //! | `failure` | from errors to codes |
+//! | `connecting` | when a connection is being made, and to which address |
+//! | `resolve`, `proxy` | the ways there: one address of a name, an HTTP proxy |
 //! | `clock` | the clocks that core is given |
 
 pub(crate) mod activity;
@@ -22,6 +24,8 @@ pub(crate) mod clock;
 mod connecting;
 pub(crate) mod failure;
 pub(crate) mod frames;
+mod proxy;
+mod resolve;
 pub(crate) mod runtime;
 #[cfg(test)]
 mod tests;
@@ -29,19 +33,24 @@ mod tests;
 pub(crate) mod testserver;
 mod tls;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Url, redirect};
+use reqwest::{Client, StatusCode, Url, redirect};
 use s3vault_core::http::{Method, ReplyHead, Request, TransportFailure};
+use s3vault_core::settings::Settings;
 use s3vault_core::{Code, Error, Result};
 
 use activity::{Activity, Watch};
 use body::Outgoing;
+use failure::Peer;
 use frames::Pool;
+pub(crate) use proxy::Proxy;
+use resolve::OneAddress;
 
 /// At most so many connections are kept open without a request.
 const IDLE_CONNECTIONS: usize = 32;
@@ -58,6 +67,30 @@ pub(crate) struct TransportSettings {
     pub(crate) connect_timeout: Duration,
     /// An attempt ends when no byte moved for so long, in either direction.
     pub(crate) idle_timeout: Duration,
+    /// One address of a name is dialled until it fails.
+    pub(crate) resolve_once: bool,
+    /// The proxy that all connections go through.
+    pub(crate) proxy: Option<Proxy>,
+}
+
+impl TransportSettings {
+    /// The part of a vault's settings that is the transport's.
+    pub(crate) fn from_settings(settings: &Settings) -> Result<TransportSettings> {
+        let given = |key| Some(settings.text(key)).filter(|text| !text.is_empty());
+        let proxy = given("proxy").map(Proxy::parse).transpose()?;
+        let resolve_once = settings.flag("resolve_once");
+        if resolve_once && proxy.is_some() {
+            return Err(Error::new(Code::InvalidOption, "resolve_once = true, but with a proxy it resolves the names")
+                .with_hint("Leave out resolve_once, or proxy."));
+        }
+        Ok(TransportSettings {
+            ca_file: given("ca_file").map(PathBuf::from),
+            connect_timeout: Duration::from_millis(settings.number("connect_timeout_ms")),
+            idle_timeout: Duration::from_millis(settings.number("idle_timeout_ms")),
+            resolve_once,
+            proxy,
+        })
+    }
 }
 
 /// The way to a store. Clones share connections and memory.
@@ -67,7 +100,10 @@ pub(crate) struct Transport(Arc<Inner>);
 struct Inner {
     /// Empty only while it is dropped.
     client: Option<Client>,
+    connect_timeout: Duration,
     idle_timeout: Duration,
+    resolver: Option<OneAddress>,
+    proxy: Option<Proxy>,
     pool: Arc<Pool>,
 }
 
@@ -83,8 +119,12 @@ impl Drop for Inner {
 impl Transport {
     /// Makes a client; connects to nothing yet.
     pub(crate) fn new(settings: &TransportSettings) -> Result<Transport> {
+        Transport::with(settings, settings.resolve_once.then(OneAddress::new))
+    }
+
+    fn with(settings: &TransportSettings, resolver: Option<OneAddress>) -> Result<Transport> {
         let _guard = runtime::handle()?;
-        let client = Client::builder()
+        let mut builder = Client::builder()
             .tls_backend_preconfigured(tls::client_config(settings.ca_file.as_deref())?)
             .http1_only()
             .redirect(redirect::Policy::none())
@@ -95,16 +135,28 @@ impl Transport {
             .no_zstd()
             .no_deflate()
             .connect_timeout(settings.connect_timeout)
-            .connector_layer(connecting::Noticing)
+            .connector_layer(connecting::Noticing {
+                resolver: resolver.clone(),
+                connect_timeout: settings.connect_timeout,
+            })
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .pool_idle_timeout(IDLE_CONNECTION_TIME)
             // What a dropped connection still holds must not arrive much later.
-            .tcp_user_timeout(settings.idle_timeout)
-            .build()
-            .map_err(|e| Error::new(Code::Internal, format!("making the HTTP client: {e:?}")))?;
+            .tcp_user_timeout(settings.idle_timeout);
+        if let Some(resolver) = &resolver {
+            builder = builder.dns_resolver(resolver.clone());
+        }
+        if let Some(proxy) = &settings.proxy {
+            builder = builder.proxy(proxy.for_client()?);
+        }
+        let client =
+            builder.build().map_err(|e| Error::new(Code::Internal, format!("making the HTTP client: {e:?}")))?;
         Ok(Transport(Arc::new(Inner {
             client: Some(client),
+            connect_timeout: settings.connect_timeout,
             idle_timeout: settings.idle_timeout,
+            resolver,
+            proxy: settings.proxy.clone(),
             pool: Arc::new(Pool::default()),
         })))
     }
@@ -122,19 +174,33 @@ impl Transport {
         activity: Arc<Activity>,
     ) -> Result<Reply, TransportFailure> {
         let url = exact_url(&request.url)?;
-        let peer = url.origin().ascii_serialization();
+        if let Some(proxy) = &self.0.proxy {
+            proxy.check(&url)?;
+        }
+        let host = url.host_str().unwrap_or("").to_owned();
+        let store = url.origin().ascii_serialization();
         let watch = Watch {
-            what: format!("{} to {peer}", request.operation),
+            what: format!("{} to {store}", request.operation),
             activity: activity.clone(),
             idle: self.0.idle_timeout,
             drop_at: request.drop_at,
         };
-        let mut out = reqwest::Request::new(method(request.method), url);
+        let way = Way { transport: self.clone(), store, host, activity: activity.clone() };
+        let mut out = reqwest::Request::new(method(request.method), url.clone());
         *out.headers_mut() = headers(request, body.as_ref())?;
         *out.body_mut() = body.map(|body| body.into_body(activity.clone()));
         let Some(client) = &self.0.client else { return Err(unsendable("the client is gone")) };
         let sending = connecting::noticed_by(activity.clone(), client.execute(out));
-        let response = watch.over(sending).await?.map_err(|e| failure::classify(&peer, &e))?;
+        let response = match watch.over(sending).await.map_err(|failure| way.ended(&watch, failure))? {
+            Ok(response) => response,
+            Err(e) => return Err(way.refused(client, &url, &e).await),
+        };
+        if let Some(proxy) = &self.0.proxy
+            && url.scheme() == "http"
+            && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        {
+            return Err(proxy.wants_user());
+        }
         activity.touch();
         let head = ReplyHead {
             status: response.status().as_u16(),
@@ -144,7 +210,7 @@ impl Transport {
                 .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))
                 .collect(),
         };
-        Ok(Reply { head, response, peer, watch })
+        Ok(Reply { head, response, way, watch })
     }
 }
 
@@ -152,7 +218,7 @@ impl Transport {
 pub(crate) struct Reply {
     pub(crate) head: ReplyHead,
     response: reqwest::Response,
-    peer: String,
+    way: Way,
     watch: Watch,
 }
 
@@ -161,14 +227,62 @@ impl Reply {
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, TransportFailure> {
         // The time since the last call was the caller's own.
         self.watch.activity.touch();
-        let chunk = self.watch.over(self.response.chunk()).await?;
+        let chunk = self.watch.over(self.response.chunk()).await;
+        let chunk = chunk.map_err(|failure| self.way.ended(&self.watch, failure))?;
         self.watch.activity.touch();
-        chunk.map_err(|e| failure::classify(&self.peer, &e))
+        chunk.map_err(|e| failure::classify(&self.way.peer(), &e))
     }
 
     /// Where it came from, for messages.
     pub(crate) fn what(&self) -> &str {
         &self.watch.what
+    }
+}
+
+/// How an attempt gets to the store.
+struct Way {
+    transport: Transport,
+    store: String,
+    host: String,
+    activity: Arc<Activity>,
+}
+
+impl Way {
+    fn peer(&self) -> Peer {
+        Peer {
+            store: self.store.clone(),
+            proxy: self.transport.0.proxy.as_ref().map(|proxy| proxy.shown().to_owned()),
+            address: self.address(),
+        }
+    }
+
+    /// The one address, where names are resolved once.
+    fn address(&self) -> Option<IpAddr> {
+        let resolver = self.transport.0.resolver.as_ref()?;
+        self.activity.address().or_else(|| resolver.chosen(&self.host))
+    }
+
+    /// The client could not bring the request to an answer.
+    async fn refused(&self, client: &Client, url: &Url, error: &reqwest::Error) -> TransportFailure {
+        match &self.transport.0.proxy {
+            Some(proxy) if failure::is_proxy_asking_for_user(error) => proxy.wants_user(),
+            Some(proxy) if failure::is_refused_tunnel(error) => {
+                proxy.refused_tunnel(client, url, self.transport.0.connect_timeout).await
+            }
+            _ => failure::classify(&self.peer(), error),
+        }
+    }
+
+    /// The watch ended the attempt. A machine that hangs takes connections and is silent on them: the next attempt
+    /// dials another address.
+    fn ended(&self, watch: &Watch, mut failure: TransportFailure) -> TransportFailure {
+        if let (Some(resolver), Some(address)) = (&self.transport.0.resolver, self.address()) {
+            failure.detail.push_str(&format!(", dialled at {address}"));
+            if watch.is_silent() {
+                resolver.failed(&self.host, address);
+            }
+        }
+        failure
     }
 }
 

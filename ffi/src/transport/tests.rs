@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod proxies;
+mod resolving;
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -20,12 +23,18 @@ use super::{Transport, TransportSettings, clock, runtime};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings() -> TransportSettings {
-    TransportSettings { ca_file: None, connect_timeout: PATIENCE, idle_timeout: PATIENCE }
+    TransportSettings {
+        ca_file: None,
+        connect_timeout: PATIENCE,
+        idle_timeout: PATIENCE,
+        resolve_once: false,
+        proxy: None,
+    }
 }
 
 fn impatient() -> TransportSettings {
     let short = Duration::from_millis(400);
-    TransportSettings { ca_file: None, connect_timeout: short, idle_timeout: short }
+    TransportSettings { connect_timeout: short, idle_timeout: short, ..settings() }
 }
 
 fn request(method: Method, url: &str) -> Request {
@@ -192,6 +201,10 @@ impl Authority {
     }
 
     fn server(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Server {
+        Server::https(self.config(name, change), |_, wire| reply(wire, 200, b"over TLS"))
+    }
+
+    fn config(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Arc<ServerConfig> {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         change(&mut params);
         let key = KeyPair::generate().unwrap();
@@ -202,7 +215,7 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
             .unwrap();
-        Server::https(Arc::new(config), |_, wire| reply(wire, 200, b"over TLS"))
+        Arc::new(config)
     }
 
     fn trusted(&self) -> TransportSettings {

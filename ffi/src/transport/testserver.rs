@@ -33,7 +33,8 @@ impl Seen {
         self.line.split(' ').nth(1).unwrap()
     }
 
-    fn length(&self) -> usize {
+    /// Bytes of the body that follows.
+    pub(crate) fn length(&self) -> usize {
         self.header("content-length").map_or(0, |length| length.parse().unwrap())
     }
 }

@@ -19,6 +19,7 @@ from ._errors import ErrorFlag, S3VaultError
 from ._ffi import library_version
 from ._keyring import Keyring
 from ._manifest import Verdict, verify_manifest
+from ._sign import Difference, Explanation, explain, presign, sign
 from ._streams import Download, Upload
 from ._tables import ERRORS, OPTIONS, ErrorCode, ErrorInfo, OptionInfo
 from ._vault import CredentialsFunction, Rows, Vault, open
@@ -32,10 +33,12 @@ __all__ = [
     "Cancel",
     "Config",
     "CredentialsFunction",
+    "Difference",
     "Download",
     "ErrorCode",
     "ErrorFlag",
     "ErrorInfo",
+    "Explanation",
     "Keyring",
     "OptionInfo",
     "OptionValue",
@@ -47,7 +50,10 @@ __all__ = [
     "Verdict",
     "Version",
     "VersionInfo",
+    "explain",
     "library_version",
     "open",
+    "presign",
+    "sign",
     "verify_manifest",
 ]

@@ -155,6 +155,9 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "s3v_list_next": (c_int32, [List, _CTL, _out(POINTER(Row)), _ERR]),
     "s3v_list_free": (None, [List]),
     "s3v_manifest_verify": (c_int32, [c_void_p, c_size_t, c_char_p, _out(Bytes), _ERR]),
+    "s3v_sign": (c_int32, [Config, c_int64, c_char_p, c_char_p, c_char_p, c_char_p, _out(Bytes), _ERR]),
+    "s3v_presign": (c_int32, [Config, c_int64, c_char_p, c_char_p, c_char_p, c_uint32, _out(Bytes), _ERR]),
+    "s3v_explain": (c_int32, [c_char_p, c_char_p, _out(Bytes), _ERR]),
 }
 
 

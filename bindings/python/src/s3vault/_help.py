@@ -157,7 +157,55 @@ def parser() -> argparse.ArgumentParser:
         "action", metavar="new|public", choices=("new", "public"), help="new: make it; public: what a verifier needs"
     )
     keys.add_argument("file", metavar="FILE", nargs="?", help="the keyring file (default: the setting keyring)")
+
+    sign = add(
+        "sign",
+        "sign a request (AWS Signature Version 4) and print the headers to add",
+        "  s3vault sign GET https://s3.example.com/backups/a.txt\n"
+        "  s3vault sign PUT s3://backups/a.txt --payload a.txt -H 'content-type: text/plain' --curl | sh\n",
+    )
+    _request(sign)
+    sign.add_argument(
+        "--payload",
+        metavar="FILE|-|HASH",
+        help="the body: a file, -, its SHA-256 in hex, or a word (default: UNSIGNED-PAYLOAD)",
+    )
+    sign.add_argument("--curl", action="store_true", help="print a command line of curl that sends it")
+
+    presign = add(
+        "presign",
+        "print a URL by which others may send one request, for a time",
+        "  s3vault presign GET s3://backups/a.txt\n"
+        "  s3vault presign PUT s3://backups/a.txt --expires 7d -H 'content-type: text/plain'\n",
+    )
+    _request(presign)
+    presign.add_argument(
+        "--expires", metavar="TIME", default="1h", help="how long: 90s, 15m, 1h, up to 7d (default: 1h)"
+    )
+
+    explain = add(
+        "explain",
+        "say why a store refused a signature: the first difference, and its likely cause",
+        "  s3vault explain request.txt reply.xml\n"
+        "  curl -v ... 2> request.txt > reply.xml; s3vault explain request.txt reply.xml\n",
+    )
+    explain.add_argument("request", metavar="REQUEST", help="file with the request as it was sent: first line, headers")
+    explain.add_argument("reply", metavar="REPLY", nargs="?", help="file with the body of the store's answer")
     return top
+
+
+def _request(command: argparse.ArgumentParser) -> None:
+    command.add_argument("method", metavar="METHOD", help="GET, HEAD, PUT, POST or DELETE")
+    command.add_argument("url", metavar="URL", help="as it is sent; or s3://BUCKET/KEY, where the settings say")
+    command.add_argument(
+        "-H",
+        "--header",
+        metavar="'NAME: VALUE'",
+        dest="headers",
+        action="append",
+        default=[],
+        help="a header that is sent and signed; may be given again",
+    )
 
 
 def _names(command: argparse.ArgumentParser) -> None:

@@ -6,10 +6,12 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from ._call import Progress, ProgressFunction
 from ._errors import S3VaultError
+from ._sign import Difference, Explanation
 from ._time import rfc3339
 from ._version import VersionInfo
 
@@ -137,6 +139,57 @@ class Output:
             self._object({"keyring": file, "id": key_id, "public": public})
         else:
             print(public)
+
+    def text(self, line: str) -> None:
+        """One line, as it is."""
+        print(line, flush=True)
+
+    def signed(self, method: str, url: str, headers: dict[str, str]) -> None:
+        """The headers that a signature adds."""
+        if self._json:
+            self._object({"method": method, "url": url, "headers": headers})
+        else:
+            for name, value in headers.items():
+                print(f"{name}: {value}")
+
+    def presigned(self, method: str, url: str, expires: timedelta) -> None:
+        """A presigned URL."""
+        if self._json:
+            self._object({"method": method, "url": url, "expires_s": expires // timedelta(seconds=1)})
+        else:
+            print(url)
+
+    def explanation(self, found: Explanation) -> None:
+        """Why a signature was refused, for people: the cause first, then what it is concluded from."""
+        print(f"cause  {printable(found.cause)}")
+        for note in found.notes:
+            print(f"note   {printable(note)}")
+        if found.store_code:
+            print(f"store  {printable(found.store_code)}: {printable(found.store_message)}")
+        d = found.difference
+        in_request = d is not None and d.part not in ("date", "scope", "canonical request's hash")
+        if d is not None:
+            text = "canonical request" if in_request else "string to sign"
+            where = f", line {d.line} of the {text}" if d.line else ""
+            print(f"\nfirst difference: {printable(' '.join(filter(None, (d.part, d.name))))}{where}")
+            print(f"  signed  {printable(d.ours) or '(none)'}")
+            print(f"  store   {printable(d.store) or '(none)'}")
+            longer = d.ours if len(d.ours) >= d.column else d.store
+            print(" " * (10 + len(printable(longer[: d.column - 1]))) + "^")
+        for title, text, is_request in (
+            ("canonical request, as it was signed", found.canonical_request, True),
+            ("canonical request, as the store has it", found.store_canonical_request, True),
+            ("string to sign, as it was signed", found.string_to_sign, False),
+            ("string to sign, as the store has it", found.store_string_to_sign, False),
+        ):
+            if text:
+                self._marked(title, text, d if is_request == in_request else None)
+
+    def _marked(self, title: str, text: str, difference: Difference | None) -> None:
+        print(f"\n{title}:")
+        for number, line in enumerate(text.split("\n"), 1):
+            mark = ">" if difference is not None and number == difference.line else " "
+            print(f"{mark} {printable(line)}".rstrip())
 
     def _object(self, fields: dict[str, Any]) -> None:
         # A line each at once: a program may read a long list as it comes.

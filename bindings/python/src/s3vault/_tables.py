@@ -32,6 +32,8 @@ class ErrorCode(IntEnum):
     """The object needs more than this version of the library knows."""
     CONFIG = -11
     """A configuration file cannot be read."""
+    CREDENTIALS = -12
+    """No credentials were found, or the place that should have some has none that can be used."""
     ACCESS_DENIED = -20
     """The store refuses the operation to these credentials."""
     SIGNATURE_REFUSED = -21
@@ -75,7 +77,7 @@ class ErrorCode(IntEnum):
     EXPIRED = -40
     """The date that a request was signed with has passed; used inside, never returned alone."""
     RESOLVE = -50
-    """The host name of api_url does not resolve."""
+    """The host name of api_url, or of the proxy, does not resolve."""
     CONNECT = -51
     """No connection: nothing listens there, or a firewall is between."""
     CERTIFICATE = -52
@@ -84,6 +86,8 @@ class ErrorCode(IntEnum):
     """The store did not answer in time."""
     CONNECTION_LOST = -54
     """The connection broke."""
+    PROXY = -55
+    """The proxy refuses: it wants a user and a password, or does not let requests to this store through."""
     IO = -70
     """A local file cannot be read or written."""
     DISK_FULL = -71
@@ -136,6 +140,7 @@ ERRORS: tuple[ErrorInfo, ...] = (
     ErrorInfo(ErrorCode.KEYRING, "S3V_E_KEYRING", "misuse", 2, "The keyring cannot be read, or has no signing key.", "Check the keyring file; 's3vault keys new FILE' makes one."),
     ErrorInfo(ErrorCode.UNSUPPORTED, "S3V_E_UNSUPPORTED", "misuse", 2, "The object needs more than this version of the library knows.", "Use a newer version of s3vault."),
     ErrorInfo(ErrorCode.CONFIG, "S3V_E_CONFIG", "misuse", 2, "A configuration file cannot be read.", "Correct the line of the file that the message names."),
+    ErrorInfo(ErrorCode.CREDENTIALS, "S3V_E_CREDENTIALS", "misuse", 2, "No credentials were found, or the place that should have some has none that can be used.", "Look at the places that the message names."),
     ErrorInfo(ErrorCode.ACCESS_DENIED, "S3V_E_ACCESS_DENIED", "remote", 4, "The store refuses the operation to these credentials.", "Give the access key the permission for this operation, on the bucket and on its objects."),
     ErrorInfo(ErrorCode.SIGNATURE_REFUSED, "S3V_E_SIGNATURE_REFUSED", "remote", 4, "The store computed another signature: the secret key is wrong, or something on the way changed the request.", "Check secret_key; if it is right, a proxy may rewrite headers or the path."),
     ErrorInfo(ErrorCode.UNKNOWN_ACCESS_KEY, "S3V_E_UNKNOWN_ACCESS_KEY", "remote", 4, "The store does not know the access key.", "Check access_key and api_url: keys belong to one store."),
@@ -157,11 +162,12 @@ ERRORS: tuple[ErrorInfo, ...] = (
     ErrorInfo(ErrorCode.OUTCOME_UNKNOWN, "S3V_E_OUTCOME_UNKNOWN", "remote", 7, "It is not known whether the store has the object: the last request had no answer.", "Commit again on the same handle."),
     ErrorInfo(ErrorCode.PIN_MISMATCH, "S3V_E_PIN_MISMATCH", "remote", 6, "The manifest is not the one that the pin names.", "The version was replaced since the pin was taken: do not trust it."),
     ErrorInfo(ErrorCode.EXPIRED, "S3V_E_EXPIRED", "remote", 1, "The date that a request was signed with has passed; used inside, never returned alone.", "Try again."),
-    ErrorInfo(ErrorCode.RESOLVE, "S3V_E_RESOLVE", "transport", 5, "The host name of api_url does not resolve.", "Check api_url and this machine's DNS."),
-    ErrorInfo(ErrorCode.CONNECT, "S3V_E_CONNECT", "transport", 5, "No connection: nothing listens there, or a firewall is between.", "Check host and port of api_url, and firewalls."),
+    ErrorInfo(ErrorCode.RESOLVE, "S3V_E_RESOLVE", "transport", 5, "The host name of api_url, or of the proxy, does not resolve.", "Check api_url (and proxy, where one is set), and this machine's DNS."),
+    ErrorInfo(ErrorCode.CONNECT, "S3V_E_CONNECT", "transport", 5, "No connection: nothing listens there, or a firewall is between.", "Check host and port of api_url (and of proxy, where one is set), and firewalls."),
     ErrorInfo(ErrorCode.CERTIFICATE, "S3V_E_CERTIFICATE", "transport", 5, "The store's certificate is not trusted.", "Set ca_file to the authority that signed the store's certificate."),
     ErrorInfo(ErrorCode.TIMED_OUT, "S3V_E_TIMED_OUT", "transport", 5, "The store did not answer in time.", "Check the network; idle_timeout_ms and connect_timeout_ms set the limits."),
     ErrorInfo(ErrorCode.CONNECTION_LOST, "S3V_E_CONNECTION_LOST", "transport", 5, "The connection broke.", "Check the network."),
+    ErrorInfo(ErrorCode.PROXY, "S3V_E_PROXY", "transport", 5, "The proxy refuses: it wants a user and a password, or does not let requests to this store through.", "Check the option proxy: the user and password in it, and whether this proxy lets the host and port of api_url through."),
     ErrorInfo(ErrorCode.IO, "S3V_E_IO", "local", 1, "A local file cannot be read or written.", "See the operating system's message."),
     ErrorInfo(ErrorCode.DISK_FULL, "S3V_E_DISK_FULL", "local", 1, "The disk is full.", "Free some space, or restore to another disk."),
     ErrorInfo(ErrorCode.SOURCE_CHANGED, "S3V_E_SOURCE_CHANGED", "local", 1, "The source changed between two readings.", "Store from a snapshot, or stop the writer."),
@@ -175,21 +181,29 @@ OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("access_key", "vault", "text", (), None, None, "", False, True, "Access key id."),
     OptionInfo("secret_key", "vault", "text", (), None, None, "", True, True, "Secret access key."),
     OptionInfo("session_token", "vault", "text", (), None, None, "", True, True, "Session token that belongs to temporary keys."),
-    OptionInfo("region", "vault", "text", (), None, None, "", False, False, "Region of the bucket. Empty: found out."),
+    OptionInfo("credentials", "vault", "words", ("static", "chain"), None, None, "static", False, False, "Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata)."),
+    OptionInfo("profile", "vault", "text", (), None, None, "", False, False, "Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default."),
+    OptionInfo("region", "vault", "text", (), None, None, "", False, False, "Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says."),
     OptionInfo("mode", "vault", "words", ("single-bucket",), None, None, "single-bucket", False, False, "Where backups go. single-bucket: one bucket with versioning for all containers."),
-    OptionInfo("bucket", "vault", "text", (), None, None, "", False, False, "The bucket, for mode single-bucket. It must exist, with versioning enabled."),
+    OptionInfo("bucket", "vault", "text", (), None, None, "", False, False, "The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled."),
     OptionInfo("vault_id", "vault", "text", (), None, None, "", False, False, "Identity of the vault, 32 lower-case hex digits. Empty: made from the bucket's name."),
     OptionInfo("record_after_store", "vault", "bool", (), None, None, "false", False, False, "Which instant identifies a backup: false the begin of the put, true the end of the transfer."),
     OptionInfo("encryption", "vault", "words", ("none",), None, None, "none", False, False, "How the data is encrypted. none: as the store does by itself."),
     OptionInfo("keyring", "command", "text", (), None, None, "", False, False, "File that holds the signing key. The command opens it; the library takes a keyring handle."),
+    OptionInfo("service", "command", "text", (), None, None, "s3", False, False, "sign, presign: the service that a request is signed for."),
     OptionInfo("verify_keys", "vault", "text", (), None, None, "", False, False, "Public keys that are trusted beside the keyring's own, one 'ed25519 <id> <base64>' a line."),
-    OptionInfo("path_style", "vault", "bool", (), None, None, "true", False, False, "true: the bucket in the path. false: the bucket in the host name."),
-    OptionInfo("ca_file", "vault", "text", (), None, None, "", False, False, "PEM file of the authorities that may sign the store's certificate, in place of the public ones."),
+    OptionInfo("path_style", "vault", "bool", (), None, None, "true", False, False, "true: the bucket in the path. false: the bucket in the host name, where its name can stand there."),
+    OptionInfo("dualstack", "vault", "bool", (), None, None, "false", False, False, "AWS only: hosts that are reached over IPv6 as well as IPv4."),
+    OptionInfo("fips", "vault", "bool", (), None, None, "false", False, False, "AWS only: hosts whose TLS is validated by FIPS 140."),
+    OptionInfo("resolve_once", "vault", "bool", (), None, None, "false", False, False, "Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines."),
+    OptionInfo("proxy", "vault", "text", (), None, None, "", True, False, "HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked."),
+    OptionInfo("ca_file", "vault", "text", (), None, None, "", False, False, "PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones."),
     OptionInfo("connect_timeout_ms", "vault", "number", (), 1, 600000, "10000", False, False, "How long to wait for a connection."),
     OptionInfo("idle_timeout_ms", "vault", "number", (), 1, 3600000, "60000", False, False, "How long a request may stand without any byte moving."),
     OptionInfo("parallel_download", "vault", "bool", (), None, None, "true", False, False, "Whether a restore reads several ranges at once."),
     OptionInfo("leading_slash", "vault", "bool", (), None, None, "false", False, False, "Whether data keys begin with '/', for buckets that were written so."),
     OptionInfo("storage_class", "vault", "text", (), None, None, "", False, False, "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's own."),
+    OptionInfo("provider", "vault", "words", ("s3", "minio", "ceph", "garage", "versitygw"), None, None, "s3", False, False, "Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has."),
     OptionInfo("kind", "call", "words", ("full", "incremental"), None, None, "full", False, False, "put: what the backup is. An incremental needs parent."),
     OptionInfo("parent", "call", "text", (), None, None, "", False, False, "put: version id of the backup that an incremental builds on."),
     OptionInfo("version", "call", "text", (), None, None, "", False, False, "find: this version id."),

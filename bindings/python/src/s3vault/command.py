@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
+import re
 import select
+import shlex
 import signal
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import IO, Any, NoReturn
 
 from . import _help
@@ -17,6 +21,7 @@ from ._config import Config
 from ._errors import S3VaultError
 from ._keyring import Keyring
 from ._output import Output
+from ._sign import _explain, explain, presign, sign
 from ._streams import Upload
 from ._tables import ErrorCode
 from ._vault import Vault
@@ -148,6 +153,87 @@ def _keys(args: argparse.Namespace, output: Output) -> None:
     output.public_key(file, keyring.id, keyring.public)
 
 
+def _sign(args: argparse.Namespace, output: Output) -> None:
+    config = _config(args)
+    if args.curl and args.payload == "-":
+        raise S3VaultError(ErrorCode.INVALID_ARGUMENT, "curl cannot read standard input again: name a file")
+    given = _headers(args.headers)
+    hash_of_body = _payload_hash(args.payload)
+    added = sign(config, args.method, args.url, headers=given, payload_hash=hash_of_body)
+    url = args.url
+    if url.lower().startswith("s3://"):
+        # The library knows where that is: the URL that it presigns.
+        url = presign(config, args.method, url).partition("?")[0]
+    file = args.payload if args.payload is not None and hash_of_body != args.payload else None
+    if args.curl:
+        output.text(_curl(args.method.upper(), url, [*given, *added.items()], file))
+    else:
+        output.signed(args.method.upper(), url, added)
+
+
+def _curl(method: str, url: str, headers: list[tuple[str, str]], file: str | None) -> str:
+    # What curl would change by itself (dots in the path, brackets in the URL) would not be what was signed.
+    words = ["curl", "--path-as-is", "--globoff", *(["--head"] if method == "HEAD" else ["-X", method])]
+    for name, value in headers:
+        # A semicolon is curl's sign for a header without a value.
+        words += ["-H", f"{name}: {value.strip()}" if value.strip() else f"{name};"]
+    if file is not None:
+        words += ["-T", file]
+    return shlex.join([*words, url])
+
+
+def _presign(args: argparse.Namespace, output: Output) -> None:
+    expires = _duration(args.expires)
+    url = presign(_config(args), args.method, args.url, expires=expires, headers=_headers(args.headers))
+    output.presigned(args.method.upper(), url, expires)
+
+
+def _explain_refusal(args: argparse.Namespace, output: Output) -> None:
+    if args.request == "-" and args.reply == "-":
+        raise S3VaultError(ErrorCode.INVALID_ARGUMENT, "standard input cannot be both the request and the reply")
+    request = _read_text(args.request)
+    reply = _read_text(args.reply) if args.reply is not None else ""
+    if args.json:
+        output.text(_explain(request, reply))
+    else:
+        output.explanation(explain(request, reply))
+
+
+def _headers(given: list[str]) -> list[tuple[str, str]]:
+    headers = []
+    for header in given:
+        name, colon, value = header.partition(":")
+        if not colon:
+            raise S3VaultError(ErrorCode.INVALID_ARGUMENT, f"-H {header!r} is not 'NAME: VALUE'")
+        headers.append((name, value.strip()))
+    return headers
+
+
+def _payload_hash(payload: str | None) -> str:
+    """Of the file that is named; what is a hash or a word of x-amz-content-sha256 already, stays."""
+    if payload is None:
+        return ""
+    if re.fullmatch("[0-9a-fA-F]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+", payload):
+        return payload
+    digest = hashlib.sha256()
+    with _reader(payload) as source:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _duration(text: str) -> timedelta:
+    found = re.fullmatch("([0-9]{1,9})([smhd]?)", text)
+    if found is None:
+        raise S3VaultError(ErrorCode.INVALID_ARGUMENT, f"--expires {text!r} is not a time such as 90s, 15m, 1h or 7d")
+    return int(found[1]) * timedelta(seconds={"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]])
+
+
+def _read_text(file: str) -> str:
+    with open(0 if file == "-" else file, "rb", closefd=file != "-") as source:
+        return source.read().decode(errors="replace").replace("\0", "\ufffd")
+
+
 _COMMANDS = {
     "put": _put,
     "get": _get,
@@ -155,6 +241,9 @@ _COMMANDS = {
     "ls": _ls,
     "manifest": _manifest,
     "keys": _keys,
+    "sign": _sign,
+    "presign": _presign,
+    "explain": _explain_refusal,
 }
 
 

@@ -367,7 +367,7 @@ fn fill_window(world: &mut World, machine: &mut Put, sent: &mut Vec<(u32, Reques
             Output::NeedPart { number, length, .. } => {
                 assert!(asked == 0 || number == asked + 1, "each number once, in order");
                 asked = number;
-                let digest = crate::checksum::digest(b"");
+                let digest = digest(b"");
                 machine.handle(world.now(), Input::PartReady { number, length, digest: Some(digest), last: false });
             }
             Output::Wait(_) => return asked,
@@ -401,7 +401,7 @@ fn inputs_that_do_not_fit_are_ignored() {
     use crate::http::TransportFailure;
     let strays = || -> Vec<Input<'static>> {
         let id = RequestId(9_999);
-        let digest = crate::checksum::digest(b"");
+        let digest = digest(b"");
         vec![
             Input::Head { id, head: ReplyHead { status: 200, headers: vec![] } },
             Input::Body { id, bytes: b"x" },

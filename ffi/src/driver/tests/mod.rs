@@ -14,7 +14,13 @@ use crate::transport::{Transport, TransportSettings};
 
 fn host() -> Host {
     let patience = Duration::from_secs(60);
-    let settings = TransportSettings { ca_file: None, connect_timeout: patience, idle_timeout: patience };
+    let settings = TransportSettings {
+        ca_file: None,
+        connect_timeout: patience,
+        idle_timeout: patience,
+        resolve_once: false,
+        proxy: None,
+    };
     Host { transport: Transport::new(&settings).unwrap(), keys: None }
 }
 

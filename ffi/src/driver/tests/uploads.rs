@@ -227,6 +227,43 @@ fn a_file_arrives_and_its_progress_is_told() {
     until(|| host.transport.pool().in_use() == 0);
 }
 
+/// Takes aws-chunked framing apart: the payload, and the trailer's line. Whatever is not exact fails.
+fn unchunked(mut wire: &[u8]) -> (Vec<u8>, String) {
+    let mut payload = Vec::new();
+    loop {
+        let end = wire.windows(2).position(|pair| pair == b"\r\n").unwrap();
+        let length = usize::from_str_radix(std::str::from_utf8(&wire[..end]).unwrap(), 16).unwrap();
+        wire = &wire[end + 2..];
+        if length == 0 {
+            let trailer = std::str::from_utf8(wire).unwrap();
+            return (payload, trailer.strip_suffix("\r\n\r\n").unwrap().to_owned());
+        }
+        payload.extend_from_slice(&wire[..length]);
+        assert_eq!(&wire[length..length + 2], b"\r\n");
+        wire = &wire[length + 2..];
+    }
+}
+
+#[test]
+fn a_part_that_is_hashed_while_it_is_sent_comes_in_chunks_with_its_crc_behind_them() {
+    for length in [1, FRAME, PART, PART + 1, 4 * PART + 5] {
+        let (server, parts) = store(&[1, 3]);
+        let bytes = payload(length);
+        let file = TempFile::new(&bytes);
+        let machine = ToyUpload::hashed_on_the_way(&server.url(""), PART as u64, 2);
+        let sent = upload_file(&host(), machine, file.open(), length as u64, &mut Control::none()).unwrap();
+        assert_eq!(sent, length as u64);
+        let mut whole = Vec::new();
+        for body in parts.lock().unwrap().values() {
+            let (payload, trailer) = unchunked(body);
+            let crc = s3vault_core::checksum::crc_text(s3vault_core::checksum::digest(&payload).crc64nvme);
+            assert_eq!(trailer, format!("x-amz-checksum-crc64nvme:{crc}"));
+            whole.extend(payload);
+        }
+        assert!(whole == bytes, "length {length}");
+    }
+}
+
 /// Stores a file that `change` changes after it was hashed, and before it is read again.
 fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<u32>) {
     let bytes = payload(2 * PART);

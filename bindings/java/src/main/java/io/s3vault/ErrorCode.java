@@ -25,6 +25,8 @@ public enum ErrorCode {
     UNSUPPORTED(-10, "Use a newer version of s3vault."),
     /** A configuration file cannot be read. */
     CONFIG(-11, "Correct the line of the file that the message names."),
+    /** No credentials were found, or the place that should have some has none that can be used. */
+    CREDENTIALS(-12, "Look at the places that the message names."),
     /** The store refuses the operation to these credentials. */
     ACCESS_DENIED(-20, "Give the access key the permission for this operation, on the bucket and on its objects."),
     /** The store computed another signature: the secret key is wrong, or something on the way changed the request. */
@@ -67,16 +69,18 @@ public enum ErrorCode {
     PIN_MISMATCH(-39, "The version was replaced since the pin was taken: do not trust it."),
     /** The date that a request was signed with has passed; used inside, never returned alone. */
     EXPIRED(-40, "Try again."),
-    /** The host name of api_url does not resolve. */
-    RESOLVE(-50, "Check api_url and this machine's DNS."),
+    /** The host name of api_url, or of the proxy, does not resolve. */
+    RESOLVE(-50, "Check api_url (and proxy, where one is set), and this machine's DNS."),
     /** No connection: nothing listens there, or a firewall is between. */
-    CONNECT(-51, "Check host and port of api_url, and firewalls."),
+    CONNECT(-51, "Check host and port of api_url (and of proxy, where one is set), and firewalls."),
     /** The store's certificate is not trusted. */
     CERTIFICATE(-52, "Set ca_file to the authority that signed the store's certificate."),
     /** The store did not answer in time. */
     TIMED_OUT(-53, "Check the network; idle_timeout_ms and connect_timeout_ms set the limits."),
     /** The connection broke. */
     CONNECTION_LOST(-54, "Check the network."),
+    /** The proxy refuses: it wants a user and a password, or does not let requests to this store through. */
+    PROXY(-55, "Check the option proxy: the user and password in it, and whether this proxy lets the host and port of api_url through."),
     /** A local file cannot be read or written. */
     IO(-70, "See the operating system's message."),
     /** The disk is full. */

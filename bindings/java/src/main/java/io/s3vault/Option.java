@@ -11,11 +11,15 @@ public final class Option {
     public static final String SECRET_KEY = "secret_key";
     /** Session token that belongs to temporary keys. */
     public static final String SESSION_TOKEN = "session_token";
-    /** Region of the bucket. Empty: found out. */
+    /** Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata). */
+    public static final String CREDENTIALS = "credentials";
+    /** Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default. */
+    public static final String PROFILE = "profile";
+    /** Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says. */
     public static final String REGION = "region";
     /** Where backups go. single-bucket: one bucket with versioning for all containers. */
     public static final String MODE = "mode";
-    /** The bucket, for mode single-bucket. It must exist, with versioning enabled. */
+    /** The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled. */
     public static final String BUCKET = "bucket";
     /** Identity of the vault, 32 lower-case hex digits. Empty: made from the bucket's name. */
     public static final String VAULT_ID = "vault_id";
@@ -25,11 +29,21 @@ public final class Option {
     public static final String ENCRYPTION = "encryption";
     /** File that holds the signing key. The command opens it; the library takes a keyring handle. */
     public static final String KEYRING = "keyring";
+    /** sign, presign: the service that a request is signed for. */
+    public static final String SERVICE = "service";
     /** Public keys that are trusted beside the keyring's own, one 'ed25519 &lt;id&gt; &lt;base64&gt;' a line. */
     public static final String VERIFY_KEYS = "verify_keys";
-    /** true: the bucket in the path. false: the bucket in the host name. */
+    /** true: the bucket in the path. false: the bucket in the host name, where its name can stand there. */
     public static final String PATH_STYLE = "path_style";
-    /** PEM file of the authorities that may sign the store's certificate, in place of the public ones. */
+    /** AWS only: hosts that are reached over IPv6 as well as IPv4. */
+    public static final String DUALSTACK = "dualstack";
+    /** AWS only: hosts whose TLS is validated by FIPS 140. */
+    public static final String FIPS = "fips";
+    /** Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines. */
+    public static final String RESOLVE_ONCE = "resolve_once";
+    /** HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked. */
+    public static final String PROXY = "proxy";
+    /** PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones. */
     public static final String CA_FILE = "ca_file";
     /** How long to wait for a connection. */
     public static final String CONNECT_TIMEOUT_MS = "connect_timeout_ms";
@@ -41,6 +55,8 @@ public final class Option {
     public static final String LEADING_SLASH = "leading_slash";
     /** Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's own. */
     public static final String STORAGE_CLASS = "storage_class";
+    /** Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has. */
+    public static final String PROVIDER = "provider";
     /** put: what the backup is. An incremental needs parent. */
     public static final String KIND = "kind";
     /** put: version id of the backup that an incremental builds on. */

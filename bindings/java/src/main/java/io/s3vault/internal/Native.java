@@ -121,4 +121,14 @@ public final class Native {
 
     public static native int s3v_manifest_verify(
             Pointer object, long len, String publicKeys, Pointer out, Pointer err);
+
+    public static native int s3v_sign(
+            Pointer config, long nowMs, String method, String url, String headers, String payloadHash, Pointer out,
+            Pointer err);
+
+    public static native int s3v_presign(
+            Pointer config, long nowMs, String method, String url, String headers, int expiresS, Pointer out,
+            Pointer err);
+
+    public static native int s3v_explain(String request, String reply, Pointer out, Pointer err);
 }

@@ -1,8 +1,6 @@
-//! Checksums: CRC64NVME, which the store verifies, and BLAKE3, which the manifest promises.
+//! What the vault keeps of bytes: CRC64NVME, which the store verifies, and BLAKE3, which the manifest promises.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use crc_fast::CrcAlgorithm::Crc64Nvme;
+use super::crc::Crc64;
 
 /// What bytes are: both hashes of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,22 +12,16 @@ pub struct Digest {
 }
 
 /// Hashes bytes as they pass.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Digester {
-    crc: crc_fast::Digest,
+    crc: Crc64,
     blake3: blake3::Hasher,
-}
-
-impl Default for Digester {
-    fn default() -> Self {
-        Digester::new()
-    }
 }
 
 impl Digester {
     /// Of no bytes yet.
     pub fn new() -> Digester {
-        Digester { crc: crc_fast::Digest::new(Crc64Nvme), blake3: blake3::Hasher::new() }
+        Digester::default()
     }
 
     /// Takes the next bytes.
@@ -40,29 +32,7 @@ impl Digester {
 
     /// The digest of all bytes so far.
     pub fn finish(&self) -> Digest {
-        Digest { crc64nvme: self.crc.clone().finalize(), blake3: *self.blake3.finalize().as_bytes() }
-    }
-}
-
-/// Only the CRC, for bytes that are read a second time.
-#[derive(Clone)]
-pub struct Crc64(crc_fast::Digest);
-
-impl Default for Crc64 {
-    fn default() -> Self {
-        Crc64(crc_fast::Digest::new(Crc64Nvme))
-    }
-}
-
-impl Crc64 {
-    /// Takes the next bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// The CRC of all bytes so far.
-    pub fn finish(&self) -> u64 {
-        self.0.clone().finalize()
+        Digest { crc64nvme: self.crc.finish(), blake3: *self.blake3.finalize().as_bytes() }
     }
 }
 
@@ -73,24 +43,9 @@ pub fn digest(bytes: &[u8]) -> Digest {
     digester.finish()
 }
 
-/// The CRC of two byte strings one after the other, from theirs and the second one's length.
-pub fn combine(first: u64, second: u64, second_length: u64) -> u64 {
-    crc_fast::checksum_combine(Crc64Nvme, first, second, second_length)
-}
-
-/// A CRC as it stands on the wire and in a manifest: its eight bytes, big-endian, in base64.
-pub fn crc_text(crc: u64) -> String {
-    STANDARD.encode(crc.to_be_bytes())
-}
-
-/// A CRC from its text.
-pub fn parse_crc(text: &str) -> Option<u64> {
-    Some(u64::from_be_bytes(STANDARD.decode(text).ok()?.try_into().ok()?))
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::{crc_text, parse_crc};
     use super::*;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -107,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_and_halves_give_the_same() {
+    fn pieces_give_the_same() {
         let bytes: Vec<u8> = (0..100_000u64).map(|n| ((n * n) >> 7) as u8).collect();
         let whole = digest(&bytes);
         for cut in [0, 1, 7, 64 * 1024, 99_999, 100_000] {
@@ -116,11 +71,6 @@ mod tests {
             pieces.update(a);
             pieces.update(b);
             assert_eq!(pieces.finish(), whole);
-            assert_eq!(combine(digest(a).crc64nvme, digest(b).crc64nvme, b.len() as u64), whole.crc64nvme);
-            let mut crc = Crc64::default();
-            crc.update(a);
-            crc.update(b);
-            assert_eq!(crc.finish(), whole.crc64nvme);
         }
     }
 }

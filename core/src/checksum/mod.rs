@@ -1,0 +1,27 @@
+//! Checksums: those that a store verifies, MD5 where one demands it, and BLAKE3, which the manifest promises.
+//!
+//! Source: "Checking object integrity in Amazon S3" (S3 user guide): names, headers, and which algorithm can be the
+//! checksum of a whole object, which one a checksum of the parts' checksums.
+
+mod algorithm;
+mod crc;
+mod digest;
+mod hasher;
+
+pub use algorithm::{Algorithm, Checksum, composite};
+pub use crc::{Crc, Crc32, Crc32c, Crc64, combine};
+pub use digest::{Digest, Digester, digest};
+pub use hasher::{ContentMd5, Hasher, checksum, content_md5};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// A CRC64NVME as it stands on the wire and in a manifest: its eight bytes, big-endian, in base64.
+pub fn crc_text(crc: u64) -> String {
+    STANDARD.encode(crc.to_be_bytes())
+}
+
+/// A CRC64NVME from its text.
+pub fn parse_crc(text: &str) -> Option<u64> {
+    Some(u64::from_be_bytes(STANDARD.decode(text).ok()?.try_into().ok()?))
+}

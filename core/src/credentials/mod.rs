@@ -1,0 +1,209 @@
+//! Credentials: an access key, its secret, and for temporary keys a session token and the time of their end.
+//!
+//! They stand in the settings, or come from the places where AWS's own tools look ([`chain`]), and only there where
+//! the setting `credentials` says so.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `chain` | which place has the keys |
+//! | `ini`, `shared` | the shared config and credentials files |
+//! | `document` | the JSON of processes and endpoints |
+//! | `endpoint` | which URLs may be asked for keys |
+//! | `fetch` | the machine that asks them |
+
+pub mod chain;
+mod document;
+mod endpoint;
+mod fetch;
+mod ini;
+mod shared;
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::error::{Code, Error, Result};
+use crate::settings::Settings;
+
+pub use document::parse_process;
+pub use fetch::Fetch;
+
+/// Temporary keys are renewed so long before their end, in milliseconds: a request that is signed with the old ones
+/// must still arrive. The other SDKs take five minutes too.
+const REFRESH_MS: i64 = 300_000;
+
+/// A pair of keys. Wiped when dropped, never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Access key id.
+    pub access_key: String,
+    /// Secret access key.
+    pub secret_key: Zeroizing<String>,
+    /// Session token of temporary keys.
+    pub session_token: Option<Zeroizing<String>>,
+    /// When the keys end, in Unix milliseconds; `None` where they do not, or nobody said.
+    pub expires_ms: Option<i64>,
+}
+
+impl Credentials {
+    /// From the settings `access_key`, `secret_key` and `session_token`.
+    pub fn from_settings(settings: &Settings) -> Result<Credentials> {
+        let token = settings.text("session_token");
+        Ok(Credentials {
+            access_key: settings.required("access_key")?.to_owned(),
+            secret_key: Zeroizing::new(settings.required("secret_key")?.to_owned()),
+            session_token: (!token.is_empty()).then(|| Zeroizing::new(token.to_owned())),
+            expires_ms: None,
+        })
+    }
+
+    /// Whether new keys should be got now: they end within five minutes.
+    pub fn is_due(&self, unix_ms: i64) -> bool {
+        self.expires_ms.is_some_and(|end| unix_ms >= end.saturating_sub(REFRESH_MS))
+    }
+
+    /// Whether the keys have ended.
+    pub fn is_expired(&self, unix_ms: i64) -> bool {
+        self.expires_ms.is_some_and(|end| unix_ms >= end)
+    }
+
+    /// From a place other than the settings; refuses, in words, what cannot stand in a header.
+    fn checked(
+        access_key: &str,
+        secret_key: &str,
+        session_token: Option<&str>,
+        expires_ms: Option<i64>,
+    ) -> Result<Credentials, String> {
+        let clean = |what: &str, value: &str| match value.trim() {
+            "" => Err(format!("its {what} is empty")),
+            value if value.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Zeroizing::new(value.to_owned())),
+            _ => Err(format!("its {what} has characters that no key has")),
+        };
+        let session_token = match session_token {
+            None | Some("") => None,
+            Some(token) => Some(clean("session token", token)?),
+        };
+        Ok(Credentials {
+            access_key: clean("access key", access_key)?.to_string(),
+            secret_key: clean("secret key", secret_key)?,
+            session_token,
+            expires_ms,
+        })
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({})", self.access_key)
+    }
+}
+
+/// Where the settings say that the keys are.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// In the settings.
+    Static(Credentials),
+    /// Where [`chain::resolve`] finds them, with this profile; empty for none in particular.
+    Chain {
+        /// The setting `profile`.
+        profile: String,
+    },
+}
+
+impl Origin {
+    /// From the settings `credentials`, `profile` and the keys. Settings that contradict each other are refused: nobody
+    /// should have to guess which keys are used.
+    pub fn from_settings(settings: &Settings) -> Result<Origin> {
+        let profile = settings.text("profile").to_owned();
+        if settings.text("credentials") != "chain" {
+            if !profile.is_empty() {
+                return Err(contradiction(
+                    "profile is set, and credentials = static does not look at profiles",
+                    "Set credentials = chain, or leave profile out.",
+                ));
+            }
+            return Credentials::from_settings(settings).map(Origin::Static);
+        }
+        match ["access_key", "secret_key", "session_token"].into_iter().find(|key| !settings.text(key).is_empty()) {
+            None => Ok(Origin::Chain { profile }),
+            Some(key) => Err(contradiction(
+                &format!("{key} is set, and credentials = chain takes keys from elsewhere"),
+                &format!("Leave {key} out, or set credentials = static."),
+            )),
+        }
+    }
+}
+
+fn contradiction(what: &str, hint: &str) -> Error {
+    Error::new(Code::InvalidOption, what).with_hint(hint)
+}
+
+/// The error of keys that a place should have and has not.
+fn unusable(why: impl Into<String>) -> Error {
+    Error::new(Code::Credentials, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn settings(values: &[(&str, &str)]) -> Settings {
+        let mut settings = Settings::new();
+        for (key, value) in values {
+            settings.set(key, value).unwrap();
+        }
+        settings
+    }
+
+    #[test]
+    fn keys_are_renewed_before_they_end() {
+        let mut keys = Credentials::checked("A", "S", None, Some(1_000_000)).unwrap();
+        for (now, due, expired) in [(699_999, false, false), (700_000, true, false), (1_000_000, true, true)] {
+            assert_eq!((keys.is_due(now), keys.is_expired(now)), (due, expired), "{now}");
+        }
+        keys.expires_ms = None;
+        assert!(!keys.is_due(i64::MAX) && !keys.is_expired(i64::MAX));
+        keys.expires_ms = Some(i64::MIN);
+        assert!(keys.is_due(0));
+    }
+
+    #[test]
+    fn the_chain_is_used_only_where_the_setting_says_so() {
+        let keys = [("access_key", "A"), ("secret_key", "hush"), ("session_token", "hush-token")];
+        assert!(matches!(Origin::from_settings(&settings(&keys)).unwrap(), Origin::Static(keys)
+            if keys.access_key == "A" && *keys.secret_key == "hush" && keys.session_token.is_some()));
+        let chain = settings(&[("credentials", "chain"), ("profile", "backup")]);
+        assert!(matches!(Origin::from_settings(&chain).unwrap(), Origin::Chain { profile } if profile == "backup"));
+        let e = Origin::from_settings(&settings(&[])).unwrap_err();
+        assert_eq!(e.message(), "option access_key is not set");
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        for (key, value) in [("access_key", "A"), ("secret_key", "hush"), ("session_token", "hush")] {
+            let e = Origin::from_settings(&settings(&[("credentials", "chain"), (key, value)])).unwrap_err();
+            assert_eq!(e.code(), Code::InvalidOption);
+            assert!(e.message().starts_with(key) && !e.to_string().contains("hush"), "{e}");
+        }
+        let e = Origin::from_settings(&settings(&[("access_key", "A"), ("secret_key", "S"), ("profile", "x")]));
+        assert!(e.unwrap_err().message().starts_with("profile is set"));
+    }
+
+    #[test]
+    fn what_cannot_stand_in_a_header_is_refused_and_not_shown() {
+        for (access, secret, token, why) in [
+            ("", "hush", None, "its access key is empty"),
+            ("A", " ", None, "its secret key is empty"),
+            ("A\nhush", "S", None, "its access key has characters"),
+            ("A", "hush\u{fc}", None, "its secret key has characters"),
+            ("A", "S", Some("hush hush"), "its session token has characters"),
+        ] {
+            let e = Credentials::checked(access, secret, token, None).unwrap_err();
+            assert!(e.starts_with(why) && !e.contains("hush"), "{e}");
+        }
+        let keys = Credentials::checked(" A\n", "hush", Some("hush"), None).unwrap();
+        assert_eq!(format!("{keys:?}"), "Credentials(A)");
+    }
+}

@@ -1,0 +1,311 @@
+//! Endpoint: where the requests of a store go, and for which region they are signed. A pure value.
+//!
+//! Sources: "Amazon S3 endpoints and quotas" (AWS general reference); "Virtual hosting of general purpose buckets"
+//! and "Referencing access points" (S3 user guide).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `url` | `api_url`: scheme, host and port, and why anything else is refused |
+//! | `aws` | AWS's partitions and hosts, with their dualstack and FIPS forms |
+//! | `bucket` | names of buckets, access points and their ARNs |
+//!
+//! **Path style or virtual hosts.** `path_style` chooses. Whatever it says, a bucket goes into the path where it
+//! cannot stand in a host name (capitals, `_`, a name that is longer than a label), and over TLS where it has a dot
+//! (a wildcard certificate covers one label only). An access point goes into the host name always: S3 has no other
+//! form for it.
+
+mod aws;
+mod bucket;
+#[cfg(test)]
+mod tests;
+mod url;
+
+use crate::error::{Code, Error, Result};
+use crate::settings::Settings;
+use crate::uri;
+
+use aws::{AwsHost, Found};
+use bucket::AccessPoint;
+use url::{Host, Scheme};
+
+/// What requests are signed with where nobody knows the region. Most other stores take it.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// Where requests of a store go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    scheme: Scheme,
+    site: Site,
+    /// `None` where it is the scheme's own.
+    port: Option<u16>,
+    region: String,
+    path_style: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Site {
+    /// AWS, at the host of the endpoint's region.
+    Aws(AwsHost),
+    /// AWS, through an interface endpoint of the user's own network, which serves one region.
+    AwsInterface(String),
+    /// Another store.
+    Other(Host),
+}
+
+/// Where one request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The `Host` header.
+    pub host: String,
+    /// The path, encoded: what is sent, and what is signed.
+    pub path: String,
+    /// All of it, with the query.
+    pub url: String,
+}
+
+impl Endpoint {
+    /// From `api_url`, `region`, `path_style`, `dualstack` and `fips`, and from `bucket` where that is an ARN.
+    pub fn from_settings(settings: &Settings) -> Result<Endpoint> {
+        let wanted = match settings.text("region") {
+            "" => None,
+            region => Some(checked_region(region)?),
+        };
+        let access_point = bucket::access_point(settings.text("bucket"))?;
+        let of_bucket = access_point.as_ref().map(|point| point.region);
+        if let (Some(region), Some(of_arn)) = (wanted, of_bucket)
+            && region != of_arn
+        {
+            return Err(two_regions(region, "the ARN in bucket", of_arn));
+        }
+        let wanted = wanted.or(of_bucket);
+        let host = AwsHost { dualstack: settings.flag("dualstack"), fips: settings.flag("fips") };
+
+        let (scheme, site, port, region) = match settings.text("api_url") {
+            "" => {
+                let region = wanted.unwrap_or(DEFAULT_REGION);
+                if !aws::is_region(region) {
+                    return Err(invalid(format!("region = '{region}' is not a region of AWS, and api_url is empty"))
+                        .with_hint("Set api_url to the store's endpoint; or region to one such as eu-central-1."));
+                }
+                (Scheme::Https, Site::Aws(host), None, region.to_owned())
+            }
+            api_url => {
+                let url = url::parse(api_url)?;
+                let (site, region) = site(api_url, &url.host, host, wanted)?;
+                (url.scheme, site, url.port, region)
+            }
+        };
+        if let Site::Aws(host) = &site {
+            host.check(&region)?;
+        } else if let Some(option) = host.named() {
+            return Err(invalid(format!("{option} = true, but api_url names a host of its own"))
+                .with_hint(format!("Leave {option} out; it chooses among AWS's own hosts, for an empty api_url.")));
+        }
+        let path_style = settings.flag("path_style");
+        if let Site::Other(Host::V4(_) | Host::V6(_)) = &site
+            && !path_style
+        {
+            return Err(invalid("path_style = false, but the host of api_url is an address").with_hint(
+                "Set path_style = true, or a host name in api_url: a bucket cannot stand before an address.",
+            ));
+        }
+        let endpoint = Endpoint { scheme, site, port, region, path_style };
+        if let Some(point) = access_point {
+            endpoint.check_access_point(&point)?;
+        }
+        Ok(endpoint)
+    }
+
+    /// The region that requests are signed for, but for those to an access point: see [`Endpoint::region_for`].
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The region that requests to this bucket are signed for: an access point's ARN names its own.
+    pub fn region_for<'a>(&'a self, bucket: &'a str) -> &'a str {
+        match bucket::access_point(bucket) {
+            Ok(Some(point)) => point.region,
+            _ => &self.region,
+        }
+    }
+
+    /// Whether this is AWS.
+    pub fn is_aws(&self) -> bool {
+        !matches!(self.site, Site::Other(_))
+    }
+
+    /// The same endpoint for a region that the store named in a refusal: AWS's own hosts move to the host of that
+    /// region, all others are signed for it. A text that cannot be a region changes nothing.
+    pub fn in_region(&self, region: &str) -> Endpoint {
+        let fits = match self.site {
+            Site::Aws(host) => aws::is_region(region) && host.check(region).is_ok(),
+            _ => checked_region(region).is_ok(),
+        };
+        let region = if fits { region } else { &self.region };
+        Endpoint { region: region.to_owned(), ..self.clone() }
+    }
+
+    /// Where requests about no bucket go: ListBuckets.
+    pub fn service_target(&self, query: &str) -> Target {
+        self.to(self.host(), "/".to_owned(), query)
+    }
+
+    /// Where requests about a bucket go, or about an object in it. The query is encoded already.
+    pub fn target(&self, bucket: &str, key: Option<&str>, query: &str) -> Target {
+        let mut path = String::with_capacity(bucket.len() + key.map_or(0, str::len) * 5 / 4 + 2);
+        let host = match self.host_of(bucket) {
+            Some(host) => host,
+            None => {
+                path.push('/');
+                uri::encode_into(&mut path, bucket, false);
+                self.host()
+            }
+        };
+        if let Some(key) = key {
+            path.push('/');
+            uri::encode_into(&mut path, key, true);
+        } else if path.is_empty() {
+            path.push('/');
+        }
+        self.to(host, path, query)
+    }
+
+    /// Refuses what cannot be a bucket here: by its name, or since s3vault cannot keep a vault there.
+    pub fn check_bucket(&self, bucket: &str) -> Result<()> {
+        match bucket::access_point(bucket)? {
+            Some(point) => self.check_access_point(&point),
+            None => {
+                bucket::check_name(bucket)?;
+                if self.is_aws() {
+                    bucket::check_aws_name(bucket)?;
+                    if bucket::is_alias(bucket) {
+                        self.check_secure(bucket)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn check_access_point(&self, point: &AccessPoint<'_>) -> Result<()> {
+        let arn = point.arn;
+        match &self.site {
+            Site::Other(_) => {
+                return Err(invalid(format!(
+                    "bucket = '{arn}' is an access point of AWS, but api_url is another store's"
+                ))
+                .with_hint("Set bucket to the bucket's name; or leave api_url empty."));
+            }
+            Site::AwsInterface(host) if point.region != self.region => {
+                return Err(two_regions(point.region, &format!("api_url ({host})"), &self.region));
+            }
+            Site::AwsInterface(_) => {}
+            Site::Aws(host) => {
+                let (own, its) = (aws::partition(&self.region).name, aws::partition(point.region).name);
+                if own != its {
+                    let what = format!("bucket = '{arn}' is in the partition {its}, the endpoint in {own}");
+                    return Err(invalid(what).with_hint("Set region to the access point's, and leave api_url empty."));
+                }
+                host.check(point.region)?;
+            }
+        }
+        self.check_secure(arn)
+    }
+
+    /// "S3 access points don't support access through HTTP."
+    fn check_secure(&self, bucket: &str) -> Result<()> {
+        if self.scheme == Scheme::Https {
+            return Ok(());
+        }
+        Err(invalid(format!("bucket = '{bucket}' is an access point, and api_url begins with http://"))
+            .with_hint("Access points are reached over https:// only: leave api_url empty, or begin it with https://."))
+    }
+
+    /// The host without a bucket.
+    fn host(&self) -> String {
+        match &self.site {
+            Site::Aws(host) => host.service(&self.region),
+            Site::AwsInterface(host) => host.clone(),
+            Site::Other(host) => host.to_string(),
+        }
+    }
+
+    /// The host for this bucket; `None` where the bucket goes into the path.
+    fn host_of(&self, bucket: &str) -> Option<String> {
+        if self.is_aws()
+            && let Ok(Some(point)) = bucket::access_point(bucket)
+        {
+            return Some(match &self.site {
+                Site::Aws(host) => format!("{}.{}", point.label(), host.access_points(point.region)),
+                _ => format!("{}.{}", point.label(), self.host()),
+            });
+        }
+        let is_alias = self.is_aws() && bucket::is_alias(bucket);
+        let dot_matters = self.scheme == Scheme::Https && bucket.contains('.');
+        let in_host = (is_alias || !self.path_style) && bucket::fits_host(bucket) && !dot_matters;
+        in_host.then(|| format!("{bucket}.{}", self.host()))
+    }
+
+    /// Whether this bucket stands in the host name.
+    pub fn has_bucket_in_host(&self, bucket: &str) -> bool {
+        self.host_of(bucket).is_some()
+    }
+
+    fn to(&self, mut host: String, path: String, query: &str) -> Target {
+        if let Some(port) = self.port {
+            host.push_str(&format!(":{port}"));
+        }
+        let question = if query.is_empty() { "" } else { "?" };
+        let url = format!("{}://{host}{path}{question}{query}", self.scheme.name());
+        Target { host, path, url }
+    }
+}
+
+/// What stands behind the host of `api_url`, and the region there.
+fn site(api_url: &str, host: &Host, options: AwsHost, wanted: Option<&str>) -> Result<(Site, String)> {
+    let found = match host {
+        Host::Name(name) => aws::recognise(api_url, name)?,
+        _ => Found::Other,
+    };
+    let or_default = || wanted.unwrap_or(DEFAULT_REGION).to_owned();
+    Ok(match found {
+        Found::Other => (Site::Other(host.clone()), or_default()),
+        // It names no region; it forwards to all of its partition.
+        Found::Global => {
+            let region = or_default();
+            if !aws::is_region(&region) || aws::partition(&region).suffix != aws::AWS.suffix {
+                return Err(two_regions(&region, &format!("api_url ({host})"), DEFAULT_REGION));
+            }
+            (Site::Aws(options), region)
+        }
+        Found::Regional { region, .. } | Found::Interface { region }
+            if wanted.is_some_and(|wanted| wanted != region) =>
+        {
+            return Err(two_regions(wanted.unwrap_or_default(), &format!("api_url ({host})"), &region));
+        }
+        Found::Regional { region, host } => {
+            let host = AwsHost { dualstack: host.dualstack || options.dualstack, fips: host.fips || options.fips };
+            (Site::Aws(host), region)
+        }
+        Found::Interface { region } => (Site::AwsInterface(host.to_string()), region),
+    })
+}
+
+/// A region as it may stand in a signature's scope. Other stores name theirs as they like.
+fn checked_region(region: &str) -> Result<&str> {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if (1..=64).contains(&region.len()) && region.chars().all(valid) {
+        return Ok(region);
+    }
+    Err(invalid(format!("region = '{region}' cannot be a region's name"))
+        .with_hint("A region has letters, digits, '-', '_' and '.', for example eu-central-1. Empty: found out."))
+}
+
+fn two_regions(region: &str, other: &str, its: &str) -> Error {
+    invalid(format!("region is '{region}', but {other} belongs to '{its}'"))
+        .with_hint("Leave region out, or set it to the same one.")
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(Code::InvalidOption, message)
+}

@@ -1,0 +1,146 @@
+//! `api_url`: a scheme, a host, and a port where it is not the scheme's own (RFC 3986, §3).
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::invalid;
+use crate::error::Result;
+
+/// Plain or over TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        }
+    }
+}
+
+/// A host: by name (in lower case), or by address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Host {
+    Name(String),
+    V4(Ipv4Addr),
+    V6(Ipv6Addr),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Name(name) => f.write_str(name),
+            Host::V4(address) => write!(f, "{address}"),
+            Host::V6(address) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+/// The parts of an `api_url`.
+pub(super) struct Url {
+    pub(super) scheme: Scheme,
+    pub(super) host: Host,
+    pub(super) port: Option<u16>,
+}
+
+pub(super) fn parse(text: &str) -> Result<Url> {
+    parts(text).map_err(|(why, helps)| {
+        let hint = if helps.is_empty() {
+            "An endpoint is http:// or https://, a host, and a port where it is not 80 or 443."
+        } else {
+            helps
+        };
+        invalid(format!("api_url = '{}': {why}", without_user(text))).with_hint(hint)
+    })
+}
+
+fn parts(text: &str) -> Result<Url, (&'static str, &'static str)> {
+    let plain = |why| (why, "");
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
+        _ => return Err(plain("it does not begin with http:// or https://")),
+    };
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if authority.contains('@') {
+        return Err(("a user cannot stand in it", "The keys stand in access_key and secret_key."));
+    }
+    if path.starts_with('/') && path != "/" {
+        return Err((
+            "a path cannot stand in it, since signatures cover the path that the store itself sees",
+            "Give the store a host name or a port of its own, and leave the path out. \
+             A bucket's name stands in bucket.",
+        ));
+    }
+    if !matches!(path, "" | "/") {
+        return Err(plain("a query cannot stand in it"));
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        // The last ':' of an IPv6 address without a port.
+        Some((_, tail)) if tail.ends_with(']') => (authority, None),
+        Some((host, port)) => match port.parse::<u16>() {
+            Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(number)),
+            _ if host.contains(':') && !host.starts_with('[') => {
+                return Err(("its host is no host", "An IPv6 address stands in brackets: http://[::1]:9000."));
+            }
+            _ => return Err(plain("its port is no port")),
+        },
+        None => (authority, None),
+    };
+    let host = parse_host(host)?;
+    Ok(Url { scheme, host, port: port.filter(|port| *port != scheme.port()) })
+}
+
+fn parse_host(host: &str) -> Result<Host, (&'static str, &'static str)> {
+    let refused = ("its host is no host", "");
+    if let Some(inner) = host.strip_prefix('[') {
+        let address = inner.strip_suffix(']').and_then(|inner| inner.parse().ok());
+        return address
+            .map(Host::V6)
+            .ok_or(("its IPv6 address is none", "An IPv6 address stands in brackets, without a zone."));
+    }
+    if host.contains(':') {
+        return Err((refused.0, "An IPv6 address stands in brackets: http://[::1]:9000."));
+    }
+    if let Ok(address) = host.parse() {
+        return Ok(Host::V4(address));
+    }
+    if !host.is_ascii() {
+        return Err((refused.0, "A name with other letters than a-z stands in its xn-- form."));
+    }
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.chars().all(valid);
+    if host.len() > 253 || !host.split('.').all(label) {
+        return Err(refused);
+    }
+    // HTTP clients take it for an IPv4 address in an old form, and send another Host than was signed.
+    let last = host.rsplit('.').next().unwrap_or("");
+    let hexadecimal = last.strip_prefix("0x").or(last.strip_prefix("0X"));
+    if last.bytes().all(|b| b.is_ascii_digit())
+        || hexadecimal.is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
+    {
+        return Err(refused);
+    }
+    Ok(Host::Name(host.to_ascii_lowercase()))
+}
+
+/// A user may come with a password, which no message shows.
+fn without_user(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    match text.rfind('@') {
+        Some(at) if at >= start => format!("{}***{}", &text[..start], &text[at..]),
+        _ => text.to_owned(),
+    }
+}

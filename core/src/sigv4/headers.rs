@@ -1,0 +1,244 @@
+//! The canonical headers: sorted by name, and with them the end of the canonical request.
+//!
+//! They are kept from one request to the next. Requests of one transfer have the same headers, of which most have the
+//! same values (a customer's key, the host, the date): what is the same is compared and not written again.
+//!
+//! White space in a value (ASCII's kinds) is trimmed and each run of it becomes one space, inside of quotes too: so do
+//! botocore and MinIO. awscrt leaves a tab between words as it is; RFC 9110 has it mean what a space means.
+
+use super::canonical::is_space;
+
+/// A header as it is given: a name in any case, and its value.
+pub(super) type Header<'a> = (&'a str, &'a str);
+
+/// A header in its place.
+#[derive(Clone)]
+struct Line {
+    /// Which of the given ones it is.
+    header: usize,
+    /// Begin and end of its name in the block.
+    name: (usize, usize),
+    value: (usize, usize),
+}
+
+/// Headers as they were signed last.
+#[derive(Clone, Default)]
+pub(super) struct Headers {
+    /// The lines, an empty one, the names, the payload's hash: all that follows the query.
+    block: Vec<u8>,
+    lines: Vec<Line>,
+    names: String,
+    payload: (usize, usize),
+    order: Vec<usize>,
+    /// Names in lower case; more than are used may be there.
+    lower: Vec<String>,
+}
+
+impl Headers {
+    /// All of the canonical request that follows the query and its `\n`.
+    pub(super) fn block(&self) -> &[u8] {
+        &self.block
+    }
+
+    /// The lines alone, a `\n` at the end of each.
+    pub(super) fn lines(&self) -> &[u8] {
+        let after = 2 + self.names.len() + self.payload.1 - self.payload.0;
+        &self.block[..self.block.len() - after]
+    }
+
+    /// The names, joined by `;`.
+    pub(super) fn names(&self) -> &str {
+        &self.names
+    }
+
+    /// Takes the headers `given` and then the signer's `own`, and what stands for the payload. Whether their names are
+    /// certainly those of the last time.
+    pub(super) fn set(&mut self, given: &[Header<'_>], own: &[Header<'_>], payload: &str) -> bool {
+        if given.len() + own.len() == self.lines.len() && self.update(given, own, payload) {
+            return true;
+        }
+        self.write(given, own, payload);
+        false
+    }
+
+    /// Replaces the values that are others now. `false`, having written some: it takes more than that.
+    fn update(&mut self, given: &[Header<'_>], own: &[Header<'_>], payload: &str) -> bool {
+        for line in &self.lines {
+            let (name, value) = nth(given, own, line.header);
+            if !is_same(name.as_bytes(), &self.block[line.name.0..line.name.1])
+                || !replace(&mut self.block[line.value.0..line.value.1], value)
+            {
+                return false;
+            }
+        }
+        replace(&mut self.block[self.payload.0..self.payload.1], payload)
+    }
+
+    fn write(&mut self, given: &[Header<'_>], own: &[Header<'_>], payload: &str) {
+        let count = given.len() + own.len();
+        self.lower.resize_with(count.max(self.lower.len()), String::new);
+        for (n, lower) in self.lower.iter_mut().enumerate().take(count) {
+            lower.clear();
+            lower.push_str(nth(given, own, n).0);
+            lower.make_ascii_lowercase();
+        }
+        let lower = &self.lower;
+        self.order.clear();
+        self.order.extend(0..count);
+        self.order.sort_unstable_by(|a, b| lower[*a].cmp(&lower[*b]).then(a.cmp(b)));
+
+        self.block.clear();
+        self.names.clear();
+        self.lines.clear();
+        for &header in &self.order {
+            let this = lower[header].as_str();
+            let begin = self.block.len();
+            let name = match self.lines.last() {
+                // A name that repeats: its values in one line.
+                Some(last) if &self.block[last.name.0..last.name.1] == this.as_bytes() => {
+                    self.block.pop();
+                    self.block.push(b',');
+                    last.name
+                }
+                last => {
+                    if last.is_some() {
+                        self.names.push(';');
+                    }
+                    self.names.push_str(this);
+                    self.block.extend_from_slice(this.as_bytes());
+                    self.block.push(b':');
+                    (begin, begin + this.len())
+                }
+            };
+            let begin = self.block.len();
+            push_value(&mut self.block, nth(given, own, header).1);
+            self.lines.push(Line { header, name, value: (begin, self.block.len()) });
+            self.block.push(b'\n');
+        }
+        self.block.push(b'\n');
+        self.block.extend_from_slice(self.names.as_bytes());
+        self.block.push(b'\n');
+        let begin = self.block.len();
+        self.block.extend_from_slice(payload.as_bytes());
+        self.payload = (begin, self.block.len());
+    }
+}
+
+fn nth<'a>(given: &[Header<'a>], own: &[Header<'a>], n: usize) -> Header<'a> {
+    given.get(n).or_else(|| own.get(n - given.len())).copied().unwrap_or_default()
+}
+
+/// Puts a value in the place of another one, where it has the same length and is canonical as it stands.
+fn replace(place: &mut [u8], value: &str) -> bool {
+    let value = value.as_bytes();
+    if is_same(value, place) {
+        return true;
+    }
+    let fits = value.len() == place.len() && value.iter().all(|byte| *byte > b' ');
+    if fits {
+        place.copy_from_slice(value);
+    }
+    fits
+}
+
+/// Equality of short texts without a call, which would cost more: by words, the last of which may overlap.
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    if a.len() != b.len() {
+        return false;
+    }
+    let (Some(last_a), Some(last_b)) = (a.last_chunk(), b.last_chunk()) else { return a.iter().eq(b) };
+    let words = a.as_chunks().0.iter().zip(b.as_chunks().0);
+    let differ = words.fold(word(last_a) ^ word(last_b), |differ, (a, b)| differ | (word(a) ^ word(b)));
+    differ == 0
+}
+
+/// Appends a header's value: trimmed, each run of white space as one space.
+pub(super) fn push_value(text: &mut Vec<u8>, value: &str) {
+    for (n, word) in value.split(is_space).filter(|word| !word.is_empty()).enumerate() {
+        if n > 0 {
+            text.push(b' ');
+        }
+        text.extend_from_slice(word.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn value(given: &str) -> String {
+        let mut text = Vec::new();
+        push_value(&mut text, given);
+        String::from_utf8(text).unwrap()
+    }
+
+    fn block(headers: &Headers) -> &str {
+        str::from_utf8(headers.block()).unwrap()
+    }
+
+    #[test]
+    fn white_space_of_a_value_is_trimmed_and_folded() {
+        for (given, canonical) in [
+            ("", ""),
+            (" ", ""),
+            ("a", "a"),
+            ("  a   b ", "a b"),
+            ("a\t b", "a b"),
+            ("\"a  b\"", "\"a b\""),
+            ("ü  ö", "ü ö"),
+            ("a\u{1}b\u{a0}c", "a\u{1}b\u{a0}c"),
+        ] {
+            assert_eq!(value(given), canonical, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn names_in_any_case_are_sorted_and_repeated_ones_joined_in_their_order() {
+        let mut headers = Headers::default();
+        let given = [("X-B", "2"), ("x-a", "z"), ("X-A", " a  b "), ("x-c", "")];
+        for _ in 0..2 {
+            headers.set(&given, &[("host", "h")], "hash");
+            assert_eq!(block(&headers), "host:h\nx-a:z,a b\nx-b:2\nx-c:\n\nhost;x-a;x-b;x-c\nhash");
+            assert_eq!(headers.lines(), b"host:h\nx-a:z,a b\nx-b:2\nx-c:\n");
+            assert_eq!(headers.names(), "host;x-a;x-b;x-c");
+        }
+    }
+
+    /// Whatever was signed before, a list gives what a fresh one gives.
+    #[test]
+    fn what_is_kept_never_shows() {
+        let lists: [&[Header<'_>]; 12] = [
+            &[],
+            &[("a", "1"), ("b-long-name", "a value of some length")],
+            &[("a", "2"), ("b-long-name", "a value of some lengte")],
+            &[("a", "2"), ("b-long-name", "a-value-of-some-length")],
+            &[("a", " "), ("b-long-name", "a value  of some lengt")],
+            &[("a", "22"), ("b-long-name", "a value of some length")],
+            &[("b-long-name", "a value of some length"), ("a", "1")],
+            &[("a", "1"), ("b-long-nams", "a value of some length")],
+            &[("A", "1"), ("b-long-name", "a value of some length")],
+            &[("a", "1"), ("a", "2")],
+            &[("a", "2"), ("a", "1")],
+            &[("a", "2"), ("A", "1")],
+        ];
+        let fresh = |given, payload| {
+            let mut headers = Headers::default();
+            headers.set(given, &[("host", "h")], payload);
+            block(&headers).to_owned()
+        };
+        let mut kept = Headers::default();
+        for (before, after) in lists.iter().flat_map(|a| lists.iter().map(move |b| (a, b))) {
+            kept.set(before, &[("host", "h")], "hash");
+            assert_eq!(block(&kept), fresh(before, "hash"));
+            let names = kept.names().to_owned();
+            for payload in ["hash", "sash", "longer"] {
+                let same = kept.set(after, &[("host", "h")], payload);
+                assert_eq!(block(&kept), fresh(after, payload), "{before:?} {after:?}");
+                assert!(!same || payload != "hash" || names == kept.names());
+            }
+        }
+    }
+}
