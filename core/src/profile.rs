@@ -3,10 +3,12 @@
 //! A preset is what servers answered when they were tried; the tests of the operations run on the servers hold each of
 //! them to it. The probe, which measures a user's own bucket, comes with the stores.
 
+use serde::Serialize;
+
 use crate::error::{Code, Error, Result};
 
 /// A provider's facts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Profile {
     /// As the setting `provider` names it.
     pub name: &'static str,
@@ -27,19 +29,45 @@ pub struct Profile {
     pub checksums: bool,
     /// Keeps versions of objects.
     pub versioning: bool,
-    /// `If-None-Match: *` on PutObject keeps what is there.
+    /// `If-None-Match: *` on PutObject keeps what is there, in a bucket with versioning too.
     pub conditional_put: bool,
+    /// `If-Match` on PutObject keeps what has another ETag.
+    pub matching_put: bool,
+    /// `x-amz-copy-source-if-match` on CopyObject is heeded.
+    pub conditional_copy: bool,
     /// Keeps a bucket's default encryption.
     pub bucket_encryption: bool,
+    /// Keeps which kinds of encryption a bucket refuses (`BlockedEncryptionTypes`).
+    pub blocked_encryption: bool,
+    /// Encrypts with the caller's keys (SSE-C).
+    pub sse_c: bool,
+    /// Copies from an object with SSE-C.
+    pub sse_c_copy: bool,
     /// Keeps a bucket's and an object's lock.
     pub object_lock: bool,
+    /// Lets those who may lift a lock in governance mode (`x-amz-bypass-governance-retention`).
+    pub governance_bypass: bool,
     /// Refuses a signature for another region than its own.
     pub checks_region: bool,
     /// A key may begin with `/`; else that is dropped in silence.
     pub leading_slash: bool,
+    /// Lists keys with control characters as they are; else with another character in their place.
+    pub control_characters: bool,
+    /// Refuses to make a bucket that is the caller's already (`BucketAlreadyOwnedByYou`).
+    pub refuses_own_bucket: bool,
+    /// Lists buckets in pages (`max-buckets`); else all at once.
+    pub pages_buckets: bool,
+    /// Copies parts of an upload (UploadPartCopy).
+    pub part_copy: bool,
     /// CompleteMultipartUpload that is sent again after it took effect is answered as the first time; else with
     /// `NoSuchUpload`.
     pub completes_again: bool,
+    /// AbortMultipartUpload that is sent again is answered as the first time; else with `NoSuchUpload`.
+    pub aborts_again: bool,
+    /// Lists uploads in pages (`max-uploads`), and by a prefix that is not a whole key.
+    pub pages_uploads: bool,
+    /// A list of uploads says whether its keys are encoded; else they must be asked for as they are.
+    pub says_upload_encoding: bool,
 }
 
 /// Amazon S3 (multipart upload limits, S3 user guide), and what is assumed of a store that is not named.
@@ -54,25 +82,53 @@ pub const S3: Profile = Profile {
     checksums: true,
     versioning: true,
     conditional_put: true,
+    matching_put: true,
+    conditional_copy: true,
     bucket_encryption: true,
+    blocked_encryption: true,
+    sse_c: true,
+    sse_c_copy: true,
     object_lock: true,
+    governance_bypass: true,
     checks_region: true,
     leading_slash: true,
+    control_characters: true,
+    refuses_own_bucket: true,
+    pages_buckets: true,
+    part_copy: true,
     completes_again: true,
+    aborts_again: false,
+    pages_uploads: true,
+    says_upload_encoding: true,
 };
 
 /// All presets.
 pub const PROFILES: &[Profile] = &[
     S3,
-    Profile { name: "minio", leading_slash: false, completes_again: false, ..S3 },
+    Profile {
+        name: "minio",
+        blocked_encryption: false,
+        leading_slash: false,
+        pages_buckets: false,
+        completes_again: false,
+        aborts_again: true,
+        pages_uploads: false,
+        ..S3
+    },
     Profile {
         name: "ceph",
         trailers: false,
         signed_trailers: false,
         checksums: false,
         conditional_put: false,
+        conditional_copy: false,
         bucket_encryption: false,
+        blocked_encryption: false,
+        sse_c_copy: false,
         checks_region: false,
+        refuses_own_bucket: false,
+        pages_buckets: false,
+        says_upload_encoding: false,
         ..S3
     },
     Profile {
@@ -82,13 +138,29 @@ pub const PROFILES: &[Profile] = &[
         late_ms: 24 * 3600 * 1000,
         versioning: false,
         conditional_put: false,
+        matching_put: false,
         bucket_encryption: false,
+        blocked_encryption: false,
         object_lock: false,
+        governance_bypass: false,
         leading_slash: false,
+        pages_buckets: false,
         completes_again: false,
         ..S3
     },
-    Profile { name: "versitygw", versioning: false, bucket_encryption: false, leading_slash: false, ..S3 },
+    Profile {
+        name: "versitygw",
+        versioning: false,
+        bucket_encryption: false,
+        blocked_encryption: false,
+        // It takes the keys and stores in the clear.
+        sse_c: false,
+        sse_c_copy: false,
+        governance_bypass: false,
+        leading_slash: false,
+        control_characters: false,
+        ..S3
+    },
 ];
 
 /// The preset of this name.

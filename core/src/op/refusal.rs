@@ -110,7 +110,11 @@ pub(super) fn refusal<O: Operation>(store: &Store, place: &Place, head: &ReplyHe
     if !request_id.is_empty() {
         message.push_str(&format!(" [request id {request_id}]"));
     }
-    let (code, retryable) = classify(head.status, &found.code, is_nonsense);
+    let (mut code, retryable) = classify(head.status, &found.code, is_nonsense);
+    // The answer to HeadBucket has no body that could say so.
+    if code == Code::NotFound && found.code.is_empty() && matches!(place, Place::Bucket) {
+        code = Code::NoSuchBucket;
+    }
     let mut error = Error::new(code, message).on(O::NAME, &store.bucket, place.key()).with_reply(
         head.status,
         &found.code,
@@ -279,6 +283,16 @@ mod tests {
         let e = error(400, &[("x-amz-request-id", &"r".repeat(9_000))], &body);
         assert!(e.message().len() < 1_000 && !e.message().contains('\n'), "{e}");
         assert!(e.s3_code() == "A\\nB" && e.request_id().len() < 200);
+    }
+
+    #[test]
+    fn a_bare_404_to_a_request_for_the_bucket_means_the_bucket() {
+        let head = ReplyHead { status: 404, headers: Vec::new() };
+        let store = store(&[]).unwrap();
+        let e = refusal::<crate::op::HeadBucket>(&store, &Place::Bucket, &head, b"").error;
+        assert_eq!((e.code(), e.s3_code()), (Code::NoSuchBucket, ""));
+        let body = b"<Error><Code>NoSuchUpload</Code></Error>";
+        assert_eq!(refusal::<crate::op::HeadBucket>(&store, &Place::Bucket, &head, body).error.code(), Code::NotFound);
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct ListMultipartUploads {
     pub marker: Option<UploadMarker>,
     /// Largest page; the store's own limit, mostly 1,000, where there is none.
     pub max_uploads: Option<u32>,
+    /// Keys are asked for as they are, for stores that encode them and do not say so.
+    pub plain: bool,
 }
 
 /// Where a page ended.
@@ -142,8 +144,11 @@ impl Operation for ListMultipartUploads {
     const ACTION: &'static str = "s3:ListBucketMultipartUploads";
 
     fn request(&self) -> Unsigned {
+        let mut request = Unsigned::bucket(Method::Get).query("uploads", "");
         // Without the encoding a key that XML cannot hold would break the whole page.
-        let mut request = Unsigned::bucket(Method::Get).query("uploads", "").query("encoding-type", "url");
+        if !self.plain {
+            request = request.query("encoding-type", "url");
+        }
         request = request.query("prefix", &*self.prefix);
         if let Some(delimiter) = self.delimiter {
             request = request.query("delimiter", delimiter);

@@ -1,0 +1,70 @@
+//! Core's operations whose payload a driver holds, with the payload in memory: request and reply are core's.
+
+use s3vault::op::{GetRange, Operation, Reply, Unsigned, UploadPart, UploadedPart};
+use s3vault::{Error, Result};
+use s3vault_core::checksum::{Digest, digest};
+use s3vault_core::http::{Body, Part, Range, ReplyBody, ReplyHead};
+
+/// UploadPart of these bytes.
+#[derive(Clone)]
+pub struct UploadBytes {
+    pub op: UploadPart,
+    pub bytes: Vec<u8>,
+}
+
+impl UploadBytes {
+    pub fn new(key: &str, upload_id: &str, number: u32, bytes: &[u8]) -> UploadBytes {
+        UploadBytes::with_digest(key, upload_id, number, bytes, digest(bytes))
+    }
+
+    /// Bytes that may have another digest.
+    pub fn with_digest(key: &str, upload_id: &str, number: u32, bytes: &[u8], digest: Digest) -> UploadBytes {
+        let part = Part { number, offset: 0, length: bytes.len() as u64, digest: Some(digest) };
+        UploadBytes { op: UploadPart { key: key.into(), upload_id: upload_id.into(), part }, bytes: bytes.into() }
+    }
+}
+
+impl Operation for UploadBytes {
+    type Reply = UploadedPart;
+    const NAME: &'static str = UploadPart::NAME;
+    const ACTION: &'static str = UploadPart::ACTION;
+
+    fn request(&self) -> Unsigned {
+        Unsigned { body: Body::Bytes(self.bytes.clone()), ..self.op.request() }
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<UploadedPart, Error> {
+        self.op.parse(reply)
+    }
+}
+
+/// GetRange that gives the bytes.
+#[derive(Clone)]
+pub struct GetBytes(GetRange);
+
+impl GetBytes {
+    pub fn new(key: &str, begin: u64, length: u64) -> GetBytes {
+        let range = Range { index: 0, offset: 0, length };
+        GetBytes(GetRange { key: key.into(), version_id: None, begin, range })
+    }
+}
+
+impl Operation for GetBytes {
+    type Reply = Vec<u8>;
+    const NAME: &'static str = GetRange::NAME;
+    const ACTION: &'static str = GetRange::ACTION;
+
+    fn request(&self) -> Unsigned {
+        Unsigned { reply: ReplyBody::Collect { limit: 64 << 20 }, ..self.0.request() }
+    }
+
+    fn admit(&self, head: &ReplyHead) -> Result<()> {
+        self.0.admit(head)
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<Vec<u8>> {
+        let range = Some((reply.body.len() as u64, digest(reply.body)));
+        self.0.parse(&Reply { head: reply.head, body: reply.body, range })?;
+        Ok(reply.body.to_vec())
+    }
+}

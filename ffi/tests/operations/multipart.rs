@@ -1,0 +1,200 @@
+//! Uploads in parts.
+
+use s3vault::Code;
+use s3vault::op::{
+    AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, CopySource, CreateMultipartUpload, HeadObject,
+    ListMultipartUploads, ListParts, UploadListing, UploadPartCopy, UploadedPart,
+};
+use s3vault_core::checksum::digest;
+
+use crate::bytes::UploadBytes;
+use crate::{Bucket, assert_has_not, assert_refused, bare, world};
+
+const KEY: &str = "m p/é+";
+
+fn begin(bucket: &Bucket, key: &str) -> String {
+    bucket.must(CreateMultipartUpload { key: key.into(), headers: vec![("x-amz-meta-of".into(), "parts".into())] })
+}
+
+fn abort(key: &str, upload_id: &str) -> AbortMultipartUpload {
+    AbortMultipartUpload { key: key.into(), upload_id: upload_id.into() }
+}
+
+fn list_parts(upload_id: &str) -> ListParts {
+    ListParts { key: KEY.into(), upload_id: upload_id.into(), ..ListParts::default() }
+}
+
+/// Bytes that differ from part to part and do not repeat soon.
+fn bytes(seed: u32, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..length).map(next).collect()
+}
+
+fn complete(upload_id: &str, parts: &[(u32, &str, &[u8])]) -> CompleteMultipartUpload {
+    let whole: Vec<u8> = parts.iter().flat_map(|(_, _, bytes)| *bytes).copied().collect();
+    let part = |(number, etag, bytes): &(u32, &str, &[u8])| CompletedPart {
+        number: *number,
+        etag: (*etag).to_owned(),
+        crc64nvme: digest(bytes).crc64nvme,
+    };
+    CompleteMultipartUpload {
+        key: KEY.into(),
+        upload_id: upload_id.into(),
+        parts: parts.iter().map(part).collect(),
+        crc64nvme: digest(&whole).crc64nvme,
+        size: whole.len() as u64,
+    }
+}
+
+#[test]
+fn an_object_is_made_of_parts() {
+    let (bucket, profile) = (Bucket::versioned("parts"), &world().profile);
+    let least = profile.least_part as usize;
+    let contents = [bytes(1, least), bytes(2, least + 1), bytes(3, 1000)];
+    let upload_id = begin(&bucket, KEY);
+    assert!(bucket.must(list_parts(&upload_id)).parts.is_empty());
+    let mut etags = Vec::new();
+    for (number, content) in (1..).zip(&contents) {
+        let UploadedPart { etag, crc64nvme } = bucket.must(UploadBytes::new(KEY, &upload_id, number, content));
+        assert_eq!(crc64nvme, profile.checksums.then_some(digest(content).crc64nvme));
+        etags.push(etag);
+    }
+
+    let pages = bucket.pages(ListParts { max_parts: Some(1), ..list_parts(&upload_id) });
+    assert_eq!(pages.len(), 3, "{pages:?}");
+    for (n, part) in pages.iter().flat_map(|page| &page.parts).enumerate() {
+        assert_eq!((part.number as usize, part.size as usize), (n + 1, contents[n].len()));
+        assert_eq!(bare(&part.etag), bare(&etags[n]), "{part:?}");
+    }
+
+    let parts: Vec<(u32, &str, &[u8])> =
+        (1..).zip(&etags).zip(&contents).map(|((number, etag), content)| (number, &**etag, &**content)).collect();
+    let op = complete(&upload_id, &parts);
+    bucket.must(op.clone());
+    assert!(bucket.get(KEY) == contents.concat());
+    let found = bucket.must(HeadObject { key: KEY.into(), ..HeadObject::default() });
+    assert_eq!((found.size, found.meta("of")), (Some(op.size), Some("parts")));
+    assert!(bare(&found.etag).ends_with("-3"), "{found:?}");
+    match bucket.call(op) {
+        Ok(_) => assert!(profile.completes_again),
+        Err(e) => assert!(!profile.completes_again && e.code() == Code::NotFound, "{e:?}"),
+    }
+}
+
+#[test]
+fn parts_are_copied() {
+    let (bucket, profile) = (Bucket::fresh("part-copies"), &world().profile);
+    let content = bytes(4, profile.least_part as usize + 1000);
+    let key = "source é+";
+    bucket.put(key, &content);
+    let upload_id = begin(&bucket, KEY);
+    let copy = |number, range| UploadPartCopy {
+        key: KEY.into(),
+        upload_id: upload_id.clone(),
+        number,
+        source: CopySource { bucket: bucket.name.clone(), key: key.into(), ..CopySource::default() },
+        range,
+        customer_key: None,
+    };
+    if !profile.part_copy {
+        assert_has_not(&bucket.refused(copy(1, None)));
+        return;
+    }
+    let (whole, piece) = (bucket.must(copy(1, None)), bucket.must(copy(2, Some((10, 500)))));
+    let mut of_nothing = copy(3, None);
+    of_nothing.source.key = "not-there".into();
+    assert_eq!(bucket.refused(of_nothing).code(), Code::NotFound);
+    let parts = [(1, &*whole.etag, &*content), (2, &*piece.etag, &content[10..510])];
+    for part in bucket.must(list_parts(&upload_id)).parts {
+        let (number, etag, bytes) = parts[part.number as usize - 1];
+        assert_eq!((part.number, part.size, bare(&part.etag)), (number, bytes.len() as u64, bare(etag)));
+    }
+    bucket.must(complete(&upload_id, &parts));
+    assert!(bucket.get(KEY) == [&content[..], &content[10..510]].concat());
+}
+
+#[test]
+fn an_upload_that_is_not_there_is_not_found() {
+    let bucket = Bucket::fresh("no-upload");
+    let upload_id = begin(&bucket, KEY);
+    let etag = bucket.must(UploadBytes::new(KEY, &upload_id, 1, b"x")).etag;
+    let op = complete(&upload_id, &[(1, &etag, b"x")]);
+    bucket.must(abort(KEY, &upload_id));
+    assert_eq!(bucket.refused(UploadBytes::new(KEY, &upload_id, 1, b"x")).code(), Code::NotFound);
+    assert_eq!(bucket.refused(list_parts(&upload_id)).code(), Code::NotFound);
+    assert_eq!(bucket.refused(op).code(), Code::NotFound);
+    match bucket.call(abort(KEY, &upload_id)) {
+        Ok(()) => assert!(world().profile.aborts_again),
+        Err(e) => assert!(!world().profile.aborts_again && e.code() == Code::NotFound, "{e:?}"),
+    }
+    assert_eq!(bucket.refused(HeadObject { key: KEY.into(), ..HeadObject::default() }).code(), Code::NotFound);
+    let create = CreateMultipartUpload { key: KEY.into(), headers: Vec::new() };
+    assert_eq!(Bucket::absent("upload-bucket").refused(create).code(), Code::NoSuchBucket);
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let (bucket, checksums) = (Bucket::fresh("wrong-parts"), world().profile.checksums);
+    let upload_id = begin(&bucket, KEY);
+    let damaged = UploadBytes::with_digest(KEY, &upload_id, 1, b"x", digest(b"y"));
+    match bucket.call(damaged) {
+        Ok(_) => assert!(!checksums),
+        Err(e) => assert!(checksums && e.code() == Code::Store && e.status() == 400, "{e:?}"),
+    }
+    let etag = bucket.must(UploadBytes::new(KEY, &upload_id, 1, b"x")).etag;
+    let other = complete(&upload_id, &[(1, "\"00000000000000000000000000000000\"", b"x")]);
+    assert_refused(&bucket.refused(other), 400, "InvalidPart");
+    let mut op = complete(&upload_id, &[(1, &etag, b"x")]);
+    op.crc64nvme = digest(b"y").crc64nvme;
+    match bucket.call(op) {
+        Ok(_) => assert!(!checksums),
+        Err(e) => assert!(checksums && e.status() == 400, "{e:?}"),
+    }
+    if checksums {
+        bucket.must(complete(&upload_id, &[(1, &etag, b"x")]));
+    }
+    assert_eq!(bucket.get(KEY), b"x");
+}
+
+fn uploads(pages: &[UploadListing]) -> Vec<(&str, &str)> {
+    pages.iter().flat_map(|page| &page.uploads).map(|upload| (&*upload.key, &*upload.upload_id)).collect()
+}
+
+#[test]
+fn uploads_are_listed_in_pages() {
+    let (bucket, profile) = (Bucket::fresh("uploads"), &world().profile);
+    let first = ListMultipartUploads { plain: !profile.says_upload_encoding, ..ListMultipartUploads::default() };
+    assert_eq!(uploads(&bucket.pages(first.clone())), []);
+    let mut all = Vec::new();
+    for key in [KEY, "m p/é+", "m p/x%2Fy", "other"] {
+        all.push((key, begin(&bucket, key)));
+    }
+    let sorted = |mut found: Vec<(&str, &str)>| {
+        found.sort_unstable();
+        found.into_iter().map(|(key, id)| (key.to_owned(), id.to_owned())).collect::<Vec<_>>()
+    };
+    let expected = |prefix: &str| {
+        sorted(all.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(key, id)| (*key, &**id)).collect())
+    };
+    let whole = bucket.pages(first.clone());
+    assert_eq!(sorted(uploads(&whole)), expected(""));
+    assert!(whole.iter().flat_map(|page| &page.uploads).all(|upload| upload.initiated_ms.is_some()), "{whole:?}");
+
+    let of_key = bucket.pages(ListMultipartUploads { prefix: KEY.into(), ..first.clone() });
+    assert_eq!(sorted(uploads(&of_key)), expected(KEY));
+    let pages = bucket.pages(ListMultipartUploads { max_uploads: Some(1), ..first.clone() });
+    assert_eq!(sorted(uploads(&pages)), expected(""));
+    let in_pages = pages.iter().filter(|page| !page.uploads.is_empty()).count() == 4;
+    assert_eq!(in_pages, profile.pages_uploads, "{pages:?}");
+    let below = bucket.pages(ListMultipartUploads { prefix: "m p/".into(), max_uploads: Some(2), ..first.clone() });
+    assert_eq!(sorted(uploads(&below)), if profile.pages_uploads { expected("m p/") } else { vec![] });
+
+    for (key, upload_id) in &all {
+        bucket.must(abort(key, upload_id));
+    }
+    assert_eq!(uploads(&bucket.pages(first)), []);
+}

@@ -1,0 +1,255 @@
+//! Operations on objects.
+
+use s3vault::Code;
+use s3vault::op::{
+    CRC64NVME, Condition, Content, CopyObject, CopySource, CustomerKey, DeleteObject, DeleteObjectVersion,
+    DeleteObjectVersions, DeleteObjects, GetObject, HeadObject, ListObjectsV2, PutObject,
+};
+use s3vault_core::checksum::{content_md5, crc_text, digest};
+
+use crate::bytes::GetBytes;
+use crate::{Bucket, ODD_KEYS, assert_has_not, assert_refused, bare, world};
+
+fn head(key: &str) -> HeadObject {
+    HeadObject { key: key.into(), ..HeadObject::default() }
+}
+
+fn version(key: &str, version_id: &str) -> GetObject {
+    GetObject { key: key.into(), version_id: Some(version_id.into()), limit: 100, customer_key: None }
+}
+
+fn put(key: &str, bytes: &[u8], headers: &[(&str, &str)]) -> PutObject {
+    let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    PutObject::new(key, Content::Bytes(bytes.into()), headers)
+}
+
+#[test]
+fn what_is_put_is_read() {
+    let bucket = Bucket::fresh("objects");
+    for (n, key) in ODD_KEYS.iter().enumerate() {
+        bucket.put(key, format!("content {n}").as_bytes());
+    }
+    for (n, key) in ODD_KEYS.iter().enumerate() {
+        assert_eq!(bucket.get(key), format!("content {n}").as_bytes(), "{key}");
+    }
+    bucket.put("empty", b"");
+    assert_eq!(bucket.get("empty"), b"");
+    assert_eq!(bucket.must(GetBytes::new("empty", 0, 0)), b"");
+    bucket.must(put("k", b"0123456789", &[("x-amz-meta-of", "two words"), ("content-type", "text/plain")]));
+    assert_eq!(bucket.must(GetBytes::new("k", 3, 4)), b"3456");
+
+    let found = bucket.must(head("k"));
+    // A body that is signed by its hash has its MD5 as ETag, with quotes.
+    assert_eq!(found.etag, "\"781e5e245d69b566979b86e28d23f2c7\"");
+    assert_eq!((found.size, found.meta("of")), (Some(10), Some("two words")));
+    assert!(found.last_modified_ms.is_some());
+}
+
+#[test]
+fn what_is_not_there_is_not_found() {
+    let (bucket, absent) = (Bucket::fresh("missing"), Bucket::absent("missing-bucket"));
+    assert_eq!(bucket.refused(GetObject::new("k", 100)).code(), Code::NotFound);
+    assert_eq!(bucket.refused(GetObject::new("k", 100)).s3_code(), "NoSuchKey");
+    assert_eq!(bucket.refused(head("k")).code(), Code::NotFound);
+    assert_eq!(absent.refused(GetObject::new("k", 100)).code(), Code::NoSuchBucket);
+    assert_eq!(absent.refused(put("k", b"x", &[])).code(), Code::NoSuchBucket);
+    assert_eq!(absent.refused(head("k")).code(), Code::NotFound);
+    bucket.put("k", b"0123456789");
+    assert_refused(&bucket.refused(GetBytes::new("k", 100, 10)), 416, "InvalidRange");
+    bucket.must(DeleteObject { key: "k".into() });
+    assert_eq!(bucket.refused(GetObject::new("k", 100)).code(), Code::NotFound);
+    assert_eq!(bucket.refused(head("k")).code(), Code::NotFound);
+    bucket.must(DeleteObject { key: "k".into() });
+}
+
+#[test]
+fn conditions_keep_what_is_there() {
+    let (bucket, profile) = (Bucket::versioned("conditions"), &world().profile);
+    let put = |content: &str, condition: Condition| {
+        let mut op = put("k", content.as_bytes(), &[]);
+        op.condition = Some(condition);
+        bucket.call(op)
+    };
+    put("first", Condition::Absent).unwrap();
+    for (condition, heeded) in [
+        (Condition::Absent, profile.conditional_put),
+        (Condition::Is("\"00000000000000000000000000000000\"".into()), profile.matching_put),
+    ] {
+        bucket.put("k", b"there");
+        match put("replaced", condition.clone()) {
+            Ok(_) => assert!(!heeded, "{condition:?}"),
+            Err(e) => assert_refused(&e, 412, "PreconditionFailed"),
+        }
+        assert_eq!(bucket.get("k"), if heeded { &b"there"[..] } else { b"replaced" }, "{condition:?}");
+    }
+    put("last", Condition::Is(bucket.must(head("k")).etag)).unwrap();
+    assert_eq!(bucket.get("k"), b"last");
+}
+
+#[test]
+fn checksums_are_compared() {
+    let (bucket, checksums) = (Bucket::fresh("checksums"), world().profile.checksums);
+    let (right, wrong) = (crc_text(digest(b"x").crc64nvme), crc_text(digest(b"y").crc64nvme));
+    bucket.must(put("k", b"x", &[(CRC64NVME, &right)]));
+    assert_eq!(bucket.must(head("k")).checksum("crc64nvme"), checksums.then_some(&*right));
+    match bucket.call(put("k", b"x", &[(CRC64NVME, &wrong)])) {
+        Ok(_) => assert!(!checksums),
+        Err(e) => assert!(checksums && e.code() == Code::Store && e.status() == 400, "{e:?}"),
+    }
+    // Content-MD5 is compared by all.
+    let e = bucket.refused(put("k", b"x", &[("content-md5", &content_md5(b"y"))]));
+    assert_eq!((e.status(), e.s3_code()), (400, "BadDigest"), "{e:?}");
+}
+
+#[test]
+fn versions_stay() {
+    let bucket = Bucket::versioned("versions");
+    let (first, second) = (bucket.put("k", b"first").version_id, bucket.put("k", b"second").version_id);
+    assert_eq!(bucket.get("k"), b"second");
+    if !world().profile.versioning {
+        let deleted = bucket.must(DeleteObject { key: "k".into() });
+        return assert!(!deleted.delete_marker, "{deleted:?}");
+    }
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_eq!(bucket.must(version("k", &first)), b"first");
+    let found = bucket.must(HeadObject { version_id: Some(first.clone()), ..head("k") });
+    assert_eq!((found.size, found.version_id), (Some(5), Some(first.clone())));
+
+    let marker = bucket.must(DeleteObject { key: "k".into() });
+    assert!(marker.delete_marker, "{marker:?}");
+    assert_eq!(bucket.refused(head("k")).code(), Code::NotFound);
+    assert_eq!(bucket.must(version("k", &second)), b"second");
+    let delete = |version_id: String| DeleteObjectVersion { key: "k".into(), version_id, bypass_governance: false };
+    let undone = bucket.must(delete(marker.version_id.unwrap()));
+    assert!(undone.delete_marker, "{undone:?}");
+    assert_eq!(bucket.get("k"), b"second");
+    bucket.must(delete(second.clone()));
+    assert_eq!(bucket.get("k"), b"first");
+    assert_eq!(bucket.refused(version("k", &second)).code(), Code::NotFound);
+}
+
+#[test]
+fn objects_are_copied() {
+    let (bucket, other) = (Bucket::versioned("copies"), Bucket::fresh("copy-sources"));
+    let copy = |from: &Bucket, key: &str| CopyObject {
+        key: "copy".into(),
+        source: CopySource { bucket: from.name.clone(), key: key.into(), ..CopySource::default() },
+        ..CopyObject::default()
+    };
+    for (n, key) in ODD_KEYS.iter().enumerate() {
+        other.put(key, format!("content {n}").as_bytes());
+        let copied = bucket.must(copy(&other, key));
+        assert_eq!(bucket.get("copy"), format!("content {n}").as_bytes(), "{key}");
+        assert_eq!(copied.etag, bucket.must(head("copy")).etag, "{key}");
+    }
+    assert_eq!(bucket.refused(copy(&other, "no-such-key")).code(), Code::NotFound);
+    let e = bucket.refused(copy(&Bucket::absent("no-source"), "k"));
+    assert_eq!(e.code(), Code::NoSuchBucket, "{e:?}");
+
+    let first = bucket.put("k", b"first").version_id;
+    bucket.put("k", b"second");
+    if world().profile.versioning {
+        let mut of_first = copy(&bucket, "k");
+        of_first.source.version_id = first.clone();
+        let copied = bucket.must(of_first);
+        assert_eq!((bucket.get("copy"), copied.source_version_id), (b"first".to_vec(), first));
+    }
+
+    let mut conditional = copy(&bucket, "k");
+    conditional.source.if_match = Some("\"00000000000000000000000000000000\"".into());
+    match bucket.call(conditional.clone()) {
+        Ok(_) => assert!(!world().profile.conditional_copy),
+        Err(e) => {
+            assert_refused(&e, 412, "PreconditionFailed");
+            assert!(world().profile.conditional_copy);
+        }
+    }
+    conditional.source.if_match = Some(bucket.must(head("k")).etag);
+    bucket.must(conditional);
+    assert_eq!(bucket.get("copy"), b"second");
+}
+
+#[test]
+fn the_callers_keys_encrypt() {
+    let profile = &world().profile;
+    if !profile.sse_c {
+        // A store that takes the keys and stores in the clear is for a vault's own check to find out.
+        return;
+    }
+    let bucket = Bucket::fresh("sse-c");
+    let (right, wrong) = (CustomerKey::new([7; 32]), CustomerKey::new([8; 32]));
+    bucket.must(PutObject::new("k", Content::Bytes(b"hidden".into()), right.headers().into()));
+    for key in [None, Some(wrong)] {
+        let e = bucket.refused(GetObject { key: "k".into(), limit: 100, customer_key: key.clone(), version_id: None });
+        assert!(matches!(e.status(), 400 | 403), "{key:?} {e:?}");
+        let e = bucket.refused(HeadObject { customer_key: key, ..head("k") });
+        assert!(matches!(e.status(), 400 | 403), "{e:?}");
+    }
+    let found = bucket.must(HeadObject { customer_key: Some(right.clone()), ..head("k") });
+    assert_eq!(found.size, Some(6));
+    let get = |key: &str, customer_key| GetObject { key: key.into(), limit: 100, customer_key, version_id: None };
+    assert_eq!(bucket.must(get("k", Some(right.clone()))), b"hidden");
+
+    let source =
+        CopySource { bucket: bucket.name.clone(), key: "k".into(), customer_key: Some(right), ..CopySource::default() };
+    let other = CustomerKey::new([9; 32]);
+    for customer_key in [None, Some(other)] {
+        let key = "copy";
+        let op = CopyObject {
+            key: key.into(),
+            source: source.clone(),
+            customer_key: customer_key.clone(),
+            ..CopyObject::default()
+        };
+        if profile.sse_c_copy {
+            bucket.must(op);
+            assert_eq!(bucket.must(get(key, customer_key)), b"hidden");
+        } else {
+            assert_has_not(&bucket.refused(op));
+        }
+    }
+}
+
+#[test]
+fn many_are_deleted_at_once() {
+    let bucket = Bucket::versioned("many");
+    let left =
+        |bucket: &Bucket| -> Vec<String> { bucket.must(ListObjectsV2::default()).keys().map(str::to_owned).collect() };
+    for key in ODD_KEYS {
+        bucket.put(key, b"x");
+    }
+    bucket.put("stays", b"x");
+    let keys: Vec<String> = ODD_KEYS.iter().map(|key| key.to_string()).chain(["not-there".into()]).collect();
+    let reply = bucket.must(DeleteObjects::new(keys.clone(), false).unwrap());
+    let mut deleted: Vec<String> = reply.deleted.iter().map(|found| found.key.clone()).collect();
+    let mut all = keys;
+    deleted.sort();
+    all.sort();
+    assert_eq!((deleted, reply.errors), (all, vec![]));
+    assert_eq!(left(&bucket), ["stays"]);
+
+    let version_id = bucket.put("versions", b"first").version_id;
+    bucket.put("versions", b"second");
+    if world().profile.versioning {
+        let version_id = version_id.unwrap();
+        let versions = vec![("versions".to_owned(), version_id.clone())];
+        let reply = bucket.must(DeleteObjectVersions::new(versions, false).unwrap());
+        assert_eq!(reply.deleted[0].version_id.as_ref(), Some(&version_id), "{reply:?}");
+        assert_eq!(bucket.refused(version("versions", &version_id)).code(), Code::NotFound);
+        assert_eq!(bucket.get("versions"), b"second");
+    }
+    let reply = bucket.must(DeleteObjects::new(vec!["stays".into(), "versions".into()], true).unwrap());
+    assert_eq!(reply.errors, []);
+    assert_eq!(left(&bucket), [""; 0]);
+}
+
+#[test]
+fn a_leading_slash_is_kept_or_dropped() {
+    let bucket = Bucket::fresh("slash");
+    bucket.put("/a", b"x");
+    assert_eq!(bucket.get("/a"), b"x");
+    let listed = bucket.must(ListObjectsV2::default());
+    let expected = if world().profile.leading_slash { "/a" } else { "a" };
+    assert_eq!(listed.keys().collect::<Vec<_>>(), [expected]);
+    assert_eq!(bare(&listed.objects[0].etag), bare(&bucket.must(head("/a")).etag));
+}
