@@ -10,6 +10,7 @@
 pub mod abi;
 pub mod config;
 mod control;
+mod credentials;
 mod driver;
 mod entropy;
 pub mod keyring;

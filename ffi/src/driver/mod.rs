@@ -40,13 +40,18 @@ pub(crate) mod download {
     pub(crate) use super::download_stream::StreamDownload;
 }
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::bounded;
 use s3vault_core::{Machine, Result};
 
 use crate::control::Control;
-use crate::transport::Transport;
+use crate::transport::{Transport, runtime};
 use engine::Payload;
 use progress::Progress;
 use task::Task;
+use wait::{Deadline, Pulse};
 
 /// Runs a machine that moves no payload to its end. When the wait ends first (cancel, time-out, callback), the
 /// machine is told to come to its end in the background.
@@ -56,6 +61,26 @@ where
     M::Done: Send + 'static,
 {
     Task::start(transport, machine, NoPayload, Progress::new(None))?.end(control)
+}
+
+/// Runs work that blocks on a thread of the library, while the calling thread waits as it does for a machine. When the
+/// wait ends first, the work is told by its flag, and what comes of it is nobody's.
+pub(crate) fn blocking<T: Send + 'static>(
+    work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
+    control: &mut Control<'_>,
+) -> Result<T> {
+    let deadline = Deadline::of(control);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (sender, receiver) = bounded(1);
+    let told = stop.clone();
+    runtime::handle()?.spawn_blocking(move || {
+        let _ = sender.send(work(&told));
+    });
+    let result = Pulse::new().wait(&receiver, &Progress::new(None), deadline, control);
+    if result.is_err() {
+        stop.store(true, Ordering::Release);
+    }
+    result
 }
 
 struct NoPayload;

@@ -18,7 +18,7 @@ use s3vault_core::{Code, Error, Result};
 
 use crate::control::Control;
 use crate::transport::{Transport, TransportSettings};
-use crate::{driver, entropy};
+use crate::{credentials, driver, entropy};
 
 pub use get::Get;
 pub use list::List;
@@ -42,6 +42,7 @@ impl Vault {
     /// One request: the bucket's own description is compared with the settings. A bucket without one is a vault that
     /// nothing was stored in yet.
     pub fn open(settings: &Settings, keyring: Option<Arc<Keyring>>, control: &mut Control<'_>) -> Result<Vault> {
+        let settings = &credentials::settle(settings, control)?;
         let vault = Arc::new(s3vault_core::vault::Vault::new(settings, keyring)?);
         let ca_file = settings.text("ca_file");
         let transport = Transport::new(&TransportSettings {
