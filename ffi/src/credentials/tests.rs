@@ -1,16 +1,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use s3vault_core::{Code, Error};
+use s3vault_core::{Code, Error, Machine, Output};
 use tempfile::TempDir;
 
 use super::*;
 use crate::control::Cancel;
+use crate::transport::clock;
 use crate::transport::testserver::{Seen, Server, Shared, reply, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -292,6 +293,70 @@ fn an_agent_that_is_down_for_a_moment_is_asked_again() {
     });
     let home = Home::new().with("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.url("/"));
     assert_eq!(home.find().unwrap().access_key, "ASIA");
+}
+
+/// Core takes URLs apart with its own rule, the transport with another parser: they must agree on the host.
+#[test]
+fn the_transport_sees_the_host_that_core_allowed() {
+    let users = ["", "a@", "127.0.0.1@", "127.0.0.1:80@", "127.0.0.1\\@", "127.0.0.1#@", "127.0.0.1/@", "127.0.0.1?@"];
+    let hosts = [
+        "127.0.0.1",
+        "127.9.9.9",
+        "localhost",
+        "LOCALHOST",
+        "[::1]",
+        "[0:0:0:0:0:0:0:1]",
+        "169.254.170.2",
+        "169.254.170.23",
+        "[fd00:ec2::23]",
+        "example.com",
+        "169.254.169.254",
+        "127.1",
+        "0x7f.1",
+        "2130706433",
+        "0177.0.0.1",
+        "127.0.0.1.",
+        "localhost.",
+        "[::ffff:127.0.0.1]",
+        "[::]",
+        "0.0.0.0",
+        "local\thost",
+        "%6cocalhost",
+        "\u{ff11}27.0.0.1",
+        "",
+        "127.0.0.1.example.com",
+        "localhost.example.com",
+    ];
+    let tails = [
+        "",
+        "/",
+        "/k",
+        "?k",
+        ":80/",
+        ":8080/k",
+        ":/k",
+        ":0/k",
+        "\\@example.com/",
+        "#@example.com/",
+        "@example.com/",
+        "/@example.com",
+    ];
+    let allowed = ["127.0.0.1", "127.9.9.9", "169.254.170.2", "169.254.170.23", "[::1]", "[fd00:ec2::23]", "localhost"];
+    let mut env = Home::new().environment().unwrap();
+    let mut asked = BTreeSet::new();
+    for uri in users.iter().flat_map(|user| hosts.map(|host| format!("http://{user}{host}"))) {
+        for uri in tails.map(|tail| format!("{uri}{tail}")) {
+            env.vars.insert("AWS_CONTAINER_CREDENTIALS_FULL_URI".to_owned(), uri.clone().into());
+            let Ok(Source::Fetch(mut fetch)) = chain::resolve(&env, "") else { continue };
+            let Output::Send(request) = fetch.poll(clock::now()) else { panic!("{uri}") };
+            let url = reqwest::Url::parse(&request.url).unwrap();
+            assert!(allowed.contains(&url.host_str().unwrap()), "{uri} goes to {url}");
+            let (path, query) = (url.path(), url.query().map_or(String::new(), |query| format!("?{query}")));
+            assert!(request.url.ends_with(&format!("{path}{query}")), "{uri} asks for {url}");
+            asked.insert(url.host_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(asked.iter().collect::<Vec<_>>(), allowed);
 }
 
 #[test]
