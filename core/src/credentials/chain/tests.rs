@@ -187,3 +187,22 @@ fn an_environment_shows_names_only() {
     let shown = format!("{env:?}");
     assert!(shown.contains(SECRET_KEY) && !shown.contains("hush"), "{shown}");
 }
+
+#[cfg(not(target_family = "wasm"))]
+proptest::proptest! {
+    /// Whatever stands in files, variables and replies.
+    #[test]
+    fn nothing_panics(
+        config in "([\\[\\] a-c=:#;\\t\"'\\\\]|\n|profile|default|credential_process|\\PC){0,60}",
+        uri in "(http://|https://)?([a-z0-9.:@/?#\\[\\]\\\\]|\\PC){0,30}",
+        body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60),
+        profile in "[a-c \"]{0,3}",
+    ) {
+        let mut env = env(&[(FULL_URI, &uri)], Some(&config), Some(&config));
+        let _ = resolve(&env, &profile);
+        env.vars = env.vars.into_values().map(|value| (RELATIVE_URI.to_owned(), value)).collect();
+        let _ = resolve(&env, &profile);
+        let _ = super::super::parse_process(&body);
+        let _ = super::super::document::excuse(&body);
+    }
+}
