@@ -23,7 +23,11 @@ pub use bucket::{
     PutObjectLockConfiguration,
 };
 pub(crate) use call::{Call, Calling, Next, Session};
-pub use list::{ListObjectsV2, Listing};
+pub use list::{
+    ListMultipartUploads, ListObjectVersions, ListObjectsV2, ListParts, ListedObject, ListedPart, ListedUpload,
+    ListedVersion, Listing, ObjectRow, PartListing, PartRow, Row, UploadListing, UploadMarker, UploadRow,
+    VersionListing, VersionMarker, VersionRow,
+};
 pub use multipart::{
     AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, CreateMultipartUpload, UploadPart, UploadPartCopy,
     UploadedPart,

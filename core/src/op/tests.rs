@@ -239,7 +239,7 @@ fn answers_that_lie() {
         || Answer::Reply(200, vec![], "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code></Error>".into());
     let empty = || Answer::Reply(200, vec![], String::new());
     let cut = || Answer::Reply(200, vec![], "<ListBucketResult><Contents><Key>a".into());
-    assert!(listed(vec![error_in_200(), empty(), cut(), whole()]).result.unwrap().keys.is_empty());
+    assert!(listed(vec![error_in_200(), empty(), cut(), whole()]).result.unwrap().objects.is_empty());
     let e = listed((0..6).map(|_| empty()).collect()).result.unwrap_err();
     assert!(e.code() == Code::BadReply && e.message().contains("(tried 6 times)"), "{e}");
 

@@ -13,7 +13,7 @@ use super::objects::{CatalogueKey, Entry, Kind, RowKey, catalogue_prefix};
 use super::{Manifest, Name, OBJECT_LIMIT, Row, Vault, Vid};
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
-use crate::op::{Call, Calling, GetObject, ListObjectsV2, Listing, Session};
+use crate::op::{Call, Calling, GetObject, ListObjectsV2, ListedObject, Listing, Session};
 use crate::time::{Now, rfc3339};
 
 /// Vids may run ahead of recorded times by so much, in milliseconds.
@@ -102,7 +102,7 @@ impl Find {
     }
 
     fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> State {
-        for key in page.keys {
+        for ListedObject { key, .. } in page.objects {
             let Some(CatalogueKey { entry, .. }) = CatalogueKey::parse(&key) else { continue };
             if self.chosen.is_some_and(|vid| vid != entry.vid()) {
                 return self.next_row();

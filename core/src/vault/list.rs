@@ -14,7 +14,7 @@ use super::objects::{CATALOGUE, CatalogueKey, Entry, Kind, RowKey, catalogue_pre
 use super::{OBJECT_LIMIT, Row, Vault};
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
-use crate::op::{Call, Calling, GetObject, ListObjectsV2, Listing, Session};
+use crate::op::{Call, Calling, GetObject, ListObjectsV2, ListedObject, Listing, Session};
 use crate::time::Now;
 
 /// What to list.
@@ -146,7 +146,7 @@ impl ListPage {
                 self.pending.push_back(Pending { segments: (container.into(), String::new()), row: None, key: None });
             }
         }
-        for key in page.keys {
+        for ListedObject { key, .. } in page.objects {
             let Some(CatalogueKey { container, path, entry }) = CatalogueKey::parse(&key) else { continue };
             let place = Some((container, path, entry.vid()));
             match entry {
@@ -271,7 +271,7 @@ impl Machine for ListPage {
                 None => State::First(call, pending),
                 Some(Ok(page)) => {
                     let is_row = |key: &String| matches!(CatalogueKey::parse(key), Some(key) if matches!(key.entry, Entry::Row(_)));
-                    pending.key = page.keys.into_iter().find(is_row);
+                    pending.key = page.objects.into_iter().map(|object| object.key).find(is_row);
                     match &pending.key {
                         Some(key) => State::Row(Call::new(GetObject::new(key.clone(), OBJECT_LIMIT)), pending),
                         None => self.learn(pending, None),

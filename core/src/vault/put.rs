@@ -189,7 +189,7 @@ impl Put {
         }
         let mut beyond = false;
         let mut deleted = None;
-        for key in &page.keys {
+        for key in page.keys() {
             let Some(CatalogueKey { entry, .. }) = CatalogueKey::parse(key) else { continue };
             // Hidden rows count: the newest is the first of all.
             let newest = *self.newest.get_or_insert(entry.vid());
@@ -250,10 +250,10 @@ impl Put {
     fn rows_checked(&mut self, call: &Call<ListObjectsV2>, page: Listing, what: For) -> State {
         self.check = call.sent_ms();
         let own = self.fixed.as_ref().map(|fixed| fixed.manifest.key.as_str());
-        if own.is_some_and(|own| page.keys.iter().any(|key| key == own)) {
+        if own.is_some_and(|own| page.keys().any(|key| key == own)) {
             return self.acknowledge();
         }
-        if let Some(key) = page.keys.first() {
+        if let Some(key) = page.keys().next() {
             let why = format!(
                 "another process has written {key} for this version: it was deleted, or swept as abandoned, or finished"
             );
@@ -265,7 +265,7 @@ impl Put {
 
     fn locators_checked(&mut self, now: Now, page: &Listing, what: For) -> State {
         let first = LocatorKey { vid: self.vid, generation: 0, kek: None, parent: self.request.parent };
-        if page.keys != [first.key(&self.request.name)] {
+        if !page.keys().eq([first.key(&self.request.name)]) {
             let why =
                 format!("the locator of version {} is gone or was replaced: another process gave it up", self.vid);
             return self.fail(Error::new(Code::GivenUp, why));

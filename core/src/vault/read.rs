@@ -59,7 +59,7 @@ impl Read {
     fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> State {
         let is_locator = |key: &String| key.rsplit_once('/').is_some_and(|(_, last)| LocatorKey::parse(last).is_some());
         // Generations have six digits, so the order of keys is theirs.
-        self.locators.extend(page.keys.into_iter().filter(is_locator));
+        self.locators.extend(page.objects.into_iter().map(|object| object.key).filter(is_locator));
         match page.next {
             Some(token) => State::List(Call::new(ListObjectsV2 { token: Some(token), ..asked.clone() })),
             None => self.next_locator(),

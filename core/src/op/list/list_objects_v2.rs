@@ -1,13 +1,12 @@
 //! ListObjectsV2: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
 
-use crate::error::{Code, Error, Result};
+use super::PAGE_LIMIT;
+use super::rows::{Fields, Head, Order, Row, no_marker, wrong};
+use crate::error::Result;
 use crate::http::{Method, ReplyBody};
-use crate::op::{Operation, Reply, Unsigned};
-use crate::uri;
+use crate::op::{Operation, Paged, Reply, Unsigned};
+use crate::time::parse_rfc3339;
 use crate::xml::{self, Item};
-
-/// Largest page: 1,000 rows with keys of 1,024 bytes, each byte encoded, and what stands around them.
-const PAGE_LIMIT: usize = 8 << 20;
 
 /// Lists the keys of a bucket, in their order.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +15,7 @@ pub struct ListObjectsV2 {
     pub prefix: String,
     /// Keys that have it behind the prefix are shown as one common prefix.
     pub delimiter: Option<&'static str>,
-    /// Keys up to this one are left out. For the first page.
+    /// Keys up to this one are left out. It is sent for the first page; of a later one nothing up to it is taken.
     pub start_after: Option<String>,
     /// From the page before.
     pub token: Option<String>,
@@ -24,15 +23,120 @@ pub struct ListObjectsV2 {
     pub max_keys: Option<u32>,
 }
 
+/// An object in the list, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectRow<'a> {
+    /// Its key.
+    pub key: &'a str,
+    /// In bytes.
+    pub size: u64,
+    /// Unix milliseconds.
+    pub last_modified_ms: Option<i64>,
+    /// With its quotes; empty where the store shows none.
+    pub etag: &'a str,
+    /// `None`: the store shows none.
+    pub storage_class: Option<&'a str>,
+}
+
+/// An object in the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListedObject {
+    /// Its key.
+    pub key: String,
+    /// In bytes.
+    pub size: u64,
+    /// Unix milliseconds.
+    pub last_modified_ms: Option<i64>,
+    /// With its quotes; empty where the store shows none.
+    pub etag: String,
+    /// `None`: the store shows none.
+    pub storage_class: Option<String>,
+}
+
 /// One page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// In their order.
-    pub keys: Vec<String>,
+    /// In the order of their keys.
+    pub objects: Vec<ListedObject>,
     /// Each up to its delimiter, in their order.
     pub common_prefixes: Vec<String>,
     /// For the next page; `None` on the last.
     pub next: Option<String>,
+}
+
+impl Listing {
+    /// The keys, in their order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.objects.iter().map(|object| &*object.key)
+    }
+}
+
+impl From<ObjectRow<'_>> for ListedObject {
+    fn from(row: ObjectRow<'_>) -> ListedObject {
+        let ObjectRow { key, size, last_modified_ms, etag, storage_class } = row;
+        let storage_class = storage_class.map(str::to_owned);
+        ListedObject { key: key.to_owned(), size, last_modified_ms, etag: etag.to_owned(), storage_class }
+    }
+}
+
+const ROOT: &str = "ListBucketResult";
+const FIELDS: [&str; 5] = ["Key", "Size", "LastModified", "ETag", "StorageClass"];
+
+impl ListObjectsV2 {
+    /// Visits the rows of a page as they stand in it; nothing is kept of one when the next comes. Returns the token of
+    /// the next page, `None` on the last.
+    ///
+    /// What was visited counts only when all is well: a page may turn out to be cut at its end.
+    pub fn each_row(
+        &self,
+        body: &[u8],
+        mut each: impl FnMut(Row<'_, ObjectRow<'_>>) -> Result<()>,
+    ) -> Result<Option<String>> {
+        let mut head = Head::new(body);
+        let mut fields = Fields::<5>::new();
+        let mut keys = Order::new(&self.prefix, self.start_after.as_deref(), false);
+        let mut prefixes = Order::new(&self.prefix, self.start_after.as_deref(), false);
+        let mut next = None;
+        xml::read(body, ROOT, |item| {
+            match item {
+                Item::Value("Contents", "Key", text) => fields.set(0, head.decode(text)?),
+                Item::Value("Contents", name, text) => {
+                    if let Some(field) = FIELDS.iter().position(|field| *field == name) {
+                        fields.set(field, text);
+                    }
+                }
+                Item::End("Contents") | Item::Value(ROOT, "Contents", _) => {
+                    let row = ObjectRow {
+                        key: fields.required(0, "a key")?,
+                        size: fields.number(1, "size")?,
+                        last_modified_ms: parse_rfc3339(fields.get(2)),
+                        etag: fields.get(3),
+                        storage_class: fields.given(4),
+                    };
+                    keys.key(row.key)?;
+                    each(Row::Entry(row))?;
+                    fields.clear();
+                }
+                Item::Value("CommonPrefixes", "Prefix", text) => {
+                    let prefix = head.decode(text)?;
+                    prefixes.common_prefix(prefix)?;
+                    each(Row::CommonPrefix(prefix))?;
+                }
+                Item::Value(ROOT, "NextContinuationToken", text) => next = Some(text.to_owned()),
+                Item::Value(ROOT, name, text) => head.take(name, text),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if !head.end()? {
+            return Ok(None);
+        }
+        let next = next.filter(|token| !token.is_empty()).ok_or_else(no_marker)?;
+        if self.token.as_ref() == Some(&next) {
+            return Err(wrong("goes on where it has been: the listing would never end"));
+        }
+        Ok(Some(next))
+    }
 }
 
 impl Operation for ListObjectsV2 {
@@ -47,11 +151,10 @@ impl Operation for ListObjectsV2 {
         if let Some(delimiter) = self.delimiter {
             request = request.query("delimiter", delimiter);
         }
-        if let Some(key) = &self.start_after {
-            request = request.query("start-after", &**key);
-        }
-        if let Some(token) = &self.token {
-            request = request.query("continuation-token", &**token);
+        match (&self.token, &self.start_after) {
+            (Some(token), _) => request = request.query("continuation-token", &**token),
+            (None, Some(key)) => request = request.query("start-after", &**key),
+            (None, None) => {}
         }
         if let Some(count) = self.max_keys {
             request = request.query("max-keys", count.to_string());
@@ -61,84 +164,134 @@ impl Operation for ListObjectsV2 {
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<Listing> {
-        let wrong = |why: &str| Error::new(Code::BadReply, format!("the page of the listing {why}"));
         let mut page = Listing::default();
-        let (mut truncated, mut encoded) = (false, false);
-        xml::read(reply.body, "ListBucketResult", |item| {
-            match item {
-                Item::Value("Contents", "Key", key) => page.keys.push(key.to_owned()),
-                Item::Value("CommonPrefixes", "Prefix", prefix) => page.common_prefixes.push(prefix.to_owned()),
-                Item::Value(_, "IsTruncated", text) => truncated = text == "true",
-                Item::Value(_, "EncodingType", text) => encoded = text == "url",
-                Item::Value("ListBucketResult", "NextContinuationToken", text) => page.next = Some(text.to_owned()),
-                _ => {}
+        page.next = self.each_row(reply.body, |row| {
+            match row {
+                Row::Entry(row) => page.objects.push(row.into()),
+                Row::CommonPrefix(prefix) => page.common_prefixes.push(prefix.to_owned()),
             }
             Ok(())
         })?;
-        if encoded {
-            for key in page.keys.iter_mut().chain(&mut page.common_prefixes) {
-                *key = uri::decode(key).ok_or_else(|| wrong("has a key that is not URL-encoded UTF-8"))?;
-            }
-        }
-        if !truncated {
-            page.next = None;
-        } else if page.next.is_none() {
-            return Err(wrong("says that more follows, but not where"));
-        }
-        let sorted = page.keys.is_sorted() && page.common_prefixes.is_sorted();
-        let inside = page.keys.iter().chain(&page.common_prefixes).all(|key| key.starts_with(&self.prefix));
-        if !sorted || !inside {
-            return Err(wrong(
-                "is not in the order of keys, or has keys of another prefix; directory buckets list so, and a vault cannot live in one",
-            ));
-        }
         Ok(page)
+    }
+}
+
+impl Paged for ListObjectsV2 {
+    fn next(&self, page: &Listing) -> Option<Self> {
+        let last = page.objects.last().map(|object| &object.key).max(page.common_prefixes.last());
+        let start_after = last.or(self.start_after.as_ref()).cloned();
+        Some(ListObjectsV2 { token: Some(page.next.clone()?), start_after, ..self.clone() })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::ReplyHead;
+    use crate::error::Code;
+    use crate::op::testing::{answer, refused, sent};
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    fn parse(inner: &str) -> Result<Listing> {
-        let xml =
-            format!("<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</ListBucketResult>");
-        let op = ListObjectsV2 { prefix: "p/".into(), ..Default::default() };
-        op.parse(&Reply { head: &ReplyHead::default(), body: xml.as_bytes(), range: None })
+    fn document(inner: &str) -> String {
+        format!("<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</ListBucketResult>")
+    }
+
+    fn row(key: &str) -> String {
+        format!("<Contents><Key>{key}</Key><Size>1</Size></Contents>")
+    }
+
+    fn op(prefix: &str) -> ListObjectsV2 {
+        ListObjectsV2 { prefix: prefix.into(), ..Default::default() }
     }
 
     #[test]
-    fn a_page_is_read() {
-        let page = parse(
-            "<Name>b</Name><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>\
-             <Contents><Key>p/a%20b</Key><Size>1</Size></Contents><Contents><Key>p/c+d</Key></Contents>\
-             <CommonPrefixes><Prefix>p/x/</Prefix></CommonPrefixes><NextContinuationToken>t&amp;1</NextContinuationToken>",
+    fn the_documented_examples() {
+        assert_eq!(sent(&op("")), "GET /?encoding-type=url&list-type=2&prefix=\n");
+        let xml = document(
+            "<Name>bucket</Name><Prefix/><KeyCount>205</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>\
+             <Contents><Key>my-image.jpg</Key><LastModified>2009-10-12T17:50:30.000Z</LastModified>\
+             <ETag>\"fba9dede5f27731c9771645a39863328\"</ETag><Size>434234</Size><StorageClass>STANDARD</StorageClass>\
+             </Contents>",
         );
-        let expected = Listing {
-            keys: vec!["p/a b".into(), "p/c d".into()],
-            common_prefixes: vec!["p/x/".into()],
-            next: Some("t&1".into()),
+        let object = ListedObject {
+            key: "my-image.jpg".into(),
+            size: 434_234,
+            last_modified_ms: Some(1_255_369_830_000),
+            etag: "\"fba9dede5f27731c9771645a39863328\"".into(),
+            storage_class: Some("STANDARD".into()),
         };
-        assert_eq!(page.unwrap(), expected);
-        assert_eq!(
-            parse("<Contents><Key>p/a%20b</Key></Contents>").unwrap().keys,
-            ["p/a%20b"],
-            "not said to be encoded"
+        assert_eq!(answer(&op(""), &[], &xml), Ok(Listing { objects: vec![object], ..Default::default() }));
+
+        let first = ListObjectsV2 {
+            prefix: "E".into(),
+            max_keys: Some(3),
+            start_after: Some("ExampleGuide.pdf".into()),
+            ..op("")
+        };
+        let query = "encoding-type=url&list-type=2&max-keys=3&prefix=E&start-after=ExampleGuide.pdf";
+        assert_eq!(sent(&first), format!("GET /?{query}\n"));
+        let xml = document(
+            "<Name>amzn-s3-demo-bucket</Name><Prefix>E</Prefix><StartAfter>ExampleGuide.pdf</StartAfter><KeyCount>1</KeyCount>\
+             <MaxKeys>3</MaxKeys><IsTruncated>false</IsTruncated><Contents><Key>ExampleObject.txt</Key>\
+             <LastModified>2013-09-17T18:07:53.000Z</LastModified><ETag>\"599bab3ed2c697f1d26842727561fd94\"</ETag>\
+             <Size>857</Size><StorageClass>REDUCED_REDUNDANCY</StorageClass></Contents>",
         );
+        assert_eq!(answer(&first, &[], &xml).unwrap().keys().collect::<Vec<_>>(), ["ExampleObject.txt"]);
+
+        let page = ListObjectsV2 { token: Some("1ueGcxLPRx1Tr/XYExHnhbYLgveDs2J/wm36Hy4vbOwM=".into()), ..op("") };
+        let token = "continuation-token=1ueGcxLPRx1Tr%2FXYExHnhbYLgveDs2J%2Fwm36Hy4vbOwM%3D";
+        assert_eq!(sent(&page), format!("GET /?{token}&encoding-type=url&list-type=2&prefix=\n"));
+    }
+
+    #[test]
+    fn a_page_is_read_and_the_next_one_asked_for() {
+        let first = ListObjectsV2 { delimiter: Some("/"), ..op("p/") };
+        let xml = document(
+            "<Name>b</Name><IsTruncated>true</IsTruncated><Contents><Key>p/a%20b</Key><Size>1</Size></Contents>\
+             <Contents><Size>2</Size><Key>p/c+d</Key></Contents><CommonPrefixes><Prefix>p/x%2Fy/</Prefix></CommonPrefixes>\
+             <EncodingType>url</EncodingType><NextContinuationToken>t&amp;1</NextContinuationToken>",
+        );
+        let page = answer(&first, &[], &xml).unwrap();
+        assert_eq!(page.keys().collect::<Vec<_>>(), ["p/a b", "p/c d"]);
+        assert_eq!((&*page.common_prefixes, page.next.as_deref()), (&["p/x/y/".to_owned()][..], Some("t&1")));
+        let second = first.next(&page).unwrap();
+        assert_eq!(
+            sent(&second),
+            "GET /?continuation-token=t%261&delimiter=%2F&encoding-type=url&list-type=2&prefix=p%2F\n"
+        );
+        assert_eq!(answer(&first, &[], &document(&row("p/a%20b"))).unwrap().objects[0].key, "p/a%20b", "not encoded");
+
+        assert_eq!(refused(&second, &[], &xml), Some(Code::BadReply), "the same page again");
+        assert_eq!(refused(&second, &[], &document(&row("p/x/y/"))), Some(Code::BadReply), "where the last one ended");
+        assert!(answer(&second, &[], &document(&row("p/y"))).is_ok());
+        let again = "<IsTruncated>true</IsTruncated><NextContinuationToken>t&amp;1</NextContinuationToken>";
+        assert_eq!(refused(&second, &[], &document(again)), Some(Code::BadReply), "the same token again");
     }
 
     #[test]
     fn a_page_that_would_mislead_is_refused() {
         for bad in [
-            "<IsTruncated>true</IsTruncated>",
-            "<Contents><Key>p/b</Key></Contents><Contents><Key>p/a</Key></Contents>",
-            "<Contents><Key>q</Key></Contents>",
-            "<EncodingType>url</EncodingType><Contents><Key>p/%FF</Key></Contents>",
+            "<IsTruncated>true</IsTruncated>".to_owned(),
+            "<IsTruncated>true</IsTruncated><NextContinuationToken/>".into(),
+            row("p/b") + &row("p/a"),
+            row("q"),
+            format!("<EncodingType>url</EncodingType>{}", row("p/%FF")),
+            "<Contents><Key>p/a</Key></Contents>".into(),
+            "<Contents><Key>p/a</Key><Size>-1</Size></Contents>".into(),
+            "<Contents><Size>1</Size></Contents>".into(),
+            "<Contents/>".into(),
+            "<CommonPrefixes><Prefix>q/</Prefix></CommonPrefixes>".into(),
+            "<!--<EncodingType>url</EncodingType>-->".into(),
         ] {
-            assert_eq!(parse(bad).unwrap_err().code(), Code::BadReply, "{bad}");
+            assert_eq!(refused(&op("p/"), &[], &document(&bad)), Some(Code::BadReply), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_page_may_begin_in_the_middle_of_a_common_prefix() {
+        let op = ListObjectsV2 { start_after: Some("p/x/5".into()), ..op("p/") };
+        let prefix = |name: &str| document(&format!("<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>"));
+        assert!(answer(&op, &[], &prefix("p/x/")).is_ok());
+        assert_eq!(refused(&op, &[], &prefix("p/w/")), Some(Code::BadReply));
     }
 }

@@ -319,7 +319,9 @@ impl World {
                     "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>",
                     uri::encode_path(group)
                 )),
-                None => xml.push_str(&format!("<Contents><Key>{}</Key></Contents>", uri::encode_path(key))),
+                None => {
+                    xml.push_str(&format!("<Contents><Key>{}</Key><Size>1</Size></Contents>", uri::encode_path(key)))
+                }
             }
             last.clone_from(key);
         }

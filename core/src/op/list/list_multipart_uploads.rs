@@ -1,0 +1,278 @@
+//! ListMultipartUploads: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>
+
+use super::PAGE_LIMIT;
+use super::rows::{Fields, Head, Order, Row, goes_on, no_marker};
+use crate::error::Result;
+use crate::http::{Method, ReplyBody};
+use crate::op::{Operation, Paged, Reply, Unsigned};
+use crate::time::parse_rfc3339;
+use crate::xml::{self, Item};
+
+/// Lists the uploads of a bucket that were begun and neither completed nor aborted, in the order of their keys.
+#[derive(Clone, Debug, Default)]
+pub struct ListMultipartUploads {
+    /// Only keys that begin with it. MinIO lists only where it is a whole key.
+    pub prefix: String,
+    /// Keys that have it behind the prefix are shown as one common prefix.
+    pub delimiter: Option<&'static str>,
+    /// Where the page before ended.
+    pub marker: Option<UploadMarker>,
+    /// Largest page; the store's own limit, mostly 1,000, where there is none.
+    pub max_uploads: Option<u32>,
+}
+
+/// Where a page ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadMarker {
+    /// The last key, or common prefix.
+    pub key: String,
+    /// The last upload of it; empty: none of its uploads is left.
+    pub upload_id: String,
+}
+
+/// An upload in the list, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UploadRow<'a> {
+    /// The object's key.
+    pub key: &'a str,
+    /// Its name.
+    pub upload_id: &'a str,
+    /// When it was begun, in Unix milliseconds.
+    pub initiated_ms: Option<i64>,
+    /// `None`: the store shows none.
+    pub storage_class: Option<&'a str>,
+}
+
+/// An upload in the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListedUpload {
+    /// The object's key.
+    pub key: String,
+    /// Its name.
+    pub upload_id: String,
+    /// When it was begun, in Unix milliseconds.
+    pub initiated_ms: Option<i64>,
+    /// `None`: the store shows none.
+    pub storage_class: Option<String>,
+}
+
+/// One page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UploadListing {
+    /// In the order of their keys.
+    pub uploads: Vec<ListedUpload>,
+    /// Each up to its delimiter, in their order.
+    pub common_prefixes: Vec<String>,
+    /// For the next page; `None` on the last.
+    pub next: Option<UploadMarker>,
+}
+
+impl From<UploadRow<'_>> for ListedUpload {
+    fn from(row: UploadRow<'_>) -> ListedUpload {
+        let UploadRow { key, upload_id, initiated_ms, storage_class } = row;
+        let storage_class = storage_class.map(str::to_owned);
+        ListedUpload { key: key.to_owned(), upload_id: upload_id.to_owned(), initiated_ms, storage_class }
+    }
+}
+
+const ROOT: &str = "ListMultipartUploadsResult";
+const FIELDS: [&str; 4] = ["Key", "UploadId", "Initiated", "StorageClass"];
+
+impl ListMultipartUploads {
+    /// Visits the rows of a page as they stand in it; nothing is kept of one when the next comes. Returns where the next
+    /// page begins, `None` on the last.
+    ///
+    /// What was visited counts only when all is well: a page may turn out to be cut at its end.
+    pub fn each_row(
+        &self,
+        body: &[u8],
+        mut each: impl FnMut(Row<'_, UploadRow<'_>>) -> Result<()>,
+    ) -> Result<Option<UploadMarker>> {
+        let asked = self.marker.as_ref().map(|marker| (&*marker.key, &*marker.upload_id));
+        let (after, again) = (asked.map(|(key, _)| key), asked.is_some_and(|(_, id)| !id.is_empty()));
+        let mut head = Head::new(body);
+        let mut fields = Fields::<4>::new();
+        let mut uploads = Order::new(&self.prefix, after, again);
+        let mut prefixes = Order::new(&self.prefix, after, again);
+        let (mut next_key, mut next_id) = (None, String::new());
+        xml::read(body, ROOT, |item| {
+            match item {
+                Item::Value("Upload", "Key", text) => fields.set(0, head.decode(text)?),
+                Item::Value("Upload", name, text) => {
+                    if let Some(field) = FIELDS.iter().position(|field| *field == name) {
+                        fields.set(field, text);
+                    }
+                }
+                Item::End("Upload") | Item::Value(ROOT, "Upload", _) => {
+                    let row = UploadRow {
+                        key: fields.required(0, "a key")?,
+                        upload_id: fields.required(1, "an upload id")?,
+                        initiated_ms: parse_rfc3339(fields.get(2)),
+                        storage_class: fields.given(3),
+                    };
+                    uploads.key(row.key)?;
+                    each(Row::Entry(row))?;
+                    fields.clear();
+                }
+                Item::Value("CommonPrefixes", "Prefix", text) => {
+                    let prefix = head.decode(text)?;
+                    prefixes.common_prefix(prefix)?;
+                    each(Row::CommonPrefix(prefix))?;
+                }
+                Item::Value(ROOT, "NextKeyMarker", text) => next_key = Some(text.to_owned()),
+                Item::Value(ROOT, "NextUploadIdMarker", text) => text.clone_into(&mut next_id),
+                Item::Value(ROOT, name, text) => head.take(name, text),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if !head.end()? {
+            return Ok(None);
+        }
+        let last = uploads.last().max(prefixes.last());
+        let key = head.marker(next_key.filter(|key| !key.is_empty()).ok_or_else(no_marker)?, last)?;
+        goes_on((&key, &next_id), asked, last)?;
+        Ok(Some(UploadMarker { key, upload_id: next_id }))
+    }
+}
+
+impl Operation for ListMultipartUploads {
+    type Reply = UploadListing;
+    const NAME: &'static str = "ListMultipartUploads";
+    const ACTION: &'static str = "s3:ListBucketMultipartUploads";
+
+    fn request(&self) -> Unsigned {
+        // Without the encoding a key that XML cannot hold would break the whole page.
+        let mut request = Unsigned::bucket(Method::Get).query("uploads", "").query("encoding-type", "url");
+        request = request.query("prefix", &*self.prefix);
+        if let Some(delimiter) = self.delimiter {
+            request = request.query("delimiter", delimiter);
+        }
+        if let Some(UploadMarker { key, upload_id }) = &self.marker {
+            request = request.query("key-marker", &**key);
+            if !upload_id.is_empty() {
+                request = request.query("upload-id-marker", &**upload_id);
+            }
+        }
+        if let Some(count) = self.max_uploads {
+            request = request.query("max-uploads", count.to_string());
+        }
+        request.reply = ReplyBody::Collect { limit: PAGE_LIMIT };
+        request
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<UploadListing> {
+        let mut page = UploadListing::default();
+        page.next = self.each_row(reply.body, |row| {
+            match row {
+                Row::Entry(row) => page.uploads.push(row.into()),
+                Row::CommonPrefix(prefix) => page.common_prefixes.push(prefix.to_owned()),
+            }
+            Ok(())
+        })?;
+        Ok(page)
+    }
+}
+
+impl Paged for ListMultipartUploads {
+    fn next(&self, page: &UploadListing) -> Option<Self> {
+        Some(ListMultipartUploads { marker: Some(page.next.clone()?), ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+    use crate::op::testing::{answer, refused, sent};
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn document(inner: &str) -> String {
+        format!(
+            "<ListMultipartUploadsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}\
+             </ListMultipartUploadsResult>"
+        )
+    }
+
+    fn upload(key: &str, id: &str, at: &str) -> String {
+        format!(
+            "<Upload><Key>{key}</Key><UploadId>{id}</UploadId><Initiator><ID>arn:aws:iam::111122223333:user/u</ID>\
+             <DisplayName>u</DisplayName></Initiator><Owner><ID>75aa</ID></Owner><StorageClass>STANDARD</StorageClass>\
+             <Initiated>{at}</Initiated></Upload>"
+        )
+    }
+
+    #[test]
+    fn the_documented_examples() {
+        let first = ListMultipartUploads { max_uploads: Some(3), ..Default::default() };
+        assert_eq!(sent(&first), "GET /?encoding-type=url&max-uploads=3&prefix=&uploads=\n");
+        let ids = [
+            "XMgbGlrZSBlbHZpbmcncyBub3QgaGF2aW5nIG11Y2ggbHVjaw",
+            "VXBsb2FkIElEIGZvciBlbHZpbmcncyBteS1tb3ZpZS5tMnRzIHVwbG9hZA",
+        ];
+        let next = "YW55IGlkZWEgd2h5IGVsdmluZydzIHVwbG9hZCBmYWlsZWQ";
+        let xml = document(&format!(
+            "<Bucket>bucket</Bucket><KeyMarker/><UploadIdMarker/><NextKeyMarker>my-movie.m2ts</NextKeyMarker>\
+             <NextUploadIdMarker>{next}</NextUploadIdMarker><MaxUploads>3</MaxUploads><IsTruncated>true</IsTruncated>{}{}",
+            upload("my-divisor", ids[0], "2010-11-10T20:48:33.000Z"),
+            upload("my-movie.m2ts", ids[1], "2010-11-10T20:48:33.000Z"),
+        ));
+        let listed = |key: &str, id: &str| ListedUpload {
+            key: key.into(),
+            upload_id: id.into(),
+            initiated_ms: Some(1_289_422_113_000),
+            storage_class: Some("STANDARD".into()),
+        };
+        let page = answer(&first, &[], &xml).unwrap();
+        assert_eq!(page.uploads, [listed("my-divisor", ids[0]), listed("my-movie.m2ts", ids[1])]);
+        let second = first.next(&page).unwrap();
+        assert_eq!(
+            sent(&second),
+            format!(
+                "GET /?encoding-type=url&key-marker=my-movie.m2ts&max-uploads=3&prefix=&upload-id-marker={next}&uploads=\n"
+            )
+        );
+        assert_eq!(refused(&second, &[], &xml), Some(Code::BadReply), "the same page again");
+
+        let op = ListMultipartUploads { delimiter: Some("/"), ..Default::default() };
+        let xml = document(&format!(
+            "<Bucket>amzn-s3-demo-bucket</Bucket><KeyMarker/><UploadIdMarker/><NextKeyMarker>sample.jpg</NextKeyMarker>\
+             <NextUploadIdMarker>Xgw4MJT6ZPAVxpY0SAuGN7q4uWJJM22ZYg1W99trdp4tpO88</NextUploadIdMarker>\
+             <Delimiter>/</Delimiter><Prefix/><MaxUploads>1000</MaxUploads><IsTruncated>false</IsTruncated>{}\
+             <CommonPrefixes><Prefix>photos/</Prefix></CommonPrefixes><CommonPrefixes><Prefix>videos/</Prefix>\
+             </CommonPrefixes>",
+            upload("sample.jpg", "Agw4MJT6ZPAVxpY0SAuGN7q4uWJJM22ZYg1N99trdp4tpO88.PT6", "2010-11-26T19:24:17.000Z"),
+        ));
+        let page = answer(&op, &[], &xml).unwrap();
+        assert_eq!((page.uploads.len(), &*page.common_prefixes), (1, &["photos/".to_owned(), "videos/".into()][..]));
+        assert!(op.next(&page).is_none());
+    }
+
+    #[test]
+    fn a_page_that_would_mislead_is_refused() {
+        let marker = Some(UploadMarker { key: "p/m".into(), upload_id: "u".into() });
+        let op = ListMultipartUploads { prefix: "p/".into(), marker, ..Default::default() };
+        let row = |key: &str, id: &str| upload(key, id, "2010-11-10T20:48:33.000Z");
+        let more = |key: &str| {
+            format!(
+                "<IsTruncated>true</IsTruncated><NextKeyMarker>{key}</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>"
+            )
+        };
+        for (bad, why) in [
+            ("<IsTruncated>true</IsTruncated>".to_owned(), "no marker"),
+            (more("p/m"), "the same marker again"),
+            (more("p/l"), "a marker that goes back"),
+            (row("p/o", "v") + &more("p/n"), "a marker before the last row"),
+            (row("p/l", "v"), "a row of the page before"),
+            (row("p/o", "v") + &row("p/n", "v"), "no order"),
+            (row("q", "v"), "another prefix"),
+            (row("p/o", ""), "no id"),
+            ("<Upload/>".into(), "an empty row"),
+        ] {
+            assert_eq!(refused(&op, &[], &document(&bad)), Some(Code::BadReply), "{why}: {bad}");
+        }
+        let encoded = format!("<EncodingType>url</EncodingType>{}", row("p/m%20", "v"));
+        assert_eq!(answer(&op, &[], &document(&encoded)).unwrap().uploads[0].key, "p/m ");
+    }
+}

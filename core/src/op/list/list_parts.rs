@@ -1,0 +1,237 @@
+//! ListParts: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>
+
+use super::PAGE_LIMIT;
+use super::rows::{Fields, Head, no_marker, wrong};
+use crate::error::Result;
+use crate::http::{Method, ReplyBody};
+use crate::op::{CustomerKey, Operation, Paged, Reply, Unsigned};
+use crate::time::parse_rfc3339;
+use crate::xml::{self, Item};
+
+/// Lists the parts of an upload that the store has, in the order of their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct ListParts {
+    /// The object's key.
+    pub key: String,
+    /// The upload, as CreateMultipartUpload named it.
+    pub upload_id: String,
+    /// Where the page before ended; 0: the first page.
+    pub marker: u32,
+    /// Largest page; the store's own limit, mostly 1,000, where there is none.
+    pub max_parts: Option<u32>,
+    /// The key that the upload is encrypted with, for SSE-C: stores that know checksums want it.
+    pub customer_key: Option<CustomerKey>,
+}
+
+/// A part in the list, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartRow<'a> {
+    /// From 1.
+    pub number: u32,
+    /// In bytes.
+    pub size: u64,
+    /// As UploadPart answered.
+    pub etag: &'a str,
+    /// Unix milliseconds.
+    pub last_modified_ms: Option<i64>,
+    /// In base64; `None`: the store shows none.
+    pub crc64nvme: Option<&'a str>,
+}
+
+/// A part in the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListedPart {
+    /// From 1.
+    pub number: u32,
+    /// In bytes.
+    pub size: u64,
+    /// As UploadPart answered.
+    pub etag: String,
+    /// Unix milliseconds.
+    pub last_modified_ms: Option<i64>,
+    /// In base64; `None`: the store shows none.
+    pub crc64nvme: Option<String>,
+}
+
+/// One page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartListing {
+    /// In the order of their numbers.
+    pub parts: Vec<ListedPart>,
+    /// For the next page; `None` on the last.
+    pub next: Option<u32>,
+}
+
+impl From<PartRow<'_>> for ListedPart {
+    fn from(row: PartRow<'_>) -> ListedPart {
+        let PartRow { number, size, etag, last_modified_ms, crc64nvme } = row;
+        ListedPart { number, size, etag: etag.to_owned(), last_modified_ms, crc64nvme: crc64nvme.map(str::to_owned) }
+    }
+}
+
+const ROOT: &str = "ListPartsResult";
+const FIELDS: [&str; 5] = ["PartNumber", "Size", "ETag", "LastModified", "ChecksumCRC64NVME"];
+
+impl ListParts {
+    /// Visits the rows of a page as they stand in it; nothing is kept of one when the next comes. Returns where the next
+    /// page begins, `None` on the last.
+    ///
+    /// What was visited counts only when all is well: a page may turn out to be cut at its end.
+    pub fn each_row(&self, body: &[u8], mut each: impl FnMut(PartRow<'_>) -> Result<()>) -> Result<Option<u32>> {
+        let mut head = Head::new(body);
+        let mut fields = Fields::<5>::new();
+        let (mut last, mut next) = (self.marker, None);
+        xml::read(body, ROOT, |item| {
+            match item {
+                Item::Value("Part", name, text) => {
+                    if let Some(field) = FIELDS.iter().position(|field| *field == name) {
+                        fields.set(field, text);
+                    }
+                }
+                Item::End("Part") | Item::Value(ROOT, "Part", _) => {
+                    let number = fields.number(0, "number")?;
+                    let row = PartRow {
+                        number: u32::try_from(number).map_err(|_| wrong(&format!("has a part {number}")))?,
+                        size: fields.number(1, "size")?,
+                        etag: fields.required(2, "an ETag")?,
+                        last_modified_ms: parse_rfc3339(fields.get(3)),
+                        crc64nvme: fields.given(4),
+                    };
+                    if row.number <= last {
+                        return Err(wrong(&format!("has part {} behind part {last}", row.number)));
+                    }
+                    last = row.number;
+                    each(row)?;
+                    fields.clear();
+                }
+                Item::Value(ROOT, "NextPartNumberMarker", text) => next = text.parse().ok(),
+                Item::Value(ROOT, name, text) => head.take(name, text),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if !head.end()? {
+            return Ok(None);
+        }
+        match next.ok_or_else(no_marker)? {
+            next if next <= self.marker || next < last => {
+                Err(wrong("goes on where it has been: the listing would never end"))
+            }
+            next => Ok(Some(next)),
+        }
+    }
+}
+
+impl Operation for ListParts {
+    type Reply = PartListing;
+    const NAME: &'static str = "ListParts";
+    const ACTION: &'static str = "s3:ListMultipartUploadParts";
+
+    fn request(&self) -> Unsigned {
+        let mut request = Unsigned::object(Method::Get, &self.key).query("uploadId", &*self.upload_id);
+        if self.marker > 0 {
+            request = request.query("part-number-marker", self.marker.to_string());
+        }
+        if let Some(count) = self.max_parts {
+            request = request.query("max-parts", count.to_string());
+        }
+        request.reply = ReplyBody::Collect { limit: PAGE_LIMIT };
+        request.customer_key(self.customer_key.as_ref())
+    }
+
+    fn parse(&self, reply: &Reply<'_>) -> Result<PartListing> {
+        let mut page = PartListing::default();
+        page.next = self.each_row(reply.body, |row| {
+            page.parts.push(row.into());
+            Ok(())
+        })?;
+        Ok(page)
+    }
+}
+
+impl Paged for ListParts {
+    fn next(&self, page: &PartListing) -> Option<Self> {
+        Some(ListParts { marker: page.next?, ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+    use crate::op::testing::{answer, refused, sent};
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn document(inner: &str) -> String {
+        format!("<ListPartsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</ListPartsResult>")
+    }
+
+    #[test]
+    fn the_documented_example() {
+        let id = "XXBsb2FkIElEIGZvciBlbHZpbmcncyVcdS1tb3ZpZS5tMnRzEEEwbG9hZA";
+        let op = ListParts {
+            key: "example-object".into(),
+            upload_id: id.into(),
+            marker: 1,
+            max_parts: Some(2),
+            customer_key: None,
+        };
+        assert_eq!(sent(&op), format!("GET /example-object?max-parts=2&part-number-marker=1&uploadId={id}\n"));
+        let xml = document(&format!(
+            "<Bucket>amzn-s3-demo-bucket</Bucket><Key>example-object</Key><UploadId>{id}</UploadId>\
+             <Initiator><ID>arn:aws:iam::111122223333:user/some-user</ID><DisplayName>umat-user</DisplayName></Initiator>\
+             <StorageClass>STANDARD</StorageClass><PartNumberMarker>1</PartNumberMarker>\
+             <NextPartNumberMarker>3</NextPartNumberMarker><MaxParts>2</MaxParts><IsTruncated>true</IsTruncated>\
+             <Part><PartNumber>2</PartNumber><LastModified>2010-11-10T20:48:34.000Z</LastModified>\
+             <ETag>\"7778aef83f66abc1fa1e8477f296d394\"</ETag><Size>10485760</Size></Part>\
+             <Part><PartNumber>3</PartNumber><LastModified>2010-11-10T20:48:33.000Z</LastModified>\
+             <ETag>\"aaaa18db4cc2f85cedef654fccc4a4x8\"</ETag><Size>10485760</Size>\
+             <ChecksumCRC64NVME>rosUhgp5mIg=</ChecksumCRC64NVME></Part>"
+        ));
+        let part = |number, at, etag: &str, crc: Option<&str>| ListedPart {
+            number,
+            size: 10_485_760,
+            etag: format!("\"{etag}\""),
+            last_modified_ms: Some(at),
+            crc64nvme: crc.map(str::to_owned),
+        };
+        let page = answer(&op, &[], &xml).unwrap();
+        let expected = [
+            part(2, 1_289_422_114_000, "7778aef83f66abc1fa1e8477f296d394", None),
+            part(3, 1_289_422_113_000, "aaaa18db4cc2f85cedef654fccc4a4x8", Some("rosUhgp5mIg=")),
+        ];
+        assert_eq!((&*page.parts, page.next), (&expected[..], Some(3)));
+        let second = op.next(&page).unwrap();
+        assert!(sent(&second).contains("part-number-marker=3"));
+        assert_eq!(refused(&second, &[], &xml), Some(Code::BadReply), "the same page again");
+        assert_eq!(
+            sent(&ListParts { key: "k".into(), upload_id: "u".into(), ..Default::default() }),
+            "GET /k?uploadId=u\n"
+        );
+    }
+
+    #[test]
+    fn a_page_that_would_mislead_is_refused() {
+        let op = ListParts { marker: 5, ..Default::default() };
+        let part = |number: &str| format!("<Part><PartNumber>{number}</PartNumber><ETag>e</ETag><Size>1</Size></Part>");
+        let more =
+            |next: &str| format!("<IsTruncated>true</IsTruncated><NextPartNumberMarker>{next}</NextPartNumberMarker>");
+        for (bad, why) in [
+            ("<IsTruncated>true</IsTruncated>".to_owned(), "no marker"),
+            (more("x"), "no number"),
+            (more("5"), "the same marker again"),
+            (part("8") + &more("7"), "a marker before the last part"),
+            (part("5"), "a part of the page before"),
+            (part("7") + &part("7"), "a part twice"),
+            (part("7") + &part("6"), "no order"),
+            (part("4294967297"), "no part's number"),
+            (part("6").replace("<ETag>e</ETag>", ""), "no ETag"),
+            (part("6").replace("<Size>1</Size>", ""), "no size"),
+            ("<Part/>".into(), "an empty row"),
+        ] {
+            assert_eq!(refused(&op, &[], &document(&bad)), Some(Code::BadReply), "{why}: {bad}");
+        }
+        assert_eq!(answer(&op, &[], &document(&(part("7") + &part("9") + &more("9")))).unwrap().next, Some(9));
+    }
+}

@@ -1,0 +1,176 @@
+//! What the listings have in common: rows without an allocation for each, and what no page may do.
+//!
+//! A page that breaks the order of its keys, or goes back, would make a caller miss keys or never end, so it is refused.
+
+use crate::error::{Code, Error, Result};
+use crate::uri;
+
+/// What a listing shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Row<'a, R> {
+    /// One entry.
+    Entry(R),
+    /// Keys that have the delimiter behind the prefix, as one: up to the delimiter.
+    CommonPrefix(&'a str),
+}
+
+/// The error of a page.
+pub(super) fn wrong(why: &str) -> Error {
+    Error::new(Code::BadReply, format!("the page of the listing {why}"))
+}
+
+/// The row that is being read: the text of its fields one after the other in a buffer that each row uses again.
+pub(super) struct Fields<const N: usize> {
+    text: String,
+    at: [Option<(usize, usize)>; N],
+}
+
+impl<const N: usize> Fields<N> {
+    pub(super) fn new() -> Fields<N> {
+        Fields { text: String::new(), at: [None; N] }
+    }
+
+    pub(super) fn set(&mut self, field: usize, text: &str) {
+        let begin = self.text.len();
+        self.text.push_str(text);
+        self.at[field] = Some((begin, self.text.len()));
+    }
+
+    /// Empty where the row has none.
+    pub(super) fn get(&self, field: usize) -> &str {
+        self.at[field].map_or("", |(begin, end)| &self.text[begin..end])
+    }
+
+    /// `None` for an empty one too.
+    pub(super) fn given(&self, field: usize) -> Option<&str> {
+        Some(self.get(field)).filter(|text| !text.is_empty())
+    }
+
+    /// A field that each row has.
+    pub(super) fn required(&self, field: usize, name: &str) -> Result<&str> {
+        self.given(field).ok_or_else(|| wrong(&format!("has a row without {name}")))
+    }
+
+    /// A number that each row has.
+    pub(super) fn number(&self, field: usize, name: &str) -> Result<u64> {
+        let text = self.get(field);
+        text.parse().map_err(|_| wrong(&format!("has a row whose {name} is '{}'", text.escape_debug())))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.at = [None; N];
+    }
+}
+
+/// What a page says of itself beside its rows.
+pub(super) struct Head {
+    /// Whether keys are encoded. Some stores say so behind them, so it is looked for before the page is read.
+    encoded: bool,
+    said_encoded: bool,
+    truncated: bool,
+    decoded: Vec<u8>,
+}
+
+impl Head {
+    pub(super) fn new(body: &[u8]) -> Head {
+        let encoded = memchr::memmem::find(body, b"<EncodingType>url<").is_some();
+        Head { encoded, said_encoded: false, truncated: false, decoded: Vec::new() }
+    }
+
+    /// Takes an element that stands beside the rows.
+    pub(super) fn take(&mut self, name: &str, text: &str) {
+        match name {
+            "IsTruncated" => self.truncated = text == "true",
+            "EncodingType" => self.said_encoded = text == "url",
+            _ => {}
+        }
+    }
+
+    /// A key, a prefix or a marker as it is.
+    pub(super) fn decode<'a>(&'a mut self, text: &'a str) -> Result<&'a str> {
+        if !self.encoded || !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+            return Ok(text);
+        }
+        self.decoded.clear();
+        uri::decode_into(&mut self.decoded, text)
+            .and_then(|()| std::str::from_utf8(&self.decoded).ok())
+            .ok_or_else(|| wrong("has a key that is not URL-encoded UTF-8"))
+    }
+
+    /// The key marker of the next page. A store that encodes its keys and not its marker shows the last key as it is.
+    pub(super) fn marker(&mut self, text: String, last: &str) -> Result<String> {
+        if text == last { Ok(text) } else { self.decode(&text).map(str::to_owned) }
+    }
+
+    /// After the last element: whether more follows.
+    pub(super) fn end(&self) -> Result<bool> {
+        if self.encoded == self.said_encoded {
+            Ok(self.truncated)
+        } else {
+            Err(wrong("does not say how it is encoded"))
+        }
+    }
+}
+
+/// Watches over names that come in order.
+pub(super) struct Order<'a> {
+    prefix: &'a str,
+    /// The page begins behind this one.
+    after: Option<&'a str>,
+    /// Whether it may begin with it too.
+    again: bool,
+    last: String,
+}
+
+impl<'a> Order<'a> {
+    pub(super) fn new(prefix: &'a str, after: Option<&'a str>, again: bool) -> Order<'a> {
+        Order { prefix, after, again, last: String::new() }
+    }
+
+    /// The name that came last.
+    pub(super) fn last(&self) -> &str {
+        &self.last
+    }
+
+    pub(super) fn key(&mut self, key: &str) -> Result<()> {
+        let is_behind = self.after.is_none_or(|after| key > after || self.again && key == after);
+        self.next(key, is_behind)
+    }
+
+    /// A page may begin in the middle of a common prefix.
+    pub(super) fn common_prefix(&mut self, prefix: &str) -> Result<()> {
+        let is_behind = self.after.is_none_or(|after| prefix > after || after.starts_with(prefix));
+        self.next(prefix, is_behind)
+    }
+
+    fn next(&mut self, name: &str, is_behind: bool) -> Result<()> {
+        if !is_behind {
+            return Err(wrong("begins where the page before has been: the listing would never end"));
+        }
+        if !name.starts_with(self.prefix) || name < &*self.last {
+            return Err(wrong(
+                "is not in the order of keys, or has keys of another prefix; directory buckets list so, and a vault cannot live in one",
+            ));
+        }
+        self.last.clear();
+        self.last.push_str(name);
+        Ok(())
+    }
+}
+
+/// Refuses a marker from which the listing would not go on.
+pub(super) fn goes_on(next: (&str, &str), asked: Option<(&str, &str)>, last: &str) -> Result<()> {
+    let is_back = asked.is_some_and(|asked| next == asked || next.0 < asked.0);
+    if is_back || next.0 < last { Err(wrong("goes on where it has been: the listing would never end")) } else { Ok(()) }
+}
+
+/// That more follows, but not where.
+pub(super) fn no_marker() -> Error {
+    wrong("says that more follows, but not where")
+}
+
+/// `true` on the wire.
+pub(super) fn is_true(text: &str) -> bool {
+    text == "true"
+}
