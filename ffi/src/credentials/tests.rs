@@ -167,7 +167,7 @@ fn a_cancel_ends_a_process() {
             cancel.trigger();
         });
         let mut control = Control { cancel: Some(cancel.clone()), ..Control::default() };
-        find(&home.environment().unwrap(), "", PATIENCE, &mut control).unwrap_err()
+        find(&home.environment().unwrap(), "", Duration::from_secs(3_600), &mut control).unwrap_err()
     });
     assert_eq!(e.code(), Code::Cancelled);
     let pid = fs::read_to_string(&pids).unwrap();

@@ -31,7 +31,7 @@ fn readable(e: &Error) {
 pub fn explain(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (request, reply) = text.split_once('\0').unwrap_or((&text, ""));
-    match sigv4::explain(request, reply) {
+    match sigv4::explain::explain(request, reply) {
         Ok(explanation) => {
             let json = explanation.to_json();
             assert!(json.starts_with('{') && json.ends_with('}'));

@@ -5,10 +5,10 @@ use std::sync::{Arc, LazyLock};
 use s3vault_core::credentials::Credentials;
 use s3vault_core::http::ReplyHead;
 use s3vault_core::op::{
-    AbortMultipartUpload, CompleteMultipartUpload, CopyObject, CopySource, CreateBucket, CreateMultipartUpload,
-    DeleteBucket, DeleteObject, DeleteObjects, GetBucketEncryption, GetBucketLocation, GetBucketVersioning, GetObject,
-    GetObjectLockConfiguration, GetObjectRetention, HeadBucket, HeadObject, ListBuckets, ListMultipartUploads,
-    ListObjectVersions, ListObjectsV2, ListParts, Operation, Single, UploadPartCopy,
+    AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, CopyObject, CopySource, CreateBucket,
+    CreateMultipartUpload, DeleteBucket, DeleteObject, DeleteObjects, GetBucketEncryption, GetBucketLocation,
+    GetBucketVersioning, GetObject, GetObjectLockConfiguration, GetObjectRetention, HeadBucket, HeadObject,
+    ListBuckets, ListMultipartUploads, ListObjectVersions, ListObjectsV2, ListParts, Operation, Single, UploadPartCopy,
 };
 use s3vault_core::settings::Settings;
 use s3vault_core::store::Store;
@@ -52,20 +52,20 @@ pub fn reply(data: &[u8]) {
         7 => run(GetBucketEncryption, &head, body),
         8 => run(GetObjectLockConfiguration, &head, body),
         9 => run(GetObjectRetention { key: key(), version_id: None }, &head, body),
-        10 => run(HeadObject::new(key()), &head, body),
+        10 => run(HeadObject { key: key(), ..Default::default() }, &head, body),
         11 => run(HeadBucket, &head, body),
         12 => run(CreateBucket::default(), &head, body),
         13 => run(DeleteBucket, &head, body),
-        14 => run(CreateMultipartUpload { key: key(), ..Default::default() }, &head, body),
+        14 => run(CreateMultipartUpload { key: key(), headers: Vec::new() }, &head, body),
         15 => run(AbortMultipartUpload { key: key(), upload_id: upload_id() }, &head, body),
         16 => run(GetObject::new(key(), 1 << 20), &head, body),
         17 => run(DeleteObject { key: key() }, &head, body),
         18 => {
-            if let Ok(op) = DeleteObjects::new(vec![key()]) {
+            if let Ok(op) = DeleteObjects::new(vec![key()], false) {
                 run(op, &head, body);
             }
         }
-        19 => run(CopyObject::new(key(), source()), &head, body),
+        19 => run(CopyObject { key: key(), source: source(), headers: Vec::new(), customer_key: None }, &head, body),
         20 => {
             let op = UploadPartCopy {
                 key: key(),
@@ -78,14 +78,15 @@ pub fn reply(data: &[u8]) {
             run(op, &head, body);
         }
         _ => {
-            let op = CompleteMultipartUpload { key: key(), upload_id: upload_id(), ..Default::default() };
+            let parts = vec![CompletedPart { number: 1, etag: "e".into(), crc64nvme: 1 }];
+            let op = CompleteMultipartUpload { key: key(), upload_id: upload_id(), parts, crc64nvme: 1, size: 1 };
             run(op, &head, body);
         }
     }
 }
 
 fn source() -> CopySource {
-    CopySource::new("bkt", "s")
+    CopySource { bucket: "bkt".into(), key: "s".into(), version_id: None, customer_key: None, if_match: None }
 }
 
 fn run<O: Operation>(op: O, head: &ReplyHead, body: &[u8]) {

@@ -179,6 +179,8 @@ fn the_region_is_the_profiles() {
     assert_eq!(region(&env, "").unwrap().as_deref(), Some("eu-west-1"));
     assert_eq!(region(&env, "default").unwrap().as_deref(), Some("r"));
     assert_eq!(region(&env, "x").unwrap(), None);
+    let both = self::env(&[], Some("[default]\nregion = r\n"), Some("[default]\nregion = s\n"));
+    assert_eq!(region(&both, "").unwrap().as_deref(), Some("s"));
 }
 
 #[test]
