@@ -5,7 +5,6 @@
 
 mod bucket;
 mod call;
-mod content_md5;
 mod list;
 mod multipart;
 mod object;
@@ -41,8 +40,7 @@ pub use run::{Pages, Single};
 
 use std::fmt;
 
-use self::content_md5::content_md5;
-use crate::checksum::crc_text;
+use crate::checksum::{content_md5, crc_text};
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method, Part, ReplyBody, ReplyHead};
 

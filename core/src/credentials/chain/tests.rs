@@ -174,16 +174,6 @@ fn a_containers_token_must_be_there_and_fit_a_header() {
 }
 
 #[test]
-fn the_region_is_the_profiles() {
-    let env = env(&[(PROFILE, "g")], Some("[profile g]\nregion = eu-west-1\n[default]\nregion = r\n"), None);
-    assert_eq!(region(&env, "").unwrap().as_deref(), Some("eu-west-1"));
-    assert_eq!(region(&env, "default").unwrap().as_deref(), Some("r"));
-    assert_eq!(region(&env, "x").unwrap(), None);
-    let both = self::env(&[], Some("[default]\nregion = r\n"), Some("[default]\nregion = s\n"));
-    assert_eq!(region(&both, "").unwrap().as_deref(), Some("s"));
-}
-
-#[test]
 fn an_environment_shows_names_only() {
     let env = env(&[(ACCESS_KEY, "hush"), (SECRET_KEY, "hush")], Some("hush"), Some("hush"));
     let shown = format!("{env:?}");
