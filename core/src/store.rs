@@ -114,6 +114,11 @@ impl Store {
         self.keys().credentials.access_key.clone()
     }
 
+    /// Whether these are the ones in use.
+    pub fn uses(&self, credentials: &Credentials) -> bool {
+        self.keys().credentials == *credentials
+    }
+
     /// Replaces the credentials: the next signature, also of a transfer that is under way, is made with these.
     pub fn renew(&self, credentials: Credentials) {
         let mut keys = self.keys();

@@ -10,6 +10,7 @@ use s3vault_core::vault::objects::VAULT_KEY;
 use s3vault_core::{Code, Result};
 
 use crate::control::Control;
+use crate::credentials::Provider;
 use crate::driver::{self, Host, Keys};
 use crate::entropy;
 use crate::transport::{Transport, TransportSettings};
@@ -23,11 +24,11 @@ pub struct Client {
 
 impl Client {
     /// From a vault's settings. Nothing is sent yet, unless `credentials = chain` has to ask for keys.
-    pub fn open(settings: &Settings, _control: &mut Control<'_>) -> Result<Client> {
-        let credentials = Credentials::from_settings(settings)?;
-        let store = Arc::new(Store::from_settings(settings, credentials)?);
+    pub fn open(settings: &Settings, control: &mut Control<'_>) -> Result<Client> {
+        let provider = Provider::new(settings)?;
+        let store = Arc::new(Store::from_settings(settings, provider.load(control)?)?);
         let transport = Transport::new(&TransportSettings::from_settings(settings)?)?;
-        let keys = Arc::new(StoreKeys { store: store.clone() });
+        let keys = Arc::new(StoreKeys { store: store.clone(), provider });
         Ok(Client { host: Host { transport, keys: Some(keys) }, store })
     }
 
@@ -90,9 +91,10 @@ where
     }
 }
 
-/// Keys that only the caller can renew.
+/// The keys of a store, and where others may come from.
 struct StoreKeys {
     store: Arc<Store>,
+    provider: Provider,
 }
 
 impl Keys for StoreKeys {
@@ -105,6 +107,13 @@ impl Keys for StoreKeys {
     }
 
     fn fetch(&self) -> Option<Result<()>> {
-        None
+        // Keys that stand in the settings can only be given anew by the caller.
+        self.provider.is_renewable().then(|| {
+            let keys = self.provider.load(&mut Control::none())?;
+            if !self.store.uses(&keys) {
+                self.store.renew(keys);
+            }
+            Ok(())
+        })
     }
 }

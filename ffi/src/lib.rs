@@ -11,6 +11,7 @@ pub mod abi;
 mod client;
 pub mod config;
 mod control;
+mod credentials;
 mod driver;
 mod entropy;
 pub mod keyring;

@@ -301,13 +301,6 @@ fn instance(env: &Environment, tried: &mut Vec<String>) -> Result<Fetch> {
     Ok(Fetch::instance(url, tried))
 }
 
-/// The region of the profile; `None` where it has none. Nothing uses it unasked: the bucket's region is a setting.
-pub fn region(env: &Environment, profile: &str) -> Result<Option<String>> {
-    let name = profile_name(env, profile);
-    let found = Profile::read(name, &env.config_file, &env.credentials_file)?;
-    Ok(found.get("region").map(str::to_owned))
-}
-
 fn profile_name<'a>(env: &'a Environment, profile: &'a str) -> &'a str {
     if profile.is_empty() { env.var(PROFILE).unwrap_or("default") } else { profile }
 }

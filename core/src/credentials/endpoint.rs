@@ -35,8 +35,8 @@ fn parts(url: &str) -> Result<Parts<'_>, &'static str> {
         "http" => false,
         _ => return Err("it does not begin with http:// or https://"),
     };
-    if !after.bytes().all(|byte| byte.is_ascii_graphic()) || after.contains(['\\', '#', '@']) {
-        return Err("it has blanks, '\\', '#', '@' or characters beyond ASCII");
+    if !after.bytes().all(|byte| byte.is_ascii_graphic()) || after.contains(['\\', '#']) {
+        return Err("it has blanks, '\\', '#' or characters beyond ASCII");
     }
     let (authority, rest) = after.split_at(after.find(['/', '?']).unwrap_or(after.len()));
     let (host, port) = match authority.rsplit_once(':') {
@@ -162,6 +162,7 @@ mod tests {
             "http:///keys",
             "https://",
             "https://a b/",
+            "https://user@keys.example.com/",
             "HTTP://127.0.0.1/",
             "ftp://127.0.0.1/",
             "//127.0.0.1/",

@@ -76,8 +76,8 @@ pub struct Signer {
     key: key::Mac,
     /// `key`, after the first lines of a string to sign.
     dated: key::Mac,
-    /// What the last request was signed as.
-    pub(super) canonical: Vec<u8>,
+    /// Method, path and query of the last request, a line each: the canonical request up to its headers.
+    pub(super) head: Vec<u8>,
     pub(super) headers: Headers,
     pub(super) query: Query,
     /// The payload's hash, where it is signed by one.
@@ -144,7 +144,7 @@ impl Signer {
             scope: String::new(),
             dated: key.clone(),
             key,
-            canonical: Vec::new(),
+            head: Vec::new(),
             headers: Headers::default(),
             query: Query::default(),
             hash: String::new(),
@@ -171,7 +171,7 @@ impl Signer {
             count += 1;
         }
 
-        let text = &mut self.canonical;
+        let text = &mut self.head;
         text.clear();
         text.extend_from_slice(request.method.as_str().as_bytes());
         text.push(b'\n');
@@ -182,7 +182,6 @@ impl Signer {
         if !self.headers.set(request.headers, &own[..count], content_sha256) {
             self.unsigned_length = 0;
         }
-        text.extend_from_slice(self.headers.block());
 
         let signature = self.signature();
         let line = &mut self.authorization;
@@ -214,7 +213,7 @@ impl Signer {
 
     /// What the last request was signed as. It may hold secrets: a session token, a customer's key.
     pub fn canonical_request(&self) -> &str {
-        str::from_utf8(&self.canonical).unwrap_or_default()
+        str::from_utf8(self.headers.last(self.head.len())).unwrap_or_default()
     }
 
     /// The text that the last signature is the tag of.
@@ -252,7 +251,7 @@ impl Signer {
 
     /// Hashes the canonical request, and signs it.
     pub(super) fn signature(&mut self) -> [u8; 64] {
-        self.hashed = canonical::hex(&Sha256::digest(&self.canonical).into());
+        self.hashed = canonical::hex(&Sha256::digest(self.headers.after(&self.head)).into());
         canonical::hex(&key::tag(&self.dated, &self.hashed))
     }
 }

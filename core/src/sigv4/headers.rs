@@ -1,7 +1,8 @@
 //! The canonical headers: sorted by name, and with them the end of the canonical request.
 //!
 //! They are kept from one request to the next. Requests of one transfer have the same headers, of which most have the
-//! same values (a customer's key, the host, the date): what is the same is compared and not written again.
+//! same values (a customer's key, the host, the date): what is the same is compared and not written again. That saves
+//! more than the copying: bytes that were written just before are slow to hash.
 //!
 //! White space in a value (ASCII's kinds) is trimmed and each run of it becomes one space, inside of quotes too: so do
 //! botocore and MinIO. awscrt leaves a tab between words as it is; RFC 9110 has it mean what a space means.
@@ -16,7 +17,7 @@ pub(super) type Header<'a> = (&'a str, &'a str);
 struct Line {
     /// Which of the given ones it is.
     header: usize,
-    /// Begin and end of its name in the block.
+    /// Begin and end of its name, from the block's begin on.
     name: (usize, usize),
     value: (usize, usize),
 }
@@ -24,8 +25,11 @@ struct Line {
 /// Headers as they were signed last.
 #[derive(Clone, Default)]
 pub(super) struct Headers {
-    /// The lines, an empty one, the names, the payload's hash: all that follows the query.
-    block: Vec<u8>,
+    /// Room for the canonical request's head, which ends where the block begins: the lines, an empty one, the names, the
+    /// payload's hash.
+    text: Vec<u8>,
+    /// Where the block begins.
+    begin: usize,
     lines: Vec<Line>,
     names: String,
     payload: (usize, usize),
@@ -35,15 +39,26 @@ pub(super) struct Headers {
 }
 
 impl Headers {
-    /// All of the canonical request that follows the query and its `\n`.
-    pub(super) fn block(&self) -> &[u8] {
-        &self.block
+    /// The canonical request with this head: method, path, query, a line each.
+    pub(super) fn after(&mut self, head: &[u8]) -> &[u8] {
+        if self.begin < head.len() {
+            let more = head.len().next_power_of_two() - self.begin;
+            self.text.splice(..0, std::iter::repeat_n(0, more));
+            self.begin += more;
+        }
+        self.text[self.begin - head.len()..self.begin].copy_from_slice(head);
+        &self.text[self.begin - head.len()..]
+    }
+
+    /// The last request whose head was `length` bytes long.
+    pub(super) fn last(&self, length: usize) -> &[u8] {
+        &self.text[self.begin.saturating_sub(length)..]
     }
 
     /// The lines alone, a `\n` at the end of each.
     pub(super) fn lines(&self) -> &[u8] {
         let after = 2 + self.names.len() + self.payload.1 - self.payload.0;
-        &self.block[..self.block.len() - after]
+        &self.text[self.begin..self.text.len() - after]
     }
 
     /// The names, joined by `;`.
@@ -63,15 +78,16 @@ impl Headers {
 
     /// Replaces the values that are others now. `false`, having written some: it takes more than that.
     fn update(&mut self, given: &[Header<'_>], own: &[Header<'_>], payload: &str) -> bool {
+        let block = &mut self.text[self.begin..];
         for line in &self.lines {
             let (name, value) = nth(given, own, line.header);
-            if !is_same(name.as_bytes(), &self.block[line.name.0..line.name.1])
-                || !replace(&mut self.block[line.value.0..line.value.1], value)
+            if !is_same(name.as_bytes(), &block[line.name.0..line.name.1])
+                || !replace(&mut block[line.value.0..line.value.1], value)
             {
                 return false;
             }
         }
-        replace(&mut self.block[self.payload.0..self.payload.1], payload)
+        replace(&mut block[self.payload.0..self.payload.1], payload)
     }
 
     fn write(&mut self, given: &[Header<'_>], own: &[Header<'_>], payload: &str) {
@@ -87,17 +103,18 @@ impl Headers {
         self.order.extend(0..count);
         self.order.sort_unstable_by(|a, b| lower[*a].cmp(&lower[*b]).then(a.cmp(b)));
 
-        self.block.clear();
+        let start = self.begin;
+        self.text.truncate(start);
         self.names.clear();
         self.lines.clear();
         for &header in &self.order {
             let this = lower[header].as_str();
-            let begin = self.block.len();
+            let begin = self.text.len() - start;
             let name = match self.lines.last() {
                 // A name that repeats: its values in one line.
-                Some(last) if &self.block[last.name.0..last.name.1] == this.as_bytes() => {
-                    self.block.pop();
-                    self.block.push(b',');
+                Some(last) if &self.text[start + last.name.0..start + last.name.1] == this.as_bytes() => {
+                    self.text.pop();
+                    self.text.push(b',');
                     last.name
                 }
                 last => {
@@ -105,22 +122,22 @@ impl Headers {
                         self.names.push(';');
                     }
                     self.names.push_str(this);
-                    self.block.extend_from_slice(this.as_bytes());
-                    self.block.push(b':');
+                    self.text.extend_from_slice(this.as_bytes());
+                    self.text.push(b':');
                     (begin, begin + this.len())
                 }
             };
-            let begin = self.block.len();
-            push_value(&mut self.block, nth(given, own, header).1);
-            self.lines.push(Line { header, name, value: (begin, self.block.len()) });
-            self.block.push(b'\n');
+            let begin = self.text.len() - start;
+            push_value(&mut self.text, nth(given, own, header).1);
+            self.lines.push(Line { header, name, value: (begin, self.text.len() - start) });
+            self.text.push(b'\n');
         }
-        self.block.push(b'\n');
-        self.block.extend_from_slice(self.names.as_bytes());
-        self.block.push(b'\n');
-        let begin = self.block.len();
-        self.block.extend_from_slice(payload.as_bytes());
-        self.payload = (begin, self.block.len());
+        self.text.push(b'\n');
+        self.text.extend_from_slice(self.names.as_bytes());
+        self.text.push(b'\n');
+        let begin = self.text.len() - start;
+        self.text.extend_from_slice(payload.as_bytes());
+        self.payload = (begin, self.text.len() - start);
     }
 }
 
@@ -176,7 +193,7 @@ mod tests {
     }
 
     fn block(headers: &Headers) -> &str {
-        str::from_utf8(headers.block()).unwrap()
+        str::from_utf8(headers.last(0)).unwrap()
     }
 
     #[test]
@@ -205,6 +222,21 @@ mod tests {
             assert_eq!(headers.lines(), b"host:h\nx-a:z,a b\nx-b:2\nx-c:\n");
             assert_eq!(headers.names(), "host;x-a;x-b;x-c");
         }
+    }
+
+    #[test]
+    fn a_head_of_any_length_stands_before_the_block() {
+        let mut headers = Headers::default();
+        headers.set(&[("a", "1")], &[], "hash");
+        for length in [3, 0, 200, 100, 3000, 1] {
+            let head = vec![b'h'; length];
+            let wanted = [&head[..], b"a:1\n\na\nhash"].concat();
+            assert_eq!(headers.after(&head), wanted);
+            assert_eq!(headers.last(length), wanted);
+            assert!(headers.set(&[("a", "1")], &[], "hash"));
+        }
+        assert!(headers.set(&[("a", "2")], &[], "hash"));
+        assert_eq!(headers.after(b"h"), b"ha:2\n\na\nhash");
     }
 
     /// Whatever was signed before, a list gives what a fresh one gives.

@@ -59,7 +59,7 @@ impl Signer {
         ];
         more.extend(self.credentials.session_token.as_ref().map(|token| ("X-Amz-Security-Token", token.as_str())));
 
-        let text = &mut self.canonical;
+        let text = &mut self.head;
         text.clear();
         text.extend_from_slice(request.method.as_str().as_bytes());
         text.push(b'\n');
@@ -69,7 +69,6 @@ impl Signer {
         self.query.push(text, request.query, &more);
         let mut query = String::from_utf8_lossy(&text[begin..]).into_owned();
         text.push(b'\n');
-        text.extend_from_slice(self.headers.block());
         query.push_str("&X-Amz-Signature=");
         query.push_str(str::from_utf8(&self.signature()).unwrap_or_default());
         Ok(query)

@@ -42,15 +42,18 @@ pub(crate) mod download {
 }
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use crossbeam_channel::bounded;
 use s3vault_core::{Machine, Result};
 
 use crate::control::Control;
-use crate::transport::Transport;
+use crate::transport::{Transport, runtime};
 use engine::Payload;
 pub(crate) use keys::Keys;
 use progress::Progress;
 use task::Task;
+use wait::{Deadline, Pulse};
 
 /// What machines of one store are driven with.
 #[derive(Clone)]
@@ -68,6 +71,26 @@ where
     M::Done: Send + 'static,
 {
     Task::start(host, machine, NoPayload, Progress::new(None))?.end(control)
+}
+
+/// Runs work that blocks on a thread of the library, while the calling thread waits as it does for a machine. When the
+/// wait ends first, the work is told by its flag, and what comes of it is nobody's.
+pub(crate) fn blocking<T: Send + 'static>(
+    work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
+    control: &mut Control<'_>,
+) -> Result<T> {
+    let deadline = Deadline::of(control);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (sender, receiver) = bounded(1);
+    let told = stop.clone();
+    runtime::handle()?.spawn_blocking(move || {
+        let _ = sender.send(work(&told));
+    });
+    let result = Pulse::new().wait(&receiver, &Progress::new(None), deadline, control);
+    if result.is_err() {
+        stop.store(true, Ordering::Release);
+    }
+    result
 }
 
 struct NoPayload;

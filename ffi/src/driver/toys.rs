@@ -1,7 +1,7 @@
 //! Machines for tests: small, and with every decision in the open.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use s3vault_core::checksum::Digest;
 use s3vault_core::http::{Body, Method, Part, Range, ReplyBody, Request, RequestId};
@@ -66,6 +66,7 @@ pub(super) struct ToyUpload {
     hashed: bool,
     /// What those were that were hashed while they were sent, by their requests.
     sent: HashMap<RequestId, Digest>,
+    refused: HashSet<RequestId>,
     retry: VecDeque<Part>,
     outputs: VecDeque<Output<u64>>,
 }
@@ -84,6 +85,7 @@ impl ToyUpload {
             requests: HashMap::new(),
             hashed: true,
             sent: HashMap::new(),
+            refused: HashSet::new(),
             retry: VecDeque::new(),
             outputs: VecDeque::new(),
         }
@@ -121,7 +123,10 @@ impl Machine for ToyUpload {
                     self.send(Part { number, offset, length, digest });
                 }
             }
-            Input::Head { id, head } if !head.is_success() => self.retry.extend(self.requests.remove(&id)),
+            Input::Head { id, head } if !head.is_success() => {
+                self.refused.insert(id);
+            }
+            Input::End { id } if self.refused.remove(&id) => self.retry.extend(self.requests.remove(&id)),
             Input::PartSent { id, digest } => {
                 self.sent.insert(id, digest);
             }

@@ -174,16 +174,27 @@ fn a_containers_token_must_be_there_and_fit_a_header() {
 }
 
 #[test]
-fn the_region_is_the_profiles() {
-    let env = env(&[(PROFILE, "g")], Some("[profile g]\nregion = eu-west-1\n[default]\nregion = r\n"), None);
-    assert_eq!(region(&env, "").unwrap().as_deref(), Some("eu-west-1"));
-    assert_eq!(region(&env, "default").unwrap().as_deref(), Some("r"));
-    assert_eq!(region(&env, "x").unwrap(), None);
-}
-
-#[test]
 fn an_environment_shows_names_only() {
     let env = env(&[(ACCESS_KEY, "hush"), (SECRET_KEY, "hush")], Some("hush"), Some("hush"));
     let shown = format!("{env:?}");
     assert!(shown.contains(SECRET_KEY) && !shown.contains("hush"), "{shown}");
+}
+
+#[cfg(not(target_family = "wasm"))]
+proptest::proptest! {
+    /// Whatever stands in files, variables and replies.
+    #[test]
+    fn nothing_panics(
+        config in "([\\[\\] a-c=:#;\\t\"'\\\\]|\n|profile|default|credential_process|\\PC){0,60}",
+        uri in "(http://|https://)?([a-z0-9.:@/?#\\[\\]\\\\]|\\PC){0,30}",
+        body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60),
+        profile in "[a-c \"]{0,3}",
+    ) {
+        let mut env = env(&[(FULL_URI, &uri)], Some(&config), Some(&config));
+        let _ = resolve(&env, &profile);
+        env.vars = env.vars.into_values().map(|value| (RELATIVE_URI.to_owned(), value)).collect();
+        let _ = resolve(&env, &profile);
+        let _ = super::super::parse_process(&body);
+        let _ = super::super::document::excuse(&body);
+    }
 }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::op::content_md5::content_md5;
+use crate::checksum::content_md5;
 
 /// The key with which the store encrypts an object, and which it does not keep. The same one is sent with each request for
 /// the object's data or head.

@@ -1,8 +1,8 @@
 //! PutObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>
 
+use crate::checksum::content_md5;
 use crate::error::Result;
 use crate::http::{Body, Method, Part};
-use crate::op::content_md5::content_md5;
 use crate::op::{Operation, Reply, Unsigned};
 
 /// What to store.

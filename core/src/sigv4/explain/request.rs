@@ -144,9 +144,9 @@ impl Request {
         text.push(b'\n');
         let mut canonical_headers = Headers::default();
         canonical_headers.set(&signed, &[], &payload);
-        text.extend_from_slice(canonical_headers.block());
-        let canonical = String::from_utf8_lossy(&text).into_owned();
-        let hash = hex::encode(Sha256::digest(&text));
+        let text = canonical_headers.after(&text);
+        let canonical = String::from_utf8_lossy(text).into_owned();
+        let hash = hex::encode(Sha256::digest(text));
         Ok(Request {
             string_to_sign: [ALGORITHM, &date, &authorization.scope, &hash].join("\n"),
             canonical,
