@@ -31,7 +31,8 @@ pub struct Profile {
     pub versioning: bool,
     /// `If-None-Match: *` on PutObject keeps what is there, in a bucket with versioning too.
     pub conditional_put: bool,
-    /// `If-Match` on PutObject keeps what has another ETag.
+    /// `If-Match` on PutObject keeps what has another ETag, and lets the right one through, in a bucket with versioning
+    /// too; else it is ignored, or never holds.
     pub matching_put: bool,
     /// `x-amz-copy-source-if-match` on CopyObject is heeded.
     pub conditional_copy: bool,
@@ -59,13 +60,19 @@ pub struct Profile {
     pub pages_buckets: bool,
     /// Copies parts of an upload (UploadPartCopy).
     pub part_copy: bool,
+    /// Has the right checksums of parts that it copied; else such an upload must do without.
+    pub part_copy_checksums: bool,
+    /// Answers CompleteMultipartUpload of an upload that is not there with `NoSuchUpload`; else with 500.
+    pub complete_knows_uploads: bool,
     /// CompleteMultipartUpload that is sent again after it took effect is answered as the first time; else with
     /// `NoSuchUpload`.
     pub completes_again: bool,
     /// AbortMultipartUpload that is sent again is answered as the first time; else with `NoSuchUpload`.
     pub aborts_again: bool,
-    /// Lists uploads in pages (`max-uploads`), and by a prefix that is not a whole key.
+    /// Lists uploads in pages (`max-uploads`); else all at once, or refuses the second page.
     pub pages_uploads: bool,
+    /// Lists uploads by a prefix that is not a whole key.
+    pub upload_prefixes: bool,
     /// A list of uploads says whether its keys are encoded; else they must be asked for as they are.
     pub says_upload_encoding: bool,
 }
@@ -96,9 +103,12 @@ pub const S3: Profile = Profile {
     refuses_own_bucket: true,
     pages_buckets: true,
     part_copy: true,
+    part_copy_checksums: true,
+    complete_knows_uploads: true,
     completes_again: true,
     aborts_again: false,
     pages_uploads: true,
+    upload_prefixes: true,
     says_upload_encoding: true,
 };
 
@@ -110,9 +120,11 @@ pub const PROFILES: &[Profile] = &[
         blocked_encryption: false,
         leading_slash: false,
         pages_buckets: false,
+        part_copy_checksums: false,
         completes_again: false,
         aborts_again: true,
         pages_uploads: false,
+        upload_prefixes: false,
         ..S3
     },
     Profile {
@@ -121,6 +133,7 @@ pub const PROFILES: &[Profile] = &[
         signed_trailers: false,
         checksums: false,
         conditional_put: false,
+        matching_put: false,
         conditional_copy: false,
         bucket_encryption: false,
         blocked_encryption: false,
@@ -128,6 +141,7 @@ pub const PROFILES: &[Profile] = &[
         checks_region: false,
         refuses_own_bucket: false,
         pages_buckets: false,
+        complete_knows_uploads: false,
         says_upload_encoding: false,
         ..S3
     },
@@ -159,6 +173,9 @@ pub const PROFILES: &[Profile] = &[
         governance_bypass: false,
         leading_slash: false,
         control_characters: false,
+        // The checksum of a range is that of the whole source, and no marker with an upload id is known (1.7.0).
+        part_copy_checksums: false,
+        pages_uploads: false,
         ..S3
     },
 ];

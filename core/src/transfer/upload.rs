@@ -121,7 +121,8 @@ impl Upload {
             let put = PutObject::new(&*object.key, content, object.headers.clone());
             State::Single(Call::dated(put, dated))
         } else {
-            let create = CreateMultipartUpload { key: object.key.clone(), headers: object.headers.clone() };
+            let create =
+                CreateMultipartUpload { key: object.key.clone(), headers: object.headers.clone(), checksum: true };
             State::Create(Call::dated(create, dated))
         };
         Upload {
@@ -378,13 +379,13 @@ impl Upload {
         let parts = self.finished.iter().map(|(number, part)| CompletedPart {
             number: *number,
             etag: part.etag.clone(),
-            crc64nvme: part.digest.crc64nvme,
+            crc64nvme: Some(part.digest.crc64nvme),
         });
         CompleteMultipartUpload {
             key: self.object.key.clone(),
             upload_id: upload_id.to_owned(),
             parts: parts.collect(),
-            crc64nvme: self.whole_crc(),
+            crc64nvme: Some(self.whole_crc()),
             size: self.finished.values().map(|part| part.length).sum(),
         }
     }
@@ -398,7 +399,7 @@ impl Upload {
     /// Whether the object under the key is what this run sent. The vid alone proves nothing.
     fn is_ours(&self, found: &HeadReply, sent: &CompleteMultipartUpload) -> bool {
         found.size == Some(sent.size)
-            && found.checksum("crc64nvme") == Some(&*crc_text(sent.crc64nvme))
+            && sent.crc64nvme.is_some_and(|crc| found.checksum("crc64nvme") == Some(&*crc_text(crc)))
             && found.meta("s3vault-vid") == Some(&*self.object.vid)
     }
 

@@ -7,18 +7,18 @@ use s3vault_core::http::{Body, Part, Range, ReplyBody, ReplyHead};
 
 /// UploadPart of these bytes.
 #[derive(Clone)]
-pub struct UploadBytes {
+pub(crate) struct UploadBytes {
     pub op: UploadPart,
     pub bytes: Vec<u8>,
 }
 
 impl UploadBytes {
-    pub fn new(key: &str, upload_id: &str, number: u32, bytes: &[u8]) -> UploadBytes {
+    pub(crate) fn new(key: &str, upload_id: &str, number: u32, bytes: &[u8]) -> UploadBytes {
         UploadBytes::with_digest(key, upload_id, number, bytes, digest(bytes))
     }
 
     /// Bytes that may have another digest.
-    pub fn with_digest(key: &str, upload_id: &str, number: u32, bytes: &[u8], digest: Digest) -> UploadBytes {
+    pub(crate) fn with_digest(key: &str, upload_id: &str, number: u32, bytes: &[u8], digest: Digest) -> UploadBytes {
         let part = Part { number, offset: 0, length: bytes.len() as u64, digest: Some(digest) };
         UploadBytes { op: UploadPart { key: key.into(), upload_id: upload_id.into(), part }, bytes: bytes.into() }
     }
@@ -40,10 +40,10 @@ impl Operation for UploadBytes {
 
 /// GetRange that gives the bytes.
 #[derive(Clone)]
-pub struct GetBytes(GetRange);
+pub(crate) struct GetBytes(GetRange);
 
 impl GetBytes {
-    pub fn new(key: &str, begin: u64, length: u64) -> GetBytes {
+    pub(crate) fn new(key: &str, begin: u64, length: u64) -> GetBytes {
         let range = Range { index: 0, offset: 0, length };
         GetBytes(GetRange { key: key.into(), version_id: None, begin, range })
     }

@@ -70,20 +70,23 @@ fn conditions_keep_what_is_there() {
         op.condition = Some(condition);
         bucket.call(op)
     };
-    put("first", Condition::Absent).unwrap();
-    for (condition, heeded) in [
-        (Condition::Absent, profile.conditional_put),
-        (Condition::Is("\"00000000000000000000000000000000\"".into()), profile.matching_put),
-    ] {
-        bucket.put("k", b"there");
-        match put("replaced", condition.clone()) {
-            Ok(_) => assert!(!heeded, "{condition:?}"),
-            Err(e) => assert_refused(&e, 412, "PreconditionFailed"),
+    // Whether it was stored; either way the object is what the answer says.
+    let stored = |content: &str, condition: Condition| match put(content, condition) {
+        Ok(_) => {
+            assert_eq!(bucket.get("k"), content.as_bytes());
+            true
         }
-        assert_eq!(bucket.get("k"), if heeded { &b"there"[..] } else { b"replaced" }, "{condition:?}");
-    }
-    put("last", Condition::Is(bucket.must(head("k")).etag)).unwrap();
-    assert_eq!(bucket.get("k"), b"last");
+        Err(e) => {
+            assert_refused(&e, 412, "PreconditionFailed");
+            assert_ne!(bucket.get("k"), content.as_bytes());
+            false
+        }
+    };
+    put("first", Condition::Absent).unwrap();
+    assert_eq!(!stored("second", Condition::Absent), profile.conditional_put);
+    let other = Condition::Is("\"00000000000000000000000000000000\"".into());
+    let (wrong, right) = (stored("third", other), stored("fourth", Condition::Is(bucket.must(head("k")).etag)));
+    assert_eq!(!wrong && right, profile.matching_put, "{wrong} {right}");
 }
 
 #[test]
@@ -152,7 +155,8 @@ fn objects_are_copied() {
         let mut of_first = copy(&bucket, "k");
         of_first.source.version_id = first.clone();
         let copied = bucket.must(of_first);
-        assert_eq!((bucket.get("copy"), copied.source_version_id), (b"first".to_vec(), first));
+        assert_eq!(bucket.get("copy"), b"first");
+        assert!(copied.source_version_id.is_none() || copied.source_version_id == first, "{copied:?}");
     }
 
     let mut conditional = copy(&bucket, "k");

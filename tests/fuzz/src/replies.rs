@@ -56,7 +56,7 @@ pub fn reply(data: &[u8]) {
         11 => run(HeadBucket, &head, body),
         12 => run(CreateBucket::default(), &head, body),
         13 => run(DeleteBucket, &head, body),
-        14 => run(CreateMultipartUpload { key: key(), headers: Vec::new() }, &head, body),
+        14 => run(CreateMultipartUpload { key: key(), headers: Vec::new(), checksum: true }, &head, body),
         15 => run(AbortMultipartUpload { key: key(), upload_id: upload_id() }, &head, body),
         16 => run(GetObject::new(key(), 1 << 20), &head, body),
         17 => run(DeleteObject { key: key() }, &head, body),
@@ -78,8 +78,8 @@ pub fn reply(data: &[u8]) {
             run(op, &head, body);
         }
         _ => {
-            let parts = vec![CompletedPart { number: 1, etag: "e".into(), crc64nvme: 1 }];
-            let op = CompleteMultipartUpload { key: key(), upload_id: upload_id(), parts, crc64nvme: 1, size: 1 };
+            let parts = vec![CompletedPart { number: 1, etag: "e".into(), crc64nvme: Some(1) }];
+            let op = CompleteMultipartUpload { key: key(), upload_id: upload_id(), parts, crc64nvme: Some(1), size: 1 };
             run(op, &head, body);
         }
     }

@@ -119,22 +119,29 @@ impl Head {
     }
 }
 
-/// Watches over names that come in order.
+/// Watches over names that come in order, or at least behind those of the page before.
 pub(super) struct Order<'a> {
     prefix: &'a str,
     /// The page begins behind this one.
     after: Option<&'a str>,
     /// Whether it may begin with it too.
     again: bool,
+    /// Whether names may come in any order within the page.
+    in_any_order: bool,
     last: String,
 }
 
 impl<'a> Order<'a> {
     pub(super) fn new(prefix: &'a str, after: Option<&'a str>, again: bool) -> Order<'a> {
-        Order { prefix, after, again, last: String::new() }
+        Order { prefix, after, again, in_any_order: false, last: String::new() }
     }
 
-    /// The name that came last.
+    /// The same for pages whose names stand in any order.
+    pub(super) fn in_any_order(self) -> Order<'a> {
+        Order { in_any_order: true, ..self }
+    }
+
+    /// The greatest name that came.
     pub(super) fn last(&self) -> &str {
         &self.last
     }
@@ -154,20 +161,23 @@ impl<'a> Order<'a> {
         if !is_behind {
             return Err(wrong("begins where the page before has been: the listing would never end"));
         }
-        if !name.starts_with(self.prefix) || name < &*self.last {
+        let is_greatest = name >= &*self.last;
+        if !name.starts_with(self.prefix) || !is_greatest && !self.in_any_order {
             return Err(wrong(
                 "is not in the order of keys, or has keys of another prefix; directory buckets list so, and a vault cannot live in one",
             ));
         }
-        self.last.clear();
-        self.last.push_str(name);
+        if is_greatest {
+            self.last.clear();
+            self.last.push_str(name);
+        }
         Ok(())
     }
 }
 
 /// Refuses a marker from which the listing would not go on.
-pub(super) fn goes_on(next: (&str, &str), asked: Option<(&str, &str)>, last: &str) -> Result<()> {
-    let is_back = asked.is_some_and(|asked| next == asked || next.0 < asked.0);
+pub(super) fn goes_on(next: (&str, &str), asked: Option<(&str, &str)>, behind: Option<&str>, last: &str) -> Result<()> {
+    let is_back = asked == Some(next) || behind.is_some_and(|behind| next.0 < behind);
     if is_back || next.0 < last { Err(wrong("goes on where it has been: the listing would never end")) } else { Ok(()) }
 }
 

@@ -3,7 +3,7 @@
 use crate::checksum::crc_text;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method};
-use crate::op::{Operation, PutReply, Reply, Unsigned};
+use crate::op::{CRC64NVME, Operation, PutReply, Reply, Unsigned};
 use crate::xml::{self, Item};
 
 /// A part that the object is made of.
@@ -13,8 +13,8 @@ pub struct CompletedPart {
     pub number: u32,
     /// As UploadPart answered.
     pub etag: String,
-    /// Of this part.
-    pub crc64nvme: u64,
+    /// Of this part; `None` in an upload without checksums.
+    pub crc64nvme: Option<u64>,
 }
 
 /// Makes the object of its parts. The store compares the checksum of the whole.
@@ -26,8 +26,8 @@ pub struct CompleteMultipartUpload {
     pub upload_id: String,
     /// In the order of their numbers.
     pub parts: Vec<CompletedPart>,
-    /// Of the whole object.
-    pub crc64nvme: u64,
+    /// Of the whole object; `None` in an upload without checksums.
+    pub crc64nvme: Option<u64>,
     /// Of the whole object, in bytes.
     pub size: u64,
 }
@@ -40,40 +40,46 @@ impl Operation for CompleteMultipartUpload {
     fn request(&self) -> Unsigned {
         let mut xml = String::from("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
         for part in &self.parts {
-            xml.push_str(&format!(
-                "<Part><ChecksumCRC64NVME>{}</ChecksumCRC64NVME><ETag>{}</ETag><PartNumber>{}</PartNumber></Part>",
-                crc_text(part.crc64nvme),
-                xml::escape(&part.etag),
-                part.number
-            ));
+            xml.push_str("<Part>");
+            if let Some(crc) = part.crc64nvme {
+                xml::element(&mut xml, "ChecksumCRC64NVME", &crc_text(crc));
+            }
+            xml::element(&mut xml, "ETag", &part.etag);
+            xml::element(&mut xml, "PartNumber", &part.number.to_string());
+            xml.push_str("</Part>");
         }
         xml.push_str("</CompleteMultipartUpload>");
         let mut request = Unsigned::object(Method::Post, &self.key)
             .query("uploadId", &*self.upload_id)
-            .header("content-type", "application/xml")
-            .header("x-amz-checksum-crc64nvme", crc_text(self.crc64nvme))
-            .header("x-amz-checksum-type", "FULL_OBJECT")
-            .header("x-amz-mp-object-size", self.size.to_string());
+            .header("content-type", "application/xml");
+        if let Some(crc) = self.crc64nvme {
+            request = request.header(CRC64NVME, crc_text(crc)).header("x-amz-checksum-type", "FULL_OBJECT");
+        }
+        request = request.header("x-amz-mp-object-size", self.size.to_string());
         request.body = Body::Bytes(xml.into_bytes());
         request
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<PutReply> {
-        let (mut etag, mut crc) = (String::new(), String::new());
+        let (mut has_etag, mut crc) = (false, String::new());
         xml::read(reply.body, "CompleteMultipartUploadResult", |item| {
             match item {
-                Item::Value(_, "ETag", text) => etag = text.to_owned(),
+                // Ceph's is empty.
+                Item::Value(_, "ETag", _) => has_etag = true,
                 Item::Value(_, "ChecksumCRC64NVME", text) => crc = text.to_owned(),
                 _ => {}
             }
             Ok(())
         })?;
-        if etag.is_empty() {
+        if !has_etag {
             return Err(Error::new(Code::BadReply, "the reply names no ETag"));
         }
-        if !crc.is_empty() && crc != crc_text(self.crc64nvme) {
-            let why = format!("the store has CRC64NVME {crc}, and {} was sent", crc_text(self.crc64nvme));
-            return Err(Error::new(Code::Damaged, why));
+        match self.crc64nvme.map(crc_text) {
+            Some(sent) if !crc.is_empty() && crc != sent => {
+                let why = format!("the store has CRC64NVME {crc}, and {sent} was sent");
+                return Err(Error::new(Code::Damaged, why));
+            }
+            _ => {}
         }
         Ok(PutReply { version_id: reply.head.header("x-amz-version-id").map(str::to_owned) })
     }
@@ -90,13 +96,13 @@ mod tests {
 
     fn op(etags: &[&str]) -> CompleteMultipartUpload {
         let parts = etags.iter().zip(1..);
-        let parts = parts.map(|(etag, number)| CompletedPart { number, etag: etag.to_string(), crc64nvme: CRC });
+        let parts = parts.map(|(etag, number)| CompletedPart { number, etag: etag.to_string(), crc64nvme: Some(CRC) });
         let id = "AAAsb2FkIElEIGZvciBlbHZpbmcncyWeeS1tb3ZpZS5tMnRzIRRwbG9hZA".into();
         CompleteMultipartUpload {
             key: "example-object".into(),
             upload_id: id,
             parts: parts.collect(),
-            crc64nvme: CRC,
+            crc64nvme: Some(CRC),
             size: 9,
         }
     }
@@ -139,5 +145,20 @@ mod tests {
         assert_eq!(refused(&op, &[], &crc("rosUhgp5mIg=")), None);
         assert_eq!(refused(&op, &[], &crc("AAAAAAAAAAA=")), Some(Code::Damaged));
         assert_eq!(refused(&op, &[], &result("")), Some(Code::BadReply), "no ETag");
+        assert_eq!(refused(&op, &[], &result("<ETag></ETag>")), None, "Ceph's ETag");
+    }
+
+    #[test]
+    fn an_upload_without_checksums() {
+        let part = CompletedPart { number: 1, etag: "\"e\"".into(), crc64nvme: None };
+        let op = CompleteMultipartUpload { crc64nvme: None, parts: vec![part], ..op(&[]) };
+        assert!(sent(&op).ends_with(
+            "content-type: application/xml\nx-amz-mp-object-size: 9\n\n\
+             <CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+             <Part><ETag>&quot;e&quot;</ETag><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>"
+        ));
+        // versitygw computes one nevertheless.
+        let xml = result("<ETag>e</ETag><ChecksumCRC64NVME>rosUhgp5mIg=</ChecksumCRC64NVME>");
+        assert_eq!(refused(&op, &[], &xml), None);
     }
 }

@@ -12,6 +12,9 @@ pub struct CreateMultipartUpload {
     pub key: String,
     /// What else is said of the object: content type, metadata, encryption, lock. Names in lower case.
     pub headers: Vec<(String, String)>,
+    /// Whether the store compares the CRC64NVME of each part and of the whole. Without for parts that are copied: some
+    /// stores have no checksum of those, or a wrong one.
+    pub checksum: bool,
 }
 
 impl Operation for CreateMultipartUpload {
@@ -23,6 +26,9 @@ impl Operation for CreateMultipartUpload {
     fn request(&self) -> Unsigned {
         let mut request = Unsigned::object(Method::Post, &self.key).query("uploads", "");
         request.headers.clone_from(&self.headers);
+        if !self.checksum {
+            return request;
+        }
         // CRC64NVME is a full-object checksum only; it comes together from those of the parts.
         request.header("x-amz-checksum-algorithm", "CRC64NVME").header("x-amz-checksum-type", "FULL_OBJECT")
     }
@@ -51,7 +57,10 @@ mod tests {
         let op = CreateMultipartUpload {
             key: "example-object".into(),
             headers: vec![("x-amz-meta-author".to_owned(), "Janet".to_owned())],
+            checksum: true,
         };
+        let plain = CreateMultipartUpload { checksum: false, ..op.clone() };
+        assert_eq!(sent(&plain), "POST /example-object?uploads=\nx-amz-meta-author: Janet\n");
         assert_eq!(
             sent(&op),
             "POST /example-object?uploads=\nx-amz-meta-author: Janet\nx-amz-checksum-algorithm: CRC64NVME\n\

@@ -60,7 +60,7 @@ pub struct CopyObject {
 /// What a store says of an object or part that it copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CopyReply {
-    /// Of the copy.
+    /// Of the copy, with its quotes.
     pub etag: String,
     /// Of the copy, in Unix milliseconds.
     pub last_modified_ms: Option<i64>,
@@ -68,7 +68,7 @@ pub struct CopyReply {
     pub crc64nvme: Option<String>,
     /// Of the version that was made; `None` in a bucket without versioning.
     pub version_id: Option<String>,
-    /// Of the version that was copied.
+    /// Of the version that was copied, where the store names it.
     pub source_version_id: Option<String>,
 }
 
@@ -82,7 +82,10 @@ impl CopyReply {
         };
         xml::read(reply.body, root, |item| {
             match item {
-                Item::Value(_, "ETag", text) => text.clone_into(&mut copied.etag),
+                // Ceph leaves the quotes out.
+                Item::Value(_, "ETag", text) if !text.is_empty() => {
+                    copied.etag = format!("\"{}\"", text.trim_matches('"'))
+                }
                 Item::Value(_, "LastModified", text) => copied.last_modified_ms = parse_rfc3339(text),
                 Item::Value(_, "ChecksumCRC64NVME", text) => copied.crc64nvme = Some(text.to_owned()),
                 _ => {}
@@ -146,7 +149,8 @@ mod tests {
             version_id: Some("QUpfdndhfd8438MNFDN93jdnJFkdmqnh893".into()),
             source_version_id: Some("3/L4".into()),
         };
-        assert_eq!(answer(&op, &headers, xml), Ok(expected));
+        assert_eq!(answer(&op, &headers, xml), Ok(expected.clone()));
+        assert_eq!(answer(&op, &headers, &xml.replace(">\"", ">").replace("\"<", "<")), Ok(expected), "Ceph");
         assert_eq!(refused(&op, &[], "<CopyObjectResult/>"), Some(Code::BadReply));
     }
 

@@ -27,7 +27,10 @@ impl Operation for GetObjectRetention {
 
     fn parse(&self, reply: &Reply<'_>) -> Result<Retention> {
         let (mut mode, mut until_ms) = (None, None);
-        xml::read(reply.body, "Retention", |item| {
+        // versitygw names the document after its schema's type.
+        let is_type = memchr::memmem::find(reply.body, b"<ObjectLockRetention").is_some();
+        let root = if is_type { "ObjectLockRetention" } else { "Retention" };
+        xml::read(reply.body, root, |item| {
             match item {
                 Item::Value(_, "Mode", text) => mode = LockMode::parse(text),
                 Item::Value(_, "RetainUntilDate", text) => until_ms = parse_rfc3339(text),
@@ -58,6 +61,9 @@ mod tests {
         let xml = document("<Mode>GOVERNANCE</Mode><RetainUntilDate>2018-10-05T00:00:00.000Z</RetainUntilDate>");
         let expected = Retention { mode: LockMode::Governance, until_ms: 1_538_697_600_000 };
         assert_eq!(answer(&op, &[], &xml), Ok(expected));
+        let of_versitygw =
+            xml.replace("<Retention ", "<ObjectLockRetention ").replace("/Retention>", "/ObjectLockRetention>");
+        assert_eq!(answer(&op, &[], &of_versitygw), Ok(expected));
         for bad in
             ["", "<Mode>GOVERNANCE</Mode>", "<Mode>X</Mode><RetainUntilDate>2018-10-05T00:00:00Z</RetainUntilDate>"]
         {
