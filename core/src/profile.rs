@@ -25,6 +25,8 @@ pub struct Profile {
     pub trailers: bool,
     /// Takes a checksum in a trailer behind signed chunks (`STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER`).
     pub signed_trailers: bool,
+    /// Refuses a wrong signature of the last chunk, which is empty. Those of the others all refuse.
+    pub checks_last_chunk: bool,
     /// Verifies the checksums that go with the data, CRC64NVME among them; else they are ignored.
     pub checksums: bool,
     /// Keeps versions of objects.
@@ -86,6 +88,7 @@ pub const S3: Profile = Profile {
     late_ms: 15 * 60 * 1000,
     trailers: true,
     signed_trailers: true,
+    checks_last_chunk: true,
     checksums: true,
     versioning: true,
     conditional_put: true,
@@ -131,6 +134,7 @@ pub const PROFILES: &[Profile] = &[
         name: "ceph",
         trailers: false,
         signed_trailers: false,
+        checks_last_chunk: false,
         checksums: false,
         conditional_put: false,
         matching_put: false,

@@ -1,7 +1,7 @@
-//! Core's side of oracle.py: reads jobs from standard input, one JSON object a line, and answers each with one.
+//! Core's side of oracle.py and altered.py: reads jobs from standard input, one JSON object a line, and answers each with one.
 //!
-//! `{"op": "sign" | "chunks" | "presign" | "checksum" | "combine" | "composite", ...}`; the fields are those of the
-//! structs below, bytes are base64. Nothing is computed here that core does not compute.
+//! `{"op": "sign" | "chunks" | "presign" | "checksum" | "combine" | "composite" | "profile", ...}`; the fields are those
+//! of the structs below, bytes are base64. Nothing is computed here that core does not compute.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use s3vault_core::checksum::{self, Algorithm, Checksum, ContentMd5, Hasher};
 use s3vault_core::credentials::Credentials;
 use s3vault_core::http::Method;
+use s3vault_core::profile;
 use s3vault_core::sigv4::{Payload, Signer, ToSign};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -44,6 +45,8 @@ enum Job {
     Combine { algorithm: String, first: String, second: String, second_length: u64 },
     /// The checksum of checksums.
     Composite { algorithm: String, parts: Vec<String> },
+    /// What is known of a provider.
+    Profile { name: String },
 }
 
 #[derive(Deserialize)]
@@ -170,6 +173,7 @@ impl Job {
                 let parts = parts.iter().map(|part| parsed(algorithm, part)).collect::<Result<Vec<_>>>()?;
                 Ok(json!({ "value": checksum::composite(algorithm, &parts) }))
             }
+            Job::Profile { name } => Ok(serde_json::to_value(profile::named(name)?)?),
         }
     }
 }
