@@ -2,6 +2,10 @@
 //!
 //! An operation is a value with its arguments. [`Single`] runs one to its end, [`Pages`] goes through a listing; both are
 //! machines. The engine's own machines hold a [`call::Call`] for each operation that is under way.
+//!
+//! Operations lie by what they are about: `bucket`, `object`, `multipart`, `list`. What comes with the stores has its
+//! place there too: lifecycle in `bucket`; tags, legal hold, attributes and restore in `object`;
+//! AssumeRoleWithWebIdentity, which is another service's, in a folder of its own.
 
 mod bucket;
 mod call;
@@ -9,6 +13,8 @@ mod list;
 mod multipart;
 mod object;
 mod refusal;
+#[cfg(test)]
+mod replies;
 mod run;
 #[cfg(test)]
 mod testing;

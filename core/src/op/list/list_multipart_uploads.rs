@@ -5,7 +5,6 @@ use super::rows::{Fields, Head, Order, Row, goes_on, no_marker};
 use crate::error::Result;
 use crate::http::{Method, ReplyBody};
 use crate::op::{Operation, Paged, Reply, Unsigned};
-use crate::time::parse_rfc3339;
 use crate::xml::{self, Item};
 
 /// Lists the uploads of a bucket that were begun and neither completed nor aborted, in the order of their keys.
@@ -107,7 +106,7 @@ impl ListMultipartUploads {
                     let row = UploadRow {
                         key: fields.required(0, "a key")?,
                         upload_id: fields.required(1, "an upload id")?,
-                        initiated_ms: parse_rfc3339(fields.get(2)),
+                        initiated_ms: fields.time(2),
                         storage_class: fields.given(3),
                     };
                     uploads.key(row.key)?;

@@ -5,7 +5,6 @@ use super::rows::{Fields, Head, Order, Row, goes_on, is_true, no_marker};
 use crate::error::Result;
 use crate::http::{Method, ReplyBody};
 use crate::op::{Operation, Paged, Reply, Unsigned};
-use crate::time::parse_rfc3339;
 use crate::xml::{self, Item};
 
 /// Lists all versions and delete markers of a bucket, in the order of their keys, the newest of a key first.
@@ -135,7 +134,7 @@ impl ListObjectVersions {
                         version_id: fields.required(1, "a version id")?,
                         is_delete_marker,
                         is_latest: is_true(fields.get(2)),
-                        last_modified_ms: parse_rfc3339(fields.get(3)),
+                        last_modified_ms: fields.time(3),
                         size: if is_delete_marker { 0 } else { fields.number(4, "size")? },
                         etag: fields.get(5),
                         storage_class: fields.given(6),

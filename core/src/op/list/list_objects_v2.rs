@@ -5,7 +5,6 @@ use super::rows::{Fields, Head, Order, Row, no_marker, wrong};
 use crate::error::Result;
 use crate::http::{Method, ReplyBody};
 use crate::op::{Operation, Paged, Reply, Unsigned};
-use crate::time::parse_rfc3339;
 use crate::xml::{self, Item};
 
 /// Lists the keys of a bucket, in their order.
@@ -109,7 +108,7 @@ impl ListObjectsV2 {
                     let row = ObjectRow {
                         key: fields.required(0, "a key")?,
                         size: fields.number(1, "size")?,
-                        last_modified_ms: parse_rfc3339(fields.get(2)),
+                        last_modified_ms: fields.time(2),
                         etag: fields.get(3),
                         storage_class: fields.given(4),
                     };

@@ -5,7 +5,6 @@ use super::rows::{Fields, Head, no_marker, wrong};
 use crate::error::Result;
 use crate::http::{Method, ReplyBody};
 use crate::op::{CustomerKey, Operation, Paged, Reply, Unsigned};
-use crate::time::parse_rfc3339;
 use crate::xml::{self, Item};
 
 /// Lists the parts of an upload that the store has, in the order of their numbers.
@@ -94,7 +93,7 @@ impl ListParts {
                         number: u32::try_from(number).map_err(|_| wrong(&format!("has a part {number}")))?,
                         size: fields.number(1, "size")?,
                         etag: fields.required(2, "an ETag")?,
-                        last_modified_ms: parse_rfc3339(fields.get(3)),
+                        last_modified_ms: fields.time(3),
                         crc64nvme: fields.given(4),
                     };
                     if row.number <= last {

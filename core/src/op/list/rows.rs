@@ -3,6 +3,7 @@
 //! A page that breaks the order of its keys, or goes back, would make a caller miss keys or never end, so it is refused.
 
 use crate::error::{Code, Error, Result};
+use crate::time::parse_rfc3339;
 use crate::uri;
 
 /// What a listing shows.
@@ -55,6 +56,11 @@ impl<const N: usize> Fields<N> {
     pub(super) fn number(&self, field: usize, name: &str) -> Result<u64> {
         let text = self.get(field);
         text.parse().map_err(|_| wrong(&format!("has a row whose {name} is '{}'", text.escape_debug())))
+    }
+
+    /// Unix milliseconds; `None` for what is no time.
+    pub(super) fn time(&self, field: usize) -> Option<i64> {
+        parse_rfc3339(self.given(field)?)
     }
 
     pub(super) fn clear(&mut self) {
