@@ -38,7 +38,7 @@ test: ## check, and every caller on the embedded store and on MinIO over TLS, an
 	@$(MAKE) -k all-tests
 
 .PHONY: all-tests
-all-tests: check test-abi test-oracle test-store test-credentials test-rust test-wasm test-c test-python test-java test-web test-killed test-refusals test-cross
+all-tests: check test-abi test-oracle test-store test-credentials test-rust test-wasm test-c test-python test-java test-web test-killed test-refusals test-explain test-cross
 
 .PHONY: setup
 setup: ## installs what the tests need and is missing here
@@ -120,6 +120,10 @@ test-killed: build-c build-python build-java ## an upload that is killed leaves 
 .PHONY: test-refusals
 test-refusals: build-c build-python build-java ## an untrusted certificate and a full disk: the same from each caller
 	$(STEP) "refusals, MinIO" $(WITH) minio -- $(PYTHON) scripts/refusals.py
+
+.PHONY: test-explain
+test-explain: build-python ## what changed a request on its way is found from the store's refusal
+	$(STEP) "explain, versitygw" $(WITH) versitygw -- $(PYTHON) scripts/explained.py
 
 .PHONY: test-cross
 test-cross: build-c build-python build-java ## 1 GiB by each caller on MinIO, restored by every other
