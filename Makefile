@@ -38,7 +38,7 @@ test: ## check, and every caller on the embedded store and on MinIO over TLS, an
 	@$(MAKE) -k all-tests
 
 .PHONY: all-tests
-all-tests: check test-abi test-oracle test-store test-credentials test-rust test-wasm test-c test-python test-java test-web test-killed test-refusals test-cross
+all-tests: check test-abi test-oracle test-store test-credentials test-rust test-wasm test-c test-python test-java test-web test-killed test-refusals test-explain test-cross
 
 .PHONY: setup
 setup: ## installs what the tests need and is missing here
@@ -75,7 +75,7 @@ test-credentials: setup ## botocore finds the same keys in the environment and t
 
 .PHONY: test-rust
 test-rust: setup build ## Rust's tests and the shared cases
-	$(STEP) "Rust, embedded store" $(WITH) embedded -- cargo test -p s3vault -p embedded-store -p xtask
+	$(STEP) "Rust, embedded store" $(WITH) embedded -- cargo test -p s3vault -p s3vault-fuzz -p embedded-store -p xtask
 	$(STEP) "Rust, MinIO" $(WITH) minio -- cargo test -p s3vault --test cases
 
 .PHONY: test-abi
@@ -121,6 +121,10 @@ test-killed: build-c build-python build-java ## an upload that is killed leaves 
 test-refusals: build-c build-python build-java ## an untrusted certificate and a full disk: the same from each caller
 	$(STEP) "refusals, MinIO" $(WITH) minio -- $(PYTHON) scripts/refusals.py
 
+.PHONY: test-explain
+test-explain: build-python ## what changed a request on its way is found from the store's refusal
+	$(STEP) "explain, versitygw" $(WITH) versitygw -- $(PYTHON) scripts/explained.py
+
 .PHONY: test-cross
 test-cross: build-c build-python build-java ## 1 GiB by each caller on MinIO, restored by every other
 	$(STEP) "cross-callers, MinIO" $(WITH) minio -- $(PYTHON) scripts/cross_callers.py
@@ -136,7 +140,7 @@ bench-sign: ## nanoseconds per signature, beside other signers and the bare hash
 deep: ## the long forms: hours; restartable; writes docs/proof.md
 	@scripts/setup.sh deep
 	@$(MAKE) build-c build-python build-java
-	@scripts/deep.sh
+	@scripts/deep.sh $(SLICES)
 
 .PHONY: clean
 clean: ## removes what was built
