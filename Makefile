@@ -38,7 +38,7 @@ test: ## check, and every caller on the embedded store and on MinIO over TLS, an
 	@$(MAKE) -k all-tests
 
 .PHONY: all-tests
-all-tests: check test-abi test-oracle test-store test-credentials test-rust test-wasm test-c test-python test-java test-web test-killed test-refusals test-explain test-cross
+all-tests: check test-abi test-oracle test-store test-credentials test-rust test-operations test-wasm test-c test-python test-java test-web test-killed test-refusals test-explain test-cross
 
 .PHONY: setup
 setup: ## installs what the tests need and is missing here
@@ -77,6 +77,14 @@ test-credentials: setup ## botocore finds the same keys in the environment and t
 test-rust: setup build ## Rust's tests and the shared cases
 	$(STEP) "Rust, embedded store" $(WITH) embedded -- cargo test -p s3vault -p s3vault-fuzz -p embedded-store -p xtask
 	$(STEP) "Rust, MinIO" $(WITH) minio -- cargo test -p s3vault --test cases
+
+# On the embedded store test-rust runs the operations.
+.PHONY: test-operations
+test-operations: setup build ## each S3 operation on MinIO and versitygw; what core signed is accepted, and refused when altered
+	$(STEP) "operations, MinIO" $(WITH) minio -- cargo test -p s3vault --test operations
+	$(STEP) "operations, versitygw" $(WITH) versitygw -- cargo test -p s3vault --test operations
+	$(STEP) "altered requests, MinIO" $(WITH) minio -- $(PYTHON) tests/oracle/altered.py $(TARGET)/release/oracle
+	$(STEP) "altered requests, versitygw" $(WITH) versitygw -- $(PYTHON) tests/oracle/altered.py $(TARGET)/release/oracle
 
 .PHONY: test-abi
 test-abi: build ## header, library, Python's and Java's tables name the same functions

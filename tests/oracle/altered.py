@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A real server judges core's signatures: what core signed is accepted, and refused when one thing of it is altered.
 
-    scripts/with-store.sh KIND -- altered.py PROGRAM
+    scripts/with-store.sh KIND -- altered.py [PROGRAM]
 
-PROGRAM is the build of the package beside. Requests of all payload modes and presigned URLs go as they are to the store
+PROGRAM is a build of the package beside; without it the release build is taken (target/release/oracle). Requests of all payload modes and presigned URLs go as they are to the store
 that the environment (S3VAULT_*) names; then each again for every alteration. What a store is known to do in another way
 (no trailers, any region) is asked of core's provider profiles. A surprise is printed, and ends with code 1.
 """
@@ -19,7 +19,7 @@ import urllib.parse
 import zlib
 
 from generate import STREAMED, b64
-from oracle import Core
+from oracle import PROGRAM, Core
 
 ENV = os.environ
 URL = urllib.parse.urlsplit(ENV["S3VAULT_API_URL"])
@@ -230,9 +230,9 @@ class Judge:
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) > 2:
         sys.exit(__doc__)
-    core = Core(sys.argv[1])
+    core = Core(sys.argv[1] if len(sys.argv) == 2 else PROGRAM)
     signer, judge = Signer(core), Judge(ENV["S3VAULT_TEST_STORE"])
     profile = signer.ask({"op": "profile", "name": judge.kind})
 

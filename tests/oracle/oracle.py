@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """botocore and awscrt judge core: random requests, chunks and checksums must come out identical.
 
-    oracle.py [--count N] [--seed N] PROGRAM
+    oracle.py [--count N] [--seed N] [PROGRAM]
 
-PROGRAM is the release build of the package beside (target/release/oracle). The seed is printed first; with it the same
+PROGRAM is a build of the package beside; without it the release build is taken (target/release/oracle). The seed is printed first; with it the same
 requests come again. A difference prints the request and all canonical requests, and ends with code 1.
 """
 
 import argparse
 import hashlib
 import json
+import os
+import pathlib
 import random
 import subprocess
 import sys
@@ -25,6 +27,8 @@ CRCS = {
     "CRC32C": (4, awscrt.checksums.crc32c, awscrt.checksums.combine_crc32c),
     "CRC64NVME": (8, awscrt.checksums.crc64nvme, awscrt.checksums.combine_crc64nvme),
 }
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "oracle"
 HASHES = {"SHA1": hashlib.sha1, "SHA256": hashlib.sha256, "MD5": hashlib.md5}
 
 
@@ -166,7 +170,7 @@ class Judge:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("program")
+    parser.add_argument("program", nargs="?", default=PROGRAM)
     parser.add_argument("--count", type=int, default=2000, help="requests (2000)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     arguments = parser.parse_args()
