@@ -153,6 +153,7 @@ pub const PROFILES: &[Profile] = &[
         name: "garage",
         // It refuses every signed trailer whose signature is right (2.5.0).
         signed_trailers: false,
+        least_part: 1,
         late_ms: 24 * 3600 * 1000,
         versioning: false,
         conditional_put: false,

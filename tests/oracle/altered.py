@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""A real server judges core's signatures: what core signed is accepted, and refused when one thing of it is altered.
+"""A real server judges core's signatures: what core signed is accepted, and refused when one thing is altered.
 
     scripts/with-store.sh KIND -- altered.py [PROGRAM]
 
-PROGRAM is a build of the package beside; without it the release build is taken (target/release/oracle). Requests of all payload modes and presigned URLs go as they are to the store
-that the environment (S3VAULT_*) names; then each again for every alteration. What a store is known to do in another way
-(no trailers, any region) is asked of core's provider profiles. A surprise is printed, and ends with code 1.
+PROGRAM is a build of the package beside; without it the release build is taken (target/release/oracle). Requests of all
+payload modes and presigned URLs go as they are to the store that the environment (S3VAULT_*) names; then each again for
+every alteration. What a store is known to do in another way (no trailers, any region) is asked of core's provider
+profiles. A surprise is printed, and ends with code 1.
 """
 
 import dataclasses
@@ -101,10 +102,9 @@ class Signer:
             raise SystemExit(f"altered: core refuses {job}: {answer['error']}")
         return answer
 
-    def header(self, method, key, payload, body=b"", region=None):
+    def header(self, method, key, payload, body=b"", **more):
         """A request with its signature in the header."""
         headers = [("content-type", "text/plain"), ("x-amz-meta-of", "altered")] if method == "PUT" else []
-        more = {"region": region}
         mode = next((mode for mode, word in STREAMED.items() if word == payload), None)
         if mode:
             headers += [("content-encoding", "aws-chunked"), ("x-amz-decoded-content-length", str(len(BODY)))]
@@ -216,8 +216,8 @@ class Judge:
         else:
             self.surprises += 1
             wanted = "accepted" if accepted else "refused"
-            print(f"altered: {what}: {wanted} was expected, and {status} came: {body[:300]!r}\n  {wire.method} {wire.path} "
-                  f"{wire.query} {wire.headers}")
+            print(f"altered: {what}: {wanted} was expected, and {status} came: {body[:300]!r}\n"
+                  f"  {wire.method} {wire.path} {wire.query} {wire.headers}")
         return body
 
     def altered(self, what, wire, changes):
@@ -258,8 +258,8 @@ def main():
             for change, altered in chunk_alterations(wire, signed, trailer):
                 judge.expect(f"PUT, {what}, {change} altered", altered, False)
             if signed:
-                altered = last_chunk_altered(wire)
-                judge.expect(f"PUT, {what}, the last chunk's signature altered", altered, not profile["checks_last_chunk"])
+                ignored = not profile["checks_last_chunk"]
+                judge.expect(f"PUT, {what}, the last chunk's signature altered", last_chunk_altered(wire), ignored)
         found = judge.expect(f"GET of {what}", signer.header("GET", key, "bytes"), True)
         if found != BODY:
             judge.surprises += 1
@@ -267,13 +267,17 @@ def main():
         judge.expect(f"GET beside {what}", signer.header("GET", other(key), "bytes"), False, (404,))
     unsigned = signer.header("PUT", key, "UNSIGNED-PAYLOAD", BODY)
     judge.expect("PUT, unsigned payload, other bytes", unsigned.with_piece(0, b"A" + BODY[1:]), True)
+    late_s = profile["late_ms"] // 1000
+    for what, ago_s, accepted in [("nearly too old", late_s - 60, True), ("too old", late_s + 60, False)]:
+        judge.expect(f"GET, {what}", signer.header("GET", key, "bytes", ago_s=ago_s), accepted)
     elsewhere = signer.header("GET", key, "bytes", region=other(ENV["S3VAULT_REGION"]))
     judge.expect("GET, signed for another region", elsewhere, not profile["checks_region"])
 
     for method, body in [("PUT", BODY), ("GET", b""), ("HEAD", b"")]:
         wire = signer.presigned(method, key, body)
         judge.altered(f"presigned {method}", wire, presigned_alterations(wire))
-        judge.expect(f"presigned {method}, expired", signer.presigned(method, key, body, expires_s=60, ago_s=90), False)
+        expired = signer.presigned(method, key, body, expires_s=60, ago_s=90)
+        judge.expect(f"presigned {method}, expired", expired, False)
 
     core.close()
     if judge.surprises:

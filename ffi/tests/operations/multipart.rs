@@ -54,8 +54,8 @@ fn complete(upload_id: &str, parts: &[(u32, &str, &[u8])]) -> CompleteMultipartU
 #[test]
 fn an_object_is_made_of_parts() {
     let (bucket, profile) = (Bucket::versioned("parts"), &world().profile);
-    let least = profile.least_part as usize;
-    let contents = [bytes(1, least), bytes(2, least + 1), bytes(3, 1000)];
+    let large = 5 << 20;
+    let contents = [bytes(1, large), bytes(2, large + 1), bytes(3, 1000)];
     let upload_id = begin(&bucket, KEY);
     assert!(bucket.must(list_parts(&upload_id)).parts.is_empty());
     let mut etags = Vec::new();
@@ -89,7 +89,7 @@ fn an_object_is_made_of_parts() {
 #[test]
 fn parts_are_copied() {
     let (bucket, profile) = (Bucket::fresh("part-copies"), &world().profile);
-    let content = bytes(4, profile.least_part as usize + 1000);
+    let content = bytes(4, (5 << 20) + 1000);
     let key = "source é+";
     bucket.put(key, &content);
     let checksum = profile.part_copy_checksums;
@@ -172,6 +172,23 @@ fn parts_that_do_not_fit_are_refused() {
     assert_eq!(bucket.get(KEY), b"x");
 }
 
+#[test]
+fn a_part_that_is_too_small_may_only_be_the_last() {
+    let (bucket, least) = (Bucket::fresh("small-parts"), world().profile.least_part as usize);
+    let content = bytes(5, least);
+    let finish = |length: usize| {
+        let upload_id = begin(&bucket, KEY);
+        let etag = |number, bytes| bucket.must(UploadBytes::new(KEY, &upload_id, number, bytes)).etag;
+        let (first, second) = (etag(1, &content[..length]), etag(2, b"x"));
+        bucket.call(complete(&upload_id, &[(1, &first, &content[..length]), (2, &second, b"x")]))
+    };
+    finish(least).unwrap();
+    assert!(bucket.get(KEY) == [&content[..], b"x"].concat());
+    if least > 1 {
+        assert_refused(&finish(least - 1).unwrap_err(), 400, "EntityTooSmall");
+    }
+}
+
 fn uploads(pages: &[UploadListing]) -> Vec<(&str, &str)> {
     pages.iter().flat_map(|page| &page.uploads).map(|upload| (&*upload.key, &*upload.upload_id)).collect()
 }
@@ -195,6 +212,9 @@ fn uploads_are_listed_in_pages() {
     let whole = bucket.pages(first.clone());
     assert_eq!(sorted(uploads(&whole)), expected(""));
     assert!(whole.iter().flat_map(|page| &page.uploads).all(|upload| upload.initiated_ms.is_some()), "{whole:?}");
+
+    let encoded = ListMultipartUploads { plain: false, ..first.clone() };
+    assert_eq!(sorted(uploads(&bucket.pages(encoded))) == expected(""), profile.says_upload_encoding);
 
     let of_key = bucket.pages(ListMultipartUploads { prefix: KEY.into(), ..first.clone() });
     assert_eq!(sorted(uploads(&of_key)), expected(KEY));
