@@ -75,7 +75,7 @@ test-credentials: setup ## botocore finds the same keys in the environment and t
 
 .PHONY: test-rust
 test-rust: setup build ## Rust's tests and the shared cases
-	$(STEP) "Rust, embedded store" $(WITH) embedded -- cargo test -p s3vault -p embedded-store -p xtask
+	$(STEP) "Rust, embedded store" $(WITH) embedded -- cargo test -p s3vault -p s3vault-fuzz -p embedded-store -p xtask
 	$(STEP) "Rust, MinIO" $(WITH) minio -- cargo test -p s3vault --test cases
 
 .PHONY: test-abi
@@ -144,7 +144,7 @@ bench-parse: ## rows per second of a listing, parsed in memory and end to end fr
 deep: ## the long forms: hours; restartable; writes docs/proof.md
 	@scripts/setup.sh deep
 	@$(MAKE) build-c build-python build-java
-	@scripts/deep.sh
+	@scripts/deep.sh $(SLICES)
 
 .PHONY: clean
 clean: ## removes what was built

@@ -1,31 +1,74 @@
 #!/usr/bin/env bash
-# scripts/deep.sh: the long forms, one slice after another. A slice that this commit has passed is not run again.
-# Writes docs/proof.md: date, commit, what each slice counted.
+# scripts/deep.sh [SLICE...]: the long forms, one slice after another; all of them where none is named. A slice that this
+# commit has passed is not run again. Writes docs/proof.md: date, commit, what each slice counted.
+#
+# FUZZ_SECONDS (300) is how long each fuzz target runs. `SLICES="fuzz-reply oracle" make deep` runs these two.
 set -euo pipefail
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
 
 cd "$ROOT"
+with=scripts/with-store.sh
+python=$VENV/bin/python
+fuzz_seconds=${FUZZ_SECONDS:-300}
+
+# What each slice runs; the last line of its output that says something is its count.
+cross-callers-8-GiB() { $with minio -- "$python" scripts/cross_callers.py --mib 8192; }
+killed-uploads() { $with minio -- "$python" scripts/killed_upload.py --rounds 12; }
+killed-uploads-embedded() { $with embedded -- "$python" scripts/killed_upload.py --rounds 12; }
+c-cases-valgrind() {
+  $with minio -- make -C bindings/c test RUNNER='valgrind -q --error-exitcode=99 --leak-check=full'
+}
+oracle() { "$python" tests/oracle/oracle.py --count 50000; }
+operations-ceph() { $with ceph -- cargo test -q -p s3vault --test operations; }
+operations-garage() { $with garage -- cargo test -q -p s3vault --test operations; }
+altered-ceph() { $with ceph -- "$python" tests/oracle/altered.py; }
+altered-garage() { $with garage -- "$python" tests/oracle/altered.py; }
+
+# On nightly, from the committed corpus; what is found new stays in build/fuzz, and stands for later runs.
+fuzz() {
+  local target=$1 corpus=$BUILD/fuzz/$1
+  mkdir -p "$corpus"
+  cargo +nightly fuzz run --fuzz-dir tests/fuzz --features live --target-dir "$BUILD/fuzz-target" "$target" \
+    "$corpus" "tests/fuzz/corpus/$target" -- -max_total_time="$fuzz_seconds" -max_len=65536 -timeout=10 \
+    -rss_limit_mb=2048 -print_final_stats=1 >"$BUILD/fuzz/$target.log" 2>&1 ||
+    { tail -n 40 "$BUILD/fuzz/$target.log" >&2; return 1; }
+  awk -v t="$target" -v s="$fuzz_seconds" \
+    '/stat::number_of_executed_units/ { n = $2 } /cov:/ { c = $0 } END { sub(/.*cov: /, "", c); sub(/ .*/, "", c);
+      print "fuzz " t ": " n " inputs in " s " s, " c " edges, no failure" }' "$BUILD/fuzz/$target.log"
+}
+fuzz-reply() { fuzz reply; }
+fuzz-explain() { fuzz explain; }
+fuzz-credentials() { fuzz credentials; }
+fuzz-signed_object() { fuzz signed_object; }
+fuzz-settings() { fuzz settings; }
+
+all=(oracle operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
+  fuzz-signed_object fuzz-settings killed-uploads killed-uploads-embedded c-cases-valgrind cross-callers-8-GiB)
+chosen=("$@")
+[ ${#chosen[@]} -gt 0 ] || chosen=("${all[@]}")
+for name in "${chosen[@]}"; do
+  [[ " ${all[*]} " == *" $name "* ]] || die "no slice is called '$name': there are ${all[*]}"
+done
+
 [ -z "$(git status --porcelain -- . ':!docs/proof.md')" ] || die "commit first: a proof names the commit it is of"
 commit=$(git rev-parse HEAD)
 done_slices=$BUILD/deep/$commit
 mkdir -p "$done_slices" docs
 
-# slice NAME COMMAND...: the last line of its output is its count.
-slice() {
-  local name=$1 started=$SECONDS
-  shift
-  [ ! -e "$done_slices/$name" ] || { say "deep: $name has passed before"; return; }
-  "$ROOT/scripts/step.sh" "deep: $name" "$@" 2>&1 | tee "$done_slices/$name.log"
-  echo "| $name | $(grep -v '^===' "$done_slices/$name.log" | grep -v '^ *$' | tail -n 1) | $((SECONDS - started)) |" \
-    >"$done_slices/$name"
-}
+# step.sh runs a slice by calling this script again: a function cannot be handed to another process.
+if [ "${DEEP_SLICE:-}" ]; then
+  "$DEEP_SLICE"
+  exit
+fi
 
-with=scripts/with-store.sh
-slice cross-callers-8-GiB $with minio -- "$VENV/bin/python" scripts/cross_callers.py --mib 8192
-slice killed-uploads $with minio -- "$VENV/bin/python" scripts/killed_upload.py --rounds 12
-slice killed-uploads-embedded $with embedded -- "$VENV/bin/python" scripts/killed_upload.py --rounds 12
-slice c-cases-valgrind $with minio -- make -C bindings/c test RUNNER='valgrind -q --error-exitcode=99 --leak-check=full'
+for name in "${chosen[@]}"; do
+  [ ! -e "$done_slices/$name" ] || { say "deep: $name has passed before"; continue; }
+  started=$SECONDS
+  DEEP_SLICE=$name "$ROOT/scripts/step.sh" "deep: $name" "$0" 2>&1 | tee "$done_slices/$name.log"
+  counts=$(grep -v '^===' "$done_slices/$name.log" | grep -v '^ *$' | grep -E '[0-9]' | tail -n 1)
+  echo "| $name | $counts | $((SECONDS - started)) |" >"$done_slices/$name"
+done
 
 {
   echo "# Proof"
@@ -34,6 +77,6 @@ slice c-cases-valgrind $with minio -- make -C bindings/c test RUNNER='valgrind -
   echo
   echo "| slice | counts | seconds |"
   echo "|---|---|---|"
-  for name in cross-callers-8-GiB killed-uploads killed-uploads-embedded c-cases-valgrind; do cat "$done_slices/$name"; done
+  for name in "${all[@]}"; do [ ! -e "$done_slices/$name" ] || cat "$done_slices/$name"; done
 } >docs/proof.md
-say "deep: all slices passed; docs/proof.md is written: commit it"
+say "deep: ${#chosen[@]} slices passed; docs/proof.md is written: commit it"

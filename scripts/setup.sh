@@ -5,7 +5,7 @@
 #            demo    what `make demo` needs
 #            test    what `make test` needs, but for its servers (name minio and versitygw beside)
 #            deep    what `make deep` needs: all of it
-#   parts    compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph
+#   parts    compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph fuzz
 #
 # Rust (rustup), Python 3.10+, a JDK 17+, Node 20+ and Go are expected to be there.
 # Debian packages come by apt-get, with sudo where the caller is not root.
@@ -90,6 +90,16 @@ setup_wasm() {
   rustup target add $target >&2 || die "rustup could not add $target"
 }
 
+# cargo-fuzz, and the nightly that its instrumentation needs.
+setup_fuzz() {
+  rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal >&2 ||
+    die "rustup could not install nightly, which cargo-fuzz needs"
+  cargo fuzz --version >/dev/null 2>&1 && return
+  say "setup: building cargo-fuzz (a few minutes, once)"
+  cargo install cargo-fuzz --locked >"$BUILD/cargo-fuzz-install.log" 2>&1 ||
+    { tail -n 20 "$BUILD/cargo-fuzz-install.log" >&2; die "cargo install cargo-fuzz failed"; }
+}
+
 # The Python of builds and tests, apart from the system's.
 setup_python() {
   cmp -s "$ROOT/scripts/requirements.txt" "$VENV/requirements.txt" && "$VENV/bin/python" -c '' 2>/dev/null && return
@@ -131,9 +141,9 @@ for name in "$@"; do
     check) parts+=(compiler rust wasm) ;;
     demo) parts+=(compiler rust wasm image python node) ;;
     test) parts+=(compiler rust wasm image python c valgrind java node chromium) ;;
-    deep) parts+=(compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph) ;;
+    deep) parts+=(compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph fuzz) ;;
     compiler | rust | wasm | image | python | c | valgrind | java | node | chromium) parts+=("$name") ;;
-    minio | versitygw | garage | ceph) parts+=("$name") ;;
+    minio | versitygw | garage | ceph | fuzz) parts+=("$name") ;;
     *) die "no part is called '$name'; the head of this file lists them" ;;
   esac
 done

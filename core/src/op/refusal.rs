@@ -170,6 +170,10 @@ fn hint<O: Operation>(
         }
         Code::NoSuchBucket if !store.has_bucket_in_host() => None,
         Code::NoSuchBucket => Some("Check bucket and api_url; if the store has no virtual hosts, set path_style = true.".into()),
+        // A page in front of a store that may be well.
+        Code::Unavailable if is_html => Some(
+            "A proxy answers in the store's place (setting proxy, or one in between): try again later, and look at the proxy.".into(),
+        ),
         Code::BadReply if is_html => Some(
             "A page for people came: check that api_url is an S3 endpoint, and whether a proxy (setting proxy, or one in between) answers in its place."
                 .into(),
@@ -286,7 +290,8 @@ mod tests {
         let e = error(404, &[], "<html><body>No   such\n page</body></html>");
         assert_eq!(e.code(), Code::BadReply);
         assert!(e.message().ends_with("not S3's: '<html><body>No such page</body></html>'"), "{e}");
-        assert_eq!(error(503, &[], "<html>").code(), Code::Unavailable);
+        let e = error(503, &[], "<html>");
+        assert!(e.code() == Code::Unavailable && e.hint().contains("proxy"), "{e}");
         assert_eq!(error(403, &[], "").code(), Code::AccessDenied);
         assert_eq!(error(404, &[], "").code(), Code::NotFound);
         let e = error(301, &[("x-amz-bucket-region", "eu-west-1")], "");

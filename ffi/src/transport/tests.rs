@@ -361,6 +361,41 @@ fn a_body_that_is_cut_short_is_a_failure() {
 }
 
 #[test]
+fn an_answer_may_begin_with_others_and_lie_about_its_length() {
+    for (wire, body) in [
+        // RFC 9110 §15.2: a client takes interim replies that it did not ask for.
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Some("ok")),
+        (
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            Some("ok"),
+        ),
+        // Without a length the body ends with the connection.
+        ("HTTP/1.1 200 OK\r\n\r\nok", Some("ok")),
+        // What comes after the announced length belongs to nobody.
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok, and more", Some("ok")),
+        ("HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nok", None),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", None),
+        ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok", None),
+        ("SSH-2.0-OpenSSH_9.2\r\n", None),
+    ] {
+        let server = Server::http(move |_, to| {
+            let _ = to.write_all(wire.as_bytes());
+            false
+        });
+        let answer = get(&settings(), &server.url("/b/k"));
+        match (answer, body) {
+            (Ok((head, got)), Some(body)) => {
+                assert_eq!((head.status, got.as_slice()), (200, body.as_bytes()), "{wire}")
+            }
+            (Err(failure), None) => {
+                assert_eq!((failure.code, failure.maybe_sent), (Code::ConnectionLost, true), "{wire}")
+            }
+            (answer, _) => panic!("{wire}: {answer:?}"),
+        }
+    }
+}
+
+#[test]
 fn an_early_refusal_is_read_although_the_body_is_not_sent_yet() {
     let server = Server::raw(|mut stream| {
         read_head(&mut stream).unwrap();
