@@ -91,7 +91,7 @@ pub(super) const RENEW: &str =
     "The temporary keys have expired or do not belong together: set access_key, secret_key and session_token anew.";
 
 /// The error of a reply that is not what was asked for.
-pub(super) fn refusal<O: Operation>(store: &Store, place: &Place, head: &ReplyHead, body: &[u8]) -> Refusal {
+pub(super) fn refusal<O: Operation>(op: &O, store: &Store, place: &Place, head: &ReplyHead, body: &[u8]) -> Refusal {
     let found = document(body);
     let is_nonsense = found.is_none() && !body.is_empty();
     let found = found.unwrap_or_default();
@@ -117,7 +117,7 @@ pub(super) fn refusal<O: Operation>(store: &Store, place: &Place, head: &ReplyHe
         &request_id,
     );
     let region = head.header("x-amz-bucket-region").unwrap_or(&found.region);
-    if let Some(hint) = hint::<O>(code, &found.code, region, place, store, is_html(body)) {
+    if let Some(hint) = hint(op, code, &found.code, region, place, store, is_html(body)) {
         error = error.with_hint(hint);
     }
     let server_ms = parse_rfc3339(&found.server_time);
@@ -146,6 +146,7 @@ fn is_about_keys(s3_code: &str) -> bool {
 
 /// What helps, where more is known than the code's own hint says.
 fn hint<O: Operation>(
+    op: &O,
     code: Code,
     s3_code: &str,
     region: &str,
@@ -166,7 +167,7 @@ fn hint<O: Operation>(
                 _ => String::new(),
             };
             let resource = if matches!(place, Place::Service) { "*".into() } else { format!("arn:aws:s3:::{bucket}{object}") };
-            Some(format!("Give the access key the permission {} on {resource}.{also}", O::ACTION))
+            Some(format!("Give the access key the permission {} on {resource}.{also}", op.action()))
         }
         Code::NoSuchBucket if !store.has_bucket_in_host() => None,
         Code::NoSuchBucket => Some("Check bucket and api_url; if the store has no virtual hosts, set path_style = true.".into()),
@@ -243,7 +244,7 @@ mod tests {
     fn error(status: u16, headers: &[(&str, &str)], body: &str) -> Error {
         let headers = headers.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
         let head = ReplyHead { status, headers };
-        refusal::<GetObject>(&store(&[]).unwrap(), &Place::Object("k".into()), &head, body.as_bytes()).error
+        refusal(&GetObject::new("k", 9), &store(&[]).unwrap(), &Place::Object("k".into()), &head, body.as_bytes()).error
     }
 
     #[test]

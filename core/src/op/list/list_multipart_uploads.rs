@@ -16,6 +16,8 @@ pub struct ListMultipartUploads {
     pub delimiter: Option<&'static str>,
     /// Where the page before ended.
     pub marker: Option<UploadMarker>,
+    /// The last key, or common prefix, of the page before: what comes before it is not taken. It is not sent.
+    pub behind: Option<String>,
     /// Largest page; the store's own limit, mostly 1,000, where there is none.
     pub max_uploads: Option<u32>,
 }
@@ -23,7 +25,7 @@ pub struct ListMultipartUploads {
 /// Where a page ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadMarker {
-    /// The last key, or common prefix.
+    /// The last key, or common prefix, or what the store made of it.
     pub key: String,
     /// The last upload of it; empty: none of its uploads is left.
     pub upload_id: String,
@@ -88,11 +90,11 @@ impl ListMultipartUploads {
         mut each: impl FnMut(Row<'_, UploadRow<'_>>) -> Result<()>,
     ) -> Result<Option<UploadMarker>> {
         let asked = self.marker.as_ref().map(|marker| (&*marker.key, &*marker.upload_id));
-        let (after, again) = (asked.map(|(key, _)| key), asked.is_some_and(|(_, id)| !id.is_empty()));
+        let behind = self.behind.as_deref();
         let mut head = Head::new(body);
         let mut fields = Fields::<4>::new();
-        let mut uploads = Order::new(&self.prefix, after, again);
-        let mut prefixes = Order::new(&self.prefix, after, again);
+        let mut uploads = Order::new(&self.prefix, behind, true);
+        let mut prefixes = Order::new(&self.prefix, behind, true);
         let (mut next_key, mut next_id) = (None, String::new());
         xml::read(body, ROOT, |item| {
             match item {
@@ -129,7 +131,10 @@ impl ListMultipartUploads {
             return Ok(None);
         }
         let last = uploads.last().max(prefixes.last());
-        let key = head.marker(next_key.filter(|key| !key.is_empty()).ok_or_else(no_marker)?, last)?;
+        // MinIO leaves the key out: its id names the last upload.
+        let is_named = !next_id.is_empty() && !last.is_empty();
+        let next_key = next_key.filter(|key| !key.is_empty()).or_else(|| is_named.then(|| last.to_owned()));
+        let key = head.marker(next_key.ok_or_else(no_marker)?, last)?;
         goes_on((&key, &next_id), asked, last)?;
         Ok(Some(UploadMarker { key, upload_id: next_id }))
     }
@@ -175,7 +180,9 @@ impl Operation for ListMultipartUploads {
 
 impl Paged for ListMultipartUploads {
     fn next(&self, page: &UploadListing) -> Option<Self> {
-        Some(ListMultipartUploads { marker: Some(page.next.clone()?), ..self.clone() })
+        let last = page.uploads.last().map(|upload| &upload.key).max(page.common_prefixes.last());
+        let behind = last.or(self.behind.as_ref()).cloned();
+        Some(ListMultipartUploads { marker: Some(page.next.clone()?), behind, ..self.clone() })
     }
 }
 
@@ -251,7 +258,7 @@ mod tests {
     #[test]
     fn a_page_that_would_mislead_is_refused() {
         let marker = Some(UploadMarker { key: "p/m".into(), upload_id: "u".into() });
-        let op = ListMultipartUploads { prefix: "p/".into(), marker, ..Default::default() };
+        let op = ListMultipartUploads { prefix: "p/".into(), marker, behind: Some("p/m".into()), ..Default::default() };
         let row = |key: &str, id: &str| upload(key, id, "2010-11-10T20:48:33.000Z");
         let more = |key: &str| {
             format!(
@@ -261,7 +268,6 @@ mod tests {
         for (bad, why) in [
             ("<IsTruncated>true</IsTruncated>".to_owned(), "no marker"),
             (more("p/m"), "the same marker again"),
-            (more("p/l"), "a marker that goes back"),
             (row("p/o", "v") + &more("p/n"), "a marker before the last row"),
             (row("p/l", "v"), "a row of the page before"),
             (row("p/o", "v") + &row("p/n", "v"), "no order"),
@@ -271,6 +277,10 @@ mod tests {
         ] {
             assert_eq!(refused(&op, &[], &document(&bad)), Some(Code::BadReply), "{why}: {bad}");
         }
+        let named = row("p/o", "v")
+            + "<IsTruncated>true</IsTruncated><NextKeyMarker/><NextUploadIdMarker>v</NextUploadIdMarker>";
+        let next = UploadMarker { key: "p/o".into(), upload_id: "v".into() };
+        assert_eq!(answer(&op, &[], &document(&named)).unwrap().next, Some(next), "MinIO's form");
         let encoded = format!("<EncodingType>url</EncodingType>{}", row("p/m%20", "v"));
         assert_eq!(answer(&op, &[], &document(&encoded)).unwrap().uploads[0].key, "p/m ");
     }
