@@ -17,13 +17,8 @@ pub(crate) fn run() -> Result<()> {
         python("bindings/python/src/s3vault/_ffi.py")?,
         java("bindings/java/src/main/java/io/s3vault/internal/Native.java")?,
     ];
-    let libraries = libraries();
-    if libraries.is_empty() {
-        return Err("libs3vault.so is not built: cargo build -p s3vault".into());
-    }
-    for library in libraries {
-        lists.push((library.display().to_string(), symbols(&library)?));
-    }
+    let library = library().ok_or("libs3vault.so is not built: cargo build -p s3vault")?;
+    lists.push((library.display().to_string(), symbols(&library)?));
     let mut differences = 0;
     for (name, found) in &lists {
         for missing in header.difference(found) {
@@ -70,11 +65,14 @@ fn functions_of(text: &str, before: &str, after: &str) -> BTreeSet<String> {
     names
 }
 
-/// The built libraries that are there: debug, release or both.
-fn libraries() -> Vec<PathBuf> {
+/// The library that was built last, debug or release: an older one shows an older header.
+fn library() -> Option<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let built = ["debug", "release"].map(|profile| target.join(profile).join("libs3vault.so"));
-    built.into_iter().filter(|library| library.exists()).collect()
+    built
+        .into_iter()
+        .filter(|library| library.exists())
+        .max_by_key(|library| library.metadata().and_then(|m| m.modified()).ok())
 }
 
 /// What a library gives to others: all of it must be ours.

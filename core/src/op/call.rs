@@ -321,7 +321,7 @@ impl<O: Operation> Call<O> {
             return Err(Error::new(Code::Internal, "a reply ended before it began").into());
         };
         if !head.is_success() || is_error(body) {
-            return Err(refusal::<O>(&session.store, place, head, body));
+            return Err(refusal(&self.op, &session.store, place, head, body));
         }
         self.op.parse(&Reply { head, body, range }).map_err(|e| {
             // A page of a proxy stays one; XML that was cut may come whole the next time.
@@ -378,7 +378,8 @@ impl<O: Operation> Call<O> {
         };
         let e = self.expired(session, now, refusal.error);
         // A 5xx may come from a proxy in front of a store that did the work, and so may a page that is not S3's.
-        let is_open = e.is_maybe_sent() || e.status() >= 500 || e.code() == Code::BadReply;
+        // One that asks to slow down has not done it.
+        let is_open = e.is_maybe_sent() || e.status() >= 500 && e.s3_code() != "SlowDown" || e.code() == Code::BadReply;
         self.maybe_done |= is_open;
         let State::Sent(Exchange { generation, .. }) = self.state else { return None };
         if let Some(region) = &refusal.region

@@ -207,6 +207,11 @@ pub trait Operation {
     /// anybody could notice.
     const REPEATABLE: bool = true;
 
+    /// [`Operation::ACTION`], or the one that these arguments need.
+    fn action(&self) -> &'static str {
+        Self::ACTION
+    }
+
     /// The request, the same at each attempt.
     fn request(&self) -> Unsigned;
 

@@ -91,7 +91,7 @@ pub(super) const RENEW: &str =
     "The temporary keys have expired or do not belong together: set access_key, secret_key and session_token anew.";
 
 /// The error of a reply that is not what was asked for.
-pub(super) fn refusal<O: Operation>(store: &Store, place: &Place, head: &ReplyHead, body: &[u8]) -> Refusal {
+pub(super) fn refusal<O: Operation>(op: &O, store: &Store, place: &Place, head: &ReplyHead, body: &[u8]) -> Refusal {
     let found = document(body);
     let is_nonsense = found.is_none() && !body.is_empty();
     let found = found.unwrap_or_default();
@@ -121,7 +121,7 @@ pub(super) fn refusal<O: Operation>(store: &Store, place: &Place, head: &ReplyHe
         &request_id,
     );
     let region = head.header("x-amz-bucket-region").unwrap_or(&found.region);
-    if let Some(hint) = hint::<O>(code, &found.code, region, place, store, is_html(body)) {
+    if let Some(hint) = hint(op, code, &found.code, region, place, store, is_html(body)) {
         error = error.with_hint(hint);
     }
     let server_ms = parse_rfc3339(&found.server_time);
@@ -150,6 +150,7 @@ fn is_about_keys(s3_code: &str) -> bool {
 
 /// What helps, where more is known than the code's own hint says.
 fn hint<O: Operation>(
+    op: &O,
     code: Code,
     s3_code: &str,
     region: &str,
@@ -170,7 +171,7 @@ fn hint<O: Operation>(
                 _ => String::new(),
             };
             let resource = if matches!(place, Place::Service) { "*".into() } else { format!("arn:aws:s3:::{bucket}{object}") };
-            Some(format!("Give the access key the permission {} on {resource}.{also}", O::ACTION))
+            Some(format!("Give the access key the permission {} on {resource}.{also}", op.action()))
         }
         Code::NoSuchBucket if !store.has_bucket_in_host() => None,
         Code::NoSuchBucket => Some("Check bucket and api_url; if the store has no virtual hosts, set path_style = true.".into()),
@@ -239,7 +240,7 @@ pub(super) fn excerpt(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::GetObject;
+    use crate::op::{GetObject, HeadBucket};
     use crate::store::tests::store;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -247,7 +248,7 @@ mod tests {
     fn error(status: u16, headers: &[(&str, &str)], body: &str) -> Error {
         let headers = headers.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
         let head = ReplyHead { status, headers };
-        refusal::<GetObject>(&store(&[]).unwrap(), &Place::Object("k".into()), &head, body.as_bytes()).error
+        refusal(&GetObject::new("k", 9), &store(&[]).unwrap(), &Place::Object("k".into()), &head, body.as_bytes()).error
     }
 
     #[test]
@@ -293,10 +294,10 @@ mod tests {
     fn a_bare_404_to_a_request_for_the_bucket_means_the_bucket() {
         let head = ReplyHead { status: 404, headers: Vec::new() };
         let store = store(&[]).unwrap();
-        let e = refusal::<crate::op::HeadBucket>(&store, &Place::Bucket, &head, b"").error;
+        let e = refusal(&HeadBucket, &store, &Place::Bucket, &head, b"").error;
         assert_eq!((e.code(), e.s3_code()), (Code::NoSuchBucket, ""));
         let body = b"<Error><Code>NoSuchUpload</Code></Error>";
-        assert_eq!(refusal::<crate::op::HeadBucket>(&store, &Place::Bucket, &head, body).error.code(), Code::NotFound);
+        assert_eq!(refusal(&HeadBucket, &store, &Place::Bucket, &head, body).error.code(), Code::NotFound);
     }
 
     #[test]

@@ -217,6 +217,9 @@ fn a_missing_permission_is_named_by_its_action() {
     assert_eq!(e.code(), Code::AccessDenied);
     assert!(e.hint().contains("s3:GetObject on arn:aws:s3:::bkt/*"), "{e}");
     assert!(e.hint().contains("Without s3:ListBucket"), "403 in place of 404: {e}");
+    let version = GetObject { version_id: Some("v".into()), ..GetObject::new("k", 9) };
+    let e = run(&Arc::new(store(&[]).unwrap()), version, vec![xml(403, "AccessDenied")], |_| false).result.unwrap_err();
+    assert!(e.hint().contains("s3:GetObjectVersion on arn:aws:s3:::bkt/*"), "{e}");
     let list = ListObjectsV2::default();
     let e = run(&Arc::new(store(&[]).unwrap()), list, vec![xml(403, "AccessDenied")], |_| false).result.unwrap_err();
     assert!(e.hint().contains("s3:ListBucket on arn:aws:s3:::bkt."), "{e}");
@@ -286,6 +289,7 @@ fn what_may_have_happened_is_sent_again_only_where_that_is_harmless() {
     let lost = run(vec![Answer::Lost]);
     assert!(lost.sent.len() == 1 && lost.result.unwrap_err().is_maybe_sent());
     assert_eq!(run(vec![xml(500, "InternalError")]).sent.len(), 1);
+    assert_eq!(run(vec![xml(503, "SlowDown"), Answer::Reply(200, vec![], String::new())]).sent.len(), 2);
     assert_eq!(get(&[], vec![Answer::Lost, ok()]).sent.len(), 2);
 }
 

@@ -7,8 +7,8 @@ use crate::http::{Method, ReplyBody};
 use crate::op::{Operation, Paged, Reply, Unsigned};
 use crate::xml::{self, Item};
 
-/// Lists the uploads of a bucket that were begun and neither completed nor aborted. Within a page S3 shows them in the order
-/// of their keys, MinIO in that of their begin, Garage in that of their ids.
+/// Lists the uploads of a bucket that were begun and neither completed nor aborted. S3 shows them in the order of
+/// their keys; within a page MinIO has that of their begin, and Garage that of their ids.
 #[derive(Clone, Debug, Default)]
 pub struct ListMultipartUploads {
     /// Only keys that begin with it. MinIO lists only where it is a whole key.
@@ -17,8 +17,7 @@ pub struct ListMultipartUploads {
     pub delimiter: Option<&'static str>,
     /// Where the page before ended.
     pub marker: Option<UploadMarker>,
-    /// The last name of the page before: nothing in front of it is taken. The marker cannot say it, for in some stores it
-    /// is more than a key.
+    /// The last key, or common prefix, of the page before: what comes before it is not taken. It is not sent.
     pub behind: Option<String>,
     /// Largest page; the store's own limit, mostly 1,000, where there is none.
     pub max_uploads: Option<u32>,
@@ -29,7 +28,7 @@ pub struct ListMultipartUploads {
 /// Where a page ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadMarker {
-    /// The last key, or common prefix; some stores put more behind it.
+    /// The last key, or common prefix, or what the store made of it.
     pub key: String,
     /// The last upload of it; empty: none of its uploads is left.
     pub upload_id: String,
@@ -94,11 +93,11 @@ impl ListMultipartUploads {
         mut each: impl FnMut(Row<'_, UploadRow<'_>>) -> Result<()>,
     ) -> Result<Option<UploadMarker>> {
         let asked = self.marker.as_ref().map(|marker| (&*marker.key, &*marker.upload_id));
-        let (behind, again) = (self.behind.as_deref(), asked.is_some_and(|(_, id)| !id.is_empty()));
+        let behind = self.behind.as_deref();
         let mut head = Head::new(body);
         let mut fields = Fields::<4>::new();
-        let mut uploads = Order::new(&self.prefix, behind, again).in_any_order();
-        let mut prefixes = Order::new(&self.prefix, behind, again);
+        let mut uploads = Order::new(&self.prefix, behind, true).in_any_order();
+        let mut prefixes = Order::new(&self.prefix, behind, true);
         let (mut next_key, mut next_id) = (None, String::new());
         xml::read(body, ROOT, |item| {
             match item {
@@ -135,8 +134,11 @@ impl ListMultipartUploads {
             return Ok(None);
         }
         let last = uploads.last().max(prefixes.last());
-        let key = head.marker(next_key.filter(|key| !key.is_empty()).ok_or_else(no_marker)?, last)?;
-        goes_on((&key, &next_id), asked, behind, last)?;
+        // MinIO leaves the key out: its id names the last upload.
+        let is_named = !next_id.is_empty() && !last.is_empty();
+        let next_key = next_key.filter(|key| !key.is_empty()).or_else(|| is_named.then(|| last.to_owned()));
+        let key = head.marker(next_key.ok_or_else(no_marker)?, last)?;
+        goes_on((&key, &next_id), asked, last)?;
         Ok(Some(UploadMarker { key, upload_id: next_id }))
     }
 }
@@ -184,7 +186,7 @@ impl Operation for ListMultipartUploads {
 
 impl Paged for ListMultipartUploads {
     fn next(&self, page: &UploadListing) -> Option<Self> {
-        let last = page.uploads.iter().map(|row| &row.key).chain(&page.common_prefixes).max();
+        let last = page.uploads.iter().map(|upload| &upload.key).chain(&page.common_prefixes).max();
         let behind = last.or(self.behind.as_ref()).cloned();
         Some(ListMultipartUploads { marker: Some(page.next.clone()?), behind, ..self.clone() })
     }
@@ -262,8 +264,7 @@ mod tests {
     #[test]
     fn a_page_that_would_mislead_is_refused() {
         let marker = Some(UploadMarker { key: "p/m".into(), upload_id: "u".into() });
-        let behind = Some("p/m".into());
-        let op = ListMultipartUploads { prefix: "p/".into(), marker, behind, ..Default::default() };
+        let op = ListMultipartUploads { prefix: "p/".into(), marker, behind: Some("p/m".into()), ..Default::default() };
         let row = |key: &str, id: &str| upload(key, id, "2010-11-10T20:48:33.000Z");
         let more = |key: &str| {
             format!(
@@ -273,7 +274,6 @@ mod tests {
         for (bad, why) in [
             ("<IsTruncated>true</IsTruncated>".to_owned(), "no marker"),
             (more("p/m"), "the same marker again"),
-            (more("p/l"), "a marker that goes back"),
             (row("p/o", "v") + &more("p/n"), "a marker before the last row"),
             (row("p/l", "v"), "a row of the page before"),
             (row("q", "v"), "another prefix"),
@@ -282,8 +282,13 @@ mod tests {
         ] {
             assert_eq!(refused(&op, &[], &document(&bad)), Some(Code::BadReply), "{why}: {bad}");
         }
+        let named = row("p/o", "v")
+            + "<IsTruncated>true</IsTruncated><NextKeyMarker/><NextUploadIdMarker>v</NextUploadIdMarker>";
+        let next = UploadMarker { key: "p/o".into(), upload_id: "v".into() };
+        assert_eq!(answer(&op, &[], &document(&named)).unwrap().next, Some(next), "MinIO's form");
         let any_order = row("p/o", "v") + &row("p/n", "v") + &more("p/o");
-        assert_eq!(answer(&op, &[], &document(&any_order)).unwrap().uploads.len(), 2);
+        let page = answer(&op, &[], &document(&any_order)).unwrap();
+        assert_eq!((page.uploads.len(), op.next(&page).unwrap().behind.as_deref()), (2, Some("p/o")));
         assert!(!sent(&ListMultipartUploads { plain: true, ..op.clone() }).contains("encoding-type"));
         let encoded = format!("<EncodingType>url</EncodingType>{}", row("p/m%20", "v"));
         assert_eq!(answer(&op, &[], &document(&encoded)).unwrap().uploads[0].key, "p/m ");

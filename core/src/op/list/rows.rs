@@ -122,9 +122,9 @@ impl Head {
 /// Watches over names that come in order, or at least behind those of the page before.
 pub(super) struct Order<'a> {
     prefix: &'a str,
-    /// The page begins behind this one.
+    /// Where the page before ended.
     after: Option<&'a str>,
-    /// Whether it may begin with it too.
+    /// Whether this one may begin there too.
     again: bool,
     /// Whether names may come in any order within the page.
     in_any_order: bool,
@@ -175,10 +175,14 @@ impl<'a> Order<'a> {
     }
 }
 
-/// Refuses a marker from which the listing would not go on.
-pub(super) fn goes_on(next: (&str, &str), asked: Option<(&str, &str)>, behind: Option<&str>, last: &str) -> Result<()> {
-    let is_back = asked == Some(next) || behind.is_some_and(|behind| next.0 < behind);
-    if is_back || next.0 < last { Err(wrong("goes on where it has been: the listing would never end")) } else { Ok(()) }
+/// Refuses a marker from which the listing would not go on. Nothing else is known of it: MinIO's has more than a key in
+/// it, versitygw's is the next key in place of the last.
+pub(super) fn goes_on(next: (&str, &str), asked: Option<(&str, &str)>, last: &str) -> Result<()> {
+    if asked == Some(next) || next.0 < last {
+        Err(wrong("goes on where it has been: the listing would never end"))
+    } else {
+        Ok(())
+    }
 }
 
 /// That more follows, but not where.

@@ -31,6 +31,10 @@ impl Operation for GetObject {
     const NAME: &'static str = "GetObject";
     const ACTION: &'static str = "s3:GetObject";
 
+    fn action(&self) -> &'static str {
+        if self.version_id.is_some() { "s3:GetObjectVersion" } else { Self::ACTION }
+    }
+
     fn request(&self) -> Unsigned {
         let mut request = Unsigned::object(Method::Get, &self.key)
             .version(self.version_id.as_deref())
@@ -63,6 +67,10 @@ impl Operation for GetRange {
     type Reply = (u64, Digest);
     const NAME: &'static str = "GetObject";
     const ACTION: &'static str = "s3:GetObject";
+
+    fn action(&self) -> &'static str {
+        if self.version_id.is_some() { "s3:GetObjectVersion" } else { Self::ACTION }
+    }
 
     fn request(&self) -> Unsigned {
         let mut request = Unsigned::object(Method::Get, &self.key).version(self.version_id.as_deref());

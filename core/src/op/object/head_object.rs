@@ -85,6 +85,10 @@ impl Operation for HeadObject {
     const NAME: &'static str = "HeadObject";
     const ACTION: &'static str = "s3:GetObject";
 
+    fn action(&self) -> &'static str {
+        if self.version_id.is_some() { "s3:GetObjectVersion" } else { Self::ACTION }
+    }
+
     fn request(&self) -> Unsigned {
         Unsigned::object(Method::Head, &self.key)
             .version(self.version_id.as_deref())
