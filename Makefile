@@ -141,7 +141,7 @@ test-cross: build-c build-python build-java ## 1 GiB by each caller on MinIO, re
 .PHONY: bench-sign
 bench-sign: ## nanoseconds per signature, beside other signers and the bare hashes
 	@scripts/setup.sh rust python
-	cargo build -q --release --locked --manifest-path tests/bench-sign/Cargo.toml --target-dir $(TARGET)/bench-sign
+	cargo build -q --release --manifest-path tests/bench-sign/Cargo.toml --target-dir $(TARGET)/bench-sign
 	@$(PYTHON) tests/bench-sign/bench_sign.py $(TARGET)/bench-sign/release/bench-sign
 
 # A workspace of its own too: the bench is built for speed, and no test waits for it.
@@ -149,7 +149,7 @@ bench-sign: ## nanoseconds per signature, beside other signers and the bare hash
 bench-parse: ## rows per second of a listing, parsed in memory and end to end from the embedded store
 	@scripts/setup.sh rust
 	cargo build -q --release --locked -p embedded-store
-	cargo build -q --release --locked --manifest-path tests/bench-parse/Cargo.toml --target-dir $(TARGET)/bench-parse
+	cargo build -q --release --manifest-path tests/bench-parse/Cargo.toml --target-dir $(TARGET)/bench-parse
 	@$(WITH) embedded -- $(TARGET)/bench-parse/release/bench-parse
 
 .PHONY: deep

@@ -49,6 +49,7 @@ impl S3Vault {
             access_key: ACCESS_KEY.into(),
             secret_key: Zeroizing::new(SECRET_KEY.into()),
             session_token: None,
+            expires_ms: None,
         };
         S3Vault(Signer::new(credentials, REGION))
     }
