@@ -324,8 +324,9 @@ impl<O: Operation> Call<O> {
             return Err(refusal(&self.op, &session.store, place, head, body));
         }
         self.op.parse(&Reply { head, body, range }).map_err(|e| {
-            // A page of a proxy stays one; XML that was cut may come whole the next time.
-            let is_cut = e.code() == Code::BadReply && !is_html(body);
+            // XML that was cut may come whole the next time; another document, or a page of a proxy, stays what it is.
+            let is_whole = is_html(body) || body.trim_ascii_end().ends_with(b">");
+            let is_cut = e.code() == Code::BadReply && !is_whole;
             let e = self.describe(session, e);
             if is_cut { e.retryable().into() } else { e.into() }
         })

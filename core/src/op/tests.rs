@@ -227,6 +227,7 @@ fn a_missing_permission_is_named_by_its_action() {
 
 #[test]
 fn answers_that_lie() {
+    let other = || Answer::Reply(200, vec![], "<ListAllMyBucketsResult></ListAllMyBucketsResult>".into());
     let html = || Answer::Reply(200, vec![], "<!DOCTYPE html><html><body>Log in</body></html>".into());
     let listed = |answers| {
         let store = Arc::new(store(&[]).unwrap());
@@ -235,6 +236,9 @@ fn answers_that_lie() {
     let e = listed(vec![html()]).result.unwrap_err();
     assert_eq!(e.code(), Code::BadReply);
     assert!(e.message().contains("200") && e.message().contains("Log in"), "{e}");
+
+    let e = listed(vec![other()]).result.unwrap_err();
+    assert!(e.code() == Code::BadReply && e.message().contains("ListAllMyBucketsResult"), "once is enough: {e}");
 
     // An error in a 200, an empty body and a cut one may be whole the next time.
     let whole = || Answer::Reply(200, vec![], "<ListBucketResult></ListBucketResult>".into());

@@ -400,6 +400,8 @@ impl Machine for Put {
             (State::Versioning(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Versioning(call),
                 Some(Ok(status)) => self.versioning(status),
+                // Some stores without versioning do not know the question.
+                Some(Err(e)) if e.status() == 501 => self.versioning(BucketVersioning::Off),
                 Some(Err(e)) => self.fail(e),
             },
             (State::Describe(mut call), input) => match call.handle(&mut self.session, now, input) {

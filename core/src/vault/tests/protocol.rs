@@ -306,6 +306,10 @@ fn a_bucket_without_versioning_is_refused_before_anything_is_written() {
         assert_eq!(e.code(), Code::Versioning);
         assert!(world.objects.is_empty());
     }
+    let (mut world, vault) = (World::new(), vault(&[]));
+    world.fault("GetBucketVersioning", "", Fault::Refused(501, "VersioningNotConfigured"));
+    let e = world.run(&mut put(&vault, None, 1), b"x").unwrap_err();
+    assert_eq!(e.code(), Code::Versioning, "a store that has none");
 }
 
 #[test]
