@@ -18,6 +18,8 @@ pub struct Profile {
     pub most_part: u64,
     /// Most parts of one object.
     pub most_parts: u32,
+    /// Largest object, in bytes; a larger backup takes several.
+    pub most_object: u64,
     /// How long after its date a request may still take effect, in milliseconds: stores refuse an older date.
     /// DESIGN's B.
     pub late_ms: i64,
@@ -85,6 +87,7 @@ pub const S3: Profile = Profile {
     least_part: 5 << 20,
     most_part: 5 << 30,
     most_parts: 10_000,
+    most_object: 10_000 * (5 << 30),
     late_ms: 15 * 60 * 1000,
     trailers: true,
     signed_trailers: true,
@@ -132,6 +135,7 @@ pub const PROFILES: &[Profile] = &[
     },
     Profile {
         name: "ceph",
+        most_object: 5 << 40,
         trailers: false,
         signed_trailers: false,
         checks_last_chunk: false,

@@ -41,6 +41,8 @@ pub(crate) struct Stored {
     pub(crate) extent: Extent,
     /// `Date` of the reply that completed it.
     pub(crate) date_ms: Option<i64>,
+    /// The part that begins the next extent, and where; `None` where the backup ends with this one.
+    pub(crate) next: Option<(u32, u64)>,
 }
 
 /// A part that is there.
@@ -110,6 +112,10 @@ pub(crate) struct Upload {
     in_flight: BTreeMap<u32, InFlight>,
     finished: BTreeMap<u32, Finished>,
     last: Option<u32>,
+    /// The number of the first part, in the backup.
+    first: u32,
+    /// The source goes on behind the last part.
+    more: bool,
     releases: Vec<u32>,
 }
 
@@ -125,14 +131,17 @@ impl Upload {
                 CreateMultipartUpload { key: object.key.clone(), headers: object.headers.clone(), checksum: true };
             State::Create(Call::dated(create, dated))
         };
+        let fills = plan.fills(first.part.number, first.part.number);
         Upload {
             object,
             plan,
             state,
-            next: (2, first.part.length),
-            in_flight: BTreeMap::from([(1, InFlight::Waiting(first.part))]),
+            next: (first.part.number + 1, first.part.offset + first.part.length),
+            in_flight: BTreeMap::from([(first.part.number, InFlight::Waiting(first.part))]),
             finished: BTreeMap::new(),
-            last: first.last.then_some(1),
+            last: (first.last || fills).then_some(first.part.number),
+            first: first.part.number,
+            more: fills && !first.last,
             releases: Vec::new(),
         }
     }
@@ -173,10 +182,10 @@ impl Upload {
                 None => State::Single(call),
                 Some(Err(e)) => State::Done(Err(e)),
                 Some(Ok(reply)) => {
-                    self.releases.push(1);
-                    match self.in_flight.remove(&1) {
+                    self.releases.push(self.first);
+                    match self.in_flight.remove(&self.first) {
                         Some(InFlight::Waiting(Part { length, digest: Some(digest), .. })) => {
-                            self.finished.insert(1, Finished { length, digest, etag: String::new() });
+                            self.finished.insert(self.first, Finished { length, digest, etag: String::new() });
                             self.stored(reply, call.date_ms())
                         }
                         _ => State::Done(Err(Error::new(Code::Internal, "a single PUT was not hashed before"))),
@@ -227,7 +236,7 @@ impl Upload {
         }
         if let State::Sending { upload_id } = &self.state
             && let Some(last) = self.last
-            && self.finished.len() == last as usize
+            && self.finished.len() == (last - self.first + 1) as usize
         {
             self.state = State::Complete(Call::new(self.complete(upload_id)));
         }
@@ -260,10 +269,14 @@ impl Upload {
         if number - oldest >= WINDOW {
             return None;
         }
+        if self.plan.fills(self.first, number - 1) {
+            return None;
+        }
         let length = self.plan.part_length(number, offset)?;
+        let hashed = self.plan.hashed(self.first, number, offset);
         self.next = (number + 1, offset + length);
         self.in_flight.insert(number, InFlight::Asked { offset, length });
-        Some(Output::NeedPart { number, offset, length, hashed: self.plan.hashed() })
+        Some(Output::NeedPart { number, offset, length, hashed })
     }
 
     fn part_ready(&mut self, number: u32, length: u64, digest: Option<Digest>, last: bool) -> Result<()> {
@@ -289,8 +302,8 @@ impl Upload {
                 self.releases.push(number);
             }
             self.last = Some(number);
-        } else if self.plan.part_length(number + 1, offset + length).is_none() {
-            return Err(self.plan.too_long(offset + length));
+        } else if self.plan.fills(self.first, number) {
+            (self.last, self.more) = (Some(number), true);
         }
         if length == 0 {
             // The source ended at the end of the part before.
@@ -349,9 +362,10 @@ impl Upload {
 
     fn poll_parts(&mut self, session: &mut Session, now: Now, upload_id: &str) -> Output<Stored> {
         let mut soonest: Option<u64> = None;
-        for entry in self.in_flight.values_mut() {
+        for (number, entry) in &mut self.in_flight {
             if let InFlight::Waiting(part) = entry {
-                let op = UploadPart { key: self.object.key.clone(), upload_id: upload_id.to_owned(), part: *part };
+                let (key, number) = (self.object.key.clone(), *number - self.first + 1);
+                let op = UploadPart { key, upload_id: upload_id.to_owned(), number, part: *part };
                 *entry = InFlight::Sending { digest: part.digest, call: Box::new(Call::new(op)) };
             }
             let InFlight::Sending { call, .. } = entry else { continue };
@@ -377,7 +391,7 @@ impl Upload {
 
     fn complete(&self, upload_id: &str) -> CompleteMultipartUpload {
         let parts = self.finished.iter().map(|(number, part)| CompletedPart {
-            number: *number,
+            number: *number - self.first + 1,
             etag: part.etag.clone(),
             crc64nvme: Some(part.digest.crc64nvme),
         });
@@ -411,7 +425,8 @@ impl Upload {
             crc64nvme: crc_text(self.whole_crc()),
             parts: self.finished.values().map(|part| PartHash::new(part.length, &part.digest)).collect(),
         };
-        State::Done(Ok(Stored { extent, date_ms }))
+        let next = self.more.then_some(self.next);
+        State::Done(Ok(Stored { extent, date_ms, next }))
     }
 }
 

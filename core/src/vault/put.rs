@@ -14,10 +14,11 @@ use std::sync::atomic::Ordering;
 
 use super::find::AHEAD_MS;
 use super::locator::Locator;
-use super::manifest::{self, Manifest, Times};
-use super::objects::{CatalogueKey, Entry, Kind, LocatorKey, RowKey, VAULT_KEY, catalogue_prefix, locator_prefix};
+use super::manifest::{self, Extent, Manifest, Times};
+use super::objects::{
+    CatalogueKey, Entry, Kind, LocatorKey, RowKey, VAULT_KEY, catalogue_prefix, data_key, extent_prefix, locator_prefix,
+};
 use super::{Found, Name, Vault, Vid};
-use crate::checksum::Digest;
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::machine::{Input, Machine, Output};
@@ -58,9 +59,11 @@ enum State {
     Describe(Call<PutObject>),
     List(Call<ListObjectsV2>),
     Locator(Call<PutObject>),
-    /// Part 1 is asked for.
+    /// The first part of an extent is wanted: its number in the backup, and where it begins.
     First {
         asked: bool,
+        number: u32,
+        offset: u64,
     },
     Sending(Box<Upload>),
     RecheckRows(Call<ListObjectsV2>, For),
@@ -115,6 +118,11 @@ pub struct Put {
     /// The check that the data was signed at.
     data_check: i64,
     first: Option<Ready>,
+    /// What is stored, and the `Date` of the reply that completed the last of it.
+    extents: Vec<Extent>,
+    stored_ms: Option<i64>,
+    /// A part that is not needed.
+    release: Option<u32>,
     fixed: Option<Fixed>,
 }
 
@@ -127,7 +135,7 @@ struct Fixed {
 impl Put {
     /// A put of a vault.
     pub fn new(vault: Arc<Vault>, request: PutRequest) -> Result<Put> {
-        let plan = Plan::new(request.length, &vault.store.profile)?;
+        let plan = Plan::new(request.length, &vault.store.profile);
         let session = Session::new(&vault.store, request.seed);
         let mut put = Put {
             plan,
@@ -141,6 +149,9 @@ impl Put {
             parent_seen: false,
             data_check: 0,
             first: None,
+            extents: Vec::new(),
+            stored_ms: None,
+            release: None,
             fixed: None,
             vault,
             request,
@@ -276,12 +287,17 @@ impl Put {
         }
     }
 
-    fn first_ready(&mut self, now: Now, length: u64, digest: Option<Digest>, last: bool) -> State {
-        self.first = Some(Ready { part: Part { number: 1, offset: 0, length, digest }, last });
+    fn first_ready(&mut self, now: Now, part: Part, last: bool) -> State {
+        if part.length == 0 && part.number > 1 {
+            // The source ended with the extent before.
+            self.release = Some(part.number);
+            return self.fix(now);
+        }
+        self.first = Some(Ready { part, last });
         self.send(now)
     }
 
-    /// Begins the data, under a check that holds.
+    /// Begins an extent, under a check that holds.
     fn send(&mut self, now: Now) -> State {
         let Some(first) = self.first else {
             return self.fail(Error::new(Code::Internal, "the data began without its first part"));
@@ -293,11 +309,15 @@ impl Put {
         let vid = self.vid.to_string();
         let mut headers = vec![("x-amz-meta-s3vault-vid".to_owned(), vid.clone())];
         headers.extend(self.vault.storage_class.iter().map(|class| ("x-amz-storage-class".to_owned(), class.clone())));
-        let key = super::objects::data_key(&self.request.name, self.vault.leading_slash);
+        let (name, slash) = (&self.request.name, self.vault.leading_slash);
+        let key = match self.extents.len() {
+            0 => data_key(name, slash),
+            before => format!("{}{}", extent_prefix(name, self.vid, slash), before + 1),
+        };
         State::Sending(Box::new(Upload::new(Object { key, headers, vid }, self.plan, first, self.data_check)))
     }
 
-    /// The data is there: fixes the row.
+    /// An extent is there: begins the next one, or fixes the row.
     fn stored(&mut self, now: Now, stored: Stored) -> State {
         if stored.extent.version_id.as_deref().is_none_or(|id| id == "null") {
             let why = format!(
@@ -307,9 +327,20 @@ impl Put {
             self.vault.versioned.store(false, Ordering::Relaxed);
             return self.fail(Error::new(Code::Versioning, why));
         }
+        self.extents.push(stored.extent);
+        self.stored_ms = stored.date_ms;
+        match stored.next {
+            Some((number, offset)) => State::First { asked: false, number, offset },
+            None => self.fix(now),
+        }
+    }
+
+    /// All data is there: fixes the row.
+    fn fix(&mut self, now: Now) -> State {
         let completed = self.session.clock(now);
-        let size = stored.extent.size;
-        let times = Times { initiated: self.initiated, completed, stored: stored.date_ms.unwrap_or(completed) };
+        let extents = std::mem::take(&mut self.extents);
+        let size = extents.iter().map(|extent| extent.size).sum();
+        let times = Times { initiated: self.initiated, completed, stored: self.stored_ms.unwrap_or(completed) };
         let row = RowKey {
             vid: self.vid,
             recorded_ms: if self.vault.record_after_store { completed } else { self.initiated },
@@ -318,7 +349,7 @@ impl Put {
             parent: self.request.parent,
         };
         let class = self.vault.storage_class.clone();
-        let manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, vec![stored.extent], class);
+        let manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, extents, class);
         let object = manifest.seal(self.vault.signing_key());
         self.fixed = Some(Fixed { manifest, object });
         self.check = self.data_check;
@@ -390,8 +421,10 @@ impl Machine for Put {
         }
         let state = std::mem::replace(&mut self.state, State::Over);
         self.state = match (state, &input) {
-            (State::First { .. }, Input::PartReady { length, digest, last, .. }) => {
-                self.first_ready(now, *length, *digest, *last)
+            (State::First { number, offset, .. }, Input::PartReady { number: ready, length, digest, last })
+                if *ready == number =>
+            {
+                self.first_ready(now, Part { number, offset, length: *length, digest: *digest }, *last)
             }
             (State::Unknown(mut call, _), Input::Again) => {
                 call.again();
@@ -419,7 +452,7 @@ impl Machine for Put {
             },
             (State::Locator(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Locator(call),
-                Some(Ok(_)) => State::First { asked: false },
+                Some(Ok(_)) => State::First { asked: false, number: 1, offset: 0 },
                 Some(Err(e)) if e.code() == Code::Expired && self.beginnings < BEGINNINGS => self.list(),
                 Some(Err(e)) => self.fail(e),
             },
@@ -450,18 +483,18 @@ impl Machine for Put {
         if let Some(id) = self.session.abandoned() {
             return Output::Abandon(id);
         }
+        if let Some(number) = self.release.take() {
+            return Output::ReleasePart(number);
+        }
         if let Some(call) = self.state.call() {
             return call.poll(&mut self.session, now).into();
         }
         match &mut self.state {
-            State::First { asked: false } => {
-                self.state = State::First { asked: true };
-                Output::NeedPart {
-                    number: 1,
-                    offset: 0,
-                    length: self.plan.part_length(1, 0).unwrap_or(0),
-                    hashed: self.plan.hashed(),
-                }
+            State::First { asked: asked @ false, number, offset } => {
+                *asked = true;
+                let (number, offset) = (*number, *offset);
+                let length = self.plan.part_length(number, offset).unwrap_or(0);
+                Output::NeedPart { number, offset, length, hashed: self.plan.hashed(number, number, offset) }
             }
             State::Sending(upload) => match upload.poll(&mut self.session, now).outward() {
                 Ok(output) => output,

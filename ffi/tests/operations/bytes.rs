@@ -20,7 +20,10 @@ impl UploadBytes {
     /// Bytes that may have another digest.
     pub(crate) fn with_digest(key: &str, upload_id: &str, number: u32, bytes: &[u8], digest: Digest) -> UploadBytes {
         let part = Part { number, offset: 0, length: bytes.len() as u64, digest: Some(digest) };
-        UploadBytes { op: UploadPart { key: key.into(), upload_id: upload_id.into(), part }, bytes: bytes.into() }
+        UploadBytes {
+            op: UploadPart { key: key.into(), upload_id: upload_id.into(), number: part.number, part },
+            bytes: bytes.into(),
+        }
     }
 }
 

@@ -13,6 +13,9 @@ pub struct UploadPart {
     /// The upload, as CreateMultipartUpload named it.
     pub upload_id: String,
     /// What is sent.
+    /// From 1, in this upload.
+    pub number: u32,
+    /// What is sent. Its own number is the backup's.
     pub part: Part,
 }
 
@@ -32,7 +35,7 @@ impl Operation for UploadPart {
 
     fn request(&self) -> Unsigned {
         Unsigned::object(Method::Put, &self.key)
-            .query("partNumber", self.part.number.to_string())
+            .query("partNumber", self.number.to_string())
             .query("uploadId", &*self.upload_id)
             .part(&self.part)
     }
@@ -58,7 +61,7 @@ mod tests {
     fn the_documented_example_with_this_checksum() {
         let id = "VCVsb2FkIElEIGZvciBlbZZpbmcncyBteS1tb3ZpZS5tMnRzIHVwbG9hZR";
         let part = Part { number: 1, offset: 0, length: 9, digest: Some(digest(b"123456789")) };
-        let mut op = UploadPart { key: "my-movie.m2ts".into(), upload_id: id.into(), part };
+        let mut op = UploadPart { key: "my-movie.m2ts".into(), upload_id: id.into(), number: part.number, part };
         let target = format!("PUT /my-movie.m2ts?partNumber=1&uploadId={id}\n");
         assert_eq!(sent(&op), format!("{target}x-amz-checksum-crc64nvme: rosUhgp5mIg=\n\n(a part)"));
         op.part.digest = None;

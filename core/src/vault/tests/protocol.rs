@@ -9,6 +9,7 @@ use crate::Code;
 use crate::checksum::digest;
 use crate::http::{Body, ReplyHead, RequestId};
 use crate::machine::{Input, Machine, Output};
+use crate::profile::{Profile, S3};
 use crate::time::amz_date;
 use crate::transfer::WINDOW;
 #[cfg(target_family = "wasm")]
@@ -41,6 +42,63 @@ fn a_large_backup_is_whole_and_its_row_comes_last() {
     assert_eq!(found.manifest.parts().count(), 3);
     assert_eq!(world.operations().last(), Some(&"PutObject"));
     assert_eq!(world.keys(LOCATORS).len(), 1);
+}
+
+#[test]
+fn what_one_object_cannot_take_goes_on_in_the_next_extent() {
+    const MIB: usize = 1 << 20;
+    for (most_parts, length, sizes) in [
+        (1, 20 * MIB, &[8, 8, 4][..]),
+        (2, 20 * MIB, &[16, 4]),
+        (2, 17 * MIB, &[16, 1]),
+        // It ends where an extent does.
+        (2, 16 * MIB, &[16]),
+        (1, 8 * MIB, &[8]),
+        (3, 20 * MIB, &[20]),
+    ] {
+        for is_file in [false, true] {
+            // A file's parts grow to fit into one object, so its object is what ends.
+            let most_object = (u64::from(most_parts) * 8) << 20;
+            let most_parts = if is_file { 10_000 } else { most_parts };
+            let profile = Profile { most_parts, most_object: if is_file { most_object } else { 1 << 40 }, ..S3 };
+            let (mut world, vault) = (World::new(), vault_on(profile, &[]));
+            let bytes = &large()[..length];
+            let mut machine = if is_file { put_file(&vault, length) } else { put(&vault, None, 1) };
+            let found = world.run(&mut machine, bytes).unwrap_or_else(|e| panic!("{most_parts} {length}: {e:?}"));
+            let vid = &found.row.vid;
+            let extents = &found.manifest.extents;
+            assert_eq!(extents.iter().map(|extent| extent.size as usize / MIB).collect::<Vec<_>>(), sizes);
+            let keys: Vec<&str> = extents.iter().map(|extent| &*extent.key).collect();
+            let expected: Vec<String> = (1..=sizes.len())
+                .map(|n| if n == 1 { "vm/disk".into() } else { format!("vm/disk@{vid}.{n}") })
+                .collect();
+            assert_eq!(keys, expected);
+            let stored: Vec<u8> = keys.iter().flat_map(|key| world.objects[*key][0].body.clone()).collect();
+            assert!(stored == bytes && found.row.bytes == length as u64);
+            assert_eq!(world.keys(LOCATORS).len(), 1, "one locator names all of them");
+            assert_eq!(world.open_uploads(), 0);
+            let manifest = Arc::new(found.manifest.clone());
+            world.run(&mut Read::new(vault.clone(), manifest, 1).unwrap(), &[]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_extent_is_signed_at_a_check_that_holds() {
+    let profile = Profile { most_parts: 1, ..S3 };
+    let (mut world, vault) = (World::new(), vault_on(profile, &[]));
+    // The first extent takes longer than a check holds.
+    world.hook(|world, request| {
+        if matches!(request.operation, "UploadPart" | "CompleteMultipartUpload") {
+            world.unix_ms += 8 * MINUTE;
+        }
+    });
+    stored(&mut world, &vault, &large()[..9 << 20], 1);
+    let operations = world.operations();
+    let complete = operations.iter().position(|op| *op == "CompleteMultipartUpload").unwrap();
+    assert_eq!(operations[complete + 1..], ["ListObjectsV2", "ListObjectsV2", "PutObject", "PutObject"]);
+    let dates: Vec<&str> = world.log[complete + 1..].iter().map(|(_, _, date)| date.as_str()).collect();
+    assert!(dates[2] == dates[3] && *dates[2] >= *amz_date(START + 16 * MINUTE - 1000), "{dates:?}");
 }
 
 #[test]

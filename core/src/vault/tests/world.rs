@@ -9,6 +9,7 @@ use crate::credentials::Credentials;
 use crate::crypto::keyring::Keyring;
 use crate::http::{Body, Method, Part, Range, ReplyBody, ReplyHead, Request, TransportFailure};
 use crate::machine::{Input, Machine, Output};
+use crate::profile::Profile;
 use crate::time::{Now, amz_date};
 use crate::{Code, Error, uri};
 
@@ -254,6 +255,10 @@ impl World {
             (Method::Post, _) => match self.uploads.remove(&upload_id) {
                 None => (404, vec![], error("NoSuchUpload")),
                 Some((key, parts, headers)) => {
+                    assert!(
+                        parts.keys().copied().eq(1..=parts.len() as u32),
+                        "parts are numbered from 1 in each upload"
+                    );
                     let body: Vec<u8> = parts.into_values().flatten().collect();
                     assert_eq!(header("x-amz-checksum-crc64nvme"), Some(&*crc_text(digest(&body).crc64nvme)));
                     assert_eq!(header("x-amz-mp-object-size"), Some(&*body.len().to_string()));
@@ -355,13 +360,20 @@ fn http_date(unix_ms: i64) -> String {
 }
 
 pub(super) fn vault(changes: &[(&str, &str)]) -> Arc<Vault> {
+    vault_on(crate::profile::S3, changes)
+}
+
+/// A vault in a store of this profile.
+pub(super) fn vault_on(profile: Profile, changes: &[(&str, &str)]) -> Arc<Vault> {
     let mut settings = Settings::new();
     let own = [("api_url", "http://127.0.0.1:9000"), ("bucket", "bkt"), ("access_key", "A"), ("secret_key", "S")];
     for (key, value) in own.iter().chain(changes) {
         settings.set(key, value).unwrap();
     }
     let credentials = Credentials::from_settings(&settings).unwrap();
-    let store = Arc::new(Store::from_settings(&settings, credentials).unwrap());
+    let mut store = Store::from_settings(&settings, credentials).unwrap();
+    store.profile = profile;
+    let store = Arc::new(store);
     Arc::new(Vault::new(&settings, store, Some(Arc::new(Keyring::generate([1; 32])))).unwrap())
 }
 
