@@ -4,6 +4,7 @@
 //!  last part is the first             more parts follow
 //!        │                                   │
 //!     Single ──ok──▶ Stored        Create ──ok──▶ Sending ──all parts──▶ Complete ──ok──▶ Stored
+//!        │                            │              │                  ▲ └─InvalidPart──▶ Relist ──same bytes──▶ Complete
 //!        │                            │              │ error, cancel        │ no answer, NoSuchUpload
 //!      error                        error          Abort ──▶ error        Settle ──same bytes──▶ Stored
 //!                                                                            └──else──▶ Unknown ──again──▶ Complete
@@ -20,7 +21,7 @@ use crate::http::{Part, RequestId};
 use crate::machine::{Input, Output};
 use crate::op::{
     AbortMultipartUpload, Call, Calling, CompleteMultipartUpload, CompletedPart, Content, CreateMultipartUpload,
-    HeadObject, HeadReply, Next, PutObject, PutReply, Session, UploadPart,
+    HeadObject, HeadReply, ListParts, Next, Paged, PartListing, PutObject, PutReply, Session, UploadPart,
 };
 use crate::time::Now;
 use crate::vault::manifest::{Extent, PartHash};
@@ -80,6 +81,8 @@ enum State {
         upload_id: String,
     },
     Complete(Call<CompleteMultipartUpload>),
+    /// A part has another ETag than was answered: the list of them tells whether it has the same bytes.
+    Relist(Call<ListParts>, Call<CompleteMultipartUpload>, Error),
     /// The error says why Complete has to be settled.
     Settle(Call<HeadObject>, Call<CompleteMultipartUpload>, Error),
     /// The error is reported once.
@@ -95,6 +98,7 @@ impl State {
             State::Single(call) => Some(call),
             State::Create(call) => Some(call),
             State::Complete(call) => Some(call),
+            State::Relist(call, ..) => Some(call),
             State::Settle(call, ..) => Some(call),
             State::Abort(call, _) => Some(call),
             State::Sending { .. } | State::Unknown(..) | State::Done(_) | State::Over => None,
@@ -116,6 +120,8 @@ pub(crate) struct Upload {
     first: u32,
     /// The source goes on behind the last part.
     more: bool,
+    /// The list of parts was asked for: once is enough.
+    relisted: bool,
     releases: Vec<u32>,
 }
 
@@ -142,6 +148,7 @@ impl Upload {
             last: (first.last || fills).then_some(first.part.number),
             first: first.part.number,
             more: fills && !first.last,
+            relisted: false,
             releases: Vec::new(),
         }
     }
@@ -201,12 +208,28 @@ impl Upload {
             (State::Complete(mut call), input) => match call.handle(session, now, input) {
                 None => State::Complete(call),
                 Some(Ok(reply)) => self.stored(reply, call.date_ms()),
+                Some(Err(e)) if e.s3_code() == "InvalidPart" && !self.relisted => {
+                    self.relisted = true;
+                    let (key, upload_id) = (self.object.key.clone(), call.op().upload_id.clone());
+                    State::Relist(Call::new(ListParts { key, upload_id, ..ListParts::default() }), call, e)
+                }
                 Some(Err(e)) if call.maybe_done() || e.s3_code() == "NoSuchUpload" => State::Settle(
                     Call::new(HeadObject { key: self.object.key.clone(), ..HeadObject::default() }),
                     call,
                     e,
                 ),
                 Some(Err(e)) => State::Done(Err(e)),
+            },
+            (State::Relist(mut list, call, why), input) => match list.handle(session, now, input) {
+                None => State::Relist(list, call, why),
+                Some(Ok(page)) => match self.take_etags(&page) {
+                    Err(e) => State::Done(Err(e)),
+                    Ok(()) => match list.op().next(&page) {
+                        Some(next) => State::Relist(Call::new(next), call, why),
+                        None => State::Complete(Call::new(self.complete(&call.op().upload_id))),
+                    },
+                },
+                Some(Err(_)) => State::Unknown(call, Some(unknown(&why))),
             },
             (State::Settle(mut head, call, why), input) => match head.handle(session, now, input) {
                 None => State::Settle(head, call, why),
@@ -387,6 +410,28 @@ impl Upload {
         }
         self.in_flight.clear();
         State::Abort(Call::new(AbortMultipartUpload { key: self.object.key.clone(), upload_id }), why)
+    }
+
+    /// Believes the list: a part with the size and checksum that were sent counts under the ETag that it has now.
+    fn take_etags(&mut self, page: &PartListing) -> Result<()> {
+        for listed in &page.parts {
+            let Some(part) = self.finished.get_mut(&(self.first + listed.number - 1)) else { continue };
+            let is_same = listed.crc64nvme.as_deref().is_none_or(|crc| crc == crc_text(part.digest.crc64nvme));
+            if listed.size != part.length || !is_same {
+                let why = format!(
+                    "part {} of {} has other bytes in the store than were sent: {} bytes, CRC64NVME {}, and {} bytes, {}",
+                    listed.number,
+                    self.object.key,
+                    listed.size,
+                    listed.crc64nvme.as_deref().unwrap_or("unknown"),
+                    part.length,
+                    crc_text(part.digest.crc64nvme)
+                );
+                return Err(Error::new(Code::Damaged, why).with_hint("Store the backup again."));
+            }
+            part.etag.clone_from(&listed.etag);
+        }
+        Ok(())
     }
 
     fn complete(&self, upload_id: &str) -> CompleteMultipartUpload {

@@ -247,6 +247,33 @@ fn a_complete_without_an_answer_is_settled_by_the_object_itself() {
 }
 
 #[test]
+fn an_attempt_that_arrives_late_and_changes_an_etag_does_not_hinder_complete() {
+    for (is_other, operations) in [
+        (false, &["CompleteMultipartUpload", "ListParts", "CompleteMultipartUpload", "PutObject"][..]),
+        (true, &["CompleteMultipartUpload", "ListParts"]),
+    ] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        world.hook(move |world, request| {
+            let is_first = !world.operations().contains(&"CompleteMultipartUpload");
+            if request.operation == "CompleteMultipartUpload" && is_first {
+                world.late_part(2, |bytes| bytes[0] ^= u8::from(is_other));
+            }
+        });
+        let result = world.run(&mut put(&vault, None, 1), &large());
+        let sent = world.operations();
+        let complete = sent.iter().position(|op| *op == "CompleteMultipartUpload").unwrap();
+        assert_eq!(sent[complete..], *operations);
+        match result {
+            Ok(_) => assert!(!is_other && world.objects["vm/disk"][0].body == large()),
+            Err(e) => {
+                assert!(is_other && e.code() == Code::Damaged && e.message().contains("part 2"), "{e}");
+                assert!(world.keys(CATALOGUE).is_empty(), "nothing is listed");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_complete_that_stays_unknown_can_be_tried_again() {
     let (mut world, vault) = (World::new(), vault(&[]));
     for _ in 0..crate::retry::ATTEMPTS {

@@ -40,8 +40,8 @@ pub(super) struct Object {
     headers: Vec<(String, String)>,
 }
 
-/// Key, parts and headers of an upload.
-type Multipart = (String, BTreeMap<u32, Vec<u8>>, Vec<(String, String)>);
+/// Key, parts (with their ETags) and headers of an upload.
+type Multipart = (String, BTreeMap<u32, (String, Vec<u8>)>, Vec<(String, String)>);
 type Hook = Box<dyn FnMut(&mut World, &Request)>;
 
 pub(super) struct World {
@@ -106,6 +106,14 @@ impl World {
 
     pub(super) fn keys(&self, prefix: &str) -> Vec<String> {
         self.objects.keys().filter(|key| key.starts_with(prefix)).cloned().collect()
+    }
+
+    /// Another attempt at a part arrives late, with these bytes.
+    pub(super) fn late_part(&mut self, number: u32, change: impl FnOnce(&mut Vec<u8>)) {
+        let parts = self.uploads.values_mut().next().map(|(_, parts, _)| parts).unwrap();
+        let (etag, bytes) = parts.get_mut(&number).unwrap();
+        *etag = "\"late\"".into();
+        change(bytes);
     }
 
     pub(super) fn open_uploads(&self) -> usize {
@@ -248,10 +256,36 @@ impl World {
                         Some(trailer) => assert_eq!(trailer, "x-amz-checksum-crc64nvme"),
                         None => assert_eq!(header("x-amz-checksum-crc64nvme"), Some(&*crc)),
                     }
-                    parts.insert(query["partNumber"].parse().unwrap(), sent);
-                    (200, stored(String::new()), vec![])
+                    // An ETag for each attempt, as stores give it that encrypt.
+                    self.count += 1;
+                    let etag = format!("\"part-{}\"", self.count);
+                    parts.insert(query["partNumber"].parse().unwrap(), (etag.clone(), sent));
+                    (200, vec![("etag".to_owned(), etag)], vec![])
                 }
             },
+            (Method::Get, _) if query.contains_key("uploadId") => match self.uploads.get(&upload_id) {
+                None => (404, vec![], error("NoSuchUpload")),
+                Some((_, parts, _)) => {
+                    let mut xml = "<ListPartsResult><IsTruncated>false</IsTruncated>".to_owned();
+                    for (number, (etag, bytes)) in parts {
+                        let (size, crc) = (bytes.len(), crc_text(digest(bytes).crc64nvme));
+                        let etag = crate::xml::escape(etag);
+                        xml += &format!(
+                            "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag><Size>{size}</Size>\
+                             <ChecksumCRC64NVME>{crc}</ChecksumCRC64NVME></Part>"
+                        );
+                    }
+                    (200, vec![], (xml + "</ListPartsResult>").into())
+                }
+            },
+            (Method::Post, _)
+                if self.uploads.get(&upload_id).is_some_and(|(_, parts, _)| {
+                    let xml = String::from_utf8_lossy(&sent).replace("&quot;", "\"");
+                    parts.values().any(|(etag, _)| !xml.contains(&format!("<ETag>{etag}</ETag>")))
+                }) =>
+            {
+                (400, vec![], error("InvalidPart"))
+            }
             (Method::Post, _) => match self.uploads.remove(&upload_id) {
                 None => (404, vec![], error("NoSuchUpload")),
                 Some((key, parts, headers)) => {
@@ -259,7 +293,7 @@ impl World {
                         parts.keys().copied().eq(1..=parts.len() as u32),
                         "parts are numbered from 1 in each upload"
                     );
-                    let body: Vec<u8> = parts.into_values().flatten().collect();
+                    let body: Vec<u8> = parts.into_values().flat_map(|(_, bytes)| bytes).collect();
                     assert_eq!(header("x-amz-checksum-crc64nvme"), Some(&*crc_text(digest(&body).crc64nvme)));
                     assert_eq!(header("x-amz-mp-object-size"), Some(&*body.len().to_string()));
                     let version_id = self.store(&key, body, headers);
