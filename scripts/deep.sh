@@ -25,6 +25,10 @@ operations-garage() { $with garage -- cargo test -q -p s3vault --test operations
 altered-ceph() { $with ceph -- "$python" tests/oracle/altered.py; }
 altered-garage() { $with garage -- "$python" tests/oracle/altered.py; }
 
+# That the benches still build and run; their figures are of one machine.
+bench-sign() { make -s bench-sign; }
+bench-parse() { make -s bench-parse; }
+
 # On nightly, from the committed corpus; what is found new stays in build/fuzz, and stands for later runs.
 fuzz() {
   local target=$1 corpus=$BUILD/fuzz/$1
@@ -44,7 +48,7 @@ fuzz-signed_object() { fuzz signed_object; }
 fuzz-settings() { fuzz settings; }
 
 all=(oracle operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
-  fuzz-signed_object fuzz-settings killed-uploads killed-uploads-embedded c-cases-valgrind cross-callers-8-GiB)
+  fuzz-signed_object fuzz-settings bench-sign bench-parse killed-uploads killed-uploads-embedded c-cases-valgrind cross-callers-8-GiB)
 chosen=("$@")
 [ ${#chosen[@]} -gt 0 ] || chosen=("${all[@]}")
 for name in "${chosen[@]}"; do

@@ -60,6 +60,10 @@ pub(super) fn is_error(body: &[u8]) -> bool {
         && document(body).is_some_and(|found| !found.code.is_empty())
 }
 
+fn contains(body: &[u8], words: &[u8]) -> bool {
+    body.windows(words.len()).any(|window| window == words)
+}
+
 /// Whether a body is a page for people.
 pub(super) fn is_html(body: &[u8]) -> bool {
     let begin = body.trim_ascii_start();
@@ -121,7 +125,7 @@ pub(super) fn refusal<O: Operation>(op: &O, store: &Store, place: &Place, head: 
         &request_id,
     );
     let region = head.header("x-amz-bucket-region").unwrap_or(&found.region);
-    if let Some(hint) = hint(op, code, &found.code, region, place, store, is_html(body)) {
+    if let Some(hint) = hint(op, code, &found.code, region, place, store, body) {
         error = error.with_hint(hint);
     }
     let server_ms = parse_rfc3339(&found.server_time);
@@ -156,7 +160,7 @@ fn hint<O: Operation>(
     region: &str,
     place: &Place,
     store: &Store,
-    is_html: bool,
+    body: &[u8],
 ) -> Option<String> {
     match code {
         Code::WrongRegion if !region.is_empty() => Some(format!("Set region = {region}.")),
@@ -176,10 +180,14 @@ fn hint<O: Operation>(
         Code::NoSuchBucket if !store.has_bucket_in_host() => None,
         Code::NoSuchBucket => Some("Check bucket and api_url; if the store has no virtual hosts, set path_style = true.".into()),
         // A page in front of a store that may be well.
-        Code::Unavailable if is_html => Some(
+        Code::Unavailable if is_html(body) => Some(
             "A proxy answers in the store's place (setting proxy, or one in between): try again later, and look at the proxy.".into(),
         ),
-        Code::BadReply if is_html => Some(
+        // Go's and nginx's words to a client that speaks http:// to a port for TLS.
+        Code::BadReply if [&b"HTTPS server"[..], b"HTTPS port"].iter().any(|words| contains(body, words)) => {
+            Some("The port is for TLS: begin api_url with https://.".into())
+        }
+        Code::BadReply if is_html(body) => Some(
             "A page for people came: check that api_url is an S3 endpoint, and whether a proxy (setting proxy, or one in between) answers in its place."
                 .into(),
         ),
@@ -307,6 +315,8 @@ mod tests {
         assert!(e.message().ends_with("not S3's: '<html><body>No such page</body></html>'"), "{e}");
         let e = error(503, &[], "<html>");
         assert!(e.code() == Code::Unavailable && e.hint().contains("proxy"), "{e}");
+        let e = error(400, &[], "Client sent an HTTP request to an HTTPS server.\n");
+        assert!(e.code() == Code::BadReply && e.hint().contains("https://"), "{e}");
         assert_eq!(error(403, &[], "").code(), Code::AccessDenied);
         assert_eq!(error(404, &[], "").code(), Code::NotFound);
         let e = error(301, &[("x-amz-bucket-region", "eu-west-1")], "");
