@@ -191,6 +191,22 @@ fn hint<O: Operation>(
             "A page for people came: check that api_url is an S3 endpoint, and whether a proxy (setting proxy, or one in between) answers in its place."
                 .into(),
         ),
+        Code::Store | Code::Unavailable => match s3_code {
+            "XAmzContentSHA256Mismatch" if O::NAME == "UploadPart" => Some(
+                "The store may not take a checksum in a trailer: set provider to its name (ceph knows none).".into(),
+            ),
+            "NotImplemented" => {
+                Some(format!("The store does not have {}: set provider to its name, or use another store.", O::NAME))
+            }
+            "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "StorageFull" => {
+                Some("The store is full, or the bucket's quota is used up: free space there, or raise the quota.".into())
+            }
+            "InvalidObjectState" => Some("The object is in an archive: it has to be restored there first.".into()),
+            "InvalidStorageClass" => Some("The store does not have this class: change storage_class.".into()),
+            "EntityTooLarge" => Some("The store's limits are lower than those that are assumed: set provider to its name.".into()),
+            "KeyTooLongError" => Some("The store's keys are shorter: use shorter names.".into()),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -211,6 +227,8 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
         | "IllegalLocationConstraintException" => {
             return (Code::WrongRegion, false);
         }
+        // A 403 of S3 that is not about permissions.
+        "InvalidObjectState" => return (Code::Store, false),
         "SlowDown" | "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "OperationAborted" => {
             return (Code::Unavailable, true);
         }
@@ -248,7 +266,7 @@ pub(super) fn excerpt(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::{GetObject, HeadBucket};
+    use crate::op::{GetObject, HeadBucket, UploadPart};
     use crate::store::tests::store;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -288,6 +306,31 @@ mod tests {
             let e = error(status, &[], &xml(s3_code));
             assert_eq!((e.code(), e.is_retryable()), (code, retryable), "{s3_code}");
         }
+    }
+
+    #[test]
+    fn what_helps_is_known_for_the_stores_own_limits() {
+        for (status, s3_code, says) in [
+            (501, "NotImplemented", "does not have GetObject"),
+            (507, "XMinioStorageFull", "free space"),
+            (403, "InvalidObjectState", "archive"),
+            (400, "InvalidStorageClass", "storage_class"),
+            (400, "EntityTooLarge", "provider"),
+            (400, "KeyTooLongError", "shorter names"),
+        ] {
+            let e = error(status, &[], &format!("<Error><Code>{s3_code}</Code></Error>"));
+            assert!(e.hint().contains(says), "{s3_code}: {e:?}");
+        }
+        let part = UploadPart {
+            key: "k".into(),
+            upload_id: "u".into(),
+            number: 1,
+            part: crate::http::Part { number: 1, offset: 0, length: 1, digest: None },
+        };
+        let head = ReplyHead { status: 400, headers: vec![] };
+        let body = b"<Error><Code>XAmzContentSHA256Mismatch</Code></Error>";
+        let e = refusal(&part, &store(&[]).unwrap(), &Place::Object("k".into()), &head, body).error;
+        assert!(e.hint().contains("provider"), "{e}");
     }
 
     #[test]
