@@ -21,6 +21,7 @@ c-cases-valgrind() {
 }
 oracle() { "$python" tests/oracle/oracle.py --count 50000; }
 operations-ceph() { $with ceph -- cargo test -q -p s3vault --test operations; }
+cases-ceph() { S3VAULT_PROVIDER=ceph $with ceph -- cargo test -q -p s3vault --test cases; }
 operations-garage() { $with garage -- cargo test -q -p s3vault --test operations; }
 altered-ceph() { $with ceph -- "$python" tests/oracle/altered.py; }
 altered-garage() { $with garage -- "$python" tests/oracle/altered.py; }
@@ -47,7 +48,7 @@ fuzz-credentials() { fuzz credentials; }
 fuzz-signed_object() { fuzz signed_object; }
 fuzz-settings() { fuzz settings; }
 
-all=(oracle operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
+all=(oracle cases-ceph operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
   fuzz-signed_object fuzz-settings bench-sign bench-parse killed-uploads killed-uploads-embedded c-cases-valgrind cross-callers-8-GiB)
 chosen=("$@")
 [ ${#chosen[@]} -gt 0 ] || chosen=("${all[@]}")
