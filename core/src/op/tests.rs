@@ -113,6 +113,9 @@ fn a_region_that_was_not_set_is_learned_once() {
         let next = run(&store, op, vec![ok()], |_| false);
         assert!(header(&next.sent[0], "authorization").contains("/eu-west-1/s3/"), "known from then on");
     }
+    let elsewhere = Answer::Reply(301, vec![("x-amz-bucket-region", "eu-north-1".into())], String::new());
+    let e = get(&[], vec![redirect(), elsewhere]).result.unwrap_err();
+    assert_eq!((e.code(), e.hint()), (Code::WrongRegion, "Set region = eu-north-1."), "one redirect is followed");
     let e = get(&[], vec![redirect(), redirect()]).result.unwrap_err();
     assert_eq!((e.code(), e.hint()), (Code::WrongRegion, "Set region = eu-west-1."), "a store that goes in circles");
 }

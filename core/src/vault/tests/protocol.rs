@@ -56,12 +56,13 @@ fn what_one_object_cannot_take_goes_on_in_the_next_extent() {
         (1, 8 * MIB, &[8]),
         (3, 20 * MIB, &[20]),
     ] {
-        for is_file in [false, true] {
+        for (is_file, ends_late) in [(false, false), (false, true), (true, false)] {
             // A file's parts grow to fit into one object, so its object is what ends.
             let most_object = (u64::from(most_parts) * 8) << 20;
             let most_parts = if is_file { 10_000 } else { most_parts };
             let profile = Profile { most_parts, most_object: if is_file { most_object } else { 1 << 40 }, ..S3 };
             let (mut world, vault) = (World::new(), vault_on(profile, &[]));
+            world.ends_late = ends_late;
             let bytes = &large()[..length];
             let mut machine = if is_file { put_file(&vault, length) } else { put(&vault, None, 1) };
             let found = world.run(&mut machine, bytes).unwrap_or_else(|e| panic!("{most_parts} {length}: {e:?}"));
@@ -114,6 +115,15 @@ fn a_files_parts_are_hashed_while_they_are_sent() {
         let digest = digest(&bytes[begin as usize..(begin + part.length) as usize]);
         assert!(part.matches(part.length, &digest));
     }
+}
+
+#[test]
+fn a_part_that_the_store_has_with_another_checksum_is_damage() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    world.fault("UploadPart", "", Fault::Says("x-amz-checksum-crc64nvme", "AAAAAAAAAAA="));
+    let e = world.run(&mut put(&vault, None, 1), &large()).unwrap_err();
+    assert_eq!(e.code(), Code::Damaged);
+    assert!(world.open_uploads() == 0 && world.keys(CATALOGUE).is_empty());
 }
 
 #[test]

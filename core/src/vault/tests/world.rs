@@ -29,6 +29,8 @@ pub(super) enum Fault {
     ErrorIn200,
     /// One bit of the body that comes back is another.
     Flipped,
+    /// It takes effect, and the answer has this header too.
+    Says(&'static str, &'static str),
     /// The caller cancels before it is answered; the request never reaches the store.
     Cancelled,
 }
@@ -53,6 +55,8 @@ pub(super) struct World {
     pub(super) versioning: &'static str,
     /// A file's parts have another first byte when they are read from now on.
     pub(super) source_changed: bool,
+    /// A stream's writer says that it has ended only after its last bytes were taken.
+    pub(super) ends_late: bool,
     /// Operation, key, and the time that it was signed with, of each request that was sent.
     pub(super) log: Vec<(&'static str, String, String)>,
     faults: Vec<(&'static str, String, Fault)>,
@@ -70,6 +74,7 @@ impl World {
             uploads: HashMap::new(),
             versioning: "Enabled",
             source_changed: false,
+            ends_late: false,
             log: Vec::new(),
             faults: Vec::new(),
             hook: None,
@@ -138,7 +143,7 @@ impl World {
                     let begin = (offset as usize).min(source.len());
                     let end = (begin + length as usize).min(source.len());
                     let part = &source[begin..end];
-                    let last = end == source.len();
+                    let last = end == source.len() && (!self.ends_late || (part.len() as u64) < length);
                     let digest = hashed.then(|| digest(part));
                     let input = Input::PartReady { number, length: part.len() as u64, digest, last };
                     machine.handle(self.now(), input);
@@ -202,6 +207,7 @@ impl World {
             Some(Fault::LostAfter) => return machine.handle(self.now(), lost),
             Some(Fault::ErrorIn200) => body = error("InternalError"),
             Some(Fault::Flipped) => body[0] ^= 1,
+            Some(Fault::Says(name, value)) => headers.push((name.to_owned(), value.to_owned())),
             _ => {}
         }
         headers.push(("date".into(), http_date(self.unix_ms)));
