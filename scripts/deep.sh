@@ -16,9 +16,7 @@ fuzz_seconds=${FUZZ_SECONDS:-300}
 cross-callers-8-GiB() { $with minio -- "$python" scripts/cross_callers.py --mib 8192; }
 killed-uploads() { $with minio -- "$python" scripts/killed_upload.py --rounds 12; }
 killed-uploads-embedded() { $with embedded -- "$python" scripts/killed_upload.py --rounds 12; }
-c-cases-valgrind() {
-  $with minio -- make -C bindings/c test RUNNER='valgrind -q --error-exitcode=99 --leak-check=full'
-}
+c-cases-valgrind() { $with minio -- make -C bindings/c valgrind valgrind-cases; }
 oracle() { "$python" tests/oracle/oracle.py --count 50000; }
 operations-ceph() { $with ceph -- cargo test -q -p s3vault --test operations; }
 cases-ceph() { S3VAULT_PROVIDER=ceph $with ceph -- cargo test -q -p s3vault --test cases; }
