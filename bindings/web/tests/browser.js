@@ -73,8 +73,12 @@ export class VerifyPage {
   /** Waits until the page says one of these. */
   async until(...verdicts) {
     const any = verdicts.map((verdict) => `html[data-verdict="${verdict}"]`).join(',')
-    await this.page.locator(any).waitFor({ state: 'attached', timeout: 300_000 })
-    return this.verdict()
+    // A file that was chosen just now may begin another check between the two looks.
+    for (;;) {
+      await this.page.locator(any).waitFor({ state: 'attached', timeout: 300_000 })
+      const verdict = await this.verdict()
+      if (verdicts.includes(verdict)) return verdict
+    }
   }
 
   final() {
