@@ -152,6 +152,12 @@ bench-parse: ## rows per second of a listing, parsed in memory and end to end fr
 	cargo build -q --release --manifest-path tests/bench-parse/Cargo.toml --target-dir $(TARGET)/bench-parse
 	@$(WITH) embedded -- $(TARGET)/bench-parse/release/bench-parse
 
+# A workspace of its own, as bench-sign: its peers never come along.
+.PHONY: bench
+bench: ## s3vault beside other clients, up and down, in turns: half an hour; ARGS="--size 64M --rounds 1" for a look
+	@scripts/setup.sh bench
+	@scripts/bench.sh $(ARGS)
+
 .PHONY: deep
 deep: ## the long forms: hours; restartable; writes docs/proof.md
 	@scripts/setup.sh deep

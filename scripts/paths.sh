@@ -13,6 +13,9 @@ VERSITYGW_VERSION=v1.7.0
 VERSITYGW=$TOOLS_DIR/versitygw-$VERSITYGW_VERSION/versitygw
 GARAGE_VERSION=2.5.0
 GARAGE=$TOOLS_DIR/garage-$GARAGE_VERSION/bin/garage
+RCLONE_VERSION=v1.76.0
+RCLONE=$TOOLS_DIR/rclone-$RCLONE_VERSION/rclone
+BENCH_VENV=$BUILD/bench/venv
 
 # mke2fs and debugfs are in sbin, which is not on every user's PATH.
 PATH=$PATH:/usr/sbin:/sbin

@@ -5,7 +5,8 @@
 #            demo    what `make demo` needs
 #            test    what `make test` needs, but for its servers (name minio and versitygw beside)
 #            deep    what `make deep` needs: all of it
-#   parts    compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph fuzz
+#            bench   what `make bench` needs
+#   parts    compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph fuzz peers
 #
 # Rust (rustup), Python 3.10+, a JDK 17+, Node 20+ and Go are expected to be there.
 # Debian packages come by apt-get, with sudo where the caller is not root.
@@ -30,6 +31,9 @@ toolchain_of() {
         die "Node $(node --version) is too old: install 20 or newer" ;;
     minio) [ -x "$MINIO" ] || expect go "Go 1.24 or newer" ;;
     versitygw) [ -x "$VERSITYGW" ] || expect go "Go 1.24 or newer" ;;
+    peers)
+      expect python3 "Python 3.11 or newer"
+      expect go "Go 1.25 or newer" ;;
     garage) [ -x "$GARAGE" ] || expect cargo "Rust 1.95 or newer (rustup)" ;;
   esac
 }
@@ -45,7 +49,7 @@ packages_of() {
       # A compiler without the C library's headers builds nothing.
       [ ! -x "$(command -v gcc)" ] || echo '#include <stdlib.h>' | gcc -E -x c - >/dev/null 2>&1 || want libc6-dev ;;
     image) if ! has mke2fs || ! has debugfs; then want e2fsprogs; fi ;;
-    python) python3 -c 'import ensurepip, venv' 2>/dev/null || want python3-venv ;;
+    python | peers) python3 -c 'import ensurepip, venv' 2>/dev/null || want python3-venv ;;
     c)
       pkg-config --exists libcjson 2>/dev/null || want libcjson-dev
       has cmake || want cmake ;;
@@ -118,6 +122,20 @@ go_install() {
   GOBIN=$(dirname "$3") go install "$2" >"$log" 2>&1 || { tail -n 20 "$log" >&2; die "go install $2 failed"; }
 }
 
+# The clients that `make bench` measures beside s3vault: rclone, and a Python with boto3 and awscrt, apart from the tests'.
+setup_peers() {
+  local wanted=$BUILD/bench/requirements.txt
+  go_install rclone "github.com/rclone/rclone@$RCLONE_VERSION" "$RCLONE"
+  mkdir -p "$BUILD/bench"
+  cat "$ROOT/tests/bench/requirements.txt" "$ROOT/scripts/requirements.txt" >"$wanted"
+  cmp -s "$wanted" "$BENCH_VENV/requirements.txt" && "$BENCH_VENV/bin/python" -c '' 2>/dev/null && return
+  say "setup: making build/bench/venv from tests/bench/requirements.txt"
+  python3 -m venv --clear "$BENCH_VENV"
+  "$BENCH_VENV/bin/pip" install -q --disable-pip-version-check -r "$ROOT/tests/bench/requirements.txt" \
+    -c "$ROOT/scripts/requirements.txt" >&2 || die "pip could not install tests/bench/requirements.txt"
+  cp "$wanted" "$BENCH_VENV/requirements.txt"
+}
+
 setup_minio() { go_install minio "github.com/minio/minio@$MINIO_VERSION" "$MINIO"; }
 setup_versitygw() { go_install versitygw "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW_VERSION" "$VERSITYGW"; }
 
@@ -142,12 +160,13 @@ for name in "$@"; do
     demo) parts+=(compiler rust wasm image python node) ;;
     test) parts+=(compiler rust wasm image python c valgrind java node chromium) ;;
     deep) parts+=(compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph fuzz) ;;
+    bench) parts+=(compiler rust peers) ;;
     compiler | rust | wasm | image | python | c | valgrind | java | node | chromium) parts+=("$name") ;;
-    minio | versitygw | garage | ceph | fuzz) parts+=("$name") ;;
+    minio | versitygw | garage | ceph | fuzz | peers) parts+=("$name") ;;
     *) die "no part is called '$name'; the head of this file lists them" ;;
   esac
 done
-[ ${#parts[@]} -gt 0 ] || die "name what to set up: check, demo, test, deep, or single parts"
+[ ${#parts[@]} -gt 0 ] || die "name what to set up: check, demo, test, deep, bench, or single parts"
 
 mkdir -p "$BUILD"
 for part in "${parts[@]}"; do toolchain_of "$part"; done
