@@ -33,7 +33,7 @@ toolchain_of() {
     versitygw) [ -x "$VERSITYGW" ] || expect go "Go 1.24 or newer" ;;
     peers)
       expect python3 "Python 3.11 or newer"
-      expect go "Go 1.25 or newer" ;;
+      expect go "Go 1.26 or newer" ;;
     garage) [ -x "$GARAGE" ] || expect cargo "Rust 1.95 or newer (rustup)" ;;
   esac
 }

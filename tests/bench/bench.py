@@ -20,6 +20,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import ssl
 import statistics
 import subprocess
@@ -34,6 +35,8 @@ import clients
 import machine
 
 SMALL = 64 << 10
+# The longest run, s3vault's small objects at 100 ms, takes half a minute.
+LIMIT_S = 300
 SCENARIOS = [
     *itertools.product(("up-file", "up-stream", "down-file", "down-pipe", "small"), (False, True), (0,)),
     *itertools.product(("up-file", "small"), (False, True), (20, 100)),
@@ -118,18 +121,12 @@ class Bench:
         feed = ["--stdin", self.file] if operation == "up-stream" else []
         drain = ["--drain"] if operation == "down-pipe" else []
         before = sink.stats()
-        done = subprocess.run(
-            [self.programs / "measure", *feed, *drain, "--", *command],
-            env=os.environ | environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=1800,
-        )
+        measure = [self.programs / "measure", *feed, *drain, "--", *command]
+        status, stderr = limited(measure, os.environ | environment)
         after = sink.stats()
-        *said, last = done.stderr.strip().split("\n")
-        if done.returncode != 0:
-            raise Failed(done.stderr.strip())
+        *said, last = stderr.strip().split("\n")
+        if status != 0:
+            raise Failed(stderr.strip())
         measured = json.loads(last)
         if measured["status"] != 0:
             raise Failed("\n".join(said)[-2000:] or f"it ended with {measured['status']}")
@@ -157,6 +154,25 @@ class Bench:
             raise Failed("the file is not the one that was stored")
         if not operation.startswith("down") and arrived < size:
             raise Failed(f"{arrived} bytes arrived at the sink, not {size}")
+
+
+def limited(command, environment):
+    """Runs it to its end, or ends it and what it started: a client that hangs is a client that failed."""
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _, stderr = process.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise Failed(f"it had not ended after {LIMIT_S} s") from None
+    return process.returncode, stderr
 
 
 def show(text):
