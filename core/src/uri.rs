@@ -4,17 +4,30 @@
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
+/// Bytes that stand for themselves (RFC 3986 §2.3).
+pub(crate) const UNRESERVED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        table[byte] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    table
+};
+
+/// A byte that does not stand for itself, in ASCII.
+pub(crate) fn escape(byte: u8) -> [u8; 3] {
+    [b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
+}
+
 /// Appends `text`, encoded: all but `A-Za-z0-9-._~`, and `/` where `keep_slash`.
 pub fn encode_into(out: &mut String, text: &str, keep_slash: bool) {
     for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte as char),
-            b'/' if keep_slash => out.push('/'),
-            _ => {
-                out.push('%');
-                out.push(HEX[usize::from(byte >> 4)] as char);
-                out.push(HEX[usize::from(byte & 15)] as char);
-            }
+        if UNRESERVED[usize::from(byte)] || keep_slash && byte == b'/' {
+            out.push(byte as char);
+        } else {
+            out.extend(escape(byte).map(char::from));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Signatures for requests that others send: headers, presigned URLs, and what a refusal of one means.
 
 use s3vault_core::credentials::Credentials;
-use s3vault_core::endpoint::Endpoint;
+use s3vault_core::endpoint::{DEFAULT_REGION, Endpoint};
 use s3vault_core::http::Method;
 use s3vault_core::settings::{Scope, Settings};
 use s3vault_core::sigv4::{self, Payload, Signer, ToSign};
@@ -88,7 +88,7 @@ impl<'a> Call<'a> {
 
     fn signer(&self, settings: &Settings) -> Result<Signer> {
         let region = match settings.text("region") {
-            "" => "us-east-1",
+            "" => DEFAULT_REGION,
             region => region,
         };
         Ok(Signer::for_service(Credentials::from_settings(settings)?, region, settings.text("service")))

@@ -29,7 +29,7 @@ use bucket::AccessPoint;
 use url::{Host, Scheme};
 
 /// What requests are signed with where nobody knows the region. Most other stores take it.
-const DEFAULT_REGION: &str = "us-east-1";
+pub const DEFAULT_REGION: &str = "us-east-1";
 
 /// Where requests of a store go.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,6 +3,8 @@
 //! A path and a query are taken as they are sent. What is canonical already is copied; the rest is decoded and encoded
 //! again, as stores do that see only the decoded form. `headers` says how headers are written.
 
+use crate::uri::{UNRESERVED, escape};
+
 /// How a path is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
@@ -19,20 +21,6 @@ impl Rule {
         if service.starts_with("s3") { Rule::S3 } else { Rule::General }
     }
 }
-
-const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-
-/// Bytes that stand for themselves (RFC 3986 §2.3).
-const UNRESERVED: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let b = byte as u8;
-        table[byte] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-        byte += 1;
-    }
-    table
-};
 
 /// A hash or signature in lower-case hex. By arithmetic, so that it is done in vectors: what is hashed next waits for it.
 pub(super) fn hex(bytes: &[u8; 32]) -> [u8; 64] {
@@ -67,9 +55,7 @@ fn push_encoded(text: &mut Vec<u8>, byte: u8) {
     if UNRESERVED[usize::from(byte)] {
         text.push(byte);
     } else {
-        text.push(b'%');
-        text.push(DIGITS[usize::from(byte >> 4)]);
-        text.push(DIGITS[usize::from(byte & 15)]);
+        text.extend_from_slice(&escape(byte));
     }
 }
 

@@ -145,17 +145,20 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// What its key says of it.
+    fn row_key(&self) -> Result<RowKey> {
+        let parent = self.parent.as_deref().map(Vid::parse).transpose()?;
+        Ok(RowKey { vid: Vid::parse(&self.vid)?, recorded_ms: self.recorded, kind: self.kind, size: self.size, parent })
+    }
+
     /// Refuses a manifest that contradicts itself.
     fn check(&self) -> Result<()> {
         let refuse = |why: &str| Err(Error::new(Code::Format, format!("the manifest at {} is wrong: {why}", self.key)));
         let Ok(name) = Name::new(&self.container, &self.path) else {
             return refuse("its names are not allowed");
         };
-        let row = match (Vid::parse(&self.vid), self.parent.as_deref().map(Vid::parse).transpose()) {
-            (Ok(vid), Ok(parent)) => {
-                RowKey { vid, recorded_ms: self.recorded, kind: self.kind, size: self.size, parent }
-            }
-            _ => return refuse("a version id in it is none"),
+        let Ok(row) = self.row_key() else {
+            return refuse("a version id in it is none");
         };
         if self.key != format!("{}{row}", catalogue_prefix(&name)) {
             return refuse("its key does not say what it says");
@@ -198,7 +201,7 @@ impl Manifest {
             vid: self.vid.clone(),
             parent: self.parent.clone(),
             // As a listing has it, so that a version is the same row wherever it comes from.
-            initiated_ms: Vid::parse(&self.vid).map_or(self.initiated, |vid| vid.unix_ms().min(self.recorded)),
+            initiated_ms: self.row_key().map_or(self.initiated, |key| key.initiated_ms()),
             recorded_ms: self.recorded,
             bytes: self.size,
             manifest_hash: Some(hash),

@@ -116,17 +116,15 @@ async fn read_parts(
 ) {
     while let Some(ask) = asked.recv().await {
         let Ask { number, offset, length, last, hashed } = ask;
-        if !hashed {
-            let ready = Message::PartReady { number, frames: Vec::new(), length, digest: None, last };
-            if engine.send(ready).is_err() {
-                return;
-            }
-            continue;
-        }
-        let (file, pool, stopped) = (file.clone(), pool.clone(), stopped.clone());
-        let hashed = tokio::task::spawn_blocking(move || hash(&file, &pool, &stopped, offset, length)).await;
-        let message = match hashed {
-            Ok(Ok(digest)) => Message::PartReady { number, frames: Vec::new(), length, digest: Some(digest), last },
+        let read = if hashed {
+            let (file, pool, stopped) = (file.clone(), pool.clone(), stopped.clone());
+            let hash = tokio::task::spawn_blocking(move || hash(&file, &pool, &stopped, offset, length));
+            hash.await.map(|digest| digest.map(Some))
+        } else {
+            Ok(Ok(None))
+        };
+        let message = match read {
+            Ok(Ok(digest)) => Message::PartReady { number, frames: Vec::new(), length, digest, last },
             Ok(Err(error)) => Message::SourceFailed(error),
             Err(e) => Message::Fatal(Error::new(Code::Internal, format!("reading part {number}: {e}"))),
         };

@@ -73,45 +73,50 @@ impl Pulse {
                 .with_hint("The call's own timeout_ms set the limit."));
         }
         if let Some(wish) = progress.take_wish() {
-            let figures = progress.figures();
-            let event = Event {
-                kind: EventKind::Credentials,
-                done: figures.done.max(self.told.done),
-                total: progress.total,
-                parts: figures.parts,
-                retries: figures.retries,
-                text: Some(&wish.text()),
-            };
-            let goes_on = control.on_event.as_mut().is_none_or(|on_event| on_event(&event));
+            let goes_on = say(EventKind::Credentials, self.figures(progress), Some(&wish.text()), progress, control);
             wish.answer();
-            if !goes_on {
-                return Err(Error::new(Code::Stopped, "the caller's callback stopped the call"));
-            }
+            goes_on?;
         }
         if now.duration_since(self.last) < BEAT {
             return Ok(());
         }
         self.last = now;
-        if self.tell(progress, control) {
-            return Ok(());
-        }
-        Err(Error::new(Code::Stopped, "the caller's callback stopped the call"))
+        self.tell(progress, control)
     }
 
     /// Tells the callback the figures at the end; it can stop nothing any more.
     pub(super) fn last(&mut self, progress: &Progress, control: &mut Control<'_>) {
         if progress.figures() != self.told {
-            self.tell(progress, control);
+            let _ = self.tell(progress, control);
         }
     }
 
-    fn tell(&mut self, progress: &Progress, control: &mut Control<'_>) -> bool {
-        let mut figures = progress.figures();
-        figures.done = figures.done.max(self.told.done);
+    fn tell(&mut self, progress: &Progress, control: &mut Control<'_>) -> Result<()> {
+        let figures = self.figures(progress);
         let kind = if figures == self.told { EventKind::Heartbeat } else { EventKind::Progress };
         self.told = figures;
-        let Some(on_event) = &mut control.on_event else { return true };
-        let Figures { done, parts, retries } = figures;
-        on_event(&Event { kind, done, total: progress.total, parts, retries, text: None })
+        say(kind, figures, None, progress, control)
+    }
+
+    /// As an event has them: what is done never goes back.
+    fn figures(&self, progress: &Progress) -> Figures {
+        let figures = progress.figures();
+        Figures { done: figures.done.max(self.told.done), ..figures }
+    }
+}
+
+/// Tells the callback, which may stop the call.
+fn say(
+    kind: EventKind,
+    Figures { done, parts, retries }: Figures,
+    text: Option<&str>,
+    progress: &Progress,
+    control: &mut Control<'_>,
+) -> Result<()> {
+    let event = Event { kind, done, total: progress.total, parts, retries, text };
+    if control.on_event.as_mut().is_none_or(|on_event| on_event(&event)) {
+        Ok(())
+    } else {
+        Err(Error::new(Code::Stopped, "the caller's callback stopped the call"))
     }
 }

@@ -1,9 +1,8 @@
 //! ListMultipartUploads: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>
 
-use super::PAGE_LIMIT;
 use super::rows::{Fields, Head, Order, Row, goes_on, no_marker};
 use crate::error::Result;
-use crate::http::{Method, ReplyBody};
+use crate::http::Method;
 use crate::op::{Operation, Paged, Reply, Unsigned};
 use crate::xml::{self, Item};
 
@@ -95,18 +94,14 @@ impl ListMultipartUploads {
         let asked = self.marker.as_ref().map(|marker| (&*marker.key, &*marker.upload_id));
         let behind = self.behind.as_deref();
         let mut head = Head::new(body);
-        let mut fields = Fields::<4>::new();
+        let mut fields = Fields::new(FIELDS);
         let mut uploads = Order::new(&self.prefix, behind, true).in_any_order();
         let mut prefixes = Order::new(&self.prefix, behind, true);
         let (mut next_key, mut next_id) = (None, String::new());
         xml::read(body, ROOT, |item| {
             match item {
-                Item::Value("Upload", "Key", text) => fields.set(0, head.decode(text)?),
-                Item::Value("Upload", name, text) => {
-                    if let Some(field) = FIELDS.iter().position(|field| *field == name) {
-                        fields.set(field, text);
-                    }
-                }
+                Item::Value("Upload", "Key", text) => fields.take("Key", head.decode(text)?),
+                Item::Value("Upload", name, text) => fields.take(name, text),
                 Item::End("Upload") | Item::Value(ROOT, "Upload", _) => {
                     let row = UploadRow {
                         key: fields.required(0, "a key")?,
@@ -149,14 +144,9 @@ impl Operation for ListMultipartUploads {
     const ACTION: &'static str = "s3:ListBucketMultipartUploads";
 
     fn request(&self) -> Unsigned {
-        let mut request = Unsigned::bucket(Method::Get).query("uploads", "");
-        // Without the encoding a key that XML cannot hold would break the whole page.
+        let mut request = Unsigned::bucket(Method::Get).query("uploads", "").keys(&self.prefix, self.delimiter);
         if !self.plain {
-            request = request.query("encoding-type", "url");
-        }
-        request = request.query("prefix", &*self.prefix);
-        if let Some(delimiter) = self.delimiter {
-            request = request.query("delimiter", delimiter);
+            request = request.encoded();
         }
         if let Some(UploadMarker { key, upload_id }) = &self.marker {
             request = request.query("key-marker", &**key);
@@ -164,11 +154,7 @@ impl Operation for ListMultipartUploads {
                 request = request.query("upload-id-marker", &**upload_id);
             }
         }
-        if let Some(count) = self.max_uploads {
-            request = request.query("max-uploads", count.to_string());
-        }
-        request.reply = ReplyBody::Collect { limit: PAGE_LIMIT };
-        request
+        request.page("max-uploads", self.max_uploads)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<UploadListing> {

@@ -1,9 +1,8 @@
 //! ListObjectVersions: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>
 
-use super::PAGE_LIMIT;
 use super::rows::{Fields, Head, Order, Row, goes_on, is_true, no_marker};
 use crate::error::Result;
-use crate::http::{Method, ReplyBody};
+use crate::http::Method;
 use crate::op::{Operation, Paged, Reply, Unsigned};
 use crate::xml::{self, Item};
 
@@ -116,18 +115,14 @@ impl ListObjectVersions {
         let asked = self.marker.as_ref().map(|marker| (&*marker.key, &*marker.version_id));
         let behind = self.behind.as_deref();
         let mut head = Head::new(body);
-        let mut fields = Fields::<7>::new();
+        let mut fields = Fields::new(FIELDS);
         let order = || Order::new(&self.prefix, behind, true);
         let (mut versions, mut markers, mut prefixes) = (order(), order(), order());
         let (mut next_key, mut next_id) = (None, String::new());
         xml::read(body, ROOT, |item| {
             match item {
-                Item::Value("Version" | "DeleteMarker", "Key", text) => fields.set(0, head.decode(text)?),
-                Item::Value("Version" | "DeleteMarker", name, text) => {
-                    if let Some(field) = FIELDS.iter().position(|field| *field == name) {
-                        fields.set(field, text);
-                    }
-                }
+                Item::Value("Version" | "DeleteMarker", "Key", text) => fields.take("Key", head.decode(text)?),
+                Item::Value("Version" | "DeleteMarker", name, text) => fields.take(name, text),
                 Item::End(kind @ ("Version" | "DeleteMarker"))
                 | Item::Value(ROOT, kind @ ("Version" | "DeleteMarker"), _) => {
                     let is_delete_marker = kind == "DeleteMarker";
@@ -177,23 +172,15 @@ impl Operation for ListObjectVersions {
     const ACTION: &'static str = "s3:ListBucketVersions";
 
     fn request(&self) -> Unsigned {
-        // Without the encoding a key that XML cannot hold would break the whole page.
-        let mut request = Unsigned::bucket(Method::Get).query("versions", "").query("encoding-type", "url");
-        request = request.query("prefix", &*self.prefix);
-        if let Some(delimiter) = self.delimiter {
-            request = request.query("delimiter", delimiter);
-        }
+        let mut request =
+            Unsigned::bucket(Method::Get).query("versions", "").encoded().keys(&self.prefix, self.delimiter);
         if let Some(VersionMarker { key, version_id }) = &self.marker {
             request = request.query("key-marker", &**key);
             if !version_id.is_empty() {
                 request = request.query("version-id-marker", &**version_id);
             }
         }
-        if let Some(count) = self.max_keys {
-            request = request.query("max-keys", count.to_string());
-        }
-        request.reply = ReplyBody::Collect { limit: PAGE_LIMIT };
-        request
+        request.page("max-keys", self.max_keys)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<VersionListing> {

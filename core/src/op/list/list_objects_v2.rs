@@ -1,9 +1,8 @@
 //! ListObjectsV2: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
 
-use super::PAGE_LIMIT;
-use super::rows::{Fields, Head, Order, Row, no_marker, wrong};
+use super::rows::{Fields, Head, Order, Row, endless, no_marker};
 use crate::error::Result;
-use crate::http::{Method, ReplyBody};
+use crate::http::Method;
 use crate::op::{Operation, Paged, Reply, Unsigned};
 use crate::xml::{self, Item};
 
@@ -92,18 +91,14 @@ impl ListObjectsV2 {
         mut each: impl FnMut(Row<'_, ObjectRow<'_>>) -> Result<()>,
     ) -> Result<Option<String>> {
         let mut head = Head::new(body);
-        let mut fields = Fields::<5>::new();
+        let mut fields = Fields::new(FIELDS);
         let mut keys = Order::new(&self.prefix, self.start_after.as_deref(), false);
         let mut prefixes = Order::new(&self.prefix, self.start_after.as_deref(), false);
         let mut next = None;
         xml::read(body, ROOT, |item| {
             match item {
-                Item::Value("Contents", "Key", text) => fields.set(0, head.decode(text)?),
-                Item::Value("Contents", name, text) => {
-                    if let Some(field) = FIELDS.iter().position(|field| *field == name) {
-                        fields.set(field, text);
-                    }
-                }
+                Item::Value("Contents", "Key", text) => fields.take("Key", head.decode(text)?),
+                Item::Value("Contents", name, text) => fields.take(name, text),
                 Item::End("Contents") | Item::Value(ROOT, "Contents", _) => {
                     let row = ObjectRow {
                         key: fields.required(0, "a key")?,
@@ -132,7 +127,7 @@ impl ListObjectsV2 {
         }
         let next = next.filter(|token| !token.is_empty()).ok_or_else(no_marker)?;
         if self.token.as_ref() == Some(&next) {
-            return Err(wrong("goes on where it has been: the listing would never end"));
+            return Err(endless());
         }
         Ok(Some(next))
     }
@@ -144,22 +139,14 @@ impl Operation for ListObjectsV2 {
     const ACTION: &'static str = "s3:ListBucket";
 
     fn request(&self) -> Unsigned {
-        // Without the encoding a key that XML cannot hold would break the whole page.
-        let mut request = Unsigned::bucket(Method::Get).query("list-type", "2").query("encoding-type", "url");
-        request = request.query("prefix", &*self.prefix);
-        if let Some(delimiter) = self.delimiter {
-            request = request.query("delimiter", delimiter);
-        }
+        let mut request =
+            Unsigned::bucket(Method::Get).query("list-type", "2").encoded().keys(&self.prefix, self.delimiter);
         match (&self.token, &self.start_after) {
             (Some(token), _) => request = request.query("continuation-token", &**token),
             (None, Some(key)) => request = request.query("start-after", &**key),
             (None, None) => {}
         }
-        if let Some(count) = self.max_keys {
-            request = request.query("max-keys", count.to_string());
-        }
-        request.reply = ReplyBody::Collect { limit: PAGE_LIMIT };
-        request
+        request.page("max-keys", self.max_keys)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<Listing> {

@@ -1,9 +1,8 @@
 //! ListParts: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>
 
-use super::PAGE_LIMIT;
-use super::rows::{Fields, Head, no_marker, wrong};
+use super::rows::{Fields, Head, endless, no_marker, wrong};
 use crate::error::Result;
-use crate::http::{Method, ReplyBody};
+use crate::http::Method;
 use crate::op::{CustomerKey, Operation, Paged, Reply, Unsigned};
 use crate::xml::{self, Item};
 
@@ -78,15 +77,11 @@ impl ListParts {
     /// What was visited counts only when all is well: a page may turn out to be cut at its end.
     pub fn each_row(&self, body: &[u8], mut each: impl FnMut(PartRow<'_>) -> Result<()>) -> Result<Option<u32>> {
         let mut head = Head::new(body);
-        let mut fields = Fields::<5>::new();
+        let mut fields = Fields::new(FIELDS);
         let (mut last, mut next) = (self.marker, None);
         xml::read(body, ROOT, |item| {
             match item {
-                Item::Value("Part", name, text) => {
-                    if let Some(field) = FIELDS.iter().position(|field| *field == name) {
-                        fields.set(field, text);
-                    }
-                }
+                Item::Value("Part", name, text) => fields.take(name, text),
                 Item::End("Part") | Item::Value(ROOT, "Part", _) => {
                     let number = fields.number(0, "number")?;
                     let row = PartRow {
@@ -113,9 +108,7 @@ impl ListParts {
             return Ok(None);
         }
         match next.ok_or_else(no_marker)? {
-            next if next <= self.marker || next < last => {
-                Err(wrong("goes on where it has been: the listing would never end"))
-            }
+            next if next <= self.marker || next < last => Err(endless()),
             next => Ok(Some(next)),
         }
     }
@@ -131,11 +124,7 @@ impl Operation for ListParts {
         if self.marker > 0 {
             request = request.query("part-number-marker", self.marker.to_string());
         }
-        if let Some(count) = self.max_parts {
-            request = request.query("max-parts", count.to_string());
-        }
-        request.reply = ReplyBody::Collect { limit: PAGE_LIMIT };
-        request.customer_key(self.customer_key.as_ref())
+        request.page("max-parts", self.max_parts).customer_key(self.customer_key.as_ref())
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<PartListing> {

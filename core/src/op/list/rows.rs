@@ -22,16 +22,19 @@ pub(super) fn wrong(why: &str) -> Error {
 
 /// The row that is being read: the text of its fields one after the other in a buffer that each row uses again.
 pub(super) struct Fields<const N: usize> {
+    names: [&'static str; N],
     text: String,
     at: [Option<(usize, usize)>; N],
 }
 
 impl<const N: usize> Fields<N> {
-    pub(super) fn new() -> Fields<N> {
-        Fields { text: String::new(), at: [None; N] }
+    pub(super) fn new(names: [&'static str; N]) -> Fields<N> {
+        Fields { names, text: String::new(), at: [None; N] }
     }
 
-    pub(super) fn set(&mut self, field: usize, text: &str) {
+    /// Takes an element of the row; one that is none of its fields is nothing to the engine.
+    pub(super) fn take(&mut self, name: &str, text: &str) {
+        let Some(field) = self.names.iter().position(|field| *field == name) else { return };
         let begin = self.text.len();
         self.text.push_str(text);
         self.at[field] = Some((begin, self.text.len()));
@@ -87,7 +90,7 @@ impl Head {
     /// Takes an element that stands beside the rows.
     pub(super) fn take(&mut self, name: &str, text: &str) {
         match name {
-            "IsTruncated" => self.truncated = text == "true",
+            "IsTruncated" => self.truncated = is_true(text),
             "EncodingType" => self.said_encoded = text == "url",
             _ => {}
         }
@@ -178,11 +181,12 @@ impl<'a> Order<'a> {
 /// Refuses a marker from which the listing would not go on. Nothing else is known of it: MinIO's has more than a key in
 /// it, versitygw's is the next key in place of the last.
 pub(super) fn goes_on(next: (&str, &str), asked: Option<(&str, &str)>, last: &str) -> Result<()> {
-    if asked == Some(next) || next.0 < last {
-        Err(wrong("goes on where it has been: the listing would never end"))
-    } else {
-        Ok(())
-    }
+    if asked == Some(next) || next.0 < last { Err(endless()) } else { Ok(()) }
+}
+
+/// That the next page would be one that has been.
+pub(super) fn endless() -> Error {
+    wrong("goes on where it has been: the listing would never end")
 }
 
 /// That more follows, but not where.

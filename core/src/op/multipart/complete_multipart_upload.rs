@@ -3,7 +3,7 @@
 use crate::checksum::crc_text;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method};
-use crate::op::{CRC64NVME, Operation, PutReply, Reply, Unsigned};
+use crate::op::{CRC64NVME, NAMESPACE, Operation, PutReply, Reply, Unsigned};
 use crate::xml::{self, Item};
 
 /// A part that the object is made of.
@@ -38,7 +38,7 @@ impl Operation for CompleteMultipartUpload {
     const ACTION: &'static str = "s3:PutObject";
 
     fn request(&self) -> Unsigned {
-        let mut xml = String::from("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
+        let mut xml = format!("<CompleteMultipartUpload xmlns=\"{NAMESPACE}\">");
         for part in &self.parts {
             xml.push_str("<Part>");
             if let Some(crc) = part.crc64nvme {
@@ -81,7 +81,7 @@ impl Operation for CompleteMultipartUpload {
             }
             _ => {}
         }
-        Ok(PutReply { version_id: reply.head.header("x-amz-version-id").map(str::to_owned) })
+        Ok(PutReply { version_id: reply.text("x-amz-version-id") })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::checksum::parse_crc;
 use crate::error::Result;
 use crate::http::{Method, Part};
-use crate::op::{Operation, Reply, Unsigned};
+use crate::op::{CRC64NVME, Operation, Reply, Unsigned};
 
 /// Sends a part of an upload.
 #[derive(Clone, Debug)]
@@ -12,7 +12,6 @@ pub struct UploadPart {
     pub key: String,
     /// The upload, as CreateMultipartUpload named it.
     pub upload_id: String,
-    /// What is sent.
     /// From 1, in this upload.
     pub number: u32,
     /// What is sent. Its own number is the backup's.
@@ -43,7 +42,7 @@ impl Operation for UploadPart {
     fn parse(&self, reply: &Reply<'_>) -> Result<UploadedPart> {
         Ok(UploadedPart {
             etag: reply.required("etag")?.to_owned(),
-            crc64nvme: reply.head.header("x-amz-checksum-crc64nvme").and_then(parse_crc),
+            crc64nvme: reply.head.header(CRC64NVME).and_then(parse_crc),
         })
     }
 }
