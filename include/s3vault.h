@@ -1039,6 +1039,12 @@ int32_t s3v_explain(const char *request,
  */
 #define S3V_E_CREDENTIALS (-12)
 
+/**
+ * The checkpoint is another backup's, or none.
+ * Name the checkpoint of this backup, or remove the file to store from the begin.
+ */
+#define S3V_E_BAD_CHECKPOINT (-13)
+
 /* Remote: the store answered, and its answer, or what it holds, is the trouble */
 
 /**
@@ -1236,6 +1242,12 @@ int32_t s3v_explain(const char *request,
 #define S3V_E_STOPPED (-74)
 
 /**
+ * The put was suspended: its checkpoint goes on from here.
+ * Open the put again with the same checkpoint.
+ */
+#define S3V_E_SUSPENDED (-76)
+
+/**
  * A defect in the library: please report the message.
  * Report this message; the vault itself is not affected.
  */
@@ -1430,6 +1442,12 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_PARENT "parent"
 
 /**
+ * put: file that remembers how far the backup came; a put of the same backup that names it goes on from there. It is removed when the backup is stored.
+ * Text.
+ */
+#define S3V_OPT_CHECKPOINT "checkpoint"
+
+/**
  * find: this version id.
  * Text.
  */
@@ -1446,6 +1464,18 @@ int32_t s3v_explain(const char *request,
  * Text.
  */
 #define S3V_OPT_PIN "pin"
+
+/**
+ * get: when bytes are handed out. end: as they come, but for the last of each part, which waits until its hash is right. part: only from parts whose hash is right.
+ * end or part; end where not set.
+ */
+#define S3V_OPT_VERIFY "verify"
+
+/**
+ * get: whether a file keeps holes where the data is zero.
+ * true or false; false where not set.
+ */
+#define S3V_OPT_HOLES "holes"
 
 #ifdef __cplusplus
 }

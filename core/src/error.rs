@@ -79,6 +79,8 @@ codes! {
     Config = -11, "S3V_E_CONFIG", Misuse, 2, "Correct the line of the file that the message names.";
     /// No credentials were found, or the place that should have some has none that can be used.
     Credentials = -12, "S3V_E_CREDENTIALS", Misuse, 2, "Look at the places that the message names.";
+    /// The checkpoint is another backup's, or none.
+    BadCheckpoint = -13, "S3V_E_BAD_CHECKPOINT", Misuse, 2, "Name the checkpoint of this backup, or remove the file to store from the begin.";
 
     /// The store refuses the operation to these credentials.
     AccessDenied = -20, "S3V_E_ACCESS_DENIED", Remote, 4, "Give the access key the permission for this operation, on the bucket and on its objects.";
@@ -146,6 +148,8 @@ codes! {
     Cancelled = -73, "S3V_E_CANCELLED", Local, 1, "";
     /// The caller's own callback asked to stop.
     Stopped = -74, "S3V_E_STOPPED", Local, 1, "";
+    /// The put was suspended: its checkpoint goes on from here.
+    Suspended = -76, "S3V_E_SUSPENDED", Local, 1, "Open the put again with the same checkpoint.";
     /// A defect in the library: please report the message.
     Internal = -75, "S3V_E_INTERNAL", Local, 1, "Report this message; the vault itself is not affected.";
 }

@@ -47,7 +47,7 @@ pub enum Input<'a> {
     PartReady {
         /// The number that was asked for.
         number: u32,
-        /// In bytes; shorter than asked for only where it is the last.
+        /// In bytes; shorter than `least` of [`Output::NeedPart`] only where it is the last.
         length: u64,
         /// What the bytes are; `None` where they will be hashed while they are sent.
         digest: Option<Digest>,
@@ -63,6 +63,19 @@ pub enum Input<'a> {
     },
     /// The source of parts failed; the transfer ends with this error.
     SourceFailed(Error),
+    /// All bytes of a request are on their way, and the connection waits for its reply. Comes once for a request, before
+    /// its end; the time from here on to the reply's head is the store's alone.
+    Sent {
+        /// The request.
+        id: RequestId,
+    },
+    /// The oldest record of [`Output::Save`] that was not answered yet is on disk.
+    Saved,
+    /// A record of [`Output::Save`] could not be saved. What the checkpoint has stays good.
+    SaveFailed(Error),
+    /// Stop where it stands, and leave everything so that the checkpoint can go on from it; ends in
+    /// [`Code::Suspended`](crate::Code::Suspended).
+    Suspend,
     /// The reader has taken all of an accepted range: its memory is free. File downloads send it at once.
     RangeConsumed {
         /// Of this range.
@@ -86,14 +99,33 @@ pub enum Output<T> {
     Send(Request),
     /// Drop this request's connection; nothing that still comes of it is wanted.
     Abandon(RequestId),
+    /// An upload can take its source: from this byte on, which is not 0 where it goes on from a checkpoint. Comes once,
+    /// before the first [`Output::NeedPart`].
+    Begin {
+        /// In bytes, from the source's begin.
+        offset: u64,
+        /// The source was at its end before: nothing more is taken, and nothing asked for.
+        ended: bool,
+    },
+    /// Append this record to the checkpoint, and have it on disk before [`Input::Saved`]. Records come in order, and only
+    /// to a put that has a checkpoint.
+    Save {
+        /// To be appended as it stands.
+        record: Vec<u8>,
+        /// In place of all that the checkpoint has: the put begins anew.
+        anew: bool,
+    },
     /// Keep the next part of the source ready: up to `length` bytes from `offset`.
     NeedPart {
         /// From 1, each number once, in order.
         number: u32,
         /// In bytes, from the source's begin.
         offset: u64,
-        /// At most so many bytes; fewer only at the source's end.
+        /// At most so many bytes.
         length: u64,
+        /// At least so many, but at the source's end: where memory is short, a stream's part may end before `length`. A
+        /// file's parts, and those of a provider that wants equal ones, have exactly `length`.
+        least: u64,
         /// Its digest must be known before it is sent. Else a driver that can read it at any time need not read it now.
         hashed: bool,
     },
@@ -121,7 +153,11 @@ impl<T> Output<T> {
         Ok(match self {
             Output::Send(request) => Output::Send(request),
             Output::Abandon(id) => Output::Abandon(id),
-            Output::NeedPart { number, offset, length, hashed } => Output::NeedPart { number, offset, length, hashed },
+            Output::Begin { offset, ended } => Output::Begin { offset, ended },
+            Output::Save { record, anew } => Output::Save { record, anew },
+            Output::NeedPart { number, offset, length, least, hashed } => {
+                Output::NeedPart { number, offset, length, least, hashed }
+            }
             Output::ReleasePart(number) => Output::ReleasePart(number),
             Output::Accept(range) => Output::Accept(range),
             Output::NeedCredentials { generation } => Output::NeedCredentials { generation },

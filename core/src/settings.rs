@@ -17,6 +17,8 @@ pub enum Scope {
     Vault,
     /// For one call (put, find, get).
     Call,
+    /// For the whole process, at any time (`s3v_process_set`).
+    Process,
     /// Read by the command, or by calls that need no vault; a vault accepts it in its configuration and ignores it.
     Command,
 }
@@ -106,11 +108,18 @@ options! {
     "leading_slash" Vault Kind::Bool, "false", "", "Whether data keys begin with '/', for buckets that were written so.";
     "storage_class" Vault Kind::Text, "", "", "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's own.";
     "provider" Vault Kind::Words(&["s3", "minio", "ceph", "garage", "versitygw"]), "s3", "", "Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has.";
+    "memory" Process Kind::Number(32 << 20, 1 << 50), "268435456", "l", "Bytes of payload that all transfers of the process hold in memory at most; a writer waits when they are used up.";
+    "connections" Process Kind::Number(1, 4096), "64", "l", "Requests that all transfers of the process have under way at most.";
+    "bandwidth_up" Process Kind::Number(0, 1 << 50), "0", "l", "Bytes a second that all transfers of the process send at most. 0: as many as the line takes.";
+    "bandwidth_down" Process Kind::Number(0, 1 << 50), "0", "l", "Bytes a second that all transfers of the process receive at most. 0: as many as the line gives.";
     "kind" Call Kind::Words(&["full", "incremental"]), "full", "", "put: what the backup is. An incremental needs parent.";
     "parent" Call Kind::Text, "", "", "put: version id of the backup that an incremental builds on.";
+    "checkpoint" Call Kind::Text, "", "", "put: file that remembers how far the backup came; a put of the same backup that names it goes on from there. It is removed when the backup is stored.";
     "version" Call Kind::Text, "", "", "find: this version id.";
     "as_of" Call Kind::Time, "", "", "find: the newest version that was recorded at this time or before.";
     "pin" Call Kind::Text, "", "", "find: the manifest's hash, as put returned it; another manifest is refused.";
+    "verify" Call Kind::Words(&["end", "part"]), "end", "", "get: when bytes are handed out. end: as they come, but for the last of each part, which waits until its hash is right. part: only from parts whose hash is right.";
+    "holes" Call Kind::Bool, "false", "", "get: whether a file keeps holes where the data is zero.";
 }
 
 /// The row of a key, or an error that names the nearest key.
@@ -241,7 +250,11 @@ impl Settings {
         for key in self.values.keys() {
             let row = option(key)?;
             if row.scope != wanted && !(wanted == Scope::Vault && row.scope == Scope::Command) {
-                let place = if row.scope == Scope::Call { "for a call" } else { "when a vault is opened" };
+                let place = match row.scope {
+                    Scope::Call => "for a call",
+                    Scope::Process => "for the whole process",
+                    Scope::Vault | Scope::Command => "when a vault is opened",
+                };
                 return Err(Error::new(Code::InvalidOption, format!("option {key} is given {place}, not here")));
             }
         }
@@ -273,7 +286,7 @@ pub fn options_json() -> String {
             };
             serde_json::json!({
                 "key": row.key,
-                "scope": match row.scope { Scope::Vault => "vault", Scope::Call => "call", Scope::Command => "command" },
+                "scope": match row.scope { Scope::Vault => "vault", Scope::Call => "call", Scope::Process => "process", Scope::Command => "command" },
                 "kind": kind, "words": words, "least": least, "most": most,
                 "default": row.default, "secret": row.secret, "live": row.live, "doc": row.doc,
             })

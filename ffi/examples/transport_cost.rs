@@ -234,7 +234,7 @@ impl Machine for Upload {
         self.open += 1;
         let length = self.part_length.min(self.length - offset);
         match &self.digests {
-            None => Output::NeedPart { number, offset, length, hashed: self.hashed },
+            None => Output::NeedPart { number, offset, length, least: length, hashed: self.hashed },
             Some(crcs) => {
                 let digest = Some(Digest { crc64nvme: crcs[number as usize - 1], blake3: [0; 32] });
                 self.send(Part { number, offset, length, digest })

@@ -26,6 +26,8 @@ export const ErrorCode = {
   CONFIG: -11,
   /** No credentials were found, or the place that should have some has none that can be used. */
   CREDENTIALS: -12,
+  /** The checkpoint is another backup's, or none. */
+  BAD_CHECKPOINT: -13,
   /** The store refuses the operation to these credentials. */
   ACCESS_DENIED: -20,
   /** The store computed another signature: the secret key is wrong, or something on the way changed the request. */
@@ -90,6 +92,8 @@ export const ErrorCode = {
   CANCELLED: -73,
   /** The caller's own callback asked to stop. */
   STOPPED: -74,
+  /** The put was suspended: its checkpoint goes on from here. */
+  SUSPENDED: -76,
   /** A defect in the library: please report the message. */
   INTERNAL: -75,
 } as const;
@@ -111,6 +115,7 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.UNSUPPORTED]: "Use a newer version of s3vault.",
   [ErrorCode.CONFIG]: "Correct the line of the file that the message names.",
   [ErrorCode.CREDENTIALS]: "Look at the places that the message names.",
+  [ErrorCode.BAD_CHECKPOINT]: "Name the checkpoint of this backup, or remove the file to store from the begin.",
   [ErrorCode.ACCESS_DENIED]: "Give the access key the permission for this operation, on the bucket and on its objects.",
   [ErrorCode.SIGNATURE_REFUSED]: "Check secret_key; if it is right, a proxy may rewrite headers or the path.",
   [ErrorCode.UNKNOWN_ACCESS_KEY]: "Check access_key and api_url: keys belong to one store.",
@@ -143,6 +148,7 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.SOURCE_CHANGED]: "Store from a snapshot, or stop the writer.",
   [ErrorCode.CANCELLED]: "",
   [ErrorCode.STOPPED]: "",
+  [ErrorCode.SUSPENDED]: "Open the put again with the same checkpoint.",
   [ErrorCode.INTERNAL]: "Report this message; the vault itself is not affected.",
 };
 
@@ -202,16 +208,30 @@ export const OptionKey = {
   STORAGE_CLASS: "storage_class",
   /** Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has. */
   PROVIDER: "provider",
+  /** Bytes of payload that all transfers of the process hold in memory at most; a writer waits when they are used up. */
+  MEMORY: "memory",
+  /** Requests that all transfers of the process have under way at most. */
+  CONNECTIONS: "connections",
+  /** Bytes a second that all transfers of the process send at most. 0: as many as the line takes. */
+  BANDWIDTH_UP: "bandwidth_up",
+  /** Bytes a second that all transfers of the process receive at most. 0: as many as the line gives. */
+  BANDWIDTH_DOWN: "bandwidth_down",
   /** put: what the backup is. An incremental needs parent. */
   KIND: "kind",
   /** put: version id of the backup that an incremental builds on. */
   PARENT: "parent",
+  /** put: file that remembers how far the backup came; a put of the same backup that names it goes on from there. It is removed when the backup is stored. */
+  CHECKPOINT: "checkpoint",
   /** find: this version id. */
   VERSION: "version",
   /** find: the newest version that was recorded at this time or before. */
   AS_OF: "as_of",
   /** find: the manifest's hash, as put returned it; another manifest is refused. */
   PIN: "pin",
+  /** get: when bytes are handed out. end: as they come, but for the last of each part, which waits until its hash is right. part: only from parts whose hash is right. */
+  VERIFY: "verify",
+  /** get: whether a file keeps holes where the data is zero. */
+  HOLES: "holes",
 } as const;
 
 /** One of the keys. */

@@ -1,5 +1,6 @@
 //! Transfers: what moves the bytes of a backup to the store and back.
 
+pub mod checkpoint;
 pub(crate) mod download;
 pub(crate) mod plan;
 pub(crate) mod upload;

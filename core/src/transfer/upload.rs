@@ -299,7 +299,7 @@ impl Upload {
         let hashed = self.plan.hashed(self.first, number, offset);
         self.next = (number + 1, offset + length);
         self.in_flight.insert(number, InFlight::Asked { offset, length });
-        Some(Output::NeedPart { number, offset, length, hashed })
+        Some(Output::NeedPart { number, offset, length, least: length, hashed })
     }
 
     fn part_ready(&mut self, number: u32, length: u64, digest: Option<Digest>, last: bool) -> Result<()> {

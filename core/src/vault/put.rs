@@ -26,6 +26,7 @@ use crate::op::{
     BucketVersioning, Call, Calling, Content, GetBucketVersioning, ListObjectsV2, Listing, PutObject, PutReply, Session,
 };
 use crate::time::{Now, rfc3339};
+use crate::transfer::checkpoint::{Checkpoint, FileIdentity};
 use crate::transfer::plan::Plan;
 use crate::transfer::upload::{Object, Ready, Stored, Upload};
 
@@ -41,6 +42,12 @@ pub struct PutRequest {
     pub parent: Option<Vid>,
     /// In bytes, where it is known.
     pub length: Option<u64>,
+    /// The file that is stored, where it is one: a checkpoint goes on with the same one only.
+    pub source: Option<FileIdentity>,
+    /// `None`: no steps are saved. Else [`Output::Save`] says what to append, and the put goes on where this one ends.
+    pub checkpoint: Option<Checkpoint>,
+    /// Bytes of payload that the process may hold: a stream's parts grow up to a quarter of it.
+    pub memory: u64,
     /// Random bits of version ids, from the operating system's entropy.
     pub entropy: [u8; 10],
     /// Drives the jitter of retries.
@@ -494,7 +501,13 @@ impl Machine for Put {
                 *asked = true;
                 let (number, offset) = (*number, *offset);
                 let length = self.plan.part_length(number, offset).unwrap_or(0);
-                Output::NeedPart { number, offset, length, hashed: self.plan.hashed(number, number, offset) }
+                Output::NeedPart {
+                    number,
+                    offset,
+                    length,
+                    least: length,
+                    hashed: self.plan.hashed(number, number, offset),
+                }
             }
             State::Sending(upload) => match upload.poll(&mut self.session, now).outward() {
                 Ok(output) => output,

@@ -98,6 +98,9 @@ impl Inbox {
 
 /// Who holds the payload of a transfer. The defaults are for machines that have none.
 pub(super) trait Payload: Send + 'static {
+    /// The source goes on at this byte, or was at its end before.
+    fn begin(&mut self, _offset: u64, _ended: bool) {}
+
     /// Read this part, and hash it where that must be; then say [`Message::PartReady`].
     fn need_part(&mut self, number: u32, _offset: u64, _length: u64, _hashed: bool) -> Result<()> {
         Err(Error::new(Code::Internal, format!("part {number} was asked for, and there is no source")))
@@ -195,7 +198,11 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             match guarded(|| self.machine.poll(clock::now()))? {
                 Output::Send(request) => self.send(request)?,
                 Output::Abandon(id) => self.forget(id),
-                Output::NeedPart { number, offset, length, hashed } => {
+                Output::Begin { offset, ended } => self.payload.begin(offset, ended),
+                Output::Save { .. } => {
+                    return Err(Error::new(Code::Internal, "there is no checkpoint to save a record in"));
+                }
+                Output::NeedPart { number, offset, length, least: _, hashed } => {
                     self.payload.need_part(number, offset, length, hashed)?;
                 }
                 Output::ReleasePart(number) => {

@@ -161,7 +161,13 @@ impl Machine for ToyUpload {
             self.asked += 1;
             self.open += 1;
             let offset = u64::from(self.asked - 1) * self.part_length;
-            return Output::NeedPart { number: self.asked, offset, length: self.part_length, hashed: self.hashed };
+            return Output::NeedPart {
+                number: self.asked,
+                offset,
+                length: self.part_length,
+                least: self.part_length,
+                hashed: self.hashed,
+            };
         }
         if self.last.is_some() && self.open == 0 {
             return Output::Done(Ok(self.total));

@@ -83,7 +83,16 @@ impl Vault {
             _ => return Err(contradiction("parent belongs to kind = incremental")),
         };
         let name = Name::new(container, path)?;
-        Ok(PutRequest { name, parent, length, entropy: entropy::bytes()?, seed: entropy::seed()? })
+        Ok(PutRequest {
+            name,
+            parent,
+            length,
+            source: None,
+            checkpoint: None,
+            memory: 256 << 20,
+            entropy: entropy::bytes()?,
+            seed: entropy::seed()?,
+        })
     }
 
     /// Finds a version; the newest where no option says otherwise. Options: `version`, `as_of`, `pin`.

@@ -34,6 +34,8 @@ class ErrorCode(IntEnum):
     """A configuration file cannot be read."""
     CREDENTIALS = -12
     """No credentials were found, or the place that should have some has none that can be used."""
+    BAD_CHECKPOINT = -13
+    """The checkpoint is another backup's, or none."""
     ACCESS_DENIED = -20
     """The store refuses the operation to these credentials."""
     SIGNATURE_REFUSED = -21
@@ -98,6 +100,8 @@ class ErrorCode(IntEnum):
     """The call was cancelled."""
     STOPPED = -74
     """The caller's own callback asked to stop."""
+    SUSPENDED = -76
+    """The put was suspended: its checkpoint goes on from here."""
     INTERNAL = -75
     """A defect in the library: please report the message."""
 
@@ -141,6 +145,7 @@ ERRORS: tuple[ErrorInfo, ...] = (
     ErrorInfo(ErrorCode.UNSUPPORTED, "S3V_E_UNSUPPORTED", "misuse", 2, "The object needs more than this version of the library knows.", "Use a newer version of s3vault."),
     ErrorInfo(ErrorCode.CONFIG, "S3V_E_CONFIG", "misuse", 2, "A configuration file cannot be read.", "Correct the line of the file that the message names."),
     ErrorInfo(ErrorCode.CREDENTIALS, "S3V_E_CREDENTIALS", "misuse", 2, "No credentials were found, or the place that should have some has none that can be used.", "Look at the places that the message names."),
+    ErrorInfo(ErrorCode.BAD_CHECKPOINT, "S3V_E_BAD_CHECKPOINT", "misuse", 2, "The checkpoint is another backup's, or none.", "Name the checkpoint of this backup, or remove the file to store from the begin."),
     ErrorInfo(ErrorCode.ACCESS_DENIED, "S3V_E_ACCESS_DENIED", "remote", 4, "The store refuses the operation to these credentials.", "Give the access key the permission for this operation, on the bucket and on its objects."),
     ErrorInfo(ErrorCode.SIGNATURE_REFUSED, "S3V_E_SIGNATURE_REFUSED", "remote", 4, "The store computed another signature: the secret key is wrong, or something on the way changed the request.", "Check secret_key; if it is right, a proxy may rewrite headers or the path."),
     ErrorInfo(ErrorCode.UNKNOWN_ACCESS_KEY, "S3V_E_UNKNOWN_ACCESS_KEY", "remote", 4, "The store does not know the access key.", "Check access_key and api_url: keys belong to one store."),
@@ -173,6 +178,7 @@ ERRORS: tuple[ErrorInfo, ...] = (
     ErrorInfo(ErrorCode.SOURCE_CHANGED, "S3V_E_SOURCE_CHANGED", "local", 1, "The source changed between two readings.", "Store from a snapshot, or stop the writer."),
     ErrorInfo(ErrorCode.CANCELLED, "S3V_E_CANCELLED", "local", 1, "The call was cancelled.", ""),
     ErrorInfo(ErrorCode.STOPPED, "S3V_E_STOPPED", "local", 1, "The caller's own callback asked to stop.", ""),
+    ErrorInfo(ErrorCode.SUSPENDED, "S3V_E_SUSPENDED", "local", 1, "The put was suspended: its checkpoint goes on from here.", "Open the put again with the same checkpoint."),
     ErrorInfo(ErrorCode.INTERNAL, "S3V_E_INTERNAL", "local", 1, "A defect in the library: please report the message.", "Report this message; the vault itself is not affected."),
 )
 
@@ -204,9 +210,16 @@ OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("leading_slash", "vault", "bool", (), None, None, "false", False, False, "Whether data keys begin with '/', for buckets that were written so."),
     OptionInfo("storage_class", "vault", "text", (), None, None, "", False, False, "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's own."),
     OptionInfo("provider", "vault", "words", ("s3", "minio", "ceph", "garage", "versitygw"), None, None, "s3", False, False, "Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has."),
+    OptionInfo("memory", "command", "number", (), 33554432, 1125899906842624, "268435456", False, True, "Bytes of payload that all transfers of the process hold in memory at most; a writer waits when they are used up."),
+    OptionInfo("connections", "command", "number", (), 1, 4096, "64", False, True, "Requests that all transfers of the process have under way at most."),
+    OptionInfo("bandwidth_up", "command", "number", (), 0, 1125899906842624, "0", False, True, "Bytes a second that all transfers of the process send at most. 0: as many as the line takes."),
+    OptionInfo("bandwidth_down", "command", "number", (), 0, 1125899906842624, "0", False, True, "Bytes a second that all transfers of the process receive at most. 0: as many as the line gives."),
     OptionInfo("kind", "call", "words", ("full", "incremental"), None, None, "full", False, False, "put: what the backup is. An incremental needs parent."),
     OptionInfo("parent", "call", "text", (), None, None, "", False, False, "put: version id of the backup that an incremental builds on."),
+    OptionInfo("checkpoint", "call", "text", (), None, None, "", False, False, "put: file that remembers how far the backup came; a put of the same backup that names it goes on from there. It is removed when the backup is stored."),
     OptionInfo("version", "call", "text", (), None, None, "", False, False, "find: this version id."),
     OptionInfo("as_of", "call", "time", (), None, None, "", False, False, "find: the newest version that was recorded at this time or before."),
     OptionInfo("pin", "call", "text", (), None, None, "", False, False, "find: the manifest's hash, as put returned it; another manifest is refused."),
+    OptionInfo("verify", "call", "words", ("end", "part"), None, None, "end", False, False, "get: when bytes are handed out. end: as they come, but for the last of each part, which waits until its hash is right. part: only from parts whose hash is right."),
+    OptionInfo("holes", "call", "bool", (), None, None, "false", False, False, "get: whether a file keeps holes where the data is zero."),
 )

@@ -215,6 +215,9 @@ fn listings_page_through_and_read_hashed_names() {
     for (n, (container, path)) in names.iter().enumerate() {
         for version in 0..2 {
             let request = PutRequest {
+                source: None,
+                checkpoint: None,
+                memory: 256 << 20,
                 name: Name::new(container, path).unwrap(),
                 parent: None,
                 length: Some(1),

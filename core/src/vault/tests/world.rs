@@ -139,7 +139,7 @@ impl World {
         for _ in 0..100_000 {
             match machine.poll(self.now()) {
                 Output::Send(request) => self.send(machine, &request, source),
-                Output::NeedPart { number, offset, length, hashed } => {
+                Output::NeedPart { number, offset, length, hashed, .. } => {
                     let begin = (offset as usize).min(source.len());
                     let end = (begin + length as usize).min(source.len());
                     let part = &source[begin..end];
@@ -153,7 +153,8 @@ impl World {
                 Output::Wait(None) => panic!("the machine waits for nothing, after {:?}", self.log),
                 Output::Done(result) => return result,
                 Output::NeedCredentials { .. } => machine.handle(self.now(), Input::CredentialsKept(None)),
-                Output::Abandon(_) | Output::ReleasePart(_) => {}
+                Output::Save { .. } => machine.handle(self.now(), Input::Saved),
+                Output::Begin { .. } | Output::Abandon(_) | Output::ReleasePart(_) => {}
             }
         }
         panic!("the machine does not end: {:?}", &self.log[..50]);
@@ -422,13 +423,18 @@ pub(super) fn name() -> Name {
 }
 
 pub(super) fn put(vault: &Arc<Vault>, parent: Option<Vid>, random: u8) -> Put {
-    let request = PutRequest { name: name(), parent, length: None, entropy: [random; 10], seed: 1 };
+    let request = request(parent, None, random);
     Put::new(vault.clone(), request).unwrap()
+}
+
+pub(super) fn request(parent: Option<Vid>, length: Option<u64>, random: u8) -> PutRequest {
+    let (source, checkpoint) = (None, None);
+    PutRequest { name: name(), parent, length, source, checkpoint, memory: 256 << 20, entropy: [random; 10], seed: 1 }
 }
 
 /// A put of a file of this length.
 pub(super) fn put_file(vault: &Arc<Vault>, length: usize) -> Put {
-    let request = PutRequest { name: name(), parent: None, length: Some(length as u64), entropy: [1; 10], seed: 1 };
+    let request = request(None, Some(length as u64), 1);
     Put::new(vault.clone(), request).unwrap()
 }
 

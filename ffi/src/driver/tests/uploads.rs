@@ -141,7 +141,7 @@ fn the_machines_error_reaches_every_later_call() {
 
     // The machine fails while the writer still fills a part.
     let first = vec![
-        Output::NeedPart { number: 1, offset: 0, length: 1 << 40, hashed: true },
+        Output::NeedPart { number: 1, offset: 0, length: 1 << 40, least: 1 << 40, hashed: true },
         Output::Send(request(1, Method::Get, &url)),
     ];
     let machine: Toy<()> = Toy::new(first, |outputs, input| {
@@ -164,12 +164,15 @@ fn the_machines_error_reaches_every_later_call() {
 fn abort_and_drop_cancel_the_machine() {
     let machine = |cancelled: &Arc<AtomicBool>| -> Toy<()> {
         let cancelled = cancelled.clone();
-        Toy::new(vec![Output::NeedPart { number: 1, offset: 0, length: 10, hashed: true }], move |outputs, input| {
-            if matches!(input, Input::Cancel) {
-                cancelled.store(true, Ordering::Release);
-                outputs.push_back(Output::Done(Err(Error::new(Code::Cancelled, "cancelled"))));
-            }
-        })
+        Toy::new(
+            vec![Output::NeedPart { number: 1, offset: 0, length: 10, least: 10, hashed: true }],
+            move |outputs, input| {
+                if matches!(input, Input::Cancel) {
+                    cancelled.store(true, Ordering::Release);
+                    outputs.push_back(Output::Done(Err(Error::new(Code::Cancelled, "cancelled"))));
+                }
+            },
+        )
     };
     let (aborted, dropped) = (Arc::default(), Arc::default());
     let mut upload = StreamUpload::start(&host(), machine(&aborted), &mut Control::none()).unwrap();
@@ -279,8 +282,8 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
     let mut hashed = 0;
     let machine: Toy<u64> = Toy::new(
         vec![
-            Output::NeedPart { number: 1, offset: 0, length: PART as u64, hashed: true },
-            Output::NeedPart { number: 2, offset: PART as u64, length: PART as u64, hashed: true },
+            Output::NeedPart { number: 1, offset: 0, length: PART as u64, least: PART as u64, hashed: true },
+            Output::NeedPart { number: 2, offset: PART as u64, length: PART as u64, least: PART as u64, hashed: true },
         ],
         move |outputs, input| {
             use s3vault_core::Machine;

@@ -27,6 +27,8 @@ public enum ErrorCode {
     CONFIG(-11, "Correct the line of the file that the message names."),
     /** No credentials were found, or the place that should have some has none that can be used. */
     CREDENTIALS(-12, "Look at the places that the message names."),
+    /** The checkpoint is another backup's, or none. */
+    BAD_CHECKPOINT(-13, "Name the checkpoint of this backup, or remove the file to store from the begin."),
     /** The store refuses the operation to these credentials. */
     ACCESS_DENIED(-20, "Give the access key the permission for this operation, on the bucket and on its objects."),
     /** The store computed another signature: the secret key is wrong, or something on the way changed the request. */
@@ -91,6 +93,8 @@ public enum ErrorCode {
     CANCELLED(-73, ""),
     /** The caller's own callback asked to stop. */
     STOPPED(-74, ""),
+    /** The put was suspended: its checkpoint goes on from here. */
+    SUSPENDED(-76, "Open the put again with the same checkpoint."),
     /** A defect in the library: please report the message. */
     INTERNAL(-75, "Report this message; the vault itself is not affected."),
     /** A code that a newer library gave and this binding does not know. */

@@ -57,16 +57,30 @@ public final class Option {
     public static final String STORAGE_CLASS = "storage_class";
     /** Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has. */
     public static final String PROVIDER = "provider";
+    /** Bytes of payload that all transfers of the process hold in memory at most; a writer waits when they are used up. */
+    public static final String MEMORY = "memory";
+    /** Requests that all transfers of the process have under way at most. */
+    public static final String CONNECTIONS = "connections";
+    /** Bytes a second that all transfers of the process send at most. 0: as many as the line takes. */
+    public static final String BANDWIDTH_UP = "bandwidth_up";
+    /** Bytes a second that all transfers of the process receive at most. 0: as many as the line gives. */
+    public static final String BANDWIDTH_DOWN = "bandwidth_down";
     /** put: what the backup is. An incremental needs parent. */
     public static final String KIND = "kind";
     /** put: version id of the backup that an incremental builds on. */
     public static final String PARENT = "parent";
+    /** put: file that remembers how far the backup came; a put of the same backup that names it goes on from there. It is removed when the backup is stored. */
+    public static final String CHECKPOINT = "checkpoint";
     /** find: this version id. */
     public static final String VERSION = "version";
     /** find: the newest version that was recorded at this time or before. */
     public static final String AS_OF = "as_of";
     /** find: the manifest's hash, as put returned it; another manifest is refused. */
     public static final String PIN = "pin";
+    /** get: when bytes are handed out. end: as they come, but for the last of each part, which waits until its hash is right. part: only from parts whose hash is right. */
+    public static final String VERIFY = "verify";
+    /** get: whether a file keeps holes where the data is zero. */
+    public static final String HOLES = "holes";
 
     private Option() {}
 }
