@@ -182,8 +182,9 @@ impl<M: Machine, P: Payload> Engine<M, P> {
     }
 
     /// Gives it a checkpoint.
-    pub(super) fn saving(self, records: Option<Records>) -> Self {
-        Engine { records, ..self }
+    pub(super) fn saving(mut self, records: Option<Records>) -> Self {
+        self.records = records;
+        self
     }
 
     /// Runs the machine to its end, or to an outcome that is unknown: then it may be run [`again`](Engine::again). A
@@ -226,14 +227,9 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         }
     }
 
-    /// After the machine's end: lets go of the checkpoint, which nobody needs any more after success or an abort.
-    pub(super) async fn close(&mut self, result: Option<&Result<M::Done>>) {
+    /// After the machine's end: lets go of the checkpoint.
+    pub(super) async fn close(&mut self, remove: bool) {
         if let Some(records) = self.records.take() {
-            let remove = match result {
-                Some(Ok(_)) => true,
-                Some(Err(e)) => e.code() == Code::Cancelled,
-                None => false,
-            };
             records.close(remove).await;
         }
     }

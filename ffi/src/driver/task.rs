@@ -35,7 +35,13 @@ pub(super) fn is_unknown<T>(result: &Result<T>) -> bool {
     matches!(result, Err(e) if e.code() == Code::OutcomeUnknown)
 }
 
-/// A machine that runs. When it is dropped before its end, the machine is cancelled and ends in the background.
+/// Whether a checkpoint has nothing to go on with: what it is of was stored or aborted.
+fn leaves_nothing<T>(result: &Result<T>) -> bool {
+    result.as_ref().err().is_none_or(|e| e.code() == Code::Cancelled)
+}
+
+/// A machine that runs. When it is dropped before its end, the machine is suspended where it has a checkpoint, else
+/// cancelled, and ends in the background.
 pub(super) struct Task<T, A = ()> {
     /// Empty only while it is dropped.
     link: Option<Link<T, A>>,
@@ -113,7 +119,7 @@ impl<T: Send + 'static, A: Send + 'static> Task<T, A> {
                 let is_over = !is_unknown(&result);
                 if is_over {
                     // Who hears of the end may use the checkpoint.
-                    engine.close(Some(&result)).await;
+                    engine.close(leaves_nothing(&result)).await;
                 }
                 // Nobody may be there any more.
                 let is_heard = to_caller.send(News::Done(result)).is_ok();
@@ -122,9 +128,9 @@ impl<T: Send + 'static, A: Send + 'static> Task<T, A> {
                 }
                 match if is_heard { engine.again().await } else { Ok(false) } {
                     Ok(true) => {}
-                    Ok(false) => return engine.close(None).await,
+                    Ok(false) => return engine.close(false).await,
                     Err(e) => {
-                        engine.close(None).await;
+                        engine.close(false).await;
                         let _ = to_caller.send(News::Done(Err(e)));
                         return;
                     }

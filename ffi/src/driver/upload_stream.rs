@@ -315,6 +315,11 @@ impl Filling {
         self.filled == self.length
     }
 
+    /// Whether it is long enough to be handed over though more bytes follow.
+    fn may_end(&self) -> bool {
+        self.filled >= self.least
+    }
+
     /// Copies as much as the current frame and the part take.
     fn fill(&mut self, pool: &Arc<Pool>, bytes: &[u8]) -> usize {
         let most = (self.length - self.filled).min(bytes.len() as u64) as usize;
@@ -335,6 +340,7 @@ impl Filling {
     }
 
     fn ready(mut self, last: bool) -> Message {
+        debug_assert!(last || self.may_end(), "only the last part may be shorter than was asked for");
         if let Some(frame) = self.frame {
             self.digester.update(&frame.filled()[self.hashed..]);
             self.full.push(Arc::new(frame));

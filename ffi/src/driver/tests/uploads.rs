@@ -137,7 +137,10 @@ fn the_machines_error_reaches_every_later_call() {
             outputs.push_back(Output::Done(Err(Error::new(Code::AccessDenied, "no"))));
         }
     });
-    assert_eq!(StreamUpload::start(&host(), machine, None, &mut Control::none()).err().unwrap().code(), Code::AccessDenied);
+    assert_eq!(
+        StreamUpload::start(&host(), machine, None, &mut Control::none()).err().unwrap().code(),
+        Code::AccessDenied
+    );
 
     // The machine fails while the writer still fills a part.
     let first = vec![
