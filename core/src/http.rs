@@ -121,6 +121,13 @@ pub struct Range {
     pub hash: SliceHash,
 }
 
+impl Range {
+    /// A part whole, of which nothing has arrived.
+    pub fn of_part(part: u32, offset: u64, length: u64) -> Range {
+        Range { index: part, part, offset, length, done: 0, reading: 0, hash: SliceHash::Whole }
+    }
+}
+
 /// Status and headers of a reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplyHead {

@@ -1,8 +1,6 @@
 //! What the vault keeps of bytes: CRC64NVME, which the store verifies, and BLAKE3, which the manifest promises.
 
-use blake3::hazmat::{
-    ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
-};
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
 
 use super::crc::{Crc, Crc64, combine};
 

@@ -57,7 +57,14 @@ impl Locate {
         let prefix = locator_prefix(&name, Vid::parse(&manifest.vid)?);
         let list = ListObjectsV2 { prefix, ..Default::default() };
         let session = Session::new(&vault.store, seed);
-        Ok(Locate { vault, session, manifest, state: State::List(Call::new(list)), locators: Vec::new(), refused: None })
+        Ok(Locate {
+            vault,
+            session,
+            manifest,
+            state: State::List(Call::new(list)),
+            locators: Vec::new(),
+            refused: None,
+        })
     }
 
     fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> State {

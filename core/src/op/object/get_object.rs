@@ -119,13 +119,12 @@ impl Operation for GetRange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checksum::SliceHash;
     use crate::op::testing::{answer, refused, sent};
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn op(begin: u64, length: u64) -> GetRange {
-        let range = Range { index: 0, part: 0, offset: 0, length, done: 0, reading: 0, hash: SliceHash::Whole };
+        let range = Range::of_part(0, 0, length);
         GetRange { key: "k".into(), version_id: Some("v".into()), begin, range }
     }
 
@@ -152,7 +151,8 @@ mod tests {
         let mut rest = op(8, 4);
         rest.range.done = 3;
         assert_eq!(rest.request().headers, [("range".to_owned(), "bytes=11-11".to_owned())]);
-        let head = |range: &str| ReplyHead { status: 206, headers: vec![("content-range".to_owned(), range.to_owned())] };
+        let head =
+            |range: &str| ReplyHead { status: 206, headers: vec![("content-range".to_owned(), range.to_owned())] };
         assert!(rest.admit(&head("bytes 11-11/100")).is_ok());
         assert_eq!(rest.admit(&head("bytes 8-11/100")).unwrap_err().code(), Code::BadReply);
     }

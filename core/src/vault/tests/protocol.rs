@@ -539,7 +539,8 @@ fn inputs_that_do_not_fit_are_ignored() {
         let found = world.run(&mut machine, &bytes).unwrap();
         let mut machine = Strayed { inner: Find::new(vault.clone(), name(), Which::Latest, None, 1), strays };
         assert_eq!(world.run(&mut machine, &[]).unwrap().row, found.row);
-        let mut machine = Strayed { inner: Read::new(vault.clone(), Arc::new(found.manifest), Want::default(), 1).unwrap(), strays };
+        let mut machine =
+            Strayed { inner: Read::new(vault.clone(), Arc::new(found.manifest), Want::default(), 1).unwrap(), strays };
         world.run(&mut machine, &[]).unwrap();
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::super::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
 use super::super::*;
-use crate::transfer::{Taking, Want};
 use super::world::*;
+use crate::transfer::{Taking, Want};
 use crate::{Code, Error};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
