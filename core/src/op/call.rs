@@ -71,6 +71,7 @@ impl Session {
 }
 
 /// What a call wants.
+#[allow(clippy::large_enum_variant)] // Nothing keeps one: what is to be sent goes straight on to the driver.
 pub(crate) enum Next {
     /// To be sent.
     Send(Request),
@@ -216,6 +217,17 @@ impl<O: Operation> Call<O> {
 
     pub(crate) fn op(&self) -> &O {
         &self.op
+    }
+
+    /// For an operation that asks for less at its next attempt.
+    pub(crate) fn op_mut(&mut self) -> &mut O {
+        &mut self.op
+    }
+
+    /// The attempt under way has brought something: the ones before it count no more.
+    pub(crate) fn progressed(&mut self, now: Now) {
+        self.attempts = 1;
+        self.began = now.mono_ms;
     }
 
     /// `Date` of the last reply.
