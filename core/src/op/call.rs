@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::refusal::{Refusal, describe, excerpt, is_error, is_html, refusal};
 use super::{Operation, Place, Reply};
 use crate::checksum::Digest;
+use crate::endpoint::Endpoint;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, ReplyHead, Request, RequestId, TransportFailure};
 use crate::machine::{Input, Output};
@@ -110,6 +111,8 @@ struct Exchange {
     /// Of the keys that it was signed with.
     generation: u64,
     place: Place,
+    /// Where it was sent.
+    endpoint: Arc<Endpoint>,
     head: Option<ReplyHead>,
     body: Vec<u8>,
 }
@@ -327,6 +330,7 @@ impl<O: Operation> Call<O> {
             late_at: None,
             generation,
             place: unsigned.place,
+            endpoint,
             head: None,
             body: Vec::new(),
         });
@@ -470,10 +474,12 @@ impl<O: Operation> Call<O> {
         // One that asks to slow down has not done it.
         let is_open = e.is_maybe_sent() || e.status() >= 500 && e.s3_code() != "SlowDown" || e.code() == Code::BadReply;
         self.maybe_done |= is_open;
-        let State::Sent(Exchange { generation, .. }) = self.state else { return None };
+        let State::Sent(Exchange { generation, endpoint, .. }) = &self.state else { return None };
+        let generation = *generation;
         if let Some(region) = &refusal.region
             && !std::mem::replace(&mut self.region_learned, true)
-            && session.store.learn_region(region)
+            // Another call may have learned it while this one was under way.
+            && (session.store.learn_region(region) || *endpoint != session.store.endpoint())
         {
             self.state = State::Due(0);
             return None;

@@ -1,13 +1,15 @@
 //! Storing a version: DESIGN §3's protocol, *Put*.
 //!
 //! ```text
-//!  Versioning ─▶ Describe ─▶ List ─▶ Locator ─▶ First ─▶ Sending ─▶ Row ─▶ Done
-//!  (once for a vault)         ▲         │ expired  (part 1)  │ ▲       │ ▲
-//!                             └─────────┘          Recheck ◀─┘ └───────┴─┘  when the check has aged
+//!  Versioning ─▶ List ─▶ Listed ─▶ Locator ─▶ First ─▶ Sending ─▶ Row ─▶ Done
+//!  (once for      ▲      (`vault.json`  │ expired  (part 1)  │ ▲       │ ▲
+//!   a vault)      │       is there)     │          Recheck ◀─┘ └───────┴─┘  when the check has aged
+//!                 └─────────────────────┘
 //! ```
 //! A *check* holds for the profile's `late_ms` (B). The locator and the data's PUT or Create are signed at the newest
 //! check, and the row at the one that the data was signed at, so that nothing lands later than B after its check.
-//! Nothing is checked after the row.
+//! Nothing is checked after the row. The first put of a vault writes `vault.json` beside its LIST; nothing else is
+//! written before it is there.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +25,8 @@ use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::machine::{Input, Machine, Output};
 use crate::op::{
-    BucketVersioning, Call, Calling, Content, GetBucketVersioning, ListObjectsV2, Listing, PutObject, PutReply, Session,
+    BucketVersioning, Call, Calling, Content, GetBucketVersioning, ListObjectsV2, Listing, Next, PutObject, PutReply,
+    Session,
 };
 use crate::time::{Now, rfc3339};
 use crate::transfer::checkpoint::{Checkpoint, FileIdentity};
@@ -63,8 +66,9 @@ enum For {
 
 enum State {
     Versioning(Call<GetBucketVersioning>),
-    Describe(Call<PutObject>),
     List(Call<ListObjectsV2>),
+    /// The listing came before the description was there.
+    Listed,
     Locator(Call<PutObject>),
     /// The first part of an extent is wanted: its number in the backup, and where it begins.
     First {
@@ -85,9 +89,14 @@ impl State {
     fn call(&mut self) -> Option<&mut dyn Calling> {
         match self {
             State::Versioning(call) => Some(call),
-            State::Describe(call) | State::Locator(call) | State::Row(call) => Some(call),
+            State::Locator(call) | State::Row(call) => Some(call),
             State::List(call) | State::RecheckRows(call, _) | State::RecheckLocators(call, _) => Some(call),
-            State::First { .. } | State::Sending(_) | State::Unknown(..) | State::Done(_) | State::Over => None,
+            State::Listed
+            | State::First { .. }
+            | State::Sending(_)
+            | State::Unknown(..)
+            | State::Done(_)
+            | State::Over => None,
         }
     }
 
@@ -96,8 +105,8 @@ impl State {
         matches!(
             self,
             State::Versioning(_)
-                | State::Describe(_)
                 | State::List(_)
+                | State::Listed
                 | State::Locator(_)
                 | State::First { .. }
                 | State::RecheckRows(_, For::Data)
@@ -113,6 +122,8 @@ pub struct Put {
     request: PutRequest,
     plan: Plan,
     state: State,
+    /// Writes the vault's description, where it has none.
+    describe: Option<Call<PutObject>>,
     beginnings: u32,
     vid: Vid,
     /// When the put began: the vid's instant, or the clock's where that is earlier.
@@ -148,6 +159,7 @@ impl Put {
             plan,
             session,
             state: State::Over,
+            describe: None,
             beginnings: 0,
             vid: Vid::first_of(0),
             initiated: 0,
@@ -164,19 +176,37 @@ impl Put {
             request,
         };
         put.state = if put.vault.versioned.load(Ordering::Relaxed) {
-            put.describe_or_list()
+            put.describe_and_list()
         } else {
             State::Versioning(Call::new(GetBucketVersioning))
         };
         Ok(put)
     }
 
-    fn describe_or_list(&mut self) -> State {
-        if self.vault.is_described() {
-            return self.list();
+    fn describe_and_list(&mut self) -> State {
+        if !self.vault.is_described() {
+            let content = Content::Bytes(self.vault.description());
+            self.describe = Some(Call::new(PutObject::new(VAULT_KEY, content, json())));
         }
-        let content = Content::Bytes(self.vault.description());
-        State::Describe(Call::new(PutObject::new(VAULT_KEY, content, json())))
+        self.list()
+    }
+
+    /// The description is there, or cannot be written.
+    fn described(&mut self, now: Now, answer: Result<PutReply>) {
+        self.describe = None;
+        let state = std::mem::replace(&mut self.state, State::Over);
+        self.state = match (answer, state) {
+            (Ok(_), state) => {
+                self.vault.described.store(true, Ordering::Relaxed);
+                if let State::Listed = state { self.begin(now) } else { state }
+            }
+            (Err(e), mut state) => {
+                if let Some(call) = state.call() {
+                    call.abandon(&mut self.session);
+                }
+                self.fail(e)
+            }
+        };
     }
 
     fn list(&mut self) -> State {
@@ -188,7 +218,7 @@ impl Put {
     fn versioning(&mut self, status: BucketVersioning) -> State {
         if status == BucketVersioning::Enabled {
             self.vault.versioned.store(true, Ordering::Relaxed);
-            return self.describe_or_list();
+            return self.describe_and_list();
         }
         let bucket = &self.vault.store.bucket;
         let what = if status == BucketVersioning::Off { "has no versioning" } else { "has its versioning suspended" };
@@ -197,6 +227,9 @@ impl Put {
     }
 
     fn fail(&mut self, e: Error) -> State {
+        if let Some(mut call) = self.describe.take() {
+            call.abandon(&mut self.session);
+        }
         State::Done(Box::new(Err(e)))
     }
 
@@ -231,7 +264,7 @@ impl Put {
             let why = format!("the parent {parent} is not a live version of {container} {path}");
             return self.fail(Error::new(Code::BadParent, why));
         }
-        self.begin(now)
+        if self.describe.is_some() { State::Listed } else { self.begin(now) }
     }
 
     fn future(&mut self, newest: Vid) -> State {
@@ -426,6 +459,11 @@ impl Machine for Put {
             }
             self.state = self.fail(why);
         }
+        if let Some(call) = &mut self.describe
+            && let Some(answer) = call.handle(&mut self.session, now, &input)
+        {
+            return self.described(now, answer);
+        }
         let state = std::mem::replace(&mut self.state, State::Over);
         self.state = match (state, &input) {
             (State::First { number, offset, .. }, Input::PartReady { number: ready, length, digest, last })
@@ -442,14 +480,6 @@ impl Machine for Put {
                 Some(Ok(status)) => self.versioning(status),
                 // Some stores without versioning do not know the question.
                 Some(Err(e)) if e.status() == 501 => self.versioning(BucketVersioning::Off),
-                Some(Err(e)) => self.fail(e),
-            },
-            (State::Describe(mut call), input) => match call.handle(&mut self.session, now, input) {
-                None => State::Describe(call),
-                Some(Ok(_)) => {
-                    self.vault.described.store(true, Ordering::Relaxed);
-                    self.list()
-                }
                 Some(Err(e)) => self.fail(e),
             },
             (State::List(mut call), input) => match call.handle(&mut self.session, now, input) {
@@ -482,7 +512,9 @@ impl Machine for Put {
                 None => State::Row(call),
                 Some(answer) => self.row_answer(call, answer),
             },
-            (state @ (State::First { .. } | State::Unknown(..) | State::Done(_) | State::Over), _) => state,
+            (state @ (State::Listed | State::First { .. } | State::Unknown(..) | State::Done(_) | State::Over), _) => {
+                state
+            }
         };
     }
 
@@ -493,8 +525,12 @@ impl Machine for Put {
         if let Some(number) = self.release.take() {
             return Output::ReleasePart(number);
         }
-        if let Some(call) = self.state.call() {
-            return call.poll(&mut self.session, now).into();
+        let mut soonest = None;
+        for call in self.describe.as_mut().map(|call| call as &mut dyn Calling).into_iter().chain(self.state.call()) {
+            match call.poll(&mut self.session, now) {
+                Next::Wait(at) => soonest = soonest.into_iter().chain(at).min(),
+                next => return next.into(),
+            }
         }
         match &mut self.state {
             State::First { asked: asked @ false, number, offset } => {
@@ -522,7 +558,7 @@ impl Machine for Put {
                 State::Done(result) => Output::Done(*result),
                 _ => Output::Wait(None),
             },
-            _ => Output::Wait(None),
+            _ => Output::Wait(soonest),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The vault's machines against a store that is played by hand.
 
+mod opening;
 mod protocol;
 mod reading;
 mod tail;
