@@ -235,6 +235,9 @@ impl World {
                 match fault {
                     Some(Fault::BrokenAt(length)) => {
                         kept.extend_from_slice(&body[..length]);
+                        if let Some((_, from, to)) = self.served.last_mut() {
+                            *to = *from + length;
+                        }
                         let length = kept.len() as u64;
                         machine.handle(now, Input::Arrived { id, length });
                         machine.handle(now, lost);
