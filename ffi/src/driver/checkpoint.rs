@@ -92,10 +92,20 @@ fn read(path: PathBuf, stop: &AtomicBool) -> Result<(CheckpointFile, Checkpoint)
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|e| failed("read", &path, &e))?;
     let (checkpoint, length) = Checkpoint::parse(&bytes).map_err(|e| named(&e, &path))?;
+    if length == 0 && !is_torn_begin(&bytes) {
+        let why = format!("the checkpoint {}: it is another kind of file", path.display());
+        return Err(Error::new(Code::BadCheckpoint, why));
+    }
     if length < bytes.len() {
         file.set_len(length as u64).map_err(|e| failed("write", &path, &e))?;
     }
     Ok((CheckpointFile { file, path, length: length as u64 }, checkpoint))
+}
+
+/// Whether the first record was being written when its process or the machine ended; else the file is something of the
+/// caller's, named by mistake.
+fn is_torn_begin(bytes: &[u8]) -> bool {
+    bytes.iter().take(16).all(u8::is_ascii_hexdigit) || bytes.iter().all(|byte| *byte == 0)
 }
 
 /// The file under this name, and no other's.

@@ -120,7 +120,7 @@ fn put_open_file(
         return put_pipe(vault, request, file, name, checkpoint, control);
     }
     let (length, modified_ns) = if kind.is_file() {
-        (found.len(), i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()))
+        (found.len(), found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec()))
     } else {
         // The time of a disk's name says nothing of its bytes.
         (disk_length(&file).map_err(|e| unreadable(name, &e))?, 0)

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::super::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
 use super::super::*;
 use super::world::*;
+use crate::transfer::{Taking, Want};
 use crate::{Code, Error};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn read(world: &mut World, vault: &Arc<Vault>, found: &Found) -> Result<(), Error> {
-    world.run(&mut Read::new(vault.clone(), Arc::new(found.manifest.clone()), 1).unwrap(), &[])
+    world.run(&mut Read::new(vault.clone(), Arc::new(found.manifest.clone()), Want::default(), 1).unwrap(), &[])
 }
 
 fn list(world: &mut World, vault: &Arc<Vault>, scope: Scope) -> Vec<Row> {
@@ -159,6 +160,30 @@ fn a_flipped_bit_on_the_way_is_read_again_and_one_in_the_store_is_damage() {
     let e = read(&mut world, &vault, &found).unwrap_err();
     assert_eq!(e.code(), Code::Damaged);
     assert!(e.message().contains("part 2 of 3"), "{e}");
+}
+
+#[test]
+fn a_range_that_breaks_goes_on_at_its_last_byte_and_each_byte_is_served_once() {
+    for taking in [Taking::ByPosition, Taking::InOrder, Taking::WholeParts { memory: 64 << 20 }] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        let found = stored(&mut world, &vault, &large(), 1);
+        for at in [0, 1, 1_000_000, 3_000_000, 77] {
+            world.fault("GetObject", "vm/disk", Fault::BrokenAt(at));
+        }
+        let want = Want { taking, ..Want::default() };
+        let manifest = Arc::new(found.manifest.clone());
+        world.run(&mut Read::new(vault.clone(), manifest, want, 1).unwrap(), &[]).unwrap();
+        assert_eq!(world.served.len(), 3 + 5, "{taking:?}");
+        let mut served: Vec<(usize, usize)> = world.served.iter().map(|(_, from, to)| (*from, *to)).collect();
+        served.sort_unstable();
+        let end = served.iter().fold(0, |end, (from, to)| {
+            assert_eq!(*from, end, "{served:?}");
+            *to
+        });
+        assert_eq!(end, large().len());
+        let delivered: Vec<u32> = world.delivered.iter().map(|range| range.part).collect();
+        assert_eq!(delivered.len(), 3);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::super::*;
-use crate::checksum::{crc_text, digest};
+use crate::checksum::{Digester, crc_text, digest};
 use crate::credentials::Credentials;
 use crate::crypto::keyring::Keyring;
 use crate::http::{Body, Method, Part, Range, ReplyBody, ReplyHead, Request, TransportFailure};
@@ -29,6 +29,8 @@ pub(super) enum Fault {
     ErrorIn200,
     /// One bit of the body that comes back is another.
     Flipped,
+    /// The connection breaks after so many bytes of the body.
+    BrokenAt(usize),
     /// It takes effect, and the answer has this header too.
     Says(&'static str, &'static str),
     /// The caller cancels before it is answered; the request never reaches the store.
@@ -55,12 +57,26 @@ pub(super) struct World {
     pub(super) versioning: &'static str,
     /// A file's parts have another first byte when they are read from now on.
     pub(super) source_changed: bool,
+    /// What was saved as the checkpoint.
+    pub(super) saved: Vec<u8>,
+    /// Where the source was said to go on, and whether it was at its end.
+    pub(super) begun: Option<(u64, bool)>,
+    /// Parts of a stream have their least length.
+    pub(super) short_parts: bool,
+    /// Bytes of parts that were sent, by their offset in the source.
+    pub(super) parts_sent: Vec<(u64, u64)>,
     /// A stream's writer says that it has ended only after its last bytes were taken.
     pub(super) ends_late: bool,
     /// Operation, key, and the time that it was signed with, of each request that was sent.
     pub(super) log: Vec<(&'static str, String, String)>,
     faults: Vec<(&'static str, String, Fault)>,
     hook: Option<Hook>,
+    /// What came of ranges, by their index and reading.
+    kept: HashMap<(u32, u32), Vec<u8>>,
+    /// The bytes of data objects that were served, by key: from where to where.
+    pub(super) served: Vec<(String, usize, usize)>,
+    /// What a download delivered, in its order.
+    pub(super) delivered: Vec<Range>,
     cancelled: bool,
     count: u64,
 }
@@ -74,10 +90,17 @@ impl World {
             uploads: HashMap::new(),
             versioning: "Enabled",
             source_changed: false,
+            saved: Vec::new(),
+            begun: None,
+            short_parts: false,
+            parts_sent: Vec::new(),
             ends_late: false,
             log: Vec::new(),
             faults: Vec::new(),
             hook: None,
+            kept: HashMap::new(),
+            served: Vec::new(),
+            delivered: Vec::new(),
             cancelled: false,
             count: 0,
         }
@@ -121,6 +144,11 @@ impl World {
         change(bytes);
     }
 
+    /// Somebody aborts all uploads.
+    pub(super) fn drop_uploads(&mut self) {
+        self.uploads.clear();
+    }
+
     pub(super) fn open_uploads(&self) -> usize {
         self.uploads.len()
     }
@@ -136,10 +164,22 @@ impl World {
 
     /// Runs a machine to its end. `source` is what an upload reads.
     pub(super) fn run<M: Machine>(&mut self, machine: &mut M, source: &[u8]) -> Result<M::Done, Error> {
-        for _ in 0..100_000 {
+        self.run_until(machine, source, 100_000)
+            .unwrap_or_else(|| panic!("the machine does not end: {:?}", &self.log[..50]))
+    }
+
+    /// Runs a machine for so many steps at most; `None`: it has not ended.
+    pub(super) fn run_until<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        source: &[u8],
+        steps: usize,
+    ) -> Option<Result<M::Done, Error>> {
+        for _ in 0..steps {
             match machine.poll(self.now()) {
                 Output::Send(request) => self.send(machine, &request, source),
-                Output::NeedPart { number, offset, length, hashed, .. } => {
+                Output::NeedPart { number, offset, length, least, hashed } => {
+                    let length = if self.short_parts { least } else { length };
                     let begin = (offset as usize).min(source.len());
                     let end = (begin + length as usize).min(source.len());
                     let part = &source[begin..end];
@@ -148,16 +188,26 @@ impl World {
                     let input = Input::PartReady { number, length: part.len() as u64, digest, last };
                     machine.handle(self.now(), input);
                 }
-                Output::Accept(Range { index, .. }) => machine.handle(self.now(), Input::RangeConsumed { index }),
+                Output::Accept(range) => {
+                    self.delivered.push(range);
+                    machine.handle(self.now(), Input::RangeConsumed { index: range.index });
+                }
                 Output::Wait(Some(at)) => self.unix_ms = self.unix_ms.max(START + at as i64),
                 Output::Wait(None) => panic!("the machine waits for nothing, after {:?}", self.log),
-                Output::Done(result) => return result,
+                Output::Done(result) => return Some(result),
                 Output::NeedCredentials { .. } => machine.handle(self.now(), Input::CredentialsKept(None)),
-                Output::Save { .. } => machine.handle(self.now(), Input::Saved),
-                Output::Begin { .. } | Output::Abandon(_) | Output::ReleasePart(_) => {}
+                Output::Save { record, anew } => {
+                    if anew {
+                        self.saved.clear();
+                    }
+                    self.saved.extend(record);
+                    machine.handle(self.now(), Input::Saved);
+                }
+                Output::Begin { offset, ended } => self.begun = Some((offset, ended)),
+                Output::Abandon(_) | Output::ReleasePart(_) => {}
             }
         }
-        panic!("the machine does not end: {:?}", &self.log[..50]);
+        None
     }
 
     pub(super) fn send<M: Machine>(&mut self, machine: &mut M, request: &Request, source: &[u8]) {
@@ -198,6 +248,9 @@ impl World {
             bytes[0] ^= u8::from(self.source_changed);
             machine.handle(self.now(), Input::PartSent { id, digest: digest(&bytes) });
         }
+        if let Body::Part(part) = &request.body {
+            self.parts_sent.push((part.offset, part.length));
+        }
         let too_old = (amz_date(self.unix_ms - 15 * MINUTE) > date) || (amz_date(self.unix_ms + 15 * MINUTE) < date);
         let (status, mut headers, mut body) = match fault {
             Some(Fault::Refused(status, code)) => (status, vec![], error(code)),
@@ -215,8 +268,27 @@ impl World {
         machine.handle(self.now(), Input::Head { id, head: ReplyHead { status, headers } });
         let now = self.now();
         match request.reply {
-            ReplyBody::Range(_) if status < 300 => {
-                machine.handle(now, Input::RangeEnd { id, length: body.len() as u64, digest: digest(&body) });
+            ReplyBody::Range(range) if status < 300 => {
+                let kept = self.kept.entry((range.index, range.reading)).or_default();
+                kept.truncate(range.done as usize);
+                match fault {
+                    Some(Fault::BrokenAt(length)) => {
+                        kept.extend_from_slice(&body[..length]);
+                        if let Some((_, from, to)) = self.served.last_mut() {
+                            *to = *from + length;
+                        }
+                        let length = kept.len() as u64;
+                        machine.handle(now, Input::Arrived { id, length });
+                        machine.handle(now, lost);
+                    }
+                    _ => {
+                        kept.extend_from_slice(&body);
+                        let mut digester = Digester::of(range.hash);
+                        digester.update(kept);
+                        let (length, digest) = (kept.len() as u64, digester.finish());
+                        machine.handle(now, Input::RangeEnd { id, length, digest });
+                    }
+                }
             }
             _ => {
                 machine.handle(now, Input::Body { id, bytes: &body });
@@ -241,6 +313,21 @@ impl World {
                 let status =
                     format!("<VersioningConfiguration><Status>{}</Status></VersioningConfiguration>", self.versioning);
                 (200, vec![], status.into_bytes())
+            }
+            (Method::Get, "") if query.contains_key("versions") => {
+                let mut xml = "<ListVersionsResult><IsTruncated>false</IsTruncated>".to_owned();
+                for (key, versions) in self.objects.iter().filter(|(key, _)| key.starts_with(&query["prefix"])) {
+                    for (n, Object { version_id, body, .. }) in versions.iter().rev().enumerate() {
+                        xml += &format!(
+                            "<Version><Key>{}</Key><VersionId>{version_id}</VersionId><IsLatest>{}</IsLatest>\
+                             <ETag>e</ETag><Size>{}</Size></Version>",
+                            uri::encode_path(key),
+                            n == 0,
+                            body.len()
+                        );
+                    }
+                }
+                (200, vec![], (xml + "<EncodingType>url</EncodingType></ListVersionsResult>").into())
             }
             (Method::Get, "") => (200, vec![], self.list(query)),
             (Method::Post, _) if query.contains_key("uploads") => {
@@ -332,6 +419,7 @@ impl World {
                     Some((first, last)) => {
                         let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
                         let last = last.min(object.body.len() - 1);
+                        self.served.push((key.to_owned(), first, last + 1));
                         headers.push(("content-range".into(), format!("bytes {first}-{last}/{}", object.body.len())));
                         (206, headers, object.body[first..=last].to_vec())
                     }
