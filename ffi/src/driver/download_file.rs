@@ -11,13 +11,14 @@ use s3vault_core::checksum::{Digest, Digester};
 use s3vault_core::http::Range;
 use s3vault_core::{Code, Error, Machine, Result};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot::Receiver;
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::task::JoinHandle;
 
 use super::Host;
 use super::engine::{Message, Payload};
 use super::progress::Progress;
 use super::request::Sink;
+use super::serial::Serial;
 use super::sparse::{self, Zeros};
 use super::task::Task;
 use crate::control::Control;
@@ -53,6 +54,7 @@ where
     progress.there(place.there);
     let task = Task::start_with(host, machine, progress, |inbox, _| FileTarget {
         file: Arc::new(place.file),
+        writes: Serial::default(),
         zeros: place.zeros,
         marks: place.marks,
         marked: None,
@@ -65,6 +67,7 @@ where
 
 struct FileTarget {
     file: Arc<File>,
+    writes: Serial,
     zeros: Zeros,
     marks: Option<u64>,
     /// The part that was marked last.
@@ -98,6 +101,7 @@ impl Payload for FileTarget {
         let zeros = if range.reading == 0 { self.zeros } else { self.zeros.over_others() };
         Ok(Sink::File(FileSink {
             file: self.file.clone(),
+            writes: self.writes.clone(),
             pool: self.pool.clone(),
             zeros,
             range,
@@ -116,7 +120,7 @@ impl Payload for FileTarget {
         {
             let file = self.file.clone();
             // Lost, it costs a part that is read again.
-            tokio::task::spawn_blocking(move || file.write_all_at(&[1], marks + u64::from(range.part)));
+            self.writes.run(move || file.write_all_at(&[1], marks + u64::from(range.part)));
         }
         // What is in the file takes no memory. The engine ends before its inbox does.
         let _ = self.engine.send(Message::RangeConsumed { index: range.index });
@@ -124,9 +128,10 @@ impl Payload for FileTarget {
     }
 }
 
-/// Writes the frames of one attempt, one at a time, on a thread that may block.
+/// Writes the frames of one attempt, one at a time.
 pub(super) struct FileSink {
     file: Arc<File>,
+    writes: Serial,
     pool: Arc<Pool>,
     zeros: Zeros,
     range: Range,
@@ -140,7 +145,7 @@ pub(super) struct FileSink {
 enum State {
     Idle,
     Held(OwnedMutexGuard<Written>),
-    Writing(JoinHandle<Result<OwnedMutexGuard<Written>>>),
+    Writing(Receiver<Result<OwnedMutexGuard<Written>>>),
 }
 
 impl FileSink {
@@ -181,9 +186,10 @@ impl FileSink {
         let Some(frame) = self.frame.take() else { return Ok(()) };
         let mut written = self.held().await?;
         let (file, zeros, position) = (self.file.clone(), self.zeros, self.range.offset + written.done);
-        self.state = State::Writing(tokio::task::spawn_blocking(move || {
+        // Here, where the bytes are in this core's cache.
+        written.digester.update(frame.filled());
+        self.state = State::Writing(self.writes.run(move || {
             let bytes = frame.filled();
-            written.digester.update(bytes);
             sparse::write_at(&file, bytes, position, zeros).map_err(|e| refused(&file, position, &e))?;
             written.done += bytes.len() as u64;
             Ok(written)
@@ -233,6 +239,7 @@ mod tests {
             zeros: Zeros::Written,
             marks: None,
             marked: None,
+            writes: Serial::default(),
             pool: Arc::default(),
             slots: HashMap::new(),
             engine: sender,
