@@ -24,6 +24,7 @@ use super::task::Task;
 use crate::control::Control;
 use crate::transport::body::name;
 use crate::transport::frames::{Frame, Pool};
+use crate::transport::runtime;
 
 /// Where a download goes.
 pub(crate) struct Place {
@@ -50,11 +51,12 @@ where
     M: Machine<Done = ()> + Send + 'static,
 {
     let pool = host.transport.pool().clone();
+    let writes = Serial::default();
     let progress = Progress::new(Some(total));
     progress.there(place.there);
     let task = Task::start_with(host, machine, progress, |inbox, _| FileTarget {
         file: Arc::new(place.file),
-        writes: Serial::default(),
+        writes: writes.clone(),
         zeros: place.zeros,
         marks: place.marks,
         marked: None,
@@ -62,7 +64,11 @@ where
         slots: HashMap::new(),
         engine: inbox.sender.clone(),
     })?;
-    task.end(control)
+    task.end(control)?;
+    // Nobody waits for marks; one that came after the caller has cut them off would make the file longer again.
+    let _entered = runtime::handle()?.enter();
+    let _ = writes.run(|| ()).blocking_recv();
+    Ok(())
 }
 
 struct FileTarget {

@@ -126,15 +126,9 @@ mod tests {
             assert!(first.await.is_err() && second.await.is_err());
             assert_eq!(serial.run(|| 3).await, Ok(3), "it takes work again");
         });
-        let gate = Arc::new(AtomicBool::new(false));
-        let closed = gate.clone();
-        let left = {
-            let _entered = runtime.enter();
-            runtime.spawn_blocking(move || crate::transport::testserver::until(|| closed.load(Ordering::Acquire)));
-            serial.run(|| ())
-        };
+        let handle = runtime.handle().clone();
         runtime.shutdown_background();
-        gate.store(true, Ordering::Release);
-        assert!(left.blocking_recv().is_err());
+        let _entered = handle.enter();
+        assert!(Serial::default().run(|| ()).blocking_recv().is_err());
     }
 }
