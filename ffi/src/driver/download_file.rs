@@ -20,9 +20,10 @@ use super::progress::Progress;
 use super::request::Sink;
 use super::sparse::{self, Zeros};
 use super::task::Task;
+use crate::budget::Pool;
 use crate::control::Control;
 use crate::transport::body::name;
-use crate::transport::frames::{Frame, Pool};
+use crate::transport::frames::Frame;
 
 /// Where a download goes.
 pub(crate) struct Place {
@@ -161,7 +162,11 @@ impl FileSink {
 
     pub(super) async fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            let frame = self.frame.get_or_insert_with(|| self.pool.take());
+            // One that is full was handed on before the next is taken: see budget::memory.
+            let frame = match &mut self.frame {
+                Some(frame) => frame,
+                None => self.frame.insert(self.pool.take().await),
+            };
             bytes = &bytes[frame.fill(bytes)..];
             if frame.is_full() {
                 self.write().await?;
@@ -233,7 +238,7 @@ mod tests {
             zeros: Zeros::Written,
             marks: None,
             marked: None,
-            pool: Arc::default(),
+            pool: Pool::new(1 << 20),
             slots: HashMap::new(),
             engine: sender,
         };

@@ -17,6 +17,7 @@ use super::Host;
 use super::keys::Wish;
 use super::progress::Progress;
 use super::request::{self, Sink};
+use crate::budget::Transfer;
 use crate::transport::activity::Activity;
 use crate::transport::body::Outgoing;
 use crate::transport::clock;
@@ -99,14 +100,23 @@ impl Inbox {
     }
 }
 
+/// A part that the machine asks for: see [`Output::NeedPart`].
+pub(super) struct Ask {
+    pub(super) number: u32,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    pub(super) least: u64,
+    pub(super) hashed: bool,
+}
+
 /// Who holds the payload of a transfer. The defaults are for machines that have none.
 pub(super) trait Payload: Send + 'static {
     /// The source goes on at this byte, or was at its end before.
     fn begin(&mut self, _offset: u64, _ended: bool) {}
 
     /// Read this part, and hash it where that must be; then say [`Message::PartReady`].
-    fn need_part(&mut self, number: u32, _offset: u64, _length: u64, _hashed: bool) -> Result<()> {
-        Err(Error::new(Code::Internal, format!("part {number} was asked for, and there is no source")))
+    fn need_part(&mut self, ask: Ask) -> Result<()> {
+        Err(Error::new(Code::Internal, format!("part {} was asked for, and there is no source", ask.number)))
     }
 
     /// A part of a stream is there. Only its frames come here; the machine is told by the engine.
@@ -135,6 +145,8 @@ pub(super) trait Payload: Send + 'static {
 
 /// A machine with everything that it needs to run.
 pub(super) struct Engine<M, P> {
+    /// Its place among all that share the budget.
+    transfer: Transfer,
     host: Host,
     machine: M,
     payload: P,
@@ -149,6 +161,7 @@ pub(super) struct Engine<M, P> {
 impl<M: Machine, P: Payload> Engine<M, P> {
     pub(super) fn new(host: Host, machine: M, payload: P, inbox: Inbox, progress: Arc<Progress>) -> Self {
         Engine {
+            transfer: host.transport.budget().begin(),
             host,
             machine,
             payload,
@@ -202,8 +215,8 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                 Output::Save { .. } => {
                     return Err(Error::new(Code::Internal, "there is no checkpoint to save a record in"));
                 }
-                Output::NeedPart { number, offset, length, least: _, hashed } => {
-                    self.payload.need_part(number, offset, length, hashed)?;
+                Output::NeedPart { number, offset, length, least, hashed } => {
+                    self.payload.need_part(Ask { number, offset, length, least, hashed })?;
                 }
                 Output::ReleasePart(number) => {
                     let length = self.payload.release_part(number);
@@ -252,6 +265,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             body,
             sink,
             activity,
+            transfer: self.transfer.id,
         };
         let task = tokio::spawn(attempt.run());
         self.requests.insert(id, task.abort_handle());

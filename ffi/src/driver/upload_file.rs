@@ -16,12 +16,13 @@ use s3vault_core::{Code, Error, Machine, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Host;
-use super::engine::{Message, Payload};
+use super::engine::{Ask, Message, Payload};
 use super::progress::Progress;
 use super::task::Task;
+use crate::budget::Pool;
 use crate::control::Control;
 use crate::transport::body::{Outgoing, name, read_at};
-use crate::transport::frames::{FRAME, Pool};
+use crate::transport::frames::{FRAME, Frame};
 
 /// Runs a machine whose parts are those of this file's first `length` bytes. A file that shrinks, or whose
 /// bytes change between the two readings, ends in [`Code::SourceChanged`].
@@ -46,14 +47,14 @@ struct FileSource {
     file: Arc<File>,
     length: u64,
     pool: Arc<Pool>,
-    asks: UnboundedSender<Ask>,
+    asks: UnboundedSender<Reading>,
     /// Lengths of parts, by their numbers, until they are released.
     lengths: HashMap<u32, u64>,
     stopped: Arc<AtomicBool>,
 }
 
 /// A part to be read.
-struct Ask {
+struct Reading {
     number: u32,
     offset: u64,
     length: u64,
@@ -79,7 +80,8 @@ impl FileSource {
 }
 
 impl Payload for FileSource {
-    fn need_part(&mut self, number: u32, offset: u64, length: u64, hashed: bool) -> Result<()> {
+    fn need_part(&mut self, ask: Ask) -> Result<()> {
+        let Ask { number, offset, length, hashed, .. } = ask;
         if offset > 0 && offset >= self.length {
             // Beyond the last part, which says so: there is none, as in a stream that ended.
             return Ok(());
@@ -88,7 +90,7 @@ impl Payload for FileSource {
         let last = offset + length == self.length;
         self.lengths.insert(number, length);
         // The reading task lives as long as this sender.
-        let _ = self.asks.send(Ask { number, offset, length, last, hashed });
+        let _ = self.asks.send(Reading { number, offset, length, last, hashed });
         Ok(())
     }
 
@@ -111,14 +113,14 @@ async fn read_parts(
     file: Arc<File>,
     pool: Arc<Pool>,
     stopped: Arc<AtomicBool>,
-    mut asked: UnboundedReceiver<Ask>,
+    mut asked: UnboundedReceiver<Reading>,
     engine: UnboundedSender<Message>,
 ) {
     while let Some(ask) = asked.recv().await {
-        let Ask { number, offset, length, last, hashed } = ask;
+        let Reading { number, offset, length, last, hashed } = ask;
         let read = if hashed {
-            let (file, pool, stopped) = (file.clone(), pool.clone(), stopped.clone());
-            let hash = tokio::task::spawn_blocking(move || hash(&file, &pool, &stopped, offset, length));
+            let (file, stopped, frame) = (file.clone(), stopped.clone(), pool.take().await);
+            let hash = tokio::task::spawn_blocking(move || hash(&file, frame, &stopped, offset, length));
             hash.await.map(|digest| digest.map(Some))
         } else {
             Ok(Ok(None))
@@ -134,11 +136,11 @@ async fn read_parts(
     }
 }
 
-/// The digest of a range of the file.
-fn hash(file: &File, pool: &Arc<Pool>, stopped: &AtomicBool, offset: u64, length: u64) -> Result<Digest> {
+/// The digest of a range of the file, read through one frame.
+fn hash(file: &File, mut frame: Frame, stopped: &AtomicBool, offset: u64, length: u64) -> Result<Digest> {
     let (mut digester, mut position, end) = (Digester::new(), offset, offset + length);
     while position < end && !stopped.load(Ordering::Relaxed) {
-        let mut frame = pool.take();
+        frame.clear();
         let count = (end - position).min(FRAME as u64) as usize;
         read_at(file, &mut frame, position, count).map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => Error::new(

@@ -7,15 +7,18 @@ use crossbeam_channel::Sender;
 use s3vault_core::checksum::Digester;
 use s3vault_core::http::Part;
 use s3vault_core::{Code, Error, Machine, Result};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot::Receiver;
 
 use super::Host;
-use super::engine::{Message, Payload};
+use super::engine::{Ask, Message, Payload};
 use super::progress::Progress;
 use super::task::{News, Task, is_unknown};
 use super::wait::Deadline;
+use crate::budget::{Account, Grant, Pool};
 use crate::control::Control;
 use crate::transport::body::Outgoing;
-use crate::transport::frames::{Frame, Pool};
+use crate::transport::frames::Frame;
 
 /// Bytes are hashed in runs of at least this length: BLAKE3 is several times as fast as on small pieces, and
 /// the run is still in the cache.
@@ -25,10 +28,9 @@ const HASH_RUN: usize = 64 * 1024;
 ///
 /// Memory: the parts that the machine asked for and has not released.
 pub(crate) struct StreamUpload<T> {
-    task: Task<T, Ask>,
-    pool: Arc<Pool>,
+    task: Task<T, Granted>,
     /// Parts that the machine asked for, after the current one.
-    asked: VecDeque<Ask>,
+    asked: VecDeque<Granted>,
     /// The part that is being written.
     current: Option<Filling>,
     offset: u64,
@@ -42,10 +44,10 @@ pub(crate) struct StreamUpload<T> {
     unknown: bool,
 }
 
-/// The machine asks for a part.
-pub(super) struct Ask {
-    number: u32,
-    length: u64,
+/// The machine asks for a part, and there is memory for the least of it.
+pub(super) struct Granted {
+    ask: Ask,
+    grant: Grant,
 }
 
 impl<T: Send + 'static> StreamUpload<T> {
@@ -55,13 +57,11 @@ impl<T: Send + 'static> StreamUpload<T> {
         M: Machine<Done = T> + Send + 'static,
     {
         let deadline = Deadline::of(control);
-        let task = Task::start_with(host, machine, Progress::new(None), |_, to_writer| StreamSource {
-            parts: HashMap::new(),
-            to_writer,
-        })?;
+        let pool = host.transport.pool().clone();
+        let task =
+            Task::start_with(host, machine, Progress::new(None), |_, to_writer| StreamSource::start(pool, to_writer))?;
         let mut upload = StreamUpload {
             task,
-            pool: host.transport.pool().clone(),
             asked: VecDeque::new(),
             current: None,
             offset: 0,
@@ -102,7 +102,7 @@ impl<T: Send + 'static> StreamUpload<T> {
                 self.next_part(deadline, control)?;
             }
             let Some(part) = &mut self.current else { continue };
-            let taken = part.fill(&self.pool, rest);
+            let taken = part.fill(rest);
             self.offset += taken as u64;
             rest = &rest[taken..];
         }
@@ -195,7 +195,7 @@ impl<T: Send + 'static> StreamUpload<T> {
     }
 
     /// Before the source has ended, the machine can only ask, or fail.
-    fn hear(&mut self, news: News<T, Ask>) -> Result<()> {
+    fn hear(&mut self, news: News<T, Granted>) -> Result<()> {
         let error = match news {
             News::Ask(ask) => {
                 self.asked.push_back(ask);
@@ -219,6 +219,9 @@ struct Filling {
     number: u32,
     /// At most so many bytes.
     length: u64,
+    grant: Grant,
+    /// No more memory is there now: the part ends before its length.
+    ends: bool,
     filled: u64,
     full: Vec<Arc<Frame>>,
     frame: Option<Frame>,
@@ -228,10 +231,12 @@ struct Filling {
 }
 
 impl Filling {
-    fn new(ask: Ask) -> Filling {
+    fn new(Granted { ask, grant }: Granted) -> Filling {
         Filling {
             number: ask.number,
             length: ask.length,
+            grant,
+            ends: false,
             filled: 0,
             full: Vec::new(),
             frame: None,
@@ -241,13 +246,16 @@ impl Filling {
     }
 
     fn is_full(&self) -> bool {
-        self.filled == self.length
+        self.ends || self.filled == self.length
     }
 
     /// Copies as much as the current frame and the part take.
-    fn fill(&mut self, pool: &Arc<Pool>, bytes: &[u8]) -> usize {
+    fn fill(&mut self, bytes: &[u8]) -> usize {
         let most = (self.length - self.filled).min(bytes.len() as u64) as usize;
-        let mut frame = self.frame.take().unwrap_or_else(|| pool.take());
+        let Some(mut frame) = self.frame.take().or_else(|| self.grant.take()) else {
+            self.ends = true;
+            return 0;
+        };
         let taken = frame.fill(&bytes[..most]);
         self.filled += taken as u64;
         if frame.is_full() || frame.filled().len() - self.hashed >= HASH_RUN {
@@ -274,18 +282,37 @@ impl Filling {
 }
 
 /// Holds parts until they are released.
-struct StreamSource<T> {
+struct StreamSource {
     parts: HashMap<u32, Vec<Arc<Frame>>>,
-    to_writer: Sender<News<T, Ask>>,
+    pool: Arc<Pool>,
+    /// From the first part on, of which it holds the least.
+    account: Option<Account>,
+    /// To the task that waits for memory.
+    asks: UnboundedSender<(Ask, Receiver<Grant>)>,
 }
 
-impl<T: Send + 'static> Payload for StreamSource<T> {
-    fn need_part(&mut self, number: u32, _offset: u64, length: u64, _hashed: bool) -> Result<()> {
-        if length == 0 {
-            return Err(Error::new(Code::Internal, format!("part {number} was asked for with no length")));
+impl StreamSource {
+    fn start<T: Send + 'static>(pool: Arc<Pool>, to_writer: Sender<News<T, Granted>>) -> StreamSource {
+        let (asks, mut asked) = unbounded_channel::<(Ask, Receiver<Grant>)>();
+        tokio::spawn(async move {
+            while let Some((ask, granted)) = asked.recv().await {
+                // The writer may be gone, then the engine hears of it; the account goes with the upload.
+                let Ok(grant) = granted.await else { return };
+                let _ = to_writer.send(News::Ask(Granted { ask, grant }));
+            }
+        });
+        StreamSource { parts: HashMap::new(), pool, account: None, asks }
+    }
+}
+
+impl Payload for StreamSource {
+    fn need_part(&mut self, ask: Ask) -> Result<()> {
+        if ask.length == 0 {
+            return Err(Error::new(Code::Internal, format!("part {} was asked for with no length", ask.number)));
         }
-        // The writer may be gone; then the engine hears of it.
-        let _ = self.to_writer.send(News::Ask(Ask { number, length }));
+        let least = ask.least.clamp(1, ask.length);
+        let granted = self.account.get_or_insert_with(|| self.pool.account(least)).ask(least)?;
+        let _ = self.asks.send((ask, granted));
         Ok(())
     }
 

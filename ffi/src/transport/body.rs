@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -21,7 +22,8 @@ use tokio::task::JoinHandle;
 
 use super::activity::Activity;
 use super::failure::SourceFailure;
-use super::frames::{FRAME, Frame, Pool};
+use super::frames::{FRAME, Frame};
+use crate::budget::{Budget, Flow, Pool};
 
 /// Payload is handed to the connection in slices of this length, so that progress shows on slow links:
 /// a slice is dropped when it is written.
@@ -81,9 +83,17 @@ impl Outgoing {
     }
 
     /// As reqwest takes it; what moves is counted in `activity`.
-    pub(crate) fn into_body(self, activity: Arc<Activity>) -> reqwest::Body {
+    pub(crate) fn into_body(self, activity: Arc<Activity>, budget: Arc<Budget>) -> reqwest::Body {
         let Outgoing { source, length, framing } = self;
-        reqwest::Body::wrap(Sending { source, remaining: length, current: None, framing, activity })
+        reqwest::Body::wrap(Sending {
+            source,
+            remaining: length,
+            current: None,
+            framing,
+            activity,
+            flow: Flow::new(budget.up.clone()),
+            budget,
+        })
     }
 }
 
@@ -96,6 +106,9 @@ struct Sending {
     current: Option<(Arc<Frame>, usize)>,
     framing: Option<Framing>,
     activity: Arc<Activity>,
+    /// Payload waits here for its share of the bandwidth.
+    flow: Flow,
+    budget: Arc<Budget>,
 }
 
 impl Body for Sending {
@@ -132,6 +145,14 @@ impl Body for Sending {
             },
         };
         let end = frame.filled().len().min(start + SLICE);
+        let passes = this.flow.poll_pass((end - start) as u64, context);
+        // The line is not to blame for a wait.
+        this.activity.waiting(passes.is_pending());
+        if passes.is_pending() {
+            this.current = Some((frame, start));
+            return Poll::Pending;
+        }
+        this.budget.bytes_up.fetch_add((end - start) as u64, Ordering::Relaxed);
         if end < frame.filled().len() {
             this.current = Some((frame.clone(), end));
         } else if let (Some(framing), Source::File(part)) = (&mut this.framing, &this.source) {
@@ -317,16 +338,21 @@ impl FilePart {
     fn start(&self) -> JoinHandle<Result<(Frame, Hash), SourceFailure>> {
         let (file, pool, part, position) = (self.file.clone(), self.pool.clone(), self.part, self.position);
         let (mut hash, length) = (self.hash.clone(), (self.end() - self.position).min(FRAME as u64) as usize);
-        tokio::task::spawn_blocking(move || {
-            let mut frame = pool.take();
-            read_at(&file, &mut frame, position, length).map_err(|e| match e.kind() {
-                io::ErrorKind::UnexpectedEof => changed(&file, &part, "it is shorter now"),
-                _ => {
-                    SourceFailure { code: Code::Io, detail: format!("reading {} at byte {position}: {e}", name(&file)) }
-                }
-            })?;
-            hash.update(frame.filled());
-            Ok((frame, hash))
+        // Not on a thread that may block: who holds frames may need one to let go of them.
+        tokio::spawn(async move {
+            let mut frame = pool.take().await;
+            let reading = tokio::task::spawn_blocking(move || {
+                read_at(&file, &mut frame, position, length).map_err(|e| match e.kind() {
+                    io::ErrorKind::UnexpectedEof => changed(&file, &part, "it is shorter now"),
+                    _ => {
+                        let detail = format!("reading {} at byte {position}: {e}", name(&file));
+                        SourceFailure { code: Code::Io, detail }
+                    }
+                })?;
+                hash.update(frame.filled());
+                Ok((frame, hash))
+            });
+            reading.await.unwrap_or_else(|e| Err(SourceFailure { code: Code::Internal, detail: e.to_string() }))
         })
     }
 }
