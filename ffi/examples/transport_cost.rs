@@ -21,6 +21,8 @@
     missing_docs
 )]
 
+#[path = "../src/budget/mod.rs"]
+mod budget;
 #[path = "../src/control.rs"]
 mod control;
 #[path = "../src/driver/mod.rs"]

@@ -21,9 +21,10 @@ use super::request::Sink;
 use super::serial::Serial;
 use super::sparse::{self, Zeros};
 use super::task::Task;
+use crate::budget::Pool;
 use crate::control::Control;
 use crate::transport::body::name;
-use crate::transport::frames::{Frame, Pool};
+use crate::transport::frames::Frame;
 use crate::transport::runtime;
 
 /// Where a download goes.
@@ -172,7 +173,11 @@ impl FileSink {
 
     pub(super) async fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            let frame = self.frame.get_or_insert_with(|| self.pool.take());
+            // One that is full was handed on before the next is taken: see budget::memory.
+            let frame = match &mut self.frame {
+                Some(frame) => frame,
+                None => self.frame.insert(self.pool.take().await),
+            };
             bytes = &bytes[frame.fill(bytes)..];
             if frame.is_full() {
                 self.write().await?;
@@ -246,7 +251,7 @@ mod tests {
             marks: None,
             marked: None,
             writes: Serial::default(),
-            pool: Arc::default(),
+            pool: Pool::new(1 << 20),
             slots: HashMap::new(),
             engine: sender,
         };

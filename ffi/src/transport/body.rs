@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -22,7 +23,8 @@ use tokio::task::JoinHandle;
 use super::activity::Activity;
 use super::cached;
 use super::failure::SourceFailure;
-use super::frames::{FRAME, Frame, Pool};
+use super::frames::{FRAME, Frame};
+use crate::budget::{Budget, Flow, Pool};
 
 /// Payload is handed to the connection in slices of this length, so that progress shows on slow links:
 /// a slice is dropped when it is written.
@@ -91,9 +93,18 @@ impl Outgoing {
     }
 
     /// As reqwest takes it; what moves is counted in `activity`.
-    pub(crate) fn into_body(self, activity: Arc<Activity>) -> reqwest::Body {
+    pub(crate) fn into_body(self, activity: Arc<Activity>, budget: Arc<Budget>) -> reqwest::Body {
         let Outgoing { source, length, framing, sent } = self;
-        reqwest::Body::wrap(Sending { source, remaining: length, current: None, framing, sent, activity })
+        reqwest::Body::wrap(Sending {
+            source,
+            remaining: length,
+            current: None,
+            framing,
+            sent,
+            activity,
+            flow: Flow::new(budget.up.clone()),
+            budget,
+        })
     }
 }
 
@@ -107,6 +118,9 @@ struct Sending {
     framing: Option<Framing>,
     sent: Option<Sent>,
     activity: Arc<Activity>,
+    /// Payload waits here for its share of the bandwidth.
+    flow: Flow,
+    budget: Arc<Budget>,
 }
 
 impl Body for Sending {
@@ -143,6 +157,14 @@ impl Body for Sending {
             },
         };
         let end = frame.filled().len().min(start + SLICE);
+        let passes = this.flow.poll_pass((end - start) as u64, context);
+        // The line is not to blame for a wait.
+        this.activity.waiting(passes.is_pending());
+        if passes.is_pending() {
+            this.current = Some((frame, start));
+            return Poll::Pending;
+        }
+        this.budget.bytes_up.fetch_add((end - start) as u64, Ordering::Relaxed);
         if end < frame.filled().len() {
             this.current = Some((frame.clone(), end));
         } else if let (Some(framing), Source::File(part)) = (&mut this.framing, &this.source) {
@@ -337,8 +359,9 @@ impl FilePart {
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Frame>, SourceFailure>> {
-        if self.reading.is_none() {
-            let mut frame = self.pool.take();
+        if self.reading.is_none()
+            && let Some(mut frame) = self.pool.try_take()
+        {
             if cached::read(&self.file, &mut frame, self.position, self.next_length()) {
                 self.hash.update(frame.filled());
                 return Poll::Ready(self.passed(frame));
@@ -390,20 +413,24 @@ impl FilePart {
     fn start(&self) -> JoinHandle<Result<Read, SourceFailure>> {
         let (file, pool, part, position) = (self.file.clone(), self.pool.clone(), self.part, self.position);
         let (mut hash, length) = (self.hash.clone(), self.next_length());
-        tokio::task::spawn_blocking(move || {
-            let mut frame = pool.take();
-            let waited = !cached::read(&file, &mut frame, position, length);
-            if waited {
-                read_at(&file, &mut frame, position, length).map_err(|e| match e.kind() {
-                    io::ErrorKind::UnexpectedEof => changed(&file, &part, "it is shorter now"),
-                    _ => SourceFailure {
-                        code: Code::Io,
-                        detail: format!("reading {} at byte {position}: {e}", name(&file)),
-                    },
-                })?;
-            }
-            hash.update(frame.filled());
-            Ok(Read { frame, hash, waited })
+        // The frame is waited for before a thread that may block is taken: who holds frames may need one to let go of them.
+        tokio::spawn(async move {
+            let mut frame = pool.take().await;
+            let reading = tokio::task::spawn_blocking(move || {
+                let waited = !cached::read(&file, &mut frame, position, length);
+                if waited {
+                    read_at(&file, &mut frame, position, length).map_err(|e| match e.kind() {
+                        io::ErrorKind::UnexpectedEof => changed(&file, &part, "it is shorter now"),
+                        _ => {
+                            let detail = format!("reading {} at byte {position}: {e}", name(&file));
+                            SourceFailure { code: Code::Io, detail }
+                        }
+                    })?;
+                }
+                hash.update(frame.filled());
+                Ok(Read { frame, hash, waited })
+            });
+            reading.await.unwrap_or_else(|e| Err(SourceFailure { code: Code::Internal, detail: e.to_string() }))
         })
     }
 }

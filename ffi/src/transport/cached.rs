@@ -46,8 +46,9 @@ mod tests {
 
     use super::super::activity::Activity;
     use super::super::body::Outgoing;
-    use super::super::frames::{FRAME, Pool};
+    use super::super::frames::FRAME;
     use super::*;
+    use crate::budget::Budget;
 
     #[test]
     fn what_is_in_memory_needs_no_other_thread() {
@@ -90,7 +91,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_left_to_the_thread_that_may_block() {
         let (file, bytes) = file(MEMORY);
-        let mut frame = Arc::new(Pool::default()).take();
+        let mut frame = crate::budget::Pool::new(1 << 20).try_take().unwrap();
         assert!(!read(&file, &mut frame, bytes.len() as u64 - 100, 101));
         assert!(frame.filled().is_empty());
         assert!(read(&file, &mut frame, bytes.len() as u64 - 100, 100));
@@ -114,6 +115,7 @@ mod tests {
 
     fn body(file: File, length: usize) -> reqwest::Body {
         let part = Part { number: 1, offset: 0, length: length as u64, digest: None };
-        Outgoing::file(Arc::new(file), Arc::new(Pool::default()), part).into_body(Activity::new())
+        let budget = Budget::new(&s3vault_core::settings::Settings::new());
+        Outgoing::file(Arc::new(file), budget.memory.clone(), part).into_body(Activity::new(), budget)
     }
 }

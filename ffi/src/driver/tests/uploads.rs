@@ -144,7 +144,7 @@ fn the_machines_error_reaches_every_later_call() {
 
     // The machine fails while the writer still fills a part.
     let first = vec![
-        Output::NeedPart { number: 1, offset: 0, length: 1 << 40, least: 1 << 40, hashed: true },
+        Output::NeedPart { number: 1, offset: 0, length: 1 << 40, least: 1 << 20, hashed: true },
         Output::Send(request(1, Method::Get, &url)),
     ];
     let machine: Toy<()> = Toy::new(first, |outputs, input| {
