@@ -12,6 +12,7 @@
 //! | `runtime` | the threads, signals, fork, shutdown |
 //! | `tls` | rustls with ring, and whom it trusts |
 //! | `body`, `frames` | bodies of requests, and the pooled memory that they lie in |
+//! | `cached` | reads of files that wait for no disk |
 //! | `activity` | when an attempt must end: no byte moves, or its date has passed |
 //! | `failure` | from errors to codes |
 //! | `connecting` | when a connection is being made, and to which address |
@@ -20,6 +21,7 @@
 
 pub(crate) mod activity;
 pub(crate) mod body;
+mod cached;
 pub(crate) mod clock;
 mod connecting;
 pub(crate) mod failure;
