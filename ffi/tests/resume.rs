@@ -1,7 +1,7 @@
 //! Puts that go on: a checkpoint brings a stream and a file to their end in another vault, and belongs to one put alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
@@ -280,20 +280,24 @@ fn a_stream_that_had_ended_takes_nothing_more_and_is_committed() {
 
 #[test]
 fn a_commit_whose_outcome_is_unknown_may_be_suspended_and_goes_on() {
-    let rig = rig();
-    let data = bytes(20 * MIB);
-    let mut put = rig.open("disk").unwrap();
-    put.write(&data, &mut Control::none()).unwrap();
-    rig.fault(r#"{"operation": "PutObject", "times": 6, "drop": "after"}"#);
-    let e = put.commit(&mut Control::none()).err().unwrap();
-    assert_eq!(e.code(), Code::OutcomeUnknown, "{e:?}");
-    assert_eq!(put.abort(&mut Control::none()).unwrap_err().code(), Code::WrongState);
-    put.suspend(&mut Control::none()).unwrap();
-    rig.store.clear_faults();
-    let mut put = rig.open("disk").unwrap();
-    put.commit(&mut Control::none()).unwrap();
-    assert_eq!((rig.versions("disk"), rig.checkpoint().exists()), (1, false));
-    let mut all = Vec::new();
-    std::fs::File::open(rig.file(&data)).unwrap().read_to_end(&mut all).unwrap();
-    assert!(rig.stored("disk") == all);
+    for operation in ["CompleteMultipartUpload", "PutObject"] {
+        let rig = rig();
+        let data = bytes(20 * MIB);
+        let mut put = rig.open("disk").unwrap();
+        put.write(&data, &mut Control::none()).unwrap();
+        rig.fault(&format!(r#"{{"operation": "{operation}", "times": 6, "drop": "after"}}"#));
+        if operation == "CompleteMultipartUpload" {
+            rig.fault(r#"{"operation": "HeadObject", "times": 12, "answer": {"status": 503, "code": "SlowDown", "headers": {"retry-after": "100"}}}"#);
+        }
+        let e = put.commit(&mut Control::none()).err().unwrap();
+        assert_eq!(e.code(), Code::OutcomeUnknown, "{operation}: {e:?}");
+        assert_eq!(put.abort(&mut Control::none()).unwrap_err().code(), Code::WrongState);
+        put.suspend(&mut Control::none()).unwrap();
+        rig.store.clear_faults();
+        let mut put = rig.open("disk").unwrap_or_else(|e| panic!("{operation}: {e:?}"));
+        assert_eq!(put.offset(), data.len() as u64);
+        put.commit(&mut Control::none()).unwrap();
+        assert_eq!((rig.versions("disk"), rig.checkpoint().exists()), (1, false));
+        assert!(rig.stored("disk") == data);
+    }
 }
