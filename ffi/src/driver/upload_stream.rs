@@ -267,7 +267,6 @@ impl<T: Send + 'static> StreamUpload<T> {
                 return Ok(());
             }
             News::Ask(Said::Part(ask)) => {
-                self.begun = true;
                 self.asked.push_back(ask);
                 return Ok(());
             }
