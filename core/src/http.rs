@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::checksum::Digest;
+use crate::checksum::{Digest, SliceHash};
 use crate::error::Code;
 
 /// The methods that S3 uses.
@@ -102,15 +102,30 @@ pub enum ReplyBody {
     Range(Range),
 }
 
-/// A range of a download: one part of the backup.
+/// A range of a download: a slice of one part of the backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// From 0, in the order of the backup's bytes.
+    /// From 0, in the order in which the download takes its slices, which is that of the bytes.
     pub index: u32,
+    /// The part that it is of, from 0.
+    pub part: u32,
     /// Where its first byte belongs in the backup, in bytes.
     pub offset: u64,
     /// How many bytes belong to it.
     pub length: u64,
+    /// How many of them arrived before, so that the request brings those behind them.
+    pub done: u64,
+    /// How often its part was read before, from its begin: what such a reading has left is not counted on.
+    pub reading: u32,
+    /// How it is hashed.
+    pub hash: SliceHash,
+}
+
+impl Range {
+    /// A part whole, of which nothing has arrived.
+    pub fn of_part(part: u32, offset: u64, length: u64) -> Range {
+        Range { index: part, part, offset, length, done: 0, reading: 0, hash: SliceHash::Whole }
+    }
 }
 
 /// Status and headers of a reply.

@@ -27,11 +27,19 @@ pub enum Input<'a> {
         /// Of the reply to this request.
         id: RequestId,
     },
+    /// A range's connection broke, and so many of its bytes lie where they belong; the next request for it begins behind
+    /// them. Comes before [`Input::Failed`].
+    Arrived {
+        /// The request.
+        id: RequestId,
+        /// In bytes, from the range's begin: those of earlier requests too.
+        length: u64,
+    },
     /// A range ended as HTTP says it should; the bytes lie where they belong, but are not trusted yet.
     RangeEnd {
         /// Of the reply to this request.
         id: RequestId,
-        /// How many bytes came.
+        /// How many bytes came, with those of earlier requests.
         length: u64,
         /// What they were.
         digest: Digest,
@@ -131,7 +139,8 @@ pub enum Output<T> {
     },
     /// This part is not needed any more.
     ReleasePart(u32),
-    /// This range is verified: deliver it. Ranges are accepted in any order.
+    /// Deliver this range. It is verified, or the machine was told to deliver others too. Ranges are accepted in any order;
+    /// those of a part that go into a file together, when all of it is verified.
     Accept(Range),
     /// The store refuses the keys of this generation, or they have expired: find others, give them to
     /// [`Store::renew`](crate::store::Store::renew), and say [`Input::CredentialsRenewed`]; or say

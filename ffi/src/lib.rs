@@ -25,4 +25,4 @@ pub use s3vault_core::crypto::keyring::Keyring;
 pub use s3vault_core::op;
 pub use s3vault_core::settings::Settings;
 pub use s3vault_core::{Code, Error, Family, Result};
-pub use vault::{Get, Kind, List, Put, Row, Vault, Version, verify_manifest};
+pub use vault::{Get, Kind, List, Put, Random, Row, Vault, Version, verify_manifest};

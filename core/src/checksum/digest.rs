@@ -1,6 +1,8 @@
 //! What the vault keeps of bytes: CRC64NVME, which the store verifies, and BLAKE3, which the manifest promises.
 
-use super::crc::Crc64;
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
+
+use super::crc::{Crc, Crc64, combine};
 
 /// What bytes are: both hashes of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,11 +13,33 @@ pub struct Digest {
     pub blake3: [u8; 32],
 }
 
+/// The slices that a large part is read and hashed in begin at multiples of so many bytes, so that each is a subtree of
+/// its part's BLAKE3 (§2.1 of its paper).
+pub const SLICE: u64 = 8 << 20;
+
+/// How a slice of a part is hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SliceHash {
+    /// It is all of its part: the digest is the part's.
+    Whole,
+    /// It begins here in its part, at a multiple of [`SLICE`]: what BLAKE3 says of it is a chaining value, for [`merge`].
+    Subtree(u64),
+    /// Not at all.
+    Nothing,
+}
+
 /// Hashes bytes as they pass.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Digester {
+    hash: SliceHash,
     crc: Crc64,
     blake3: blake3::Hasher,
+}
+
+impl Default for Digester {
+    fn default() -> Digester {
+        Digester::of(SliceHash::Whole)
+    }
 }
 
 impl Digester {
@@ -24,15 +48,71 @@ impl Digester {
         Digester::default()
     }
 
+    /// Of no bytes yet of a slice.
+    pub fn of(hash: SliceHash) -> Digester {
+        let mut blake3 = blake3::Hasher::new();
+        if let SliceHash::Subtree(begin) = hash {
+            // What is no multiple of a chunk would panic, and is never right.
+            blake3.set_input_offset(begin - begin % blake3::CHUNK_LEN as u64);
+        }
+        Digester { hash, crc: Crc64::default(), blake3 }
+    }
+
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.crc.update(bytes);
-        self.blake3.update(bytes);
+        if self.hash != SliceHash::Nothing {
+            self.crc.update(bytes);
+            self.blake3.update(bytes);
+        }
     }
 
     /// The digest of all bytes so far.
     pub fn finish(&self) -> Digest {
-        Digest { crc64nvme: self.crc.finish(), blake3: *self.blake3.finalize().as_bytes() }
+        let blake3 = match self.hash {
+            // A subtree without bytes has no chaining value.
+            SliceHash::Subtree(_) if self.blake3.count() > 0 => self.blake3.finalize_non_root(),
+            _ => *self.blake3.finalize().as_bytes(),
+        };
+        Digest { crc64nvme: self.crc.finish(), blake3 }
+    }
+}
+
+/// The digest of a part of `length` bytes from those of its slices, each of `slice` bytes but the last.
+pub fn merge(slices: &[Digest], slice: u64, length: u64) -> Option<Digest> {
+    if slices.len() as u64 != length.div_ceil(slice).max(1) {
+        return None;
+    }
+    let (first, others) = slices.split_first()?;
+    if others.is_empty() {
+        return Some(*first);
+    }
+    let (mut crc64nvme, mut begin) = (first.crc64nvme, slice);
+    for other in others {
+        let this = slice.min(length - begin);
+        crc64nvme = combine(Crc::Crc64Nvme, crc64nvme, other.crc64nvme, this);
+        begin += this;
+    }
+    let (left, right) = halves(slices, slice, length);
+    let (left, right) = (subtree(left.0, slice, left.1)?, subtree(right.0, slice, right.1)?);
+    Some(Digest { crc64nvme, blake3: *merge_subtrees_root(&left, &right, Mode::Hash).as_bytes() })
+}
+
+/// The slices and lengths of the two subtrees: the left one is the largest whole one that leaves something to the right.
+fn halves(slices: &[Digest], slice: u64, length: u64) -> ((&[Digest], u64), (&[Digest], u64)) {
+    let left = left_subtree_len(length);
+    let (first, second) = slices.split_at((left / slice) as usize);
+    ((first, left), (second, length - left))
+}
+
+fn subtree(slices: &[Digest], slice: u64, length: u64) -> Option<ChainingValue> {
+    match slices {
+        [] => None,
+        [one] => Some(one.blake3),
+        _ => {
+            let (left, right) = halves(slices, slice, length);
+            let (left, right) = (subtree(left.0, slice, left.1)?, subtree(right.0, slice, right.1)?);
+            Some(merge_subtrees_non_root(&left, &right, Mode::Hash))
+        }
     }
 }
 
@@ -59,6 +139,32 @@ mod tests {
         assert_eq!(parse_crc("rosUhgp5mIg="), Some(d.crc64nvme));
         assert_eq!(parse_crc("rosUhgp5"), None);
         assert_eq!(hex::encode(digest(b"").blake3), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+    }
+
+    #[test]
+    fn slices_merge_into_the_digest_of_their_part() {
+        let bytes: Vec<u8> = (0..70_000u64).map(|n| ((n * n) >> 7) as u8).collect();
+        for slice in [1024, 4096, 32_768] {
+            for length in [0, 1, 1023, 1024, 1025, 2048, 3072, 4096, 4097, 5 * 4096, 32_768, 32_769, 65_537, 70_000] {
+                let part = &bytes[..length];
+                let mut slices: Vec<Digest> = Vec::new();
+                for (n, piece) in part.chunks(slice).enumerate() {
+                    let hash = if length <= slice { SliceHash::Whole } else { SliceHash::Subtree((n * slice) as u64) };
+                    let mut digester = Digester::of(hash);
+                    let (a, b) = piece.split_at(piece.len() / 3);
+                    digester.update(a);
+                    digester.update(b);
+                    slices.push(digester.finish());
+                }
+                if length == 0 {
+                    slices.push(digest(b""));
+                }
+                let merged = merge(&slices, slice as u64, length as u64);
+                assert_eq!(merged, Some(digest(part)), "{length} in {slice}");
+                slices.pop();
+                assert_eq!(merge(&slices, slice as u64, length as u64), None);
+            }
+        }
     }
 
     #[test]

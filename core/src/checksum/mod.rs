@@ -10,7 +10,7 @@ mod hasher;
 
 pub use algorithm::{Algorithm, Checksum, composite};
 pub use crc::{Crc, Crc32, Crc32c, Crc64, combine};
-pub use digest::{Digest, Digester, digest};
+pub use digest::{Digest, Digester, SLICE, SliceHash, digest, merge};
 pub use hasher::{ContentMd5, Hasher, checksum, content_md5};
 
 use base64::Engine as _;

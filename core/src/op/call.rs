@@ -197,6 +197,17 @@ impl<O: Operation> Call<O> {
         &self.op
     }
 
+    /// For an operation that asks for less at its next attempt.
+    pub(crate) fn op_mut(&mut self) -> &mut O {
+        &mut self.op
+    }
+
+    /// The attempt under way has brought something: the ones before it count no more.
+    pub(crate) fn progressed(&mut self, now: Now) {
+        self.attempts = 1;
+        self.began = now.mono_ms;
+    }
+
     /// `Date` of the last reply.
     pub(crate) fn date_ms(&self) -> Option<i64> {
         self.date_ms

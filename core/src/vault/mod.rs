@@ -24,7 +24,7 @@ pub use manifest::Manifest;
 pub use names::Name;
 pub use objects::{Kind, RowKey};
 pub use put::{Put, PutRequest};
-pub use read::Read;
+pub use read::{Locate, Located, Read};
 pub use vid::Vid;
 
 use crate::crypto::keyring::{Keyring, SigningKey, VerifyKeys};

@@ -1,9 +1,10 @@
 //! Reading a version: its locators (where the data is now), then its parts.
 //!
 //! ```text
-//!  List ──▶ Locator ──opens──▶ Data ──▶ Done
-//!             │ ▲ does not open: the next lower generation
-//!             └─┘
+//!  Locate: List ──▶ Locator ──opens──▶ Located
+//!                     │ ▲ does not open: the next lower generation
+//!                     └─┘
+//!  Read:   Locate ──▶ Data ──▶ Done
 //! ```
 
 use std::sync::Arc;
@@ -15,13 +16,16 @@ use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
 use crate::op::{Call, Calling, GetObject, ListObjectsV2, Listing, Session};
 use crate::time::Now;
-use crate::transfer::download::{Download, Piece};
+use crate::transfer::download::{Download, Piece, Want};
+
+/// Where the data of a version is, as its locator said.
+#[derive(Clone, Debug)]
+pub struct Located(Arc<Vec<Piece>>);
 
 enum State {
     List(Call<ListObjectsV2>),
     Locator(Call<GetObject>),
-    Data(Box<Download>),
-    Done(Result<()>),
+    Done(Result<Located>),
     Over,
 }
 
@@ -30,13 +34,13 @@ impl State {
         match self {
             State::List(call) => Some(call),
             State::Locator(call) => Some(call),
-            State::Data(_) | State::Done(_) | State::Over => None,
+            State::Done(_) | State::Over => None,
         }
     }
 }
 
-/// Reads a version whole.
-pub struct Read {
+/// Finds where the data of a version is.
+pub struct Locate {
     vault: Arc<Vault>,
     session: Session,
     manifest: Arc<Manifest>,
@@ -46,14 +50,21 @@ pub struct Read {
     refused: Option<Error>,
 }
 
-impl Read {
+impl Locate {
     /// Of a manifest that was verified. `seed` drives the jitter of retries.
-    pub fn new(vault: Arc<Vault>, manifest: Arc<Manifest>, seed: u64) -> Result<Read> {
+    pub fn new(vault: Arc<Vault>, manifest: Arc<Manifest>, seed: u64) -> Result<Locate> {
         let name = Name::new(&manifest.container, &manifest.path)?;
         let prefix = locator_prefix(&name, Vid::parse(&manifest.vid)?);
         let list = ListObjectsV2 { prefix, ..Default::default() };
         let session = Session::new(&vault.store, seed);
-        Ok(Read { vault, session, manifest, state: State::List(Call::new(list)), locators: Vec::new(), refused: None })
+        Ok(Locate {
+            vault,
+            session,
+            manifest,
+            state: State::List(Call::new(list)),
+            locators: Vec::new(),
+            refused: None,
+        })
     }
 
     fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> State {
@@ -80,8 +91,7 @@ impl Read {
     fn locator(&mut self, key: &str, object: &[u8]) -> State {
         match self.vault.admit(object, key).and_then(|json| Locator::parse(json, key)) {
             Ok(locator) if locator.vid == self.manifest.vid && locator.vault == self.manifest.vault => {
-                let pieces = self.pieces(&locator.data, locator.generation);
-                State::Data(Box::new(Download::new(pieces, self.vault.parallel_download)))
+                State::Done(Ok(Located(Arc::new(self.pieces(&locator.data, locator.generation)))))
             }
             Ok(_) => {
                 let why = format!("the locator at {key} is another version's");
@@ -99,23 +109,25 @@ impl Read {
         let mut begins = vec![0; self.manifest.extents.len()];
         let parts = self.manifest.parts();
         parts
-            .map(|(extent, offset, hash)| {
+            .zip(0..)
+            .map(|((extent, offset, hash), number)| {
                 let begin = begins[extent];
                 begins[extent] += hash.length;
                 // The hint belongs to the object that the put wrote, which later generations may have left.
                 let hint = self.manifest.extents[extent].version_id.clone();
                 let version_id = if generation == 0 { hint } else { None };
-                Piece { key: keys.extent(extent + 1), version_id, begin, offset, hash: hash.clone() }
+                let (key, hash) = (keys.extent(extent + 1), hash.clone());
+                Piece { number, key, version_id, begin, offset, hash, verified: true }
             })
             .collect()
     }
 }
 
-impl Machine for Read {
-    type Done = ();
+impl Machine for Locate {
+    type Done = Located;
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
-        if let (Input::Cancel, Some(call)) = (&input, self.state.call()) {
+        if let (Input::Cancel | Input::Suspend, Some(call)) = (&input, self.state.call()) {
             call.abandon(&mut self.session);
             self.state = State::Done(Err(Error::new(Code::Cancelled, "reading the version was cancelled")));
         }
@@ -135,27 +147,78 @@ impl Machine for Read {
                 Some(Err(e)) if e.code() == Code::NotFound => self.next_locator(),
                 Some(Err(e)) => State::Done(Err(e)),
             },
-            (State::Data(mut download), input) => {
-                download.handle(&mut self.session, now, input);
-                State::Data(download)
-            }
             (state @ (State::Done(_) | State::Over), _) => state,
         };
     }
 
-    fn poll(&mut self, now: Now) -> Output<()> {
+    fn poll(&mut self, now: Now) -> Output<Located> {
         if let Some(id) = self.session.abandoned() {
             return Output::Abandon(id);
         }
         if let Some(call) = self.state.call() {
             return call.poll(&mut self.session, now).into();
         }
-        if let State::Data(download) = &mut self.state {
-            return download.poll(&mut self.session, now);
-        }
         match std::mem::replace(&mut self.state, State::Over) {
             State::Done(result) => Output::Done(result),
             _ => Output::Wait(None),
+        }
+    }
+}
+
+enum Stage {
+    Locate(Box<Locate>),
+    Data(Session, Box<Download>),
+}
+
+/// Reads a version, or what is wanted of it.
+pub struct Read {
+    vault: Arc<Vault>,
+    seed: u64,
+    want: Want,
+    stage: Stage,
+}
+
+impl Read {
+    /// Of a manifest that was verified. `seed` drives the jitter of retries.
+    pub fn new(vault: Arc<Vault>, manifest: Arc<Manifest>, want: Want, seed: u64) -> Result<Read> {
+        let locate = Locate::new(vault.clone(), manifest, seed)?;
+        Ok(Read { vault, seed, want, stage: Stage::Locate(Box::new(locate)) })
+    }
+
+    /// Of a version whose place is known.
+    pub fn located(vault: Arc<Vault>, located: &Located, want: Want, seed: u64) -> Read {
+        let download = Download::new(&located.0, &want, vault.parallel_download);
+        let stage = Stage::Data(Session::new(&vault.store, seed), Box::new(download));
+        Read { vault, seed, want, stage }
+    }
+}
+
+impl Machine for Read {
+    type Done = ();
+
+    fn handle(&mut self, now: Now, input: Input<'_>) {
+        match &mut self.stage {
+            Stage::Locate(locate) => locate.handle(now, input),
+            Stage::Data(session, download) => download.handle(session, now, &input),
+        }
+    }
+
+    fn poll(&mut self, now: Now) -> Output<()> {
+        if let Stage::Locate(locate) = &mut self.stage {
+            match locate.poll(now).outward() {
+                Ok(output) => return output,
+                Err(Err(e)) => return Output::Done(Err(e)),
+                Err(Ok(located)) => {
+                    // The same session goes on, so that no request's number comes twice.
+                    let session = std::mem::replace(&mut locate.session, Session::new(&self.vault.store, self.seed));
+                    let download = Download::new(&located.0, &self.want, self.vault.parallel_download);
+                    self.stage = Stage::Data(session, Box::new(download));
+                }
+            }
+        }
+        match &mut self.stage {
+            Stage::Data(session, download) => download.poll(session, now),
+            Stage::Locate(_) => Output::Wait(None),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use s3vault_core::checksum::{Digest, Digester};
 use s3vault_core::http::Range;
 use s3vault_core::{Code, Error, Machine, Result};
 use tokio::sync::mpsc::UnboundedSender;
@@ -17,21 +18,45 @@ use super::Host;
 use super::engine::{Message, Payload};
 use super::progress::Progress;
 use super::request::Sink;
+use super::sparse::{self, Zeros};
 use super::task::Task;
 use crate::control::Control;
 use crate::transport::body::name;
-use crate::transport::frames::Frame;
+use crate::transport::frames::{Frame, Pool};
 
-/// Runs a machine whose ranges go into this file, which is open for writing; `total` is for progress only. The
-/// file is not synced: who called knows whether it is renamed afterwards. After an error a write that was under
-/// way may still land in it.
-pub(crate) fn download_file<M>(host: &Host, machine: M, file: File, total: u64, control: &mut Control<'_>) -> Result<()>
+/// Where a download goes.
+pub(crate) struct Place {
+    /// Open for writing.
+    pub(crate) file: File,
+    /// What is done where the data is zero.
+    pub(crate) zeros: Zeros,
+    /// From this byte of the file on, a byte for each part becomes 1 when the part is verified.
+    pub(crate) marks: Option<u64>,
+    /// Bytes that are there already; for progress only.
+    pub(crate) there: u64,
+}
+
+/// Runs a machine whose ranges go into a file; `total` is for progress only. The file is not synced: who called knows
+/// whether it is renamed afterwards. After an error a write that was under way may still land in it.
+pub(crate) fn download_file<M>(
+    host: &Host,
+    machine: M,
+    place: Place,
+    total: u64,
+    control: &mut Control<'_>,
+) -> Result<()>
 where
     M: Machine<Done = ()> + Send + 'static,
 {
-    let file = Arc::new(file);
-    let task = Task::start_with(host, machine, Progress::new(Some(total)), |inbox, _| FileTarget {
-        file,
+    let pool = host.transport.pool().clone();
+    let progress = Progress::new(Some(total));
+    progress.there(place.there);
+    let task = Task::start_with(host, machine, progress, |inbox, _| FileTarget {
+        file: Arc::new(place.file),
+        zeros: place.zeros,
+        marks: place.marks,
+        marked: None,
+        pool,
         slots: HashMap::new(),
         engine: inbox.sender.clone(),
     })?;
@@ -40,29 +65,58 @@ where
 
 struct FileTarget {
     file: Arc<File>,
+    zeros: Zeros,
+    marks: Option<u64>,
+    /// The part that was marked last.
+    marked: Option<u32>,
+    pool: Arc<Pool>,
     /// Of ranges that were begun and not accepted.
     slots: HashMap<u32, Arc<Slot>>,
     engine: UnboundedSender<Message>,
 }
 
-/// The place of a range in the file: one attempt writes to it at a time, and none once it is verified. An
-/// attempt that was abandoned may have a write under way, which must not land on what a later one wrote.
+/// The place of a range in the file: one attempt writes to it at a time, and none once it is verified. An attempt that was
+/// abandoned may have a write under way, which must not land on what a later one wrote.
 #[derive(Default)]
 struct Slot {
-    writer: Arc<Mutex<()>>,
+    written: Arc<Mutex<Written>>,
     accepted: AtomicBool,
+}
+
+/// What of a range is in the file, and what it is.
+#[derive(Default)]
+struct Written {
+    digester: Digester,
+    done: u64,
+    /// Of which reading of its part.
+    reading: Option<u32>,
 }
 
 impl Payload for FileTarget {
     fn sink(&mut self, range: Range) -> Result<Sink> {
         let slot = self.slots.entry(range.index).or_default().clone();
-        let (file, position) = (self.file.clone(), range.offset);
-        Ok(Sink::File(FileSink { file, position, slot, hold: None, writing: None }))
+        let zeros = if range.reading == 0 { self.zeros } else { self.zeros.over_others() };
+        Ok(Sink::File(FileSink {
+            file: self.file.clone(),
+            pool: self.pool.clone(),
+            zeros,
+            range,
+            slot,
+            frame: None,
+            state: State::Idle,
+        }))
     }
 
     fn accept(&mut self, range: Range) -> Result<()> {
         if let Some(slot) = self.slots.remove(&range.index) {
             slot.accepted.store(true, Ordering::Release);
+        }
+        if let Some(marks) = self.marks
+            && self.marked.replace(range.part) != Some(range.part)
+        {
+            let file = self.file.clone();
+            // Lost, it costs a part that is read again.
+            tokio::task::spawn_blocking(move || file.write_all_at(&[1], marks + u64::from(range.part)));
         }
         // What is in the file takes no memory. The engine ends before its inbox does.
         let _ = self.engine.send(Message::RangeConsumed { index: range.index });
@@ -73,39 +127,79 @@ impl Payload for FileTarget {
 /// Writes the frames of one attempt, one at a time, on a thread that may block.
 pub(super) struct FileSink {
     file: Arc<File>,
-    position: u64,
+    pool: Arc<Pool>,
+    zeros: Zeros,
+    range: Range,
     slot: Arc<Slot>,
-    /// The right to write; writes under way share it, so that it outlives an attempt that is dropped.
-    hold: Option<Arc<OwnedMutexGuard<()>>>,
-    writing: Option<JoinHandle<Result<()>>>,
+    /// The one that is being filled.
+    frame: Option<Frame>,
+    state: State,
+}
+
+/// The right to write is with the sink or with a write under way, so that it outlives an attempt that is dropped.
+enum State {
+    Idle,
+    Held(OwnedMutexGuard<Written>),
+    Writing(JoinHandle<Result<OwnedMutexGuard<Written>>>),
 }
 
 impl FileSink {
-    /// Waits until no other attempt writes. `false`: the range is verified already.
-    pub(super) async fn begin(&mut self) -> bool {
-        self.hold = Some(Arc::new(self.slot.writer.clone().lock_owned().await));
-        !self.slot.accepted.load(Ordering::Acquire)
+    /// Waits until no other attempt writes.
+    pub(super) async fn begin(&mut self) -> Option<u64> {
+        let mut written = self.slot.written.clone().lock_owned().await;
+        if self.slot.accepted.load(Ordering::Acquire) {
+            return None;
+        }
+        if written.reading != Some(self.range.reading) {
+            let digester = Digester::of(self.range.hash);
+            *written = Written { digester, done: 0, reading: Some(self.range.reading) };
+        }
+        let done = written.done;
+        self.state = State::Held(written);
+        Some(done)
     }
 
-    pub(super) async fn put(&mut self, frame: Frame) -> Result<()> {
-        self.written().await?;
-        let (file, position, hold) = (self.file.clone(), self.position, self.hold.clone());
-        self.position += frame.filled().len() as u64;
-        self.writing = Some(tokio::task::spawn_blocking(move || {
-            let written = file.write_all_at(frame.filled(), position).map_err(|e| refused(&file, position, &e));
-            drop(hold);
-            written
+    pub(super) async fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let frame = self.frame.get_or_insert_with(|| self.pool.take());
+            bytes = &bytes[frame.fill(bytes)..];
+            if frame.is_full() {
+                self.write().await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn finish(mut self) -> Result<(u64, Digest)> {
+        self.write().await?;
+        let written = self.held().await?;
+        Ok((written.done, written.digester.finish()))
+    }
+
+    /// Begins to write what was gathered.
+    async fn write(&mut self) -> Result<()> {
+        let Some(frame) = self.frame.take() else { return Ok(()) };
+        let mut written = self.held().await?;
+        let (file, zeros, position) = (self.file.clone(), self.zeros, self.range.offset + written.done);
+        self.state = State::Writing(tokio::task::spawn_blocking(move || {
+            let bytes = frame.filled();
+            written.digester.update(bytes);
+            sparse::write_at(&file, bytes, position, zeros).map_err(|e| refused(&file, position, &e))?;
+            written.done += bytes.len() as u64;
+            Ok(written)
         }));
         Ok(())
     }
 
-    pub(super) async fn finish(mut self) -> Result<()> {
-        self.written().await
-    }
-
-    async fn written(&mut self) -> Result<()> {
-        let Some(writing) = self.writing.take() else { return Ok(()) };
-        writing.await.map_err(|e| Error::new(Code::Internal, format!("writing {}: {e}", name(&self.file))))?
+    /// The right to write, once nothing is being written.
+    async fn held(&mut self) -> Result<OwnedMutexGuard<Written>> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Held(written) => Ok(written),
+            State::Writing(writing) => {
+                writing.await.map_err(|e| Error::new(Code::Internal, format!("writing {}: {e}", name(&self.file))))?
+            }
+            State::Idle => Err(Error::new(Code::Internal, format!("range {} was not begun", self.range.index))),
+        }
     }
 }
 
@@ -124,7 +218,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::transport::frames::Pool;
 
     #[test]
     fn a_write_of_an_attempt_that_was_dropped_is_waited_for() {
@@ -135,8 +228,17 @@ mod tests {
         let gate = open.clone();
         let (sender, _inbox) = tokio::sync::mpsc::unbounded_channel();
         let file = Arc::new(File::options().write(true).open("/dev/null").unwrap());
-        let mut target = FileTarget { file, slots: HashMap::new(), engine: sender };
-        let range = Range { index: 0, offset: 0, length: 5 };
+        let mut target = FileTarget {
+            file,
+            zeros: Zeros::Written,
+            marks: None,
+            marked: None,
+            pool: Arc::default(),
+            slots: HashMap::new(),
+            engine: sender,
+        };
+        let length = 2 * crate::transport::frames::FRAME as u64;
+        let range = Range::of_part(0, 0, length);
         let mut sink = || match target.sink(range).unwrap() {
             Sink::File(sink) => sink,
             Sink::Frames(_) => unreachable!(),
@@ -144,19 +246,17 @@ mod tests {
         let (mut first, mut second, mut third) = (sink(), sink(), sink());
         runtime.block_on(async {
             tokio::task::spawn_blocking(move || crate::transport::testserver::until(|| gate.load(Ordering::Acquire)));
-            assert!(first.begin().await);
-            let mut frame = Arc::new(Pool::default()).take();
-            frame.fill(b"wrong");
-            first.put(frame).await.unwrap();
+            assert_eq!(first.begin().await, Some(0));
+            first.put(&vec![1; length as usize / 2]).await.unwrap();
             drop(first);
             // Nothing can happen until the gate opens, so this wait ends by its time-out, however long it is.
             let early = tokio::time::timeout(Duration::from_millis(50), second.begin()).await;
             open.store(true, Ordering::Release);
             assert!(early.is_err(), "a later attempt began while a write was under way");
-            assert!(second.begin().await);
+            assert_eq!(second.begin().await, Some(length / 2), "what the first one wrote counts");
             drop(second);
             target.accept(range).unwrap();
-            assert!(!third.begin().await, "nothing is written to a range that is verified");
+            assert_eq!(third.begin().await, None, "nothing is written to a range that is verified");
         });
     }
 }

@@ -1,19 +1,22 @@
-//! A download that is read in order: verified ranges wait in frames until the reader takes them.
+//! A download that is read in order: accepted ranges wait in frames until the reader takes them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
+use s3vault_core::checksum::{Digest, Digester, SliceHash};
 use s3vault_core::http::Range;
 use s3vault_core::{Code, Error, Machine, Result};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::Host;
 use super::engine::{Message, Payload};
 use super::progress::Progress;
-use super::request::{Received, Sink};
+use super::request::Sink;
 use super::task::{News, Task};
 use super::wait::Deadline;
 use crate::control::Control;
-use crate::transport::frames::Frame;
+use crate::transport::frames::{Frame, Pool};
 
 /// A reader of a backup. Dropped before its end, it cancels the download.
 ///
@@ -34,8 +37,10 @@ impl StreamDownload {
     where
         M: Machine<Done = ()> + Send + 'static,
     {
+        let pool = host.transport.pool().clone();
         let task = Task::start_with(host, machine, Progress::new(None), |_, to_reader| StreamTarget {
-            received: BTreeMap::new(),
+            pool,
+            begun: BTreeMap::new(),
             accepted: BTreeMap::new(),
             next: 0,
             to_reader,
@@ -104,23 +109,72 @@ pub(super) struct RangeFrames {
     frames: VecDeque<Frame>,
 }
 
-/// Keeps the frames of one attempt.
-pub(super) struct FrameSink(RangeFrames);
+/// What of a range came.
+struct Gathered {
+    frames: VecDeque<Frame>,
+    /// Bytes of the last frame that were hashed.
+    hashed: usize,
+    digester: Digester,
+    done: u64,
+}
 
-impl FrameSink {
-    pub(super) fn put(&mut self, frame: Frame) {
-        self.0.frames.push_back(frame);
+impl Gathered {
+    fn new(hash: SliceHash) -> Gathered {
+        Gathered { frames: VecDeque::new(), hashed: 0, digester: Digester::of(hash), done: 0 }
     }
 
-    pub(super) fn finish(self) -> RangeFrames {
-        self.0
+    fn hash_last(&mut self) {
+        if let Some(frame) = self.frames.back() {
+            self.digester.update(&frame.filled()[self.hashed..]);
+            self.hashed = frame.filled().len();
+        }
+    }
+}
+
+/// Keeps what comes of a range in frames. One attempt has it at a time.
+pub(super) struct FrameSink {
+    gathered: Arc<Mutex<Gathered>>,
+    pool: Arc<Pool>,
+    held: Option<OwnedMutexGuard<Gathered>>,
+}
+
+impl FrameSink {
+    /// Waits until no other attempt has the range. Says how many bytes of it are there.
+    pub(super) async fn begin(&mut self) -> u64 {
+        let held = self.gathered.clone().lock_owned().await;
+        let done = held.done;
+        self.held = Some(held);
+        done
+    }
+
+    pub(super) fn put(&mut self, mut bytes: &[u8]) {
+        let Some(gathered) = &mut self.held else { return };
+        gathered.done += bytes.len() as u64;
+        while !bytes.is_empty() {
+            if gathered.frames.back().is_none_or(Frame::is_full) {
+                gathered.frames.push_back(self.pool.take());
+                gathered.hashed = 0;
+            }
+            let Some(frame) = gathered.frames.back_mut() else { return };
+            bytes = &bytes[frame.fill(bytes)..];
+            if frame.is_full() {
+                gathered.hash_last();
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> (u64, Digest) {
+        let Some(mut gathered) = self.held else { return (0, Digester::of(SliceHash::Nothing).finish()) };
+        gathered.hash_last();
+        (gathered.done, gathered.digester.finish())
     }
 }
 
 struct StreamTarget {
-    /// Came whole, but not verified.
-    received: BTreeMap<u32, RangeFrames>,
-    /// Verified, and waiting for an earlier one.
+    pool: Arc<Pool>,
+    /// Of ranges that were begun and not accepted, with the reading that they are of.
+    begun: BTreeMap<u32, (u32, Arc<Mutex<Gathered>>)>,
+    /// Accepted, and waiting for an earlier one.
     accepted: BTreeMap<u32, RangeFrames>,
     /// The index that the reader gets next.
     next: u32,
@@ -129,21 +183,19 @@ struct StreamTarget {
 
 impl Payload for StreamTarget {
     fn sink(&mut self, range: Range) -> Result<Sink> {
-        Ok(Sink::Frames(FrameSink(RangeFrames { index: range.index, frames: VecDeque::new() })))
-    }
-
-    fn received(&mut self, received: Received) {
-        if let Received::Frames(range) = received {
-            self.received.insert(range.index, range);
+        let fresh = || (range.reading, Arc::new(Mutex::new(Gathered::new(range.hash))));
+        let begun = self.begun.entry(range.index).or_insert_with(fresh);
+        if begun.0 != range.reading {
+            *begun = fresh();
         }
+        Ok(Sink::Frames(FrameSink { gathered: begun.1.clone(), pool: self.pool.clone(), held: None }))
     }
 
     fn accept(&mut self, range: Range) -> Result<()> {
-        let held = self
-            .received
-            .remove(&range.index)
-            .ok_or_else(|| Error::new(Code::Internal, format!("range {} was accepted, and never came", range.index)))?;
-        self.accepted.insert(range.index, held);
+        let never = || Error::new(Code::Internal, format!("range {} was accepted, and never came", range.index));
+        let (_, gathered) = self.begun.remove(&range.index).ok_or_else(never)?;
+        let frames = std::mem::take(&mut gathered.try_lock().map_err(|_| never())?.frames);
+        self.accepted.insert(range.index, RangeFrames { index: range.index, frames });
         while let Some(next) = self.accepted.remove(&self.next) {
             self.next += 1;
             // The reader may be gone; then the engine hears of it.

@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use super::Host;
 use super::keys::Wish;
 use super::progress::Progress;
-use super::request::{self, Received, Sink};
+use super::request::{self, Sink};
 use crate::transport::activity::Activity;
 use crate::transport::body::Outgoing;
 use crate::transport::clock;
@@ -40,11 +40,14 @@ pub(super) enum Message {
     End {
         id: RequestId,
     },
+    Arrived {
+        id: RequestId,
+        length: u64,
+    },
     RangeEnd {
         id: RequestId,
         length: u64,
         digest: Digest,
-        received: Received,
     },
     Failed {
         id: RequestId,
@@ -124,10 +127,7 @@ pub(super) trait Payload: Send + 'static {
         Err(Error::new(Code::Internal, format!("range {} comes, and there is no place for it", range.index)))
     }
 
-    /// This range came whole, but is not trusted yet.
-    fn received(&mut self, _received: Received) {}
-
-    /// The range that came last under this index is right.
+    /// The range that came under this index is right, or wanted as it is.
     fn accept(&mut self, range: Range) -> Result<()> {
         Err(Error::new(Code::Internal, format!("range {} was accepted, and there is no place for it", range.index)))
     }
@@ -211,7 +211,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                 }
                 Output::Accept(range) => {
                     self.payload.accept(range)?;
-                    self.progress.settle(range.length);
+                    self.progress.accept(&range);
                 }
                 Output::NeedCredentials { generation } => self.need_keys(generation)?,
                 Output::Wait(until) => return Ok(Step::Wait(until)),
@@ -223,12 +223,11 @@ impl<M: Machine, P: Payload> Engine<M, P> {
     fn send(&mut self, request: Request) -> Result<()> {
         let id = request.id;
         let activity = Activity::new();
-        let mut moves = None;
         let body = match &request.body {
             Body::Empty => None,
             Body::Bytes(bytes) => Some(Outgoing::bytes(bytes.clone())),
             Body::Part(part) => {
-                moves = Some(part.number);
+                self.progress.begin(id, part.number, &activity);
                 let mut body = self.payload.body(part)?;
                 if part.digest.is_none() {
                     let engine = self.inbox.sender.clone();
@@ -242,13 +241,10 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         let sink = match request.reply {
             ReplyBody::Collect { .. } => None,
             ReplyBody::Range(range) => {
-                moves = Some(range.index);
+                self.progress.begin_range(id, &range, &activity);
                 Some(self.payload.sink(range)?)
             }
         };
-        if let Some(number) = moves {
-            self.progress.begin(id, number, &activity);
-        }
         let attempt = request::Attempt {
             transport: self.host.transport.clone(),
             engine: self.inbox.sender.clone(),
@@ -284,8 +280,12 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             Message::Head { id, head } if self.wanted(id, false) => self.handle(Input::Head { id, head }),
             Message::Body { id, bytes } if self.wanted(id, false) => self.handle(Input::Body { id, bytes: &bytes }),
             Message::End { id } if self.wanted(id, true) => self.ended(id, Input::End { id }),
-            Message::RangeEnd { id, length, digest, received } if self.wanted(id, true) => {
-                self.payload.received(received);
+            Message::Arrived { id, length } if self.wanted(id, false) => {
+                self.progress.arrived(id, length);
+                self.handle(Input::Arrived { id, length })
+            }
+            Message::RangeEnd { id, length, digest } if self.wanted(id, true) => {
+                self.progress.arrived(id, length);
                 self.ended(id, Input::RangeEnd { id, length, digest })
             }
             Message::Failed { id, failure } if self.wanted(id, true) => self.ended(id, Input::Failed { id, failure }),
@@ -293,6 +293,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             Message::Head { .. }
             | Message::Body { .. }
             | Message::End { .. }
+            | Message::Arrived { .. }
             | Message::RangeEnd { .. }
             | Message::PartSent { .. }
             | Message::Failed { .. } => Ok(()),

@@ -20,6 +20,7 @@ mod engine;
 mod keys;
 mod progress;
 mod request;
+mod sparse;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -37,8 +38,9 @@ pub(crate) mod upload {
 
 /// Bytes out of the store.
 pub(crate) mod download {
-    pub(crate) use super::download_file::download_file;
+    pub(crate) use super::download_file::{Place, download_file};
     pub(crate) use super::download_stream::StreamDownload;
+    pub(crate) use super::sparse::Zeros;
 }
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use s3vault_core::http::RequestId;
+use s3vault_core::http::{Range, RequestId};
 
 use super::keys::Wish;
 use crate::transport::activity::Activity;
@@ -28,6 +28,21 @@ struct Counts {
     begun: HashSet<u32>,
     /// Attempts under way that move payload.
     live: HashMap<RequestId, Arc<Activity>>,
+    /// Bytes of ranges that arrived by earlier attempts, and of those that wait for the rest of their part.
+    arrived: HashMap<u32, u64>,
+    /// Their sum.
+    arrived_in_all: u64,
+    /// The ranges of attempts under way.
+    ranges: HashMap<RequestId, u32>,
+    /// The part that a range was accepted of last.
+    last_part: Option<u32>,
+}
+
+impl Counts {
+    fn arrive(&mut self, index: u32, bytes: u64) {
+        let before = self.arrived.insert(index, bytes).unwrap_or(0);
+        self.arrived_in_all = self.arrived_in_all + bytes - before;
+    }
 }
 
 /// A moment's view.
@@ -52,9 +67,45 @@ impl Progress {
         }
     }
 
+    /// An attempt to move the rest of this range begins.
+    pub(super) fn begin_range(&self, id: RequestId, range: &Range, activity: &Arc<Activity>) {
+        self.begin(id, range.index, activity);
+        let mut counts = self.counts();
+        counts.ranges.insert(id, range.index);
+        counts.arrive(range.index, range.done);
+    }
+
+    /// So many bytes of the attempt's range are there.
+    pub(super) fn arrived(&self, id: RequestId, bytes: u64) {
+        let mut counts = self.counts();
+        counts.live.remove(&id);
+        if let Some(index) = counts.ranges.get(&id).copied() {
+            counts.arrive(index, bytes);
+        }
+    }
+
+    /// A range is done.
+    pub(super) fn accept(&self, range: &Range) {
+        let mut counts = self.counts();
+        counts.arrive(range.index, 0);
+        counts.arrived.remove(&range.index);
+        counts.begun.remove(&range.index);
+        counts.settled += range.length;
+        if counts.last_part.replace(range.part) != Some(range.part) {
+            counts.parts += 1;
+        }
+    }
+
     /// The attempt is over; what it moved counts only once its part is settled.
     pub(super) fn end(&self, id: RequestId) {
-        self.counts().live.remove(&id);
+        let mut counts = self.counts();
+        counts.live.remove(&id);
+        counts.ranges.remove(&id);
+    }
+
+    /// So many bytes were there before.
+    pub(super) fn there(&self, bytes: u64) {
+        self.counts().settled += bytes;
     }
 
     /// A part is done.
@@ -68,7 +119,7 @@ impl Progress {
     pub(super) fn figures(&self) -> Figures {
         let counts = self.counts();
         let live: u64 = counts.live.values().map(|activity| activity.payload()).sum();
-        let done = counts.settled + live;
+        let done = counts.settled + counts.arrived_in_all + live;
         Figures {
             done: self.total.map_or(done, |total| done.min(total)),
             parts: counts.parts,

@@ -2,56 +2,49 @@
 
 use std::sync::Arc;
 
-use s3vault_core::checksum::{Digest, Digester};
-use s3vault_core::http::{ERROR_LIMIT, Range, ReplyBody, Request, TransportFailure};
+use s3vault_core::checksum::Digest;
+use s3vault_core::http::{ERROR_LIMIT, Range, ReplyBody, Request, RequestId, TransportFailure};
 use s3vault_core::{Code, Error, Result};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::download_file::FileSink;
-use super::download_stream::{FrameSink, RangeFrames};
+use super::download_stream::FrameSink;
 use super::engine::Message;
 use crate::transport::activity::Activity;
 use crate::transport::body::Outgoing;
-use crate::transport::frames::Frame;
 use crate::transport::{Reply, Transport};
 
-/// Where the bytes of a range go. Each attempt has its own.
+/// Where the bytes of a range go. Each attempt has its own; what they have put there is the range's, so that a later one
+/// goes on behind it.
 pub(super) enum Sink {
     File(FileSink),
     Frames(FrameSink),
 }
 
-/// What a sink hands over when its range came whole.
-pub(super) enum Received {
-    /// The bytes are in the file.
-    InFile,
-    /// The bytes are in these frames.
-    Frames(RangeFrames),
-}
-
 impl Sink {
-    /// Before the first frame. `false`: the bytes are not wanted any more.
-    async fn begin(&mut self) -> bool {
+    /// Before the first bytes: how many of the range are there. `None`: they are not wanted any more.
+    async fn begin(&mut self) -> Option<u64> {
         match self {
             Sink::File(file) => file.begin().await,
-            Sink::Frames(_) => true,
+            Sink::Frames(frames) => Some(frames.begin().await),
         }
     }
 
-    async fn put(&mut self, frame: Frame) -> Result<()> {
+    async fn put(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
-            Sink::File(file) => file.put(frame).await,
+            Sink::File(file) => file.put(bytes).await,
             Sink::Frames(frames) => {
-                frames.put(frame);
+                frames.put(bytes);
                 Ok(())
             }
         }
     }
 
-    async fn finish(self) -> Result<Received> {
+    /// After the last bytes of this attempt: how many of the range are there, and what they are.
+    async fn finish(self) -> Result<(u64, Digest)> {
         match self {
-            Sink::File(file) => file.finish().await.map(|()| Received::InFile),
-            Sink::Frames(frames) => Ok(Received::Frames(frames.finish())),
+            Sink::File(file) => file.finish().await,
+            Sink::Frames(frames) => Ok(frames.finish()),
         }
     }
 }
@@ -101,8 +94,7 @@ impl Attempt {
         let _ = engine.send(Message::Head { id, head: std::mem::take(&mut reply.head) });
         match (request.reply, sink) {
             (ReplyBody::Range(range), Some(sink)) if success => {
-                let (length, digest, received) = take_range(&transport, reply, range, sink, &activity).await?;
-                Ok(Message::RangeEnd { id, length, digest, received })
+                take_range(reply, id, range, sink, &activity, &engine).await
             }
             (ReplyBody::Collect { limit }, _) if success => {
                 let mut length = 0;
@@ -131,42 +123,50 @@ impl Attempt {
     }
 }
 
-/// Gathers the body of a range in frames, so that what is held is what came (a piece as it comes from the
-/// connection pins a buffer that may be many times as large), hashes each while it is warm, and passes it on.
+/// Puts the body of a range where it belongs. A sink gathers it in frames, so that what is held is what came (a piece as
+/// it comes from the connection pins a buffer that may be many times as large), and hashes each while it is warm.
 async fn take_range(
-    transport: &Transport,
     mut reply: Reply,
+    id: RequestId,
     range: Range,
     mut sink: Sink,
     activity: &Activity,
-) -> Result<(u64, Digest, Received), Stop> {
-    if !sink.begin().await {
+    engine: &UnboundedSender<Message>,
+) -> Result<Message, Stop> {
+    let Some(there) = sink.begin().await else {
         return Err(reply.broken(format!("range {} came by another request", range.index)).into());
-    }
-    let (mut length, mut digester) = (0_u64, Digester::new());
-    let mut frame = transport.pool().take();
-    while let Some(bytes) = reply.chunk().await? {
-        length += bytes.len() as u64;
-        if length > range.length {
-            return Err(reply.broken(format!("more than the {} bytes of the range came", range.length)).into());
+    };
+    // An attempt that was given up may have put more there than the machine has heard of.
+    let Some(mut known) = there.checked_sub(range.done) else {
+        let why = format!("range {} is asked for from byte {}, and has {there}", range.index, range.done);
+        return Err(Stop::Fatal(Error::new(Code::Internal, why)));
+    };
+    let mut left = range.length - range.done;
+    let broke = loop {
+        let bytes = match reply.chunk().await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => break None,
+            Err(_) if left == 0 => break None,
+            Err(failure) => break Some(failure),
+        };
+        let length = bytes.len() as u64;
+        if length > left {
+            break Some(reply.broken(format!("more than the {} bytes of the range came", range.length)));
         }
-        activity.moved(bytes.len() as u64);
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            rest = &rest[frame.fill(rest)..];
-            if frame.is_full() {
-                digester.update(frame.filled());
-                let full = std::mem::replace(&mut frame, transport.pool().take());
-                sink.put(full).await.map_err(Stop::Fatal)?;
-            }
+        left -= length;
+        activity.moved(length);
+        let skipped = known.min(length);
+        known -= skipped;
+        sink.put(&bytes[skipped as usize..]).await.map_err(Stop::Fatal)?;
+    };
+    let (length, digest) = sink.finish().await.map_err(Stop::Fatal)?;
+    match broke {
+        None => Ok(Message::RangeEnd { id, length, digest }),
+        Some(failure) => {
+            let _ = engine.send(Message::Arrived { id, length });
+            Err(failure.into())
         }
     }
-    if !frame.filled().is_empty() {
-        digester.update(frame.filled());
-        sink.put(frame).await.map_err(Stop::Fatal)?;
-    }
-    let received = sink.finish().await.map_err(Stop::Fatal)?;
-    Ok((length, digester.finish(), received))
 }
 
 impl Reply {

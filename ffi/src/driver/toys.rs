@@ -186,6 +186,8 @@ pub(super) struct ToyDownload {
     accepted: usize,
     next_id: u64,
     requests: BTreeMap<RequestId, usize>,
+    /// How many bytes of each range arrived, and how often it was read whole.
+    arrived: Vec<(u64, u32)>,
     outputs: VecDeque<Output<()>>,
 }
 
@@ -193,6 +195,7 @@ impl ToyDownload {
     pub(super) fn new(url: &str, ranges: Vec<(Range, Digest)>, window: usize) -> ToyDownload {
         ToyDownload {
             url: url.to_owned(),
+            arrived: vec![(0, 0); ranges.len()],
             ranges,
             window,
             begun: 0,
@@ -207,7 +210,9 @@ impl ToyDownload {
     fn send(&mut self, index: usize) {
         self.next_id += 1;
         let mut request = request(self.next_id, Method::Get, &format!("{}/{index}", self.url));
-        request.reply = ReplyBody::Range(self.ranges[index].0);
+        let (done, reading) = self.arrived[index];
+        request.headers.push(("x-from".into(), done.to_string()));
+        request.reply = ReplyBody::Range(Range { done, reading, ..self.ranges[index].0 });
         self.requests.insert(request.id, index);
         self.outputs.push_back(Output::Send(request));
     }
@@ -225,7 +230,13 @@ impl Machine for ToyDownload {
                     self.accepted += 1;
                     self.outputs.push_back(Output::Accept(range));
                 } else {
+                    self.arrived[index] = (0, self.arrived[index].1 + 1);
                     self.send(index);
+                }
+            }
+            Input::Arrived { id, length } => {
+                if let Some(index) = self.requests.get(&id) {
+                    self.arrived[*index].0 = length;
                 }
             }
             Input::Failed { id, .. } | Input::End { id } => {

@@ -1,8 +1,10 @@
 //! The Rust API: [`Vault`], [`Put`], [`Version`], [`Get`], [`List`]. The C interface is this, handle by handle.
 
+mod draft;
 mod get;
 mod list;
 mod put;
+mod random;
 mod restore;
 mod verify;
 mod version;
@@ -23,6 +25,7 @@ use crate::{driver, entropy};
 pub use get::Get;
 pub use list::List;
 pub use put::Put;
+pub use random::Random;
 pub use s3vault_core::vault::{Kind, Row};
 pub use verify::verify_manifest;
 pub use version::Version;

@@ -1,107 +1,129 @@
 //! Restoring into a file.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use s3vault_core::settings::Settings;
+use s3vault_core::transfer::Want;
 use s3vault_core::{Code, Error, Result};
 
 use super::Version;
+use super::draft::{Draft, failed};
 use crate::control::Control;
-use crate::driver::download::download_file;
+use crate::driver;
+use crate::driver::download::{Place, Zeros, download_file};
+use crate::transport::body::name;
 
-pub(super) fn restore(version: &Version, path: &Path, control: &mut Control<'_>) -> Result<()> {
+/// What a restore may be told.
+pub(super) const OPTIONS: &[&str] = &["verify", "holes"];
+
+/// A pipe is written in pieces of so many bytes.
+const PIECE: usize = 1 << 18;
+
+pub(super) fn restore(version: &Version, path: &Path, options: &Settings, control: &mut Control<'_>) -> Result<()> {
     // A link stays a link: its target is what is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let open = || OpenOptions::new().write(true).open(&target).map_err(|e| failed(&target, &e));
     match fs::metadata(&target).map(|found| found.file_type()) {
         Ok(kind) if kind.is_dir() => {
             Err(Error::new(Code::Io, format!("cannot restore to {}: it is a folder", path.display())))
         }
-        Ok(kind) if kind.is_block_device() => in_place(version, &target, control),
-        Ok(kind) if !kind.is_file() => in_order(version, &target, control),
-        _ => beside(version, &target, control),
+        // A disk is written where it is.
+        Ok(kind) if kind.is_block_device() => in_place(version, open()?, Zeros::Written, control),
+        Ok(kind) if !kind.is_file() => in_order(version, open()?, options, control),
+        _ => beside(version, &target, options.flag("holes"), control),
     }
 }
 
-/// A disk is written where it is.
-fn in_place(version: &Version, path: &Path, control: &mut Control<'_>) -> Result<()> {
-    let file = OpenOptions::new().write(true).open(path).map_err(|e| failed(path, &e))?;
-    let synced = file.try_clone().map_err(|e| failed(path, &e))?;
-    download_file(&version.vault().0.client.host, version.machine()?, file, version.row().bytes, control)?;
-    synced.sync_data().map_err(|e| failed(path, &e))
+/// Into what is open already, which keeps its name.
+pub(super) fn restore_fd(
+    version: &Version,
+    fd: BorrowedFd<'_>,
+    options: &Settings,
+    control: &mut Control<'_>,
+) -> Result<()> {
+    let refused = |e: std::io::Error| Error::new(Code::Io, format!("cannot write to the file descriptor: {e}"));
+    let file = File::from(fd.try_clone_to_owned().map_err(refused)?);
+    let kind = file.metadata().map_err(refused)?.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        return in_order(version, file, options, control);
+    }
+    if appends(&file) {
+        let why = format!("{} is open for appending, and parts are written where they belong", name(&file));
+        return Err(Error::new(Code::InvalidArgument, why).with_hint("Open it without O_APPEND (> instead of >>)."));
+    }
+    // It may hold anything.
+    let zeros = if options.flag("holes") && kind.is_file() { Zeros::Punched } else { Zeros::Written };
+    let ends = kind.is_file().then(|| file.try_clone().map_err(refused)).transpose()?;
+    in_place(version, file, zeros, control)?;
+    ends.map_or(Ok(()), |file| file.set_len(version.row().bytes).map_err(refused))
 }
 
-/// A pipe or a terminal takes bytes in their order.
-fn in_order(version: &Version, path: &Path, control: &mut Control<'_>) -> Result<()> {
-    let mut file = OpenOptions::new().write(true).open(path).map_err(|e| failed(path, &e))?;
-    let mut get = version.open(&Settings::new(), control)?;
-    let mut buffer = vec![0; 1 << 20];
+fn appends(file: &File) -> bool {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    fcntl(file, FcntlArg::F_GETFL).is_ok_and(|flags| OFlag::from_bits_truncate(flags).contains(OFlag::O_APPEND))
+}
+
+fn in_place(version: &Version, file: File, zeros: Zeros, control: &mut Control<'_>) -> Result<()> {
+    let refused = |e: std::io::Error| Error::new(Code::Io, format!("cannot write the file: {e}"));
+    let synced = file.try_clone().map_err(refused)?;
+    let place = Place { file, zeros, marks: None, there: 0 };
+    download_file(version.host(), version.machine(Want::default())?, place, version.row().bytes, control)?;
+    synced.sync_data().map_err(refused)
+}
+
+/// A pipe or a terminal takes bytes in their order. It may take them when it likes: a thread of the library waits for it.
+fn in_order(version: &Version, file: File, options: &Settings, control: &mut Control<'_>) -> Result<()> {
+    let file = Arc::new(file);
+    let mut settings = Settings::new();
+    settings.set("verify", options.text("verify"))?;
+    let mut get = version.open(&settings, control)?;
+    let mut buffer = vec![0; PIECE];
     loop {
-        match get.read(&mut buffer, control)? {
-            0 => return Ok(()),
-            count => file.write_all(&buffer[..count]).map_err(|e| failed(path, &e))?,
+        let count = get.read(&mut buffer, control)?;
+        if count == 0 {
+            return Ok(());
         }
+        let file = file.clone();
+        let write = move |_: &_| {
+            let written = (&*file).write_all(&buffer[..count]);
+            written.map(|()| buffer).map_err(|e| failed(Path::new(&name(&file)), &e))
+        };
+        buffer = driver::blocking(write, control)??;
     }
 }
 
 /// A file appears under its name when all of it was verified, and not before.
-fn beside(version: &Version, path: &Path, control: &mut Control<'_>) -> Result<()> {
-    let draft = Draft::open(path, &version.row().vid)?;
-    let file = draft.file.try_clone().map_err(|e| failed(&draft.path, &e))?;
-    download_file(&version.vault().0.client.host, version.machine()?, file, version.row().bytes, control)?;
-    draft.file.sync_data().map_err(|e| failed(&draft.path, &e))?;
-    draft.finish(path)
-}
-
-/// The file that is written. It is removed unless it was finished; one that a killed restore left is taken over.
-struct Draft {
-    file: File,
-    path: PathBuf,
-    finished: bool,
-}
-
-impl Draft {
-    fn open(path: &Path, vid: &str) -> Result<Draft> {
-        let Some(name) = path.file_name() else {
-            return Err(Error::new(Code::Io, format!("{} names no file", path.display())));
-        };
-        let draft = path.with_file_name(format!(".{}.{vid}.restoring", name.to_string_lossy()));
-        let options = OpenOptions::new().write(true).create(true).truncate(false).open(&draft);
-        let file = options.map_err(|e| failed(path, &e))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let why = format!("this version is being restored to {} already", path.display());
-                return Err(Error::new(Code::Busy, why).with_hint("Wait for the other restore."));
-            }
-            Err(TryLockError::Error(e)) => return Err(failed(&draft, &e)),
-        }
-        let draft = Draft { file, path: draft, finished: false };
-        draft.file.set_len(0).map_err(|e| failed(&draft.path, &e))?;
-        Ok(draft)
+fn beside(version: &Version, path: &Path, holes: bool, control: &mut Control<'_>) -> Result<()> {
+    let manifest = version.manifest();
+    let hash = version.row().manifest_hash.clone().unwrap_or_default();
+    let mut draft = Draft::open(path, manifest, &hash)?;
+    let marks = draft.marks();
+    let file = || draft.file.try_clone().map_err(|e| failed(path, &e));
+    let mut want = Want::default();
+    if draft.found {
+        let (file, manifest) = (file()?, manifest.clone());
+        // What cannot be read of it comes from the store.
+        let look = move |stop: &_| Draft::have(&file, marks, &manifest, stop).unwrap_or_default();
+        want.have = driver::blocking(look, control)?;
     }
-
-    fn finish(mut self, path: &Path) -> Result<()> {
-        fs::rename(&self.path, path).map_err(|e| failed(path, &e))?;
-        self.finished = true;
-        // The name lasts once its folder is written, too.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(path, &e))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.finished {
-            // What cannot be removed is taken over by the next restore.
-            let _ = fs::remove_file(&self.path);
+    let parts = (0..).zip(manifest.parts()).filter(|(number, _)| want.have.contains(number));
+    let there = parts.map(|(_, (_, _, hash))| hash.length).sum();
+    let zeros = match (holes, draft.found) {
+        (false, _) => Zeros::Written,
+        (true, false) => Zeros::LeftOut,
+        (true, true) => Zeros::Punched,
+    };
+    let place = Place { file: file()?, zeros, marks: Some(marks), there };
+    match download_file(version.host(), version.machine(want)?, place, version.row().bytes, control) {
+        Ok(()) => draft.finish(path),
+        Err(e) => {
+            draft.keep_for(&e);
+            Err(e)
         }
     }
-}
-
-fn failed(path: &Path, e: &std::io::Error) -> Error {
-    let code = if e.kind() == std::io::ErrorKind::StorageFull { Code::DiskFull } else { Code::Io };
-    Error::new(code, format!("cannot write {}: {e}", path.display()))
 }

@@ -1,15 +1,21 @@
 //! A version that was found or just stored.
 
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use s3vault_core::Result;
 use s3vault_core::settings::Settings;
+use s3vault_core::transfer::{Taking, Want};
 use s3vault_core::vault::{Found, Manifest, Read, Row};
 
 use super::{Get, Vault, restore};
 use crate::control::Control;
+use crate::driver::Host;
 use crate::entropy;
+
+/// The memory of all transfers; one that verifies whole parts may take a quarter.
+const MEMORY: u64 = 256 << 20;
 
 /// A version, its manifest verified. Clones are the same version; it keeps its vault alive.
 #[derive(Clone)]
@@ -38,24 +44,43 @@ impl Version {
         &self.0.object
     }
 
-    /// Begins to read it, from its begin to its end.
-    pub fn open(&self, options: &Settings, control: &mut Control<'_>) -> Result<Get> {
-        options.only_keys(&[])?;
-        Get::open(&self.0.vault, self.machine()?, control)
+    /// Begins to read it, from its begin to its end, or anywhere in it. Options: `verify`.
+    pub fn open(&self, options: &Settings, _control: &mut Control<'_>) -> Result<Get> {
+        options.only_keys(&["verify"])?;
+        let taking = match options.text("verify") {
+            "part" => Taking::WholeParts { memory: MEMORY / 4 },
+            _ => Taking::InOrder,
+        };
+        Ok(Get::new(self, taking))
     }
 
     /// Restores it into a file: written beside its name, and renamed when all of it was verified. A block device is
-    /// written in place.
+    /// written in place, a pipe in order. Options: `verify` (of a pipe), `holes`.
     pub fn restore(&self, file: &Path, options: &Settings, control: &mut Control<'_>) -> Result<()> {
-        options.only_keys(&[])?;
-        restore::restore(self, file, control)
+        options.only_keys(restore::OPTIONS)?;
+        restore::restore(self, file, options, control)
     }
 
-    pub(super) fn machine(&self) -> Result<Read> {
-        Read::new(self.0.vault.0.vault.clone(), self.0.manifest.clone(), entropy::seed()?)
+    /// Restores it into an open file, from its begin, or into a pipe, in order. Options: `verify` (of a pipe), `holes`.
+    pub fn restore_fd(&self, fd: BorrowedFd<'_>, options: &Settings, control: &mut Control<'_>) -> Result<()> {
+        options.only_keys(restore::OPTIONS)?;
+        restore::restore_fd(self, fd, options, control)
     }
 
-    pub(super) fn vault(&self) -> &Vault {
-        &self.0.vault
+    pub(super) fn machine(&self, want: Want) -> Result<Read> {
+        Read::new(self.core(), self.0.manifest.clone(), want, entropy::seed()?)
+    }
+
+    pub(super) fn manifest(&self) -> &Arc<Manifest> {
+        &self.0.manifest
+    }
+
+    /// What machines know of its vault.
+    pub(super) fn core(&self) -> Arc<s3vault_core::vault::Vault> {
+        self.0.vault.0.vault.clone()
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.0.vault.0.client.host
     }
 }

@@ -47,7 +47,7 @@ pub(crate) struct GetBytes(GetRange);
 
 impl GetBytes {
     pub(crate) fn new(key: &str, begin: u64, length: u64) -> GetBytes {
-        let range = Range { index: 0, offset: 0, length };
+        let range = Range::of_part(0, 0, length);
         GetBytes(GetRange { key: key.into(), version_id: None, begin, range })
     }
 }

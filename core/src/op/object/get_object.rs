@@ -49,7 +49,7 @@ impl Operation for GetObject {
     }
 }
 
-/// A range of a data object, which the driver takes. With a version id it needs `s3:GetObjectVersion`.
+/// A range of a data object, or what did not arrive of it yet; the driver takes it. With a version id it needs `s3:GetObjectVersion`.
 #[derive(Clone, Debug)]
 pub struct GetRange {
     /// The object's key.
@@ -60,6 +60,17 @@ pub struct GetRange {
     pub begin: u64,
     /// Where it belongs in the backup.
     pub range: Range,
+}
+
+impl GetRange {
+    /// The first byte that is asked for, in the object.
+    fn first(&self) -> u64 {
+        self.begin + self.range.done
+    }
+
+    fn last(&self) -> u64 {
+        self.begin + self.range.length.saturating_sub(1)
+    }
 }
 
 impl Operation for GetRange {
@@ -76,8 +87,7 @@ impl Operation for GetRange {
         let mut request = Unsigned::object(Method::Get, &self.key).version(self.version_id.as_deref());
         // No range of an empty object can be satisfied.
         if self.range.length > 0 {
-            let last = self.begin + self.range.length - 1;
-            request = request.header("range", format!("bytes={}-{last}", self.begin));
+            request = request.header("range", format!("bytes={}-{}", self.first(), self.last()));
         }
         request.reply = ReplyBody::Range(self.range);
         request
@@ -86,13 +96,13 @@ impl Operation for GetRange {
     fn admit(&self, head: &ReplyHead) -> Result<()> {
         let wanted = if self.range.length == 0 { 200 } else { 206 };
         if head.status != wanted {
-            let why =
-                format!("GetObject of bytes {}+{} was answered with {}", self.begin, self.range.length, head.status);
+            let length = self.range.length - self.range.done;
+            let why = format!("GetObject of bytes {}+{length} was answered with {}", self.first(), head.status);
             return Err(Error::new(Code::BadReply, why).with_hint(
                 "The store does not serve ranges: set parallel_download = false, or use another endpoint.",
             ));
         }
-        let range = format!("bytes {}-{}/", self.begin, self.begin + self.range.length.saturating_sub(1));
+        let range = format!("bytes {}-{}/", self.first(), self.last());
         match head.header("content-range") {
             Some(text) if self.range.length > 0 && !text.starts_with(&range) => {
                 Err(Error::new(Code::BadReply, format!("another range than '{range}' came: '{text}'")))
@@ -114,7 +124,8 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn op(begin: u64, length: u64) -> GetRange {
-        GetRange { key: "k".into(), version_id: Some("v".into()), begin, range: Range { index: 0, offset: 0, length } }
+        let range = Range::of_part(0, 0, length);
+        GetRange { key: "k".into(), version_id: Some("v".into()), begin, range }
     }
 
     /// The page's examples; `Range` and `If-Match` are GetRange's.
@@ -137,6 +148,13 @@ mod tests {
         assert_eq!(request.headers, [("range".to_owned(), "bytes=8-11".to_owned())]);
         assert_eq!(request.query, [("versionId", "v".to_owned())]);
         assert!(op(0, 0).request().headers.is_empty());
+        let mut rest = op(8, 4);
+        rest.range.done = 3;
+        assert_eq!(rest.request().headers, [("range".to_owned(), "bytes=11-11".to_owned())]);
+        let head =
+            |range: &str| ReplyHead { status: 206, headers: vec![("content-range".to_owned(), range.to_owned())] };
+        assert!(rest.admit(&head("bytes 11-11/100")).is_ok());
+        assert_eq!(rest.admit(&head("bytes 8-11/100")).unwrap_err().code(), Code::BadReply);
     }
 
     #[test]

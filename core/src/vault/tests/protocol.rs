@@ -11,7 +11,7 @@ use crate::http::{Body, ReplyHead, RequestId};
 use crate::machine::{Input, Machine, Output};
 use crate::profile::{Profile, S3};
 use crate::time::amz_date;
-use crate::transfer::WINDOW;
+use crate::transfer::{WINDOW, Want};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -79,7 +79,7 @@ fn what_one_object_cannot_take_goes_on_in_the_next_extent() {
             assert_eq!(world.keys(LOCATORS).len(), 1, "one locator names all of them");
             assert_eq!(world.open_uploads(), 0);
             let manifest = Arc::new(found.manifest.clone());
-            world.run(&mut Read::new(vault.clone(), manifest, 1).unwrap(), &[]).unwrap();
+            world.run(&mut Read::new(vault.clone(), manifest, Want::default(), 1).unwrap(), &[]).unwrap();
         }
     }
 }
@@ -539,7 +539,8 @@ fn inputs_that_do_not_fit_are_ignored() {
         let found = world.run(&mut machine, &bytes).unwrap();
         let mut machine = Strayed { inner: Find::new(vault.clone(), name(), Which::Latest, None, 1), strays };
         assert_eq!(world.run(&mut machine, &[]).unwrap().row, found.row);
-        let mut machine = Strayed { inner: Read::new(vault.clone(), Arc::new(found.manifest), 1).unwrap(), strays };
+        let mut machine =
+            Strayed { inner: Read::new(vault.clone(), Arc::new(found.manifest), Want::default(), 1).unwrap(), strays };
         world.run(&mut machine, &[]).unwrap();
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::super::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
 use super::super::*;
 use super::world::*;
+use crate::transfer::{Taking, Want};
 use crate::{Code, Error};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn read(world: &mut World, vault: &Arc<Vault>, found: &Found) -> Result<(), Error> {
-    world.run(&mut Read::new(vault.clone(), Arc::new(found.manifest.clone()), 1).unwrap(), &[])
+    world.run(&mut Read::new(vault.clone(), Arc::new(found.manifest.clone()), Want::default(), 1).unwrap(), &[])
 }
 
 fn list(world: &mut World, vault: &Arc<Vault>, scope: Scope) -> Vec<Row> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::super::*;
-use crate::checksum::{crc_text, digest};
+use crate::checksum::{Digester, crc_text, digest};
 use crate::credentials::Credentials;
 use crate::crypto::keyring::Keyring;
 use crate::http::{Body, Method, Part, Range, ReplyBody, ReplyHead, Request, TransportFailure};
@@ -29,6 +29,8 @@ pub(super) enum Fault {
     ErrorIn200,
     /// One bit of the body that comes back is another.
     Flipped,
+    /// The connection breaks after so many bytes of the body.
+    BrokenAt(usize),
     /// It takes effect, and the answer has this header too.
     Says(&'static str, &'static str),
     /// The caller cancels before it is answered; the request never reaches the store.
@@ -61,6 +63,12 @@ pub(super) struct World {
     pub(super) log: Vec<(&'static str, String, String)>,
     faults: Vec<(&'static str, String, Fault)>,
     hook: Option<Hook>,
+    /// What came of ranges, by their index and reading.
+    kept: HashMap<(u32, u32), Vec<u8>>,
+    /// The bytes of data objects that were served, by key: from where to where.
+    pub(super) served: Vec<(String, usize, usize)>,
+    /// What a download delivered, in its order.
+    pub(super) delivered: Vec<Range>,
     cancelled: bool,
     count: u64,
 }
@@ -78,6 +86,9 @@ impl World {
             log: Vec::new(),
             faults: Vec::new(),
             hook: None,
+            kept: HashMap::new(),
+            served: Vec::new(),
+            delivered: Vec::new(),
             cancelled: false,
             count: 0,
         }
@@ -148,7 +159,10 @@ impl World {
                     let input = Input::PartReady { number, length: part.len() as u64, digest, last };
                     machine.handle(self.now(), input);
                 }
-                Output::Accept(Range { index, .. }) => machine.handle(self.now(), Input::RangeConsumed { index }),
+                Output::Accept(range) => {
+                    self.delivered.push(range);
+                    machine.handle(self.now(), Input::RangeConsumed { index: range.index });
+                }
                 Output::Wait(Some(at)) => self.unix_ms = self.unix_ms.max(START + at as i64),
                 Output::Wait(None) => panic!("the machine waits for nothing, after {:?}", self.log),
                 Output::Done(result) => return result,
@@ -215,8 +229,24 @@ impl World {
         machine.handle(self.now(), Input::Head { id, head: ReplyHead { status, headers } });
         let now = self.now();
         match request.reply {
-            ReplyBody::Range(_) if status < 300 => {
-                machine.handle(now, Input::RangeEnd { id, length: body.len() as u64, digest: digest(&body) });
+            ReplyBody::Range(range) if status < 300 => {
+                let kept = self.kept.entry((range.index, range.reading)).or_default();
+                kept.truncate(range.done as usize);
+                match fault {
+                    Some(Fault::BrokenAt(length)) => {
+                        kept.extend_from_slice(&body[..length]);
+                        let length = kept.len() as u64;
+                        machine.handle(now, Input::Arrived { id, length });
+                        machine.handle(now, lost);
+                    }
+                    _ => {
+                        kept.extend_from_slice(&body);
+                        let mut digester = Digester::of(range.hash);
+                        digester.update(kept);
+                        let (length, digest) = (kept.len() as u64, digester.finish());
+                        machine.handle(now, Input::RangeEnd { id, length, digest });
+                    }
+                }
             }
             _ => {
                 machine.handle(now, Input::Body { id, bytes: &body });
@@ -332,6 +362,7 @@ impl World {
                     Some((first, last)) => {
                         let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
                         let last = last.min(object.body.len() - 1);
+                        self.served.push((key.to_owned(), first, last + 1));
                         headers.push(("content-range".into(), format!("bytes {first}-{last}/{}", object.body.len())));
                         (206, headers, object.body[first..=last].to_vec())
                     }

@@ -109,7 +109,7 @@ fn a_panic_in_a_machine_is_an_error() {
 fn a_machine_that_wants_payload_where_there_is_none_is_an_error() {
     for output in [
         Output::NeedPart { number: 1, offset: 0, length: 1, least: 1, hashed: true },
-        Output::Accept(s3vault_core::http::Range { index: 0, offset: 0, length: 1 }),
+        Output::Accept(s3vault_core::http::Range::of_part(0, 0, 1)),
     ] {
         let mut machine: Toy<()> = Toy::new(vec![output], |_, _| {});
         machine.outputs.push_back(Output::Done(Ok(())));

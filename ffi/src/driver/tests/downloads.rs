@@ -7,7 +7,7 @@ use s3vault_core::checksum::{Digest, digest};
 use s3vault_core::http::{Method, Range, ReplyBody};
 use s3vault_core::{Code, Error, Input, Output};
 
-use super::super::download::{StreamDownload, download_file};
+use super::super::download::{Place, StreamDownload, Zeros, download_file};
 use super::super::toys::{Toy, ToyDownload, request};
 use super::{TempFile, host, payload};
 use crate::control::{Cancel, Control};
@@ -16,12 +16,16 @@ use crate::transport::testserver::{Seen, Server, Wire, reply, until};
 
 const RANGE: usize = 2 * FRAME + 77;
 
+fn place(file: File) -> Place {
+    Place { file, zeros: Zeros::Written, marks: None, there: 0 }
+}
+
 fn ranges(bytes: &[u8]) -> Vec<(Range, Digest)> {
     bytes
         .chunks(RANGE)
         .enumerate()
         .map(|(index, part)| {
-            let range = Range { index: index as u32, offset: (index * RANGE) as u64, length: part.len() as u64 };
+            let range = Range::of_part(index as u32, (index * RANGE) as u64, part.len() as u64);
             (range, digest(part))
         })
         .collect()
@@ -37,6 +41,8 @@ fn store(
     let requests = count.clone();
     let server = Server::http(move |seen: &Seen, wire| {
         let part = &parts[seen.target()[1..].parse::<usize>().unwrap()];
+        let from = seen.header("x-from").map_or(0, |from| from.parse().unwrap());
+        let part = &part[from..];
         let nth = requests.fetch_add(1, Ordering::AcqRel);
         spoil(nth, part, wire).unwrap_or_else(|| reply(wire, 206, part))
     });
@@ -73,7 +79,7 @@ fn a_file_gets_its_bytes_whatever_the_store_answers_first() {
             true
         };
         let mut control = Control { on_event: Some(&mut note), ..Control::none() };
-        download_file(&host, machine, file.open_to_write(), length as u64, &mut control).unwrap();
+        download_file(&host, machine, place(file.open_to_write()), length as u64, &mut control).unwrap();
         assert!(file.read() == bytes, "length {length}");
         assert_eq!(*last.lock().unwrap(), (length as u64, length.div_ceil(RANGE) as u64));
     }
@@ -154,13 +160,14 @@ fn a_full_disk_ends_the_download_with_its_name_and_place() {
     let (server, _) = store(&bytes, |_, _, _| None);
     let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 2);
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let error = download_file(&host(), machine, full, bytes.len() as u64, &mut Control::none()).unwrap_err();
+    let error = download_file(&host(), machine, place(full), bytes.len() as u64, &mut Control::none()).unwrap_err();
     assert_eq!(error.code(), Code::DiskFull, "{error}");
     assert!(error.message().contains("/dev/full") && error.message().contains("at byte"), "{error}");
 
     let file = TempFile::new(b"");
     let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 2);
-    let error = download_file(&host(), machine, file.open(), bytes.len() as u64, &mut Control::none()).unwrap_err();
+    let error =
+        download_file(&host(), machine, place(file.open()), bytes.len() as u64, &mut Control::none()).unwrap_err();
     assert_eq!(error.code(), Code::Io, "{error}");
 }
 
@@ -215,6 +222,6 @@ fn an_abandoned_attempt_makes_room_for_a_later_one() {
         }
         _ => {}
     });
-    download_file(&host(), machine, file.open_to_write(), RANGE as u64, &mut Control::none()).unwrap();
+    download_file(&host(), machine, place(file.open_to_write()), RANGE as u64, &mut Control::none()).unwrap();
     assert!(file.read() == bytes);
 }

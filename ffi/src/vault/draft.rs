@@ -1,0 +1,153 @@
+//! The file that a restore writes before it has its name.
+//!
+//! Behind the data, from the backup's size on, stands what it is a draft of, and a byte for each part: 1 once the part was
+//! verified. A restore that was killed goes on with it; since anything may have happened to the file meanwhile, those
+//! parts are read from it and compared with the manifest, which costs no network.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use s3vault_core::checksum::Digester;
+use s3vault_core::vault::Manifest;
+use s3vault_core::{Code, Error, Family, Result};
+
+/// A restore that was just cancelled ends in the background; its draft is waited for so long.
+const ENDS: Duration = Duration::from_secs(2);
+
+/// A draft. It is removed unless it was finished or kept; one that a killed restore left is taken over.
+pub(super) struct Draft {
+    pub(super) file: File,
+    path: PathBuf,
+    size: u64,
+    /// What it is a draft of.
+    head: String,
+    parts: usize,
+    /// It may hold parts of an earlier restore.
+    pub(super) found: bool,
+    stays: bool,
+}
+
+impl Draft {
+    /// Of the version with this manifest, whose hash is `hash`, for the file `path`.
+    pub(super) fn open(path: &Path, manifest: &Manifest, hash: &str) -> Result<Draft> {
+        let Some(name) = path.file_name() else {
+            return Err(Error::new(Code::Io, format!("{} names no file", path.display())));
+        };
+        let own = path.with_file_name(format!(".{}.{}.restoring", name.to_string_lossy(), manifest.vid));
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&own);
+        let file = options.map_err(|e| failed(path, &e))?;
+        lock(&file, path, &own)?;
+        let mut draft = Draft {
+            file,
+            path: own,
+            size: manifest.size,
+            head: format!("s3vault restore 1 {hash}\n"),
+            parts: manifest.parts().count(),
+            found: false,
+            stays: false,
+        };
+        draft.found = draft.is_ours();
+        if !draft.found {
+            draft.begin().map_err(|e| failed(&draft.path, &e))?;
+        }
+        Ok(draft)
+    }
+
+    /// Where the bytes of the parts stand.
+    pub(super) fn marks(&self) -> u64 {
+        self.size + self.head.len() as u64
+    }
+
+    fn is_ours(&self) -> bool {
+        let mut head = vec![0; self.head.len()];
+        let length = self.file.metadata().map(|found| found.len()).unwrap_or(0);
+        length == self.marks() + self.parts as u64
+            && self.file.read_exact_at(&mut head, self.size).is_ok()
+            && head == self.head.as_bytes()
+    }
+
+    fn begin(&self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.set_len(self.marks() + self.parts as u64)?;
+        self.file.write_all_at(self.head.as_bytes(), self.size)
+    }
+
+    /// The parts that it has, and their bytes.
+    pub(super) fn have(file: &File, marks: u64, manifest: &Manifest, stop: &AtomicBool) -> io::Result<BTreeSet<u32>> {
+        let mut marked = vec![0; manifest.parts().count()];
+        file.read_exact_at(&mut marked, marks)?;
+        let mut have = BTreeSet::new();
+        let mut buffer = vec![0; 1 << 18];
+        for ((number, (_, offset, hash)), marked) in (0..).zip(manifest.parts()).zip(marked) {
+            if marked != 1 || stop.load(Ordering::Acquire) {
+                continue;
+            }
+            let (mut digester, mut done) = (Digester::new(), 0);
+            while done < hash.length {
+                let length = (hash.length - done).min(buffer.len() as u64) as usize;
+                file.read_exact_at(&mut buffer[..length], offset + done)?;
+                digester.update(&buffer[..length]);
+                done += length as u64;
+            }
+            if hash.matches(hash.length, &digester.finish()) {
+                have.insert(number);
+            }
+        }
+        Ok(have)
+    }
+
+    /// Gives it its name.
+    pub(super) fn finish(mut self, path: &Path) -> Result<()> {
+        self.file.set_len(self.size).map_err(|e| failed(&self.path, &e))?;
+        self.file.sync_data().map_err(|e| failed(&self.path, &e))?;
+        fs::rename(&self.path, path).map_err(|e| failed(path, &e))?;
+        self.stays = true;
+        // The name lasts once its folder is written, too.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(path, &e))
+    }
+
+    /// After an error: it stays where a later restore can go on with what it has.
+    pub(super) fn keep_for(&mut self, error: &Error) {
+        let passes = match error.code() {
+            Code::Cancelled | Code::TimedOut | Code::Stopped | Code::Suspended => true,
+            code => code == Code::Unavailable || error.family() == Family::Transport || error.is_retryable(),
+        };
+        let mut marked = vec![0; self.parts];
+        self.stays = passes && self.file.read_exact_at(&mut marked, self.marks()).is_ok() && marked.contains(&1);
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.stays {
+            // What cannot be removed is taken over by the next restore.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn lock(file: &File, path: &Path, draft: &Path) -> Result<()> {
+    let end = Instant::now() + ENDS;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
+            Err(TryLockError::WouldBlock) => {
+                let why = format!("this version is being restored to {} already", path.display());
+                return Err(Error::new(Code::Busy, why).with_hint("Wait for the other restore."));
+            }
+            Err(TryLockError::Error(e)) => return Err(failed(draft, &e)),
+        }
+    }
+}
+
+pub(super) fn failed(path: &Path, e: &io::Error) -> Error {
+    let code = if e.kind() == io::ErrorKind::StorageFull { Code::DiskFull } else { Code::Io };
+    Error::new(code, format!("cannot write {}: {e}", path.display()))
+}

@@ -1,0 +1,125 @@
+//! Reading any bytes of a version.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use s3vault_core::transfer::{Taking, Want};
+use s3vault_core::vault::{Locate, Located, Read};
+use s3vault_core::{Code, Error, Result};
+
+use super::Version;
+use crate::control::Control;
+use crate::driver::{self, download::StreamDownload};
+use crate::entropy;
+
+/// Random access to a version. Any number of threads may read at once.
+pub struct Random {
+    version: Version,
+    /// Of [`Taking::WholeParts`] or [`Taking::Unverified`].
+    taking: Taking,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    located: Option<Located>,
+    /// The part that was verified last.
+    part: Option<Arc<Part>>,
+}
+
+struct Part {
+    begin: u64,
+    bytes: Vec<u8>,
+}
+
+impl Random {
+    pub(super) fn new(version: &Version, taking: Taking) -> Random {
+        let taking = if taking == Taking::InOrder { Taking::Unverified } else { taking };
+        Random { version: version.clone(), taking, known: Mutex::default() }
+    }
+
+    /// Reads `buffer.len()` bytes from `offset` on; fewer only at the backup's end.
+    pub fn read(&self, offset: u64, buffer: &mut [u8], control: &mut Control<'_>) -> Result<usize> {
+        let size = self.version.row().bytes;
+        let count = size.saturating_sub(offset).min(buffer.len() as u64) as usize;
+        let buffer = &mut buffer[..count];
+        if self.taking == Taking::Unverified {
+            self.fetch(offset, buffer, control)?;
+            return Ok(count);
+        }
+        let mut done = 0;
+        while done < count {
+            let at = offset + done as u64;
+            let part = self.part(at, control)?;
+            let rest = &part.bytes[(at - part.begin) as usize..];
+            let length = rest.len().min(count - done);
+            buffer[done..done + length].copy_from_slice(&rest[..length]);
+            done += length;
+        }
+        Ok(count)
+    }
+
+    /// The verified part that this byte is in.
+    fn part(&self, at: u64, control: &mut Control<'_>) -> Result<Arc<Part>> {
+        let holds = |begin: u64, length: u64| (begin..begin + length).contains(&at);
+        if let Some(part) = self.known().part.clone()
+            && holds(part.begin, part.bytes.len() as u64)
+        {
+            return Ok(part);
+        }
+        let place = self.version.manifest().parts().find(|(_, begin, hash)| holds(*begin, hash.length));
+        let Some((_, begin, length)) = place.map(|(_, begin, hash)| ((), begin, hash.length)) else {
+            return Err(Error::new(Code::Internal, format!("no part has byte {at}")));
+        };
+        if let Taking::WholeParts { memory } = self.taking
+            && length > memory
+        {
+            // Core says why, before anything of it is held.
+            self.fetch(begin, &mut [0], control)?;
+        }
+        let mut bytes = vec![0; length as usize];
+        self.fetch(begin, &mut bytes, control)?;
+        let part = Arc::new(Part { begin, bytes });
+        self.known().part = Some(part.clone());
+        Ok(part)
+    }
+
+    /// Fills the buffer, and finds the data anew where it has moved.
+    fn fetch(&self, offset: u64, buffer: &mut [u8], control: &mut Control<'_>) -> Result<()> {
+        let known = self.known().located.clone();
+        if let Some(located) = known {
+            match self.fill(&located, offset, buffer, control) {
+                Err(e) if e.code() == Code::DataMissing => {}
+                done => return done,
+            }
+        }
+        let located = driver::run(self.version.host(), self.locate()?, control)?;
+        self.known().located = Some(located.clone());
+        self.fill(&located, offset, buffer, control)
+    }
+
+    fn locate(&self) -> Result<Locate> {
+        Locate::new(self.version.core(), self.version.manifest().clone(), entropy::seed()?)
+    }
+
+    fn fill(&self, located: &Located, offset: u64, buffer: &mut [u8], control: &mut Control<'_>) -> Result<()> {
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let bytes = Some(offset..offset + buffer.len() as u64);
+        let want = Want { taking: self.taking, bytes, ..Want::default() };
+        let machine = Read::located(self.version.core(), located, want, entropy::seed()?);
+        let mut download = StreamDownload::start(self.version.host(), machine, control)?;
+        let mut done = 0;
+        while done < buffer.len() {
+            match download.read(&mut buffer[done..], control)? {
+                0 => return Err(Error::new(Code::Internal, format!("only {done} bytes came from byte {offset}"))),
+                count => done += count,
+            }
+        }
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
