@@ -318,7 +318,7 @@ impl Bucket {
         let after = token.map_or("", String::as_str);
         let most = wire.parameter("max-keys").parse().unwrap_or(1000).min(self.habits.page);
         let mut text = String::new();
-        let keys = self.versions.range::<str, _>(prefix..).take_while(|(key, _)| key.starts_with(prefix));
+        let keys = from(&self.versions, prefix).take_while(|(key, _)| key.starts_with(prefix));
         let mut rows = keys.filter(|(key, _)| key.as_str() > after);
         let mut last = "";
         for (key, versions) in rows.by_ref().take(most) {
@@ -338,7 +338,7 @@ impl Bucket {
     fn list_versions(&self, wire: &Wire) -> Answer {
         let prefix = wire.parameter("prefix");
         let (marker, marker_id) = (wire.parameter("key-marker"), wire.parameter("version-id-marker"));
-        let keys = self.versions.range::<str, _>(prefix..).take_while(|(key, _)| key.starts_with(prefix));
+        let keys = from(&self.versions, prefix).take_while(|(key, _)| key.starts_with(prefix));
         let all = keys.flat_map(|(key, versions)| {
             let newest = versions.len().wrapping_sub(1);
             versions.iter().enumerate().rev().map(move |(n, version)| (key, version, n == newest))
@@ -391,4 +391,12 @@ impl Bucket {
 
 fn metadata(wire: &Wire) -> Vec<(String, String)> {
     wire.headers.iter().filter(|(name, _)| name.starts_with("x-amz-meta-")).cloned().collect()
+}
+
+/// From the first key that is not before this one.
+pub(crate) fn from<'a>(
+    versions: &'a BTreeMap<String, Vec<Version>>,
+    key: &str,
+) -> impl Iterator<Item = (&'a String, &'a Vec<Version>)> {
+    versions.range::<str, _>((std::ops::Bound::Included(key), std::ops::Bound::Unbounded))
 }

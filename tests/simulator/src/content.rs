@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use s3vault_core::checksum::{Crc, Digest, Digester, combine, digest};
+use s3vault_core::checksum::{Crc, Digest, Digester, SliceHash, combine, digest};
 
 /// A block of a source, in bytes: as long as a part, so that most digests are of whole blocks.
 pub const BLOCK: u64 = 8 << 20;
@@ -150,19 +150,27 @@ impl Content {
         if chunks.is_empty() { Content::bytes(&bytes) } else { Content::Chunks(chunks) }
     }
 
+    /// What the bytes are, as a slice of a part.
+    pub fn digest_of(&self, hash: SliceHash) -> Digest {
+        match (self, hash) {
+            (Content::Chunks(chunks), _) if !SYNTHETIC.get() => real(chunks, hash),
+            _ => self.digest(),
+        }
+    }
+
     /// What the bytes are.
     pub fn digest(&self) -> Digest {
         match self {
             Content::Bytes(bytes) => digest(bytes),
             Content::Chunks(chunks) if SYNTHETIC.get() => synthetic(chunks),
-            Content::Chunks(chunks) => real(chunks),
+            Content::Chunks(chunks) => real(chunks, SliceHash::Whole),
         }
     }
 }
 
 thread_local! {
     static SYNTHETIC: Cell<bool> = const { Cell::new(false) };
-    static KNOWN: RefCell<HashMap<Vec<Piece>, Digest>> = RefCell::default();
+    static KNOWN: RefCell<HashMap<(Vec<Piece>, u64), Digest>> = RefCell::default();
     static NOISE: Vec<u8> = {
         let mut random = fastrand::Rng::with_seed(1);
         (0..BLOCK / 8).flat_map(|_| random.u64(..).to_le_bytes()).collect()
@@ -177,7 +185,7 @@ pub fn without_bytes() {
 /// Pattern, begin, length, flipped.
 type Piece = (u64, u64, u64, bool);
 
-fn real(chunks: &[Chunk]) -> Digest {
+fn real(chunks: &[Chunk], hash: SliceHash) -> Digest {
     let mut pieces: Vec<Piece> = Vec::new();
     for chunk in chunks {
         let (mut at, end, mut flipped) = (chunk.offset, chunk.offset + chunk.length, chunk.flipped);
@@ -189,11 +197,12 @@ fn real(chunks: &[Chunk]) -> Digest {
             (at, flipped) = (to, false);
         }
     }
-    if let Some(known) = KNOWN.with_borrow(|known| known.get(&pieces).copied()) {
+    let begins = if let SliceHash::Subtree(begin) = hash { begin + 1 } else { 0 };
+    if let Some(known) = KNOWN.with_borrow(|known| known.get(&(pieces.clone(), begins)).copied()) {
         return known;
     }
     let digest = NOISE.with(|noise| {
-        let mut digester = Digester::new();
+        let mut digester = Digester::of(if begins > 0 { hash } else { SliceHash::Whole });
         for &(pattern, begin, length, flipped) in &pieces {
             // A pattern is the same noise, begun elsewhere.
             let begin = ((begin + pattern * 65_537) % BLOCK) as usize;
@@ -212,7 +221,7 @@ fn real(chunks: &[Chunk]) -> Digest {
         if known.len() > 100_000 {
             known.clear();
         }
-        known.insert(pieces, digest)
+        known.insert((pieces, begins), digest)
     });
     digest
 }

@@ -1,7 +1,7 @@
 //! Between the driver and the store: what is lost, late, doubled, cut and changed.
 
 use s3vault_core::checksum::Digest;
-use s3vault_core::http::{ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
+use s3vault_core::http::{Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 use s3vault_core::{Code, Input};
 
 use crate::case::FaultId;
@@ -53,6 +53,8 @@ pub(crate) struct Exchange {
     pub(crate) is_over: bool,
     /// What its failures are counted by.
     what: String,
+    /// Stages that are still to come.
+    pending: u32,
 }
 
 /// How long a driver waits for a reply, in milliseconds.
@@ -79,6 +81,7 @@ impl World {
             let fate = fate.map_or(String::new(), |fate| format!("   [{task}.{ordinal}: {fate:?}]"));
             format!("{task} sends #{} {}{fate}", request.id.0, wire.short())
         });
+        self.sequence += 1;
         let number = self.sequence;
         let what = format!("{} {} {}", wire.operation, wire.key, wire.parameter("partNumber"));
         let payload = wire.body.length() * self.scenario.pace / BLOCK;
@@ -97,19 +100,19 @@ impl World {
                 answer: None,
                 is_over: false,
                 what,
+                pending: 0,
             },
         );
+        let drop_in = request.drop_at.map(|at| at.saturating_sub(self.time));
         let trip = self.random.u64(1..=self.scenario.trip);
         let up = trip + self.random.u64(payload / 2..=payload * 2);
-        let mut at = |delay: u64, stage: Stage| self.after(delay, Event::Exchange { number, stage });
+        let mut at = |delay: u64, stage: Stage| self.later(number, delay, stage);
         if body.is_changed {
             return at(trip, Stage::Broken(Broken::SourceChanged));
         }
-        if let Some(drop_at) = request.drop_at {
-            let left = drop_at.saturating_sub(self.time);
-            self.after(left, Event::Exchange { number, stage: Stage::Drop });
+        if let Some(drop_at) = drop_in {
+            at(drop_at, Stage::Drop);
         }
-        let mut at = |delay: u64, stage: Stage| self.after(delay, Event::Exchange { number, stage });
         match fate {
             Some(Fate::LostBefore) => {
                 // Half a request, or a whole one that vanished.
@@ -144,9 +147,18 @@ impl World {
 
     pub(crate) fn exchange(&mut self, number: u64, stage: Stage) {
         let Some(mut exchange) = self.exchanges.remove(&number) else { return };
+        exchange.pending -= 1;
         self.stage(number, &mut exchange, stage);
-        // Kept until the end: a copy of it may still be under way.
-        self.exchanges.insert(number, exchange);
+        if exchange.pending > 0 {
+            self.exchanges.insert(number, exchange);
+        }
+    }
+
+    fn later(&mut self, number: u64, delay: u64, stage: Stage) {
+        if let Some(exchange) = self.exchanges.get_mut(&number) {
+            exchange.pending += 1;
+            self.after(delay, Event::Exchange { number, stage });
+        }
     }
 
     fn stage(&mut self, number: u64, exchange: &mut Exchange, stage: Stage) {
@@ -198,6 +210,7 @@ impl World {
         let now = self.store_ms();
         let answer = match exchange.fate {
             _ if self.time < self.outage_until => {
+                exchange.pending += 1;
                 return self.after(IDLE_MS, Event::Exchange { number, stage: Stage::Broken(Broken::TimedOut) });
             }
             Some(Fate::Refused(status, code, 0)) if !is_copy => Answer::error(status, code),
@@ -230,7 +243,10 @@ impl World {
         exchange.answer = Some(answer);
         let head = self.random.u64(1..=self.scenario.trip);
         let end = head + self.random.u64(payload / 2..=payload * 2);
-        let mut at = |delay: u64, stage: Stage| self.after(delay, Event::Exchange { number, stage });
+        let mut at = |delay: u64, stage: Stage| {
+            exchange.pending += 1;
+            self.after(delay, Event::Exchange { number, stage });
+        };
         match exchange.fate {
             Some(Fate::LostAfter) if number % 3 == 0 => at(IDLE_MS, Stage::Broken(Broken::TimedOut)),
             Some(Fate::LostAfter) => at(head, Stage::Broken(Broken::Lost)),
@@ -255,9 +271,10 @@ impl World {
         self.outcome(exchange, is_good && !is_error);
         match exchange.reply {
             ReplyBody::Range(range) if is_good => {
-                let (length, digest) = (answer.body.length(), answer.body.digest());
-                self.tasks[exchange.task].ranges.insert(range.index, answer.body);
-                self.input(exchange, Input::RangeEnd { id, length, digest });
+                let content = self.take(exchange.task, range, &answer.body);
+                let (length, digest) = (content.length(), content.digest_of(range.hash));
+                exchange.is_over = true;
+                self.last_input(exchange, Input::RangeEnd { id, length, digest });
             }
             _ => {
                 let (begin, rest) = answer.body.as_bytes().split_at(answer.body.as_bytes().len() / 2);
@@ -270,6 +287,25 @@ impl World {
         exchange.is_over = true;
     }
 
+    /// Bytes of a range lie where they belong: what is there of it now.
+    fn take(&mut self, task: usize, range: Range, more: &Content) -> Content {
+        let kept = self.tasks[task].ranges.entry((range.index, range.reading)).or_default();
+        *kept = Content::concat([&kept.slice(0, range.done), more].into_iter());
+        kept.clone()
+    }
+
+    /// A reply broke: what had arrived of a range stays.
+    fn arrive(&mut self, exchange: &Exchange) {
+        let (Some(answer), ReplyBody::Range(range)) = (&exchange.answer, exchange.reply) else { return };
+        if exchange.fate != Some(Fate::Truncated) || answer.status >= 300 {
+            return;
+        }
+        let length = [0, answer.body.length() / 2, 100, answer.body.length().saturating_sub(1)];
+        let length = length[(exchange.id.0 % 4) as usize].min(answer.body.length());
+        let content = self.take(exchange.task, range, &answer.body.slice(0, length));
+        self.input(exchange, Input::Arrived { id: exchange.id, length: content.length() });
+    }
+
     fn fail(&mut self, exchange: &mut Exchange, failure: TransportFailure) {
         if exchange.is_over || self.tasks[exchange.task].life != exchange.life {
             return;
@@ -277,6 +313,7 @@ impl World {
         let id = exchange.id;
         self.tell(|| format!("{} #{}: {:?}", exchange.task, id.0, failure.code));
         self.outcome(exchange, false);
+        self.arrive(exchange);
         exchange.is_over = true;
         self.last_input(exchange, Input::Failed { id, failure });
     }
@@ -314,6 +351,7 @@ impl World {
                 exchange.is_over = true;
             }
         }
+        self.tell(|| format!("{task} drops #{}", id.0));
     }
 
     /// Whether a request of this part is under way.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use s3vault_core::time::Now;
+use s3vault_core::transfer::Taking;
 use s3vault_core::vault::{Cursor, Find, Found, ListPage, Open, Put, Read, Row, Vault};
 use s3vault_core::{Input, Machine as _, Output};
 
@@ -103,6 +104,16 @@ pub enum Job {
     },
 }
 
+impl Job {
+    /// The source of the bytes that are read.
+    pub fn source(&self) -> u32 {
+        match self {
+            Job::Read { source, .. } => *source,
+            _ => 0,
+        }
+    }
+}
+
 /// A part that the machine has asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
@@ -162,10 +173,16 @@ pub struct Task {
     pub parts: BTreeMap<u32, Held>,
     /// Where a stream's next part begins.
     pub position: Option<u64>,
-    /// What the last `RangeEnd` of each range brought, until it is consumed.
-    pub ranges: BTreeMap<u32, Content>,
-    /// Bytes of the backup that were accepted, as ranges begin to end.
-    pub accepted: BTreeMap<u64, u64>,
+    /// What is there of each range, by its index and reading.
+    pub ranges: BTreeMap<(u32, u32), Content>,
+    /// What was accepted, by its place in the backup.
+    pub accepted: BTreeMap<u64, Content>,
+    /// How a version is read.
+    pub taking: Taking,
+    /// Somebody aborted an upload of it.
+    pub vanished: bool,
+    /// Parts that were asked for, over all lives.
+    pub asked: u64,
     /// When the machine wants to be polled.
     pub wake: Option<u64>,
     /// Requests so far, over all lives.
@@ -178,12 +195,14 @@ pub struct Task {
     pub checked_ms: i64,
     /// Uploads whose Complete was sent.
     pub completing: BTreeSet<String>,
-    /// Upload id, number and CRC of parts whose records were safe when a process died.
+    /// Upload id and number of parts whose records were safe when a process died.
     pub safe_parts: BTreeSet<(String, u32)>,
-    /// The same of this life: saved.
-    pub saved_parts: BTreeSet<(String, u32)>,
-    /// Answered in this life: (upload id, number within it).
-    pub answered_parts: BTreeSet<(String, u32)>,
+    /// Those that are safe now, and their lengths.
+    pub saved_parts: BTreeMap<(String, u32), u64>,
+    /// The upload of the last extent that was saved.
+    pub extent: String,
+    /// The caller has cancelled.
+    pub cancelled: bool,
     /// It was killed or suspended at least once, so that an older life may have left something.
     pub was_killed: bool,
     /// Goes on after errors so often.
@@ -214,6 +233,9 @@ impl Task {
             position: None,
             ranges: BTreeMap::new(),
             accepted: BTreeMap::new(),
+            taking: Taking::ByPosition,
+            vanished: false,
+            asked: 0,
             wake: None,
             requests: 0,
             failed: 0,
@@ -221,8 +243,9 @@ impl Task {
             checked_ms: i64::MIN,
             completing: BTreeSet::new(),
             safe_parts: BTreeSet::new(),
-            saved_parts: BTreeSet::new(),
-            answered_parts: BTreeSet::new(),
+            saved_parts: BTreeMap::new(),
+            extent: String::new(),
+            cancelled: false,
             was_killed: false,
             patience: 3,
             again: 0,
@@ -236,6 +259,21 @@ impl Task {
             Job::Put(put) => Some(put),
             _ => None,
         }
+    }
+
+    /// Whether its checkpoint has a record of this kind, and none is on its way.
+    pub fn has_record(&self, kind: &str) -> bool {
+        let wanted = format!("\"record\":\"{kind}\"");
+        let disk = &self.disk;
+        self.unsaved.is_empty() && disk.windows(wanted.len()).any(|window| window == wanted.as_bytes())
+    }
+
+    /// The first part of the extent that was saved last.
+    pub fn first_part(&self) -> Option<u32> {
+        let text = String::from_utf8_lossy(&self.disk);
+        let last = text.lines().rfind(|line| line.contains("\"record\":\"extent\""))?;
+        let record: serde_json::Value = serde_json::from_str(last.split_once(' ')?.1).ok()?;
+        Some(record["first"].as_u64()? as u32)
     }
 
     /// Forgets the process that ran it.

@@ -45,6 +45,8 @@ pub(crate) enum Event {
     Happening { number: usize },
     /// The caller commits again.
     Again { task: usize, life: u32 },
+    /// Keys that the store takes can be had again.
+    NewKeys,
 }
 
 /// What came of a run.
@@ -258,6 +260,7 @@ impl World {
             Event::Keys { task, life, generation, found } => self.keys_found(task, life, generation, found),
             Event::Happening { number } => self.happen(number),
             Event::Again { task, life } => self.again(task, life),
+            Event::NewKeys => self.keys += 1,
         }
     }
 }
