@@ -147,7 +147,8 @@ impl World {
         else {
             return;
         };
-        if part.ready {
+        let is_next = put.is_file || self.tasks[task].parts.iter().find(|(_, part)| !part.ready).is_some_and(|(n, _)| *n == number);
+        if part.ready || !is_next {
             return;
         }
         let left = put.length.saturating_sub(part.offset);
@@ -174,6 +175,10 @@ impl World {
         }
         if !put.is_file {
             self.tasks[task].position = Some(part.offset + length);
+            if let Some((next, _)) = self.tasks[task].parts.iter().find(|(_, part)| !part.ready) {
+                let event = Event::Part { task, life, number: *next };
+                self.after(0, event);
+            }
         }
         self.tell(|| format!("{task} has part {number}: {length} bytes{}", if last { ", the last" } else { "" }));
         self.check_memory(task);

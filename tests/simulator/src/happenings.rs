@@ -173,6 +173,7 @@ impl World {
     pub(crate) fn again(&mut self, task: usize, life: u32) {
         if self.tasks[task].life == life {
             self.tell(|| format!("{task} commits again"));
+            self.tasks[task].in_a_row.clear();
             self.drive(task, Some(Input::Again));
         }
     }
