@@ -182,6 +182,11 @@ pub fn without_bytes() {
     SYNTHETIC.set(true);
 }
 
+/// Whether they are.
+pub fn are_without_bytes() -> bool {
+    SYNTHETIC.get()
+}
+
 /// Pattern, begin, length, flipped.
 type Piece = (u64, u64, u64, bool);
 

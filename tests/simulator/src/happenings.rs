@@ -5,6 +5,7 @@ use s3vault_core::transfer::checkpoint::{Checkpoint, FileIdentity};
 use s3vault_core::vault::{Cursor, Find, ListPage, Open, Put, PutRequest, Read, Scope, Vid, Which};
 use s3vault_core::{Code, Error, Input, Result};
 
+use crate::content::are_without_bytes;
 use crate::scenario::What;
 use crate::task::{Ended, Job, Machine, Outcome, Task};
 use crate::world::{Event, World};
@@ -94,6 +95,8 @@ impl World {
                 self.tasks[task].machine = Some(Machine::Find(find));
                 self.again_soon(task);
             }
+            // Its data has no bytes that could be compared.
+            (Job::Read { .. }, Ok(Ended::Found(_))) if are_without_bytes() => {}
             (Job::Read { .. }, Ok(Ended::Found(found))) => {
                 let manifest = std::sync::Arc::new(found.manifest.clone());
                 self.tasks[task].found = Some(found);

@@ -14,4 +14,11 @@ pub mod wire;
 pub mod world;
 
 pub use case::Case;
-pub use world::{Report, run};
+pub use world::{Report, run, run_scenario};
+
+/// Cases that failed once.
+pub fn regressions() -> impl Iterator<Item = Case> {
+    let lines = include_str!("../regressions.txt").lines().map(str::trim);
+    let lines = lines.filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines.map(|line| Case::parse(line.split('#').next().unwrap_or_default()).unwrap_or_else(|| unreachable!("'{line}' is no case")))
+}

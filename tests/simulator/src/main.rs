@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use lexopt::prelude::*;
-use simulator::{Case, run, shrink};
+use simulator::{Case, regressions, run, shrink};
 
 const USAGE: &str = "\
 Usage: simulator [options]
@@ -19,9 +19,6 @@ is told; its line belongs into tests/simulator/regressions.txt.
   --story      tell the story of the one in any case
   --help       this text
 ";
-
-/// Lines of cases that failed once.
-const REGRESSIONS: &str = include_str!("../regressions.txt");
 
 struct Arguments {
     seeds: u64,
@@ -63,12 +60,9 @@ fn main() -> ExitCode {
         }
     };
     let (mut outcomes, mut requests, mut faults, mut runs) = (BTreeMap::<String, u64>::new(), 0, 0, 0u64);
-    let regressions = REGRESSIONS.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
     let cases: Box<dyn Iterator<Item = Case>> = match &arguments.one {
         Some(case) => Box::new(std::iter::once(case.clone())),
-        None => Box::new(
-            regressions.filter_map(Case::parse).chain((arguments.from..).take(arguments.seeds as usize).map(Case::of)),
-        ),
+        None => Box::new(regressions().chain((arguments.from..).take(arguments.seeds as usize).map(Case::of))),
     };
     for case in cases {
         let report = run(&case, arguments.story && arguments.one.is_some());

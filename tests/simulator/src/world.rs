@@ -21,7 +21,7 @@ use crate::task::{Job, Outcome, Task};
 pub const START: i64 = 1_764_000_000_000;
 /// No run takes longer, in simulated milliseconds: retries and a store that is gone for an hour are long over.
 const LONGEST: u64 = 48 * 3_600_000;
-/// Nor has more steps.
+/// Nor has more steps than so many, and one for each MiB.
 const MOST_STEPS: u64 = 2_000_000;
 
 /// Something that is going to happen.
@@ -94,7 +94,11 @@ pub(crate) struct World {
 
 /// Runs a case; with `is_telling` the report has its story.
 pub fn run(case: &Case, is_telling: bool) -> Report {
-    let scenario = Scenario::new(case);
+    run_scenario(case, Scenario::new(case), is_telling)
+}
+
+/// Runs what somebody else has laid out; the case gives the seed.
+pub fn run_scenario(case: &Case, scenario: Scenario, is_telling: bool) -> Report {
     let mut world = World::new(case.clone(), scenario, is_telling);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(panic) = ran {
@@ -219,12 +223,13 @@ impl World {
 
     /// Lets happen what is going to, until nothing is left.
     pub(crate) fn drain(&mut self) {
-        let mut steps = 0;
+        let payload: u64 = self.scenario.puts.iter().map(|put| put.length >> 20).sum();
+        let (mut steps, most_steps) = (0, MOST_STEPS + payload);
         while let Some(std::cmp::Reverse((at, _, event))) = self.queue.pop() {
             self.time = self.time.max(at);
             steps += 1;
-            if steps > MOST_STEPS {
-                self.violate(format!("{MOST_STEPS} steps, and no end"));
+            if steps > most_steps {
+                self.violate(format!("{most_steps} steps, and no end"));
             }
             if self.time > LONGEST {
                 self.violate(format!("{} hours, and no end", LONGEST / 3_600_000));
