@@ -5,6 +5,7 @@
 //!          ▼                                                                          │
 //!  Due ──▶ Sent ──▶ answered, refused, no whole reply ──▶ Over                        │
 //!          │                                                                          │
+//!          ├─ payload is sent, and the reply's head is late ──▶ Due (first_byte.rs) ──────┘
 //!          └─ keys refused or expired ──▶ Keyless ──renewed───────────────────────────┘
 //!                                          └──kept──▶ Over
 //! ```
@@ -30,17 +31,30 @@ pub(crate) struct Session {
     next_id: u64,
     /// Requests whose connections are to be dropped.
     abandoned: Vec<RequestId>,
+    /// Counts the replies that asked to slow down.
+    slow_downs: u64,
 }
 
 impl Session {
     /// `seed` drives the jitter of retries.
     pub(crate) fn new(store: &Arc<Store>, seed: u64) -> Session {
-        Session { store: store.clone(), random: fastrand::Rng::with_seed(seed), next_id: 0, abandoned: Vec::new() }
+        Session {
+            store: store.clone(),
+            random: fastrand::Rng::with_seed(seed),
+            next_id: 0,
+            abandoned: Vec::new(),
+            slow_downs: 0,
+        }
     }
 
     /// The next request to drop, for [`Output::Abandon`](crate::Output::Abandon).
     pub(crate) fn abandoned(&mut self) -> Option<RequestId> {
         self.abandoned.pop()
+    }
+
+    /// How often the store asked to slow down, in all calls.
+    pub(crate) fn slow_downs(&self) -> u64 {
+        self.slow_downs
     }
 
     /// The store's time now.
@@ -89,6 +103,10 @@ enum State {
 struct Exchange {
     id: RequestId,
     sent: Now,
+    /// Monotonic time at which all of it was on its way.
+    whole_at: Option<u64>,
+    /// Monotonic time from which on its reply's head is late.
+    late_at: Option<u64>,
     /// Of the keys that it was signed with.
     generation: u64,
     place: Place,
@@ -118,6 +136,8 @@ pub(crate) struct Call<O> {
     region_learned: bool,
     clock_learned: bool,
     renewals: u32,
+    /// How often an attempt was not waited for, since its reply was late.
+    hedges: u32,
     /// The generation of keys that others were asked for since they end.
     ending_asked: Option<u64>,
     /// `Date` of the last reply, in Unix milliseconds.
@@ -143,7 +163,11 @@ impl<O: Operation> Calling for Call<O> {
         match self.state {
             State::Due(at) if at <= now.mono_ms => {}
             State::Due(at) => return Next::Wait(Some(at)),
-            State::Sent(_) | State::Keyless { .. } | State::Over => return Next::Wait(None),
+            State::Sent(Exchange { late_at: Some(at), .. }) if at <= now.mono_ms => {
+                return Next::Wait(self.hedge(session, now));
+            }
+            State::Sent(Exchange { late_at, .. }) => return Next::Wait(late_at),
+            State::Keyless { .. } | State::Over => return Next::Wait(None),
         }
         if let Some((generation, have_ended)) = session.store.ending_keys(session.clock(now))
             && self.ending_asked != Some(generation)
@@ -181,6 +205,7 @@ impl<O: Operation> Call<O> {
             region_learned: false,
             clock_learned: false,
             renewals: 0,
+            hedges: 0,
             ending_asked: None,
             date_ms: None,
             sent_ms: 0,
@@ -234,6 +259,37 @@ impl<O: Operation> Call<O> {
         self.state = State::Due(0);
     }
 
+    /// The reply is late: drops the attempt, which does not count as one that failed, for another that is due at once.
+    /// Where all calls together have done so often enough, this one waits.
+    fn hedge(&mut self, session: &mut Session, now: Now) -> Option<u64> {
+        let State::Sent(exchange) = &mut self.state else { return None };
+        if !session.store.first_bytes().take_hedge() {
+            exchange.late_at = None;
+            return None;
+        }
+        session.abandoned.push(exchange.id);
+        self.hedges += 1;
+        self.attempts = self.attempts.saturating_sub(1);
+        self.maybe_done = true;
+        self.state = State::Due(now.mono_ms);
+        // At once, but after the driver was told to drop the other.
+        Some(now.mono_ms)
+    }
+
+    /// All of the attempt is on its way: from now on it is the store's turn.
+    fn whole(&mut self, session: &Session, now: Now) {
+        let State::Sent(exchange) = &mut self.state else { return };
+        if !O::PAYLOAD || self.dated.is_some() || exchange.head.is_some() || exchange.whole_at.is_some() {
+            return;
+        }
+        exchange.whole_at = Some(now.mono_ms);
+        let mut first_bytes = session.store.first_bytes();
+        if self.attempts == 1 && self.hedges == 0 {
+            first_bytes.began();
+        }
+        exchange.late_at = first_bytes.limit_ms(self.hedges).map(|limit| now.mono_ms.saturating_add(limit));
+    }
+
     fn sign(&mut self, session: &mut Session, now: Now, id: RequestId) -> Request {
         let unsigned = self.op.request();
         let store = &session.store;
@@ -264,8 +320,16 @@ impl<O: Operation> Call<O> {
             let left = dated.saturating_add(store.profile.late_ms).saturating_sub(session.clock(now));
             now.mono_ms.saturating_add(left.max(0) as u64)
         });
-        self.state =
-            State::Sent(Exchange { id, sent: now, generation, place: unsigned.place, head: None, body: Vec::new() });
+        self.state = State::Sent(Exchange {
+            id,
+            sent: now,
+            whole_at: None,
+            late_at: None,
+            generation,
+            place: unsigned.place,
+            head: None,
+            body: Vec::new(),
+        });
         Request {
             id,
             operation: O::NAME,
@@ -295,6 +359,12 @@ impl<O: Operation> Call<O> {
             }
             _ => {}
         }
+        if let Input::Sent { id } = input
+            && self.is_sending(*id)
+        {
+            self.whole(session, now);
+            return None;
+        }
         let State::Sent(exchange) = &mut self.state else { return None };
         let outcome = match input {
             Input::Head { id, head } if *id == exchange.id => {
@@ -302,6 +372,12 @@ impl<O: Operation> Call<O> {
                     session.store.learn_date(date, exchange.sent, now);
                     self.date_ms = Some(date);
                     self.sent_ms = date.saturating_sub(now.mono_ms.saturating_sub(exchange.sent.mono_ms) as i64);
+                }
+                exchange.late_at = None;
+                if let Some(whole_at) = exchange.whole_at
+                    && head.is_success()
+                {
+                    session.store.first_bytes().answered(now.mono_ms.saturating_sub(whole_at));
                 }
                 let admitted = if head.is_success() { self.op.admit(head) } else { Ok(()) };
                 exchange.head = Some(head.clone());
@@ -389,6 +465,7 @@ impl<O: Operation> Call<O> {
             Err(refusal) => refusal,
         };
         let e = self.expired(session, now, refusal.error);
+        session.slow_downs += u64::from(matches!(e.status(), 429 | 503));
         // A 5xx may come from a proxy in front of a store that did the work, and so may a page that is not S3's.
         // One that asks to slow down has not done it.
         let is_open = e.is_maybe_sent() || e.status() >= 500 && e.s3_code() != "SlowDown" || e.code() == Code::BadReply;

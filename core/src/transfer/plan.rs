@@ -41,6 +41,11 @@ impl Plan {
         })
     }
 
+    /// Whether its length is known, so that no part of it is held in memory.
+    pub(crate) fn is_file(&self) -> bool {
+        self.length.is_some()
+    }
+
     /// Whether this part fills its extent, which began with part `first`.
     pub(crate) fn fills(&self, first: u32, number: u32) -> bool {
         number - first + 1 >= self.parts

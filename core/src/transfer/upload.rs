@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use super::WINDOW;
+use super::pace::{self, Pace};
 use super::plan::Plan;
 use crate::checksum::{Crc, Digest, combine, crc_text};
 use crate::error::{Code, Error, Result};
@@ -123,6 +123,7 @@ pub(crate) struct Upload {
     /// The list of parts was asked for: once is enough.
     relisted: bool,
     releases: Vec<u32>,
+    pace: Pace,
 }
 
 impl Upload {
@@ -150,6 +151,7 @@ impl Upload {
             more: fills && !first.last,
             relisted: false,
             releases: Vec::new(),
+            pace: Pace::new(if plan.is_file() { pace::FILE } else { pace::STREAM }),
         }
     }
 
@@ -254,6 +256,10 @@ impl Upload {
         if let Some(number) = self.releases.pop() {
             return Output::ReleasePart(number);
         }
+        if let State::Sending { .. } = self.state {
+            self.pace.begin(now);
+            self.pace.heed(session, now);
+        }
         if let Some(ask) = self.ask() {
             return ask;
         }
@@ -281,6 +287,11 @@ impl Upload {
         }
     }
 
+    /// How many parts from the oldest unfinished one on may be under way.
+    fn width(&self) -> u32 {
+        self.pace.width()
+    }
+
     /// Asks for the next part, where the window has room. Not before the upload id is there: a Create whose date has
     /// passed begins again with part 1, and each part is asked for once.
     fn ask<T>(&mut self) -> Option<Output<T>> {
@@ -289,7 +300,7 @@ impl Upload {
         }
         let (number, offset) = self.next;
         let oldest = self.in_flight.first_key_value().map_or(number, |(oldest, _)| *oldest);
-        if number - oldest >= WINDOW {
+        if number - oldest >= self.width() {
             return None;
         }
         if self.plan.fills(self.first, number - 1) {
@@ -356,6 +367,7 @@ impl Upload {
                     };
                     self.in_flight.remove(&number);
                     self.finished.insert(number, Finished { length, digest, etag: reply.etag });
+                    self.pace.finished(now, length);
                     self.releases.push(number);
                     break;
                 }
