@@ -1,6 +1,6 @@
 //! What must hold, looked at when requests are sent, when they take effect, and at the end.
 
-use s3vault_core::http::{Method, Request};
+use s3vault_core::http::{Method, Range, ReplyBody, Request};
 use s3vault_core::vault::objects::{CATALOGUE, CatalogueKey, Entry, LOCATORS};
 use s3vault_core::transfer::Taking;
 use s3vault_core::{Code, Error};
@@ -17,12 +17,17 @@ use crate::world::World;
 const FILE_WINDOW: u32 = 32;
 const STREAM_WINDOW: u32 = 8;
 const LEAST: u64 = 8 << 20;
+/// Bytes that a reader holds at most: the slices under way.
+const MOST_READ: u64 = FILE_WINDOW as u64 * LEAST;
 /// Failures of one request one after the other: twelve attempts where the store asks to slow down, a few for keys,
 /// clock and region, and what was sent a second time since it was slow.
 const ATTEMPTS: u32 = 20;
 
 impl World {
     pub(crate) fn check_send(&mut self, number: usize, request: &Request, wire: &Wire, part: Option<u32>) {
+        if let ReplyBody::Range(range) = request.reply {
+            self.check_reader(number, range);
+        }
         let task = &mut self.tasks[number];
         let upload_id = wire.parameter("uploadId").to_owned();
         let has_checkpoint = task.put().is_some_and(|put| put.has_checkpoint);
@@ -249,7 +254,7 @@ impl World {
         }
     }
 
-    pub(crate) fn accept(&mut self, number: usize, range: s3vault_core::http::Range) {
+    pub(crate) fn accept(&mut self, number: usize, range: Range) {
         let task = &mut self.tasks[number];
         let Some(content) = task.ranges.get(&(range.index, range.reading)).cloned() else {
             return self.violate(format!("task {number} is to deliver range {}, which never came", range.index));
@@ -265,6 +270,26 @@ impl World {
             && let Some(why) = wrong(&content, source, range.offset, range.length)
         {
             self.violate(format!("wrong bytes are delivered as verified: {why}"));
+        }
+    }
+
+    /// A driver of a reader holds no more slices than those under way, but for a part that waits to be verified.
+    fn check_reader(&mut self, number: usize, range: Range) {
+        let task = &mut self.tasks[number];
+        task.in_hand.insert(range.index, range.length);
+        // What is written where it belongs is held by nobody.
+        let held: u64 = task.in_hand.values().sum();
+        if task.taking != Taking::ByPosition && held > MOST_READ {
+            self.violate(format!("task {number} has {held} bytes of ranges in hand"));
+        }
+    }
+
+    /// A reading failed: not for damage that nobody did.
+    pub(crate) fn check_read_failed(&mut self, number: usize, e: &Error) {
+        self.tell(|| format!("{number} could not read: {e}"));
+        let is_damage = matches!(e.code(), Code::Damaged | Code::DataMissing | Code::NotFound | Code::Internal | Code::Untrusted);
+        if is_damage && !self.tasks[number].flipped {
+            self.violate(format!("task {number} finds damage that nobody did: {e:?}"));
         }
     }
 
@@ -293,6 +318,9 @@ impl World {
             }
             Err(e) if e.code() == Code::Damaged && !can_be_damaged && !has_changed => {
                 self.violate(format!("task {number} finds damage that nobody did: {e:?}"));
+            }
+            Err(e) if e.code() == Code::AccessDenied && !task.keyless => {
+                self.violate(format!("task {number} had new keys, and ends with {e:?}"));
             }
             Err(e) if e.code() == Code::SourceChanged && !has_changed => {
                 self.violate(format!("task {number}'s source did not change: {e:?}"));

@@ -237,6 +237,7 @@ impl World {
 
     pub(crate) fn consumed(&mut self, task: usize, life: u32, index: u32) {
         if self.tasks[task].life == life {
+            self.tasks[task].in_hand.remove(&index);
             self.drive(task, Some(Input::RangeConsumed { index }));
         }
     }
@@ -257,8 +258,10 @@ impl World {
             });
             Input::CredentialsRenewed
         } else {
+            self.tasks[task].keyless = true;
             Input::CredentialsKept(None)
         };
+        self.tasks[task].keyless |= self.bucket.expired.contains(&store.access_key());
         self.tell(|| format!("{task} is told {input:?}"));
         self.drive(task, Some(input));
     }

@@ -116,7 +116,7 @@ impl World {
             (Job::Read { vid, must_succeed: true, .. }, Err(e)) => {
                 self.violate(format!("version {vid} is visible, and cannot be restored: {e:?}"));
             }
-            (Job::Read { .. }, Err(e)) => self.tell(|| format!("{task} could not read: {e}")),
+            (Job::Read { .. }, Err(e)) => self.check_read_failed(task, &e),
             (Job::List { name }, Ok(Ended::Listed(rows, next))) => {
                 self.tasks[task].listed.extend(rows);
                 match next {

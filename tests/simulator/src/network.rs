@@ -236,6 +236,7 @@ impl World {
             Some(Fate::ErrorIn200) => answer.body = Answer::error(200, "InternalError").body,
             Some(Fate::FlippedDown) if matches!(answer.status, 200 | 206) && is_verified(&wire) => {
                 answer.body = answer.body.flip(ordinal);
+                self.tasks[task].flipped = true;
             }
             _ => {}
         }
@@ -266,6 +267,13 @@ impl World {
         let (id, is_good) = (exchange.id, (200..300).contains(&answer.status));
         if exchange.is_over || self.tasks[exchange.task].life != exchange.life {
             return;
+        }
+        if let ReplyBody::Collect { limit } = exchange.reply
+            && is_good
+            && answer.body.length() > limit as u64
+        {
+            let detail = format!("the reply's body is longer than {limit} bytes");
+            return self.fail(exchange, TransportFailure { code: Code::ConnectionLost, maybe_sent: true, detail });
         }
         let is_error = answer.body.as_bytes().starts_with(b"<Error>");
         self.outcome(exchange, is_good && !is_error);

@@ -201,6 +201,12 @@ pub struct Task {
     pub saved_parts: BTreeMap<(String, u32), u64>,
     /// The upload of the last extent that was saved.
     pub extent: String,
+    /// It was told that there are no other keys, or was given some that had expired.
+    pub keyless: bool,
+    /// Bytes of ranges that were asked for and are not consumed, by their index.
+    pub in_hand: BTreeMap<u32, u64>,
+    /// A reply's body was changed on its way.
+    pub flipped: bool,
     /// The caller has cancelled.
     pub cancelled: bool,
     /// It was killed or suspended at least once, so that an older life may have left something.
@@ -245,6 +251,9 @@ impl Task {
             safe_parts: BTreeSet::new(),
             saved_parts: BTreeMap::new(),
             extent: String::new(),
+            keyless: false,
+            in_hand: BTreeMap::new(),
+            flipped: false,
             cancelled: false,
             was_killed: false,
             patience: 3,
