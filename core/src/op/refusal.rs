@@ -233,7 +233,11 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
             return (Code::Unavailable, true);
         }
         // The bytes changed on the way: the same bytes again may arrive whole.
-        "BadDigest" | "InvalidDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" | "IncompleteBody" => {
+        "BadDigest"
+        | "InvalidDigest"
+        | "XAmzContentChecksumMismatch"
+        | "XAmzContentSHA256Mismatch"
+        | "IncompleteBody" => {
             return (Code::Store, true);
         }
         _ => {}

@@ -14,8 +14,8 @@ use super::objects::{CATALOGUE, CatalogueKey, Entry, Kind, RowKey, catalogue_pre
 use super::{OBJECT_LIMIT, Row, Vault};
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
-use crate::planted;
 use crate::op::{Call, Calling, GetObject, ListObjectsV2, ListedObject, Listing, Session};
+use crate::planted;
 use crate::time::Now;
 
 /// What to list.

@@ -14,8 +14,8 @@ use super::objects::{LocatorKey, locator_prefix};
 use super::{Manifest, Name, OBJECT_LIMIT, Vault, Vid};
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
-use crate::planted;
 use crate::op::{Call, Calling, GetObject, ListObjectsV2, Listing, Session};
+use crate::planted;
 use crate::time::Now;
 use crate::transfer::download::{Download, Piece, Want};
 

@@ -141,7 +141,8 @@ impl Bucket {
         };
         let (id, etag) = (self.next("v"), self.etag(crc64nvme));
         let (content, metadata) = (wire.body.clone(), metadata(wire));
-        let version = Version { id: id.clone(), content, metadata, crc64nvme, etag: etag.clone(), modified_ms: unix_ms };
+        let version =
+            Version { id: id.clone(), content, metadata, crc64nvme, etag: etag.clone(), modified_ms: unix_ms };
         self.versions.entry(wire.key.clone()).or_default().push(version);
         Answer::empty(200).with("etag", etag).with("x-amz-version-id", id)
     }
@@ -238,9 +239,9 @@ impl Bucket {
         if parts.is_empty() {
             return Answer::error(400, "MalformedXML");
         }
-        let crc = parts[1..].iter().fold(parts[0].crc64nvme, |crc, part| {
-            combine(Crc::Crc64Nvme, crc, part.crc64nvme, part.content.length())
-        });
+        let crc = parts[1..]
+            .iter()
+            .fold(parts[0].crc64nvme, |crc, part| combine(Crc::Crc64Nvme, crc, part.crc64nvme, part.content.length()));
         let said = wire.header("x-amz-checksum-crc64nvme").and_then(parse_crc);
         if self.profile.checksums && said.is_some_and(|said| said != crc) {
             return Answer::error(400, "BadDigest");

@@ -1,8 +1,8 @@
 //! What must hold, looked at when requests are sent, when they take effect, and at the end.
 
 use s3vault_core::http::{Method, Range, ReplyBody, Request};
-use s3vault_core::vault::objects::{CATALOGUE, CatalogueKey, Entry, LOCATORS};
 use s3vault_core::transfer::Taking;
+use s3vault_core::vault::objects::{CATALOGUE, CatalogueKey, Entry, LOCATORS};
 use s3vault_core::{Code, Error};
 use serde_json::Value;
 
@@ -64,7 +64,8 @@ impl World {
             }
             _ => {}
         }
-        let is_dated = matches!(wire.operation, "PutObject" | "CreateMultipartUpload") && wire.key != "_s3vault/vault.json";
+        let is_dated =
+            matches!(wire.operation, "PutObject" | "CreateMultipartUpload") && wire.key != "_s3vault/vault.json";
         if is_dated && task.put().is_some() {
             if request.drop_at.is_none() {
                 broken.push(format!("{} is sent without an end", wire.short()));
@@ -137,7 +138,9 @@ impl World {
             let versions = self.bucket.versions.get(key).map(Vec::as_slice).unwrap_or_default();
             match versions.iter().find(|version| Some(&*version.id) == id) {
                 Some(version) => all.push(version.content.clone()),
-                None => return self.violate(format!("the row at {} is visible, and {key} {id:?} is not there", wire.key)),
+                None => {
+                    return self.violate(format!("the row at {} is visible, and {key} {id:?} is not there", wire.key));
+                }
             }
         }
         let (task, whole) = (&self.tasks[number], Content::concat(all.iter()));
@@ -148,7 +151,8 @@ impl World {
         }
         let prefix = wire.key.split_once(vid).map_or(String::new(), |(before, _)| format!("{before}{vid}."));
         let rows = self.bucket.versions.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
-        let rows: Vec<_> = rows.flat_map(|(key, versions)| versions.iter().map(move |version| (key, version))).collect();
+        let rows: Vec<_> =
+            rows.flat_map(|(key, versions)| versions.iter().map(move |version| (key, version))).collect();
         if rows.iter().any(|(key, version)| **key != wire.key || version.content != wire.body) {
             self.violate(format!("version {vid} has rows that differ"));
         }
@@ -165,7 +169,8 @@ impl World {
         if self.tasks[number].position.is_some() {
             self.violate(format!("task {number}'s source begins twice"));
         }
-        if self.tasks[number].life == 0 && (offset > 0 || ended) || offset > put.length || ended && offset < put.length {
+        if self.tasks[number].life == 0 && (offset > 0 || ended) || offset > put.length || ended && offset < put.length
+        {
             self.violate(format!("task {number}'s source of {} bytes begins at {offset}, ended: {ended}", put.length));
         }
     }
@@ -287,7 +292,8 @@ impl World {
     /// A reading failed: not for damage that nobody did.
     pub(crate) fn check_read_failed(&mut self, number: usize, e: &Error) {
         self.tell(|| format!("{number} could not read: {e}"));
-        let is_damage = matches!(e.code(), Code::Damaged | Code::DataMissing | Code::NotFound | Code::Internal | Code::Untrusted);
+        let is_damage =
+            matches!(e.code(), Code::Damaged | Code::DataMissing | Code::NotFound | Code::Internal | Code::Untrusted);
         if is_damage && !self.tasks[number].flipped {
             self.violate(format!("task {number} finds damage that nobody did: {e:?}"));
         }
@@ -351,7 +357,9 @@ impl World {
         for (number, task) in self.tasks.iter().enumerate() {
             let is_there = |vid: &str| visible.iter().any(|(visible, _)| visible == vid);
             let why = match &task.outcome {
-                Some(Outcome::Stored { vid }) if !is_there(vid) => format!("version {vid} was acknowledged, and has no row"),
+                Some(Outcome::Stored { vid }) if !is_there(vid) => {
+                    format!("version {vid} was acknowledged, and has no row")
+                }
                 Some(Outcome::Failed(code)) if !task.was_killed && visible.iter().any(|(_, by)| *by == number) => {
                     format!("task {number} ended with {code}, and its version is visible")
                 }

@@ -55,7 +55,7 @@ impl World {
                 Output::ReleasePart(number) => self.release(task, number),
                 Output::Accept(range) => {
                     self.accept(task, range);
-                    let delay = self.random.u64(0..50);
+                    let delay = self.random.u64(0..self.tasks[task].patience_ms);
                     self.after(delay, Event::Consumed { task, life, index: range.index });
                 }
                 Output::NeedCredentials { generation } => {
@@ -104,8 +104,11 @@ impl World {
             Body::Part(Part { number, offset, length, digest, .. }) => {
                 let is_file = self.tasks[task].put().is_some_and(|put| put.is_file);
                 let held = self.tasks[task].parts.get(number).copied();
-                if !is_file && !held.is_some_and(|held| held.ready && (held.offset, held.length) == (*offset, *length)) {
-                    self.violate(format!("part {number} of task {task} is sent, and was released or never there: {held:?}"));
+                if !is_file && !held.is_some_and(|held| held.ready && (held.offset, held.length) == (*offset, *length))
+                {
+                    self.violate(format!(
+                        "part {number} of task {task} is sent, and was released or never there: {held:?}"
+                    ));
                 }
                 let content = self.read(task, *offset, *length);
                 let found = content.digest();
@@ -147,7 +150,8 @@ impl World {
         else {
             return;
         };
-        let is_next = put.is_file || self.tasks[task].parts.iter().find(|(_, part)| !part.ready).is_some_and(|(n, _)| *n == number);
+        let is_next = put.is_file
+            || self.tasks[task].parts.iter().find(|(_, part)| !part.ready).is_some_and(|(n, _)| *n == number);
         if part.ready || !is_next {
             return;
         }

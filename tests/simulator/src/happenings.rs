@@ -102,6 +102,7 @@ impl World {
                 self.tasks[task].found = Some(found);
                 let (vault, seed, taking) = (self.tasks[task].vault.clone(), self.random.u64(..), self.taking());
                 self.tasks[task].taking = taking;
+                self.tasks[task].patience_ms = [1, 50, 100_000][self.random.usize(0..3)];
                 let want = Want { taking, ..Want::default() };
                 self.tell(|| format!("{task} reads, {taking:?}"));
                 match Read::new(vault, manifest, want, seed) {
@@ -154,12 +155,14 @@ impl World {
             }
             Err(e) => {
                 let name = e.code().info().name.to_owned();
-                let for_good = matches!(e.code(), Code::Cancelled | Code::SourceChanged | Code::Damaged | Code::GivenUp);
+                let for_good =
+                    matches!(e.code(), Code::Cancelled | Code::SourceChanged | Code::Damaged | Code::GivenUp);
                 if put.has_checkpoint && !for_good && self.tasks[task].patience > 0 && e.code() != Code::BadCheckpoint {
                     self.tasks[task].patience -= 1;
                     return self.killed(task);
                 }
-                let is_open = e.code() == Code::OutcomeUnknown || self.tasks[task].was_killed || put.has_checkpoint && !for_good;
+                let is_open =
+                    e.code() == Code::OutcomeUnknown || self.tasks[task].was_killed || put.has_checkpoint && !for_good;
                 self.tasks[task].outcome = Some(if is_open { Outcome::Open(name) } else { Outcome::Failed(name) });
             }
         }
@@ -251,7 +254,9 @@ impl World {
                 // A new file takes the old one's place when it is whole.
                 break;
             }
-            self.tell(|| format!("    {} of {length} bytes of a record stay{}", kept.len(), if is_whole { "" } else { ", torn" }));
+            self.tell(|| {
+                format!("    {} of {length} bytes of a record stay{}", kept.len(), if is_whole { "" } else { ", torn" })
+            });
             if is_whole {
                 self.note_saved(task, &kept, anew);
             }
@@ -272,7 +277,8 @@ impl World {
 
     /// Whether a line's checksum is right, whatever stands in it.
     fn is_first(&self, line: &[u8]) -> bool {
-        let Some((sum, rest)) = std::str::from_utf8(line).ok().and_then(|text| text.trim_end_matches('\n').split_once(' '))
+        let Some((sum, rest)) =
+            std::str::from_utf8(line).ok().and_then(|text| text.trim_end_matches('\n').split_once(' '))
         else {
             return false;
         };

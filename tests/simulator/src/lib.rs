@@ -20,5 +20,7 @@ pub use world::{Report, run, run_scenario};
 pub fn regressions() -> impl Iterator<Item = Case> {
     let lines = include_str!("../regressions.txt").lines().map(str::trim);
     let lines = lines.filter(|line| !line.starts_with('#') && !line.is_empty());
-    lines.map(|line| Case::parse(line.split('#').next().unwrap_or_default()).unwrap_or_else(|| unreachable!("'{line}' is no case")))
+    lines.map(|line| {
+        Case::parse(line.split('#').next().unwrap_or_default()).unwrap_or_else(|| unreachable!("'{line}' is no case"))
+    })
 }

@@ -83,7 +83,9 @@ impl World {
         });
         self.sequence += 1;
         let number = self.sequence;
-        let what = format!("{} {} {}", wire.operation, wire.key, wire.parameter("partNumber"));
+        // The rest of a slice is the same slice.
+        let range = wire.header("range").and_then(|range| range.rsplit_once('-')).map_or("", |(_, last)| last);
+        let what = format!("{} {} {}{range}", wire.operation, wire.key, wire.parameter("partNumber"));
         let payload = wire.body.length() * self.scenario.pace / BLOCK;
         let life = self.tasks[task].life;
         self.exchanges.insert(
@@ -226,7 +228,13 @@ impl World {
         };
         let mut answer = answer.with("date", http_date(now));
         self.tell(|| {
-            let note = if is_copy { ", the copy" } else if is_late { ", late" } else { "" };
+            let note = if is_copy {
+                ", the copy"
+            } else if is_late {
+                ", late"
+            } else {
+                ""
+            };
             format!("    store: {task} #{ordinal} {}: {}{note}", wire.short(), answer.status)
         });
         if is_copy || is_late {

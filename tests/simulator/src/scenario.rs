@@ -156,8 +156,23 @@ impl Scenario {
 
 fn put(random: &mut fastrand::Rng, shorter: u32) -> PutSpec {
     let lengths = [
-        0, 1, 4096, MIB + 13, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 16 * MIB, 24 * MIB + 5, 32 * MIB, 40 * MIB, 48 * MIB,
-        72 * MIB + 1, 96 * MIB, 104 * MIB + 7, 160 * MIB, 320 * MIB,
+        0,
+        1,
+        4096,
+        MIB + 13,
+        8 * MIB - 1,
+        8 * MIB,
+        8 * MIB + 1,
+        16 * MIB,
+        24 * MIB + 5,
+        32 * MIB,
+        40 * MIB,
+        48 * MIB,
+        72 * MIB + 1,
+        96 * MIB,
+        104 * MIB + 7,
+        160 * MIB,
+        320 * MIB,
     ];
     PutSpec {
         name: random.usize(0..2),

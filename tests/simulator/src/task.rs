@@ -203,6 +203,8 @@ pub struct Task {
     pub extent: String,
     /// It was told that there are no other keys, or was given some that had expired.
     pub keyless: bool,
+    /// A reader takes so many milliseconds for a range, at most.
+    pub patience_ms: u64,
     /// Bytes of ranges that were asked for and are not consumed, by their index.
     pub in_hand: BTreeMap<u32, u64>,
     /// A reply's body was changed on its way.
@@ -252,6 +254,7 @@ impl Task {
             saved_parts: BTreeMap::new(),
             extent: String::new(),
             keyless: false,
+            patience_ms: 50,
             in_hand: BTreeMap::new(),
             flipped: false,
             cancelled: false,

@@ -14,6 +14,14 @@ const MUTATIONS: &[&str] = &[
     "newest version read",
     "new keys not taken",
     "second page of a listing not asked for",
+    "window not kept",
+    "abort after Complete",
+    "part released before it is sent",
+    "settle takes what is newest",
+    "extents numbered from 0",
+    "data before its locator",
+    "acknowledged before its row",
+    "unknown outcome said to be a failure",
 ];
 /// So many seeds are tried for each.
 const SEEDS: u64 = 2000;
