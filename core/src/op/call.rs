@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::refusal::{Refusal, describe, excerpt, is_error, is_html, refusal};
 use super::{Operation, Place, Reply};
 use crate::checksum::Digest;
+use crate::endpoint::Endpoint;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, ReplyHead, Request, RequestId, TransportFailure};
 use crate::machine::{Input, Output};
@@ -23,6 +24,7 @@ use crate::retry;
 use crate::sigv4::{Payload, ToSign};
 use crate::store::Store;
 use crate::time::{Now, parse_http_date};
+use crate::transfer::checkpoint::{Journal, Record};
 use crate::uri::encode_query;
 
 /// What all calls of one machine share.
@@ -32,6 +34,8 @@ pub(crate) struct Session {
     next_id: u64,
     /// Requests whose connections are to be dropped.
     abandoned: Vec<RequestId>,
+    /// Where the machine has a checkpoint.
+    pub(crate) journal: Option<Journal>,
     /// Counts the replies that asked to slow down.
     slow_downs: u64,
 }
@@ -44,6 +48,7 @@ impl Session {
             random: fastrand::Rng::with_seed(seed),
             next_id: 0,
             abandoned: Vec::new(),
+            journal: None,
             slow_downs: 0,
         }
     }
@@ -51,6 +56,18 @@ impl Session {
     /// The next request to drop, for [`Output::Abandon`](crate::Output::Abandon).
     pub(crate) fn abandoned(&mut self) -> Option<RequestId> {
         self.abandoned.pop()
+    }
+
+    /// Has a step saved, where there is a checkpoint.
+    pub(crate) fn save(&mut self, record: impl FnOnce() -> Record) {
+        if let Some(journal) = &mut self.journal {
+            journal.add(&record(), false);
+        }
+    }
+
+    /// Whether all steps are on disk.
+    pub(crate) fn is_saved(&self) -> bool {
+        self.journal.as_ref().is_none_or(Journal::is_saved)
     }
 
     /// How often the store asked to slow down, in all calls.
@@ -65,6 +82,7 @@ impl Session {
 }
 
 /// What a call wants.
+#[allow(clippy::large_enum_variant)] // Nothing keeps one: what is to be sent goes straight on to the driver.
 pub(crate) enum Next {
     /// To be sent.
     Send(Request),
@@ -111,6 +129,8 @@ struct Exchange {
     /// Of the keys that it was signed with.
     generation: u64,
     place: Place,
+    /// Where it was sent.
+    endpoint: Arc<Endpoint>,
     head: Option<ReplyHead>,
     body: Vec<u8>,
 }
@@ -249,6 +269,11 @@ impl<O: Operation> Call<O> {
         self.maybe_done
     }
 
+    /// Whether nothing was sent yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.attempts == 0
+    }
+
     /// Whether this request is the attempt under way.
     pub(crate) fn is_sending(&self, id: RequestId) -> bool {
         matches!(&self.state, State::Sent(exchange) if exchange.id == id)
@@ -329,6 +354,7 @@ impl<O: Operation> Call<O> {
             late_at: None,
             generation,
             place: unsigned.place,
+            endpoint,
             head: None,
             body: Vec::new(),
         });
@@ -477,10 +503,12 @@ impl<O: Operation> Call<O> {
         // One that asks to slow down has not done it.
         let is_open = e.is_maybe_sent() || e.status() >= 500 && e.s3_code() != "SlowDown" || e.code() == Code::BadReply;
         self.maybe_done |= is_open;
-        let State::Sent(Exchange { generation, .. }) = self.state else { return None };
+        let State::Sent(Exchange { generation, endpoint, .. }) = &self.state else { return None };
+        let generation = *generation;
         if let Some(region) = &refusal.region
             && !std::mem::replace(&mut self.region_learned, true)
-            && session.store.learn_region(region)
+            // Another call may have learned it while this one was under way.
+            && (session.store.learn_region(region) || *endpoint != session.store.endpoint())
         {
             self.state = State::Due(0);
             return None;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
 use super::Host;
+use super::checkpoint::Records;
 use super::keys::Wish;
 use super::progress::Progress;
 use super::request::{self, Sink};
@@ -65,15 +66,23 @@ pub(super) enum Message {
         digest: Digest,
     },
     SourceFailed(Error),
+    /// All bytes of the request were handed to the connection.
+    Sent {
+        id: RequestId,
+    },
+    /// What became of the oldest record that is being saved.
+    Saved(Result<()>),
     RangeConsumed {
         index: u32,
     },
     /// The wish for new keys was answered.
     Keys(KeysAnswer),
     Cancel,
+    /// Stop, so that the checkpoint can go on.
+    Suspend,
     /// After an unknown outcome: the last step once more.
     Again,
-    /// Nobody waits any more: cancel, and count as background work until the end.
+    /// Nobody waits any more: suspend where there is a checkpoint, else cancel; and count as background work until the end.
     Detach(Background),
     /// The transfer ends with this error, whatever the machine thinks.
     Fatal(Error),
@@ -99,14 +108,23 @@ impl Inbox {
     }
 }
 
+/// A part that the machine asks for: see [`Output::NeedPart`].
+pub(super) struct Ask {
+    pub(super) number: u32,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    pub(super) least: u64,
+    pub(super) hashed: bool,
+}
+
 /// Who holds the payload of a transfer. The defaults are for machines that have none.
 pub(super) trait Payload: Send + 'static {
     /// The source goes on at this byte, or was at its end before.
     fn begin(&mut self, _offset: u64, _ended: bool) {}
 
     /// Read this part, and hash it where that must be; then say [`Message::PartReady`].
-    fn need_part(&mut self, number: u32, _offset: u64, _length: u64, _hashed: bool) -> Result<()> {
-        Err(Error::new(Code::Internal, format!("part {number} was asked for, and there is no source")))
+    fn need_part(&mut self, ask: Ask) -> Result<()> {
+        Err(Error::new(Code::Internal, format!("part {} was asked for, and there is no source", ask.number)))
     }
 
     /// A part of a stream is there. Only its frames come here; the machine is told by the engine.
@@ -142,6 +160,8 @@ pub(super) struct Engine<M, P> {
     progress: Arc<Progress>,
     requests: HashMap<RequestId, AbortHandle>,
     background: Option<Background>,
+    /// The way to the checkpoint, where there is one.
+    records: Option<Records>,
     /// Somebody is getting new keys.
     keys_asked: bool,
 }
@@ -156,8 +176,15 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             progress,
             requests: HashMap::new(),
             background: None,
+            records: None,
             keys_asked: false,
         }
+    }
+
+    /// Gives it a checkpoint.
+    pub(super) fn saving(mut self, records: Option<Records>) -> Self {
+        self.records = records;
+        self
     }
 
     /// Runs the machine to its end, or to an outcome that is unknown: then it may be run [`again`](Engine::again). A
@@ -182,14 +209,28 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         }
     }
 
-    /// After an unknown outcome: waits until the caller wants the last step once more (`true`) or is gone.
+    /// After an unknown outcome: waits until the caller wants the last step once more (`true`), suspends or is gone.
     pub(super) async fn again(&mut self) -> Result<bool> {
         loop {
             match self.inbox.receiver.recv().await {
                 Some(Message::Again) => return self.handle(Input::Again).map(|()| true),
-                Some(Message::Detach(_) | Message::Cancel) | None => return Ok(false),
+                Some(Message::Suspend) if self.records.is_some() => {
+                    return Err(Error::new(Code::Suspended, "the put was suspended, its outcome unknown"));
+                }
+                Some(Message::Detach(background)) => {
+                    self.background = Some(background);
+                    return Ok(false);
+                }
+                None => return Ok(false),
                 Some(_) => {}
             }
+        }
+    }
+
+    /// After the machine's end: lets go of the checkpoint.
+    pub(super) async fn close(&mut self, remove: bool) {
+        if let Some(records) = self.records.take() {
+            records.close(remove).await;
         }
     }
 
@@ -198,12 +239,16 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             match guarded(|| self.machine.poll(clock::now()))? {
                 Output::Send(request) => self.send(request)?,
                 Output::Abandon(id) => self.forget(id),
-                Output::Begin { offset, ended } => self.payload.begin(offset, ended),
-                Output::Save { .. } => {
-                    return Err(Error::new(Code::Internal, "there is no checkpoint to save a record in"));
+                Output::Begin { offset, ended } => {
+                    self.progress.resume(offset);
+                    self.payload.begin(offset, ended);
                 }
-                Output::NeedPart { number, offset, length, least: _, hashed } => {
-                    self.payload.need_part(number, offset, length, hashed)?;
+                Output::Save { record, anew } => match &self.records {
+                    Some(records) => records.save(record, anew),
+                    None => return Err(Error::new(Code::Internal, "there is no checkpoint to save a record in")),
+                },
+                Output::NeedPart { number, offset, length, least, hashed } => {
+                    self.payload.need_part(Ask { number, offset, length, least, hashed })?;
                 }
                 Output::ReleasePart(number) => {
                     let length = self.payload.release_part(number);
@@ -223,7 +268,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
     fn send(&mut self, request: Request) -> Result<()> {
         let id = request.id;
         let activity = Activity::new();
-        let body = match &request.body {
+        let mut body = match &request.body {
             Body::Empty => None,
             Body::Bytes(bytes) => Some(Outgoing::bytes(bytes.clone())),
             Body::Part(part) => {
@@ -238,6 +283,12 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                 Some(body)
             }
         };
+        if let Some(body) = &mut body {
+            let engine = self.inbox.sender.clone();
+            body.when_sent(Box::new(move || {
+                let _ = engine.send(Message::Sent { id });
+            }));
+        }
         let sink = match request.reply {
             ReplyBody::Collect { .. } => None,
             ReplyBody::Range(range) => {
@@ -290,12 +341,14 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             }
             Message::Failed { id, failure } if self.wanted(id, true) => self.ended(id, Input::Failed { id, failure }),
             Message::PartSent { id, digest } if self.wanted(id, false) => self.handle(Input::PartSent { id, digest }),
+            Message::Sent { id } if self.wanted(id, false) => self.handle(Input::Sent { id }),
             Message::Head { .. }
             | Message::Body { .. }
             | Message::End { .. }
             | Message::Arrived { .. }
             | Message::RangeEnd { .. }
             | Message::PartSent { .. }
+            | Message::Sent { .. }
             | Message::Failed { .. } => Ok(()),
             Message::PartReady { number, frames, length, digest, last } => {
                 self.payload.part_ready(number, frames);
@@ -304,7 +357,10 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             Message::SourceFailed(error) => self.handle(Input::SourceFailed(error)),
             Message::RangeConsumed { index } => self.handle(Input::RangeConsumed { index }),
             Message::Keys(answer) => self.keys_answered(answer),
+            Message::Saved(Ok(())) => self.handle(Input::Saved),
+            Message::Saved(Err(error)) => self.handle(Input::SaveFailed(error)),
             Message::Cancel => self.handle(Input::Cancel),
+            Message::Suspend => self.suspend(),
             // It came before the outcome was unknown: nothing is to be done again.
             Message::Again => Ok(()),
             Message::Detach(background) => {
@@ -312,10 +368,14 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                 if self.keys_asked {
                     self.keys_answered(KeysAnswer::Kept(None))?;
                 }
-                self.handle(Input::Cancel)
+                self.suspend()
             }
             Message::Fatal(error) => Err(error),
         }
+    }
+
+    fn suspend(&mut self) -> Result<()> {
+        self.handle(if self.records.is_some() { Input::Suspend } else { Input::Cancel })
     }
 
     /// The machine needs other keys than those of this generation.

@@ -14,6 +14,7 @@
 //! Payload never passes through the machine: [`upload`] and [`download`] hold it, under the numbers of parts and
 //! ranges.
 
+mod checkpoint;
 mod download_file;
 mod download_stream;
 mod engine;
@@ -32,6 +33,7 @@ mod wait;
 
 /// Bytes into the store.
 pub(crate) mod upload {
+    pub(crate) use super::checkpoint::CheckpointFile;
     pub(crate) use super::upload_file::upload_file;
     pub(crate) use super::upload_stream::StreamUpload;
 }

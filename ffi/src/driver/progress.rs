@@ -20,7 +20,7 @@ pub(super) struct Progress {
 
 #[derive(Default)]
 struct Counts {
-    /// Bytes of parts that are done.
+    /// Bytes of parts that are done, those of an earlier run too.
     settled: u64,
     /// Parts that are done.
     parts: u64,
@@ -113,6 +113,11 @@ impl Progress {
         let mut counts = self.counts();
         counts.settled += bytes;
         counts.parts += 1;
+    }
+
+    /// So many bytes were done before this run.
+    pub(super) fn resume(&self, bytes: u64) {
+        self.counts().settled += bytes;
     }
 
     /// May go back a little, when an attempt fails; who shows it shows the greatest so far.

@@ -89,6 +89,9 @@ impl Attempt {
     async fn attempt(self) -> Result<Message, Stop> {
         let Attempt { transport, engine, request, body, sink, activity } = self;
         let id = request.id;
+        if body.as_ref().is_none_or(|body| body.length() == 0) {
+            let _ = engine.send(Message::Sent { id });
+        }
         let mut reply = transport.send(&request, body, activity.clone()).await?;
         let success = reply.head.is_success();
         let _ = engine.send(Message::Head { id, head: std::mem::take(&mut reply.head) });

@@ -7,6 +7,7 @@ use s3vault_core::{Code, Error, Machine, Result};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Host;
+use super::checkpoint::{CheckpointFile, Records};
 use super::engine::{Engine, Inbox, Message, Payload};
 use super::progress::Progress;
 use super::wait::{Deadline, Pulse};
@@ -34,7 +35,13 @@ pub(super) fn is_unknown<T>(result: &Result<T>) -> bool {
     matches!(result, Err(e) if e.code() == Code::OutcomeUnknown)
 }
 
-/// A machine that runs. When it is dropped before its end, the machine is cancelled and ends in the background.
+/// Whether a checkpoint has nothing to go on with: what it is of was stored or aborted.
+fn leaves_nothing<T>(result: &Result<T>) -> bool {
+    result.as_ref().err().is_none_or(|e| e.code() == Code::Cancelled)
+}
+
+/// A machine that runs. When it is dropped before its end, the machine is suspended where it has a checkpoint, else
+/// cancelled, and ends in the background.
 pub(super) struct Task<T, A = ()> {
     /// Empty only while it is dropped.
     link: Option<Link<T, A>>,
@@ -82,6 +89,21 @@ impl<T: Send + 'static, A: Send + 'static> Task<T, A> {
         M: Machine<Done = T> + Send + 'static,
         P: Payload,
     {
+        Task::start_saving(host, machine, progress, None, payload)
+    }
+
+    /// Starts a machine that may have a checkpoint.
+    pub(super) fn start_saving<M, P>(
+        host: &Host,
+        machine: M,
+        progress: Arc<Progress>,
+        checkpoint: Option<CheckpointFile>,
+        payload: impl FnOnce(&Inbox, Sender<News<T, A>>) -> P,
+    ) -> Result<Self>
+    where
+        M: Machine<Done = T> + Send + 'static,
+        P: Payload,
+    {
         // Inside of the runtime, since payload may start tasks of its own.
         let handle = runtime::handle()?;
         let _inside = handle.enter();
@@ -89,20 +111,26 @@ impl<T: Send + 'static, A: Send + 'static> Task<T, A> {
         let inbox = Inbox::new();
         let payload = payload(&inbox, to_caller.clone());
         let link = Link { inbox: inbox.sender.clone(), news };
-        let mut engine = Engine::new(host.clone(), machine, payload, inbox, progress.clone());
+        let records = checkpoint.map(|file| Records::start(file, inbox.sender.clone()));
+        let mut engine = Engine::new(host.clone(), machine, payload, inbox, progress.clone()).saving(records);
         handle.spawn(async move {
             loop {
                 let result = engine.run().await;
                 let is_over = !is_unknown(&result);
+                if is_over {
+                    // Who hears of the end may use the checkpoint.
+                    engine.close(leaves_nothing(&result)).await;
+                }
                 // Nobody may be there any more.
                 let is_heard = to_caller.send(News::Done(result)).is_ok();
-                if is_over || !is_heard {
+                if is_over {
                     return;
                 }
-                match engine.again().await {
+                match if is_heard { engine.again().await } else { Ok(false) } {
                     Ok(true) => {}
-                    Ok(false) => return,
+                    Ok(false) => return engine.close(false).await,
                     Err(e) => {
+                        engine.close(false).await;
                         let _ = to_caller.send(News::Done(Err(e)));
                         return;
                     }

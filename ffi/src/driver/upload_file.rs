@@ -16,7 +16,8 @@ use s3vault_core::{Code, Error, Machine, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Host;
-use super::engine::{Message, Payload};
+use super::checkpoint::CheckpointFile;
+use super::engine::{Ask, Message, Payload};
 use super::progress::Progress;
 use super::task::Task;
 use crate::control::Control;
@@ -30,13 +31,14 @@ pub(crate) fn upload_file<M>(
     machine: M,
     file: File,
     length: u64,
+    checkpoint: Option<CheckpointFile>,
     control: &mut Control<'_>,
 ) -> Result<M::Done>
 where
     M: Machine + Send + 'static,
     M::Done: Send + 'static,
 {
-    let task = Task::start_with(host, machine, Progress::new(Some(length)), |inbox, _| {
+    let task = Task::start_saving(host, machine, Progress::new(Some(length)), checkpoint, |inbox, _| {
         FileSource::start(file, length, host.transport.pool().clone(), inbox.sender.clone())
     })?;
     task.end(control)
@@ -46,14 +48,14 @@ struct FileSource {
     file: Arc<File>,
     length: u64,
     pool: Arc<Pool>,
-    asks: UnboundedSender<Ask>,
+    asks: UnboundedSender<Wanted>,
     /// Lengths of parts, by their numbers, until they are released.
     lengths: HashMap<u32, u64>,
     stopped: Arc<AtomicBool>,
 }
 
 /// A part to be read.
-struct Ask {
+struct Wanted {
     number: u32,
     offset: u64,
     length: u64,
@@ -79,7 +81,8 @@ impl FileSource {
 }
 
 impl Payload for FileSource {
-    fn need_part(&mut self, number: u32, offset: u64, length: u64, hashed: bool) -> Result<()> {
+    fn need_part(&mut self, ask: Ask) -> Result<()> {
+        let Ask { number, offset, length, hashed, .. } = ask;
         if offset > 0 && offset >= self.length {
             // Beyond the last part, which says so: there is none, as in a stream that ended.
             return Ok(());
@@ -88,7 +91,7 @@ impl Payload for FileSource {
         let last = offset + length == self.length;
         self.lengths.insert(number, length);
         // The reading task lives as long as this sender.
-        let _ = self.asks.send(Ask { number, offset, length, last, hashed });
+        let _ = self.asks.send(Wanted { number, offset, length, last, hashed });
         Ok(())
     }
 
@@ -111,11 +114,11 @@ async fn read_parts(
     file: Arc<File>,
     pool: Arc<Pool>,
     stopped: Arc<AtomicBool>,
-    mut asked: UnboundedReceiver<Ask>,
+    mut asked: UnboundedReceiver<Wanted>,
     engine: UnboundedSender<Message>,
 ) {
     while let Some(ask) = asked.recv().await {
-        let Ask { number, offset, length, last, hashed } = ask;
+        let Wanted { number, offset, length, last, hashed } = ask;
         let read = if hashed {
             let (file, pool, stopped) = (file.clone(), pool.clone(), stopped.clone());
             let hash = tokio::task::spawn_blocking(move || hash(&file, &pool, &stopped, offset, length));

@@ -9,7 +9,8 @@ use s3vault_core::http::Part;
 use s3vault_core::{Code, Error, Machine, Result};
 
 use super::Host;
-use super::engine::{Message, Payload};
+use super::checkpoint::CheckpointFile;
+use super::engine::{Ask, Message, Payload};
 use super::progress::Progress;
 use super::task::{News, Task, is_unknown};
 use super::wait::Deadline;
@@ -21,18 +22,22 @@ use crate::transport::frames::{Frame, Pool};
 /// the run is still in the cache.
 const HASH_RUN: usize = 64 * 1024;
 
-/// A stream on its way into the store. Dropped before its end, it cancels the upload in the background.
+/// A stream on its way into the store. Dropped before its end, it suspends the upload in the background where there is a
+/// checkpoint, and else cancels it.
 ///
 /// Memory: the parts that the machine asked for and has not released.
 pub(crate) struct StreamUpload<T> {
-    task: Task<T, Ask>,
+    task: Task<T, Said>,
     pool: Arc<Pool>,
     /// Parts that the machine asked for, after the current one.
     asked: VecDeque<Ask>,
     /// The part that is being written.
     current: Option<Filling>,
     offset: u64,
-    /// Whether the last part was handed over.
+    /// Whether the machine has said where the source goes on.
+    begun: bool,
+    has_checkpoint: bool,
+    /// Whether nothing more is taken: the last part was handed over, in an earlier run perhaps.
     finished: bool,
     /// How the upload ended, from then on.
     end: Option<Error>,
@@ -42,20 +47,26 @@ pub(crate) struct StreamUpload<T> {
     unknown: bool,
 }
 
-/// The machine asks for a part.
-pub(super) struct Ask {
-    number: u32,
-    length: u64,
+/// What the payload says to the writer.
+pub(super) enum Said {
+    Begin { offset: u64, ended: bool },
+    Part(Ask),
 }
 
 impl<T: Send + 'static> StreamUpload<T> {
-    /// Starts the machine in the background; returns when it first asks for a part, or with its error.
-    pub(crate) fn start<M>(host: &Host, machine: M, control: &mut Control<'_>) -> Result<Self>
+    /// Starts the machine in the background; returns when the source may go on, or with the machine's error.
+    pub(crate) fn start<M>(
+        host: &Host,
+        machine: M,
+        checkpoint: Option<CheckpointFile>,
+        control: &mut Control<'_>,
+    ) -> Result<Self>
     where
         M: Machine<Done = T> + Send + 'static,
     {
         let deadline = Deadline::of(control);
-        let task = Task::start_with(host, machine, Progress::new(None), |_, to_writer| StreamSource {
+        let has_checkpoint = checkpoint.is_some();
+        let task = Task::start_saving(host, machine, Progress::new(None), checkpoint, |_, to_writer| StreamSource {
             parts: HashMap::new(),
             to_writer,
         })?;
@@ -65,16 +76,21 @@ impl<T: Send + 'static> StreamUpload<T> {
             asked: VecDeque::new(),
             current: None,
             offset: 0,
+            begun: false,
+            has_checkpoint,
             finished: false,
             end: None,
             committed: false,
             unknown: false,
         };
-        upload.next_part(deadline, control)?;
+        while !upload.begun {
+            let news = upload.task.next(deadline, control)?;
+            upload.hear(news)?;
+        }
         Ok(upload)
     }
 
-    /// Bytes taken.
+    /// Where the source goes on: what was taken before, and since.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
@@ -84,14 +100,11 @@ impl<T: Send + 'static> StreamUpload<T> {
     pub(crate) fn write(&mut self, bytes: &[u8], control: &mut Control<'_>) -> Result<()> {
         self.open()?;
         if self.finished {
-            return Err(Error::new(Code::WrongState, "the stream has ended: nothing can be written after commit"));
+            return Err(Error::new(Code::WrongState, "the stream has ended: nothing can be written any more")
+                .with_hint("Commit it."));
         }
         let deadline = Deadline::of(control);
-        self.task.look(deadline, control)?;
-        // An upload that failed says so at the next write, not at the next part.
-        while let Some(news) = self.task.next_now() {
-            self.hear(news)?;
-        }
+        self.look(control)?;
         let mut rest = bytes;
         while !rest.is_empty() {
             // A part is handed over only when another byte follows it, since the last one is marked.
@@ -105,6 +118,23 @@ impl<T: Send + 'static> StreamUpload<T> {
             let taken = part.fill(&self.pool, rest);
             self.offset += taken as u64;
             rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    /// Whether nothing more is taken.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.finished
+    }
+
+    /// Whether the call may go on, for one that does not wait here; an upload that failed says so at once, not at the next
+    /// part.
+    pub(crate) fn look(&mut self, control: &mut Control<'_>) -> Result<()> {
+        self.task.look(Deadline::of(control), control)?;
+        while !self.finished
+            && let Some(news) = self.task.next_now()
+        {
+            self.hear(news)?;
         }
         Ok(())
     }
@@ -138,34 +168,62 @@ impl<T: Send + 'static> StreamUpload<T> {
     }
 
     /// Ends the upload with as little left behind as can be, and waits for that. Nothing is left to be done
-    /// after an upload that failed by itself.
+    /// after an upload that failed by itself. A triggered cancel is ignored.
     pub(crate) fn abort(&mut self, control: &mut Control<'_>) -> Result<()> {
-        if self.committed {
-            return Err(Error::new(Code::WrongState, "the backup is stored: there is nothing to abort"));
-        }
         if self.unknown {
-            return Err(Error::new(
-                Code::WrongState,
-                "the backup may be stored already: it cannot be aborted any more",
-            )
-            .with_hint("Commit again, or free the handle."));
+            return Err(may_be_stored());
+        }
+        self.stop(Message::Cancel, control)
+    }
+
+    /// Stops the upload so that its checkpoint can go on, and waits for that; without one, it is aborted. A triggered
+    /// cancel is ignored.
+    pub(crate) fn suspend(&mut self, control: &mut Control<'_>) -> Result<()> {
+        if self.unknown && !self.has_checkpoint {
+            return Err(may_be_stored());
+        }
+        self.stop(Message::Suspend, control)
+    }
+
+    fn stop(&mut self, how: Message, control: &mut Control<'_>) -> Result<()> {
+        let cancel = control.cancel.take();
+        let stopped = self.stop_uncancelled(how, control);
+        control.cancel = cancel;
+        stopped
+    }
+
+    fn stop_uncancelled(&mut self, how: Message, control: &mut Control<'_>) -> Result<()> {
+        if self.committed {
+            return Err(Error::new(Code::WrongState, "the backup is stored: the handle can only be freed"));
         }
         if self.end.is_some() {
             return Ok(());
         }
         let deadline = Deadline::of(control);
-        self.current = None;
-        self.task.say(Message::Cancel);
+        // What is not handed over by now is not wanted; what is asked for now has no writer.
+        (self.current, self.finished) = (None, true);
+        let suspends = matches!(how, Message::Suspend) && self.has_checkpoint;
+        self.task.say(how);
         loop {
             match self.task.next(deadline, control)? {
                 News::Ask(_) => {}
                 News::Done(Ok(_)) => {
                     self.committed = true;
-                    return Err(Error::new(Code::WrongState, "the backup was stored before it could be aborted"));
+                    return Err(Error::new(Code::WrongState, "the backup was stored before it could be stopped"));
                 }
                 News::Done(Err(error)) if error.code() == Code::Cancelled => {
                     self.end = Some(Error::new(Code::WrongState, "the upload was aborted"));
                     return Ok(());
+                }
+                News::Done(Err(error)) if error.code() == Code::Suspended => {
+                    self.end = Some(error);
+                    return Ok(());
+                }
+                // The engine hears of the suspension next.
+                News::Done(Err(error)) if error.code() == Code::OutcomeUnknown && suspends => self.unknown = true,
+                News::Done(Err(error)) if error.code() == Code::OutcomeUnknown => {
+                    self.unknown = true;
+                    return Err(may_be_stored());
                 }
                 News::Done(Err(error)) => {
                     self.end = Some(error.clone());
@@ -195,9 +253,14 @@ impl<T: Send + 'static> StreamUpload<T> {
     }
 
     /// Before the source has ended, the machine can only ask, or fail.
-    fn hear(&mut self, news: News<T, Ask>) -> Result<()> {
+    fn hear(&mut self, news: News<T, Said>) -> Result<()> {
         let error = match news {
-            News::Ask(ask) => {
+            News::Ask(Said::Begin { offset, ended }) => {
+                (self.begun, self.offset, self.finished) = (true, offset, ended);
+                return Ok(());
+            }
+            News::Ask(Said::Part(ask)) => {
+                self.begun = true;
                 self.asked.push_back(ask);
                 return Ok(());
             }
@@ -214,11 +277,18 @@ impl<T: Send + 'static> StreamUpload<T> {
     }
 }
 
+fn may_be_stored() -> Error {
+    Error::new(Code::WrongState, "the backup may be stored already: it cannot be aborted any more")
+        .with_hint("Commit again, or free the handle.")
+}
+
 /// A part that is being written.
 struct Filling {
     number: u32,
     /// At most so many bytes.
     length: u64,
+    /// At least so many, but at the stream's end.
+    least: u64,
     filled: u64,
     full: Vec<Arc<Frame>>,
     frame: Option<Frame>,
@@ -232,6 +302,7 @@ impl Filling {
         Filling {
             number: ask.number,
             length: ask.length,
+            least: ask.least,
             filled: 0,
             full: Vec::new(),
             frame: None,
@@ -242,6 +313,11 @@ impl Filling {
 
     fn is_full(&self) -> bool {
         self.filled == self.length
+    }
+
+    /// Whether it is long enough to be handed over though more bytes follow.
+    fn may_end(&self) -> bool {
+        self.filled >= self.least
     }
 
     /// Copies as much as the current frame and the part take.
@@ -264,6 +340,7 @@ impl Filling {
     }
 
     fn ready(mut self, last: bool) -> Message {
+        debug_assert!(last || self.may_end(), "only the last part may be shorter than was asked for");
         if let Some(frame) = self.frame {
             self.digester.update(&frame.filled()[self.hashed..]);
             self.full.push(Arc::new(frame));
@@ -276,16 +353,20 @@ impl Filling {
 /// Holds parts until they are released.
 struct StreamSource<T> {
     parts: HashMap<u32, Vec<Arc<Frame>>>,
-    to_writer: Sender<News<T, Ask>>,
+    to_writer: Sender<News<T, Said>>,
 }
 
 impl<T: Send + 'static> Payload for StreamSource<T> {
-    fn need_part(&mut self, number: u32, _offset: u64, length: u64, _hashed: bool) -> Result<()> {
-        if length == 0 {
-            return Err(Error::new(Code::Internal, format!("part {number} was asked for with no length")));
-        }
+    fn begin(&mut self, offset: u64, ended: bool) {
         // The writer may be gone; then the engine hears of it.
-        let _ = self.to_writer.send(News::Ask(Ask { number, length }));
+        let _ = self.to_writer.send(News::Ask(Said::Begin { offset, ended }));
+    }
+
+    fn need_part(&mut self, ask: Ask) -> Result<()> {
+        if ask.length == 0 {
+            return Err(Error::new(Code::Internal, format!("part {} was asked for with no length", ask.number)));
+        }
+        let _ = self.to_writer.send(News::Ask(Said::Part(ask)));
         Ok(())
     }
 

@@ -30,12 +30,16 @@ const SLICE: usize = 64 * 1024;
 /// Is told the digest of a part when all of it was read.
 pub(crate) type Told = Box<dyn FnOnce(Digest) + Send + Sync>;
 
+/// Is called when the last byte of a body was handed over to the system, or will never be.
+pub(crate) type Sent = Box<dyn FnOnce() + Send + Sync>;
+
 /// The body of one attempt.
 pub(crate) struct Outgoing {
     source: Source,
     /// As it goes over the wire.
     length: u64,
     framing: Option<Framing>,
+    sent: Option<Sent>,
 }
 
 enum Source {
@@ -47,20 +51,20 @@ enum Source {
 impl Outgoing {
     /// These bytes.
     pub(crate) fn bytes(bytes: Vec<u8>) -> Outgoing {
-        Outgoing { length: bytes.len() as u64, source: Source::Bytes(bytes.into()), framing: None }
+        Outgoing { length: bytes.len() as u64, source: Source::Bytes(bytes.into()), framing: None, sent: None }
     }
 
     /// These frames, one after the other.
     pub(crate) fn frames(frames: &[Arc<Frame>]) -> Outgoing {
         let length = frames.iter().map(|frame| frame.filled().len() as u64).sum();
-        Outgoing { length, source: Source::Frames(frames.iter().cloned().collect()), framing: None }
+        Outgoing { length, source: Source::Frames(frames.iter().cloned().collect()), framing: None, sent: None }
     }
 
     /// A part of a file. It is read while it is sent, and the last frame is held back until the CRC of all that
     /// was read is the part's; so a store never gets a whole part whose bytes are not those that were promised.
     pub(crate) fn file(file: Arc<File>, pool: Arc<Pool>, part: Part) -> Outgoing {
         let source = Source::File(Box::new(FilePart::new(file, pool, part)));
-        Outgoing { length: part.length, source, framing: None }
+        Outgoing { length: part.length, source, framing: None, sent: None }
     }
 
     /// Puts the part of a file whose digest is not known into chunks, with its CRC64NVME behind them; `told` hears the
@@ -75,6 +79,11 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Whom to tell when all of it is on its way; never of a body without bytes.
+    pub(crate) fn when_sent(&mut self, sent: Sent) {
+        self.sent = Some(sent);
+    }
+
     /// In bytes.
     pub(crate) fn length(&self) -> u64 {
         self.length
@@ -82,8 +91,8 @@ impl Outgoing {
 
     /// As reqwest takes it; what moves is counted in `activity`.
     pub(crate) fn into_body(self, activity: Arc<Activity>) -> reqwest::Body {
-        let Outgoing { source, length, framing } = self;
-        reqwest::Body::wrap(Sending { source, remaining: length, current: None, framing, activity })
+        let Outgoing { source, length, framing, sent } = self;
+        reqwest::Body::wrap(Sending { source, remaining: length, current: None, framing, sent, activity })
     }
 }
 
@@ -95,6 +104,7 @@ struct Sending {
     /// The frame that is being handed over, and from where on.
     current: Option<(Arc<Frame>, usize)>,
     framing: Option<Framing>,
+    sent: Option<Sent>,
     activity: Arc<Activity>,
 }
 
@@ -154,13 +164,24 @@ impl Sending {
     fn next_text(&mut self) -> Option<http_body::Frame<Bytes>> {
         let text = self.framing.as_mut()?.texts.pop_front()?;
         self.remaining = self.remaining.saturating_sub(text.len() as u64);
-        Some(http_body::Frame::data(text))
+        Some(http_body::Frame::data(match self.sent_with_this() {
+            Some(sent) => Bytes::from_owner(Last { bytes: text, sent: Some(sent) }),
+            None => text,
+        }))
     }
 
     fn hand_over(&mut self, bytes: impl AsRef<[u8]> + Send + 'static) -> http_body::Frame<Bytes> {
         self.remaining = self.remaining.saturating_sub(bytes.as_ref().len() as u64);
-        let activity = self.activity.clone();
-        http_body::Frame::data(Bytes::from_owner(Piece { bytes, activity }))
+        let piece = Piece { bytes, activity: self.activity.clone() };
+        http_body::Frame::data(match self.sent_with_this() {
+            Some(sent) => Bytes::from_owner(Last { bytes: piece, sent: Some(sent) }),
+            None => Bytes::from_owner(piece),
+        })
+    }
+
+    /// Whom to tell of the last piece.
+    fn sent_with_this(&mut self) -> Option<Sent> {
+        if self.remaining == 0 { self.sent.take() } else { None }
     }
 
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Frame>, SourceFailure>> {
@@ -226,6 +247,26 @@ impl<B: AsRef<[u8]>> AsRef<[u8]> for Piece<B> {
 impl<B: AsRef<[u8]>> Drop for Piece<B> {
     fn drop(&mut self) {
         self.activity.moved(self.bytes.as_ref().len() as u64);
+    }
+}
+
+/// The last piece of a body.
+struct Last<B> {
+    bytes: B,
+    sent: Option<Sent>,
+}
+
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Last<B> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+impl<B> Drop for Last<B> {
+    fn drop(&mut self) {
+        if let Some(sent) = self.sent.take() {
+            sent();
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod restore;
 mod verify;
 mod version;
 
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,12 +61,13 @@ impl Vault {
         self.0.client.renew(credentials, control)
     }
 
-    /// Begins to store a stream of unknown length. Options: `kind`, `parent`.
+    /// Begins to store a stream of unknown length, or goes on where the checkpoint stands: see [`Put::offset`]. Options:
+    /// `kind`, `parent`, `checkpoint`.
     pub fn put(&self, container: &str, path: &str, options: &Settings, control: &mut Control<'_>) -> Result<Put> {
-        Put::open(self, self.put_request(container, path, options, None)?, control)
+        Put::open(self, self.put_request(container, path, options)?, checkpoint(options), control)
     }
 
-    /// Stores a file, or whatever else can be read at that path. Options: `kind`, `parent`.
+    /// Stores a file, or whatever else can be read at that path. Options: `kind`, `parent`, `checkpoint`.
     pub fn put_file(
         &self,
         container: &str,
@@ -74,11 +76,24 @@ impl Vault {
         options: &Settings,
         control: &mut Control<'_>,
     ) -> Result<Version> {
-        put::put_file(self, self.put_request(container, path, options, None)?, file, control)
+        put::put_file(self, self.put_request(container, path, options)?, file, checkpoint(options), control)
     }
 
-    fn put_request(&self, container: &str, path: &str, options: &Settings, length: Option<u64>) -> Result<PutRequest> {
-        options.only_keys(&["kind", "parent"])?;
+    /// Stores what this descriptor reads: a regular file whole, wherever its position is, and that stays. Options: `kind`,
+    /// `parent`, `checkpoint`.
+    pub fn put_fd(
+        &self,
+        container: &str,
+        path: &str,
+        fd: BorrowedFd<'_>,
+        options: &Settings,
+        control: &mut Control<'_>,
+    ) -> Result<Version> {
+        put::put_fd(self, self.put_request(container, path, options)?, fd, checkpoint(options), control)
+    }
+
+    fn put_request(&self, container: &str, path: &str, options: &Settings) -> Result<PutRequest> {
+        options.only_keys(&["kind", "parent", "checkpoint"])?;
         let parent = match (options.text("kind"), options.text("parent")) {
             ("incremental", "") => return Err(contradiction("kind = incremental needs parent")),
             ("incremental", parent) => Some(Vid::parse(parent)?),
@@ -89,7 +104,7 @@ impl Vault {
         Ok(PutRequest {
             name,
             parent,
-            length,
+            length: None,
             source: None,
             checkpoint: None,
             memory: 256 << 20,
@@ -138,6 +153,11 @@ impl Vault {
         options.only_keys(&[])?;
         List::new(self, Scope::Paths { container: container.to_owned(), prefix: prefix.unwrap_or("").to_owned() })
     }
+}
+
+/// The file that remembers how far a put came.
+fn checkpoint(options: &Settings) -> Option<&Path> {
+    Some(options.text("checkpoint")).filter(|path| !path.is_empty()).map(Path::new)
 }
 
 fn contradiction(why: &str) -> Error {

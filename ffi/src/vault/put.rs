@@ -1,30 +1,43 @@
 //! Storing: a stream that is written, or a file that is read where it lies.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::FileTypeExt;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::time::Instant;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use s3vault_core::transfer::checkpoint::FileIdentity;
 use s3vault_core::vault::{Found, PutRequest};
 use s3vault_core::{Code, Error, Result};
 
 use super::{Vault, Version};
 use crate::control::Control;
-use crate::driver::upload::{StreamUpload, upload_file};
+use crate::driver::upload::{CheckpointFile, StreamUpload, upload_file};
 
-/// A backup that is being written. Dropped without a commit, it is aborted in the background: nothing of it is listed.
+/// A backup that is being written. Dropped without a commit, it is suspended in the background where it has a checkpoint,
+/// and else aborted: nothing of it is listed.
 pub struct Put {
     vault: Vault,
     upload: StreamUpload<Found>,
 }
 
 impl Put {
-    pub(super) fn open(vault: &Vault, request: PutRequest, control: &mut Control<'_>) -> Result<Put> {
+    pub(super) fn open(
+        vault: &Vault,
+        mut request: PutRequest,
+        checkpoint: Option<&Path>,
+        control: &mut Control<'_>,
+    ) -> Result<Put> {
+        let file = open_checkpoint(&mut request, checkpoint, control)?;
         let machine = s3vault_core::vault::Put::new(vault.0.vault.clone(), request)?;
-        Ok(Put { vault: vault.clone(), upload: StreamUpload::start(&vault.0.client.host, machine, control)? })
+        Ok(Put { vault: vault.clone(), upload: StreamUpload::start(&vault.0.client.host, machine, file, control)? })
     }
 
-    /// How many bytes were taken. After a write that failed, the stream goes on here.
+    /// Where the stream goes on: after open, where its checkpoint stood; then, how many bytes were taken, after a write
+    /// that failed too.
     pub fn offset(&self) -> u64 {
         self.upload.offset()
     }
@@ -41,56 +54,197 @@ impl Put {
         Ok(Version::new(&self.vault, found))
     }
 
-    /// Gives the backup up; nothing of it is listed.
+    /// Stops where it stands: a put that is opened with the same checkpoint goes on. Without one, it is
+    /// [`abort`](Put::abort). A triggered cancel is ignored.
+    pub fn suspend(&mut self, control: &mut Control<'_>) -> Result<()> {
+        self.upload.suspend(control)
+    }
+
+    /// Gives the backup up; nothing of it is listed, and its checkpoint is removed. A triggered cancel is ignored.
     pub fn abort(&mut self, control: &mut Control<'_>) -> Result<()> {
         self.upload.abort(control)
     }
 }
 
-/// How much of a pipe is read at once, in bytes.
-const PIPE_READ: usize = 1 << 20;
+/// Opens the checkpoint, and puts what it says into the request.
+fn open_checkpoint(
+    request: &mut PutRequest,
+    path: Option<&Path>,
+    control: &mut Control<'_>,
+) -> Result<Option<CheckpointFile>> {
+    let Some(path) = path else { return Ok(None) };
+    let (file, checkpoint) = CheckpointFile::open(path, control)?;
+    request.checkpoint = Some(checkpoint);
+    Ok(Some(file))
+}
 
 pub(super) fn put_file(
     vault: &Vault,
-    mut request: PutRequest,
+    request: PutRequest,
     path: &Path,
+    checkpoint: Option<&Path>,
     control: &mut Control<'_>,
 ) -> Result<Version> {
-    let failed = |e: std::io::Error| Error::new(Code::Io, format!("cannot read {}: {e}", path.display()));
-    let mut file = File::open(path).map_err(failed)?;
-    let kind = file.metadata().map_err(failed)?.file_type();
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|e| unreadable(&name, &e))?;
+    put_open_file(vault, request, file, &name, checkpoint, control)
+}
+
+pub(super) fn put_fd(
+    vault: &Vault,
+    request: PutRequest,
+    fd: BorrowedFd<'_>,
+    checkpoint: Option<&Path>,
+    control: &mut Control<'_>,
+) -> Result<Version> {
+    let name = format!("file descriptor {}", fd.as_raw_fd());
+    let own = fd.try_clone_to_owned().map_err(|e| unreadable(&name, &e))?;
+    put_open_file(vault, request, File::from(own), &name, checkpoint, control)
+}
+
+fn put_open_file(
+    vault: &Vault,
+    mut request: PutRequest,
+    file: File,
+    name: &str,
+    checkpoint: Option<&Path>,
+    control: &mut Control<'_>,
+) -> Result<Version> {
+    let found = file.metadata().map_err(|e| unreadable(name, &e))?;
+    let kind = found.file_type();
     if kind.is_dir() {
-        return Err(Error::new(Code::Io, format!("{} is a folder", path.display()))
+        return Err(Error::new(Code::Io, format!("{name} is a folder"))
             .with_hint("Store a file, or an archive of the folder through a pipe."));
     }
     if !kind.is_file() && !kind.is_block_device() {
-        return put_pipe(vault, request, file, path, control);
+        return put_pipe(vault, request, file, name, checkpoint, control);
     }
-    // A block device has no length of its own, but an end.
-    let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    let (length, modified_ns) = if kind.is_file() {
+        (found.len(), found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec()))
+    } else {
+        // The time of a disk's name says nothing of its bytes.
+        (disk_length(&file).map_err(|e| unreadable(name, &e))?, 0)
+    };
     request.length = Some(length);
+    request.source = Some(FileIdentity { device: found.dev(), inode: found.ino(), size: length, modified_ns });
+    let saved = open_checkpoint(&mut request, checkpoint, control)?;
     let machine = s3vault_core::vault::Put::new(vault.0.vault.clone(), request)?;
-    let found = upload_file(&vault.0.client.host, machine, file, length, control)?;
+    let found = upload_file(&vault.0.client.host, machine, file, length, saved, control)?;
     Ok(Version::new(vault, found))
 }
+
+/// A disk has no length of its own, but an end. It is opened once more, since the position of a descriptor is shared with
+/// the one that it was duplicated from.
+fn disk_length(disk: &File) -> io::Result<u64> {
+    File::open(format!("/proc/self/fd/{}", disk.as_raw_fd()))?.seek(SeekFrom::End(0))
+}
+
+fn unreadable(name: &str, e: &io::Error) -> Error {
+    Error::new(Code::Io, format!("cannot read {name}: {e}"))
+}
+
+/// How much of a pipe is read at once, in bytes.
+const PIPE_READ: usize = 1 << 20;
+
+/// How long is waited for a pipe until the call is looked at, in ms.
+const PIPE_SLICE: u16 = 50;
 
 fn put_pipe(
     vault: &Vault,
     request: PutRequest,
-    mut pipe: File,
-    path: &Path,
+    file: File,
+    name: &str,
+    checkpoint: Option<&Path>,
     control: &mut Control<'_>,
 ) -> Result<Version> {
-    let mut put = Put::open(vault, request, control)?;
-    let mut buffer = vec![0; PIPE_READ];
-    loop {
-        match pipe.read(&mut buffer) {
-            Ok(0) => return put.commit(control),
-            Ok(count) => put.write(&buffer[..count], control)?,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+    let end = control.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut pipe = Pipe { file, name, end };
+    let timeout = control.timeout;
+    let stored = pipe.run(vault, request, checkpoint, control);
+    control.timeout = timeout;
+    stored
+}
+fn changed(why: String) -> Error {
+    Error::new(Code::SourceChanged, why).with_hint("Write the same bytes again, or remove the checkpoint.")
+}
+
+/// A source that is read in order.
+struct Pipe<'a> {
+    file: File,
+    name: &'a str,
+    /// Of the call that it is read in.
+    end: Option<Instant>,
+}
+
+impl Pipe<'_> {
+    fn run(
+        &mut self,
+        vault: &Vault,
+        request: PutRequest,
+        checkpoint: Option<&Path>,
+        control: &mut Control<'_>,
+    ) -> Result<Version> {
+        let mut put = Put::open(vault, request, checkpoint, control)?;
+        match self.store(&mut put, control) {
+            Ok(()) => put.commit(self.in_time(control)),
             Err(e) => {
-                put.abort(control)?;
-                return Err(Error::new(Code::Io, format!("cannot read {}: {e}", path.display())));
+                // A checkpoint goes on when the source is there again; without one, nothing is left. A call that has to
+                // return leaves that to the background.
+                if !matches!(e.code(), Code::Cancelled | Code::Stopped | Code::TimedOut) {
+                    let _ = put.suspend(self.in_time(control));
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// With what is left of the call's time.
+    fn in_time<'c, 'a>(&self, control: &'c mut Control<'a>) -> &'c mut Control<'a> {
+        control.timeout = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+        control
+    }
+
+    fn store(&mut self, put: &mut Put, control: &mut Control<'_>) -> Result<()> {
+        let mut buffer = vec![0; PIPE_READ];
+        // The writer begins anew: what is stored is not wanted again.
+        let stored = put.offset();
+        let mut skip = stored;
+        loop {
+            let count = self.read(&mut buffer, put, control)?;
+            if count == 0 && skip > 0 {
+                let why = format!("{} ended after {} bytes, but {stored} of it are stored", self.name, stored - skip);
+                return Err(changed(why));
+            }
+            if count == 0 {
+                return Ok(());
+            }
+            let skipped = skip.min(count as u64);
+            skip -= skipped;
+            let rest = &buffer[skipped as usize..count];
+            if rest.is_empty() {
+                continue;
+            }
+            if put.upload.has_ended() {
+                return Err(changed(format!("{} goes on after the {stored} bytes that it had before", self.name)));
+            }
+            put.write(rest, self.in_time(control))?;
+        }
+    }
+
+    /// Waits for bytes, and for the call's end.
+    fn read(&mut self, buffer: &mut [u8], put: &mut Put, control: &mut Control<'_>) -> Result<usize> {
+        loop {
+            put.upload.look(self.in_time(control))?;
+            let mut polled = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut polled, PollTimeout::from(PIPE_SLICE)) {
+                Ok(0) | Err(Errno::EINTR) => continue,
+                Ok(_) => {}
+                Err(e) => return Err(unreadable(self.name, &e.into())),
+            }
+            match self.file.read(buffer) {
+                Ok(count) => return Ok(count),
+                Err(e) if matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                Err(e) => return Err(unreadable(self.name, &e)),
             }
         }
     }

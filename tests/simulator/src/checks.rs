@@ -28,8 +28,9 @@ impl World {
         if let ReplyBody::Range(range) = request.reply {
             self.check_reader(number, range);
         }
-        let task = &mut self.tasks[number];
         let upload_id = wire.parameter("uploadId").to_owned();
+        let is_open = self.bucket.uploads.contains_key(&upload_id);
+        let task = &mut self.tasks[number];
         let has_checkpoint = task.put().is_some_and(|put| put.has_checkpoint);
         let mut broken = Vec::new();
         let is_row = wire.method == Method::Put && wire.key.starts_with(CATALOGUE);
@@ -44,7 +45,7 @@ impl World {
                 if task.completing.contains(&upload_id) {
                     broken.push(format!("upload {upload_id} is aborted after its Complete was sent"));
                 }
-                if has_checkpoint && !task.cancelled && task.edition == 0 {
+                if has_checkpoint && is_open && !task.cancelled && task.edition == 0 {
                     broken.push(format!("upload {upload_id} is aborted, and its checkpoint could go on"));
                 }
             }
@@ -188,7 +189,6 @@ impl World {
             broken.push(format!("part {part} is asked for twice"));
         }
         match task.position {
-            _ if !crate::scenario::CHECKPOINTS => {}
             None => broken.push(format!("part {part} is asked for before the source begins")),
             Some(position) if !put.is_file && position != need.offset => {
                 broken.push(format!("part {part} is asked for from {}, and the stream is at {position}", need.offset));

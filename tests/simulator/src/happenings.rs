@@ -50,7 +50,7 @@ impl World {
             device: 1,
             inode: u64::from(source),
             size: put.length,
-            modified_ns: i128::from(self.tasks[task].edition),
+            modified_ns: i64::from(self.tasks[task].edition),
         };
         let mut entropy = [0; 10];
         entropy[..4].copy_from_slice(&source.to_be_bytes());

@@ -7,8 +7,6 @@ use crate::case::Case;
 use crate::content::mix;
 
 const MIB: u64 = 1 << 20;
-/// Until they are there.
-pub(crate) const CHECKPOINTS: bool = false;
 
 /// A backup to store.
 #[derive(Clone, Debug)]
@@ -179,7 +177,7 @@ fn put(random: &mut fastrand::Rng, shorter: u32) -> PutSpec {
         length: lengths[random.usize(0..lengths.len())] >> shorter,
         is_file: random.bool(),
         ends_early: random.bool(),
-        has_checkpoint: random.u32(0..3) > 0 && CHECKPOINTS,
+        has_checkpoint: random.u32(0..3) > 0,
         start: random.u64(0..3000),
         slowness: [0, 5, 100, 2000, 120_000][[0, 0, 0, 1, 1, 1, 2, 2, 3, 4][random.usize(0..10)]],
         memory: [64, 128, 256][random.usize(0..3)] * MIB,

@@ -9,6 +9,8 @@
 
 mod part;
 mod slices;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -183,8 +185,8 @@ impl Download {
         }
         download.room = match want.taking {
             Taking::ByPosition => usize::MAX,
-            // The last slice of a part may be shorter than what is held of it, so that two are held.
-            Taking::InOrder | Taking::Unverified => download.width().max(2),
+            // The last slice of a part may be shorter than what is held of it; then the one before it is held, too.
+            Taking::InOrder | Taking::Unverified => download.width().max(HELD.div_ceil(slice) as usize + 1),
             Taking::WholeParts { .. } => download.width().max(most),
         };
         download

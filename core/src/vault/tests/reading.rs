@@ -163,6 +163,30 @@ fn a_flipped_bit_on_the_way_is_read_again_and_one_in_the_store_is_damage() {
 }
 
 #[test]
+fn a_range_that_breaks_goes_on_at_its_last_byte_and_each_byte_is_served_once() {
+    for taking in [Taking::ByPosition, Taking::InOrder, Taking::WholeParts { memory: 64 << 20 }] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        let found = stored(&mut world, &vault, &large(), 1);
+        for at in [0, 1, 1_000_000, 3_000_000, 77] {
+            world.fault("GetObject", "vm/disk", Fault::BrokenAt(at));
+        }
+        let want = Want { taking, ..Want::default() };
+        let manifest = Arc::new(found.manifest.clone());
+        world.run(&mut Read::new(vault.clone(), manifest, want, 1).unwrap(), &[]).unwrap();
+        assert_eq!(world.served.len(), 3 + 5, "{taking:?}");
+        let mut served: Vec<(usize, usize)> = world.served.iter().map(|(_, from, to)| (*from, *to)).collect();
+        served.sort_unstable();
+        let end = served.iter().fold(0, |end, (from, to)| {
+            assert_eq!(*from, end, "{served:?}");
+            *to
+        });
+        assert_eq!(end, large().len());
+        let delivered: Vec<u32> = world.delivered.iter().map(|range| range.part).collect();
+        assert_eq!(delivered.len(), 3);
+    }
+}
+
+#[test]
 fn data_that_was_cut_or_removed_is_named() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let found = stored(&mut world, &vault, &large(), 1);

@@ -54,7 +54,7 @@ fn a_stream_arrives_whatever_its_length_and_its_pieces() {
         let (server, parts) = store(&[2]);
         let bytes = payload(length);
         let machine = ToyUpload::new(&server.url(""), PART as u64, 2);
-        let mut upload = StreamUpload::start(&host, machine, &mut Control::none()).unwrap();
+        let mut upload = StreamUpload::start(&host, machine, None, &mut Control::none()).unwrap();
         for piece in bytes.chunks(piece) {
             upload.write(piece, &mut Control::none()).unwrap();
         }
@@ -89,7 +89,7 @@ fn a_fast_writer_is_held_back_and_memory_is_bounded() {
     });
     let host = host();
     let machine = ToyUpload::new(&server.url(""), PART as u64, window);
-    let mut upload = StreamUpload::start(&host, machine, &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host, machine, None, &mut Control::none()).unwrap();
     let bytes = payload(10 * PART);
     // The store answers nothing yet: the writer is stopped after the window, having taken a prefix.
     let mut short = Control { timeout: Some(Duration::from_millis(500)), ..Control::none() };
@@ -118,7 +118,7 @@ fn a_stream_can_end_after_a_write_that_was_stopped_between_parts() {
         reply(wire, 200, b"")
     });
     let machine = ToyUpload::new(&server.url(""), PART as u64, 1);
-    let mut upload = StreamUpload::start(&host(), machine, &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host(), machine, None, &mut Control::none()).unwrap();
     let bytes = payload(PART + 1);
     let mut short = Control { timeout: Some(Duration::from_millis(100)), ..Control::none() };
     assert_eq!(upload.write(&bytes, &mut short).unwrap_err().code(), Code::TimedOut);
@@ -137,7 +137,10 @@ fn the_machines_error_reaches_every_later_call() {
             outputs.push_back(Output::Done(Err(Error::new(Code::AccessDenied, "no"))));
         }
     });
-    assert_eq!(StreamUpload::start(&host(), machine, &mut Control::none()).err().unwrap().code(), Code::AccessDenied);
+    assert_eq!(
+        StreamUpload::start(&host(), machine, None, &mut Control::none()).err().unwrap().code(),
+        Code::AccessDenied
+    );
 
     // The machine fails while the writer still fills a part.
     let first = vec![
@@ -149,7 +152,7 @@ fn the_machines_error_reaches_every_later_call() {
             outputs.push_back(Output::Done(Err(Error::new(Code::AccessDenied, "no"))));
         }
     });
-    let mut upload = StreamUpload::start(&host(), machine, &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host(), machine, None, &mut Control::none()).unwrap();
     while upload.write(&[0; 11], &mut Control::none()).is_ok() {
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -175,11 +178,11 @@ fn abort_and_drop_cancel_the_machine() {
         )
     };
     let (aborted, dropped) = (Arc::default(), Arc::default());
-    let mut upload = StreamUpload::start(&host(), machine(&aborted), &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host(), machine(&aborted), None, &mut Control::none()).unwrap();
     upload.abort(&mut Control::none()).unwrap();
     assert!(aborted.load(Ordering::Acquire));
     assert_eq!(upload.write(b"x", &mut Control::none()).unwrap_err().code(), Code::WrongState);
-    drop(StreamUpload::start(&host(), machine(&dropped), &mut Control::none()).unwrap());
+    drop(StreamUpload::start(&host(), machine(&dropped), None, &mut Control::none()).unwrap());
     until(|| dropped.load(Ordering::Acquire));
 }
 
@@ -192,7 +195,7 @@ fn a_cancel_ends_a_finish_and_the_next_finish_goes_on() {
         reply(wire, 200, b"")
     });
     let machine = ToyUpload::new(&server.url(""), PART as u64, 1);
-    let mut upload = StreamUpload::start(&host(), machine, &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host(), machine, None, &mut Control::none()).unwrap();
     upload.write(b"few bytes", &mut Control::none()).unwrap();
     let cancel = Cancel::new();
     cancel.trigger();
@@ -217,7 +220,7 @@ fn a_file_arrives_and_its_progress_is_told() {
         };
         let mut control = Control { on_event: Some(&mut note), ..Control::none() };
         let machine = ToyUpload::new(&server.url(""), PART as u64, 2);
-        let sent = upload_file(&host, machine, file.open(), length as u64, &mut control).unwrap();
+        let sent = upload_file(&host, machine, file.open(), length as u64, None, &mut control).unwrap();
         assert_eq!(sent, length as u64);
         assert!(stored(&parts) == bytes, "length {length}");
         let events = events.into_inner().unwrap();
@@ -254,7 +257,7 @@ fn a_part_that_is_hashed_while_it_is_sent_comes_in_chunks_with_its_crc_behind_th
         let bytes = payload(length);
         let file = TempFile::new(&bytes);
         let machine = ToyUpload::hashed_on_the_way(&server.url(""), PART as u64, 2);
-        let sent = upload_file(&host(), machine, file.open(), length as u64, &mut Control::none()).unwrap();
+        let sent = upload_file(&host(), machine, file.open(), length as u64, None, &mut Control::none()).unwrap();
         assert_eq!(sent, length as u64);
         let mut whole = Vec::new();
         for body in parts.lock().unwrap().values() {
@@ -312,7 +315,7 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
             }
         },
     );
-    let error = upload_file(&host(), machine, file.open(), 2 * PART as u64, &mut Control::none()).unwrap_err();
+    let error = upload_file(&host(), machine, file.open(), 2 * PART as u64, None, &mut Control::none()).unwrap_err();
     assert!(error.message().contains(file.0.to_str().unwrap()), "{error}");
     let whole = whole.lock().unwrap().clone();
     (error, whole)
@@ -338,8 +341,8 @@ fn a_file_that_changes_between_its_readings_is_never_stored_whole() {
 fn a_file_that_is_shorter_than_it_was_or_cannot_be_read_is_an_error() {
     let file = TempFile::new(&payload(PART));
     let machine = || ToyUpload::new("http://127.0.0.1:1", 2 * PART as u64, 1);
-    let error = upload_file(&host(), machine(), file.open(), PART as u64 + 1, &mut Control::none()).unwrap_err();
+    let error = upload_file(&host(), machine(), file.open(), PART as u64 + 1, None, &mut Control::none()).unwrap_err();
     assert_eq!(error.code(), Code::SourceChanged, "{error}");
-    let error = upload_file(&host(), machine(), file.open_to_write(), 10, &mut Control::none()).unwrap_err();
+    let error = upload_file(&host(), machine(), file.open_to_write(), 10, None, &mut Control::none()).unwrap_err();
     assert_eq!(error.code(), Code::Io, "{error}");
 }

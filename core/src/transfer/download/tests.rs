@@ -1,0 +1,349 @@
+//! Any parts and slices, over a line that breaks and changes bytes: the exact bytes, or a clean error.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+use super::*;
+use crate::checksum::{Digester, digest};
+use crate::credentials::Credentials;
+use crate::http::{ReplyBody, ReplyHead, Request, TransportFailure};
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::transfer::WINDOW;
+
+const SMALL: u64 = 1024;
+
+fn session() -> Session {
+    let mut settings = Settings::new();
+    let own = [("api_url", "http://127.0.0.1:9000"), ("bucket", "bkt"), ("access_key", "A"), ("secret_key", "S")];
+    for (key, value) in own {
+        settings.set(key, value).unwrap();
+    }
+    let credentials = Credentials::from_settings(&settings).unwrap();
+    Session::new(&Arc::new(Store::from_settings(&settings, credentials).unwrap()), 1)
+}
+
+fn bytes(length: u64) -> Vec<u8> {
+    (0..length).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+}
+
+fn pieces(lengths: &[u64]) -> (Vec<u8>, Vec<Piece>) {
+    let data = bytes(lengths.iter().sum());
+    let mut offset = 0;
+    let pieces = lengths.iter().zip(0..).map(|(&length, number)| {
+        let part = &data[offset as usize..(offset + length) as usize];
+        let hash = PartHash::new(length, &digest(part));
+        let piece = Piece { number, key: "k".into(), version_id: None, begin: offset, offset, hash, verified: true };
+        offset += length;
+        piece
+    });
+    let pieces = pieces.collect();
+    (data, pieces)
+}
+
+/// What the line does to a request.
+#[derive(Clone, Copy, Debug)]
+enum Line {
+    Good,
+    /// Breaks after this share of the bytes, of 255.
+    Breaks(u8),
+    Flips(u8),
+    /// The reply never begins.
+    Refuses,
+}
+
+#[derive(Default)]
+struct Run {
+    /// Of each slice that is under way or came: which reading, and the bytes.
+    kept: BTreeMap<u32, (u32, Vec<u8>)>,
+    /// What was served: from where to where, and for which reading.
+    served: Vec<(u64, u64, u32)>,
+    delivered: BTreeMap<u32, (Range, Vec<u8>)>,
+    /// Slices in memory at once, at most.
+    most: usize,
+}
+
+impl Run {
+    /// Runs a download to its end; requests under way are answered in an order that `pick` chooses.
+    fn run(
+        &mut self,
+        download: &mut Download,
+        data: &[u8],
+        mut line: impl FnMut() -> Line,
+        mut pick: impl FnMut(usize) -> usize,
+    ) -> Result<()> {
+        let mut session = session();
+        let mut under_way: Vec<Request> = Vec::new();
+        let mut now = Now { unix_ms: 1_764_000_000_000, mono_ms: 0 };
+        let (mut consumed, mut requests) = (0, 0);
+        loop {
+            match download.poll(&mut session, now) {
+                Output::Send(request) => under_way.push(request),
+                Output::Abandon(id) => under_way.retain(|request| request.id != id),
+                Output::Accept(range) => {
+                    let (_, bytes) = self.kept.remove(&range.index).expect("only what came is accepted");
+                    assert!(self.delivered.insert(range.index, (range, bytes)).is_none(), "accepted twice");
+                    // The reader takes slices in order.
+                    while self.delivered.contains_key(&consumed) {
+                        download.handle(&mut session, now, &Input::RangeConsumed { index: consumed });
+                        consumed += 1;
+                    }
+                }
+                Output::Done(result) => return result,
+                Output::Wait(at) => {
+                    self.most = self.most.max(self.kept.len() + self.delivered.len() - consumed as usize);
+                    if under_way.is_empty() {
+                        now.mono_ms = at.expect("something is waited for");
+                        continue;
+                    }
+                    requests += 1;
+                    assert!(requests < 20_000, "requests without an end");
+                    let request = under_way.remove(pick(under_way.len()));
+                    self.answer(download, &mut session, now, &request, data, line());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        download: &mut Download,
+        session: &mut Session,
+        now: Now,
+        request: &Request,
+        data: &[u8],
+        line: Line,
+    ) {
+        let ReplyBody::Range(range) = request.reply else { panic!("not a range") };
+        let id = request.id;
+        let failure = TransportFailure { code: Code::ConnectionLost, maybe_sent: true, detail: "broke".into() };
+        if matches!(line, Line::Refuses) {
+            return download.handle(session, now, &Input::Failed { id, failure });
+        }
+        let asked = request.headers.iter().find(|(name, _)| name == "range");
+        let (from, to) = match asked {
+            None => (0, data.len() as u64),
+            Some((_, text)) => {
+                let (from, last) = text.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+                (from.parse::<u64>().unwrap(), last.parse::<u64>().unwrap() + 1)
+            }
+        };
+        let mut body = data[from as usize..to as usize].to_vec();
+        match line {
+            Line::Breaks(share) => body.truncate(body.len() * usize::from(share) / 256),
+            Line::Flips(share) if !body.is_empty() => {
+                let at = body.len() * usize::from(share) / 256;
+                body[at] ^= 1;
+            }
+            _ => {}
+        }
+        self.served.push((from, from + body.len() as u64, range.reading));
+        let headers = vec![("content-range".into(), format!("bytes {from}-{}/{}", to.max(1) - 1, data.len()))];
+        let head = ReplyHead { status: if asked.is_some() { 206 } else { 200 }, headers };
+        download.handle(session, now, &Input::Head { id, head });
+        let kept = self.kept.entry(range.index).or_default();
+        if kept.0 != range.reading {
+            *kept = (range.reading, Vec::new());
+        }
+        assert_eq!(kept.1.len() as u64, range.done, "it goes on where it stopped");
+        kept.1.extend_from_slice(&body);
+        let length = kept.1.len() as u64;
+        if matches!(line, Line::Breaks(_)) && length < range.length {
+            download.handle(session, now, &Input::Arrived { id, length });
+            return download.handle(session, now, &Input::Failed { id, failure });
+        }
+        let mut digester = Digester::of(range.hash);
+        digester.update(&kept.1);
+        let digest = digester.finish();
+        download.handle(session, now, &Input::RangeEnd { id, length, digest });
+    }
+
+    /// What was delivered, in order.
+    fn bytes(&self) -> Vec<u8> {
+        self.delivered.values().flat_map(|(_, bytes)| bytes.clone()).collect()
+    }
+}
+
+fn download(pieces: &[Piece], taking: Taking, slice: u64) -> Download {
+    Download::sliced(pieces, &Want { taking, ..Want::default() }, true, slice)
+}
+
+fn lines() -> impl Strategy<Value = Line> {
+    prop_oneof![
+        6 => Just(Line::Good),
+        3 => any::<u8>().prop_map(Line::Breaks),
+        1 => any::<u8>().prop_map(Line::Flips),
+        1 => Just(Line::Refuses),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    #[test]
+    fn exact_bytes_or_a_clean_error(
+        lengths in prop::collection::vec(1..9 * SMALL, 1..6),
+        story in prop::collection::vec(lines(), 1..60),
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 1..20),
+        how in 0..3_usize,
+    ) {
+        let (data, pieces) = pieces(&lengths);
+        let taking = [Taking::ByPosition, Taking::InOrder, Taking::WholeParts { memory: 1 << 20 }][how];
+        let (mut story, mut picks) = (story.into_iter(), picks.iter().cycle());
+        let line = || story.next().unwrap_or(Line::Good);
+        let mut run = Run::default();
+        let mut download = download(&pieces, taking, SMALL);
+        match run.run(&mut download, &data, line, |count| picks.next().unwrap().index(count)) {
+            Ok(()) => prop_assert!(run.bytes() == data),
+            Err(e) => prop_assert!(matches!(e.code(), Code::Damaged | Code::ConnectionLost), "{e:?}"),
+        }
+    }
+}
+
+#[test]
+fn no_byte_that_arrived_is_asked_for_again() {
+    let (data, pieces) = pieces(&[5 * SMALL + 7, 3, SMALL]);
+    for taking in [Taking::ByPosition, Taking::InOrder, Taking::WholeParts { memory: 1 << 20 }] {
+        let mut shares = [100, 0, 200, 128, 255, 1].into_iter().map(Line::Breaks).cycle().take(30);
+        let mut run = Run::default();
+        let line = || shares.next().unwrap_or(Line::Good);
+        run.run(&mut download(&pieces, taking, SMALL), &data, line, |_| 0).unwrap();
+        assert!(run.bytes() == data);
+        let sum: u64 = run.served.iter().map(|(from, to, _)| to - from).sum();
+        assert_eq!(sum, data.len() as u64, "{:?}", run.served);
+    }
+}
+
+#[test]
+fn a_line_that_brings_little_at_a_time_is_not_given_up_and_one_that_brings_nothing_is() {
+    let (data, pieces) = pieces(&[4 << 20]);
+    let mut run = Run::default();
+    // 64 KiB of 4 MiB is a sixty-fourth, and grows as less is left.
+    run.run(&mut download(&pieces, Taking::ByPosition, SLICE), &data, || Line::Breaks(20), |_| 0).unwrap_err();
+    let brought = run.served.len();
+    assert!(brought > 20, "each brought 64 KiB until too little was left: {brought}");
+    let mut run = Run::default();
+    let e = run.run(&mut download(&pieces, Taking::ByPosition, SLICE), &data, || Line::Refuses, |_| 0).unwrap_err();
+    assert_eq!(e.code(), Code::ConnectionLost);
+}
+
+#[test]
+fn a_part_is_read_whole_three_times_and_then_it_is_damaged() {
+    let (data, pieces) = pieces(&[3 * SMALL, 4 * SMALL + 1, 2 * SMALL]);
+    for (flips, is_good) in [(2, true), (3, false)] {
+        let mut run = Run::default();
+        let mut download = download(&pieces, Taking::ByPosition, SMALL);
+        let mut left = flips;
+        let mut stored = data.clone();
+        stored[4 * SMALL as usize] ^= u8::from(!is_good);
+        // The requests go out in order, so that the fifth slice is the second of part 2.
+        let mut nth = 0;
+        let line = || {
+            nth += 1;
+            let is_hit = is_good && left > 0 && nth % 5 == 0;
+            left -= usize::from(is_hit);
+            if is_hit { Line::Flips(1) } else { Line::Good }
+        };
+        let outcome = run.run(&mut download, &stored, line, |_| 0);
+        if is_good {
+            outcome.unwrap();
+            assert!(run.bytes() == data);
+        } else {
+            let e = outcome.unwrap_err();
+            assert_eq!(e.code(), Code::Damaged);
+            assert!(e.message().contains("part 2 of 3") && e.message().contains("3 times"), "{e}");
+            assert!(run.delivered.values().all(|(range, _)| range.part != 1), "nothing of it was accepted");
+            let readings: BTreeSet<u32> = run.served.iter().map(|(.., reading)| *reading).collect();
+            assert_eq!(readings, BTreeSet::from([0, 1, 2]));
+        }
+    }
+}
+
+#[test]
+fn in_order_the_end_of_a_part_waits_for_its_hash_and_damage_after_delivery_ends_it() {
+    // The last whole slice ends less than 64 KiB before the part's end.
+    let slice = HELD;
+    let (mut data, pieces) = pieces(&[3 * slice + 10]);
+    let last = data.len() - 1;
+    data[last] ^= 1;
+    let mut run = Run::default();
+    let e = run.run(&mut download(&pieces, Taking::InOrder, slice), &data, || Line::Good, |_| 0).unwrap_err();
+    assert_eq!(e.code(), Code::Damaged);
+    assert!(e.message().contains("handed out"), "{e}");
+    let delivered: Vec<u32> = run.delivered.keys().copied().collect();
+    assert_eq!(delivered, [0, 1], "the third slice ends 10 bytes before the part does");
+    assert!(run.served.iter().all(|(.., reading)| *reading == 0), "it is not read again");
+
+    let mut run = Run::default();
+    let whole = Taking::WholeParts { memory: 1 << 20 };
+    let e = run.run(&mut download(&pieces, whole, slice), &data, || Line::Good, |_| 0).unwrap_err();
+    assert!(e.message().contains("3 times") && run.delivered.is_empty(), "{e}");
+}
+
+#[test]
+fn a_part_of_any_size_takes_the_memory_of_the_slices_under_way() {
+    let slice = HELD;
+    let (data, pieces) = pieces(&[60 * slice + 1, slice]);
+    // The slice that the reader waits for is the last that is answered.
+    let last = |count: usize| count - 1;
+    let mut run = Run::default();
+    run.run(&mut download(&pieces, Taking::InOrder, slice), &data, || Line::Good, last).unwrap();
+    assert!(run.bytes() == data);
+    assert!(run.most <= WINDOW as usize, "{} slices of 62 were held", run.most);
+
+    let mut run = Run::default();
+    let small = Taking::WholeParts { memory: 60 * slice };
+    let e = run.run(&mut download(&pieces, small, slice), &data, || Line::Good, last).unwrap_err();
+    assert_eq!(e.code(), Code::InvalidOption);
+    assert!(e.message().contains("part 1 has 3932161 bytes") && run.served.is_empty(), "{e}");
+    let mut run = Run::default();
+    let enough = Taking::WholeParts { memory: 61 * slice };
+    run.run(&mut download(&pieces, enough, slice), &data, || Line::Good, last).unwrap();
+    assert!(run.bytes() == data);
+}
+
+#[test]
+fn one_slice_at_a_time_comes_to_an_end_too() {
+    let (data, pieces) = pieces(&[200 << 10, 70 << 10, 1]);
+    for taking in [Taking::ByPosition, Taking::InOrder, Taking::Unverified, Taking::WholeParts { memory: 1 << 20 }] {
+        let mut run = Run::default();
+        let want = Want { taking, ..Want::default() };
+        let mut download = Download::sliced(&pieces, &want, false, SMALL);
+        run.run(
+            &mut download,
+            &data,
+            || Line::Good,
+            |count| {
+                assert_eq!(count, 1);
+                0
+            },
+        )
+        .unwrap();
+        assert!(run.bytes() == data, "{taking:?}");
+    }
+}
+
+#[test]
+fn only_what_is_wanted_is_asked_for() {
+    let (data, pieces) = pieces(&[3 * SMALL, 2 * SMALL, 5 * SMALL]);
+    let served = |want: Want| {
+        let mut run = Run::default();
+        run.run(&mut Download::sliced(&pieces, &want, true, SMALL), &data, || Line::Good, |_| 0).unwrap();
+        (run.served.iter().map(|(from, ..)| *from).min(), run.served.iter().map(|(_, to, _)| *to).max(), run.bytes())
+    };
+    let (from, to) = (SMALL + 5, 4 * SMALL + 1);
+    let bytes = Some(from..to);
+    let got = served(Want { taking: Taking::Unverified, bytes: bytes.clone(), ..Want::default() });
+    assert_eq!(got, (Some(from), Some(to), data[from as usize..to as usize].to_vec()));
+    let got = served(Want { taking: Taking::WholeParts { memory: 1 << 20 }, bytes, ..Want::default() });
+    assert_eq!(got, (Some(0), Some(5 * SMALL), data[..5 * SMALL as usize].to_vec()));
+    let got = served(Want { have: BTreeSet::from([0, 2]), ..Want::default() });
+    assert_eq!(got, (Some(3 * SMALL), Some(5 * SMALL), data[3 * SMALL as usize..5 * SMALL as usize].to_vec()));
+    let got = served(Want { have: BTreeSet::from([0, 1, 2]), ..Want::default() });
+    assert_eq!(got, (None, None, Vec::new()));
+}
