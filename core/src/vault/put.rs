@@ -574,6 +574,8 @@ impl Put {
             // Nothing of the data is there: a single PUT is not gone on with.
             return self.anew();
         }
+        // It has gone on: what is stored from here on is this process's own.
+        self.resume = None;
         self.say_begin(offset, false);
         State::First { asked: false, number, offset }
     }
