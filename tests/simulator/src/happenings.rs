@@ -214,6 +214,7 @@ impl World {
                     self.keys += 1;
                 } else {
                     // Others come later only.
+                    self.no_keys = true;
                     self.after(900_000, Event::NewKeys);
                 }
             }

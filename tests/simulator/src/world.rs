@@ -86,6 +86,8 @@ pub(crate) struct World {
     pub(crate) outage_until: u64,
     /// Which task chose a vid.
     pub(crate) vids: BTreeMap<String, usize>,
+    /// For a while there were no keys that the store takes.
+    pub(crate) no_keys: bool,
     /// The number in the access key that is good now.
     pub(crate) keys: u32,
     pub(crate) is_telling: bool,
@@ -128,6 +130,7 @@ impl World {
             storm_until: 0,
             outage_until: 0,
             vids: BTreeMap::new(),
+            no_keys: false,
             keys: 0,
             is_telling,
             report: Report::default(),

@@ -22,6 +22,12 @@ const MUTATIONS: &[&str] = &[
     "data before its locator",
     "acknowledged before its row",
     "unknown outcome said to be a failure",
+    "parts of before sent again",
+    "suspend aborts",
+    "source goes on a part too late",
+    "row not saved",
+    "torn record believed",
+    "records not waited for",
 ];
 /// So many seeds are tried for each.
 const SEEDS: u64 = 2000;

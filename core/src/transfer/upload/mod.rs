@@ -190,6 +190,9 @@ impl Upload {
                     .is_some()
             });
         }
+        if planted::on("parts of before sent again") {
+            open.parts.clear();
+        }
         let contiguous = (first..).take_while(|number| open.parts.contains_key(number)).count() as u32;
         let whole = open.complete.filter(|(last, _)| *last < first + contiguous);
         if plan.is_stream() && whole.is_none() {
@@ -260,7 +263,7 @@ impl Upload {
     pub(crate) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) {
         let stop = match input {
             Input::Cancel => Some(cancelled()),
-            Input::Suspend if session.journal.is_none() => Some(cancelled()),
+            Input::Suspend if session.journal.is_none() || planted::on("suspend aborts") => Some(cancelled()),
             Input::SourceFailed(e) | Input::SaveFailed(e) => Some(e.clone()),
             _ => None,
         };
