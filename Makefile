@@ -38,7 +38,7 @@ test: ## check, and every caller on the embedded store and on MinIO over TLS, an
 	@$(MAKE) -k all-tests
 
 .PHONY: all-tests
-all-tests: check test-abi test-oracle test-store test-credentials test-rust test-operations test-wasm test-c test-python test-java test-web test-killed test-refusals test-explain test-cross
+all-tests: check test-simulator test-abi test-oracle test-store test-credentials test-rust test-operations test-wasm test-c test-python test-java test-web test-killed test-refusals test-explain test-cross
 
 .PHONY: setup
 setup: ## installs what the tests need and is missing here
@@ -60,6 +60,12 @@ build-python: setup
 .PHONY: build-java
 build-java: setup build
 	$(STEP) "build: Java" $(MAVEN) -q package -DskipTests
+
+.PHONY: test-simulator
+test-simulator: setup ## core's machines against a model store and a fake clock: 2,000 seeds, and mutations that they must find
+	$(STEP) "simulator, 2,000 seeds" cargo run -q --release -p simulator -- --seeds 2000
+	$(STEP) "simulator, its own tests" cargo test -q --release -p simulator
+	$(STEP) "simulator, planted mutations" cargo test -q --release -p simulator --features planted --test planted
 
 .PHONY: test-oracle
 test-oracle: setup build ## botocore and awscrt judge core's signatures and checksums

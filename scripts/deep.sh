@@ -18,6 +18,7 @@ killed-uploads() { $with minio -- "$python" scripts/killed_upload.py --rounds 12
 killed-uploads-embedded() { $with embedded -- "$python" scripts/killed_upload.py --rounds 12; }
 c-cases-valgrind() { $with minio -- make -C bindings/c valgrind valgrind-cases; }
 oracle() { "$python" tests/oracle/oracle.py --count 50000; }
+simulator() { cargo run -q --release -p simulator -- --seeds 20000; }
 operations-ceph() { $with ceph -- cargo test -q -p s3vault --test operations; }
 cases-ceph() { S3VAULT_PROVIDER=ceph $with ceph -- cargo test -q -p s3vault --test cases; }
 operations-garage() { $with garage -- cargo test -q -p s3vault --test operations; }
@@ -46,7 +47,7 @@ fuzz-credentials() { fuzz credentials; }
 fuzz-signed_object() { fuzz signed_object; }
 fuzz-settings() { fuzz settings; }
 
-all=(oracle cases-ceph operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
+all=(oracle simulator cases-ceph operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
   fuzz-signed_object fuzz-settings bench-sign bench-parse killed-uploads killed-uploads-embedded c-cases-valgrind cross-callers-8-GiB)
 chosen=("$@")
 [ ${#chosen[@]} -gt 0 ] || chosen=("${all[@]}")

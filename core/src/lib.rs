@@ -10,6 +10,10 @@ pub mod error;
 pub mod http;
 mod machine;
 pub mod op;
+#[cfg(not(feature = "planted"))]
+mod planted;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod profile;
 pub mod retry;
 pub mod settings;

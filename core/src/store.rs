@@ -61,6 +61,13 @@ impl Store {
         })
     }
 
+    /// The same store with other facts than the setting `provider` names.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Store {
+        self.profile = profile;
+        self
+    }
+
     /// The same bucket with other credentials, to try them. It shares nothing with this one.
     pub fn with_credentials(&self, credentials: Credentials) -> Store {
         let endpoint = self.endpoint();

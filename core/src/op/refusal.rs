@@ -233,7 +233,13 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
             return (Code::Unavailable, true);
         }
         // The bytes changed on the way: the same bytes again may arrive whole.
-        "BadDigest" | "InvalidDigest" | "XAmzContentChecksumMismatch" | "IncompleteBody" => return (Code::Store, true),
+        "BadDigest"
+        | "InvalidDigest"
+        | "XAmzContentChecksumMismatch"
+        | "XAmzContentSHA256Mismatch"
+        | "IncompleteBody" => {
+            return (Code::Store, true);
+        }
         _ => {}
     }
     match status {
@@ -300,6 +306,7 @@ mod tests {
             (503, "SlowDown", Code::Unavailable, true),
             (400, "RequestTimeout", Code::Unavailable, true),
             (400, "BadDigest", Code::Store, true),
+            (400, "XAmzContentSHA256Mismatch", Code::Store, true),
             (400, "InvalidPart", Code::Store, false),
             (404, "NoSuchUpload", Code::NotFound, false),
         ] {

@@ -58,8 +58,9 @@ pub struct Row {
     pub manifest_hash: Option<String>,
 }
 
-/// Largest object of the vault's own that is read, in bytes: a manifest of 10,000 parts has about 1.5 MB.
-const OBJECT_LIMIT: usize = 64 << 20;
+/// Largest object of the vault's own that is read, in bytes: a manifest of 10,000 parts has about 1.5 MB, and that of a
+/// stream of 49 TiB in parts of 64 MiB about 100 MB.
+const OBJECT_LIMIT: usize = 256 << 20;
 
 /// A vault, as its configuration describes it: shared by all machines that work on it.
 #[derive(Debug)]

@@ -31,6 +31,7 @@ use crate::op::{
     BucketVersioning, Call, Calling, Content, GetBucketVersioning, ListObjectsV2, ListParts, Listing, Next, Paged,
     PutObject, PutReply, Session,
 };
+use crate::planted;
 use crate::time::{Now, rfc3339};
 use crate::transfer::checkpoint::{Begun, Checkpoint, FileIdentity, Journal, Record};
 use crate::transfer::plan::Plan;
@@ -319,6 +320,9 @@ impl Put {
         let name = &self.request.name;
         let locator =
             Locator::first(&self.vault.id, name, self.vid, self.request.parent, self.check, self.vault.leading_slash);
+        if planted::on("data before its locator") {
+            return State::First { asked: false, number: 1, offset: 0 };
+        }
         let content = Content::Bytes(locator.seal(self.vault.signing_key()));
         let begun = begun(&self.vault, &self.request, self.vid, self.initiated, self.plan);
         if let Some(journal) = &mut self.session.journal {
@@ -403,6 +407,9 @@ impl Put {
         let (name, slash) = (&self.request.name, self.vault.leading_slash);
         let key = match self.extents.len() {
             0 => data_key(name, slash),
+            before if planted::on("extents numbered from 0") => {
+                format!("{}{before}", extent_prefix(name, self.vid, slash))
+            }
             before => format!("{}{}", extent_prefix(name, self.vid, slash), before + 1),
         };
         Object { key, headers, vid }
@@ -447,13 +454,18 @@ impl Put {
         let class = self.vault.storage_class.clone();
         let manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, extents, class);
         let object = manifest.seal(self.vault.signing_key());
-        self.session.save(|| Record::Row { object: String::from_utf8_lossy(&object).into_owned() });
+        if !planted::on("row not saved") {
+            self.session.save(|| Record::Row { object: String::from_utf8_lossy(&object).into_owned() });
+        }
         self.fixed = Some(Fixed { manifest, object });
         self.check = self.data_check;
         State::Fixed
     }
 
     fn put_row_checked(&mut self, now: Now) -> State {
+        if planted::on("acknowledged before its row") {
+            return self.acknowledge();
+        }
         if self.holds(now, self.check) { self.put_row() } else { self.recheck(For::Row) }
     }
 
@@ -486,7 +498,7 @@ impl Put {
         match answer {
             Ok(_) => self.acknowledge(),
             Err(e) if e.code() == Code::Expired => self.recheck(For::Row),
-            Err(e) if call.maybe_done() => {
+            Err(e) if call.maybe_done() && !planted::on("unknown outcome said to be a failure") => {
                 let e = e.recode(Code::OutcomeUnknown).context("the data is stored, and its row may be, or not");
                 State::Unknown(call, Some(e))
             }
@@ -564,6 +576,8 @@ impl Put {
             // Nothing of the data is there: a single PUT is not gone on with.
             return self.anew();
         }
+        // It has gone on: what is stored from here on is this process's own.
+        self.resume = None;
         self.say_begin(offset, false);
         State::First { asked: false, number, offset }
     }
@@ -572,7 +586,10 @@ impl Put {
     fn listed(&mut self, listed: &BTreeMap<u32, Listed>) -> State {
         let Some(open) = self.resume.as_mut().and_then(|resume| resume.open.take()) else { return self.list() };
         let upload = Upload::resume(self.object(), self.plan, open, Some(listed));
-        let (offset, ended) = upload.goes_on();
+        let (mut offset, ended) = upload.goes_on();
+        if planted::on("source goes on a part too late") {
+            offset += 8 << 20;
+        }
         self.resume = None;
         self.say_begin(offset, ended);
         State::Sending(Box::new(upload))

@@ -20,6 +20,7 @@ use crate::error::{Code, Error, Result};
 use crate::http::Range;
 use crate::machine::{Input, Output};
 use crate::op::{Call, Calling, GetRange, Next, Session};
+use crate::planted;
 use crate::time::Now;
 use crate::vault::manifest::PartHash;
 use part::{Part, Verdict};
@@ -253,7 +254,8 @@ impl Download {
             Some(Verdict::Wrong(what)) => self.wrong(session, at, what),
             None => {
                 let ends = range.offset + range.length - piece.offset;
-                if self.taking == Taking::InOrder && length == range.length && ends + HELD <= piece.hash.length {
+                let is_early = self.taking == Taking::InOrder || planted::on("part delivered before it is verified");
+                if is_early && length == range.length && ends + HELD <= piece.hash.length {
                     part.deliver(range);
                     self.accepts.push_back(range);
                 }
@@ -305,7 +307,7 @@ impl Download {
         }
         let next = match self.again.pop_front() {
             Some(again) => Some(again),
-            None if self.in_hand < self.room => {
+            None if self.in_hand < self.room || planted::on("reader not waited for") => {
                 let next = self.next.next(&self.pieces);
                 self.in_hand += usize::from(next.is_some());
                 next

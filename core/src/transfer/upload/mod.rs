@@ -29,6 +29,7 @@ use crate::op::{
     AbortMultipartUpload, Call, Calling, CompleteMultipartUpload, CompletedPart, Content, CreateMultipartUpload,
     ListParts, ListedPart, Next, Paged, PartListing, PutObject, PutReply, Session, UploadPart,
 };
+use crate::planted;
 use crate::time::Now;
 use crate::vault::manifest::{Extent, PartHash};
 use settle::{Settle, Settled};
@@ -189,6 +190,9 @@ impl Upload {
                     .is_some()
             });
         }
+        if planted::on("parts of before sent again") {
+            open.parts.clear();
+        }
         let contiguous = (first..).take_while(|number| open.parts.contains_key(number)).count() as u32;
         let whole = open.complete.filter(|(last, _)| *last < first + contiguous);
         if plan.is_stream() && whole.is_none() {
@@ -259,7 +263,7 @@ impl Upload {
     pub(crate) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) {
         let stop = match input {
             Input::Cancel => Some(cancelled()),
-            Input::Suspend if session.journal.is_none() => Some(cancelled()),
+            Input::Suspend if session.journal.is_none() || planted::on("suspend aborts") => Some(cancelled()),
             Input::SourceFailed(e) | Input::SaveFailed(e) => Some(e.clone()),
             _ => None,
         };
@@ -335,6 +339,10 @@ impl Upload {
                     self.relists += 1;
                     let (key, upload_id) = (self.object.key.clone(), call.op().upload_id.clone());
                     State::Relist(Call::new(ListParts { key, upload_id, ..ListParts::default() }), call, e)
+                }
+                Some(Err(e)) if planted::on("abort after Complete") => {
+                    let upload_id = call.op().upload_id.clone();
+                    self.abort(session, upload_id, e)
                 }
                 Some(Err(e)) if call.maybe_done() || e.s3_code() == "NoSuchUpload" => {
                     State::Settle(Settle::new(&self.object.key), call, e)
@@ -444,7 +452,7 @@ impl Upload {
         }
         let (number, offset) = self.next;
         let oldest = self.in_flight.first_key_value().map_or(number, |(oldest, _)| *oldest);
-        if number - oldest >= self.width() {
+        if number - oldest >= self.width() && !planted::on("window not kept") {
             return None;
         }
         let is_asked =
@@ -504,6 +512,9 @@ impl Upload {
             self.last = Some(number - 1);
         } else {
             self.in_flight.insert(number, InFlight::Waiting(Part { number, offset, length, digest }));
+            if planted::on("part released before it is sent") {
+                self.releases.push(number);
+            }
         }
         Ok(())
     }

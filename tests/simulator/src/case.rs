@@ -1,0 +1,105 @@
+//! A run by name: its seed, and what was taken from it to make it shorter.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Names a fault: `2.17` is what the 17th request of task 2 meets, `t3` the third happening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultId {
+    /// Of a task's request.
+    Request(usize, u64),
+    /// Of the seed's list.
+    Happening(usize),
+}
+
+impl fmt::Display for FaultId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FaultId::Request(task, number) => write!(f, "{task}.{number}"),
+            FaultId::Happening(number) => write!(f, "t{number}"),
+        }
+    }
+}
+
+impl FaultId {
+    fn parse(text: &str) -> Option<FaultId> {
+        if let Some(number) = text.strip_prefix('t') {
+            return Some(FaultId::Happening(number.parse().ok()?));
+        }
+        let (task, number) = text.split_once('.')?;
+        Some(FaultId::Request(task.parse().ok()?, number.parse().ok()?))
+    }
+}
+
+/// A run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Case {
+    /// All that happens follows from it.
+    pub seed: u64,
+    /// Tasks that are left out.
+    pub without: BTreeSet<usize>,
+    /// The only faults; all of the seed where it is `None`.
+    pub faults: Option<BTreeSet<FaultId>>,
+    /// Sources are halved so often.
+    pub shorter: u32,
+}
+
+impl Case {
+    /// The whole run of a seed.
+    pub fn of(seed: u64) -> Case {
+        Case { seed, ..Case::default() }
+    }
+
+    /// Reads a line of `regressions.txt`: `seed=7 without=1,2 faults=0.3,t1 shorter=1`, all but the seed optional.
+    pub fn parse(line: &str) -> Option<Case> {
+        let mut case = Case::default();
+        for word in line.split_whitespace() {
+            let (name, value) = word.split_once('=')?;
+            let items = || value.split(',').filter(|item| !item.is_empty());
+            match name {
+                "seed" => case.seed = value.parse().ok()?,
+                "without" => case.without = items().map(|item| item.parse().ok()).collect::<Option<_>>()?,
+                "faults" => case.faults = Some(items().map(FaultId::parse).collect::<Option<_>>()?),
+                "shorter" => case.shorter = value.parse().ok()?,
+                _ => return None,
+            }
+        }
+        Some(case)
+    }
+
+    /// Whether this fault may happen.
+    pub fn has(&self, id: FaultId) -> bool {
+        self.faults.as_ref().is_none_or(|faults| faults.contains(&id))
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |items: Vec<String>| items.join(",");
+        write!(f, "seed={}", self.seed)?;
+        if !self.without.is_empty() {
+            write!(f, " without={}", list(self.without.iter().map(ToString::to_string).collect()))?;
+        }
+        if let Some(faults) = &self.faults {
+            write!(f, " faults={}", list(faults.iter().map(ToString::to_string).collect()))?;
+        }
+        if self.shorter > 0 {
+            write!(f, " shorter={}", self.shorter)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_its_line() {
+        for line in ["seed=7", "seed=7 without=1,2 faults=0.3,3.99,t1 shorter=1", "seed=0 faults="] {
+            assert_eq!(Case::parse(line).unwrap().to_string(), line);
+        }
+        assert_eq!(Case::parse("seed=x"), None);
+    }
+}

@@ -1,0 +1,305 @@
+//! How tasks begin, end, die and go on; and what happens to them on the way.
+
+use s3vault_core::transfer::Want;
+use s3vault_core::transfer::checkpoint::{Checkpoint, FileIdentity};
+use s3vault_core::vault::{Cursor, Find, ListPage, Open, Put, PutRequest, Read, Scope, Vid, Which};
+use s3vault_core::{Code, Error, Input, Result};
+
+use crate::content::are_without_bytes;
+use crate::scenario::What;
+use crate::task::{Ended, Job, Machine, Outcome, Task};
+use crate::world::{Event, World};
+
+impl World {
+    pub(crate) fn begin(&mut self, task: usize) {
+        let seed = self.random.u64(..);
+        match self.job(task) {
+            Job::Put(_) if self.tasks[task].outcome.is_some() => {}
+            Job::Put(_) => self.begin_put(task, seed),
+            Job::Read { .. } => {
+                let vault = self.tasks[task].vault.clone();
+                self.start(task, Machine::Open(Open::new(vault, seed)));
+            }
+            Job::List { name } => self.list(task, name, Cursor::default()),
+        }
+    }
+
+    fn list(&mut self, task: usize, name: usize, cursor: Cursor) {
+        let vault = self.tasks[task].vault.clone();
+        let seed = self.random.u64(..);
+        let page = ListPage::new(vault, Scope::Backup(self.name(name)), cursor, seed);
+        self.start(task, Machine::List(page));
+    }
+
+    fn begin_put(&mut self, task: usize, seed: u64) {
+        let Some(put) = self.tasks[task].put().cloned() else { return };
+        let (source, life) = (self.tasks[task].source, self.tasks[task].life);
+        let checkpoint = if put.has_checkpoint {
+            match Checkpoint::parse(&self.tasks[task].disk) {
+                Ok((checkpoint, good)) => {
+                    self.tell(|| format!("{task} reads its checkpoint: {good} bytes are good"));
+                    self.tasks[task].disk.truncate(good);
+                    Some(checkpoint)
+                }
+                Err(e) => return self.violate(format!("task {task}'s own checkpoint cannot be read: {e:?}")),
+            }
+        } else {
+            None
+        };
+        let identity = FileIdentity {
+            device: 1,
+            inode: u64::from(source),
+            size: put.length,
+            modified_ns: i64::from(self.tasks[task].edition),
+        };
+        let mut entropy = [0; 10];
+        entropy[..4].copy_from_slice(&source.to_be_bytes());
+        entropy[4..8].copy_from_slice(&life.to_be_bytes());
+        let request = PutRequest {
+            name: self.name(put.name),
+            parent: None,
+            length: put.is_file.then_some(put.length),
+            source: put.is_file.then_some(identity),
+            checkpoint,
+            memory: put.memory,
+            entropy,
+            seed,
+        };
+        self.tell(|| {
+            let kind = if put.is_file { "a file" } else { "a stream" };
+            let saved = if put.has_checkpoint { ", with a checkpoint" } else { "" };
+            format!("{task} puts {kind} of {} bytes as {}{saved}", put.length, put.name)
+        });
+        match Put::new(self.tasks[task].vault.clone(), request) {
+            Ok(machine) => self.start(task, Machine::Put(machine)),
+            Err(e) => self.put_ended(task, Err(e)),
+        }
+    }
+
+    pub(crate) fn ended(&mut self, task: usize, machine: Machine, result: Result<Ended>) {
+        let job = self.job(task);
+        match (job, result) {
+            (Job::Put(_), Err(e)) if e.code() == Code::OutcomeUnknown && self.tasks[task].again < 2 => {
+                self.tell(|| format!("{task} does not know: {e}"));
+                self.tasks[task].again += 1;
+                self.tasks[task].machine = Some(machine);
+                let (life, delay) = (self.tasks[task].life, self.random.u64(0..600_000));
+                self.after(delay, Event::Again { task, life });
+            }
+            (Job::Put(_), Ok(Ended::Stored(found))) => self.put_ended(task, Ok(found.row.vid.clone())),
+            (Job::Put(_), Err(e)) => self.put_ended(task, Err(e)),
+            (Job::Read { name, vid, .. }, Ok(Ended::Opened)) => {
+                let Ok(vid) = Vid::parse(&vid) else { return };
+                let (vault, seed) = (self.tasks[task].vault.clone(), self.random.u64(..));
+                let find = Find::new(vault, self.name(name), Which::Version(vid), None, seed);
+                self.tasks[task].machine = Some(Machine::Find(find));
+                self.again_soon(task);
+            }
+            // Its data has no bytes that could be compared.
+            (Job::Read { .. }, Ok(Ended::Found(_))) if are_without_bytes() => {}
+            (Job::Read { .. }, Ok(Ended::Found(found))) => {
+                let manifest = std::sync::Arc::new(found.manifest.clone());
+                self.tasks[task].found = Some(found);
+                let (vault, seed, taking) = (self.tasks[task].vault.clone(), self.random.u64(..), self.taking());
+                self.tasks[task].taking = taking;
+                self.tasks[task].patience_ms = [1, 50, 100_000][self.random.usize(0..3)];
+                let want = Want { taking, ..Want::default() };
+                self.tell(|| format!("{task} reads, {taking:?}"));
+                match Read::new(vault, manifest, want, seed) {
+                    Ok(read) => {
+                        self.tasks[task].machine = Some(Machine::Read(read));
+                        self.again_soon(task);
+                    }
+                    Err(e) => self.violate(format!("a manifest that was verified cannot be read: {e:?}")),
+                }
+            }
+            (Job::Read { .. }, Ok(_)) => self.check_read(task),
+            (Job::Read { vid, must_succeed: true, .. }, Err(e)) => {
+                self.violate(format!("version {vid} is visible, and cannot be restored: {e:?}"));
+            }
+            (Job::Read { .. }, Err(e)) => self.check_read_failed(task, &e),
+            (Job::List { name }, Ok(Ended::Listed(rows, next))) => {
+                self.tasks[task].listed.extend(rows);
+                match next {
+                    Some(cursor) => self.list(task, name, cursor),
+                    None => self.check_listed(task, name),
+                }
+            }
+            (Job::List { .. }, Err(e)) => self.violate(format!("a listing fails without a fault: {e:?}")),
+            _ => self.violate(format!("task {task}'s machine ended with something else than it is for")),
+        }
+    }
+
+    fn again_soon(&mut self, task: usize) {
+        let life = self.tasks[task].life;
+        self.tasks[task].wake = Some(self.time);
+        self.after(0, Event::Wake { task, life });
+    }
+
+    fn put_ended(&mut self, task: usize, result: Result<String, Error>) {
+        self.tell(|| match &result {
+            Ok(vid) => format!("{task} is acknowledged: {vid}"),
+            Err(e) => format!("{task} ends: {e:?}"),
+        });
+        self.check_end(task, &result);
+        let Some(put) = self.tasks[task].put().cloned() else { return };
+        match result {
+            Ok(vid) => {
+                self.vids.insert(vid.clone(), task);
+                self.tasks[task].outcome = Some(Outcome::Stored { vid: vid.clone() });
+                if self.random.bool() {
+                    let vault = if self.random.bool() { self.tasks[task].vault.clone() } else { self.vault() };
+                    let source = self.tasks[task].source;
+                    self.look(vault, Job::Read { name: put.name, vid, source, must_succeed: false });
+                }
+            }
+            Err(e) => {
+                let name = e.code().info().name.to_owned();
+                let for_good =
+                    matches!(e.code(), Code::Cancelled | Code::SourceChanged | Code::Damaged | Code::GivenUp);
+                if put.has_checkpoint && !for_good && self.tasks[task].patience > 0 && e.code() != Code::BadCheckpoint {
+                    self.tasks[task].patience -= 1;
+                    return self.killed(task);
+                }
+                let is_open =
+                    e.code() == Code::OutcomeUnknown || self.tasks[task].was_killed || put.has_checkpoint && !for_good;
+                self.tasks[task].outcome = Some(if is_open { Outcome::Open(name) } else { Outcome::Failed(name) });
+            }
+        }
+    }
+
+    /// Another task that looks at what is there.
+    pub(crate) fn look(&mut self, vault: std::sync::Arc<s3vault_core::vault::Vault>, job: Job) {
+        let task = self.tasks.len();
+        self.tasks.push(Task::new(job, vault, 0));
+        let delay = self.random.u64(0..60_000);
+        self.after(delay, Event::Begin { task });
+    }
+
+    pub(crate) fn again(&mut self, task: usize, life: u32) {
+        if self.tasks[task].life == life {
+            self.tell(|| format!("{task} commits again"));
+            self.tasks[task].in_a_row.clear();
+            self.drive(task, Some(Input::Again));
+        }
+    }
+
+    pub(crate) fn happen(&mut self, number: usize) {
+        let happening = self.scenario.happenings[number];
+        let task = happening.task;
+        self.tell(|| format!("--- [t{number}] {:?} of {task}", happening.what));
+        self.note_happening(task, happening.what);
+        let now = self.time;
+        match happening.what {
+            What::Crash => self.crash(task),
+            What::Cancel => self.drive(task, Some(Input::Cancel)),
+            What::Suspend => self.drive(task, Some(Input::Suspend)),
+            What::Vanish => {
+                let mine: Vec<String> = self.uploads_of(task);
+                for id in mine {
+                    self.tell(|| format!("    somebody aborts {id}"));
+                    self.bucket.uploads.remove(&id);
+                    self.tasks[task].vanished = true;
+                }
+            }
+            What::Change(block) => {
+                self.tasks[task].edition += 1;
+                self.tasks[task].changed_from = block;
+            }
+            What::ClientClock(step) => self.client_off_ms += step,
+            What::StoreClock(step) => self.store_off_ms += step,
+            What::Expire(renewed) => {
+                self.bucket.expired.push(format!("A{}", self.keys));
+                if renewed {
+                    self.keys += 1;
+                } else {
+                    // Others come later only.
+                    self.no_keys = true;
+                    self.after(900_000, Event::NewKeys);
+                }
+            }
+            What::DiskFull => self.tasks[task].disk_full = true,
+            What::Storm(time) => self.storm_until = now + time,
+            What::Outage(time) => self.outage_until = now + time,
+        }
+    }
+
+    fn crash(&mut self, task: usize) {
+        if self.tasks[task].machine.is_none() {
+            return;
+        }
+        self.tear(task);
+        self.killed(task);
+    }
+
+    /// Records that were not answered may be on disk, or a piece of the next one, or a wrong one.
+    fn tear(&mut self, task: usize) {
+        while let Some((record, anew)) = self.tasks[task].unsaved.pop_front() {
+            let length = record.len();
+            let kept = match self.random.u32(0..4) {
+                0 => break,
+                1 => record,
+                2 => record[..self.random.usize(0..length)].to_vec(),
+                _ => {
+                    // A page of it did not reach the disk: a digit is another.
+                    let mut torn = record;
+                    let digits: Vec<usize> = (18..length.max(18)).filter(|at| torn[*at].is_ascii_digit()).collect();
+                    if let Some(at) = digits.get(self.random.usize(0..digits.len().max(1))) {
+                        torn[*at] = if torn[*at] == b'1' { b'2' } else { b'1' };
+                    }
+                    torn
+                }
+            };
+            let is_whole = kept.len() == length && kept.ends_with(b"\n") && self.is_record(&kept);
+            if anew && !is_whole {
+                // A new file takes the old one's place when it is whole.
+                break;
+            }
+            self.tell(|| {
+                format!("    {} of {length} bytes of a record stay{}", kept.len(), if is_whole { "" } else { ", torn" })
+            });
+            if is_whole {
+                self.note_saved(task, &kept, anew);
+            }
+            let disk = &mut self.tasks[task].disk;
+            if anew {
+                disk.clear();
+            }
+            disk.extend_from_slice(&kept);
+            if !is_whole {
+                break;
+            }
+        }
+    }
+
+    fn is_record(&self, line: &[u8]) -> bool {
+        Checkpoint::parse(line).is_ok_and(|(_, good)| good == line.len()) || !line.is_empty() && self.is_first(line)
+    }
+
+    /// Whether a line's checksum is right, whatever stands in it.
+    fn is_first(&self, line: &[u8]) -> bool {
+        let Some((sum, rest)) =
+            std::str::from_utf8(line).ok().and_then(|text| text.trim_end_matches('\n').split_once(' '))
+        else {
+            return false;
+        };
+        let crc = s3vault_core::checksum::digest(rest.as_bytes()).crc64nvme;
+        sum == format!("{crc:016x}")
+    }
+
+    /// The process is gone; a new one goes on from the checkpoint where there is one.
+    fn killed(&mut self, task: usize) {
+        self.note_death(task);
+        self.tasks[task].die();
+        self.tasks[task].was_killed = true;
+        self.tasks[task].disk_full = false;
+        let has_checkpoint = self.tasks[task].put().is_some_and(|put| put.has_checkpoint);
+        if has_checkpoint {
+            self.fresh_vault(task);
+            let delay = [1, 1_000, 60_000, 1_200_000, 7_200_000][self.random.usize(0..5)];
+            self.after(delay, Event::Begin { task });
+        } else {
+            self.tasks[task].outcome = Some(Outcome::Open("killed".into()));
+        }
+    }
+}

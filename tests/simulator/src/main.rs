@@ -1,0 +1,92 @@
+//! `simulator`: runs seeds, and tells the story of one that fails.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use lexopt::prelude::*;
+use simulator::{Case, regressions, run, shrink};
+
+const USAGE: &str = "\
+Usage: simulator [options]
+
+Runs the regression cases, then seeds one after the other. The first that breaks a promise is made shorter, and its story
+is told; its line belongs into tests/simulator/regressions.txt.
+
+  --seeds N    so many; 2000 by default
+  --from S     from this one on; 0 by default
+  --seed X     only this one
+  --case LINE  only this line of regressions.txt
+  --story      tell the story of the one in any case
+  --help       this text
+";
+
+struct Arguments {
+    seeds: u64,
+    from: u64,
+    one: Option<Case>,
+    story: bool,
+}
+
+fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
+    let mut arguments = Arguments { seeds: 2000, from: 0, one: None, story: false };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("seeds") => arguments.seeds = parser.value()?.parse()?,
+            Long("from") => arguments.from = parser.value()?.parse()?,
+            Long("seed") => arguments.one = Some(Case::of(parser.value()?.parse()?)),
+            Long("case") => {
+                let line = parser.value()?.string()?;
+                arguments.one = Some(Case::parse(&line).ok_or(format!("'{line}' is no case"))?);
+            }
+            Long("story") => arguments.story = true,
+            Long("help") => return Ok(None),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Some(arguments))
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(e) => {
+            eprintln!("simulator: {e}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let (mut outcomes, mut requests, mut faults, mut runs) = (BTreeMap::<String, u64>::new(), 0, 0, 0u64);
+    let cases: Box<dyn Iterator<Item = Case>> = match &arguments.one {
+        Some(case) => Box::new(std::iter::once(case.clone())),
+        None => Box::new(regressions().chain((arguments.from..).take(arguments.seeds as usize).map(Case::of))),
+    };
+    for case in cases {
+        let report = run(&case, arguments.story && arguments.one.is_some());
+        if let Some(why) = report.violation {
+            println!("{case} fails: {why}");
+            let short = shrink::shrink(&case);
+            let report = run(&short, true);
+            println!("{}", report.story.join("\n"));
+            println!("shortest: {short}\n{}", report.violation.unwrap_or_default());
+            return ExitCode::FAILURE;
+        }
+        for line in report.story {
+            println!("{line}");
+        }
+        for (outcome, count) in report.outcomes {
+            *outcomes.entry(outcome).or_default() += count;
+        }
+        requests += report.requests;
+        faults += report.faults.len() as u64;
+        runs += 1;
+    }
+    for (outcome, count) in outcomes {
+        println!("{count:>8} {outcome}");
+    }
+    println!("simulator: {runs} runs, {requests} requests, {faults} faults, no promise broken");
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,391 @@
+//! Between the driver and the store: what is lost, late, doubled, cut and changed.
+
+use s3vault_core::checksum::Digest;
+use s3vault_core::http::{Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
+use s3vault_core::{Code, Input};
+
+use crate::case::FaultId;
+use crate::content::{BLOCK, Content};
+use crate::scenario::{Fate, fate};
+use crate::wire::{Answer, Wire, http_date};
+use crate::world::{Event, World};
+
+/// How far an exchange is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// The last byte of the request was sent.
+    Sent,
+    /// It is at the store; whether this is a second time.
+    Arrived(bool),
+    /// The head of the reply is at the driver.
+    Head,
+    /// And its end.
+    End,
+    /// The driver knows that nothing more comes.
+    Broken(Broken),
+    /// The connection has to be dropped, for a dated request.
+    Drop,
+}
+
+/// Why nothing more comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Broken {
+    Lost,
+    TimedOut,
+    SourceChanged,
+}
+
+/// A request, from its send to its end.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) task: usize,
+    life: u32,
+    pub(crate) id: RequestId,
+    pub(crate) wire: Wire,
+    /// Its part of the source.
+    pub(crate) part: Option<u32>,
+    /// What the driver read, where it hashed while it sent.
+    read: Option<Digest>,
+    reply: ReplyBody,
+    fate: Option<Fate>,
+    answer: Option<Answer>,
+    /// The driver wants nothing more of it.
+    pub(crate) is_over: bool,
+    /// What its failures are counted by.
+    what: String,
+    /// Stages that are still to come.
+    pending: u32,
+}
+
+/// How long a driver waits for a reply, in milliseconds.
+const IDLE_MS: u64 = 30_000;
+
+impl World {
+    pub(crate) fn send(&mut self, task: usize, request: &Request) {
+        let body = self.body(task, request);
+        let mut wire = Wire::new(request, body.content);
+        wire.trailer = body.read.map(|digest| digest.crc64nvme);
+        self.tasks[task].requests += 1;
+        let ordinal = self.tasks[task].requests;
+        self.check_send(task, request, &wire, body.part);
+        for number in 0..self.scenario.happenings.len() {
+            let happening = self.scenario.happenings[number];
+            let is_now = happening.task == task && happening.request == ordinal;
+            if is_now && self.takes_place(FaultId::Happening(number)) {
+                self.after(happening.delay, Event::Happening { number });
+            }
+        }
+        let fate = fate(self.case.seed, task, ordinal, request.operation, self.scenario.faults);
+        let fate = fate.filter(|_| self.takes_place(FaultId::Request(task, ordinal)));
+        self.tell(|| {
+            let fate = fate.map_or(String::new(), |fate| format!("   [{task}.{ordinal}: {fate:?}]"));
+            format!("{task} sends #{} {}{fate}", request.id.0, wire.short())
+        });
+        self.sequence += 1;
+        let number = self.sequence;
+        // The rest of a slice is the same slice.
+        let range = wire.header("range").and_then(|range| range.rsplit_once('-')).map_or("", |(_, last)| last);
+        let what = format!("{} {} {}{range}", wire.operation, wire.key, wire.parameter("partNumber"));
+        let payload = wire.body.length() * self.scenario.pace / BLOCK;
+        let life = self.tasks[task].life;
+        self.exchanges.insert(
+            number,
+            Exchange {
+                task,
+                life,
+                id: request.id,
+                wire,
+                part: body.part,
+                read: body.read,
+                reply: request.reply,
+                fate,
+                answer: None,
+                is_over: false,
+                what,
+                pending: 0,
+            },
+        );
+        let drop_in = request.drop_at.map(|at| at.saturating_sub(self.time));
+        let trip = self.random.u64(1..=self.scenario.trip);
+        let up = trip + self.random.u64(payload / 2..=payload * 2);
+        let mut at = |delay: u64, stage: Stage| self.later(number, delay, stage);
+        if body.is_changed {
+            return at(trip, Stage::Broken(Broken::SourceChanged));
+        }
+        if let Some(drop_at) = drop_in {
+            at(drop_at, Stage::Drop);
+        }
+        match fate {
+            Some(Fate::LostBefore) => {
+                // Half a request, or a whole one that vanished.
+                let is_whole = number % 2 == 0;
+                if is_whole {
+                    at(up, Stage::Sent);
+                }
+                let broken = if is_whole && number % 4 == 0 { Broken::TimedOut } else { Broken::Lost };
+                at(up + if broken == Broken::TimedOut { IDLE_MS } else { 1 }, Stage::Broken(broken));
+            }
+            Some(Fate::Late(later)) => {
+                at(up, Stage::Sent);
+                at(up + 1 + later.min(IDLE_MS), Stage::Broken(Broken::TimedOut));
+                at(up + 2 + later, Stage::Arrived(false));
+            }
+            Some(Fate::Twice(later)) => {
+                at(up, Stage::Sent);
+                at(up + 1, Stage::Arrived(false));
+                at(up + 2 + later, Stage::Arrived(true));
+            }
+            Some(Fate::Slow(later)) => {
+                at(up, Stage::Sent);
+                at(up + later.min(IDLE_MS), Stage::Broken(Broken::TimedOut));
+                at(up + later, Stage::Arrived(false));
+            }
+            _ => {
+                at(up, Stage::Sent);
+                at(up + 1, Stage::Arrived(false));
+            }
+        }
+    }
+
+    pub(crate) fn exchange(&mut self, number: u64, stage: Stage) {
+        let Some(mut exchange) = self.exchanges.remove(&number) else { return };
+        exchange.pending -= 1;
+        self.stage(number, &mut exchange, stage);
+        if exchange.pending > 0 {
+            self.exchanges.insert(number, exchange);
+        }
+    }
+
+    fn later(&mut self, number: u64, delay: u64, stage: Stage) {
+        if let Some(exchange) = self.exchanges.get_mut(&number) {
+            exchange.pending += 1;
+            self.after(delay, Event::Exchange { number, stage });
+        }
+    }
+
+    fn stage(&mut self, number: u64, exchange: &mut Exchange, stage: Stage) {
+        match stage {
+            Stage::Sent => {
+                let id = exchange.id;
+                if let Some(digest) = exchange.read {
+                    self.input(exchange, Input::PartSent { id, digest });
+                }
+                self.input(exchange, Input::Sent { id });
+            }
+            Stage::Arrived(is_copy) => self.arrived(number, exchange, is_copy),
+            Stage::Head => {
+                let Some(answer) = &exchange.answer else { return };
+                let head = ReplyHead { status: answer.status, headers: answer.headers.clone() };
+                let id = exchange.id;
+                self.input(exchange, Input::Head { id, head });
+            }
+            Stage::End => self.end(exchange),
+            Stage::Broken(broken) => {
+                let code = match broken {
+                    Broken::Lost => Code::ConnectionLost,
+                    Broken::TimedOut => Code::TimedOut,
+                    Broken::SourceChanged => Code::SourceChanged,
+                };
+                let detail = "nothing more came".to_owned();
+                self.fail(exchange, TransportFailure { code, maybe_sent: true, detail });
+            }
+            Stage::Drop if !exchange.is_over => {
+                let detail = "its date has passed".to_owned();
+                self.fail(exchange, TransportFailure { code: Code::TimedOut, maybe_sent: true, detail });
+            }
+            Stage::Drop => {}
+        }
+    }
+
+    fn arrived(&mut self, number: u64, exchange: &mut Exchange, is_copy: bool) {
+        let (task, ordinal) = (exchange.task, exchange.id.0);
+        let is_late = exchange.is_over;
+        let mut wire = exchange.wire.clone();
+        if exchange.fate == Some(Fate::FlippedUp) && !is_copy {
+            wire.body = wire.body.flip(ordinal);
+            wire.is_damaged = matches!(wire.body, Content::Bytes(_)) && wire.body.length() > 0;
+            if !self.scenario.profile.checksums && !wire.is_damaged {
+                // Nobody could notice.
+                wire.body = exchange.wire.body.clone();
+            }
+        }
+        let now = self.store_ms();
+        let answer = match exchange.fate {
+            _ if self.time < self.outage_until => {
+                exchange.pending += 1;
+                return self.after(IDLE_MS, Event::Exchange { number, stage: Stage::Broken(Broken::TimedOut) });
+            }
+            Some(Fate::Refused(status, code, 0)) if !is_copy => Answer::error(status, code),
+            Some(Fate::Refused(status, code, after)) if !is_copy => {
+                Answer::error(status, code).with("retry-after", after.to_string())
+            }
+            _ if self.time < self.storm_until => Answer::error(503, "SlowDown"),
+            _ => {
+                let answer = self.bucket.answer(&wire, now);
+                self.check_effect(task, &wire, &answer);
+                answer
+            }
+        };
+        let mut answer = answer.with("date", http_date(now));
+        self.tell(|| {
+            let note = if is_copy {
+                ", the copy"
+            } else if is_late {
+                ", late"
+            } else {
+                ""
+            };
+            format!("    store: {task} #{ordinal} {}: {}{note}", wire.short(), answer.status)
+        });
+        if is_copy || is_late {
+            return;
+        }
+        match exchange.fate {
+            Some(Fate::ErrorIn200) => answer.body = Answer::error(200, "InternalError").body,
+            Some(Fate::FlippedDown) if matches!(answer.status, 200 | 206) && is_verified(&wire) => {
+                answer.body = answer.body.flip(ordinal);
+                self.tasks[task].flipped = true;
+            }
+            _ => {}
+        }
+        let payload = answer.body.length() * self.scenario.pace / BLOCK;
+        exchange.answer = Some(answer);
+        let head = self.random.u64(1..=self.scenario.trip);
+        let end = head + self.random.u64(payload / 2..=payload * 2);
+        let mut at = |delay: u64, stage: Stage| {
+            exchange.pending += 1;
+            self.after(delay, Event::Exchange { number, stage });
+        };
+        match exchange.fate {
+            Some(Fate::LostAfter) if number % 3 == 0 => at(IDLE_MS, Stage::Broken(Broken::TimedOut)),
+            Some(Fate::LostAfter) => at(head, Stage::Broken(Broken::Lost)),
+            Some(Fate::Truncated) => {
+                at(head, Stage::Head);
+                at(end, Stage::Broken(Broken::Lost));
+            }
+            _ => {
+                at(head, Stage::Head);
+                at(end, Stage::End);
+            }
+        }
+    }
+
+    fn end(&mut self, exchange: &mut Exchange) {
+        let Some(answer) = exchange.answer.clone() else { return };
+        let (id, is_good) = (exchange.id, (200..300).contains(&answer.status));
+        if exchange.is_over || self.tasks[exchange.task].life != exchange.life {
+            return;
+        }
+        if let ReplyBody::Collect { limit } = exchange.reply
+            && is_good
+            && answer.body.length() > limit as u64
+        {
+            let detail = format!("the reply's body is longer than {limit} bytes");
+            return self.fail(exchange, TransportFailure { code: Code::ConnectionLost, maybe_sent: true, detail });
+        }
+        let is_error = answer.body.as_bytes().starts_with(b"<Error>");
+        self.outcome(exchange, is_good && !is_error);
+        match exchange.reply {
+            ReplyBody::Range(range) if is_good => {
+                let content = self.take(exchange.task, range, &answer.body);
+                let (length, digest) = (content.length(), content.digest_of(range.hash));
+                exchange.is_over = true;
+                self.last_input(exchange, Input::RangeEnd { id, length, digest });
+            }
+            _ => {
+                let (begin, rest) = answer.body.as_bytes().split_at(answer.body.as_bytes().len() / 2);
+                self.input(exchange, Input::Body { id, bytes: begin });
+                self.input(exchange, Input::Body { id, bytes: rest });
+                exchange.is_over = true;
+                self.last_input(exchange, Input::End { id });
+            }
+        }
+        exchange.is_over = true;
+    }
+
+    /// Bytes of a range lie where they belong: what is there of it now.
+    fn take(&mut self, task: usize, range: Range, more: &Content) -> Content {
+        let kept = self.tasks[task].ranges.entry((range.index, range.reading)).or_default();
+        *kept = Content::concat([&kept.slice(0, range.done), more].into_iter());
+        kept.clone()
+    }
+
+    /// A reply broke: what had arrived of a range stays.
+    fn arrive(&mut self, exchange: &Exchange) {
+        let (Some(answer), ReplyBody::Range(range)) = (&exchange.answer, exchange.reply) else { return };
+        if exchange.fate != Some(Fate::Truncated) || answer.status >= 300 {
+            return;
+        }
+        let length = [0, answer.body.length() / 2, 100, answer.body.length().saturating_sub(1)];
+        let length = length[(exchange.id.0 % 4) as usize].min(answer.body.length());
+        let content = self.take(exchange.task, range, &answer.body.slice(0, length));
+        self.input(exchange, Input::Arrived { id: exchange.id, length: content.length() });
+    }
+
+    fn fail(&mut self, exchange: &mut Exchange, failure: TransportFailure) {
+        if exchange.is_over || self.tasks[exchange.task].life != exchange.life {
+            return;
+        }
+        let id = exchange.id;
+        self.tell(|| format!("{} #{}: {:?}", exchange.task, id.0, failure.code));
+        self.outcome(exchange, false);
+        self.arrive(exchange);
+        exchange.is_over = true;
+        self.last_input(exchange, Input::Failed { id, failure });
+    }
+
+    fn outcome(&mut self, exchange: &Exchange, is_good: bool) {
+        let task = &mut self.tasks[exchange.task];
+        if is_good {
+            // What was waiting for a new check begins anew after it.
+            match exchange.wire.operation {
+                "ListObjectsV2" => task.in_a_row.clear(),
+                _ => drop(task.in_a_row.remove(&exchange.what)),
+            }
+            return;
+        }
+        task.failed += 1;
+        let count = task.in_a_row.entry(exchange.what.clone()).or_default();
+        *count += 1;
+        let count = *count;
+        self.check_attempts(exchange.task, &exchange.what, count);
+    }
+
+    fn input(&mut self, exchange: &Exchange, input: Input<'_>) {
+        if !exchange.is_over {
+            self.last_input(exchange, input);
+        }
+    }
+
+    fn last_input(&mut self, exchange: &Exchange, input: Input<'_>) {
+        if self.tasks[exchange.task].life == exchange.life {
+            self.drive(exchange.task, Some(input));
+        }
+    }
+
+    /// The machine wants nothing more of a request.
+    pub(crate) fn abandon(&mut self, task: usize, id: RequestId) {
+        let life = self.tasks[task].life;
+        for exchange in self.exchanges.values_mut() {
+            if (exchange.task, exchange.life, exchange.id) == (task, life, id) {
+                exchange.is_over = true;
+            }
+        }
+        self.tell(|| format!("{task} drops #{}", id.0));
+    }
+
+    /// Whether a request of this part is under way.
+    pub(crate) fn is_sending(&self, task: usize, number: u32) -> bool {
+        let life = self.tasks[task].life;
+        let mut exchanges = self.exchanges.values();
+        exchanges.any(|exchange| {
+            (exchange.task, exchange.life, exchange.part) == (task, life, Some(number)) && !exchange.is_over
+        })
+    }
+}
+
+/// Whether a change of the reply's bytes would be noticed: ranges have hashes, rows and locators a signature. A list has
+/// nothing of the kind, and TLS is what keeps it whole.
+fn is_verified(wire: &Wire) -> bool {
+    wire.operation == "GetObject" && wire.key != "_s3vault/vault.json"
+}

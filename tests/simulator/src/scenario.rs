@@ -1,0 +1,235 @@
+//! What a seed means: the store, the backups, and what goes wrong.
+
+use s3vault_core::profile::{self, Profile, S3};
+
+use crate::bucket::Habits;
+use crate::case::Case;
+use crate::content::mix;
+
+const MIB: u64 = 1 << 20;
+
+/// A backup to store.
+#[derive(Clone, Debug)]
+pub struct PutSpec {
+    /// Backups of one name meet.
+    pub name: usize,
+    /// In bytes.
+    pub length: u64,
+    /// A file's length is known, and it is read by position.
+    pub is_file: bool,
+    /// A stream's end is said with its last byte; else after it.
+    pub ends_early: bool,
+    /// Steps are saved.
+    pub has_checkpoint: bool,
+    /// When it begins, in milliseconds.
+    pub start: u64,
+    /// Milliseconds that a part of the source takes.
+    pub slowness: u64,
+    /// Bytes of payload that its process may hold.
+    pub memory: u64,
+}
+
+/// What a happening does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The process is killed; its checkpoint goes on later.
+    Crash,
+    /// The caller cancels.
+    Cancel,
+    /// The caller suspends.
+    Suspend,
+    /// Somebody aborts its uploads.
+    Vanish,
+    /// The source changes from this block on.
+    Change(u64),
+    /// The client's wall clock steps.
+    ClientClock(i64),
+    /// The store's clock steps.
+    StoreClock(i64),
+    /// Its keys expire; the driver finds others, or not.
+    Expire(bool),
+    /// The checkpoint's disk is full.
+    DiskFull,
+    /// All requests are refused for so long.
+    Storm(u64),
+    /// No request is answered for so long.
+    Outage(u64),
+}
+
+/// Something that happens when a task sends its n-th request.
+#[derive(Clone, Copy, Debug)]
+pub struct Happening {
+    /// Which task's.
+    pub task: usize,
+    /// Its request, from 1.
+    pub request: u64,
+    /// Milliseconds later.
+    pub delay: u64,
+    /// What.
+    pub what: What,
+}
+
+/// What a request meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It never arrives.
+    LostBefore,
+    /// It takes effect, and the answer is lost.
+    LostAfter,
+    /// The client gives it up, and it takes effect so much later.
+    Late(u64),
+    /// It takes effect again so much later.
+    Twice(u64),
+    /// It is refused with this status and code, and `Retry-After` where it is not 0.
+    Refused(u16, &'static str, u64),
+    /// It takes effect, and is answered with 200 and an error.
+    ErrorIn200,
+    /// The reply breaks off.
+    Truncated,
+    /// One bit of the body changes on its way.
+    FlippedUp,
+    /// One bit of the reply's body changes on its way.
+    FlippedDown,
+    /// It takes effect after so long, and is answered then.
+    Slow(u64),
+}
+
+/// A run, laid out.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The store's facts.
+    pub profile: Profile,
+    /// And what else it is like.
+    pub habits: Habits,
+    /// What is stored.
+    pub puts: Vec<PutSpec>,
+    /// What goes wrong at an instant.
+    pub happenings: Vec<Happening>,
+    /// Of 1,000 requests, so many meet a fate.
+    pub faults: u64,
+    /// A round trip, in milliseconds.
+    pub trip: u64,
+    /// Milliseconds that 8 MiB take.
+    pub pace: u64,
+}
+
+impl Scenario {
+    /// Of a case.
+    pub fn new(case: &Case) -> Scenario {
+        let mut random = fastrand::Rng::with_seed(mix(case.seed, 1));
+        let profile = match random.u32(0..8) {
+            0 | 1 => S3,
+            2 | 3 => profile::named("minio").unwrap_or(S3),
+            4 => profile::named("ceph").unwrap_or(S3),
+            5 => Profile { trailers: false, ..S3 },
+            // Several extents in a backup of a few hundred MiB.
+            6 => Profile { most_parts: 6, most_object: 384 * MIB, ..S3 },
+            _ => Profile { most_parts: 3, most_object: 192 * MIB, completes_again: false, ..S3 },
+        };
+        let habits = Habits { etags_differ: random.bool(), page: [2, 7, 1000][random.usize(0..3)] };
+        // A tenth is without faults at all: there everything has to succeed.
+        let faults = [0, 10, 30, 100, 250][(random.u32(0..20) as usize).div_ceil(5)];
+        let calm = faults == 0 && random.bool();
+        let count = [1, 1, 2, 3][random.usize(0..4)];
+        let puts: Vec<PutSpec> = (0..count).map(|_| put(&mut random, case.shorter)).collect();
+        let mut happenings = Vec::new();
+        for task in 0..count {
+            let often = if calm { 0 } else { [0, 1, 1, 2, 3][random.usize(0..5)] };
+            for _ in 0..often {
+                let request = random.u64(1..=4 + (puts[task].length >> 23).min(40) * 2);
+                let delay = random.u64(0..300);
+                happenings.push(Happening { task, request, delay, what: what(&mut random, &puts[task]) });
+            }
+        }
+        let trip = [1, 20, 100, 400][random.usize(0..4)];
+        let pace = [40, 200, 1500][random.usize(0..3)];
+        Scenario { profile, habits, puts, happenings, faults: if calm { 0 } else { faults }, trip, pace }
+    }
+
+    /// Whether nothing goes wrong.
+    pub fn is_calm(&self) -> bool {
+        self.faults == 0 && self.happenings.is_empty()
+    }
+}
+
+fn put(random: &mut fastrand::Rng, shorter: u32) -> PutSpec {
+    let lengths = [
+        0,
+        1,
+        4096,
+        MIB + 13,
+        8 * MIB - 1,
+        8 * MIB,
+        8 * MIB + 1,
+        16 * MIB,
+        24 * MIB + 5,
+        32 * MIB,
+        40 * MIB,
+        48 * MIB,
+        72 * MIB + 1,
+        96 * MIB,
+        104 * MIB + 7,
+        160 * MIB,
+        320 * MIB,
+    ];
+    PutSpec {
+        name: random.usize(0..2),
+        length: lengths[random.usize(0..lengths.len())] >> shorter,
+        is_file: random.bool(),
+        ends_early: random.bool(),
+        has_checkpoint: random.u32(0..3) > 0,
+        start: random.u64(0..3000),
+        slowness: [0, 5, 100, 2000, 120_000][[0, 0, 0, 1, 1, 1, 2, 2, 3, 4][random.usize(0..10)]],
+        memory: [64, 128, 256][random.usize(0..3)] * MIB,
+    }
+}
+
+fn what(random: &mut fastrand::Rng, put: &PutSpec) -> What {
+    let minute = 60_000;
+    loop {
+        return match random.u32(0..20) {
+            0..=5 if put.has_checkpoint => What::Crash,
+            6 => What::Crash,
+            7 | 8 => What::Cancel,
+            9 | 10 if put.has_checkpoint => What::Suspend,
+            11 => What::Vanish,
+            12 if put.is_file => What::Change(random.u64(0..=put.length >> 23)),
+            13 => What::ClientClock(random.i64(-90 * minute..90 * minute)),
+            14 => What::StoreClock(random.i64(0..20 * minute)),
+            15 | 16 => What::Expire(random.u32(0..4) > 0),
+            17 if put.has_checkpoint => What::DiskFull,
+            18 => What::Storm([2_000, 20_000, 200_000, 3_000_000][random.usize(0..4)]),
+            19 => What::Outage([2_000, 40_000, 200_000, 3_000_000][random.usize(0..4)]),
+            _ => continue,
+        };
+    }
+}
+
+/// What the n-th request of a task meets.
+pub fn fate(seed: u64, task: usize, request: u64, operation: &str, of_thousand: u64) -> Option<Fate> {
+    let mut random = fastrand::Rng::with_seed(mix(mix(seed, 0xFA7E + task as u64), request));
+    if random.u64(0..1000) >= of_thousand {
+        return None;
+    }
+    let later = |random: &mut fastrand::Rng| match random.u32(0..4) {
+        0 => random.u64(0..2_000),
+        1 => random.u64(0..120_000),
+        2 => random.u64(0..840_000),
+        _ => random.u64(0..4_000_000),
+    };
+    Some(match random.u32(0..20) {
+        0..=2 => Fate::LostBefore,
+        3..=5 => Fate::LostAfter,
+        6 | 7 => Fate::Late(later(&mut random)),
+        8 => Fate::Twice(later(&mut random)),
+        9 => Fate::Refused(503, "SlowDown", 0),
+        10 => Fate::Refused(503, "SlowDown", [0, 1, 5, 30][random.usize(0..4)]),
+        11 => Fate::Refused(500, "InternalError", 0),
+        12 => Fate::Refused(503, "ServiceUnavailable", 0),
+        13 if operation == "CompleteMultipartUpload" => Fate::ErrorIn200,
+        13 | 14 => Fate::Truncated,
+        15 => Fate::FlippedUp,
+        16 | 17 => Fate::FlippedDown,
+        _ => Fate::Slow(random.u64(1_000..40_000)),
+    })
+}

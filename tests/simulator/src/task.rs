@@ -1,0 +1,303 @@
+//! A caller of the library: a machine at a time, its source, its checkpoint's file, and what it has seen.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use s3vault_core::time::Now;
+use s3vault_core::transfer::Taking;
+use s3vault_core::vault::{Cursor, Find, Found, ListPage, Open, Put, Read, Row, Vault};
+use s3vault_core::{Input, Machine as _, Output};
+
+use crate::content::Content;
+use crate::scenario::PutSpec;
+
+/// One of core's machines.
+pub enum Machine {
+    /// Opens the vault.
+    Open(Open),
+    /// Stores.
+    Put(Put),
+    /// Finds a version.
+    Find(Find),
+    /// Reads it.
+    Read(Read),
+    /// Lists versions.
+    List(ListPage),
+}
+
+/// What a machine ended with.
+pub enum Ended {
+    /// The vault is open.
+    Opened,
+    /// A version is stored.
+    Stored(Box<Found>),
+    /// A version was found.
+    Found(Box<Found>),
+    /// It was read.
+    Read,
+    /// A page.
+    Listed(Vec<Row>, Option<Cursor>),
+}
+
+/// The same output with what all machines may end with.
+fn as_one<T>(output: Output<T>, ended: impl FnOnce(T) -> Ended) -> Output<Ended> {
+    match output {
+        Output::Send(request) => Output::Send(request),
+        Output::Abandon(id) => Output::Abandon(id),
+        Output::Begin { offset, ended } => Output::Begin { offset, ended },
+        Output::Save { record, anew } => Output::Save { record, anew },
+        Output::NeedPart { number, offset, length, least, hashed } => {
+            Output::NeedPart { number, offset, length, least, hashed }
+        }
+        Output::ReleasePart(number) => Output::ReleasePart(number),
+        Output::Accept(range) => Output::Accept(range),
+        Output::NeedCredentials { generation } => Output::NeedCredentials { generation },
+        Output::Wait(at) => Output::Wait(at),
+        Output::Done(result) => Output::Done(result.map(ended)),
+    }
+}
+
+impl Machine {
+    /// As the machine's own.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        match self {
+            Machine::Open(machine) => machine.handle(now, input),
+            Machine::Put(machine) => machine.handle(now, input),
+            Machine::Find(machine) => machine.handle(now, input),
+            Machine::Read(machine) => machine.handle(now, input),
+            Machine::List(machine) => machine.handle(now, input),
+        }
+    }
+
+    /// As the machine's own.
+    pub fn poll(&mut self, now: Now) -> Output<Ended> {
+        match self {
+            Machine::Open(machine) => as_one(machine.poll(now), |()| Ended::Opened),
+            Machine::Put(machine) => as_one(machine.poll(now), |found| Ended::Stored(Box::new(found))),
+            Machine::Find(machine) => as_one(machine.poll(now), |found| Ended::Found(Box::new(found))),
+            Machine::Read(machine) => as_one(machine.poll(now), |()| Ended::Read),
+            Machine::List(machine) => as_one(machine.poll(now), |(rows, next)| Ended::Listed(rows, next)),
+        }
+    }
+}
+
+/// What a task is for.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// Stores a backup.
+    Put(PutSpec),
+    /// Opens the vault anew, finds this version of a name and reads it. It must succeed where it is the last look.
+    Read {
+        /// Which name.
+        name: usize,
+        /// Which version.
+        vid: String,
+        /// The bytes' source.
+        source: u32,
+        /// After all faults.
+        must_succeed: bool,
+    },
+    /// Lists all versions of a name, after all faults.
+    List {
+        /// Which name.
+        name: usize,
+    },
+}
+
+impl Job {
+    /// The source of the bytes that are read.
+    pub fn source(&self) -> u32 {
+        match self {
+            Job::Read { source, .. } => *source,
+            _ => 0,
+        }
+    }
+}
+
+/// A part that the machine has asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// In the source.
+    pub offset: u64,
+    /// As it was asked for, or as it is once it is there.
+    pub length: u64,
+    /// What the machine asked for at least.
+    pub least: u64,
+    /// Its digest must come with it.
+    pub hashed: bool,
+    /// It is there.
+    pub ready: bool,
+}
+
+/// How a put ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Acknowledged.
+    Stored {
+        /// The version.
+        vid: String,
+    },
+    /// An error that says that there is nothing.
+    Failed(String),
+    /// An error that says that nothing is known, or a process that never came back.
+    Open(String),
+}
+
+/// A caller.
+pub struct Task {
+    /// What for.
+    pub job: Job,
+    /// What it shares with others of its process.
+    pub vault: Arc<Vault>,
+    /// Counts its lives: what belongs to an older one does not reach it.
+    pub life: u32,
+    /// The machine; taken out while it works.
+    pub machine: Option<Machine>,
+    /// What was found, for reading.
+    pub found: Option<Box<Found>>,
+    /// Rows of the pages so far.
+    pub listed: Vec<Row>,
+    /// Its place among sources.
+    pub source: u32,
+    /// Counts the source's changes.
+    pub edition: u32,
+    /// The block from which the last change counts.
+    pub changed_from: u64,
+    /// The checkpoint's file as it would survive a crash.
+    pub disk: Vec<u8>,
+    /// Records that are not safe yet.
+    pub unsaved: VecDeque<(Vec<u8>, bool)>,
+    /// The disk is full.
+    pub disk_full: bool,
+    /// What the machine has asked for and not released.
+    pub parts: BTreeMap<u32, Held>,
+    /// Where a stream's next part begins.
+    pub position: Option<u64>,
+    /// What is there of each range, by its index and reading.
+    pub ranges: BTreeMap<(u32, u32), Content>,
+    /// What was accepted, by its place in the backup.
+    pub accepted: BTreeMap<u64, Content>,
+    /// How a version is read.
+    pub taking: Taking,
+    /// Somebody aborted an upload of it.
+    pub vanished: bool,
+    /// Parts that were asked for, over all lives.
+    pub asked: u64,
+    /// When the machine wants to be polled.
+    pub wake: Option<u64>,
+    /// Requests so far, over all lives.
+    pub requests: u64,
+    /// Of these, those that did not bring a clean 2xx.
+    pub failed: u64,
+    /// Failures one after the other, by what was asked.
+    pub in_a_row: BTreeMap<String, u32>,
+    /// When the newest LIST arrived at the store, by the store's clock.
+    pub checked_ms: i64,
+    /// Uploads whose Complete was sent.
+    pub completing: BTreeSet<String>,
+    /// Upload id and number of parts whose records were safe when a process died.
+    pub safe_parts: BTreeSet<(String, u32)>,
+    /// Those that are safe now, and their lengths.
+    pub saved_parts: BTreeMap<(String, u32), u64>,
+    /// The upload of the last extent that was saved.
+    pub extent: String,
+    /// It was told that there are no other keys, or was given some that had expired.
+    pub keyless: bool,
+    /// A reader takes so many milliseconds for a range, at most.
+    pub patience_ms: u64,
+    /// Bytes of ranges that were asked for and are not consumed, by their index.
+    pub in_hand: BTreeMap<u32, u64>,
+    /// A reply's body was changed on its way.
+    pub flipped: bool,
+    /// The caller has cancelled.
+    pub cancelled: bool,
+    /// It was killed or suspended at least once, so that an older life may have left something.
+    pub was_killed: bool,
+    /// Goes on after errors so often.
+    pub patience: u32,
+    /// Commits again so often.
+    pub again: u32,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+}
+
+impl Task {
+    /// One that has not begun.
+    pub fn new(job: Job, vault: Arc<Vault>, source: u32) -> Task {
+        Task {
+            job,
+            vault,
+            life: 0,
+            machine: None,
+            found: None,
+            listed: Vec::new(),
+            source,
+            edition: 0,
+            changed_from: 0,
+            disk: Vec::new(),
+            unsaved: VecDeque::new(),
+            disk_full: false,
+            parts: BTreeMap::new(),
+            position: None,
+            ranges: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            taking: Taking::ByPosition,
+            vanished: false,
+            asked: 0,
+            wake: None,
+            requests: 0,
+            failed: 0,
+            in_a_row: BTreeMap::new(),
+            checked_ms: i64::MIN,
+            completing: BTreeSet::new(),
+            safe_parts: BTreeSet::new(),
+            saved_parts: BTreeMap::new(),
+            extent: String::new(),
+            keyless: false,
+            patience_ms: 50,
+            in_hand: BTreeMap::new(),
+            flipped: false,
+            cancelled: false,
+            was_killed: false,
+            patience: 3,
+            again: 0,
+            outcome: None,
+        }
+    }
+
+    /// The backup that it stores.
+    pub fn put(&self) -> Option<&PutSpec> {
+        match &self.job {
+            Job::Put(put) => Some(put),
+            _ => None,
+        }
+    }
+
+    /// Whether its checkpoint has a record of this kind, and none is on its way.
+    pub fn has_record(&self, kind: &str) -> bool {
+        let wanted = format!("\"record\":\"{kind}\"");
+        let disk = &self.disk;
+        self.unsaved.is_empty() && disk.windows(wanted.len()).any(|window| window == wanted.as_bytes())
+    }
+
+    /// The first part of the extent that was saved last.
+    pub fn first_part(&self) -> Option<u32> {
+        let text = String::from_utf8_lossy(&self.disk);
+        let last = text.lines().rfind(|line| line.contains("\"record\":\"extent\""))?;
+        let record: serde_json::Value = serde_json::from_str(last.split_once(' ')?.1).ok()?;
+        Some(record["first"].as_u64()? as u32)
+    }
+
+    /// Forgets the process that ran it.
+    pub fn die(&mut self) {
+        self.life += 1;
+        self.machine = None;
+        self.wake = None;
+        self.parts.clear();
+        self.position = None;
+        self.unsaved.clear();
+        self.in_a_row.clear();
+        self.again = 0;
+        self.ranges.clear();
+    }
+}

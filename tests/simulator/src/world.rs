@@ -1,0 +1,274 @@
+//! The world of a run: the clock, what is going to happen, and all that is known.
+
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use s3vault_core::credentials::Credentials;
+use s3vault_core::crypto::keyring::Keyring;
+use s3vault_core::settings::Settings;
+use s3vault_core::store::Store;
+use s3vault_core::time::Now;
+use s3vault_core::vault::{Name, Vault};
+
+use crate::bucket::Bucket;
+use crate::case::{Case, FaultId};
+use crate::network::{Exchange, Stage};
+use crate::scenario::Scenario;
+use crate::task::{Job, Outcome, Task};
+
+/// When a run begins, in Unix milliseconds.
+pub const START: i64 = 1_764_000_000_000;
+/// No run takes longer, in simulated milliseconds: retries and a store that is gone for an hour are long over.
+const LONGEST: u64 = 48 * 3_600_000;
+/// Nor has more steps than so many, and one for each MiB.
+const MOST_STEPS: u64 = 2_000_000;
+
+/// Something that is going to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Event {
+    /// A task begins, or goes on from its checkpoint.
+    Begin { task: usize },
+    /// The machine wants to be polled.
+    Wake { task: usize, life: u32 },
+    /// An exchange comes to its next stage.
+    Exchange { number: u64, stage: Stage },
+    /// A part of the source is there.
+    Part { task: usize, life: u32, number: u32 },
+    /// The oldest record is safe, or is not.
+    Saved { task: usize, life: u32 },
+    /// The reader has taken a range.
+    Consumed { task: usize, life: u32, index: u32 },
+    /// The driver has looked for other keys.
+    Keys { task: usize, life: u32, generation: u64, found: bool },
+    /// One of the scenario's happenings.
+    Happening { number: usize },
+    /// The caller commits again.
+    Again { task: usize, life: u32 },
+    /// Keys that the store takes can be had again.
+    NewKeys,
+}
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The first promise that was broken.
+    pub violation: Option<String>,
+    /// What happened, where it was asked for.
+    pub story: Vec<String>,
+    /// The faults that took place.
+    pub faults: BTreeSet<FaultId>,
+    /// How the puts ended: a word and how many.
+    pub outcomes: BTreeMap<String, u64>,
+    /// Requests in all.
+    pub requests: u64,
+    /// How many tasks there were to begin with.
+    pub tasks: usize,
+}
+
+pub(crate) struct World {
+    pub(crate) case: Case,
+    pub(crate) scenario: Scenario,
+    pub(crate) random: fastrand::Rng,
+    /// Simulated milliseconds since the begin.
+    pub(crate) time: u64,
+    pub(crate) client_off_ms: i64,
+    pub(crate) store_off_ms: i64,
+    pub(crate) bucket: Bucket,
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) exchanges: BTreeMap<u64, Exchange>,
+    pub(crate) queue: BinaryHeap<std::cmp::Reverse<(u64, u64, Event)>>,
+    pub(crate) sequence: u64,
+    /// Faults are over: the last looks.
+    pub(crate) is_over: bool,
+    /// Requests are refused until then, and not answered until then.
+    pub(crate) storm_until: u64,
+    pub(crate) outage_until: u64,
+    /// Which task chose a vid.
+    pub(crate) vids: BTreeMap<String, usize>,
+    /// For a while there were no keys that the store takes.
+    pub(crate) no_keys: bool,
+    /// The number in the access key that is good now.
+    pub(crate) keys: u32,
+    pub(crate) is_telling: bool,
+    pub(crate) report: Report,
+}
+
+/// Runs a case; with `is_telling` the report has its story.
+pub fn run(case: &Case, is_telling: bool) -> Report {
+    run_scenario(case, Scenario::new(case), is_telling)
+}
+
+/// Runs what somebody else has laid out; the case gives the seed.
+pub fn run_scenario(case: &Case, scenario: Scenario, is_telling: bool) -> Report {
+    let mut world = World::new(case.clone(), scenario, is_telling);
+    let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
+    if let Err(panic) = ran {
+        let why = panic.downcast_ref::<String>().cloned();
+        let why = why.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        world.violate(format!("it panics: {}", why.unwrap_or_default()));
+    }
+    world.report
+}
+
+impl World {
+    pub(crate) fn new(case: Case, scenario: Scenario, is_telling: bool) -> World {
+        let bucket = Bucket::new(scenario.profile, scenario.habits);
+        let mut world = World {
+            random: fastrand::Rng::with_seed(crate::content::mix(case.seed, 2)),
+            case,
+            scenario,
+            time: 0,
+            client_off_ms: 0,
+            store_off_ms: 0,
+            bucket,
+            tasks: Vec::new(),
+            exchanges: BTreeMap::new(),
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            is_over: false,
+            storm_until: 0,
+            outage_until: 0,
+            vids: BTreeMap::new(),
+            no_keys: false,
+            keys: 0,
+            is_telling,
+            report: Report::default(),
+        };
+        let shared = world.vault();
+        for (task, put) in world.scenario.puts.clone().into_iter().enumerate() {
+            let vault = if task < 2 { shared.clone() } else { world.vault() };
+            let start = put.start;
+            world.tasks.push(Task::new(Job::Put(put), vault, task as u32 + 1));
+            if !world.case.without.contains(&task) {
+                world.after(start, Event::Begin { task });
+            }
+        }
+        world.report.tasks = world.tasks.len();
+        world
+    }
+
+    /// A vault as a new process opens it.
+    pub(crate) fn vault(&self) -> Arc<Vault> {
+        let mut settings = Settings::new();
+        let name = format!("A{}", self.keys);
+        let own = [("api_url", "http://127.0.0.1:9000"), ("bucket", "bkt"), ("access_key", &name), ("secret_key", "S")];
+        let made = own.iter().try_for_each(|(key, value)| settings.set(key, value)).and_then(|()| {
+            let store = Store::from_settings(&settings, Credentials::from_settings(&settings)?)?;
+            let store = Arc::new(store.with_profile(self.scenario.profile));
+            Vault::new(&settings, store, Some(Arc::new(Keyring::generate([1; 32]))))
+        });
+        match made {
+            Ok(vault) => Arc::new(vault),
+            Err(e) => unreachable!("these settings are good: {e}"),
+        }
+    }
+
+    pub(crate) fn name(&self, number: usize) -> Name {
+        let path = ["disk", "other.img"][number];
+        Name::new("vm", path).unwrap_or_else(|e| unreachable!("this name is good: {e}"))
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now { unix_ms: START + self.time as i64 + self.client_off_ms, mono_ms: self.time }
+    }
+
+    /// The store's clock.
+    pub(crate) fn store_ms(&self) -> i64 {
+        START + self.time as i64 + self.store_off_ms
+    }
+
+    pub(crate) fn after(&mut self, delay: u64, event: Event) {
+        self.sequence += 1;
+        self.queue.push(std::cmp::Reverse((self.time + delay, self.sequence, event)));
+    }
+
+    pub(crate) fn violate(&mut self, why: String) {
+        if self.report.violation.is_none() {
+            self.tell(|| format!("VIOLATION: {why}"));
+            self.report.violation = Some(why);
+        }
+    }
+
+    pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
+        if self.is_telling {
+            let at = self.time;
+            self.report.story.push(format!("{:>7}.{:03} {}", at / 1000, at % 1000, line()));
+        }
+    }
+
+    /// Whether this fault takes place; it is noted then.
+    pub(crate) fn takes_place(&mut self, id: FaultId) -> bool {
+        let takes = !self.is_over && self.case.has(id);
+        if takes {
+            self.report.faults.insert(id);
+        }
+        takes
+    }
+
+    fn run(&mut self) {
+        self.drain();
+        self.after_all();
+        let tasks = self.tasks.iter();
+        for task in tasks {
+            self.report.requests += task.requests;
+            if let (Job::Put(_), Some(outcome)) = (&task.job, &task.outcome) {
+                let word = match outcome {
+                    Outcome::Stored { .. } if task.life > 0 => "stored after a resume".to_owned(),
+                    Outcome::Stored { .. } => "stored".to_owned(),
+                    Outcome::Failed(code) => code.clone(),
+                    Outcome::Open(code) => format!("open: {code}"),
+                };
+                *self.report.outcomes.entry(word).or_default() += 1;
+            }
+        }
+    }
+
+    /// Lets happen what is going to, until nothing is left.
+    pub(crate) fn drain(&mut self) {
+        let payload: u64 = self.scenario.puts.iter().map(|put| put.length >> 20).sum();
+        let (mut steps, most_steps) = (0, MOST_STEPS + payload);
+        while let Some(std::cmp::Reverse((at, _, event))) = self.queue.pop() {
+            self.time = self.time.max(at);
+            steps += 1;
+            if steps > most_steps {
+                self.violate(format!("{most_steps} steps, and no end"));
+            }
+            if self.time > LONGEST {
+                self.violate(format!("{} hours, and no end", LONGEST / 3_600_000));
+            }
+            if self.report.violation.is_some() {
+                return;
+            }
+            self.event(event);
+        }
+        for (number, task) in self.tasks.iter().enumerate() {
+            if task.machine.is_some() {
+                let why = format!("task {number} waits for nothing, after {} requests", task.requests);
+                self.violate(why);
+                return;
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Begin { task } => self.begin(task),
+            Event::Wake { task, life } => {
+                let task_ = &mut self.tasks[task];
+                if task_.life == life && task_.wake.is_some_and(|at| at <= self.time) {
+                    task_.wake = None;
+                    self.drive(task, None);
+                }
+            }
+            Event::Exchange { number, stage } => self.exchange(number, stage),
+            Event::Part { task, life, number } => self.part(task, life, number),
+            Event::Saved { task, life } => self.saved(task, life),
+            Event::Consumed { task, life, index } => self.consumed(task, life, index),
+            Event::Keys { task, life, generation, found } => self.keys_found(task, life, generation, found),
+            Event::Happening { number } => self.happen(number),
+            Event::Again { task, life } => self.again(task, life),
+            Event::NewKeys => self.keys += 1,
+        }
+    }
+}
