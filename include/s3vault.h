@@ -1292,16 +1292,16 @@ int32_t s3v_explain(const char *request,
 #define S3V_E_STOPPED (-74)
 
 /**
- * The put was suspended: its checkpoint goes on from here.
- * Open the put again with the same checkpoint.
- */
-#define S3V_E_SUSPENDED (-76)
-
-/**
  * A defect in the library: please report the message.
  * Report this message; the vault itself is not affected.
  */
 #define S3V_E_INTERNAL (-75)
+
+/**
+ * The put was suspended: its checkpoint goes on from here.
+ * Open the put again with the same checkpoint.
+ */
+#define S3V_E_SUSPENDED (-76)
 
 
 

@@ -148,10 +148,10 @@ codes! {
     Cancelled = -73, "S3V_E_CANCELLED", Local, 1, "";
     /// The caller's own callback asked to stop.
     Stopped = -74, "S3V_E_STOPPED", Local, 1, "";
-    /// The put was suspended: its checkpoint goes on from here.
-    Suspended = -76, "S3V_E_SUSPENDED", Local, 1, "Open the put again with the same checkpoint.";
     /// A defect in the library: please report the message.
     Internal = -75, "S3V_E_INTERNAL", Local, 1, "Report this message; the vault itself is not affected.";
+    /// The put was suspended: its checkpoint goes on from here.
+    Suspended = -76, "S3V_E_SUSPENDED", Local, 1, "Open the put again with the same checkpoint.";
 }
 
 impl Code {

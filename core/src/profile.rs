@@ -20,6 +20,8 @@ pub struct Profile {
     pub most_parts: u32,
     /// Largest object, in bytes; a larger backup takes several.
     pub most_object: u64,
+    /// All parts of an upload but the last must have the same length.
+    pub equal_parts: bool,
     /// How long after its date a request may still take effect, in milliseconds: stores refuse an older date.
     /// DESIGN's B.
     pub late_ms: i64,
@@ -88,6 +90,7 @@ pub const S3: Profile = Profile {
     most_part: 5 << 30,
     most_parts: 10_000,
     most_object: 10_000 * (5 << 30),
+    equal_parts: false,
     late_ms: 15 * 60 * 1000,
     trailers: true,
     signed_trailers: true,

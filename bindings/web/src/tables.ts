@@ -92,10 +92,10 @@ export const ErrorCode = {
   CANCELLED: -73,
   /** The caller's own callback asked to stop. */
   STOPPED: -74,
-  /** The put was suspended: its checkpoint goes on from here. */
-  SUSPENDED: -76,
   /** A defect in the library: please report the message. */
   INTERNAL: -75,
+  /** The put was suspended: its checkpoint goes on from here. */
+  SUSPENDED: -76,
 } as const;
 
 /** One of the codes. */
@@ -148,8 +148,8 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.SOURCE_CHANGED]: "Store from a snapshot, or stop the writer.",
   [ErrorCode.CANCELLED]: "",
   [ErrorCode.STOPPED]: "",
-  [ErrorCode.SUSPENDED]: "Open the put again with the same checkpoint.",
   [ErrorCode.INTERNAL]: "Report this message; the vault itself is not affected.",
+  [ErrorCode.SUSPENDED]: "Open the put again with the same checkpoint.",
 };
 
 /** The keys of the options. */

@@ -92,16 +92,15 @@ pub fn merge(slices: &[Digest], slice: u64, length: u64) -> Option<Digest> {
         crc64nvme = combine(Crc::Crc64Nvme, crc64nvme, other.crc64nvme, this);
         begin += this;
     }
-    let (left, right) = halves(slices, slice, length);
-    let (left, right) = (subtree(left.0, slice, left.1)?, subtree(right.0, slice, right.1)?);
+    let (left, right) = subtrees(slices, slice, length)?;
     Some(Digest { crc64nvme, blake3: *merge_subtrees_root(&left, &right, Mode::Hash).as_bytes() })
 }
 
-/// The slices and lengths of the two subtrees: the left one is the largest whole one that leaves something to the right.
-fn halves(slices: &[Digest], slice: u64, length: u64) -> ((&[Digest], u64), (&[Digest], u64)) {
+/// What the two subtrees of so many bytes are: the left one is the largest whole one that leaves something to the right.
+fn subtrees(slices: &[Digest], slice: u64, length: u64) -> Option<(ChainingValue, ChainingValue)> {
     let left = left_subtree_len(length);
-    let (first, second) = slices.split_at((left / slice) as usize);
-    ((first, left), (second, length - left))
+    let (first, second) = slices.split_at_checked((left / slice) as usize)?;
+    Some((subtree(first, slice, left)?, subtree(second, slice, length - left)?))
 }
 
 fn subtree(slices: &[Digest], slice: u64, length: u64) -> Option<ChainingValue> {
@@ -109,8 +108,7 @@ fn subtree(slices: &[Digest], slice: u64, length: u64) -> Option<ChainingValue> 
         [] => None,
         [one] => Some(one.blake3),
         _ => {
-            let (left, right) = halves(slices, slice, length);
-            let (left, right) = (subtree(left.0, slice, left.1)?, subtree(right.0, slice, right.1)?);
+            let (left, right) = subtrees(slices, slice, length)?;
             Some(merge_subtrees_non_root(&left, &right, Mode::Hash))
         }
     }

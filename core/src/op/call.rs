@@ -21,6 +21,7 @@ use crate::retry;
 use crate::sigv4::{Payload, ToSign};
 use crate::store::Store;
 use crate::time::{Now, parse_http_date};
+use crate::transfer::checkpoint::{Journal, Record};
 use crate::uri::encode_query;
 
 /// What all calls of one machine share.
@@ -30,17 +31,37 @@ pub(crate) struct Session {
     next_id: u64,
     /// Requests whose connections are to be dropped.
     abandoned: Vec<RequestId>,
+    /// Where the machine has a checkpoint.
+    pub(crate) journal: Option<Journal>,
 }
 
 impl Session {
     /// `seed` drives the jitter of retries.
     pub(crate) fn new(store: &Arc<Store>, seed: u64) -> Session {
-        Session { store: store.clone(), random: fastrand::Rng::with_seed(seed), next_id: 0, abandoned: Vec::new() }
+        Session {
+            store: store.clone(),
+            random: fastrand::Rng::with_seed(seed),
+            next_id: 0,
+            abandoned: Vec::new(),
+            journal: None,
+        }
     }
 
     /// The next request to drop, for [`Output::Abandon`](crate::Output::Abandon).
     pub(crate) fn abandoned(&mut self) -> Option<RequestId> {
         self.abandoned.pop()
+    }
+
+    /// Has a step saved, where there is a checkpoint.
+    pub(crate) fn save(&mut self, record: impl FnOnce() -> Record) {
+        if let Some(journal) = &mut self.journal {
+            journal.add(&record(), false);
+        }
+    }
+
+    /// Whether all steps are on disk.
+    pub(crate) fn is_saved(&self) -> bool {
+        self.journal.as_ref().is_none_or(Journal::is_saved)
     }
 
     /// The store's time now.
@@ -50,6 +71,7 @@ impl Session {
 }
 
 /// What a call wants.
+#[allow(clippy::large_enum_variant)] // Nothing keeps one: what is to be sent goes straight on to the driver.
 pub(crate) enum Next {
     /// To be sent.
     Send(Request),
@@ -221,6 +243,11 @@ impl<O: Operation> Call<O> {
     /// Whether an attempt had no definite answer, so that it may have taken effect.
     pub(crate) fn maybe_done(&self) -> bool {
         self.maybe_done
+    }
+
+    /// Whether nothing was sent yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.attempts == 0
     }
 
     /// Whether this request is the attempt under way.

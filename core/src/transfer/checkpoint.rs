@@ -1,28 +1,407 @@
 //! The checkpoint of an upload: what a new process needs to go on with it, appended record by record.
+//!
+//! A record is a line, `<CRC64NVME of the JSON, 16 hex digits> <JSON>\n`. A last line that is torn is dropped: it was being
+//! written when the process ended. Nothing in it is secret.
+//!
+//! ```text
+//!  begin ─▶ (extent ─▶ part … ─▶ complete ─▶ stored)… ─▶ row
+//! ```
 
-use crate::error::Result;
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::checksum::{Crc, Digest, combine, crc_text, parse_crc};
+use crate::error::{Code, Error, Result};
+use crate::vault::manifest::{Extent, PartHash};
+
+/// The form of the records.
+const FORMAT: u32 = 1;
 
 /// What a file is known by: whether it is still the one that a checkpoint began with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileIdentity {
-    /// Of the file system. It may change with a reboot, and is for people.
+    /// Of the file system. It may change with a reboot or on another host, and is for people.
     pub device: u64,
     /// Number in the file system.
     pub inode: u64,
     /// In bytes.
     pub size: u64,
     /// When it was written to last, in Unix nanoseconds.
-    pub modified_ns: i128,
+    pub modified_ns: i64,
+}
+
+impl FileIdentity {
+    /// Whether this is still the same file with the same content, as far as the file system tells.
+    fn is_still(&self, other: &FileIdentity) -> bool {
+        (self.inode, self.size, self.modified_ns) == (other.inode, other.size, other.modified_ns)
+    }
+}
+
+/// Which backup it is, and what was decided when it began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Begun {
+    pub(crate) vault: String,
+    pub(crate) container: String,
+    pub(crate) path: String,
+    pub(crate) parent: Option<String>,
+    pub(crate) vid: String,
+    /// In Unix milliseconds.
+    pub(crate) initiated: i64,
+    pub(crate) source: Option<FileIdentity>,
+    /// Known for a file, in bytes.
+    pub(crate) length: Option<u64>,
+    /// A file's part, in bytes.
+    pub(crate) part: u64,
+}
+
+/// A step that was made.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "lowercase")]
+pub(crate) enum Record {
+    Begin {
+        format: u32,
+        #[serde(flatten)]
+        begun: Begun,
+    },
+    /// An upload was created, for the object that begins with this part.
+    Extent { key: String, upload_id: String, first: u32, offset: u64, signed: i64 },
+    /// The store has a part.
+    Part {
+        number: u32,
+        #[serde(flatten)]
+        hash: PartHash,
+        etag: String,
+    },
+    /// All parts of the extent are there: Complete is about to be sent. `ended`: the source ends with it.
+    Complete { last: u32, ended: bool },
+    /// The extent is an object.
+    Stored { version_id: Option<String>, date: Option<i64> },
+    /// The catalogue row, fixed.
+    Row { object: String },
+}
+
+impl Record {
+    /// As it is appended.
+    pub(crate) fn line(&self) -> Vec<u8> {
+        // Strings and numbers: nothing that JSON cannot hold.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        let mut line = format!("{:016x} ", crate::checksum::digest(&json).crc64nvme).into_bytes();
+        line.extend_from_slice(&json);
+        line.push(b'\n');
+        line
+    }
+
+    fn parse(line: &[u8]) -> Option<Record> {
+        let (crc, json) = line.split_at_checked(17)?;
+        let crc = u64::from_str_radix(std::str::from_utf8(crc.strip_suffix(b" ")?).ok()?, 16).ok()?;
+        (crate::checksum::digest(json).crc64nvme == crc).then(|| serde_json::from_slice(json).ok())?
+    }
+}
+
+/// A part that the store has.
+#[derive(Clone, Debug)]
+pub(crate) struct Finished {
+    pub(crate) length: u64,
+    pub(crate) digest: Digest,
+    pub(crate) etag: String,
+}
+
+/// An upload that was created and is not known to be complete.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenUpload {
+    pub(crate) key: String,
+    pub(crate) upload_id: String,
+    pub(crate) first: u32,
+    pub(crate) offset: u64,
+    pub(crate) signed: i64,
+    pub(crate) parts: BTreeMap<u32, Finished>,
+    /// Complete may have been sent: the last part, and whether the source ends with it.
+    pub(crate) complete: Option<(u32, bool)>,
+}
+
+impl OpenUpload {
+    /// The object, once it is stored.
+    fn extent(&self, version_id: Option<String>) -> Extent {
+        extent(&self.key, version_id, &self.parts)
+    }
+}
+
+/// The extent that these parts make.
+pub(crate) fn extent(key: &str, version_id: Option<String>, parts: &BTreeMap<u32, Finished>) -> Extent {
+    Extent {
+        key: key.to_owned(),
+        version_id,
+        size: parts.values().map(|part| part.length).sum(),
+        crc64nvme: crc_text(whole_crc(parts)),
+        parts: parts.values().map(|part| PartHash::new(part.length, &part.digest)).collect(),
+    }
+}
+
+/// The CRC64NVME of the object that these parts make.
+pub(crate) fn whole_crc(parts: &BTreeMap<u32, Finished>) -> u64 {
+    let mut parts = parts.values();
+    let first = parts.next().map_or(0, |part| part.digest.crc64nvme);
+    parts.fold(first, |crc, part| combine(Crc::Crc64Nvme, crc, part.digest.crc64nvme, part.length))
 }
 
 /// A checkpoint as it was read; without records it is of a put that has not begun.
 #[derive(Clone, Debug, Default)]
-pub struct Checkpoint {}
+pub struct Checkpoint {
+    pub(crate) begun: Option<Begun>,
+    /// What is stored, and the `Date` of the reply that completed the last of it.
+    pub(crate) extents: Vec<Extent>,
+    pub(crate) stored_ms: Option<i64>,
+    /// The part behind the last extent, and where it begins.
+    pub(crate) next: (u32, u64),
+    pub(crate) open: Option<OpenUpload>,
+    /// The source ends with the last extent.
+    pub(crate) ended: bool,
+    pub(crate) row: Option<String>,
+}
 
 impl Checkpoint {
     /// Reads the file's bytes, and says how many of them count: a last record that is torn is dropped, and the file has to
     /// be cut there before the next is appended.
-    pub fn parse(_bytes: &[u8]) -> Result<(Checkpoint, usize)> {
-        Ok((Checkpoint::default(), 0))
+    pub fn parse(bytes: &[u8]) -> Result<(Checkpoint, usize)> {
+        let mut checkpoint = Checkpoint { next: (1, 0), ..Checkpoint::default() };
+        let mut valid = 0;
+        while valid < bytes.len() {
+            let rest = &bytes[valid..];
+            let end = rest.iter().position(|byte| *byte == b'\n');
+            let is_last = end.is_none_or(|end| end + 1 == rest.len());
+            let record = end.and_then(|end| Record::parse(&rest[..end]));
+            let Some(record) = record else {
+                if is_last {
+                    break;
+                }
+                return Err(wrong(&format!("the record at byte {valid} is none, and others follow")));
+            };
+            checkpoint.take(record, valid)?;
+            valid += end.unwrap_or(0) + 1;
+        }
+        Ok((checkpoint, valid))
+    }
+
+    fn take(&mut self, record: Record, at: usize) -> Result<()> {
+        let order = || Err(wrong(&format!("the record at byte {at} does not follow the one before")));
+        match record {
+            Record::Begin { format, .. } if format != FORMAT => {
+                return Err(wrong(&format!("its form is {format}, and this version reads {FORMAT}")));
+            }
+            Record::Begin { begun, .. } if self.begun.is_none() => self.begun = Some(begun),
+            _ if self.begun.is_none() => return order(),
+            Record::Extent { key, upload_id, first, offset, signed } if self.open.is_none() && !self.ended => {
+                if (first, offset) != self.next {
+                    return order();
+                }
+                let parts = BTreeMap::new();
+                self.open = Some(OpenUpload { key, upload_id, first, offset, signed, parts, complete: None });
+            }
+            Record::Part { number, hash, etag } => {
+                let (Some(open), Some(digest)) = (&mut self.open, digest_of(&hash)) else { return order() };
+                open.parts.insert(number, Finished { length: hash.length, digest, etag });
+            }
+            Record::Complete { last, ended } => match &mut self.open {
+                Some(open) if (open.first..=last).all(|number| open.parts.contains_key(&number)) => {
+                    open.complete = Some((last, ended));
+                }
+                _ => return order(),
+            },
+            Record::Stored { version_id, date } => {
+                let Some(open @ OpenUpload { complete: Some((last, ended)), .. }) = self.open.take() else {
+                    return order();
+                };
+                let extent = open.extent(version_id);
+                self.next = (last + 1, open.offset + extent.size);
+                self.ended = ended;
+                self.stored_ms = date;
+                self.extents.push(extent);
+            }
+            Record::Row { object } if self.open.is_none() => self.row = Some(object),
+            Record::Begin { .. } | Record::Extent { .. } | Record::Row { .. } => return order(),
+        }
+        Ok(())
+    }
+
+    /// Refuses the checkpoint of another backup than `wanted`, and of a file that has changed.
+    pub(crate) fn check(&self, wanted: &Begun) -> Result<()> {
+        let Some(begun) = &self.begun else { return Ok(()) };
+        for (what, have, want) in [
+            ("vault", &begun.vault, &wanted.vault),
+            ("container", &begun.container, &wanted.container),
+            ("path", &begun.path, &wanted.path),
+        ] {
+            if have != want {
+                return Err(Error::new(
+                    Code::BadCheckpoint,
+                    format!("the checkpoint is of another backup: its {what} is {have}, not {want}"),
+                ));
+            }
+        }
+        let parent = |begun: &Begun| begun.parent.clone().unwrap_or_else(|| "none".into());
+        if begun.parent != wanted.parent {
+            let why =
+                format!("the checkpoint is of another backup: its parent is {}, not {}", parent(begun), parent(wanted));
+            return Err(Error::new(Code::BadCheckpoint, why));
+        }
+        match (&begun.source, &wanted.source) {
+            (Some(have), Some(now)) if have.is_still(now) => Ok(()),
+            (Some(have), Some(now)) => {
+                let why = format!(
+                    "the file is not the one that the checkpoint began with: {}",
+                    if have.size == now.size { "it was written to since, or replaced" } else { "its size is another" }
+                );
+                Err(Error::new(Code::SourceChanged, why)
+                    .with_hint("Remove the checkpoint to store the file from the begin."))
+            }
+            (None, None) if begun.length == wanted.length => Ok(()),
+            _ => Err(Error::new(
+                Code::BadCheckpoint,
+                "the checkpoint is of another source: one is a file, the other a stream, or their lengths differ",
+            )),
+        }
+    }
+
+    pub(crate) fn record(begun: Begun) -> Record {
+        Record::Begin { format: FORMAT, begun }
+    }
+}
+
+fn digest_of(hash: &PartHash) -> Option<Digest> {
+    let mut blake3 = [0; 32];
+    hex::decode_to_slice(&hash.blake3, &mut blake3).ok()?;
+    Some(Digest { crc64nvme: parse_crc(&hash.crc64nvme)?, blake3 })
+}
+
+fn wrong(why: &str) -> Error {
+    Error::new(Code::BadCheckpoint, format!("the checkpoint cannot be read: {why}"))
+}
+
+/// The records of a put that are to be saved, and how many are not known to be.
+#[derive(Default)]
+pub(crate) struct Journal {
+    records: VecDeque<(Vec<u8>, bool)>,
+    unsaved: usize,
+}
+
+impl Journal {
+    /// `anew`: in place of all that was saved before.
+    pub(crate) fn add(&mut self, record: &Record, anew: bool) {
+        self.records.push_back((record.line(), anew));
+        self.unsaved += 1;
+    }
+
+    /// The next one to save.
+    pub(crate) fn next(&mut self) -> Option<(Vec<u8>, bool)> {
+        self.records.pop_front()
+    }
+
+    pub(crate) fn saved(&mut self) {
+        self.unsaved = self.unsaved.saturating_sub(1);
+    }
+
+    pub(crate) fn is_saved(&self) -> bool {
+        self.unsaved == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn begun() -> Begun {
+        Begun {
+            vault: "00ff".into(),
+            container: "vm".into(),
+            path: "disk".into(),
+            parent: None,
+            vid: "7YCN4PG5ZZ0W3GE1R70W3GE1R7".into(),
+            initiated: 1,
+            source: Some(FileIdentity { device: 1, inode: 2, size: 3, modified_ns: 4 }),
+            length: Some(3),
+            part: 8,
+        }
+    }
+
+    fn records() -> Vec<Vec<u8>> {
+        let hash = |text: &[u8]| PartHash::new(text.len() as u64, &crate::checksum::digest(text));
+        [
+            Checkpoint::record(begun()),
+            Record::Extent { key: "vm/disk".into(), upload_id: "u".into(), first: 1, offset: 0, signed: 5 },
+            Record::Part { number: 2, hash: hash(b"cd"), etag: "\"2\"".into() },
+            Record::Part { number: 1, hash: hash(b"ab"), etag: "\"1\"".into() },
+            Record::Complete { last: 2, ended: false },
+            Record::Stored { version_id: Some("v".into()), date: Some(6) },
+            Record::Extent { key: "vm/disk@x.2".into(), upload_id: "w".into(), first: 3, offset: 4, signed: 7 },
+            Record::Part { number: 3, hash: hash(b"e"), etag: "\"3\"".into() },
+        ]
+        .iter()
+        .map(Record::line)
+        .collect()
+    }
+
+    #[test]
+    fn records_come_back_as_they_were() {
+        let bytes = records().concat();
+        let (checkpoint, valid) = Checkpoint::parse(&bytes).unwrap();
+        assert_eq!(valid, bytes.len());
+        assert_eq!(checkpoint.begun, Some(begun()));
+        let [extent] = checkpoint.extents.as_slice() else { panic!("{:?}", checkpoint.extents) };
+        assert_eq!((extent.size, extent.parts.len(), extent.version_id.as_deref()), (4, 2, Some("v")));
+        assert_eq!(extent.crc64nvme, crc_text(crate::checksum::digest(b"abcd").crc64nvme));
+        assert_eq!((checkpoint.next, checkpoint.ended, checkpoint.stored_ms), ((3, 4), false, Some(6)));
+        let open = checkpoint.open.unwrap();
+        assert_eq!((open.upload_id.as_str(), open.first, open.parts.len()), ("w", 3, 1));
+    }
+
+    #[test]
+    fn a_torn_end_is_dropped_wherever_it_was_cut() {
+        let records = records();
+        let bytes = records.concat();
+        let whole = bytes.len() - records.last().unwrap().len();
+        for cut in whole..bytes.len() {
+            let (checkpoint, valid) = Checkpoint::parse(&bytes[..cut]).unwrap();
+            assert_eq!(valid, whole, "cut at {cut}");
+            assert!(checkpoint.open.unwrap().parts.is_empty());
+        }
+        let mut wrong = bytes.clone();
+        *wrong.iter_mut().rev().nth(5).unwrap() ^= 1;
+        assert_eq!(Checkpoint::parse(&wrong).unwrap().1, whole, "a last record with another byte counts as torn");
+    }
+
+    #[test]
+    fn what_is_wrong_before_the_end_is_refused() {
+        let records = records();
+        let mut bytes = records.concat();
+        bytes[30] ^= 1;
+        assert_eq!(Checkpoint::parse(&bytes).unwrap_err().code(), Code::BadCheckpoint);
+        for missing in [0, 1, 2, 4, 5] {
+            let rest: Vec<u8> =
+                records.iter().enumerate().filter(|(n, _)| *n != missing).flat_map(|(_, r)| r.clone()).collect();
+            assert_eq!(Checkpoint::parse(&rest).unwrap_err().code(), Code::BadCheckpoint, "without record {missing}");
+        }
+        assert_eq!(Checkpoint::parse(b"hello\nworld\n").unwrap_err().code(), Code::BadCheckpoint);
+        assert!(Checkpoint::parse(b"").unwrap().0.begun.is_none());
+    }
+
+    #[test]
+    fn another_backups_checkpoint_is_refused() {
+        let (checkpoint, _) = Checkpoint::parse(&records().concat()).unwrap();
+        let code = |change: fn(&mut Begun)| {
+            let mut wanted = begun();
+            change(&mut wanted);
+            checkpoint.check(&wanted).err().map(|e| e.code())
+        };
+        assert_eq!(code(|b| b.source.as_mut().unwrap().device = 9), None, "a device's number may change with a reboot");
+        assert_eq!(code(|b| b.vault = "x".into()), Some(Code::BadCheckpoint));
+        assert_eq!(code(|b| b.container = "x".into()), Some(Code::BadCheckpoint));
+        assert_eq!(code(|b| b.path = "x".into()), Some(Code::BadCheckpoint));
+        assert_eq!(code(|b| b.parent = Some("x".into())), Some(Code::BadCheckpoint));
+        assert_eq!(code(|b| (b.source, b.length) = (None, None)), Some(Code::BadCheckpoint));
+        assert_eq!(code(|b| b.source.as_mut().unwrap().modified_ns = 9), Some(Code::SourceChanged));
+        assert_eq!(code(|b| b.source.as_mut().unwrap().inode = 9), Some(Code::SourceChanged));
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!  Versioning ─▶ Describe ─▶ List ─▶ Locator ─▶ First ─▶ Sending ─▶ Row ─▶ Done
-//!  (once for a vault)         ▲         │ expired  (part 1)  │ ▲       │ ▲
-//!                             └─────────┘          Recheck ◀─┘ └───────┴─┘  when the check has aged
+//!  (once for a vault)         ▲  ▲      │ expired  (part 1)  │ ▲       │ ▲
+//!       │                     └──┼──────┘          Recheck ◀─┘ └───────┴─┘  when the check has aged
+//!       └─ goes on ─▶ Recheck ─▶ Listed ─▶ First, Sending, Row
+//!                      └─ given up, gone ─▶ List: a new put
 //! ```
 //! A *check* holds for the profile's `late_ms` (B). The locator and the data's PUT or Create are signed at the newest
 //! check, and the row at the one that the data was signed at, so that nothing lands later than B after its check.
 //! Nothing is checked after the row.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,17 +21,18 @@ use super::manifest::{self, Extent, Manifest, Times};
 use super::objects::{
     CatalogueKey, Entry, Kind, LocatorKey, RowKey, VAULT_KEY, catalogue_prefix, data_key, extent_prefix, locator_prefix,
 };
-use super::{Found, Name, Vault, Vid};
+use super::{Found, Name, Vault, Vid, signed};
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::machine::{Input, Machine, Output};
 use crate::op::{
-    BucketVersioning, Call, Calling, Content, GetBucketVersioning, ListObjectsV2, Listing, PutObject, PutReply, Session,
+    BucketVersioning, Call, Calling, Content, GetBucketVersioning, ListObjectsV2, ListParts, Listing, Paged, PutObject,
+    PutReply, Session,
 };
 use crate::time::{Now, rfc3339};
-use crate::transfer::checkpoint::{Checkpoint, FileIdentity};
+use crate::transfer::checkpoint::{Begun, Checkpoint, FileIdentity, Journal, Record};
 use crate::transfer::plan::Plan;
-use crate::transfer::upload::{Object, Ready, Stored, Upload};
+use crate::transfer::upload::{Listed, Object, Ready, Stored, Upload};
 
 /// How often a put begins anew when its locator's date has passed before the store took it.
 const BEGINNINGS: u32 = 3;
@@ -59,6 +63,8 @@ pub struct PutRequest {
 enum For {
     Data,
     Row,
+    /// To go on from a checkpoint.
+    Resume,
 }
 
 enum State {
@@ -75,6 +81,10 @@ enum State {
     Sending(Box<Upload>),
     RecheckRows(Call<ListObjectsV2>, For),
     RecheckLocators(Call<ListObjectsV2>, For),
+    /// The parts of a checkpoint's upload that the store has.
+    Listed(Call<ListParts>, BTreeMap<u32, Listed>),
+    /// The row is fixed, and waits for the checkpoint to say so.
+    Fixed,
     Row(Call<PutObject>),
     Unknown(Call<PutObject>, Option<Error>),
     Done(Box<Result<Found>>),
@@ -87,7 +97,13 @@ impl State {
             State::Versioning(call) => Some(call),
             State::Describe(call) | State::Locator(call) | State::Row(call) => Some(call),
             State::List(call) | State::RecheckRows(call, _) | State::RecheckLocators(call, _) => Some(call),
-            State::First { .. } | State::Sending(_) | State::Unknown(..) | State::Done(_) | State::Over => None,
+            State::Listed(call, _) => Some(call),
+            State::First { .. }
+            | State::Fixed
+            | State::Sending(_)
+            | State::Unknown(..)
+            | State::Done(_)
+            | State::Over => None,
         }
     }
 
@@ -100,8 +116,9 @@ impl State {
                 | State::List(_)
                 | State::Locator(_)
                 | State::First { .. }
-                | State::RecheckRows(_, For::Data)
-                | State::RecheckLocators(_, For::Data)
+                | State::RecheckRows(_, For::Data | For::Resume)
+                | State::RecheckLocators(_, For::Data | For::Resume)
+                | State::Listed(..)
         )
     }
 }
@@ -131,6 +148,12 @@ pub struct Put {
     /// A part that is not needed.
     release: Option<u32>,
     fixed: Option<Fixed>,
+    /// What the checkpoint knows, until it was gone on from.
+    resume: Option<Checkpoint>,
+    /// To be said: where the source goes on, and whether it was at its end.
+    source: Option<(u64, bool)>,
+    /// It was said.
+    begun: bool,
 }
 
 /// The row, its bytes fixed.
@@ -141,9 +164,20 @@ struct Fixed {
 
 impl Put {
     /// A put of a vault.
-    pub fn new(vault: Arc<Vault>, request: PutRequest) -> Result<Put> {
-        let plan = Plan::new(request.length, &vault.store.profile);
-        let session = Session::new(&vault.store, request.seed);
+    pub fn new(vault: Arc<Vault>, mut request: PutRequest) -> Result<Put> {
+        let mut plan = Plan::new(request.length, &vault.store.profile, request.memory);
+        let mut session = Session::new(&vault.store, request.seed);
+        let resume = match request.checkpoint.take() {
+            None => None,
+            Some(checkpoint) => {
+                session.journal = Some(Journal::default());
+                checkpoint.check(&begun(&vault, &request, Vid::first_of(0), 0, plan))?;
+                if let Some(begun) = &checkpoint.begun {
+                    plan = plan.with_part(begun.part);
+                }
+                checkpoint.begun.is_some().then_some(checkpoint)
+            }
+        };
         let mut put = Put {
             plan,
             session,
@@ -160,6 +194,9 @@ impl Put {
             stored_ms: None,
             release: None,
             fixed: None,
+            resume,
+            source: None,
+            begun: false,
             vault,
             request,
         };
@@ -172,6 +209,9 @@ impl Put {
     }
 
     fn describe_or_list(&mut self) -> State {
+        if self.resume.is_some() {
+            return self.go_on();
+        }
         if self.vault.is_described() {
             return self.list();
         }
@@ -252,6 +292,10 @@ impl Put {
         let locator =
             Locator::first(&self.vault.id, name, self.vid, self.request.parent, self.check, self.vault.leading_slash);
         let content = Content::Bytes(locator.seal(self.vault.signing_key()));
+        let begun = begun(&self.vault, &self.request, self.vid, self.initiated, self.plan);
+        if let Some(journal) = &mut self.session.journal {
+            journal.add(&Checkpoint::record(begun), true);
+        }
         State::Locator(Call::dated(PutObject::new(locator.key, content, json()), self.check))
     }
 
@@ -267,6 +311,9 @@ impl Put {
 
     fn rows_checked(&mut self, call: &Call<ListObjectsV2>, page: Listing, what: For) -> State {
         self.check = call.sent_ms();
+        if matches!(what, For::Resume) {
+            return self.resume_checked(&page);
+        }
         let own = self.fixed.as_ref().map(|fixed| fixed.manifest.key.as_str());
         if own.is_some_and(|own| page.keys().any(|key| key == own)) {
             return self.acknowledge();
@@ -284,6 +331,9 @@ impl Put {
     fn locators_checked(&mut self, now: Now, page: &Listing, what: For) -> State {
         let first = LocatorKey { vid: self.vid, generation: 0, kek: None, parent: self.request.parent };
         if !page.keys().eq([first.key(&self.request.name)]) {
+            if matches!(what, For::Resume) {
+                return self.anew();
+            }
             let why =
                 format!("the locator of version {} is gone or was replaced: another process gave it up", self.vid);
             return self.fail(Error::new(Code::GivenUp, why));
@@ -291,6 +341,7 @@ impl Put {
         match what {
             For::Data => self.send(now),
             For::Row => self.put_row(),
+            For::Resume => self.resumed(now),
         }
     }
 
@@ -313,6 +364,11 @@ impl Put {
             return self.recheck(For::Data);
         }
         self.data_check = self.check;
+        State::Sending(Box::new(Upload::new(self.object(), self.plan, first, self.data_check)))
+    }
+
+    /// The object of the next extent.
+    fn object(&self) -> Object {
         let vid = self.vid.to_string();
         let mut headers = vec![("x-amz-meta-s3vault-vid".to_owned(), vid.clone())];
         headers.extend(self.vault.storage_class.iter().map(|class| ("x-amz-storage-class".to_owned(), class.clone())));
@@ -321,7 +377,7 @@ impl Put {
             0 => data_key(name, slash),
             before => format!("{}{}", extent_prefix(name, self.vid, slash), before + 1),
         };
-        State::Sending(Box::new(Upload::new(Object { key, headers, vid }, self.plan, first, self.data_check)))
+        Object { key, headers, vid }
     }
 
     /// An extent is there: begins the next one, or fixes the row.
@@ -336,6 +392,11 @@ impl Put {
         }
         self.extents.push(stored.extent);
         self.stored_ms = stored.date_ms;
+        if self.resume.take().is_some() {
+            // A Complete of the process before had taken effect: only now it is known where the source goes on.
+            let size = self.extents.iter().map(|extent| extent.size).sum();
+            self.say_begin(size, stored.next.is_none());
+        }
         match stored.next {
             Some((number, offset)) => State::First { asked: false, number, offset },
             None => self.fix(now),
@@ -358,9 +419,10 @@ impl Put {
         let class = self.vault.storage_class.clone();
         let manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, extents, class);
         let object = manifest.seal(self.vault.signing_key());
+        self.session.save(|| Record::Row { object: String::from_utf8_lossy(&object).into_owned() });
         self.fixed = Some(Fixed { manifest, object });
         self.check = self.data_check;
-        self.put_row_checked(now)
+        State::Fixed
     }
 
     fn put_row_checked(&mut self, now: Now) -> State {
@@ -384,6 +446,8 @@ impl Put {
     fn sending(&mut self, now: Now, result: Result<Stored>) -> State {
         match result {
             Ok(stored) => self.stored(now, stored),
+            // A checkpoint's upload is gone, and its object is not there either: nothing was taken from the source yet.
+            Err(e) if e.code() == Code::GivenUp && self.resume.is_some() => self.anew(),
             // Part 1 is still there, and every attempt carries its bytes.
             Err(e) if e.code() == Code::Expired => self.recheck(For::Data),
             Err(e) => self.fail(e),
@@ -403,8 +467,125 @@ impl Put {
     }
 }
 
+impl Put {
+    /// Goes on from the checkpoint, with a check.
+    fn go_on(&mut self) -> State {
+        let Some(begun) = self.resume.as_ref().and_then(|resume| resume.begun.as_ref()) else { return self.list() };
+        let Ok(vid) = Vid::parse(&begun.vid) else {
+            return self.fail(Error::new(Code::BadCheckpoint, "the checkpoint's version id is none"));
+        };
+        (self.vid, self.initiated) = (vid, begun.initiated);
+        self.recheck(For::Resume)
+    }
+
+    /// The checkpoint leads nowhere: the put begins anew, with a new version.
+    fn anew(&mut self) -> State {
+        self.resume = None;
+        self.extents.clear();
+        (self.fixed, self.stored_ms) = (None, None);
+        self.plan = Plan::new(self.request.length, &self.vault.store.profile, self.request.memory);
+        self.describe_or_list()
+    }
+
+    /// The rows of the checkpoint's version: its own one may be there already.
+    fn resume_checked(&mut self, page: &Listing) -> State {
+        let row = self.resume.as_ref().and_then(|resume| resume.row.as_ref()).map(|row| row.as_bytes().to_vec());
+        if let Some(object) = row {
+            let manifest = signed::json(&object).and_then(|json| Manifest::parse(json, None));
+            let manifest = match manifest {
+                Ok(manifest) => manifest,
+                Err(e) => return self.fail(e.recode(Code::BadCheckpoint).context("the checkpoint's row")),
+            };
+            let (key, size) = (manifest.key.clone(), manifest.size);
+            self.fixed = Some(Fixed { manifest, object });
+            if page.keys().any(|found| found == key) {
+                self.say_begin(size, true);
+                return self.acknowledge();
+            }
+        }
+        if page.keys().next().is_some() {
+            // Deleted, swept, or finished by somebody else.
+            return self.anew();
+        }
+        let prefix = locator_prefix(&self.request.name, self.vid);
+        State::RecheckLocators(Call::new(ListObjectsV2 { prefix, ..Default::default() }), For::Resume)
+    }
+
+    /// The check holds: goes on behind the last step that was saved.
+    fn resumed(&mut self, now: Now) -> State {
+        let Some(resume) = &mut self.resume else { return self.list() };
+        self.extents.clone_from(&resume.extents);
+        self.stored_ms = resume.stored_ms;
+        self.data_check = self.check;
+        if let Some(fixed) = &self.fixed {
+            let size = fixed.manifest.size;
+            self.say_begin(size, true);
+            return self.put_row();
+        }
+        if let Some(open) = &resume.open {
+            let (key, upload_id) = (open.key.clone(), open.upload_id.clone());
+            self.data_check = open.signed;
+            return State::Listed(Call::new(ListParts { key, upload_id, ..ListParts::default() }), BTreeMap::new());
+        }
+        let (number, offset) = resume.next;
+        if resume.ended {
+            self.say_begin(offset, true);
+            return self.fix(now);
+        }
+        if self.extents.is_empty() {
+            // Nothing of the data is there: a single PUT is not gone on with.
+            return self.anew();
+        }
+        self.say_begin(offset, false);
+        State::First { asked: false, number, offset }
+    }
+
+    /// The store has listed what it has of the checkpoint's upload.
+    fn listed(&mut self, listed: &BTreeMap<u32, Listed>) -> State {
+        let Some(open) = self.resume.as_mut().and_then(|resume| resume.open.take()) else { return self.list() };
+        let upload = Upload::resume(self.object(), self.plan, open, Some(listed));
+        let (offset, ended) = upload.goes_on();
+        self.resume = None;
+        self.say_begin(offset, ended);
+        State::Sending(Box::new(upload))
+    }
+
+    /// The checkpoint's upload is not there: complete, where Complete was sent, or aborted.
+    fn upload_gone(&mut self, _now: Now, why: Error) -> State {
+        let Some(open) = self.resume.as_mut().and_then(|resume| resume.open.take()) else { return self.list() };
+        if open.complete.is_none() {
+            return self.anew();
+        }
+        State::Sending(Box::new(Upload::settle(self.object(), self.plan, open, why)))
+    }
+
+    fn say_begin(&mut self, offset: u64, ended: bool) {
+        self.begun = true;
+        self.source = Some((offset, ended));
+    }
+}
+
+/// What a checkpoint of this put begins with.
+fn begun(vault: &Vault, request: &PutRequest, vid: Vid, initiated: i64, plan: Plan) -> Begun {
+    Begun {
+        vault: vault.id.clone(),
+        container: request.name.container().to_owned(),
+        path: request.name.path().to_owned(),
+        parent: request.parent.map(|parent| parent.to_string()),
+        vid: vid.to_string(),
+        initiated,
+        source: request.source,
+        length: request.length,
+        part: plan.part(),
+    }
+}
+
 fn json() -> Vec<(String, String)> {
     vec![("content-type".into(), "application/json".into())]
+}
+
+fn suspended() -> Error {
+    Error::new(Code::Suspended, "the put was suspended: its checkpoint goes on from here")
 }
 
 fn cancelled() -> Error {
@@ -415,12 +596,20 @@ impl Machine for Put {
     type Done = Found;
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
+        if let (Input::Saved, Some(journal)) = (&input, &mut self.session.journal) {
+            journal.saved();
+        }
+        let has_checkpoint = self.session.journal.is_some();
         let stop = match &input {
-            Input::Cancel => Some(cancelled()),
-            Input::SourceFailed(e) => Some(e.clone()),
+            Input::Suspend if has_checkpoint => Some(suspended()),
+            Input::Cancel | Input::Suspend => Some(cancelled()),
+            Input::SourceFailed(e) | Input::SaveFailed(e) => Some(e.clone()),
             _ => None,
         };
-        if let Some(why) = stop.filter(|_| self.state.may_stop()) {
+        // What was done is in the checkpoint, so that a put may be suspended in any state.
+        let is_left = has_checkpoint && matches!(input, Input::Suspend | Input::SaveFailed(_));
+        let may_stop = self.state.may_stop() || is_left && !matches!(self.state, State::Sending(_) | State::Done(_));
+        if let Some(why) = stop.filter(|_| may_stop) {
             if let Some(call) = self.state.call() {
                 call.abandon(&mut self.session);
             }
@@ -459,7 +648,12 @@ impl Machine for Put {
             },
             (State::Locator(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Locator(call),
-                Some(Ok(_)) => State::First { asked: false, number: 1, offset: 0 },
+                Some(Ok(_)) => {
+                    if !std::mem::replace(&mut self.begun, true) {
+                        self.source = Some((0, false));
+                    }
+                    State::First { asked: false, number: 1, offset: 0 }
+                }
                 Some(Err(e)) if e.code() == Code::Expired && self.beginnings < BEGINNINGS => self.list(),
                 Some(Err(e)) => self.fail(e),
             },
@@ -477,21 +671,59 @@ impl Machine for Put {
                 Some(Ok(page)) => self.locators_checked(now, &page, what),
                 Some(Err(e)) => self.fail(e),
             },
+            (State::Listed(mut call, mut listed), input) => match call.handle(&mut self.session, now, input) {
+                None => State::Listed(call, listed),
+                Some(Ok(page)) => {
+                    listed.extend(page.parts.iter().map(|part| (part.number, Listed::from(part))));
+                    match call.op().next(&page) {
+                        Some(next) => State::Listed(Call::new(next), listed),
+                        None => self.listed(&listed),
+                    }
+                }
+                Some(Err(e)) if e.status() == 404 => self.upload_gone(now, e),
+                Some(Err(e)) => self.fail(e),
+            },
             // From here on the data is there: a cancel comes too late.
             (State::Row(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Row(call),
                 Some(answer) => self.row_answer(call, answer),
             },
-            (state @ (State::First { .. } | State::Unknown(..) | State::Done(_) | State::Over), _) => state,
+            (state @ (State::First { .. } | State::Fixed | State::Unknown(..) | State::Done(_) | State::Over), _) => {
+                state
+            }
         };
     }
 
     fn poll(&mut self, now: Now) -> Output<Found> {
+        if let Some(save) = self.next_record() {
+            return save;
+        }
+        match self.next_output(now) {
+            // What was just decided may have to be saved first.
+            Output::Wait(until) => self.next_record().unwrap_or(Output::Wait(until)),
+            output => output,
+        }
+    }
+}
+
+impl Put {
+    fn next_record(&mut self) -> Option<Output<Found>> {
+        let (record, anew) = self.session.journal.as_mut()?.next()?;
+        Some(Output::Save { record, anew })
+    }
+
+    fn next_output(&mut self, now: Now) -> Output<Found> {
         if let Some(id) = self.session.abandoned() {
             return Output::Abandon(id);
         }
         if let Some(number) = self.release.take() {
             return Output::ReleasePart(number);
+        }
+        if let Some((offset, ended)) = self.source.take() {
+            return Output::Begin { offset, ended };
+        }
+        if matches!(self.state, State::Fixed) && self.session.is_saved() {
+            self.state = self.put_row_checked(now);
         }
         if let Some(call) = self.state.call() {
             return call.poll(&mut self.session, now).into();
@@ -505,7 +737,7 @@ impl Machine for Put {
                     number,
                     offset,
                     length,
-                    least: length,
+                    least: self.plan.least(length),
                     hashed: self.plan.hashed(number, number, offset),
                 }
             }
@@ -514,7 +746,7 @@ impl Machine for Put {
                 Err(Err(e)) if e.code() == Code::OutcomeUnknown => Output::Done(Err(e)),
                 Err(result) => {
                     self.state = self.sending(now, result);
-                    self.poll(now)
+                    self.next_output(now)
                 }
             },
             State::Unknown(_, error) => error.take().map_or(Output::Wait(None), |e| Output::Done(Err(e))),

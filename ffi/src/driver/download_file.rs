@@ -114,9 +114,9 @@ impl Payload for FileTarget {
         if let Some(marks) = self.marks
             && self.marked.replace(range.part) != Some(range.part)
         {
-            let file = self.file.clone();
-            // Lost, it costs a part that is read again.
-            tokio::task::spawn_blocking(move || file.write_all_at(&[1], marks + u64::from(range.part)));
+            // One byte into the page cache, at once and not on a thread of its own: who hears of the end cuts the file. Lost,
+            // it costs a part that is read again.
+            let _ = self.file.write_all_at(&[1], marks + u64::from(range.part));
         }
         // What is in the file takes no memory. The engine ends before its inbox does.
         let _ = self.engine.send(Message::RangeConsumed { index: range.index });

@@ -40,9 +40,8 @@ pub(super) fn write_at(file: &File, bytes: &[u8], position: u64, zeros: Zeros) -
             to = block_end(bytes, position, to);
         }
         let (run, at) = (&bytes[from..to], position + from as u64);
-        if !is_zero {
-            file.write_all_at(run, at)?;
-        } else if zeros == Zeros::Punched && !punch(file, at, run.len()) {
+        let is_hole = is_zero && (zeros == Zeros::LeftOut || punch(file, at, run.len()));
+        if !is_hole {
             file.write_all_at(run, at)?;
         }
         from = to;

@@ -100,10 +100,10 @@ class ErrorCode(IntEnum):
     """The call was cancelled."""
     STOPPED = -74
     """The caller's own callback asked to stop."""
-    SUSPENDED = -76
-    """The put was suspended: its checkpoint goes on from here."""
     INTERNAL = -75
     """A defect in the library: please report the message."""
+    SUSPENDED = -76
+    """The put was suspended: its checkpoint goes on from here."""
 
 
 class ErrorInfo(NamedTuple):
@@ -178,8 +178,8 @@ ERRORS: tuple[ErrorInfo, ...] = (
     ErrorInfo(ErrorCode.SOURCE_CHANGED, "S3V_E_SOURCE_CHANGED", "local", 1, "The source changed between two readings.", "Store from a snapshot, or stop the writer."),
     ErrorInfo(ErrorCode.CANCELLED, "S3V_E_CANCELLED", "local", 1, "The call was cancelled.", ""),
     ErrorInfo(ErrorCode.STOPPED, "S3V_E_STOPPED", "local", 1, "The caller's own callback asked to stop.", ""),
-    ErrorInfo(ErrorCode.SUSPENDED, "S3V_E_SUSPENDED", "local", 1, "The put was suspended: its checkpoint goes on from here.", "Open the put again with the same checkpoint."),
     ErrorInfo(ErrorCode.INTERNAL, "S3V_E_INTERNAL", "local", 1, "A defect in the library: please report the message.", "Report this message; the vault itself is not affected."),
+    ErrorInfo(ErrorCode.SUSPENDED, "S3V_E_SUSPENDED", "local", 1, "The put was suspended: its checkpoint goes on from here.", "Open the put again with the same checkpoint."),
 )
 
 OPTIONS: tuple[OptionInfo, ...] = (

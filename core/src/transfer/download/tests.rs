@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
-use crate::checksum::{Digester, SliceHash, digest};
+use crate::checksum::{Digester, digest};
 use crate::credentials::Credentials;
 use crate::http::{ReplyBody, ReplyHead, Request, TransportFailure};
 use crate::settings::Settings;

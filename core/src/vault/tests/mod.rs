@@ -2,4 +2,5 @@
 
 mod protocol;
 mod reading;
+mod resume;
 mod world;

@@ -470,7 +470,7 @@ fn fill_window(world: &mut World, machine: &mut Put, sent: &mut Vec<(u32, Reques
                 machine.handle(world.now(), Input::PartReady { number, length, digest: Some(digest), last: false });
             }
             Output::Wait(_) => return asked,
-            Output::ReleasePart(_) => {}
+            Output::Begin { .. } | Output::ReleasePart(_) => {}
             other => panic!("{other:?}"),
         }
     }

@@ -57,6 +57,14 @@ pub(super) struct World {
     pub(super) versioning: &'static str,
     /// A file's parts have another first byte when they are read from now on.
     pub(super) source_changed: bool,
+    /// What was saved as the checkpoint.
+    pub(super) saved: Vec<u8>,
+    /// Where the source was said to go on, and whether it was at its end.
+    pub(super) begun: Option<(u64, bool)>,
+    /// Parts of a stream have their least length.
+    pub(super) short_parts: bool,
+    /// Bytes of parts that were sent, by their offset in the source.
+    pub(super) parts_sent: Vec<(u64, u64)>,
     /// A stream's writer says that it has ended only after its last bytes were taken.
     pub(super) ends_late: bool,
     /// Operation, key, and the time that it was signed with, of each request that was sent.
@@ -82,6 +90,10 @@ impl World {
             uploads: HashMap::new(),
             versioning: "Enabled",
             source_changed: false,
+            saved: Vec::new(),
+            begun: None,
+            short_parts: false,
+            parts_sent: Vec::new(),
             ends_late: false,
             log: Vec::new(),
             faults: Vec::new(),
@@ -132,6 +144,11 @@ impl World {
         change(bytes);
     }
 
+    /// Somebody aborts all uploads.
+    pub(super) fn drop_uploads(&mut self) {
+        self.uploads.clear();
+    }
+
     pub(super) fn open_uploads(&self) -> usize {
         self.uploads.len()
     }
@@ -147,10 +164,22 @@ impl World {
 
     /// Runs a machine to its end. `source` is what an upload reads.
     pub(super) fn run<M: Machine>(&mut self, machine: &mut M, source: &[u8]) -> Result<M::Done, Error> {
-        for _ in 0..100_000 {
+        self.run_until(machine, source, 100_000)
+            .unwrap_or_else(|| panic!("the machine does not end: {:?}", &self.log[..50]))
+    }
+
+    /// Runs a machine for so many steps at most; `None`: it has not ended.
+    pub(super) fn run_until<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        source: &[u8],
+        steps: usize,
+    ) -> Option<Result<M::Done, Error>> {
+        for _ in 0..steps {
             match machine.poll(self.now()) {
                 Output::Send(request) => self.send(machine, &request, source),
-                Output::NeedPart { number, offset, length, hashed, .. } => {
+                Output::NeedPart { number, offset, length, least, hashed } => {
+                    let length = if self.short_parts { least } else { length };
                     let begin = (offset as usize).min(source.len());
                     let end = (begin + length as usize).min(source.len());
                     let part = &source[begin..end];
@@ -165,13 +194,20 @@ impl World {
                 }
                 Output::Wait(Some(at)) => self.unix_ms = self.unix_ms.max(START + at as i64),
                 Output::Wait(None) => panic!("the machine waits for nothing, after {:?}", self.log),
-                Output::Done(result) => return result,
+                Output::Done(result) => return Some(result),
                 Output::NeedCredentials { .. } => machine.handle(self.now(), Input::CredentialsKept(None)),
-                Output::Save { .. } => machine.handle(self.now(), Input::Saved),
-                Output::Begin { .. } | Output::Abandon(_) | Output::ReleasePart(_) => {}
+                Output::Save { record, anew } => {
+                    if anew {
+                        self.saved.clear();
+                    }
+                    self.saved.extend(record);
+                    machine.handle(self.now(), Input::Saved);
+                }
+                Output::Begin { offset, ended } => self.begun = Some((offset, ended)),
+                Output::Abandon(_) | Output::ReleasePart(_) => {}
             }
         }
-        panic!("the machine does not end: {:?}", &self.log[..50]);
+        None
     }
 
     pub(super) fn send<M: Machine>(&mut self, machine: &mut M, request: &Request, source: &[u8]) {
@@ -211,6 +247,9 @@ impl World {
             let mut bytes = source[begin..begin + part.length as usize].to_vec();
             bytes[0] ^= u8::from(self.source_changed);
             machine.handle(self.now(), Input::PartSent { id, digest: digest(&bytes) });
+        }
+        if let Body::Part(part) = &request.body {
+            self.parts_sent.push((part.offset, part.length));
         }
         let too_old = (amz_date(self.unix_ms - 15 * MINUTE) > date) || (amz_date(self.unix_ms + 15 * MINUTE) < date);
         let (status, mut headers, mut body) = match fault {
@@ -274,6 +313,21 @@ impl World {
                 let status =
                     format!("<VersioningConfiguration><Status>{}</Status></VersioningConfiguration>", self.versioning);
                 (200, vec![], status.into_bytes())
+            }
+            (Method::Get, "") if query.contains_key("versions") => {
+                let mut xml = "<ListVersionsResult><IsTruncated>false</IsTruncated>".to_owned();
+                for (key, versions) in self.objects.iter().filter(|(key, _)| key.starts_with(&query["prefix"])) {
+                    for (n, Object { version_id, body, .. }) in versions.iter().rev().enumerate() {
+                        xml += &format!(
+                            "<Version><Key>{}</Key><VersionId>{version_id}</VersionId><IsLatest>{}</IsLatest>\
+                             <ETag>e</ETag><Size>{}</Size></Version>",
+                            uri::encode_path(key),
+                            n == 0,
+                            body.len()
+                        );
+                    }
+                }
+                (200, vec![], (xml + "<EncodingType>url</EncodingType></ListVersionsResult>").into())
             }
             (Method::Get, "") => (200, vec![], self.list(query)),
             (Method::Post, _) if query.contains_key("uploads") => {

@@ -93,10 +93,10 @@ public enum ErrorCode {
     CANCELLED(-73, ""),
     /** The caller's own callback asked to stop. */
     STOPPED(-74, ""),
-    /** The put was suspended: its checkpoint goes on from here. */
-    SUSPENDED(-76, "Open the put again with the same checkpoint."),
     /** A defect in the library: please report the message. */
     INTERNAL(-75, "Report this message; the vault itself is not affected."),
+    /** The put was suspended: its checkpoint goes on from here. */
+    SUSPENDED(-76, "Open the put again with the same checkpoint."),
     /** A code that a newer library gave and this binding does not know. */
     UNKNOWN(0, "");
 

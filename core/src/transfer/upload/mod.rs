@@ -1,30 +1,40 @@
 //! Uploads: one PUT when the first part is the last, else multipart with a window of parts under way.
 //!
 //! ```text
-//!  last part is the first             more parts follow
-//!        │                                   │
-//!     Single ──ok──▶ Stored        Create ──ok──▶ Sending ──all parts──▶ Complete ──ok──▶ Stored
-//!        │                            │              │                  ▲ └─InvalidPart──▶ Relist ──same bytes──▶ Complete
-//!        │                            │              │ error, cancel        │ no answer, NoSuchUpload
-//!      error                        error          Abort ──▶ error        Settle ──same bytes──▶ Stored
-//!                                                                            └──else──▶ Unknown ──again──▶ Complete
+//!  last part is the first             more parts follow          goes on from a checkpoint
+//!        │                                   │                              │
+//!     Single ──ok──▶ Stored        Create ──ok──▶ Sending ◀──────────────── ┘
+//!        │                            │            │ ▲  └──all parts──▶ Complete ──ok──▶ Stored
+//!      error                        error          │ └─other bytes─┐     ▲ └─InvalidPart──▶ Relist ──same bytes──▶ Complete
+//!                                                  │               └─────┼───────────────────┘
+//!                                                  │ error, cancel       │ no answer, NoSuchUpload
+//!                                                Abort ──▶ error      Settle ──same bytes──▶ Stored
+//!                                                                        └──else──▶ Unknown ──again──▶ Complete
 //! ```
-//! Once Complete was sent, the upload is never aborted: the object may be there.
+//! Once Complete was sent, the upload is never aborted: the object may be there. Where there is a checkpoint, a failure that
+//! may pass leaves the upload for it.
 
-use std::collections::BTreeMap;
+mod settle;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use super::WINDOW;
+use super::checkpoint::{Finished, OpenUpload, Record, extent, whole_crc};
 use super::plan::Plan;
-use crate::checksum::{Crc, Digest, combine, crc_text};
+use crate::checksum::{Digest, crc_text};
 use crate::error::{Code, Error, Result};
 use crate::http::{Part, RequestId};
 use crate::machine::{Input, Output};
 use crate::op::{
     AbortMultipartUpload, Call, Calling, CompleteMultipartUpload, CompletedPart, Content, CreateMultipartUpload,
-    HeadObject, HeadReply, ListParts, Next, Paged, PartListing, PutObject, PutReply, Session, UploadPart,
+    ListParts, ListedPart, Next, Paged, PartListing, PutObject, PutReply, Session, UploadPart,
 };
 use crate::time::Now;
 use crate::vault::manifest::{Extent, PartHash};
+use settle::{Settle, Settled};
+
+/// How often parts that the store has otherwise are sent again.
+const RELISTS: u32 = 3;
 
 /// The object that an upload makes.
 #[derive(Clone, Debug)]
@@ -57,6 +67,8 @@ enum InFlight {
     Asked {
         offset: u64,
         length: u64,
+        /// What its bytes were when they were sent before.
+        known: Option<Digest>,
     },
     /// There, but the upload id is not.
     Waiting(Part),
@@ -65,13 +77,6 @@ enum InFlight {
         /// What the part's bytes were when all of them were read last.
         digest: Option<Digest>,
     },
-}
-
-/// A part that the store has.
-struct Finished {
-    length: u64,
-    digest: Digest,
-    etag: String,
 }
 
 enum State {
@@ -84,7 +89,7 @@ enum State {
     /// A part has another ETag than was answered: the list of them tells whether it has the same bytes.
     Relist(Call<ListParts>, Call<CompleteMultipartUpload>, Error),
     /// The error says why Complete has to be settled.
-    Settle(Call<HeadObject>, Call<CompleteMultipartUpload>, Error),
+    Settle(Settle, Call<CompleteMultipartUpload>, Error),
     /// The error is reported once.
     Unknown(Call<CompleteMultipartUpload>, Option<Error>),
     Abort(Call<AbortMultipartUpload>, Error),
@@ -99,7 +104,7 @@ impl State {
             State::Create(call) => Some(call),
             State::Complete(call) => Some(call),
             State::Relist(call, ..) => Some(call),
-            State::Settle(call, ..) => Some(call),
+            State::Settle(settle, ..) => Some(settle.call()),
             State::Abort(call, _) => Some(call),
             State::Sending { .. } | State::Unknown(..) | State::Done(_) | State::Over => None,
         }
@@ -116,13 +121,19 @@ pub(crate) struct Upload {
     in_flight: BTreeMap<u32, InFlight>,
     finished: BTreeMap<u32, Finished>,
     last: Option<u32>,
-    /// The number of the first part, in the backup.
+    /// The number of the first part in the backup, and where it begins.
     first: u32,
+    begin: u64,
     /// The source goes on behind the last part.
     more: bool,
-    /// The list of parts was asked for: once is enough.
-    relisted: bool,
+    /// Complete is about to be sent, and the checkpoint says so.
+    sealed: bool,
+    /// How often the list of parts was asked for, and what it has otherwise than it was sent: number, begin, and bytes.
+    relists: u32,
+    again: VecDeque<(u32, u64, Finished)>,
     releases: Vec<u32>,
+    /// The date of the Create.
+    signed: i64,
 }
 
 impl Upload {
@@ -137,49 +148,146 @@ impl Upload {
                 CreateMultipartUpload { key: object.key.clone(), headers: object.headers.clone(), checksum: true };
             State::Create(Call::dated(create, dated))
         };
-        let fills = plan.fills(first.part.number, first.part.number);
+        let Part { number, offset, length, .. } = first.part;
+        let fills = plan.fills(number, number, offset, offset + length);
         Upload {
             object,
             plan,
             state,
-            next: (first.part.number + 1, first.part.offset + first.part.length),
-            in_flight: BTreeMap::from([(first.part.number, InFlight::Waiting(first.part))]),
+            next: (number + 1, offset + length),
+            in_flight: BTreeMap::from([(number, InFlight::Waiting(first.part))]),
             finished: BTreeMap::new(),
-            last: (first.last || fills).then_some(first.part.number),
-            first: first.part.number,
+            last: (first.last || fills).then_some(number),
+            first: number,
+            begin: offset,
             more: fills && !first.last,
-            relisted: false,
+            sealed: false,
+            relists: 0,
+            again: VecDeque::new(),
             releases: Vec::new(),
+            signed: dated,
         }
+    }
+
+    /// Goes on with the upload of a checkpoint, of which the store has listed these parts.
+    pub(crate) fn resume(
+        object: Object,
+        plan: Plan,
+        mut open: OpenUpload,
+        listed: Option<&BTreeMap<u32, Listed>>,
+    ) -> Upload {
+        let first = open.first;
+        if let Some(listed) = listed {
+            // What the store lists is believed: a part that it has not, or has otherwise, is sent again.
+            open.parts.retain(|number, part| {
+                let found = listed.get(&(number - first + 1));
+                found
+                    .is_some_and(|found| found.is(part))
+                    .then(|| part.etag.clone_from(&listed[&(number - first + 1)].etag))
+                    .is_some()
+            });
+        }
+        let contiguous = (first..).take_while(|number| open.parts.contains_key(number)).count() as u32;
+        let whole = open.complete.filter(|(last, _)| *last < first + contiguous);
+        if plan.is_stream() && whole.is_none() {
+            // Where the stream goes on: what is behind a gap is written once more. A short part was to be the last.
+            open.parts.split_off(&(first + contiguous));
+            let least = plan.least(u64::MAX);
+            if let Some(short) = open.parts.iter().find(|(_, part)| part.length < least).map(|(number, _)| *number) {
+                open.parts.split_off(&short);
+            }
+        }
+        let mut upload = Upload {
+            state: State::Sending { upload_id: open.upload_id },
+            next: (first, open.offset),
+            in_flight: BTreeMap::new(),
+            finished: open.parts,
+            last: whole.map(|(last, _)| last),
+            first,
+            begin: open.offset,
+            more: whole.is_some_and(|(_, ended)| !ended),
+            sealed: whole.is_some(),
+            relists: 0,
+            again: VecDeque::new(),
+            releases: Vec::new(),
+            signed: open.signed,
+            object,
+            plan,
+        };
+        upload.skip_finished();
+        upload
+    }
+
+    /// The upload of a checkpoint is gone: Complete was sent before, so its object may be there.
+    pub(crate) fn settle(object: Object, plan: Plan, open: OpenUpload, why: Error) -> Upload {
+        let mut upload = Upload::resume(object, plan, open, None);
+        if let State::Sending { upload_id } = &upload.state {
+            let complete = Call::new(upload.complete(upload_id));
+            upload.state = State::Settle(Settle::new(&upload.object.key), complete, why);
+        }
+        upload
+    }
+
+    /// Where the source goes on (of a file: how much of it is stored), and whether it was at its end.
+    pub(crate) fn goes_on(&self) -> (u64, bool) {
+        if !self.plan.is_stream() {
+            return (self.begin + self.finished.values().map(|part| part.length).sum::<u64>(), false);
+        }
+        (self.next.1, self.sealed && !self.more)
+    }
+
+    /// Steps over the parts that the store has, to the next one to ask for.
+    fn skip_finished(&mut self) {
+        while let Some(part) = self.finished.get(&self.next.0) {
+            let (number, end) = (self.next.0, self.next.1 + part.length);
+            self.next = (number + 1, end);
+            if self.last.is_none() && self.plan.ends(end) {
+                self.last = Some(number);
+            } else if self.last.is_none() && self.plan.fills(self.first, number, self.begin, end) {
+                (self.last, self.more) = (Some(number), true);
+            }
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.last.is_some_and(|last| self.finished.len() == (last - self.first + 1) as usize)
     }
 
     pub(crate) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) {
         let stop = match input {
             Input::Cancel => Some(cancelled()),
-            Input::SourceFailed(e) => Some(e.clone()),
+            Input::Suspend if session.journal.is_none() => Some(cancelled()),
+            Input::SourceFailed(e) | Input::SaveFailed(e) => Some(e.clone()),
             _ => None,
         };
-        if let (Some(why), State::Single(_) | State::Create(_)) = (&stop, &self.state) {
-            // What was sent may still take effect: sweep finds it by its locator.
-            if let Some(call) = self.state.call() {
-                call.abandon(session);
-            }
-            self.state = State::Done(Err(why.clone()));
+        if let Input::Suspend | Input::SaveFailed(_) = input
+            && session.journal.is_some()
+        {
+            self.leave(session, stop.unwrap_or_else(suspended));
+            return;
         }
         let state = std::mem::replace(&mut self.state, State::Over);
         self.state = match (state, input) {
-            (State::Sending { upload_id }, Input::Cancel | Input::SourceFailed(_)) => {
-                self.abort(session, upload_id, stop.unwrap_or_else(cancelled))
+            (mut state @ (State::Single(_) | State::Create(_)), _) if stop.is_some() => {
+                // What was sent may still take effect: sweep finds it by its locator.
+                if let Some(call) = state.call() {
+                    call.abandon(session);
+                }
+                State::Done(Err(stop.unwrap_or_else(cancelled)))
             }
+            (State::Sending { upload_id }, Input::Cancel | Input::Suspend) => {
+                self.abort(session, upload_id, cancelled())
+            }
+            (State::Sending { upload_id }, Input::SourceFailed(e)) => self.failed(session, upload_id, e.clone()),
             (State::Sending { upload_id }, Input::PartReady { number, length, digest, last }) => {
                 match self.part_ready(*number, *length, *digest, *last) {
                     Ok(()) => State::Sending { upload_id },
-                    Err(e) => self.abort(session, upload_id, e),
+                    Err(e) => self.failed(session, upload_id, e),
                 }
             }
             (State::Sending { upload_id }, Input::PartSent { id, digest }) => match self.part_sent(*id, *digest) {
                 Ok(()) => State::Sending { upload_id },
-                Err(e) => self.abort(session, upload_id, e),
+                Err(e) => self.failed(session, upload_id, e),
             },
             (State::Unknown(mut call, _), Input::Again) => {
                 call.again();
@@ -202,22 +310,32 @@ impl Upload {
             (State::Create(mut call), input) => match call.handle(session, now, input) {
                 None => State::Create(call),
                 Some(Err(e)) => State::Done(Err(e)),
-                Some(Ok(upload_id)) => State::Sending { upload_id },
+                Some(Ok(upload_id)) => {
+                    session.save(|| Record::Extent {
+                        key: self.object.key.clone(),
+                        upload_id: upload_id.clone(),
+                        first: self.first,
+                        offset: self.begin,
+                        signed: self.signed,
+                    });
+                    State::Sending { upload_id }
+                }
             },
             (State::Sending { upload_id }, input) => self.part_answer(session, now, upload_id, input),
             (State::Complete(mut call), input) => match call.handle(session, now, input) {
                 None => State::Complete(call),
-                Some(Ok(reply)) => self.stored(reply, call.date_ms()),
-                Some(Err(e)) if e.s3_code() == "InvalidPart" && !self.relisted => {
-                    self.relisted = true;
+                Some(Ok(reply)) => {
+                    let date_ms = call.date_ms();
+                    self.completed(session, reply, date_ms)
+                }
+                Some(Err(e)) if e.s3_code() == "InvalidPart" && self.relists < RELISTS => {
+                    self.relists += 1;
                     let (key, upload_id) = (self.object.key.clone(), call.op().upload_id.clone());
                     State::Relist(Call::new(ListParts { key, upload_id, ..ListParts::default() }), call, e)
                 }
-                Some(Err(e)) if call.maybe_done() || e.s3_code() == "NoSuchUpload" => State::Settle(
-                    Call::new(HeadObject { key: self.object.key.clone(), ..HeadObject::default() }),
-                    call,
-                    e,
-                ),
+                Some(Err(e)) if call.maybe_done() || e.s3_code() == "NoSuchUpload" => {
+                    State::Settle(Settle::new(&self.object.key), call, e)
+                }
                 Some(Err(e)) => State::Done(Err(e)),
             },
             (State::Relist(mut list, call, why), input) => match list.handle(session, now, input) {
@@ -226,18 +344,25 @@ impl Upload {
                     Err(e) => State::Done(Err(e)),
                     Ok(()) => match list.op().next(&page) {
                         Some(next) => State::Relist(Call::new(next), call, why),
-                        None => State::Complete(Call::new(self.complete(&call.op().upload_id))),
+                        None if self.again.is_empty() => {
+                            State::Complete(Call::new(self.complete(&call.op().upload_id)))
+                        }
+                        None => State::Sending { upload_id: call.op().upload_id.clone() },
                     },
                 },
                 Some(Err(_)) => State::Unknown(call, Some(unknown(&why))),
             },
-            (State::Settle(mut head, call, why), input) => match head.handle(session, now, input) {
-                None => State::Settle(head, call, why),
-                Some(Ok(found)) if self.is_ours(&found, call.op()) => {
-                    self.stored(PutReply { version_id: found.version_id }, head.date_ms())
+            (State::Settle(mut settle, call, why), input) => {
+                match settle.handle(session, now, input, call.op(), &self.object.vid) {
+                    None => State::Settle(settle, call, why),
+                    Some(Settled::Ours { version_id, date_ms }) => {
+                        self.completed(session, PutReply { version_id }, date_ms)
+                    }
+                    // The upload is gone for good, and nothing stands in its place: nothing is left to go on with.
+                    Some(Settled::NotThere) if call.is_new() => State::Done(Err(why.recode(Code::GivenUp))),
+                    Some(Settled::NotThere | Settled::Unknown) => State::Unknown(call, Some(unknown(&why))),
                 }
-                Some(_) => State::Unknown(call, Some(unknown(&why))),
-            },
+            }
             (State::Abort(mut call, why), input) => match call.handle(session, now, input) {
                 None => State::Abort(call, why),
                 Some(_) => State::Done(Err(why)),
@@ -257,11 +382,8 @@ impl Upload {
         if let Some(ask) = self.ask() {
             return ask;
         }
-        if let State::Sending { upload_id } = &self.state
-            && let Some(last) = self.last
-            && self.finished.len() == (last - self.first + 1) as usize
-        {
-            self.state = State::Complete(Call::new(self.complete(upload_id)));
+        if matches!(self.state, State::Sending { .. }) && self.again.is_empty() && self.is_finished() {
+            self.seal(session);
         }
         if let Some(call) = self.state.call() {
             return call.poll(session, now).into();
@@ -281,25 +403,58 @@ impl Upload {
         }
     }
 
+    /// All parts are there: Complete follows as soon as the checkpoint says that it may have been sent.
+    fn seal(&mut self, session: &mut Session) {
+        if let (false, Some(last)) = (std::mem::replace(&mut self.sealed, true), self.last) {
+            let ended = !self.more;
+            session.save(|| Record::Complete { last, ended });
+        }
+        if let (true, State::Sending { upload_id }) = (session.is_saved(), &self.state) {
+            self.state = State::Complete(Call::new(self.complete(upload_id)));
+        }
+    }
+
+    /// Parts under way at most.
+    fn width(&self) -> u32 {
+        WINDOW
+    }
+
     /// Asks for the next part, where the window has room. Not before the upload id is there: a Create whose date has
-    /// passed begins again with part 1, and each part is asked for once.
+    /// passed begins again with part 1, and each part is asked for once. Of a stream one part is asked for at a time: it
+    /// may end early, and the next one begins there.
     fn ask<T>(&mut self) -> Option<Output<T>> {
-        if self.last.is_some() || !matches!(self.state, State::Sending { .. }) {
+        if !matches!(self.state, State::Sending { .. }) {
+            return None;
+        }
+        if let Some((number, offset, part)) = self.again.pop_front() {
+            let length = part.length;
+            self.in_flight.insert(number, InFlight::Asked { offset, length, known: Some(part.digest) });
+            return Some(Output::NeedPart { number, offset, length, least: length, hashed: false });
+        }
+        self.skip_finished();
+        if self.last.is_some() {
             return None;
         }
         let (number, offset) = self.next;
         let oldest = self.in_flight.first_key_value().map_or(number, |(oldest, _)| *oldest);
-        if number - oldest >= WINDOW {
+        if number - oldest >= self.width() {
             return None;
         }
-        if self.plan.fills(self.first, number - 1) {
+        let is_asked =
+            || self.in_flight.values().next_back().is_some_and(|part| matches!(part, InFlight::Asked { .. }));
+        if self.plan.is_stream() && is_asked() {
+            return None;
+        }
+        if number > self.first && self.plan.fills(self.first, number - 1, self.begin, offset) {
             return None;
         }
         let length = self.plan.part_length(number, offset)?;
-        let hashed = self.plan.hashed(self.first, number, offset);
-        self.next = (number + 1, offset + length);
-        self.in_flight.insert(number, InFlight::Asked { offset, length });
-        Some(Output::NeedPart { number, offset, length, least: length, hashed })
+        let (least, hashed) = (self.plan.least(length), self.plan.hashed(self.first, number, offset));
+        if !self.plan.is_stream() {
+            self.next = (number + 1, offset + length);
+        }
+        self.in_flight.insert(number, InFlight::Asked { offset, length, known: None });
+        Some(Output::NeedPart { number, offset, length, least, hashed })
     }
 
     fn part_ready(&mut self, number: u32, length: u64, digest: Option<Digest>, last: bool) -> Result<()> {
@@ -307,15 +462,22 @@ impl Upload {
             self.releases.push(number);
             return Ok(());
         }
-        let Some(InFlight::Asked { offset, length: wanted }) = self.in_flight.get(&number) else {
+        let Some(InFlight::Asked { offset, length: wanted, known }) = self.in_flight.get(&number) else {
             return Err(Error::new(Code::Internal, format!("part {number} came without being asked for")));
         };
-        let (offset, wanted) = (*offset, *wanted);
-        if length > wanted || (length < wanted && !last) {
+        let (offset, wanted, known) = (*offset, *wanted, *known);
+        if length > wanted || (length < self.plan.least(wanted) && !last) {
             return Err(Error::new(
                 Code::Internal,
                 format!("part {number} has {length} bytes, and {wanted} were asked for"),
             ));
+        }
+        if known.is_some() {
+            self.in_flight.insert(number, InFlight::Waiting(Part { number, offset, length, digest: known }));
+            return Ok(());
+        }
+        if self.plan.is_stream() {
+            self.next = (number + 1, offset + length);
         }
         if last {
             // What was asked for beyond it never comes.
@@ -325,7 +487,7 @@ impl Upload {
                 self.releases.push(number);
             }
             self.last = Some(number);
-        } else if self.plan.fills(self.first, number) {
+        } else if self.plan.fills(self.first, number, self.begin, offset + length) {
             (self.last, self.more) = (Some(number), true);
         }
         if length == 0 {
@@ -344,17 +506,22 @@ impl Upload {
             let InFlight::Sending { call, digest } = entry else { continue };
             match call.handle(session, now, input) {
                 None => {}
-                Some(Err(e)) => return self.abort(session, upload_id, e),
+                Some(Err(e)) => return self.failed(session, upload_id, e),
                 Some(Ok(reply)) => {
                     let (number, length) = (*number, call.op().part.length);
                     let digest = match digest {
                         Some(digest) if reply.crc64nvme.is_none_or(|crc| crc == digest.crc64nvme) => *digest,
                         _ => {
                             let e = unlike(number, &self.object.key, *digest, reply.crc64nvme);
-                            return self.abort(session, upload_id, e);
+                            return self.failed(session, upload_id, e);
                         }
                     };
                     self.in_flight.remove(&number);
+                    session.save(|| Record::Part {
+                        number,
+                        hash: PartHash::new(length, &digest),
+                        etag: reply.etag.clone(),
+                    });
                     self.finished.insert(number, Finished { length, digest, etag: reply.etag });
                     self.releases.push(number);
                     break;
@@ -401,23 +568,53 @@ impl Upload {
         Output::Wait(soonest)
     }
 
+    /// A part or its source failed. With a checkpoint the upload stays where another process may have better luck.
+    fn failed(&mut self, session: &mut Session, upload_id: String, why: Error) -> State {
+        let is_final = matches!(why.code(), Code::SourceChanged | Code::Damaged | Code::Internal)
+            || why.s3_code() == "NoSuchUpload";
+        if session.journal.is_none() || is_final {
+            return self.abort(session, upload_id, why);
+        }
+        self.leave(session, why);
+        std::mem::replace(&mut self.state, State::Over)
+    }
+
+    /// Drops what is under way, and ends; what the store has stays there.
+    fn leave(&mut self, session: &mut Session, why: Error) {
+        if let Some(call) = self.state.call() {
+            call.abandon(session);
+        }
+        self.drop_parts(session);
+        self.state = State::Done(Err(why));
+    }
+
     /// Drops the parts that are under way, and aborts the upload.
     fn abort(&mut self, session: &mut Session, upload_id: String, why: Error) -> State {
+        self.drop_parts(session);
+        State::Abort(Call::new(AbortMultipartUpload { key: self.object.key.clone(), upload_id }), why)
+    }
+
+    fn drop_parts(&mut self, session: &mut Session) {
         for entry in self.in_flight.values_mut() {
             if let InFlight::Sending { call, .. } = entry {
                 call.abandon(session);
             }
         }
         self.in_flight.clear();
-        State::Abort(Call::new(AbortMultipartUpload { key: self.object.key.clone(), upload_id }), why)
     }
 
-    /// Believes the list: a part with the size and checksum that were sent counts under the ETag that it has now.
+    /// Believes the list: a part with the size and checksum that were sent counts under the ETag that it has now. Of a file
+    /// any other part is sent again; a stream's bytes are gone.
     fn take_etags(&mut self, page: &PartListing) -> Result<()> {
         for listed in &page.parts {
-            let Some(part) = self.finished.get_mut(&(self.first + listed.number - 1)) else { continue };
-            let is_same = listed.crc64nvme.as_deref().is_none_or(|crc| crc == crc_text(part.digest.crc64nvme));
-            if listed.size != part.length || !is_same {
+            let number = self.first + listed.number - 1;
+            let Some(part) = self.finished.get_mut(&number) else { continue };
+            let found = Listed::from(listed);
+            if found.is(part) {
+                part.etag = found.etag;
+                continue;
+            }
+            if self.plan.is_stream() {
                 let why = format!(
                     "part {} of {} has other bytes in the store than were sent: {} bytes, CRC64NVME {}, and {} bytes, {}",
                     listed.number,
@@ -429,7 +626,10 @@ impl Upload {
                 );
                 return Err(Error::new(Code::Damaged, why).with_hint("Store the backup again."));
             }
-            part.etag.clone_from(&listed.etag);
+            let offset = self.begin + self.finished.range(..number).map(|(_, part)| part.length).sum::<u64>();
+            if let Some(part) = self.finished.remove(&number) {
+                self.again.push_back((number, offset, part));
+            }
         }
         Ok(())
     }
@@ -444,34 +644,41 @@ impl Upload {
             key: self.object.key.clone(),
             upload_id: upload_id.to_owned(),
             parts: parts.collect(),
-            crc64nvme: Some(self.whole_crc()),
+            crc64nvme: Some(whole_crc(&self.finished)),
             size: self.finished.values().map(|part| part.length).sum(),
         }
     }
 
-    fn whole_crc(&self) -> u64 {
-        let mut parts = self.finished.values();
-        let first = parts.next().map_or(0, |part| part.digest.crc64nvme);
-        parts.fold(first, |crc, part| combine(Crc::Crc64Nvme, crc, part.digest.crc64nvme, part.length))
-    }
-
-    /// Whether the object under the key is what this run sent. The vid alone proves nothing.
-    fn is_ours(&self, found: &HeadReply, sent: &CompleteMultipartUpload) -> bool {
-        found.size == Some(sent.size)
-            && sent.crc64nvme.is_some_and(|crc| found.checksum("crc64nvme") == Some(&*crc_text(crc)))
-            && found.meta("s3vault-vid") == Some(&*self.object.vid)
+    fn completed(&mut self, session: &mut Session, reply: PutReply, date_ms: Option<i64>) -> State {
+        session.save(|| Record::Stored { version_id: reply.version_id.clone(), date: date_ms });
+        self.stored(reply, date_ms)
     }
 
     fn stored(&self, reply: PutReply, date_ms: Option<i64>) -> State {
-        let extent = Extent {
-            key: self.object.key.clone(),
-            version_id: reply.version_id,
-            size: self.finished.values().map(|part| part.length).sum(),
-            crc64nvme: crc_text(self.whole_crc()),
-            parts: self.finished.values().map(|part| PartHash::new(part.length, &part.digest)).collect(),
-        };
+        let extent = extent(&self.object.key, reply.version_id, &self.finished);
         let next = self.more.then_some(self.next);
         State::Done(Ok(Stored { extent, date_ms, next }))
+    }
+}
+
+/// A part as the store lists it.
+pub(crate) struct Listed {
+    size: u64,
+    crc64nvme: Option<String>,
+    etag: String,
+}
+
+impl From<&ListedPart> for Listed {
+    fn from(part: &ListedPart) -> Listed {
+        Listed { size: part.size, crc64nvme: part.crc64nvme.clone(), etag: part.etag.clone() }
+    }
+}
+
+impl Listed {
+    /// Whether the store has the bytes that were sent, as far as it tells.
+    fn is(&self, part: &Finished) -> bool {
+        let is_same = self.crc64nvme.as_deref().is_none_or(|crc| crc == crc_text(part.digest.crc64nvme));
+        self.size == part.length && is_same
     }
 }
 
@@ -487,6 +694,10 @@ fn unlike(number: u32, key: &str, sent: Option<Digest>, found: Option<u64>) -> E
 
 fn cancelled() -> Error {
     Error::new(Code::Cancelled, "the upload was cancelled")
+}
+
+fn suspended() -> Error {
+    Error::new(Code::Suspended, "the upload was suspended")
 }
 
 fn unknown(why: &Error) -> Error {

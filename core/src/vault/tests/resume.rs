@@ -1,0 +1,342 @@
+//! Puts that go on from their checkpoint, wherever the process before was killed.
+
+use super::super::*;
+use super::world::*;
+use crate::machine::{Input, Machine, Output};
+use crate::profile::{Profile, S3};
+use crate::transfer::checkpoint::{Checkpoint, FileIdentity};
+use crate::{Code, Error};
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const PART: u64 = 8 << 20;
+
+/// What is put, and how.
+#[derive(Clone, Copy)]
+struct Case {
+    file: bool,
+    profile: Profile,
+}
+
+const STREAM: Case = Case { file: false, profile: S3 };
+const FILE: Case = Case { file: true, profile: S3 };
+/// Three extents of 16, 16 and 8 MiB.
+const EXTENTS: Case = Case { file: false, profile: Profile { most_parts: 2, ..S3 } };
+
+fn identity(size: usize) -> FileIdentity {
+    FileIdentity { device: 1, inode: 2, size: size as u64, modified_ns: 3 }
+}
+
+/// A put with what `world` has of the checkpoint.
+fn put(world: &mut World, vault: &Arc<Vault>, case: Case, source: &[u8], random: u8) -> Put {
+    world.begun = None;
+    let (checkpoint, valid) = Checkpoint::parse(&world.saved).unwrap();
+    world.saved.truncate(valid);
+    let mut request = request(None, case.file.then_some(source.len() as u64), random);
+    request.checkpoint = Some(checkpoint);
+    request.source = case.file.then(|| identity(source.len()));
+    Put::new(vault.clone(), request).unwrap()
+}
+
+/// The data of the one version, from its objects.
+fn data(world: &mut World, vault: &Arc<Vault>) -> Vec<u8> {
+    let found = find(world, vault, Which::Latest).unwrap();
+    let mut bytes = Vec::new();
+    for extent in &found.manifest.extents {
+        let objects = &world.objects[&extent.key];
+        let object = objects.iter().find(|object| Some(&object.version_id) == extent.version_id.as_ref());
+        bytes.extend_from_slice(&object.unwrap().body);
+        let sizes: u64 = extent.parts.iter().map(|part| part.length).sum();
+        assert_eq!(sizes, extent.size);
+    }
+    bytes
+}
+
+/// A put that is killed after `steps`, and goes on. Returns whether it was killed before its end.
+fn killed(case: Case, source: &[u8], steps: usize) -> bool {
+    let (mut world, vault) = (World::new(), vault_on(case.profile, &[]));
+    let mut first = put(&mut world, &vault, case, source, 1);
+    if world.run_until(&mut first, source, steps).is_some() {
+        return false;
+    }
+    drop(first);
+    let before = std::mem::take(&mut world.parts_sent);
+    let mut second = put(&mut world, &vault, case, source, 2);
+    world.run(&mut second, source).unwrap();
+    let rows = world.keys("_s3vault/1/cat/").len();
+    assert_eq!((rows, world.open_uploads() > 1), (1, false), "after {steps} steps");
+    assert!(data(&mut world, &vault) == source, "other bytes after {steps} steps");
+    // Requests go one after the other here, so what was answered must not be sent again: all but the last one was.
+    let (offset, _) = world.begun.unwrap();
+    let twice = world.parts_sent.iter().filter(|part| before.contains(part)).count();
+    if offset > 0 {
+        assert!(twice <= 1, "{twice} parts were sent twice after {steps} steps: {before:?}, {:?}", world.parts_sent);
+    }
+    true
+}
+
+fn killed_everywhere(case: Case, source: &[u8]) {
+    let mut steps = 0;
+    while killed(case, source, steps) {
+        steps += if source.len() > PART as usize { 3 } else { 1 };
+    }
+    assert!(steps > 8, "{steps}");
+}
+
+#[test]
+fn a_stream_goes_on_wherever_it_was_killed() {
+    killed_everywhere(STREAM, &large());
+}
+
+#[test]
+fn a_file_goes_on_wherever_it_was_killed() {
+    killed_everywhere(FILE, &large());
+}
+
+#[test]
+fn a_backup_of_several_extents_goes_on_wherever_it_was_killed() {
+    let source: Vec<u8> = [large(), large()].concat();
+    killed_everywhere(EXTENTS, &source);
+    killed_everywhere(Case { file: true, ..EXTENTS }, &source);
+}
+
+#[test]
+fn a_small_backup_begins_anew() {
+    for case in [STREAM, FILE] {
+        killed_everywhere(case, b"small");
+        killed_everywhere(case, b"");
+    }
+}
+
+/// A put of 20 MiB that is stopped when two parts are stored.
+fn two_parts(case: Case) -> (World, Arc<Vault>, Vec<u8>) {
+    let (mut world, vault, source) = (World::new(), vault_on(case.profile, &[]), large());
+    let mut first = put(&mut world, &vault, case, &source, 1);
+    while world.parts_sent.len() < 2 || Checkpoint::parse(&world.saved).unwrap().0.open.unwrap().parts.len() < 2 {
+        assert!(world.run_until(&mut first, &source, 1).is_none());
+    }
+    world.parts_sent.clear();
+    (world, vault, source)
+}
+
+#[test]
+fn a_stream_goes_on_behind_the_parts_that_the_store_lists() {
+    let (mut world, vault, source) = two_parts(STREAM);
+    world.late_part(2, |bytes| bytes[0] ^= 1);
+    let mut second = put(&mut world, &vault, STREAM, &source, 2);
+    world.run(&mut second, &source).unwrap();
+    assert_eq!(world.begun, Some((PART, false)), "the list is believed over the checkpoint");
+    assert!(data(&mut world, &vault) == source);
+}
+
+#[test]
+fn a_part_with_another_etag_and_the_same_bytes_counts() {
+    let (mut world, vault, source) = two_parts(STREAM);
+    world.late_part(2, |_| ());
+    let mut second = put(&mut world, &vault, STREAM, &source, 2);
+    world.run(&mut second, &source).unwrap();
+    assert_eq!((world.begun, world.parts_sent.len()), (Some((2 * PART, false)), 1));
+    assert!(data(&mut world, &vault) == source);
+}
+
+#[test]
+fn an_upload_that_somebody_aborted_begins_anew() {
+    for case in [STREAM, FILE] {
+        let (mut world, vault, source) = two_parts(case);
+        world.drop_uploads();
+        let mut second = put(&mut world, &vault, case, &source, 2);
+        world.run(&mut second, &source).unwrap();
+        assert_eq!((world.begun, world.parts_sent.len()), (Some((0, false)), 3));
+        assert!(data(&mut world, &vault) == source);
+    }
+}
+
+#[test]
+fn a_put_that_was_marked_or_whose_locator_is_gone_begins_anew() {
+    let (mut world, vault, source) = two_parts(STREAM);
+    let locator = world.keys("_s3vault/1/loc/").remove(0);
+    world.objects.remove(&locator);
+    let mut second = put(&mut world, &vault, STREAM, &source, 2);
+    world.run(&mut second, &source).unwrap();
+    assert_eq!(world.begun, Some((0, false)));
+
+    let (mut world, vault, source) = two_parts(STREAM);
+    let locator = world.keys("_s3vault/1/loc/").remove(0);
+    let vid = locator.rsplit('/').next().unwrap()[..26].to_owned();
+    world.put(&format!("_s3vault/1/cat/vm/disk/{vid}.-s"), b"");
+    let mut second = put(&mut world, &vault, STREAM, &source, 2);
+    world.run(&mut second, &source).unwrap();
+    assert_eq!(world.begun, Some((0, false)));
+}
+
+/// Runs until Complete has just taken effect, and its answer is lost with the process.
+fn completed(case: Case) -> (World, Arc<Vault>, Vec<u8>) {
+    let (mut world, vault, source) = (World::new(), vault_on(case.profile, &[]), large());
+    let mut first = put(&mut world, &vault, case, &source, 1);
+    world.fault("CompleteMultipartUpload", "vm/disk", Fault::LostAfter);
+    while !world.operations().contains(&"CompleteMultipartUpload") {
+        assert!(world.run_until(&mut first, &source, 1).is_none());
+    }
+    world.parts_sent.clear();
+    (world, vault, source)
+}
+
+#[test]
+fn a_complete_that_had_worked_is_found() {
+    for case in [STREAM, FILE] {
+        let (mut world, vault, source) = completed(case);
+        let mut second = put(&mut world, &vault, case, &source, 2);
+        world.run(&mut second, &source).unwrap();
+        assert_eq!((world.begun, world.parts_sent.len()), (Some((source.len() as u64, true)), 0));
+        assert!(data(&mut world, &vault) == source);
+    }
+}
+
+#[test]
+fn a_complete_that_had_worked_is_found_under_a_newer_object() {
+    let (mut world, vault, source) = completed(STREAM);
+    world.put_as("vm/disk", &source[1..], "another");
+    world.put_as("vm/disk", &source, "another");
+    let mut second = put(&mut world, &vault, STREAM, &source, 2);
+    world.run(&mut second, &source).unwrap();
+    assert_eq!(world.begun, Some((source.len() as u64, true)));
+    assert_eq!(world.objects["vm/disk"].len(), 3, "nothing was stored once more");
+    assert!(data(&mut world, &vault) == source);
+}
+
+#[test]
+fn a_complete_that_left_no_object_begins_anew() {
+    let (mut world, vault, source) = completed(STREAM);
+    world.objects.remove("vm/disk");
+    // The vid in the metadata proves nothing.
+    let vid = world.keys("_s3vault/1/loc/").remove(0).rsplit('/').next().unwrap()[..26].to_owned();
+    let mut other = source.clone();
+    other[0] ^= 1;
+    world.put_as("vm/disk", &other, &vid);
+    let mut second = put(&mut world, &vault, STREAM, &source, 2);
+    world.run(&mut second, &source).unwrap();
+    assert_eq!(world.begun, Some((0, false)));
+    assert!(data(&mut world, &vault) == source);
+}
+
+#[test]
+fn parts_of_a_stream_may_end_early() {
+    let (mut world, vault, source) = (World::new(), vault_on(Profile { most_object: 20 << 20, ..S3 }, &[]), large());
+    world.short_parts = true;
+    let request = request(None, None, 1);
+    world.run(&mut Put::new(vault.clone(), request).unwrap(), &source).unwrap();
+    assert_eq!(world.parts_sent, [(0, PART), (PART, PART), (2 * PART, source.len() as u64 - 2 * PART)]);
+    assert!(data(&mut world, &vault) == source);
+}
+
+#[test]
+fn a_put_is_suspended_in_any_state_and_goes_on() {
+    let source = large();
+    for steps in 0.. {
+        let (mut world, vault) = (World::new(), vault_on(S3, &[]));
+        let mut first = put(&mut world, &vault, STREAM, &source, 1);
+        if world.run_until(&mut first, &source, steps).is_some() {
+            assert!(steps > 10);
+            break;
+        }
+        first.handle(world.now(), Input::Suspend);
+        match world.run(&mut first, &source) {
+            Err(e) => assert_eq!(e.code(), Code::Suspended, "after {steps} steps"),
+            // It was stored already, and only had not said so.
+            Ok(_) => assert_eq!(world.keys("_s3vault/1/cat/").len(), 1),
+        }
+        assert!(!world.operations().contains(&"AbortMultipartUpload"));
+        let mut second = put(&mut world, &vault, STREAM, &source, 2);
+        world.run(&mut second, &source).unwrap();
+        assert!(data(&mut world, &vault) == source);
+    }
+}
+
+#[test]
+fn without_a_checkpoint_suspend_is_cancel() {
+    let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
+    let mut first = Put::new(vault.clone(), request(None, None, 1)).unwrap();
+    while world.parts_sent.is_empty() {
+        assert!(world.run_until(&mut first, &source, 1).is_none());
+    }
+    first.handle(world.now(), Input::Suspend);
+    assert_eq!(world.run(&mut first, &source).unwrap_err().code(), Code::Cancelled);
+    assert_eq!(world.open_uploads(), 0);
+}
+
+#[test]
+fn with_a_checkpoint_a_failure_leaves_the_upload() {
+    let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
+    let mut first = put(&mut world, &vault, STREAM, &source, 1);
+    world.fault("UploadPart", "vm/disk", Fault::Refused(403, "AccessDenied"));
+    assert_eq!(world.run(&mut first, &source).unwrap_err().code(), Code::AccessDenied);
+    assert_eq!(world.open_uploads(), 1);
+    let mut second = put(&mut world, &vault, STREAM, &source, 2);
+    world.run(&mut second, &source).unwrap();
+    assert!(data(&mut world, &vault) == source);
+}
+
+#[test]
+fn a_full_disk_of_the_checkpoint_ends_the_put_and_leaves_the_upload() {
+    let (mut world, vault, source) = two_parts(STREAM);
+    let mut second = put(&mut world, &vault, STREAM, &source, 2);
+    while world.parts_sent.is_empty() {
+        assert!(world.run_until(&mut second, &source, 1).is_none());
+    }
+    second.handle(world.now(), Input::SaveFailed(Error::new(Code::DiskFull, "full")));
+    assert_eq!(world.run(&mut second, &source).unwrap_err().code(), Code::DiskFull);
+    assert_eq!(world.open_uploads(), 1);
+}
+
+#[test]
+fn complete_and_row_wait_until_the_checkpoint_has_them() {
+    let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
+    let mut machine = put(&mut world, &vault, STREAM, &source, 1);
+    let mut held = 0;
+    loop {
+        match machine.poll(world.now()) {
+            Output::Save { record, .. } => {
+                let text = String::from_utf8(record).unwrap();
+                if text.contains("\"record\":\"complete\"") || text.contains("\"record\":\"row\"") {
+                    assert!(matches!(machine.poll(world.now()), Output::Wait(_)), "{text}");
+                    held += 1;
+                }
+                machine.handle(world.now(), Input::Saved);
+            }
+            Output::Send(request) => world.send(&mut machine, &request, &source),
+            Output::NeedPart { number, offset, length, .. } => {
+                let end = (offset + length).min(source.len() as u64);
+                let bytes = &source[offset as usize..end as usize];
+                let (digest, last) = (Some(crate::checksum::digest(bytes)), end == source.len() as u64);
+                machine.handle(world.now(), Input::PartReady { number, length: end - offset, digest, last });
+            }
+            Output::Done(result) => break assert!(result.is_ok()),
+            Output::Wait(Some(at)) => world.unix_ms = world.unix_ms.max(START + at as i64),
+            other => assert!(matches!(other, Output::Begin { .. } | Output::ReleasePart(_)), "{other:?}"),
+        }
+    }
+    assert_eq!(held, 2);
+}
+
+#[test]
+fn a_file_that_changed_is_refused() {
+    let (world, vault, source) = two_parts(FILE);
+    let mut request = request(None, Some(source.len() as u64), 2);
+    request.checkpoint = Some(Checkpoint::parse(&world.saved).unwrap().0);
+    request.source = Some(FileIdentity { modified_ns: 9, ..identity(source.len()) });
+    assert_eq!(Put::new(vault, request).err().unwrap().code(), Code::SourceChanged);
+}
+
+#[test]
+fn a_part_of_a_file_that_the_store_has_otherwise_is_sent_again() {
+    let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
+    let mut damaged = false;
+    world.hook(move |world, request| {
+        if request.operation == "CompleteMultipartUpload" && !std::mem::replace(&mut damaged, true) {
+            world.late_part(2, |bytes| bytes[0] ^= 1);
+        }
+    });
+    world.run(&mut put_file(&vault, source.len()), &source).unwrap();
+    assert_eq!(world.parts_sent.iter().filter(|(offset, _)| *offset == PART).count(), 2);
+    assert!(data(&mut world, &vault) == source);
+}

@@ -1,0 +1,258 @@
+//! Restores over a line that breaks: exact bytes, none asked for twice; holes, open files, random access.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use embedded_store::{Options, Server};
+use s3vault::{Cancel, Code, Control, Error, Settings, Vault, Version};
+
+const PART: usize = 8 << 20;
+const SIZE: usize = 3 * PART + 12_345;
+/// Lists, locators and heads of an open and a find, in bytes.
+const OTHER: u64 = 64 << 10;
+
+struct Rig {
+    store: Server,
+    version: Version,
+    data: Vec<u8>,
+}
+
+fn rig(data: Vec<u8>) -> Rig {
+    let store = Server::start(Options::new("access", "secret").bucket("backups")).unwrap();
+    let url = store.url();
+    let settings = settings(&[
+        ("api_url", &url),
+        ("access_key", "access"),
+        ("secret_key", "secret"),
+        ("bucket", "backups"),
+        ("idle_timeout_ms", "1000"),
+    ]);
+    let none = &mut Control::none();
+    let vault = Vault::open(&settings, None, none).unwrap();
+    let mut put = vault.put("vm", "disk", &Settings::new(), none).unwrap();
+    put.write(&data, none).unwrap();
+    let version = put.commit(none).unwrap();
+    Rig { store, version, data }
+}
+
+fn settings(pairs: &[(&str, &str)]) -> Settings {
+    let mut settings = Settings::new();
+    for (key, value) in pairs {
+        settings.set(key, value).unwrap();
+    }
+    settings
+}
+
+fn bytes(length: usize) -> Vec<u8> {
+    (0..length as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+}
+
+impl Rig {
+    fn fault(&self, json: &str) {
+        self.store.fault(serde_json::from_str(json).unwrap()).unwrap();
+    }
+
+    /// Breaks ranges in the middle: some at once, some late.
+    fn cuts(&self) {
+        for (skip, at) in [(0, 1_000_000), (0, 7_000_000), (0, 100), (2, 300_000), (1, 5_555_555), (0, 262_144)] {
+            let target = r#""operation": "GetObject", "target": "vm/disk?""#;
+            self.fault(&format!(r#"{{{target}, "skip": {skip}, "truncate": {at}}}"#));
+        }
+    }
+
+    fn out(&self) -> u64 {
+        self.store.stats().bytes_out
+    }
+
+    fn read(&self, options: &[(&str, &str)]) -> Result<Vec<u8>, Error> {
+        let none = &mut Control::none();
+        let mut get = self.version.open(&settings(options), none)?;
+        let (mut all, mut buffer) = (Vec::new(), vec![0; 100_000]);
+        loop {
+            match get.read(&mut buffer, none)? {
+                0 => return Ok(all),
+                count => all.extend_from_slice(&buffer[..count]),
+            }
+        }
+    }
+
+    fn restore(&self, file: &Path, options: &[(&str, &str)]) -> Result<(), Error> {
+        self.version.restore(file, &settings(options), &mut Control::none())
+    }
+}
+
+fn left(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_range_that_breaks_goes_on_at_its_last_byte_and_no_byte_comes_twice() {
+    let rig = rig(bytes(SIZE));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("restored");
+    let ways: [(&str, &dyn Fn() -> Vec<u8>); 3] = [
+        ("end", &|| rig.read(&[]).unwrap()),
+        ("part", &|| rig.read(&[("verify", "part")]).unwrap()),
+        ("file", &|| {
+            rig.restore(&file, &[]).unwrap();
+            std::fs::read(&file).unwrap()
+        }),
+    ];
+    for (name, restored) in ways {
+        rig.cuts();
+        let before = rig.out();
+        assert!(restored() == rig.data, "{name}");
+        assert!(rig.store.pending_faults().is_empty(), "{name}: {:?}", rig.store.pending_faults());
+        let came = rig.out() - before;
+        assert!(came <= SIZE as u64 + OTHER, "{name}: {came} bytes came of {SIZE}");
+    }
+}
+
+#[test]
+fn holes_are_kept_where_the_data_is_zero() {
+    let mut data = vec![0; SIZE];
+    data[10_000_000..10_100_000].fill(1);
+    let rig = rig(data);
+    let folder = tempfile::tempdir().unwrap();
+    for (holes, is_sparse) in [("false", false), ("true", true)] {
+        let file = folder.path().join(holes);
+        rig.cuts();
+        rig.restore(&file, &[("holes", holes)]).unwrap();
+        assert!(std::fs::read(&file).unwrap() == rig.data);
+        let allocated = std::fs::metadata(&file).unwrap().blocks() * 512;
+        assert_eq!(allocated < 1 << 20, is_sparse, "holes = {holes}: {allocated} bytes are allocated");
+        rig.store.clear_faults();
+    }
+}
+
+#[test]
+fn after_the_line_failed_or_a_cancel_the_next_restore_reads_only_what_is_missing() {
+    let rig = rig(bytes(SIZE));
+    for cancelled in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("restored");
+        // The first part comes, and of the others a million bytes each, which is all of the last.
+        let target = r#""operation": "GetObject", "target": "vm/disk?""#;
+        let effect = if cancelled { r#""stall": 1000000"# } else { r#""truncate": 0"# };
+        rig.fault(&format!(r#"{{{target}, "skip": 1, "times": 1000, {effect}}}"#));
+        let cancel = Cancel::new();
+        let trigger = cancel.clone();
+        let mut on_event = |event: &s3vault::Event<'_>| {
+            if event.parts > 1 && cancelled {
+                trigger.trigger();
+            }
+            true
+        };
+        let mut control = Control { cancel: Some(cancel), on_event: Some(&mut on_event), ..Control::none() };
+        let e = rig.version.restore(&file, &Settings::new(), &mut control).unwrap_err();
+        let code = if cancelled { Code::Cancelled } else { Code::ConnectionLost };
+        assert_eq!(e.code(), code, "{e:?}");
+        assert!(left(folder.path()).iter().all(|name| name.ends_with(".restoring")), "{:?}", left(folder.path()));
+        assert_eq!(left(folder.path()).len(), 1);
+        rig.store.clear_faults();
+        let before = rig.out();
+        rig.restore(&file, &[]).unwrap();
+        assert!(std::fs::read(&file).unwrap() == rig.data);
+        assert_eq!(left(folder.path()), ["restored"]);
+        let came = rig.out() - before;
+        assert!(came < (SIZE - PART) as u64 + OTHER, "{came} bytes came again");
+    }
+}
+
+#[test]
+fn an_open_file_is_written_from_its_begin_and_a_pipe_in_order() {
+    let rig = rig(bytes(SIZE));
+    let none = &mut Control::none();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&vec![7; SIZE + 1000]).unwrap();
+    for options in [&[][..], &[("holes", "true")]] {
+        rig.version.restore_fd(file.as_file().as_fd(), &settings(options), none).unwrap();
+        assert!(std::fs::read(file.path()).unwrap() == rig.data);
+    }
+    let appending = File::options().append(true).open(file.path()).unwrap();
+    let e = rig.version.restore_fd(appending.as_fd(), &Settings::new(), none).unwrap_err();
+    assert!(e.code() == Code::InvalidArgument && e.message().contains("appending"), "{e}");
+    assert!(std::fs::read(file.path()).unwrap() == rig.data, "it was left alone");
+
+    for options in [&[][..], &[("verify", "part")]] {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let reading = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).map(|_| all)
+        });
+        rig.version.restore_fd(writer.as_fd(), &settings(options), none).unwrap();
+        drop(writer);
+        assert!(reading.join().unwrap().unwrap() == rig.data);
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let e = rig.version.restore_fd(writer.as_fd(), &Settings::new(), none).unwrap_err();
+    assert_eq!(e.code(), Code::Io, "a reader that went is no signal: {e}");
+}
+
+#[test]
+fn any_bytes_are_read_by_any_thread_at_once() {
+    let rig = rig(bytes(SIZE));
+    let none = &mut Control::none();
+    for verify in ["end", "part"] {
+        let random = rig.version.open(&settings(&[("verify", verify)]), none).unwrap().random();
+        let read = |offset: u64, length: usize| {
+            let mut buffer = vec![0; length];
+            let count = random.read(offset, &mut buffer, &mut Control::none()).unwrap();
+            buffer.truncate(count);
+            buffer
+        };
+        let (read, data) = (&read, &rig.data);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || {
+                    for n in 0..4 {
+                        let (offset, length) = ((thread * 7 + n) * 899_999 % SIZE, 50_000 + n);
+                        let end = (offset + length).min(data.len());
+                        assert!(read(offset as u64, length) == data[offset..end], "{verify}: {offset}");
+                    }
+                });
+            }
+        });
+        let across = PART - 10;
+        assert!(read(across as u64, PART + 20) == rig.data[across..across + PART + 20], "{verify}");
+        assert_eq!(read(SIZE as u64 - 3, 10), rig.data[SIZE - 3..], "{verify}");
+        assert_eq!((read(SIZE as u64, 10), read(u64::MAX, 10), read(5, 0)), (vec![], vec![], vec![]));
+
+        let gets = || rig.store.stats().requests["GetObject"];
+        read(0, 1);
+        let before = (gets(), rig.out());
+        assert_eq!(read(5, 10), rig.data[5..15]);
+        let after = if verify == "part" { before } else { (before.0 + 1, before.1 + 10) };
+        assert_eq!((gets(), rig.out()), after, "{verify}: the last part is kept, and only the bytes are asked for");
+    }
+}
+
+#[test]
+fn damage_is_seen_by_who_verifies() {
+    let rig = rig(bytes(SIZE));
+    let none = &mut Control::none();
+    let part = rig.version.open(&settings(&[("verify", "part")]), none).unwrap().random();
+    let end = rig.version.open(&Settings::new(), none).unwrap().random();
+    let flip = r#"{"bucket": "backups", "key": "vm/disk", "offset": 9000000}"#;
+    let address = rig.store.url().replace("http://", "");
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    let length = flip.len();
+    let head = "connection: close\r\ncontent-length:";
+    write!(stream, "POST /_embedded/damage HTTP/1.1\r\nhost: {address}\r\n{head} {length}\r\n\r\n{flip}").unwrap();
+    stream.read_to_string(&mut String::new()).unwrap();
+    let mut buffer = [0; 10];
+    end.read(8_999_999, &mut buffer, none).unwrap();
+    assert_ne!(buffer, rig.data[8_999_999..9_000_009]);
+    assert_eq!(part.read(PART as u64, &mut buffer, none).unwrap_err().code(), Code::Damaged);
+    part.read(0, &mut buffer, none).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let e = rig.restore(&folder.path().join("restored"), &[]).unwrap_err();
+    assert_eq!(e.code(), Code::Damaged);
+    assert!(left(folder.path()).is_empty(), "another restore would not help");
+}
