@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use crate::credentials::Credentials;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
+use crate::op::first_byte::FirstBytes;
 use crate::profile::{self, Profile};
 use crate::retry::Tokens;
 use crate::settings::Settings;
@@ -24,6 +25,7 @@ pub struct Store {
     keys: Mutex<Keys>,
     clock_offset_ms: AtomicI64,
     retries: Mutex<Tokens>,
+    first_bytes: Mutex<FirstBytes>,
 }
 
 /// The credentials that requests are signed with now.
@@ -55,6 +57,7 @@ impl Store {
             keys: Mutex::new(Keys { credentials, signer, generation: 0 }),
             clock_offset_ms: AtomicI64::new(0),
             retries: Mutex::new(Tokens::default()),
+            first_bytes: Mutex::default(),
         })
     }
 
@@ -70,6 +73,7 @@ impl Store {
             keys: Mutex::new(Keys { credentials, signer, generation: 0 }),
             clock_offset_ms: AtomicI64::new(self.clock_offset_ms.load(Ordering::Relaxed)),
             retries: Mutex::new(Tokens::default()),
+            first_bytes: Mutex::default(),
         }
     }
 
@@ -145,6 +149,11 @@ impl Store {
     /// How long a retry has to wait for its token, in milliseconds.
     pub(crate) fn take_retry(&self, now: Now) -> u64 {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner).take(now)
+    }
+
+    /// How long its answers to payload take.
+    pub(crate) fn first_bytes(&self) -> MutexGuard<'_, FirstBytes> {
+        self.first_bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The store's clock, as far as it is known.

@@ -87,9 +87,10 @@ impl<'a> Call<'a> {
     }
 
     fn signer(&self, settings: &Settings) -> Result<Signer> {
-        let region = match settings.text("region") {
-            "" => DEFAULT_REGION,
-            region => region,
+        let region = match (&self.address.region, settings.text("region")) {
+            (Some(region), _) => region,
+            (None, "") => DEFAULT_REGION,
+            (None, region) => region,
         };
         Ok(Signer::for_service(Credentials::from_settings(settings)?, region, settings.text("service")))
     }
@@ -107,6 +108,8 @@ struct Address {
     host: String,
     path: String,
     query: String,
+    /// The one of the endpoint, where the URL names an object at it.
+    region: Option<String>,
 }
 
 impl Address {
@@ -137,7 +140,7 @@ impl Address {
         let host = authority.strip_suffix(own_port).unwrap_or(&authority).to_owned();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let path = if path.is_empty() { "/" } else { path };
-        Ok(Address { scheme, host, path: sendable(path), query: sendable(query) })
+        Ok(Address { scheme, host, path: sendable(path), query: sendable(query), region: None })
     }
 
     /// `bucket/key`; the key is not encoded, and may be empty.
@@ -149,7 +152,8 @@ impl Address {
         let endpoint = Endpoint::from_settings(&settings)?;
         endpoint.check_bucket(bucket)?;
         let key = Some(key).filter(|key| !key.is_empty());
-        Address::parse(&settings, &endpoint.target(bucket, key, "").url)
+        let address = Address::parse(&settings, &endpoint.target(bucket, key, "").url)?;
+        Ok(Address { region: Some(endpoint.region_for(bucket).to_owned()), ..address })
     }
 }
 
@@ -248,6 +252,25 @@ mod tests {
         let url = presign(&settings(&[]), MAY_24, "GET", url, "", 86_400).unwrap();
         assert!(url.starts_with("https://examplebucket.s3.amazonaws.com/test.txt?X-Amz-Algorithm="), "{url}");
         assert!(url.ends_with("&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"));
+    }
+
+    #[test]
+    fn an_object_is_signed_for_the_region_of_its_endpoint() {
+        let signed_for = |url: &str, more: &[(&str, &str)]| {
+            let presigned = presign(&settings(more), MAY_24, "GET", url, "", 60).unwrap();
+            let lines = sign(&settings(more), MAY_24, "GET", url, "", "").unwrap();
+            let scope = presigned.split_once("%2F20130524%2F").unwrap().1;
+            let region = scope.split_once("%2F").unwrap().0.to_owned();
+            assert!(lines.contains(&format!("/20130524/{region}/s3/aws4_request")), "{}", *lines);
+            region
+        };
+        let ireland = ("api_url", "https://s3.eu-west-1.amazonaws.com");
+        assert_eq!(signed_for("s3://backups/key", &[ireland]), "eu-west-1");
+        assert_eq!(signed_for("s3://backups/key", &[ireland, ("region", "eu-west-1")]), "eu-west-1");
+        assert_eq!(signed_for("s3://backups/key", &[("region", "eu-west-3")]), "eu-west-3");
+        let point = "s3://arn:aws:s3:eu-central-1:123456789012:accesspoint/backups/key";
+        assert!(!signed_for(point, &[ireland]).is_empty());
+        assert_eq!(signed_for("https://s3.eu-west-1.amazonaws.com/backups/key", &[]), "us-east-1", "a URL names none");
     }
 
     #[test]

@@ -160,7 +160,7 @@ fn what_stays_wrong_is_a_clean_error_and_nothing_is_listed() {
         ),
         (r#"{"operation": "ListObjectsV2", "times": 100, "answer": {"status": 200, "body": "{}"}}"#, Code::BadReply),
         (
-            r#"{"operation": "GetBucketVersioning", "answer": {"status": 301, "code": "PermanentRedirect"}}"#,
+            r#"{"operation": "ListObjectsV2", "answer": {"status": 301, "code": "PermanentRedirect"}}"#,
             Code::WrongRegion,
         ),
     ] {

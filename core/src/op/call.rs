@@ -5,6 +5,7 @@
 //!          ▼                                                                          │
 //!  Due ──▶ Sent ──▶ answered, refused, no whole reply ──▶ Over                        │
 //!          │                                                                          │
+//!          ├─ payload is sent, and the reply's head is late ──▶ Due (first_byte.rs) ──────┘
 //!          └─ keys refused or expired ──▶ Keyless ──renewed───────────────────────────┘
 //!                                          └──kept──▶ Over
 //! ```
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use super::refusal::{Refusal, describe, excerpt, is_error, is_html, refusal};
 use super::{Operation, Place, Reply};
 use crate::checksum::Digest;
+use crate::endpoint::Endpoint;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, ReplyHead, Request, RequestId, TransportFailure};
 use crate::machine::{Input, Output};
@@ -33,6 +35,8 @@ pub(crate) struct Session {
     abandoned: Vec<RequestId>,
     /// Where the machine has a checkpoint.
     pub(crate) journal: Option<Journal>,
+    /// Counts the replies that asked to slow down.
+    slow_downs: u64,
 }
 
 impl Session {
@@ -44,6 +48,7 @@ impl Session {
             next_id: 0,
             abandoned: Vec::new(),
             journal: None,
+            slow_downs: 0,
         }
     }
 
@@ -62,6 +67,11 @@ impl Session {
     /// Whether all steps are on disk.
     pub(crate) fn is_saved(&self) -> bool {
         self.journal.as_ref().is_none_or(Journal::is_saved)
+    }
+
+    /// How often the store asked to slow down, in all calls.
+    pub(crate) fn slow_downs(&self) -> u64 {
+        self.slow_downs
     }
 
     /// The store's time now.
@@ -111,9 +121,15 @@ enum State {
 struct Exchange {
     id: RequestId,
     sent: Now,
+    /// Monotonic time at which all of it was on its way.
+    whole_at: Option<u64>,
+    /// Monotonic time from which on its reply's head is late.
+    late_at: Option<u64>,
     /// Of the keys that it was signed with.
     generation: u64,
     place: Place,
+    /// Where it was sent.
+    endpoint: Arc<Endpoint>,
     head: Option<ReplyHead>,
     body: Vec<u8>,
 }
@@ -140,6 +156,8 @@ pub(crate) struct Call<O> {
     region_learned: bool,
     clock_learned: bool,
     renewals: u32,
+    /// How often an attempt was not waited for, since its reply was late.
+    hedges: u32,
     /// The generation of keys that others were asked for since they end.
     ending_asked: Option<u64>,
     /// `Date` of the last reply, in Unix milliseconds.
@@ -165,7 +183,11 @@ impl<O: Operation> Calling for Call<O> {
         match self.state {
             State::Due(at) if at <= now.mono_ms => {}
             State::Due(at) => return Next::Wait(Some(at)),
-            State::Sent(_) | State::Keyless { .. } | State::Over => return Next::Wait(None),
+            State::Sent(Exchange { late_at: Some(at), .. }) if at <= now.mono_ms => {
+                return Next::Wait(self.hedge(session, now));
+            }
+            State::Sent(Exchange { late_at, .. }) => return Next::Wait(late_at),
+            State::Keyless { .. } | State::Over => return Next::Wait(None),
         }
         if let Some((generation, have_ended)) = session.store.ending_keys(session.clock(now))
             && self.ending_asked != Some(generation)
@@ -203,6 +225,7 @@ impl<O: Operation> Call<O> {
             region_learned: false,
             clock_learned: false,
             renewals: 0,
+            hedges: 0,
             ending_asked: None,
             date_ms: None,
             sent_ms: 0,
@@ -261,6 +284,37 @@ impl<O: Operation> Call<O> {
         self.state = State::Due(0);
     }
 
+    /// The reply is late: drops the attempt, which does not count as one that failed, for another that is due at once.
+    /// Where all calls together have done so often enough, this one waits.
+    fn hedge(&mut self, session: &mut Session, now: Now) -> Option<u64> {
+        let State::Sent(exchange) = &mut self.state else { return None };
+        if !session.store.first_bytes().take_hedge() {
+            exchange.late_at = None;
+            return None;
+        }
+        session.abandoned.push(exchange.id);
+        self.hedges += 1;
+        self.attempts = self.attempts.saturating_sub(1);
+        self.maybe_done = true;
+        self.state = State::Due(now.mono_ms);
+        // At once, but after the driver was told to drop the other.
+        Some(now.mono_ms)
+    }
+
+    /// All of the attempt is on its way: from now on it is the store's turn.
+    fn whole(&mut self, session: &Session, now: Now) {
+        let State::Sent(exchange) = &mut self.state else { return };
+        if !O::PAYLOAD || self.dated.is_some() || exchange.head.is_some() || exchange.whole_at.is_some() {
+            return;
+        }
+        exchange.whole_at = Some(now.mono_ms);
+        let mut first_bytes = session.store.first_bytes();
+        if self.attempts == 1 && self.hedges == 0 {
+            first_bytes.began();
+        }
+        exchange.late_at = first_bytes.limit_ms(self.hedges).map(|limit| now.mono_ms.saturating_add(limit));
+    }
+
     fn sign(&mut self, session: &mut Session, now: Now, id: RequestId) -> Request {
         let unsigned = self.op.request();
         let store = &session.store;
@@ -291,8 +345,17 @@ impl<O: Operation> Call<O> {
             let left = dated.saturating_add(store.profile.late_ms).saturating_sub(session.clock(now));
             now.mono_ms.saturating_add(left.max(0) as u64)
         });
-        self.state =
-            State::Sent(Exchange { id, sent: now, generation, place: unsigned.place, head: None, body: Vec::new() });
+        self.state = State::Sent(Exchange {
+            id,
+            sent: now,
+            whole_at: None,
+            late_at: None,
+            generation,
+            place: unsigned.place,
+            endpoint,
+            head: None,
+            body: Vec::new(),
+        });
         Request {
             id,
             operation: O::NAME,
@@ -322,6 +385,12 @@ impl<O: Operation> Call<O> {
             }
             _ => {}
         }
+        if let Input::Sent { id } = input
+            && self.is_sending(*id)
+        {
+            self.whole(session, now);
+            return None;
+        }
         let State::Sent(exchange) = &mut self.state else { return None };
         let outcome = match input {
             Input::Head { id, head } if *id == exchange.id => {
@@ -329,6 +398,12 @@ impl<O: Operation> Call<O> {
                     session.store.learn_date(date, exchange.sent, now);
                     self.date_ms = Some(date);
                     self.sent_ms = date.saturating_sub(now.mono_ms.saturating_sub(exchange.sent.mono_ms) as i64);
+                }
+                exchange.late_at = None;
+                if let Some(whole_at) = exchange.whole_at
+                    && head.is_success()
+                {
+                    session.store.first_bytes().answered(now.mono_ms.saturating_sub(whole_at));
                 }
                 let admitted = if head.is_success() { self.op.admit(head) } else { Ok(()) };
                 exchange.head = Some(head.clone());
@@ -416,14 +491,17 @@ impl<O: Operation> Call<O> {
             Err(refusal) => refusal,
         };
         let e = self.expired(session, now, refusal.error);
+        session.slow_downs += u64::from(matches!(e.status(), 429 | 503));
         // A 5xx may come from a proxy in front of a store that did the work, and so may a page that is not S3's.
         // One that asks to slow down has not done it.
         let is_open = e.is_maybe_sent() || e.status() >= 500 && e.s3_code() != "SlowDown" || e.code() == Code::BadReply;
         self.maybe_done |= is_open;
-        let State::Sent(Exchange { generation, .. }) = self.state else { return None };
+        let State::Sent(Exchange { generation, endpoint, .. }) = &self.state else { return None };
+        let generation = *generation;
         if let Some(region) = &refusal.region
             && !std::mem::replace(&mut self.region_learned, true)
-            && session.store.learn_region(region)
+            // Another call may have learned it while this one was under way.
+            && (session.store.learn_region(region) || *endpoint != session.store.endpoint())
         {
             self.state = State::Due(0);
             return None;

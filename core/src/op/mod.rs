@@ -9,6 +9,7 @@
 
 mod bucket;
 mod call;
+pub(crate) mod first_byte;
 mod list;
 mod multipart;
 mod object;
@@ -206,6 +207,8 @@ pub trait Operation {
     /// Whether it may be sent again after an attempt that may have taken effect: the second time changes nothing that
     /// anybody could notice.
     const REPEATABLE: bool = true;
+    /// Whether it moves a part's bytes, is one of many, and may be under way twice: a late reply is not waited for.
+    const PAYLOAD: bool = false;
 
     /// [`Operation::ACTION`], or the one that these arguments need.
     fn action(&self) -> &'static str {

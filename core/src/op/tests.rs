@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::credentials::Credentials;
-use crate::http::{Request, TransportFailure};
+use crate::http::{Range, Request, TransportFailure};
 use crate::machine::{Input, Machine, Output};
 use crate::store::Store;
 use crate::store::tests::store;
@@ -310,4 +310,74 @@ fn a_host_with_the_bucket_in_it_that_does_not_resolve_asks_for_path_style() {
     machine.handle(now, Input::Failed { id: request.id, failure });
     let Output::Done(Err(e)) = machine.poll(now) else { panic!() };
     assert!(e.hint().contains("path_style = true"), "{e}");
+}
+
+/// Polls an operation that was sent a minute before, and nothing came: whether it was given up for another attempt.
+fn is_hedged<O: Operation>(op: O, dated: bool) -> bool {
+    let store = Arc::new(store(&[]).unwrap());
+    (0..16).for_each(|_| store.first_bytes().answered(50));
+    let mut session = Session::new(&store, 1);
+    let at = |mono_ms: u64| Now { unix_ms: START + mono_ms as i64, mono_ms };
+    let mut call = if dated { Call::dated(op, START) } else { Call::new(op) };
+    let Next::Send(request) = call.poll(&mut session, at(0)) else { panic!("it is sent") };
+    assert!(matches!(call.poll(&mut session, at(60_000)), Next::Wait(None)), "it may take long to send it");
+    assert!(call.handle(&mut session, at(60_000), &Input::Sent { id: request.id }).is_none());
+    let waits = matches!(call.poll(&mut session, at(60_999)), Next::Wait(Some(61_000)));
+    assert!(session.abandoned().is_none());
+    let again = matches!(call.poll(&mut session, at(61_000)), Next::Wait(Some(61_000)));
+    let given_up = session.abandoned() == Some(request.id);
+    assert_eq!((waits, again), (given_up, given_up), "the driver is told when to come back");
+    if given_up {
+        assert!(call.maybe_done(), "the attempt that was not waited for may have taken effect");
+        let Next::Send(second) = call.poll(&mut session, at(61_000)) else { panic!("it is sent at once") };
+        let head = ReplyHead { status: 206, headers: vec![] };
+        let late = Input::Head { id: request.id, head };
+        assert!(call.handle(&mut session, at(61_001), &late).is_none() && call.is_sending(second.id));
+        call.handle(&mut session, at(61_001), &Input::Sent { id: second.id });
+        assert!(matches!(call.poll(&mut session, at(61_001)), Next::Wait(Some(63_001))), "twice as long");
+    }
+    given_up
+}
+
+#[test]
+fn only_what_moves_parts_is_not_waited_for() {
+    let part = Part { number: 1, offset: 0, length: 5, digest: Some(crate::checksum::digest(b"hello")) };
+    let upload = UploadPart { key: "k".into(), upload_id: "u".into(), number: 1, part };
+    let range = Range::of_part(0, 0, 5);
+    let range = GetRange { key: "k".into(), version_id: None, begin: 0, range };
+    assert!(is_hedged(upload.clone(), false) && is_hedged(range, false));
+    assert!(!is_hedged(upload, true), "a dated request");
+    assert!(!is_hedged(GetObject::new("k", 100), false) && !is_hedged(ListObjectsV2::default(), false));
+    assert!(!is_hedged(PutObject::new("k", Content::Part(part), Vec::new()), false), "a backup that is one PUT");
+}
+
+#[test]
+fn a_hedge_is_not_an_attempt_that_failed() {
+    let store = Arc::new(store(&[]).unwrap());
+    (0..16).for_each(|_| store.first_bytes().answered(50));
+    let mut session = Session::new(&store, 1);
+    let range = Range::of_part(0, 0, 5);
+    let mut call = Call::new(GetRange { key: "k".into(), version_id: None, begin: 0, range });
+    let (mut sent, mut mono_ms) = (0, 0);
+    let e = loop {
+        let now = Now { unix_ms: START + mono_ms as i64, mono_ms };
+        match call.poll(&mut session, now) {
+            Next::Send(request) => {
+                let id = request.id;
+                sent += 1;
+                call.handle(&mut session, now, &Input::Sent { id });
+                if sent > 2 {
+                    let detail = "the connection broke".to_owned();
+                    let failure = TransportFailure { code: Code::ConnectionLost, maybe_sent: true, detail };
+                    if let Some(answer) = call.handle(&mut session, now, &Input::Failed { id, failure }) {
+                        break answer.unwrap_err();
+                    }
+                }
+            }
+            Next::Wait(at) => mono_ms = at.expect("an end"),
+            Next::NeedCredentials(_) => panic!("keys were asked for"),
+        }
+    };
+    assert_eq!(sent, 2 + crate::retry::ATTEMPTS);
+    assert!(e.message().ends_with(&format!("(tried {} times)", crate::retry::ATTEMPTS)), "{e}");
 }

@@ -1,5 +1,5 @@
 //! `_s3vault/vault.json`: what a vault says about itself. A pure function of the configuration, so that racing
-//! first writers write the same bytes; read and compared at every open.
+//! first writers write the same bytes; read and compared at every open, and the bucket's versioning beside it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use super::objects::VAULT_KEY;
 use super::signed::FORMAT;
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
-use crate::op::{Call, Calling, GetObject, Session};
+use crate::op::{BucketVersioning, Call, Calling, GetBucketVersioning, GetObject, Next, Session};
 use crate::time::Now;
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,19 +65,30 @@ impl Vault {
 }
 
 /// Opens a vault: reads its description and compares. A bucket without one is a vault that nothing was stored in yet.
+///
+/// At the same time it asks for the bucket's versioning, so that the first put need not. Who only reads may not be
+/// allowed to, and a store may not know the question: an answer that does not come changes nothing, and the put asks.
 pub struct Open {
     vault: Arc<Vault>,
     session: Session,
     call: Call<GetObject>,
+    versioning: Option<Call<GetBucketVersioning>>,
+    began: Option<u64>,
+    /// Monotonic time from which on the versioning is not waited for; there once the description is.
+    patience: Option<u64>,
     result: Option<Result<()>>,
 }
+
+/// For the versioning, as long again as the description took, and never less, in milliseconds.
+const PATIENCE_MS: u64 = 200;
 
 impl Open {
     /// `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, seed: u64) -> Open {
         let session = Session::new(&vault.store, seed);
         let call = Call::new(GetObject::new(VAULT_KEY, 1 << 20));
-        Open { vault, session, call, result: None }
+        let versioning = (!vault.versioned.load(Ordering::Relaxed)).then(|| Call::new(GetBucketVersioning));
+        Open { vault, session, call, versioning, began: None, patience: None, result: None }
     }
 }
 
@@ -89,7 +100,17 @@ impl Machine for Open {
             self.call.abandon(&mut self.session);
             self.result = Some(Err(Error::new(Code::Cancelled, "opening the vault was cancelled")));
         }
+        if let Some(call) = &mut self.versioning
+            && let Some(answer) = call.handle(&mut self.session, now, &input)
+        {
+            if let Ok(BucketVersioning::Enabled) = answer {
+                self.vault.versioned.store(true, Ordering::Relaxed);
+            }
+            self.versioning = None;
+        }
         let Some(answer) = self.call.handle(&mut self.session, now, &input) else { return };
+        let took = now.mono_ms.saturating_sub(self.began.unwrap_or(now.mono_ms));
+        self.patience = Some(now.mono_ms.saturating_add(took.max(PATIENCE_MS)));
         self.result = Some(match answer {
             Ok(found) => self.vault.compare(&found).map(|()| self.vault.described.store(true, Ordering::Relaxed)),
             Err(e) if e.code() == Code::NotFound => Ok(()),
@@ -101,9 +122,30 @@ impl Machine for Open {
         if let Some(id) = self.session.abandoned() {
             return Output::Abandon(id);
         }
-        match self.result.take() {
-            Some(result) => Output::Done(result),
-            None => self.call.poll(&mut self.session, now).into(),
+        self.began.get_or_insert(now.mono_ms);
+        let is_over = match &self.result {
+            Some(Ok(())) => self.patience.is_none_or(|until| until <= now.mono_ms),
+            Some(Err(_)) => true,
+            None => false,
+        };
+        if is_over && let Some(mut call) = self.versioning.take() {
+            call.abandon(&mut self.session);
+            return self.poll(now);
         }
+        if self.versioning.is_none()
+            && let Some(result) = self.result.take()
+        {
+            return Output::Done(result);
+        }
+        let mut soonest = self.patience;
+        let description = self.result.is_none().then_some(&mut self.call as &mut dyn Calling);
+        let versioning = self.versioning.as_mut().map(|call| call as &mut dyn Calling);
+        for call in description.into_iter().chain(versioning) {
+            match call.poll(&mut self.session, now) {
+                Next::Wait(at) => soonest = soonest.into_iter().chain(at).min(),
+                next => return next.into(),
+            }
+        }
+        Output::Wait(soonest)
     }
 }

@@ -1,15 +1,17 @@
 //! Storing a version: DESIGN §3's protocol, *Put*.
 //!
 //! ```text
-//!  Versioning ─▶ Describe ─▶ List ─▶ Locator ─▶ First ─▶ Sending ─▶ Row ─▶ Done
-//!  (once for a vault)         ▲  ▲      │ expired  (part 1)  │ ▲       │ ▲
-//!       │                     └──┼──────┘          Recheck ◀─┘ └───────┴─┘  when the check has aged
-//!       └─ goes on ─▶ Recheck ─▶ Listed ─▶ First, Sending, Row
-//!                      └─ given up, gone ─▶ List: a new put
+//!  Versioning ─▶ List ─▶ Listed ─▶ Locator ─▶ First ─▶ Sending ─▶ Row ─▶ Done
+//!  (once for   ▲  ▲    (`vault.json`  │ expired  (part 1)  │ ▲       │ ▲
+//!   a vault)   │  │     is there)     │          Recheck ◀─┘ └───────┴─┘  when the check has aged
+//!      │       │  └───────────────────┘
+//!      │       └─ given up, gone ─┐
+//!      └─ goes on ─▶ Recheck ─────┴▶ Parts ─▶ First, Sending, Row
 //! ```
 //! A *check* holds for the profile's `late_ms` (B). The locator and the data's PUT or Create are signed at the newest
 //! check, and the row at the one that the data was signed at, so that nothing lands later than B after its check.
-//! Nothing is checked after the row.
+//! Nothing is checked after the row. The first put of a vault writes `vault.json` beside its LIST; nothing else is
+//! written before it is there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,8 +28,8 @@ use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::machine::{Input, Machine, Output};
 use crate::op::{
-    BucketVersioning, Call, Calling, Content, GetBucketVersioning, ListObjectsV2, ListParts, Listing, Paged, PutObject,
-    PutReply, Session,
+    BucketVersioning, Call, Calling, Content, GetBucketVersioning, ListObjectsV2, ListParts, Listing, Next, Paged,
+    PutObject, PutReply, Session,
 };
 use crate::time::{Now, rfc3339};
 use crate::transfer::checkpoint::{Begun, Checkpoint, FileIdentity, Journal, Record};
@@ -69,8 +71,9 @@ enum For {
 
 enum State {
     Versioning(Call<GetBucketVersioning>),
-    Describe(Call<PutObject>),
     List(Call<ListObjectsV2>),
+    /// The listing came before the description was there.
+    Listed,
     Locator(Call<PutObject>),
     /// The first part of an extent is wanted: its number in the backup, and where it begins.
     First {
@@ -82,7 +85,7 @@ enum State {
     RecheckRows(Call<ListObjectsV2>, For),
     RecheckLocators(Call<ListObjectsV2>, For),
     /// The parts of a checkpoint's upload that the store has.
-    Listed(Call<ListParts>, BTreeMap<u32, Listed>),
+    Parts(Call<ListParts>, BTreeMap<u32, Listed>),
     /// The row is fixed, and waits for the checkpoint to say so.
     Fixed,
     Row(Call<PutObject>),
@@ -95,10 +98,11 @@ impl State {
     fn call(&mut self) -> Option<&mut dyn Calling> {
         match self {
             State::Versioning(call) => Some(call),
-            State::Describe(call) | State::Locator(call) | State::Row(call) => Some(call),
+            State::Locator(call) | State::Row(call) => Some(call),
             State::List(call) | State::RecheckRows(call, _) | State::RecheckLocators(call, _) => Some(call),
-            State::Listed(call, _) => Some(call),
-            State::First { .. }
+            State::Parts(call, _) => Some(call),
+            State::Listed
+            | State::First { .. }
             | State::Fixed
             | State::Sending(_)
             | State::Unknown(..)
@@ -112,13 +116,13 @@ impl State {
         matches!(
             self,
             State::Versioning(_)
-                | State::Describe(_)
                 | State::List(_)
+                | State::Listed
                 | State::Locator(_)
                 | State::First { .. }
                 | State::RecheckRows(_, For::Data | For::Resume)
                 | State::RecheckLocators(_, For::Data | For::Resume)
-                | State::Listed(..)
+                | State::Parts(..)
         )
     }
 }
@@ -130,6 +134,8 @@ pub struct Put {
     request: PutRequest,
     plan: Plan,
     state: State,
+    /// Writes the vault's description, where it has none.
+    describe: Option<Call<PutObject>>,
     beginnings: u32,
     vid: Vid,
     /// When the put began: the vid's instant, or the clock's where that is earlier.
@@ -182,6 +188,7 @@ impl Put {
             plan,
             session,
             state: State::Over,
+            describe: None,
             beginnings: 0,
             vid: Vid::first_of(0),
             initiated: 0,
@@ -201,22 +208,40 @@ impl Put {
             request,
         };
         put.state = if put.vault.versioned.load(Ordering::Relaxed) {
-            put.describe_or_list()
+            put.describe_and_list()
         } else {
             State::Versioning(Call::new(GetBucketVersioning))
         };
         Ok(put)
     }
 
-    fn describe_or_list(&mut self) -> State {
+    fn describe_and_list(&mut self) -> State {
         if self.resume.is_some() {
             return self.go_on();
         }
-        if self.vault.is_described() {
-            return self.list();
+        if !self.vault.is_described() {
+            let content = Content::Bytes(self.vault.description());
+            self.describe = Some(Call::new(PutObject::new(VAULT_KEY, content, json())));
         }
-        let content = Content::Bytes(self.vault.description());
-        State::Describe(Call::new(PutObject::new(VAULT_KEY, content, json())))
+        self.list()
+    }
+
+    /// The description is there, or cannot be written.
+    fn described(&mut self, now: Now, answer: Result<PutReply>) {
+        self.describe = None;
+        let state = std::mem::replace(&mut self.state, State::Over);
+        self.state = match (answer, state) {
+            (Ok(_), state) => {
+                self.vault.described.store(true, Ordering::Relaxed);
+                if let State::Listed = state { self.begin(now) } else { state }
+            }
+            (Err(e), mut state) => {
+                if let Some(call) = state.call() {
+                    call.abandon(&mut self.session);
+                }
+                self.fail(e)
+            }
+        };
     }
 
     fn list(&mut self) -> State {
@@ -228,7 +253,7 @@ impl Put {
     fn versioning(&mut self, status: BucketVersioning) -> State {
         if status == BucketVersioning::Enabled {
             self.vault.versioned.store(true, Ordering::Relaxed);
-            return self.describe_or_list();
+            return self.describe_and_list();
         }
         let bucket = &self.vault.store.bucket;
         let what = if status == BucketVersioning::Off { "has no versioning" } else { "has its versioning suspended" };
@@ -237,6 +262,9 @@ impl Put {
     }
 
     fn fail(&mut self, e: Error) -> State {
+        if let Some(mut call) = self.describe.take() {
+            call.abandon(&mut self.session);
+        }
         State::Done(Box::new(Err(e)))
     }
 
@@ -271,7 +299,7 @@ impl Put {
             let why = format!("the parent {parent} is not a live version of {container} {path}");
             return self.fail(Error::new(Code::BadParent, why));
         }
-        self.begin(now)
+        if self.describe.is_some() { State::Listed } else { self.begin(now) }
     }
 
     fn future(&mut self, newest: Vid) -> State {
@@ -484,7 +512,7 @@ impl Put {
         self.extents.clear();
         (self.fixed, self.stored_ms) = (None, None);
         self.plan = Plan::new(self.request.length, &self.vault.store.profile, self.request.memory);
-        self.describe_or_list()
+        self.describe_and_list()
     }
 
     /// The rows of the checkpoint's version: its own one may be there already.
@@ -525,7 +553,7 @@ impl Put {
         if let Some(open) = &resume.open {
             let (key, upload_id) = (open.key.clone(), open.upload_id.clone());
             self.data_check = open.signed;
-            return State::Listed(Call::new(ListParts { key, upload_id, ..ListParts::default() }), BTreeMap::new());
+            return State::Parts(Call::new(ListParts { key, upload_id, ..ListParts::default() }), BTreeMap::new());
         }
         let (number, offset) = resume.next;
         if resume.ended {
@@ -615,6 +643,11 @@ impl Machine for Put {
             }
             self.state = self.fail(why);
         }
+        if let Some(call) = &mut self.describe
+            && let Some(answer) = call.handle(&mut self.session, now, &input)
+        {
+            return self.described(now, answer);
+        }
         let state = std::mem::replace(&mut self.state, State::Over);
         self.state = match (state, &input) {
             (State::First { number, offset, .. }, Input::PartReady { number: ready, length, digest, last })
@@ -631,14 +664,6 @@ impl Machine for Put {
                 Some(Ok(status)) => self.versioning(status),
                 // Some stores without versioning do not know the question.
                 Some(Err(e)) if e.status() == 501 => self.versioning(BucketVersioning::Off),
-                Some(Err(e)) => self.fail(e),
-            },
-            (State::Describe(mut call), input) => match call.handle(&mut self.session, now, input) {
-                None => State::Describe(call),
-                Some(Ok(_)) => {
-                    self.vault.described.store(true, Ordering::Relaxed);
-                    self.list()
-                }
                 Some(Err(e)) => self.fail(e),
             },
             (State::List(mut call), input) => match call.handle(&mut self.session, now, input) {
@@ -671,12 +696,12 @@ impl Machine for Put {
                 Some(Ok(page)) => self.locators_checked(now, &page, what),
                 Some(Err(e)) => self.fail(e),
             },
-            (State::Listed(mut call, mut listed), input) => match call.handle(&mut self.session, now, input) {
-                None => State::Listed(call, listed),
+            (State::Parts(mut call, mut listed), input) => match call.handle(&mut self.session, now, input) {
+                None => State::Parts(call, listed),
                 Some(Ok(page)) => {
                     listed.extend(page.parts.iter().map(|part| (part.number, Listed::from(part))));
                     match call.op().next(&page) {
-                        Some(next) => State::Listed(Call::new(next), listed),
+                        Some(next) => State::Parts(Call::new(next), listed),
                         None => self.listed(&listed),
                     }
                 }
@@ -688,9 +713,15 @@ impl Machine for Put {
                 None => State::Row(call),
                 Some(answer) => self.row_answer(call, answer),
             },
-            (state @ (State::First { .. } | State::Fixed | State::Unknown(..) | State::Done(_) | State::Over), _) => {
-                state
-            }
+            (
+                state @ (State::Listed
+                | State::First { .. }
+                | State::Fixed
+                | State::Unknown(..)
+                | State::Done(_)
+                | State::Over),
+                _,
+            ) => state,
         };
     }
 
@@ -725,8 +756,12 @@ impl Put {
         if matches!(self.state, State::Fixed) && self.session.is_saved() {
             self.state = self.put_row_checked(now);
         }
-        if let Some(call) = self.state.call() {
-            return call.poll(&mut self.session, now).into();
+        let mut soonest = None;
+        for call in self.describe.as_mut().map(|call| call as &mut dyn Calling).into_iter().chain(self.state.call()) {
+            match call.poll(&mut self.session, now) {
+                Next::Wait(at) => soonest = soonest.into_iter().chain(at).min(),
+                next => return next.into(),
+            }
         }
         match &mut self.state {
             State::First { asked: asked @ false, number, offset } => {
@@ -754,7 +789,7 @@ impl Put {
                 State::Done(result) => Output::Done(*result),
                 _ => Output::Wait(None),
             },
-            _ => Output::Wait(None),
+            _ => Output::Wait(soonest),
         }
     }
 }

@@ -31,6 +31,7 @@ impl Operation for UploadPart {
     type Reply = UploadedPart;
     const NAME: &'static str = "UploadPart";
     const ACTION: &'static str = "s3:PutObject";
+    const PAYLOAD: bool = true;
 
     fn request(&self) -> Unsigned {
         Unsigned::object(Method::Put, &self.key)

@@ -78,6 +78,7 @@ impl Operation for GetRange {
     type Reply = (u64, Digest);
     const NAME: &'static str = "GetObject";
     const ACTION: &'static str = "s3:GetObject";
+    const PAYLOAD: bool = true;
 
     fn action(&self) -> &'static str {
         if self.version_id.is_some() { "s3:GetObjectVersion" } else { Self::ACTION }

@@ -14,7 +14,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::WINDOW;
+use super::pace::{self, Pace};
 use crate::checksum::{Digest, SLICE};
 use crate::error::{Code, Error, Result};
 use crate::http::Range;
@@ -133,6 +133,7 @@ pub(crate) struct Download {
     taking: Taking,
     slice: u64,
     parallel: bool,
+    pace: Pace,
     /// Slices under way and delivered ones that were not consumed are at most so many.
     room: usize,
     /// How many there are.
@@ -164,6 +165,8 @@ impl Download {
             taking: want.taking,
             slice,
             parallel,
+            // What is read in order is held until it is its turn.
+            pace: Pace::new(if want.taking == Taking::ByPosition { pace::FILE } else { pace::STREAM }),
             room: 0,
             in_hand: 0,
             next: Slices::new(slice),
@@ -190,7 +193,7 @@ impl Download {
 
     /// How many slices are under way at most.
     fn width(&self) -> usize {
-        if self.parallel { WINDOW as usize } else { 1 }
+        if self.parallel { self.pace.width() as usize } else { 1 }
     }
 
     pub(crate) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) {
@@ -219,6 +222,7 @@ impl Download {
                     None => {}
                     Some((index, at, range, Ok((length, digest)))) => {
                         self.getting.remove(&index);
+                        self.pace.finished(now, length);
                         self.came(session, at, range, length, digest);
                     }
                     Some((.., Err(e))) => self.fail(session, explain(e)),
@@ -328,6 +332,8 @@ impl Download {
         if let Some(e) = self.failed.take() {
             return Output::Done(Err(e));
         }
+        self.pace.begin(now);
+        self.pace.heed(session, now);
         self.begin();
         let mut soonest: Option<u64> = None;
         for (_, call) in self.getting.values_mut() {

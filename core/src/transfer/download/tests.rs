@@ -13,6 +13,7 @@ use crate::credentials::Credentials;
 use crate::http::{ReplyBody, ReplyHead, Request, TransportFailure};
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::transfer::WINDOW;
 
 const SMALL: u64 = 1024;
 

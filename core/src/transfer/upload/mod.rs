@@ -18,8 +18,8 @@ mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::WINDOW;
 use super::checkpoint::{Finished, OpenUpload, Record, extent, whole_crc};
+use super::pace::{self, Pace};
 use super::plan::Plan;
 use crate::checksum::{Digest, crc_text};
 use crate::error::{Code, Error, Result};
@@ -134,6 +134,7 @@ pub(crate) struct Upload {
     releases: Vec<u32>,
     /// The date of the Create.
     signed: i64,
+    pace: Pace,
 }
 
 impl Upload {
@@ -166,6 +167,7 @@ impl Upload {
             again: VecDeque::new(),
             releases: Vec::new(),
             signed: dated,
+            pace: Pace::new(if plan.is_stream() { pace::STREAM } else { pace::FILE }),
         }
     }
 
@@ -211,6 +213,7 @@ impl Upload {
             again: VecDeque::new(),
             releases: Vec::new(),
             signed: open.signed,
+            pace: Pace::new(if plan.is_stream() { pace::STREAM } else { pace::FILE }),
             object,
             plan,
         };
@@ -379,6 +382,10 @@ impl Upload {
         if let Some(number) = self.releases.pop() {
             return Output::ReleasePart(number);
         }
+        if let State::Sending { .. } = self.state {
+            self.pace.begin(now);
+            self.pace.heed(session, now);
+        }
         if let Some(ask) = self.ask() {
             return ask;
         }
@@ -414,9 +421,9 @@ impl Upload {
         }
     }
 
-    /// Parts under way at most.
+    /// How many parts from the oldest unfinished one on may be under way.
     fn width(&self) -> u32 {
-        WINDOW
+        self.pace.width()
     }
 
     /// Asks for the next part, where the window has room. Not before the upload id is there: a Create whose date has
@@ -523,6 +530,7 @@ impl Upload {
                         etag: reply.etag.clone(),
                     });
                     self.finished.insert(number, Finished { length, digest, etag: reply.etag });
+                    self.pace.finished(now, length);
                     self.releases.push(number);
                     break;
                 }
