@@ -1477,6 +1477,32 @@ int32_t s3v_explain(const char *request,
  */
 #define S3V_OPT_SERVICE "service"
 
+/* For s3v_process_set; taken in a config, and not used by a vault */
+
+/**
+ * Bytes of payload that all transfers of the process hold in memory at most; a writer waits when they are used up.
+ * A whole number from 33554432 to 1125899906842624; 268435456 where not set.
+ */
+#define S3V_OPT_MEMORY "memory"
+
+/**
+ * Requests that all transfers of the process have under way at most.
+ * A whole number from 1 to 4096; 64 where not set.
+ */
+#define S3V_OPT_CONNECTIONS "connections"
+
+/**
+ * Bytes a second that all transfers of the process send at most. 0: as many as the line takes.
+ * A whole number from 0 to 1125899906842624; 0 where not set.
+ */
+#define S3V_OPT_BANDWIDTH_UP "bandwidth_up"
+
+/**
+ * Bytes a second that all transfers of the process receive at most. 0: as many as the line gives.
+ * A whole number from 0 to 1125899906842624; 0 where not set.
+ */
+#define S3V_OPT_BANDWIDTH_DOWN "bandwidth_down"
+
 /* For one call */
 
 /**
