@@ -190,6 +190,30 @@ void s3v_error_free(s3v_error *e);
 /** The version of this interface: 0 until release 1.0, then raised by whatever breaks a caller. */
 #define S3V_ABI_VERSION 0
 
+/** What all transfers of the process use at a moment, and what they may. The caller's; set `size` to sizeof(s3v_stats). */
+typedef struct s3v_stats {
+    /** sizeof(s3v_stats) as the caller was compiled; fields beyond it are not written. */
+    uint32_t size;
+    /** Transfers and other calls to stores that are under way. */
+    uint32_t transfers;
+    /** Bytes of memory for payload that are held or reserved. */
+    uint64_t memory;
+    /** The most that they were. */
+    uint64_t memory_peak;
+    /** The most that they may be. */
+    uint64_t memory_limit;
+    /** Requests that are under way. */
+    uint64_t connections;
+    /** The most that were at once. */
+    uint64_t connections_peak;
+    /** The most that may be. */
+    uint64_t connections_limit;
+    /** Payload bytes that were sent since the process began. */
+    uint64_t bytes_up;
+    /** Payload bytes that were received since the process began. */
+    uint64_t bytes_down;
+} s3v_stats;
+
 /** The interface that the loaded library has. Compare it with S3V_ABI_VERSION before anything else. */
 uint32_t s3v_abi_version(void);
 
@@ -197,10 +221,30 @@ uint32_t s3v_abi_version(void);
 const char *s3v_version_text(void);
 
 /**
- * All options as JSON; valid for ever. An array of objects with key, scope ("vault", "call", "command"), kind
+ * All options as JSON; valid for ever. An array of objects with key, scope ("vault", "call", "process", "command"), kind
  * ("text", "bool", "number", "words", "time"), words, least, most, default, secret, live, doc.
  */
 const char *s3v_settings_json(void);
+
+/**
+ * Sets a limit of the whole process: memory, connections, bandwidth_up or bandwidth_down. Transfers that are under way
+ * heed it from now on; a lowered limit takes effect as what is held comes back. An empty value sets the default.
+ *
+ * Fails with S3V_E_UNKNOWN_OPTION, whose hint names the nearest key, or S3V_E_INVALID_OPTION, also for keys that are
+ * not the process's.
+ *
+ * Requires: `key` and `value` are NUL-terminated; `err` is NULL or may be written.
+ */
+int32_t s3v_process_set(const char *key,
+                        const char *value,
+                        s3v_error **err);
+
+/**
+ * Fills in what the process uses at this moment.
+ *
+ * Requires: `out` has as many bytes as its `size` says; `err` is NULL or may be written.
+ */
+int32_t s3v_process_stats(s3v_stats *out, s3v_error **err);
 
 /**
  * Waits until nothing goes on in the background (uploads that are being aborted), then stops the library's threads;
@@ -1529,6 +1573,32 @@ int32_t s3v_explain(const char *request,
  * Text; s3 where not set.
  */
 #define S3V_OPT_SERVICE "service"
+
+/* For s3v_process_set; taken in a config, and not used by a vault */
+
+/**
+ * Bytes of payload that all transfers of the process hold in memory at most; a writer waits when they are used up.
+ * A whole number from 33554432 to 1125899906842624; 268435456 where not set.
+ */
+#define S3V_OPT_MEMORY "memory"
+
+/**
+ * Requests that all transfers of the process have under way at most.
+ * A whole number from 1 to 4096; 64 where not set.
+ */
+#define S3V_OPT_CONNECTIONS "connections"
+
+/**
+ * Bytes a second that all transfers of the process send at most. 0: as many as the line takes.
+ * A whole number from 0 to 1125899906842624; 0 where not set.
+ */
+#define S3V_OPT_BANDWIDTH_UP "bandwidth_up"
+
+/**
+ * Bytes a second that all transfers of the process receive at most. 0: as many as the line gives.
+ * A whole number from 0 to 1125899906842624; 0 where not set.
+ */
+#define S3V_OPT_BANDWIDTH_DOWN "bandwidth_down"
 
 /* For one call */
 
