@@ -38,7 +38,7 @@ test: ## check, and every caller on the embedded store and on MinIO over TLS, an
 	@$(MAKE) -k all-tests
 
 .PHONY: all-tests
-all-tests: check test-simulator test-abi test-oracle test-store test-credentials test-rust test-operations test-wasm test-c test-python test-java test-web test-killed test-refusals test-explain test-cross
+all-tests: check test-simulator test-abi test-oracle test-store test-credentials test-rust test-operations test-wasm test-c test-python test-java test-web test-killed test-resumed test-broken test-memory test-refusals test-explain test-cross
 
 .PHONY: setup
 setup: ## installs what the tests need and is missing here
@@ -130,6 +130,19 @@ test-web: setup build-python build ## the verification page in Chromium, and the
 .PHONY: test-killed
 test-killed: build-c build-python build-java ## an upload that is killed leaves nothing that a list shows
 	$(STEP) "killed uploads, MinIO" $(WITH) minio -- $(PYTHON) scripts/killed_upload.py
+
+.PHONY: test-resumed
+test-resumed: build-c build-python ## puts that are killed at random moments go on, files and streams
+	$(STEP) "killed puts go on, MinIO" $(WITH) minio -- $(PYTHON) scripts/killed_resume.py --rounds 20 --mib 256
+
+.PHONY: test-broken
+test-broken: build-python build ## 64 transfers at once over a line that breaks one connection in ten
+	$(STEP) "broken line, MinIO" $(WITH) minio -- $(PYTHON) scripts/breaking_proxy.py --mib 10 --shares 0,10
+
+.PHONY: test-memory
+test-memory: build-c build-python build-java ## peak memory of files, streams and 1,000 transfers at once
+	@$(MAKE) -C bindings/c build/memory
+	$(STEP) "memory, embedded store" $(WITH) embedded -- $(PYTHON) scripts/memory.py
 
 .PHONY: test-refusals
 test-refusals: build-c build-python build-java ## an untrusted certificate and a full disk: the same from each caller

@@ -190,6 +190,30 @@ void s3v_error_free(s3v_error *e);
 /** The version of this interface: 0 until release 1.0, then raised by whatever breaks a caller. */
 #define S3V_ABI_VERSION 0
 
+/** What all transfers of the process use at a moment, and what they may. The caller's; set `size` to sizeof(s3v_stats). */
+typedef struct s3v_stats {
+    /** sizeof(s3v_stats) as the caller was compiled; fields beyond it are not written. */
+    uint32_t size;
+    /** Transfers and other calls to stores that are under way. */
+    uint32_t transfers;
+    /** Bytes of memory for payload that are held or reserved. */
+    uint64_t memory;
+    /** The most that they were. */
+    uint64_t memory_peak;
+    /** The most that they may be. */
+    uint64_t memory_limit;
+    /** Requests that are under way. */
+    uint64_t connections;
+    /** The most that were at once. */
+    uint64_t connections_peak;
+    /** The most that may be. */
+    uint64_t connections_limit;
+    /** Payload bytes that were sent since the process began. */
+    uint64_t bytes_up;
+    /** Payload bytes that were received since the process began. */
+    uint64_t bytes_down;
+} s3v_stats;
+
 /** The interface that the loaded library has. Compare it with S3V_ABI_VERSION before anything else. */
 uint32_t s3v_abi_version(void);
 
@@ -197,10 +221,30 @@ uint32_t s3v_abi_version(void);
 const char *s3v_version_text(void);
 
 /**
- * All options as JSON; valid for ever. An array of objects with key, scope ("vault", "call", "command"), kind
+ * All options as JSON; valid for ever. An array of objects with key, scope ("vault", "call", "process", "command"), kind
  * ("text", "bool", "number", "words", "time"), words, least, most, default, secret, live, doc.
  */
 const char *s3v_settings_json(void);
+
+/**
+ * Sets a limit of the whole process: memory, connections, bandwidth_up or bandwidth_down. Transfers that are under way
+ * heed it from now on; a lowered limit takes effect as what is held comes back. An empty value sets the default.
+ *
+ * Fails with S3V_E_UNKNOWN_OPTION, whose hint names the nearest key, or S3V_E_INVALID_OPTION, also for keys that are
+ * not the process's.
+ *
+ * Requires: `key` and `value` are NUL-terminated; `err` is NULL or may be written.
+ */
+int32_t s3v_process_set(const char *key,
+                        const char *value,
+                        s3v_error **err);
+
+/**
+ * Fills in what the process uses at this moment.
+ *
+ * Requires: `out` has as many bytes as its `size` says; `err` is NULL or may be written.
+ */
+int32_t s3v_process_stats(s3v_stats *out, s3v_error **err);
 
 /**
  * Waits until nothing goes on in the background (uploads that are being aborted), then stops the library's threads;
@@ -619,8 +663,16 @@ void s3v_version_free(s3v_version *ver);
 /* ----------------------------------------------------------------------------------------------------
  * Put: store a backup
  *
- * Open, write as often as needed, commit: only a commit that returned 0 makes the backup visible. Or s3v_put_file in
- * one call.
+ * Open, write as often as needed, commit: only a commit that returned 0 makes the backup visible. Or s3v_put_file and
+ * s3v_put_fd in one call.
+ *
+ * A put that can go on: S3V_OPT_CHECKPOINT names a file, on a disk that outlives the process. It is created where there
+ * is none (mode 0600), and each step is on disk before the next builds on it: which version it is, the parts that the
+ * store has, their checksums. It holds no keys and no bytes of the backup. After a crash, a reboot or on another host,
+ * open the same container and path with the same file: s3v_put_offset says where in the stream to go on; write the bytes
+ * from there. They must be those of the same source: what was stored is not read again. The file is removed when the
+ * backup is stored, and by s3v_put_abort; it stays after s3v_put_suspend, s3v_put_free and every failure. One put at a
+ * time uses it (S3V_E_BUSY); one of another backup is refused (S3V_E_BAD_CHECKPOINT), and left as it is.
  */
 
 /**
@@ -630,9 +682,15 @@ void s3v_version_free(s3v_version *ver);
 typedef struct s3v_put s3v_put;
 
 /**
- * Begins a backup of `path` in `container`. Options: S3V_OPT_KIND, and S3V_OPT_PARENT for an incremental.
+ * Begins a backup of `path` in `container`, or goes on with one. Options: S3V_OPT_KIND, S3V_OPT_PARENT for an
+ * incremental, and S3V_OPT_CHECKPOINT.
  *
- * Fails with S3V_E_INVALID_NAME, S3V_E_INVALID_OPTION, S3V_E_BAD_PARENT, and as the store does.
+ * It returns when the store can take bytes. Then ask s3v_put_offset where to begin: at 0, but where a checkpoint goes
+ * on. Where the stream had ended before, all of it is stored: s3v_put_write fails with S3V_E_WRONG_STATE, and
+ * s3v_put_commit is all that is left.
+ *
+ * Fails with S3V_E_INVALID_NAME, S3V_E_INVALID_OPTION, S3V_E_BAD_PARENT, S3V_E_BAD_CHECKPOINT, S3V_E_BUSY where another
+ * put uses the checkpoint, S3V_E_DISK_FULL and S3V_E_IO of its disk, and as the store does.
  *
  * Requires: `v` is a live vault; `container` and `path` are NUL-terminated; `options` is NULL or live; `ctl`
  * is NULL or as its type says; `out` may be written; `err` is NULL or may be written.
@@ -646,8 +704,9 @@ int32_t s3v_put_open(s3v_vault *v,
                      s3v_error **err);
 
 /**
- * Bytes that were taken so far: after a write that failed, the stream goes on here. May be called at any time; during
- * another call on the same put it tells what was taken before that call. 0 for NULL.
+ * Where in the stream to go on: after s3v_put_open, what a checkpoint had before; from then on, the bytes that were
+ * taken, after a write that failed too. May be called at any time; during another call on the same put it tells what was
+ * taken before that call. 0 for NULL.
  *
  * Requires: `p` is NULL or a live put.
  */
@@ -656,7 +715,7 @@ uint64_t s3v_put_offset(const s3v_put *p);
 /**
  * Adds `len` bytes. Takes all of them and returns 0, or fails having taken some; s3v_put_offset says how far it came.
  * The bytes are copied or sent before it returns. After S3V_E_CANCELLED, S3V_E_STOPPED or S3V_E_TIMED_OUT of the
- * call itself the put can go on.
+ * call itself the put can go on. After another failure it is over; where it has a checkpoint, open it again.
  *
  * Requires: `p` is a live put; `len` bytes at `buf` may be read; `ctl` is NULL or as its type says; `err` is
  * NULL or may be written.
@@ -671,8 +730,9 @@ int32_t s3v_put_write(s3v_put *p,
  * Ends the stream, waits until the store has all of it, and makes the backup visible. `out` may be NULL where the
  * version is not needed.
  *
- * After S3V_E_OUTCOME_UNKNOWN (the last request had no answer) call it again: the same backup is committed once. After
- * success only s3v_put_free is left.
+ * After S3V_E_OUTCOME_UNKNOWN (the last request had no answer) call it again: the same backup is committed once; or, with
+ * a checkpoint, s3v_put_suspend. After S3V_E_CANCELLED, S3V_E_STOPPED or S3V_E_TIMED_OUT of the call itself call it
+ * again, too. After success only s3v_put_free is left.
  *
  * Requires: `p` is a live put; `ctl` is NULL or as its type says; `out` is NULL or may be written; `err` is
  * NULL or may be written.
@@ -683,7 +743,20 @@ int32_t s3v_put_commit(s3v_put *p,
                        s3v_error **err);
 
 /**
- * Gives the backup up, and waits until the store has removed what it had of it. Only s3v_put_free is left then.
+ * Stops the put where it stands, and waits until its checkpoint has all that it needs to go on: a later s3v_put_open
+ * with the same checkpoint does. Bytes of parts that the store does not have yet are dropped; s3v_put_offset of the put
+ * that goes on says from where to write them again. Without a checkpoint it is s3v_put_abort. Only s3v_put_free is left
+ * then. A triggered `cancel` in `ctl` is ignored, so that a call that was cancelled can be followed by this one.
+ *
+ * Requires: `p` is a live put; `ctl` is NULL or as its type says; `err` is NULL or may be written.
+ */
+int32_t s3v_put_suspend(s3v_put *p,
+                        const s3v_ctl *ctl,
+                        s3v_error **err);
+
+/**
+ * Gives the backup up, and waits until the store has removed what it had of it; the checkpoint is removed. Only
+ * s3v_put_free is left then. A triggered `cancel` in `ctl` is ignored.
  *
  * Requires: `p` is a live put; `ctl` is NULL or as its type says; `err` is NULL or may be written.
  */
@@ -692,16 +765,21 @@ int32_t s3v_put_abort(s3v_put *p,
                       s3v_error **err);
 
 /**
- * Frees a put. It never commits and never blocks: an unfinished backup is aborted in the background. NULL is taken.
+ * Frees a put. It never commits and never blocks: an unfinished backup with a checkpoint is suspended in the background,
+ * another is aborted. s3v_shutdown waits for that. NULL is taken.
  *
  * Requires: `p` is NULL or a put that was not freed, and is not used again.
  */
 void s3v_put_free(s3v_put *p);
 
 /**
- * Stores a file, or whatever else can be read at the path `file`, and makes it visible. A regular file is read by
- * position, in several parts at once. `out` may be NULL where the version is not needed. Options and failures as for
- * s3v_put_open and s3v_put_commit, and S3V_E_SOURCE_CHANGED where the file changed meanwhile.
+ * Stores a file, or whatever else can be read at the path `file`, and makes it visible. A regular file and a disk are
+ * read by position, in several parts at once. `out` may be NULL where the version is not needed. Options and failures as
+ * for s3v_put_open and s3v_put_commit, and S3V_E_SOURCE_CHANGED where the file changed meanwhile.
+ *
+ * With a checkpoint, the same call goes on after whatever ended the last one, a cancel too. A file's missing parts alone
+ * are read and sent; its size, inode or time of change must not have changed (S3V_E_SOURCE_CHANGED). A pipe cannot go
+ * back: its writer begins anew, and must write the same bytes; as many as are stored are read, dropped and not compared.
  *
  * Requires: `v` is a live vault; `container`, `path` and `file` are NUL-terminated; `options` is NULL or live;
  * `ctl` is NULL or as its type says; `out` is NULL or may be written; `err` is NULL or may be written.
@@ -714,6 +792,25 @@ int32_t s3v_put_file(s3v_vault *v,
                      const s3v_ctl *ctl,
                      s3v_version **out,
                      s3v_error **err);
+
+/**
+ * Stores what can be read from the open file descriptor `fd`, and makes it visible; all else as s3v_put_file. A regular
+ * file and a disk are stored whole, from their first byte; the descriptor's position is neither used nor moved. A pipe, a
+ * socket and the like are read to their end; one that does not block is waited for. The descriptor stays the caller's
+ * and open: the call works on a duplicate, and it may be closed as soon as the call has returned.
+ *
+ * Requires: `v` is a live vault; `container` and `path` are NUL-terminated; `fd` stays open during the call;
+ * `options` is NULL or live; `ctl` is NULL or as its type says; `out` is NULL or may be written; `err` is NULL
+ * or may be written.
+ */
+int32_t s3v_put_fd(s3v_vault *v,
+                   const char *container,
+                   const char *path,
+                   int fd,
+                   const s3v_config *options,
+                   const s3v_ctl *ctl,
+                   s3v_version **out,
+                   s3v_error **err);
 
 
 /* ----------------------------------------------------------------------------------------------------
@@ -1476,6 +1573,32 @@ int32_t s3v_explain(const char *request,
  * Text; s3 where not set.
  */
 #define S3V_OPT_SERVICE "service"
+
+/* For s3v_process_set; taken in a config, and not used by a vault */
+
+/**
+ * Bytes of payload that all transfers of the process hold in memory at most; a writer waits when they are used up.
+ * A whole number from 33554432 to 1125899906842624; 268435456 where not set.
+ */
+#define S3V_OPT_MEMORY "memory"
+
+/**
+ * Requests that all transfers of the process have under way at most.
+ * A whole number from 1 to 4096; 64 where not set.
+ */
+#define S3V_OPT_CONNECTIONS "connections"
+
+/**
+ * Bytes a second that all transfers of the process send at most. 0: as many as the line takes.
+ * A whole number from 0 to 1125899906842624; 0 where not set.
+ */
+#define S3V_OPT_BANDWIDTH_UP "bandwidth_up"
+
+/**
+ * Bytes a second that all transfers of the process receive at most. 0: as many as the line gives.
+ * A whole number from 0 to 1125899906842624; 0 where not set.
+ */
+#define S3V_OPT_BANDWIDTH_DOWN "bandwidth_down"
 
 /* For one call */
 

@@ -17,7 +17,7 @@ pub enum Scope {
     Vault,
     /// For one call (put, find, get).
     Call,
-    /// For the whole process, at any time (`s3v_process_set`).
+    /// For the whole process, at any time (`s3v_process_set`); a vault accepts it in its configuration and ignores it.
     Process,
     /// Read by the command, or by calls that need no vault; a vault accepts it in its configuration and ignores it.
     Command,
@@ -245,11 +245,13 @@ impl Settings {
         }
     }
 
-    /// Refuses keys of another scope than `wanted` (and `Command`, which a vault's configuration may carry).
+    /// Refuses keys of another scope than `wanted`. A vault's configuration may carry those of `Command` and `Process`
+    /// too, since one file or environment serves all of them; it ignores them.
     pub fn only(&self, wanted: Scope) -> Result<()> {
         for key in self.values.keys() {
             let row = option(key)?;
-            if row.scope != wanted && !(wanted == Scope::Vault && row.scope == Scope::Command) {
+            let carried = wanted == Scope::Vault && matches!(row.scope, Scope::Command | Scope::Process);
+            if row.scope != wanted && !carried {
                 let place = match row.scope {
                     Scope::Call => "for a call",
                     Scope::Process => "for the whole process",
@@ -346,6 +348,7 @@ mod tests {
     fn options_of_a_call_are_refused_for_a_vault() {
         let mut s = Settings::new();
         s.set("keyring", "k").unwrap();
+        s.set("memory", "67108864").unwrap();
         assert!(s.only(Scope::Vault).is_ok());
         s.set("kind", "full").unwrap();
         assert_eq!(s.only(Scope::Vault).unwrap_err().code(), Code::InvalidOption);

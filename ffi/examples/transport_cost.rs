@@ -21,6 +21,8 @@
     missing_docs
 )]
 
+#[path = "../src/budget/mod.rs"]
+mod budget;
 #[path = "../src/control.rs"]
 mod control;
 #[path = "../src/driver/mod.rs"]
@@ -122,7 +124,7 @@ fn send(arguments: &[String]) {
     };
     let (before, begin) = (cpu(), Instant::now());
     let host = driver::Host { transport, keys: None };
-    driver::upload::upload_file(&host, machine, File::open(file).unwrap(), length, &mut Control::none()).unwrap();
+    driver::upload::upload_file(&host, machine, File::open(file).unwrap(), length, None, &mut Control::none()).unwrap();
     let (cpu, wall) = (cpu() - before, begin.elapsed().as_secs_f64());
     println!(
         "{:<10}{:<10}{cpu:>10.2}{wall:>10.2}{:>12.1}{:>10.0}",

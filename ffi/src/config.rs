@@ -72,7 +72,7 @@ fn kind(value: &Spanned<DeValue<'_>>) -> &'static str {
     }
 }
 
-/// Sets what the environment holds: for each option of a vault or of the command, the variable `S3VAULT_` and the key in
+/// Sets what the environment holds: for each option of a vault, of the process or of the command, the variable `S3VAULT_` and the key in
 /// upper case. Other variables are ignored, those of a call's options too: a stray `S3VAULT_VERSION` must not choose
 /// what is restored.
 ///
@@ -112,6 +112,14 @@ mod tests {
         assert!(!settings.flag("path_style"));
         assert_eq!(settings.number("connect_timeout_ms"), 100);
         assert_eq!(settings.text("verify_keys"), "ed25519 a x\ned25519 b y");
+    }
+
+    #[test]
+    fn what_the_whole_process_shares_may_stand_beside_a_vault() {
+        let settings = loaded("process", "bucket = 'b'\nmemory = 0x4000000\nbandwidth_up = 1000\n").unwrap();
+        assert_eq!((settings.number("memory"), settings.number("bandwidth_up")), (64 << 20, 1000));
+        settings.only(Scope::Vault).unwrap();
+        assert!(settings.only(Scope::Process).is_err(), "bucket is not the process's");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::panic, clippy::unwrap_used, clippy::expect_used))]
 
 pub mod abi;
+mod budget;
 mod client;
 pub mod config;
 mod control;
@@ -15,6 +16,7 @@ mod credentials;
 mod driver;
 mod entropy;
 pub mod keyring;
+pub mod process;
 pub mod sign;
 mod transport;
 mod vault;

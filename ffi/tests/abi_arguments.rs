@@ -41,6 +41,8 @@ fn calls_with_a_null<'a>(config: *mut s3v_config) -> Vec<Call<'a>> {
             call("p", move |e| s3v_put_write(ptr::null_mut(), ptr::null(), 0, ctl, e)),
             call("p", move |e| s3v_put_commit(ptr::null_mut(), ctl, ptr::null_mut(), e)),
             call("p", move |e| s3v_put_abort(ptr::null_mut(), ctl, e)),
+            call("p", move |e| s3v_put_suspend(ptr::null_mut(), ctl, e)),
+            call("v", move |e| s3v_put_fd(ptr::null_mut(), t, t, 0, o, ctl, ptr::null_mut(), e)),
             call("v", move |e| s3v_put_file(ptr::null_mut(), t, t, t, o, ctl, ptr::null_mut(), e)),
             call("v", move |e| s3v_version_find(ptr::null_mut(), t, t, o, ctl, ptr::dangling_mut(), e)),
             call("ver", move |e| s3v_version_manifest(ptr::null_mut(), ctl, ptr::dangling_mut(), e)),

@@ -330,3 +330,32 @@ fn an_error_of_the_store_says_what_it_answered() {
     assert!(!failure.hint.is_empty());
     unsafe { s3v_config_free(config) };
 }
+
+#[test]
+fn bytes_from_anywhere_and_an_open_file_through_the_c_interface() {
+    let store = store();
+    let vault = vault(&store);
+    let bytes: Vec<u8> = (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let version = stored(vault, c"anywhere", &bytes);
+    let get = get(version);
+    let pread = |offset: u64, buffer: &mut [u8]| {
+        let mut count = usize::MAX;
+        let (to, length, ctl) = (buffer.as_mut_ptr().cast(), buffer.len(), ptr::null());
+        call(|err| unsafe { s3v_get_pread(get, offset, to, length, ctl, &mut count, err) }).map(|_| count)
+    };
+    let mut buffer = [0; 1000];
+    assert_eq!(pread(99_500, &mut buffer).unwrap(), 500);
+    assert_eq!(buffer[..500], bytes[99_500..]);
+    assert_eq!(pread(100_000, &mut buffer).unwrap(), 0);
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let restore = |fd: i32| call(|err| unsafe { s3v_get_fd(version, fd, ptr::null(), ptr::null(), err) });
+    restore(std::os::fd::AsRawFd::as_raw_fd(file.as_file())).unwrap();
+    assert_eq!(std::fs::read(file.path()).unwrap(), bytes);
+    assert_eq!(restore(-1).unwrap_err().code, Code::InvalidArgument as i32);
+    unsafe {
+        s3v_get_free(get);
+        s3v_version_free(version);
+        s3v_vault_free(vault);
+    }
+}

@@ -4,11 +4,12 @@
 
 use std::collections::HashMap;
 use std::io::Read as _;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use s3vault::{Control, Error, Keyring, Settings, Vault};
+use s3vault::{Cancel, Code, Control, Error, Keyring, Put, Settings, Vault};
 use serde_json::Value;
 
 type Outcome<T = ()> = Result<T, Failed>;
@@ -66,7 +67,11 @@ fn main() {
 fn run(world: &World, case: &Value) -> Outcome {
     match case.get("verify") {
         Some(verify) => verify_case(verify),
-        None => Story { world, vault: world.open(&[], Some(world.keyring.clone()))?, saved: HashMap::new() }.tell(case),
+        None => {
+            let vault = world.open(&[], Some(world.keyring.clone()))?;
+            let folder = tempfile::tempdir()?;
+            Story { world, vault, saved: HashMap::new(), folder }.tell(case)
+        }
     }
 }
 
@@ -86,6 +91,8 @@ struct Story<'a> {
     vault: Vault,
     /// Version id and manifest hash by the names that steps saved them under.
     saved: HashMap<String, (String, String)>,
+    /// Where its checkpoints are.
+    folder: tempfile::TempDir,
 }
 
 impl Story<'_> {
@@ -113,26 +120,50 @@ impl Story<'_> {
         let text = |key: &str| step[key].as_str().unwrap_or_default();
         let (container, path) = (text("container"), text("path"));
         let none = &mut Control::none();
-        let options = self.options(&step["options"])?;
+        let mut options = self.options(&step["options"])?;
+        let checkpoint = step["checkpoint"].as_str().map(|name| self.folder.path().join(name));
+        if let Some(file) = &checkpoint {
+            options.set("checkpoint", file.to_str().unwrap())?;
+        }
         match text("do") {
             "put" => {
                 let data = data(&step["data"]);
-                let version = if text("from") == "file" {
-                    let file = temporary(&data);
-                    self.vault.put_file(container, path, file.path(), &options, none)?
-                } else {
-                    let mut put = self.vault.put(container, path, &options, none)?;
-                    for piece in data.chunks(step["chunk"].as_u64().unwrap_or(1 << 20) as usize) {
-                        put.write(piece, none)?;
+                let version = match text("from") {
+                    "file" => self.vault.put_file(container, path, temporary(&data).path(), &options, none)?,
+                    "fd" => {
+                        let file = temporary(&data);
+                        self.vault.put_fd(container, path, file.as_file().as_fd(), &options, none)?
                     }
-                    same(put.offset(), data.len() as u64)?;
-                    put.commit(none)?
+                    _ => {
+                        let mut put = self.vault.put(container, path, &options, none)?;
+                        write(&mut put, step, &data, data.len())?;
+                        put.commit(none)?
+                    }
                 };
+                if let Some(file) = &checkpoint {
+                    same((file.exists(), "of a stored backup"), (false, "of a stored backup"))?;
+                }
                 let row = version.row();
                 same((&*row.container, &*row.path, row.bytes), (container, path, data.len() as u64))?;
                 same(row.vid.len(), 26)?;
                 let hash = row.manifest_hash.clone().unwrap_or_default();
                 self.saved.insert(text("save").to_owned(), (row.vid.clone(), hash));
+            }
+            "suspend" => {
+                let data = data(&step["data"]);
+                let mut put = self.vault.put(container, path, &options, none)?;
+                write(&mut put, step, &data, step["after"].as_u64().unwrap() as usize)?;
+                if step["cancel"] == true {
+                    let cancel = Cancel::new();
+                    cancel.trigger();
+                    let control = &mut Control { cancel: Some(cancel), ..Control::none() };
+                    let code = put.write(&data[..1], control).err().map(|e| e.code());
+                    same(code, Some(Code::Cancelled))?;
+                    put.suspend(control)?;
+                } else {
+                    put.suspend(none)?;
+                }
+                same((checkpoint.unwrap().exists(), "of a suspended backup"), (true, "of a suspended backup"))?;
             }
             "abandon" => {
                 let mut put = self.vault.put(container, path, &options, none)?;
@@ -141,14 +172,22 @@ impl Story<'_> {
             }
             "get" => {
                 let version = self.vault.find(container, path, &options, none)?;
-                let got = if text("to") == "file" {
-                    let file = temporary(b"what was there before");
-                    version.restore(file.path(), &Settings::new(), none)?;
-                    std::fs::read(file.path()).unwrap()
-                } else {
-                    read(&version)?
-                };
                 let wanted = data(&step["data"]);
+                let reading = self.options(&step["reading"])?;
+                let got = match text("to") {
+                    "file" => {
+                        let file = temporary(b"what was there before");
+                        version.restore(file.path(), &reading, none)?;
+                        std::fs::read(file.path()).unwrap()
+                    }
+                    "fd" => {
+                        let file = temporary(b"what was there before");
+                        version.restore_fd(file.as_file().as_fd(), &reading, none)?;
+                        std::fs::read(file.path()).unwrap()
+                    }
+                    "pread" => read_backwards(&version, wanted.len(), &reading)?,
+                    _ => read(&version, &reading)?,
+                };
                 same(got.len(), wanted.len())?;
                 same(got == wanted, true)?;
             }
@@ -207,8 +246,40 @@ impl Story<'_> {
     }
 }
 
-fn read(version: &s3vault::Version) -> Result<Vec<u8>, Error> {
-    let mut get = version.open(&Settings::new(), &mut Control::none())?;
+/// Goes on where the put is, which must be within `begins`, and writes up to byte `end`.
+fn write(put: &mut Put, step: &Value, data: &[u8], end: usize) -> Result<(), Trouble> {
+    let begin = put.offset() as usize;
+    if let Some(bounds) = step["begins"].as_array() {
+        let bounds: Vec<usize> = bounds.iter().map(|bound| bound.as_u64().unwrap() as usize).collect();
+        if !(bounds[0]..=bounds[1]).contains(&begin) || begin % (8 << 20) != 0 {
+            let wanted = format!("a multiple of 8 MiB from {} to {}", bounds[0], bounds[1]);
+            return Err(Trouble::Wrong(format!("the put goes on at byte {begin}, and {wanted} was expected")));
+        }
+    }
+    for piece in data[begin..end].chunks(step["chunk"].as_u64().unwrap_or(1 << 20) as usize) {
+        put.write(piece, &mut Control::none())?;
+    }
+    same(put.offset(), end as u64)
+}
+
+/// By position, the last piece first; a read across the end gives what is there.
+fn read_backwards(version: &s3vault::Version, size: usize, reading: &Settings) -> Result<Vec<u8>, Trouble> {
+    const PIECE: usize = 5_000_000;
+    let none = &mut Control::none();
+    let random = version.open(reading, none)?.random();
+    let mut all = vec![0; size];
+    same(random.read(size as u64, &mut [0; 10], none)?, 0)?;
+    for begin in (0..size).step_by(PIECE).rev() {
+        let mut piece = vec![0; PIECE];
+        let count = random.read(begin as u64, &mut piece, none)?;
+        same(count, PIECE.min(size - begin))?;
+        all[begin..begin + count].copy_from_slice(&piece[..count]);
+    }
+    Ok(all)
+}
+
+fn read(version: &s3vault::Version, reading: &Settings) -> Result<Vec<u8>, Error> {
+    let mut get = version.open(reading, &mut Control::none())?;
     let (mut all, mut buffer) = (Vec::new(), vec![0; 100_000]);
     loop {
         match get.read(&mut buffer, &mut Control::none())? {

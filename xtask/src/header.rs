@@ -171,6 +171,7 @@ fn options() -> String {
     for (scope, title) in [
         (Scope::Vault, "For s3v_vault_open"),
         (Scope::Command, "Taken in a config, and not used by a vault: the command s3vault reads them, or s3v_sign"),
+        (Scope::Process, "For s3v_process_set; taken in a config, and not used by a vault"),
         (Scope::Call, "For one call"),
     ] {
         let _ = writeln!(text, "/* {title} */\n");

@@ -1,6 +1,9 @@
 /* backup: stores files and streams with s3vault, lists their versions, and brings them back.
  *
- *   backup put CONTAINER PATH FILE|-          stores a new version; prints its vid and its manifest's hash
+ *   backup put CONTAINER PATH FILE|- [--checkpoint CHECKPOINT]
+ *                                             stores a new version; prints its vid and its manifest's hash. With the file
+ *                                             CHECKPOINT the same command goes on where the last one ended, after
+ *                                             Ctrl-C, a crash, or on another host; a pipe must begin anew
  *   backup get CONTAINER PATH FILE|- [VID]    brings back the newest version, or the one named
  *   backup versions CONTAINER PATH            lists versions, the newest first
  *
@@ -133,17 +136,29 @@ static s3v_vault *open_vault(const s3v_ctl *ctl, s3v_error **err) {
     return vault;
 }
 
-/* Feeds standard input to an open put. 0, or an exit code. */
+/* Feeds standard input to an open put, from where it goes on: what is stored already is read and dropped. 0, or an exit
+ * code. */
 static int feed(s3v_put *put, const s3v_ctl *ctl) {
     int result = DONE;
+    uint64_t stored = s3v_put_offset(put);
     char *piece = malloc(PIECE);
     if (piece == NULL) return system_failed("out of memory");
+    if (stored > 0) fprintf(stderr, "backup: going on at byte %" PRIu64 "\n", stored);
     for (;;) {
         s3v_error *err = NULL;
-        ssize_t count = read(STDIN_FILENO, piece, PIECE);
+        size_t wanted = stored > 0 && stored < PIECE ? (size_t)stored : PIECE;
+        ssize_t count = read(STDIN_FILENO, piece, wanted);
         if (count < 0 && errno == EINTR && !interrupted) continue;
         if (count < 0) result = system_failed("standard input");
+        if (count == 0 && stored > 0) {
+            fprintf(stderr, "backup: standard input is another one: more of it is stored than it has\n");
+            result = OTHER;
+        }
         if (count <= 0) break;
+        if (stored > 0) {
+            stored -= (uint64_t)count;
+            continue;
+        }
         /* Takes all of it, or fails; lost connections and slow-downs were retried by then. */
         if (s3v_put_write(put, piece, (size_t)count, ctl, &err) < 0) {
             result = report(err);
@@ -154,16 +169,17 @@ static int feed(s3v_put *put, const s3v_ctl *ctl) {
     return result;
 }
 
-static int put_stream(s3v_vault *vault, const char *container, const char *path, const s3v_ctl *ctl,
-                      s3v_version **version) {
+static int put_stream(s3v_vault *vault, const char *container, const char *path, const s3v_config *options,
+                      const s3v_ctl *ctl, s3v_version **version) {
     s3v_put *put = NULL;
     s3v_error *err = NULL;
-    if (s3v_put_open(vault, container, path, NULL, ctl, &put, &err) < 0) return report(err);
+    if (s3v_put_open(vault, container, path, options, ctl, &put, &err) < 0) return report(err);
 
     int result = feed(put, ctl);
     if (result != DONE) {
-        /* Removes the parts that the store has taken. Works although `cancel` was triggered. */
-        if (s3v_put_abort(put, NULL, &err) < 0) report(err);
+        /* Keeps in the checkpoint what the store has taken; without one, removes it there. Works although `cancel` was
+         * triggered. */
+        if (s3v_put_suspend(put, NULL, &err) < 0) report(err);
     } else {
         /* Only here does the backup come into being. When the answer is lost, nobody knows whether it did:
          * to commit again finds out, and stores nothing twice. */
@@ -178,14 +194,22 @@ static int put_stream(s3v_vault *vault, const char *container, const char *path,
     return result;
 }
 
-static int put(s3v_vault *vault, const char *container, const char *path, const char *file, const s3v_ctl *ctl) {
+static int put(s3v_vault *vault, const char *container, const char *path, const char *file, const char *checkpoint,
+               const s3v_ctl *ctl) {
     s3v_version *version = NULL;
     s3v_error *err = NULL;
     int result = DONE;
-    if (strcmp(file, "-") == 0) {
-        result = put_stream(vault, container, path, ctl, &version);
-    } else if (s3v_put_file(vault, container, path, file, NULL, ctl, &version, &err) < 0) {
+    s3v_config *options = s3v_config_new(); /* what a call needs beside its arguments */
+    if (checkpoint != NULL && s3v_config_set(options, S3V_OPT_CHECKPOINT, checkpoint, &err) < 0) {
         result = report(err);
+    } else if (strcmp(file, "-") == 0) {
+        result = put_stream(vault, container, path, options, ctl, &version);
+    } else if (s3v_put_file(vault, container, path, file, options, ctl, &version, &err) < 0) {
+        result = report(err);
+    }
+    s3v_config_free(options);
+    if (result != DONE && checkpoint != NULL && access(checkpoint, F_OK) == 0) {
+        fprintf(stderr, "backup: the same command again goes on, by %s\n", checkpoint);
     }
     if (result == DONE) {
         /* Keep the hash where the store cannot reach: as option `pin` it proves that a version was not replaced. */
@@ -225,7 +249,7 @@ static int get(s3v_vault *vault, const char *container, const char *path, const 
     s3v_version *version = NULL;
     s3v_error *err = NULL;
     int result = DONE;
-    s3v_config *options = s3v_config_new(); /* what a call needs beside its arguments */
+    s3v_config *options = s3v_config_new();
     int32_t rc = vid == NULL ? 0 : s3v_config_set(options, S3V_OPT_VERSION, vid, &err);
     if (rc == 0) rc = s3v_version_find(vault, container, path, options, ctl, &version, &err);
     if (rc == 0 && strcmp(file, "-") == 0) {
@@ -260,11 +284,12 @@ static int versions(s3v_vault *vault, const char *container, const char *path, c
 
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
-    int is_put = strcmp(what, "put") == 0 && argc == 5;
+    int has_checkpoint = argc == 7 && strcmp(argv[5], "--checkpoint") == 0;
+    int is_put = strcmp(what, "put") == 0 && (argc == 5 || has_checkpoint);
     int is_get = strcmp(what, "get") == 0 && (argc == 5 || argc == 6);
     int is_versions = strcmp(what, "versions") == 0 && argc == 4;
     if (!is_put && !is_get && !is_versions) {
-        fprintf(stderr, "usage: backup put CONTAINER PATH FILE|-\n"
+        fprintf(stderr, "usage: backup put CONTAINER PATH FILE|- [--checkpoint CHECKPOINT]\n"
                         "       backup get CONTAINER PATH FILE|- [VID]\n"
                         "       backup versions CONTAINER PATH\n");
         return MISUSE;
@@ -282,7 +307,7 @@ int main(int argc, char **argv) {
     s3v_vault *vault = open_vault(&ctl, &err);
     int result;
     if (vault == NULL) result = report(err);
-    else if (is_put) result = put(vault, argv[2], argv[3], argv[4], &ctl);
+    else if (is_put) result = put(vault, argv[2], argv[3], argv[4], has_checkpoint ? argv[6] : NULL, &ctl);
     else if (is_get) result = get(vault, argv[2], argv[3], argv[4], argc == 6 ? argv[5] : NULL, &ctl);
     else result = versions(vault, argv[2], argv[3], &ctl);
     end_line();

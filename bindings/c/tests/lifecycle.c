@@ -274,7 +274,36 @@ static void signals_stay_the_programs(void) {
     CHECK(sigaction(SIGINT, NULL, &action) == 0 && action.sa_handler == SIG_DFL);
 }
 
+static void what_the_process_shares_is_set_and_told(void) {
+    s3v_error *err = NULL;
+    s3v_stats stats = {.size = sizeof stats}, older = {.size = 8, .memory = 77};
+    char before[32];
+    CHECK(s3v_process_stats(&stats, &err) == 0);
+    CHECK(stats.memory <= stats.memory_peak && stats.memory_peak <= stats.memory_limit);
+    snprintf(before, sizeof before, "%llu", (unsigned long long)stats.connections_limit);
+    CHECK(s3v_process_set(S3V_OPT_CONNECTIONS, "7", &err) == 0);
+    CHECK(s3v_process_stats(&stats, &err) == 0 && stats.connections_limit == 7);
+    CHECK(s3v_process_set(S3V_OPT_CONNECTIONS, before, &err) == 0);
+    CHECK(s3v_process_stats(&older, &err) == 0 && older.memory == 77); /* no more than its size says is written */
+    FAILS(s3v_process_set("connection", "7", &err), S3V_E_UNKNOWN_OPTION);
+    FAILS(s3v_process_set(S3V_OPT_CONNECTIONS, "0", &err), S3V_E_INVALID_OPTION);
+    FAILS(s3v_process_set(S3V_OPT_BUCKET, "b", &err), S3V_E_INVALID_OPTION);
+    FAILS(s3v_process_set(NULL, "7", &err), S3V_E_INVALID_ARGUMENT);
+    FAILS(s3v_process_stats(NULL, &err), S3V_E_INVALID_ARGUMENT);
+}
+
+static void positional_reads_and_descriptors_refuse_what_is_none(void) {
+    s3v_error *err = NULL;
+    size_t count = 77;
+    FAILS(s3v_get_pread(NULL, 0, &count, 1, NULL, &count, &err), S3V_E_INVALID_ARGUMENT);
+    CHECK(count == 77);
+    FAILS(s3v_put_fd(vault, CONTAINER, "fd", -1, NULL, NULL, NULL, &err), S3V_E_INVALID_ARGUMENT);
+    FAILS(s3v_put_suspend(NULL, NULL, &err), S3V_E_INVALID_ARGUMENT);
+}
+
 static const struct test tests[] = {
+    TEST(what_the_process_shares_is_set_and_told),
+    TEST(positional_reads_and_descriptors_refuse_what_is_none),
     TEST(every_free_takes_null),
     TEST(null_arguments_are_refused_and_outputs_left_alone),
     TEST(an_error_carries_what_happened),

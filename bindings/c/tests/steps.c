@@ -1,6 +1,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "steps.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -25,7 +26,8 @@ struct session {
         char vid[64], hash[160];
     } saved[SAVED_MAX];
     size_t saved_count;
-    char folder[256]; /* for files that are stored and restored */
+    char folder[256]; /* for files that are stored and restored, and for checkpoints */
+    unsigned cases;   /* that were begun */
 };
 
 /* What a step came to. CHECK_FAILED: the library did as asked, but the outcome is not what the case says. */
@@ -83,6 +85,26 @@ static enum outcome set_all(const struct session *session, s3v_config *config, c
     return STEP_DONE;
 }
 
+/* The file of a step's checkpoint, of this case alone. 0 where the step has none. */
+static int checkpoint_file(const struct session *session, const cJSON *step, char path[512]) {
+    const char *name = text(step, "checkpoint");
+    if (name == NULL) return 0;
+    snprintf(path, 512, "%s/%u-%s.checkpoint", session->folder, session->cases, name);
+    return 1;
+}
+
+/* The options of a put, its checkpoint among them. */
+static enum outcome put_options(const struct session *session, s3v_config *options, const cJSON *step, char *why,
+                                s3v_error **err) {
+    char path[512];
+    enum outcome outcome = set_all(session, options, field(step, "options"), why, err);
+    if (outcome == STEP_DONE && checkpoint_file(session, step, path) &&
+        s3v_config_set(options, S3V_OPT_CHECKPOINT, path, err) < 0) {
+        outcome = LIBRARY_ERROR;
+    }
+    return outcome;
+}
+
 static s3v_keyring *new_keyring(void) {
     s3v_error *err = NULL;
     s3v_keyring *keyring = NULL;
@@ -119,6 +141,7 @@ void begin_case(struct session *session) {
     if (session->vault != session->own) s3v_vault_free(session->vault);
     session->vault = session->own;
     session->saved_count = 0;
+    session->cases++;
 }
 
 void session_close(struct session *session) {
@@ -175,16 +198,47 @@ static enum outcome check_row(struct session *session, const cJSON *step, const 
     return STEP_DONE;
 }
 
-/* Opens a put and writes all of the data, `chunk` bytes at a time. The put is the caller's, also after an error. */
-static int32_t write_all(struct session *session, const cJSON *step, const s3v_config *options, struct bytes data,
-                         s3v_put **put, s3v_error **err) {
-    const cJSON *asked = field(step, "chunk");
+/* Opens a put and writes the data from where it goes on, which must be within "begins", up to byte `end`, `chunk` bytes
+ * at a time. The put is the caller's, also after an error. */
+static enum outcome write_up_to(struct session *session, const cJSON *step, const s3v_config *options,
+                                struct bytes data, size_t end, s3v_put **put, char *why, s3v_error **err) {
+    const cJSON *asked = field(step, "chunk"), *begins = field(step, "begins");
     size_t chunk = cJSON_IsNumber(asked) && asked->valuedouble >= 1 ? (size_t)asked->valuedouble : MIB;
-    int32_t rc = s3v_put_open(session->vault, text(step, "container"), text(step, "path"), options, NULL, put, err);
-    for (size_t at = 0; rc == 0 && at < data.size; at += chunk) {
-        size_t length = data.size - at < chunk ? data.size - at : chunk;
-        rc = s3v_put_write(*put, data.data + at, length, NULL, err);
+    if (s3v_put_open(session->vault, text(step, "container"), text(step, "path"), options, NULL, put, err) < 0) {
+        return LIBRARY_ERROR;
     }
+    size_t at = (size_t)s3v_put_offset(*put);
+    if (begins != NULL) {
+        double least = cJSON_GetNumberValue(cJSON_GetArrayItem(begins, 0));
+        double most = cJSON_GetNumberValue(cJSON_GetArrayItem(begins, 1));
+        if ((double)at < least || (double)at > most || at % (8 * MIB) != 0) {
+            return failed(why, "the put goes on at byte %zu, not at a multiple of 8 MiB from %.0f to %.0f", at, least, most);
+        }
+    }
+    for (; at < end; at += chunk) {
+        size_t length = end - at < chunk ? end - at : chunk;
+        if (s3v_put_write(*put, data.data + at, length, NULL, err) < 0) return LIBRARY_ERROR;
+    }
+    if (s3v_put_offset(*put) != end) return failed(why, "the put took %" PRIu64 " bytes", s3v_put_offset(*put));
+    return STEP_DONE;
+}
+
+/* Stores the data from a file, by its name or by its descriptor. */
+static int32_t put_from_file(struct session *session, const cJSON *step, const s3v_config *options, struct bytes data,
+                             int by_name, s3v_version **version, s3v_error **err) {
+    const char *container = text(step, "container"), *path = text(step, "path");
+    char file[512];
+    int32_t rc;
+    snprintf(file, sizeof file, "%s/source", session->folder);
+    write_file(file, data);
+    if (by_name) {
+        rc = s3v_put_file(session->vault, container, path, file, options, NULL, version, err);
+    } else {
+        int fd = open(file, O_RDONLY);
+        rc = s3v_put_fd(session->vault, container, path, fd, options, NULL, version, err);
+        close(fd);
+    }
+    unlink(file);
     return rc;
 }
 
@@ -193,28 +247,23 @@ static enum outcome step_put(struct session *session, const cJSON *step, char *w
     struct bytes data = make_data(field(step, "data"));
     s3v_config *options = s3v_config_new();
     s3v_version *version = NULL;
+    char checkpoint[512];
     int32_t rc = 0;
-    enum outcome outcome = set_all(session, options, field(step, "options"), why, err);
+    enum outcome outcome = put_options(session, options, step, why, err);
     if (outcome == STEP_DONE && (from == NULL || strcmp(from, "stream") == 0)) {
         s3v_put *put = NULL;
-        rc = write_all(session, step, options, data, &put, err);
-        if (rc == 0 && s3v_put_offset(put) != data.size) {
-            outcome = failed(why, "the put took %" PRIu64 " bytes", s3v_put_offset(put));
-        } else if (rc == 0) {
-            rc = s3v_put_commit(put, NULL, &version, err);
-        }
+        outcome = write_up_to(session, step, options, data, data.size, &put, why, err);
+        if (outcome == STEP_DONE) rc = s3v_put_commit(put, NULL, &version, err);
         s3v_put_free(put);
-    } else if (outcome == STEP_DONE && strcmp(from, "file") == 0) {
-        char path[512];
-        snprintf(path, sizeof path, "%s/source", session->folder);
-        write_file(path, data);
-        rc = s3v_put_file(session->vault, text(step, "container"), text(step, "path"), path, options, NULL, &version,
-                          err);
-        unlink(path);
+    } else if (outcome == STEP_DONE && (strcmp(from, "file") == 0 || strcmp(from, "fd") == 0)) {
+        rc = put_from_file(session, step, options, data, strcmp(from, "file") == 0, &version, err);
     } else if (outcome == STEP_DONE) {
         outcome = failed(why, "this runner does not know from '%s'", from);
     }
     if (rc < 0) outcome = LIBRARY_ERROR;
+    if (outcome == STEP_DONE && checkpoint_file(session, step, checkpoint) && access(checkpoint, F_OK) == 0) {
+        outcome = failed(why, "the backup is stored, and its checkpoint is still there");
+    }
     if (outcome == STEP_DONE) outcome = check_row(session, step, s3v_version_info(version), data.size, why);
     s3v_version_free(version);
     s3v_config_free(options);
@@ -225,12 +274,53 @@ static enum outcome step_put(struct session *session, const cJSON *step, char *w
 static enum outcome step_abandon(struct session *session, const cJSON *step, char *why, s3v_error **err) {
     struct bytes data = make_data(field(step, "data"));
     s3v_put *put = NULL;
-    (void)why;
-    int32_t rc = write_all(session, step, NULL, data, &put, err);
-    if (rc == 0) rc = s3v_put_abort(put, NULL, err);
+    enum outcome outcome = write_up_to(session, step, NULL, data, data.size, &put, why, err);
+    if (outcome == STEP_DONE && s3v_put_abort(put, NULL, err) < 0) outcome = LIBRARY_ERROR;
     s3v_put_free(put);
     free(data.data);
-    return rc < 0 ? LIBRARY_ERROR : STEP_DONE;
+    return outcome;
+}
+
+/* Writes a byte under a triggered cancel, and suspends under it: that goes on. */
+static enum outcome cancel_and_suspend(s3v_put *put, struct bytes data, char *why, s3v_error **err) {
+    s3v_cancel *cancel = s3v_cancel_new();
+    s3v_ctl ctl = {.size = sizeof ctl, .cancel = cancel};
+    enum outcome outcome = STEP_DONE;
+    s3v_cancel_trigger(cancel);
+    int32_t rc = s3v_put_write(put, data.data, 1, &ctl, err);
+    if (rc != S3V_E_CANCELLED) {
+        outcome = rc < 0 ? LIBRARY_ERROR : failed(why, "a write went through although it was cancelled");
+    } else {
+        s3v_error_free(*err);
+        if (s3v_put_suspend(put, &ctl, err) < 0) outcome = LIBRARY_ERROR;
+    }
+    s3v_cancel_free(cancel);
+    return outcome;
+}
+
+static enum outcome step_suspend(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    struct bytes data = make_data(field(step, "data"));
+    double after = cJSON_GetNumberValue(field(step, "after"));
+    s3v_config *options = s3v_config_new();
+    s3v_put *put = NULL;
+    char checkpoint[512];
+    enum outcome outcome = put_options(session, options, step, why, err);
+    if (outcome == STEP_DONE && !(after >= 0 && after <= (double)data.size)) {
+        outcome = failed(why, "its 'after' is no offset of the data");
+    }
+    if (outcome == STEP_DONE) outcome = write_up_to(session, step, options, data, (size_t)after, &put, why, err);
+    if (outcome == STEP_DONE && cJSON_IsTrue(field(step, "cancel"))) {
+        outcome = cancel_and_suspend(put, data, why, err);
+    } else if (outcome == STEP_DONE && s3v_put_suspend(put, NULL, err) < 0) {
+        outcome = LIBRARY_ERROR;
+    }
+    s3v_put_free(put);
+    if (outcome == STEP_DONE && !(checkpoint_file(session, step, checkpoint) && access(checkpoint, F_OK) == 0)) {
+        outcome = failed(why, "the backup is suspended, and its checkpoint is not there");
+    }
+    s3v_config_free(options);
+    free(data.data);
+    return outcome;
 }
 
 static enum outcome compare(struct bytes got, struct bytes wanted, char *why) {
@@ -240,12 +330,13 @@ static enum outcome compare(struct bytes got, struct bytes wanted, char *why) {
     return STEP_DONE;
 }
 
-static enum outcome get_stream(s3v_version *version, struct bytes wanted, char *why, s3v_error **err) {
+static enum outcome get_stream(s3v_version *version, const s3v_config *reading, struct bytes wanted, char *why,
+                               s3v_error **err) {
     /* Room for one byte too many shows a stream that does not end. */
     struct bytes got = {allocate(wanted.size + 1), 0};
     s3v_get *get = NULL;
     size_t count = 1;
-    int32_t rc = s3v_get_open(version, NULL, NULL, &get, err);
+    int32_t rc = s3v_get_open(version, reading, NULL, &get, err);
     while (rc == 0 && count > 0 && got.size <= wanted.size) {
         size_t room = wanted.size + 1 - got.size;
         rc = s3v_get_read(get, got.data + got.size, room < MIB ? room : MIB, NULL, &count, err);
@@ -257,13 +348,48 @@ static enum outcome get_stream(s3v_version *version, struct bytes wanted, char *
     return outcome;
 }
 
-static enum outcome get_file(const struct session *session, s3v_version *version, struct bytes wanted, char *why,
-                             s3v_error **err) {
+/* By position, the last piece first; a read across the end gives what is there. */
+static enum outcome get_by_position(s3v_version *version, const s3v_config *reading, struct bytes wanted, char *why,
+                                    s3v_error **err) {
+    const size_t piece = 5000000;
+    struct bytes got = {allocate(wanted.size + piece), wanted.size};
+    s3v_get *get = NULL;
+    size_t count = 1;
+    enum outcome outcome = STEP_DONE;
+    int32_t rc = s3v_get_open(version, reading, NULL, &get, err);
+    if (rc == 0) rc = s3v_get_pread(get, wanted.size, got.data, 10, NULL, &count, err);
+    if (rc == 0 && count != 0) outcome = failed(why, "%zu bytes came from behind the end", count);
+    for (size_t n = (wanted.size + piece - 1) / piece; rc == 0 && outcome == STEP_DONE && n-- > 0;) {
+        /* A copy, since the room behind this piece holds the next one already. */
+        size_t at = n * piece, expected = wanted.size - at < piece ? wanted.size - at : piece;
+        unsigned char *room = allocate(piece);
+        rc = s3v_get_pread(get, at, room, piece, NULL, &count, err);
+        if (rc == 0 && count != expected) outcome = failed(why, "%zu bytes came from byte %zu, not %zu", count, at, expected);
+        if (rc == 0 && outcome == STEP_DONE) memcpy(got.data + at, room, count);
+        free(room);
+    }
+    if (rc < 0) outcome = LIBRARY_ERROR;
+    if (outcome == STEP_DONE) outcome = compare(got, wanted, why);
+    s3v_get_free(get);
+    free(got.data);
+    return outcome;
+}
+
+static enum outcome get_file(const struct session *session, s3v_version *version, const s3v_config *reading,
+                             int by_name, struct bytes wanted, char *why, s3v_error **err) {
     char path[512];
     struct bytes got = {NULL, 0};
     enum outcome outcome;
+    int32_t rc;
     snprintf(path, sizeof path, "%s/restored", session->folder);
-    if (s3v_get_file(version, path, NULL, NULL, err) < 0) {
+    if (by_name) {
+        rc = s3v_get_file(version, path, reading, NULL, err);
+    } else {
+        int fd = open(path, O_WRONLY | O_CREAT, 0600);
+        rc = s3v_get_fd(version, fd, reading, NULL, err);
+        close(fd);
+    }
+    if (rc < 0) {
         outcome = LIBRARY_ERROR;
     } else if (read_file(path, &got) < 0) {
         outcome = failed(why, "the restored file cannot be read");
@@ -277,23 +403,27 @@ static enum outcome get_file(const struct session *session, s3v_version *version
 
 static enum outcome step_get(struct session *session, const cJSON *step, char *why, s3v_error **err) {
     const char *to = text(step, "to");
-    s3v_config *options = s3v_config_new();
+    s3v_config *options = s3v_config_new(), *reading = s3v_config_new();
     s3v_version *version = NULL;
     struct bytes wanted = make_data(field(step, "data"));
     enum outcome outcome = set_all(session, options, field(step, "options"), why, err);
+    if (outcome == STEP_DONE) outcome = set_all(session, reading, field(step, "reading"), why, err);
     if (outcome == STEP_DONE && s3v_version_find(session->vault, text(step, "container"), text(step, "path"), options,
                                                  NULL, &version, err) < 0) {
         outcome = LIBRARY_ERROR;
     }
     if (outcome == STEP_DONE && (to == NULL || strcmp(to, "stream") == 0)) {
-        outcome = get_stream(version, wanted, why, err);
-    } else if (outcome == STEP_DONE && strcmp(to, "file") == 0) {
-        outcome = get_file(session, version, wanted, why, err);
+        outcome = get_stream(version, reading, wanted, why, err);
+    } else if (outcome == STEP_DONE && strcmp(to, "pread") == 0) {
+        outcome = get_by_position(version, reading, wanted, why, err);
+    } else if (outcome == STEP_DONE && (strcmp(to, "file") == 0 || strcmp(to, "fd") == 0)) {
+        outcome = get_file(session, version, reading, strcmp(to, "file") == 0, wanted, why, err);
     } else if (outcome == STEP_DONE) {
         outcome = failed(why, "this runner does not know to '%s'", to);
     }
     free(wanted.data);
     s3v_version_free(version);
+    s3v_config_free(reading);
     s3v_config_free(options);
     return outcome;
 }
@@ -371,9 +501,10 @@ static const struct {
     const char *name, *fields;
     enum outcome (*run)(struct session *, const cJSON *, char *, s3v_error **);
 } steps[] = {
-    {"put", " do error container path data from chunk options save ", step_put},
+    {"put", " do error container path data from chunk options checkpoint begins save ", step_put},
+    {"suspend", " do error container path data after chunk options checkpoint begins cancel ", step_suspend},
     {"abandon", " do error container path data ", step_abandon},
-    {"get", " do error container path options to data ", step_get},
+    {"get", " do error container path options reading to data ", step_get},
     {"versions", " do error container path expect ", step_versions},
     {"paths", " do error container prefix expect ", step_paths},
     {"containers", " do error includes excludes ", step_containers},

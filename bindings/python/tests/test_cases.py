@@ -74,14 +74,29 @@ class Api:
 
     def put(self, step: Step, data: bytes, options: Options) -> s3vault.VersionInfo:
         names = step["container"], step["path"]
-        if step.get("from") == "file":
+        if step.get("from") in ("file", "fd"):
             file = self.folder / "source"
             file.write_bytes(data)
-            return self.vault.put_file(*names, file, **options).info
+            if step["from"] == "file":
+                return self.vault.put_file(*names, file, **options).info
+            with file.open("rb") as source:
+                return self.vault.put_fd(*names, source, **options).info
         upload = self.vault.create(*names, **options)
         with upload:
-            write_all(upload, data, step.get("chunk", MIB))
+            go_on(upload, step, data, len(data))
         return upload.commit().info
+
+    def suspend(self, step: Step, data: bytes, options: Options) -> None:
+        cancel = s3vault.Cancel()
+        upload = self.vault.create(step["container"], step["path"], cancel=cancel, **options)
+        go_on(upload, step, data, step["after"])
+        if step.get("cancel"):
+            cancel.trigger()
+            with pytest.raises(s3vault.S3VaultError) as caught:
+                upload.write(data[:1])
+            assert caught.value.code == s3vault.ErrorCode.CANCELLED
+        upload.suspend()
+        assert upload.closed
 
     def abandon(self, step: Step, data: bytes, options: Options) -> None:
         upload = self.vault.create(step["container"], step["path"], **options)
@@ -91,12 +106,17 @@ class Api:
 
     def get(self, step: Step, options: Options) -> bytes:
         version = self.vault.find(step["container"], step["path"], **options)
-        if step.get("to") == "file":
-            file = self.folder / "restored"
-            version.restore(file)
+        reading, to = step.get("reading", {}), step.get("to")
+        file = self.folder / "restored"
+        if to == "file":
+            version.restore(file, **reading)
             return file.read_bytes()
-        with version.open() as source:
-            return source.read()
+        if to == "fd":
+            with file.open("w+b") as target:
+                version.restore_fd(target, **reading)
+                return target.read()
+        with version.open(**reading) as source:
+            return read_backwards(source.raw, version.info.size) if to == "pread" else source.read()
 
     def versions(self, container: str, path: str) -> list[str]:
         return [row.vid for row in self.vault.versions(container, path)]
@@ -143,7 +163,7 @@ class Command:
         return s3vault.VersionInfo(**row)
 
     def get(self, step: Step, options: Options) -> bytes:
-        arguments = [step["container"], step["path"], *as_flags(options)]
+        arguments = [step["container"], step["path"], *as_flags({**options, **step.get("reading", {})})]
         if step.get("to") != "file":
             return self.run("get", *arguments)
         file = self.folder / "restored"
@@ -162,7 +182,8 @@ class Command:
 
 
 def as_flags(options: Options) -> list[str]:
-    return [part for key, value in options.items() for part in ("--" + key.replace("_", "-"), value)]
+    flags = {"--" + key.replace("_", "-"): value for key, value in options.items()}
+    return [part for flag, value in flags.items() for part in ([flag] if value == "true" else [flag, value])]
 
 
 def write_all(upload: s3vault.Upload, data: bytes, chunk: int) -> None:
@@ -171,11 +192,34 @@ def write_all(upload: s3vault.Upload, data: bytes, chunk: int) -> None:
         upload.write(view[begin : begin + chunk])
 
 
+def go_on(upload: s3vault.Upload, step: Step, data: bytes, end: int) -> None:
+    """Writes up to byte ``end`` from where the upload is, which must be within ``begins``."""
+    begin = upload.offset
+    if "begins" in step:
+        least, most = step["begins"]
+        assert least <= begin <= most
+        assert begin % (8 * MIB) == 0
+    write_all(upload, data[begin:end], step.get("chunk", MIB))
+    assert upload.offset == end
+
+
+def read_backwards(source: Any, size: int) -> bytes:
+    """By position, the last piece first; a read across the end gives what is there."""
+    piece, all_of_it = 5_000_000, bytearray(size)
+    assert source.pread(10, size) == b""
+    for begin in reversed(range(0, size, piece)):
+        found = source.pread(piece, begin)
+        assert len(found) == min(piece, size - begin)
+        all_of_it[begin : begin + len(found)] = found
+    return bytes(all_of_it)
+
+
 class Runner:
     """Runs the steps of one case in turn, and remembers what they saved."""
 
     def __init__(self, caller: Any) -> None:
         self.caller = caller
+        self.folder: Path = caller.folder
         self.saved: dict[str, s3vault.VersionInfo] = {}
 
     def run(self, case: Case) -> None:
@@ -190,7 +234,11 @@ class Runner:
         getattr(self, f"do_{step['do']}")(step)
 
     def options(self, step: Step) -> Options:
-        return {key: self.resolve(value) for key, value in step.get("options", {}).items()}
+        options = {key: self.resolve(value) for key, value in step.get("options", {}).items()}
+        return {**options, "checkpoint": str(self.checkpoint(step))} if "checkpoint" in step else options
+
+    def checkpoint(self, step: Step) -> Path:
+        return self.folder / f"{step['checkpoint']}.checkpoint"
 
     def resolve(self, value: str) -> str:
         if not value.startswith("$"):
@@ -210,6 +258,13 @@ class Runner:
         assert len(row.vid) == 26
         if "save" in step:
             self.saved[step["save"]] = row
+
+        if "checkpoint" in step:
+            assert not self.checkpoint(step).exists()
+
+    def do_suspend(self, step: Step) -> None:
+        self.caller.suspend(step, data_of(step["data"]), self.options(step))
+        assert self.checkpoint(step).exists()
 
     def do_abandon(self, step: Step) -> None:
         self.caller.abandon(step, data_of(step["data"]), self.options(step))
@@ -265,9 +320,15 @@ def for_command(case: Case) -> bool:
     """Cases with files whose steps and options the command has."""
     steps = case["steps"]
     known: dict[str, set[str]] = {"put": {"kind", "parent"}, "get": {"version", "as_of"}}
+    ways = {None, "stream", "file"}
     known |= {"versions": set(), "paths": set(), "containers": set()}
     has_file = any("file" in (step.get("from"), step.get("to")) for step in steps)
-    return has_file and all(step["do"] in known and set(step.get("options", {})) <= known[step["do"]] for step in steps)
+    return has_file and all(
+        step["do"] in known
+        and set(step.get("options", {})) <= known[step["do"]]
+        and {step.get("from"), step.get("to")} <= ways
+        for step in steps
+    )
 
 
 def renamed(case: Case) -> Case:

@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from pathlib import Path
@@ -21,6 +22,9 @@ import pytest
 from stream import stream
 
 import s3vault
+from s3vault import ErrorCode, S3VaultError
+from s3vault._output import Output
+from s3vault.command import _skip
 
 MIB = 1 << 20
 LARGE = stream(20 * MIB + 17, 2)
@@ -402,9 +406,10 @@ def test_a_full_disk_leaves_no_file(command: Command, container: str, tmp_path: 
 # Interrupts
 
 
-def start_upload(command: Command, container: str, **popen: Any) -> subprocess.Popen[bytes]:
+def start_upload(command: Command, container: str, *options: str, **popen: Any) -> subprocess.Popen[bytes]:
     """A put in the middle of a stream: parts are under way, and the end has not come."""
-    process = command.start("put", container, "p", stdin=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
+    arguments = ["put", container, "p", *options]
+    process = command.start(*arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
     assert process.stdin is not None
     process.stdin.write(LARGE)
     process.stdin.flush()
@@ -443,6 +448,35 @@ def test_a_killed_upload_leaves_nothing(
     command.fails("S3V_E_NOT_FOUND", "get", container, "p")
     command.ok("put", container, "p", data=b"whole")
     assert command.ok("get", container, "p") == b"whole"
+
+
+def test_ctrl_c_suspends_a_put_that_has_a_checkpoint(command: Command, container: str, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    process = start_upload(command, container, "--checkpoint", str(checkpoint))
+    process.send_signal(signal.SIGINT)
+    said = end(process).decode()
+    assert said.startswith(f"s3vault: suspended: {checkpoint} has what the store holds")
+    assert said.endswith("s3vault: interrupted\n")
+    assert process.returncode == 130
+    assert command.rows("versions", container, "p") == []
+    command.row("put", container, "p", "--checkpoint", str(checkpoint), data=LARGE)
+    assert not checkpoint.exists()
+    assert command.ok("get", container, "p", "--verify", "part") == LARGE
+
+
+def test_an_input_that_is_shorter_than_what_is_stored_is_another_one() -> None:
+    output = Output(json=True)
+    with tempfile.TemporaryFile() as source, pytest.raises(S3VaultError, match="ended at byte 5, and 9 bytes") as caught:
+        source.write(b"short")
+        source.seek(0)
+        _skip(source, 9, output)
+    assert caught.value.code == ErrorCode.SOURCE_CHANGED
+
+
+def test_the_limits_of_a_run_stand_in_its_settings(command: Command, container: str) -> None:
+    settings = {"S3VAULT_MEMORY": "67108864", "S3VAULT_BANDWIDTH_UP": "0", "S3VAULT_CONNECTIONS": "3"}
+    command.ok("put", container, "p", data=b"small", settings=settings)
+    command.fails("S3V_E_INVALID_OPTION", "put", container, "p", settings={"S3VAULT_CONNECTIONS": "0"})
 
 
 def test_ctrl_c_while_the_store_is_silent(command: Command, silent_store: str) -> None:

@@ -11,18 +11,21 @@ use s3vault_core::checksum::{Digest, Digester};
 use s3vault_core::http::Range;
 use s3vault_core::{Code, Error, Machine, Result};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot::Receiver;
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::task::JoinHandle;
 
 use super::Host;
 use super::engine::{Message, Payload};
 use super::progress::Progress;
 use super::request::Sink;
+use super::serial::Serial;
 use super::sparse::{self, Zeros};
 use super::task::Task;
+use crate::budget::Pool;
 use crate::control::Control;
 use crate::transport::body::name;
-use crate::transport::frames::{Frame, Pool};
+use crate::transport::frames::Frame;
+use crate::transport::runtime;
 
 /// Where a download goes.
 pub(crate) struct Place {
@@ -49,10 +52,12 @@ where
     M: Machine<Done = ()> + Send + 'static,
 {
     let pool = host.transport.pool().clone();
+    let writes = Serial::default();
     let progress = Progress::new(Some(total));
     progress.there(place.there);
     let task = Task::start_with(host, machine, progress, |inbox, _| FileTarget {
         file: Arc::new(place.file),
+        writes: writes.clone(),
         zeros: place.zeros,
         marks: place.marks,
         marked: None,
@@ -60,11 +65,16 @@ where
         slots: HashMap::new(),
         engine: inbox.sender.clone(),
     })?;
-    task.end(control)
+    task.end(control)?;
+    // Nobody waits for marks; one that came after the caller has cut them off would make the file longer again.
+    let _entered = runtime::handle()?.enter();
+    let _ = writes.run(|| ()).blocking_recv();
+    Ok(())
 }
 
 struct FileTarget {
     file: Arc<File>,
+    writes: Serial,
     zeros: Zeros,
     marks: Option<u64>,
     /// The part that was marked last.
@@ -98,6 +108,7 @@ impl Payload for FileTarget {
         let zeros = if range.reading == 0 { self.zeros } else { self.zeros.over_others() };
         Ok(Sink::File(FileSink {
             file: self.file.clone(),
+            writes: self.writes.clone(),
             pool: self.pool.clone(),
             zeros,
             range,
@@ -114,8 +125,9 @@ impl Payload for FileTarget {
         if let Some(marks) = self.marks
             && self.marked.replace(range.part) != Some(range.part)
         {
-            // Here, and not on its own: who hears of the end cuts the file. Lost, it costs a part that is read again.
-            let _ = tokio::task::block_in_place(|| self.file.write_all_at(&[1], marks + u64::from(range.part)));
+            // One byte into the page cache, at once and not on a thread of its own: who hears of the end cuts the file. Lost,
+            // it costs a part that is read again.
+            let _ = self.file.write_all_at(&[1], marks + u64::from(range.part));
         }
         // What is in the file takes no memory. The engine ends before its inbox does.
         let _ = self.engine.send(Message::RangeConsumed { index: range.index });
@@ -123,9 +135,10 @@ impl Payload for FileTarget {
     }
 }
 
-/// Writes the frames of one attempt, one at a time, on a thread that may block.
+/// Writes the frames of one attempt, one at a time.
 pub(super) struct FileSink {
     file: Arc<File>,
+    writes: Serial,
     pool: Arc<Pool>,
     zeros: Zeros,
     range: Range,
@@ -139,7 +152,7 @@ pub(super) struct FileSink {
 enum State {
     Idle,
     Held(OwnedMutexGuard<Written>),
-    Writing(JoinHandle<Result<OwnedMutexGuard<Written>>>),
+    Writing(Receiver<Result<OwnedMutexGuard<Written>>>),
 }
 
 impl FileSink {
@@ -160,7 +173,11 @@ impl FileSink {
 
     pub(super) async fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            let frame = self.frame.get_or_insert_with(|| self.pool.take());
+            // One that is full was handed on before the next is taken: see budget::memory.
+            let frame = match &mut self.frame {
+                Some(frame) => frame,
+                None => self.frame.insert(self.pool.take().await),
+            };
             bytes = &bytes[frame.fill(bytes)..];
             if frame.is_full() {
                 self.write().await?;
@@ -180,9 +197,10 @@ impl FileSink {
         let Some(frame) = self.frame.take() else { return Ok(()) };
         let mut written = self.held().await?;
         let (file, zeros, position) = (self.file.clone(), self.zeros, self.range.offset + written.done);
-        self.state = State::Writing(tokio::task::spawn_blocking(move || {
+        // Here, where the bytes are in this core's cache.
+        written.digester.update(frame.filled());
+        self.state = State::Writing(self.writes.run(move || {
             let bytes = frame.filled();
-            written.digester.update(bytes);
             sparse::write_at(&file, bytes, position, zeros).map_err(|e| refused(&file, position, &e))?;
             written.done += bytes.len() as u64;
             Ok(written)
@@ -232,7 +250,8 @@ mod tests {
             zeros: Zeros::Written,
             marks: None,
             marked: None,
-            pool: Arc::default(),
+            writes: Serial::default(),
+            pool: Pool::new(1 << 20),
             slots: HashMap::new(),
             engine: sender,
         };

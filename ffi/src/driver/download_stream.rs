@@ -7,6 +7,7 @@ use crossbeam_channel::Sender;
 use s3vault_core::checksum::{Digest, Digester, SliceHash};
 use s3vault_core::http::Range;
 use s3vault_core::{Code, Error, Machine, Result};
+use tokio::sync::oneshot::Receiver;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::Host;
@@ -15,8 +16,12 @@ use super::progress::Progress;
 use super::request::Sink;
 use super::task::{News, Task};
 use super::wait::Deadline;
+use crate::budget::{Account, Grant, Pool};
 use crate::control::Control;
-use crate::transport::frames::{Frame, Pool};
+use crate::transport::frames::Frame;
+
+/// What a download reserves: the longest slice.
+const BASE: u64 = 8 << 20;
 
 /// A reader of a backup. Dropped before its end, it cancels the download.
 ///
@@ -40,6 +45,7 @@ impl StreamDownload {
         let pool = host.transport.pool().clone();
         let task = Task::start_with(host, machine, Progress::new(None), |_, to_reader| StreamTarget {
             pool,
+            account: None,
             begun: BTreeMap::new(),
             accepted: BTreeMap::new(),
             next: 0,
@@ -109,8 +115,15 @@ pub(super) struct RangeFrames {
     frames: VecDeque<Frame>,
 }
 
+/// The memory of a range; it stays the range's until it was read, whatever becomes of its attempts.
+enum Memory {
+    Asked(Receiver<Grant>),
+    There(Grant),
+}
+
 /// What of a range came.
 struct Gathered {
+    memory: Memory,
     frames: VecDeque<Frame>,
     /// Bytes of the last frame that were hashed.
     hashed: usize,
@@ -119,8 +132,14 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn new(hash: SliceHash) -> Gathered {
-        Gathered { frames: VecDeque::new(), hashed: 0, digester: Digester::of(hash), done: 0 }
+    fn new(hash: SliceHash, asked: Receiver<Grant>) -> Gathered {
+        Gathered {
+            memory: Memory::Asked(asked),
+            frames: VecDeque::new(),
+            hashed: 0,
+            digester: Digester::of(hash),
+            done: 0,
+        }
     }
 
     fn hash_last(&mut self) {
@@ -134,11 +153,20 @@ impl Gathered {
 /// Keeps what comes of a range in frames. One attempt has it at a time.
 pub(super) struct FrameSink {
     gathered: Arc<Mutex<Gathered>>,
-    pool: Arc<Pool>,
     held: Option<OwnedMutexGuard<Gathered>>,
 }
 
 impl FrameSink {
+    /// Waits until the range has its memory.
+    pub(super) async fn reserve(&mut self) {
+        let mut gathered = self.gathered.lock().await;
+        if let Memory::Asked(asked) = &mut gathered.memory
+            && let Ok(grant) = asked.await
+        {
+            gathered.memory = Memory::There(grant);
+        }
+    }
+
     /// Waits until no other attempt has the range. Says how many bytes of it are there.
     pub(super) async fn begin(&mut self) -> u64 {
         let held = self.gathered.clone().lock_owned().await;
@@ -147,20 +175,26 @@ impl FrameSink {
         done
     }
 
-    pub(super) fn put(&mut self, mut bytes: &[u8]) {
-        let Some(gathered) = &mut self.held else { return };
+    pub(super) fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
+        let Some(gathered) = self.held.as_deref_mut() else { return Ok(()) };
         gathered.done += bytes.len() as u64;
         while !bytes.is_empty() {
             if gathered.frames.back().is_none_or(Frame::is_full) {
-                gathered.frames.push_back(self.pool.take());
+                let frame = match &mut gathered.memory {
+                    Memory::There(grant) => grant.take(),
+                    Memory::Asked(_) => None,
+                };
+                let none = || Error::new(Code::Internal, "a range has more bytes than memory was reserved for");
+                gathered.frames.push_back(frame.ok_or_else(none)?);
                 gathered.hashed = 0;
             }
-            let Some(frame) = gathered.frames.back_mut() else { return };
+            let Some(frame) = gathered.frames.back_mut() else { break };
             bytes = &bytes[frame.fill(bytes)..];
             if frame.is_full() {
                 gathered.hash_last();
             }
         }
+        Ok(())
     }
 
     pub(super) fn finish(self) -> (u64, Digest) {
@@ -172,6 +206,8 @@ impl FrameSink {
 
 struct StreamTarget {
     pool: Arc<Pool>,
+    /// From the first range on.
+    account: Option<Account>,
     /// Of ranges that were begun and not accepted, with the reading that they are of.
     begun: BTreeMap<u32, (u32, Arc<Mutex<Gathered>>)>,
     /// Accepted, and waiting for an earlier one.
@@ -183,12 +219,18 @@ struct StreamTarget {
 
 impl Payload for StreamTarget {
     fn sink(&mut self, range: Range) -> Result<Sink> {
-        let fresh = || (range.reading, Arc::new(Mutex::new(Gathered::new(range.hash))));
-        let begun = self.begun.entry(range.index).or_insert_with(fresh);
-        if begun.0 != range.reading {
-            *begun = fresh();
-        }
-        Ok(Sink::Frames(FrameSink { gathered: begun.1.clone(), pool: self.pool.clone(), held: None }))
+        let account = self.account.get_or_insert_with(|| self.pool.account(BASE.max(range.length)));
+        let asked = match self.begun.get(&range.index) {
+            Some((reading, gathered)) if *reading == range.reading => {
+                return Ok(Sink::Frames(FrameSink { gathered: gathered.clone(), held: None }));
+            }
+            // Later ranges may wait for memory that is had when this one was read.
+            Some(_) => account.ask_first(range.length)?,
+            None => account.ask(range.length)?,
+        };
+        let gathered = Arc::new(Mutex::new(Gathered::new(range.hash, asked)));
+        self.begun.insert(range.index, (range.reading, gathered.clone()));
+        Ok(Sink::Frames(FrameSink { gathered, held: None }))
     }
 
     fn accept(&mut self, range: Range) -> Result<()> {

@@ -18,6 +18,7 @@ use super::checkpoint::Records;
 use super::keys::Wish;
 use super::progress::Progress;
 use super::request::{self, Sink};
+use crate::budget::Transfer;
 use crate::transport::activity::Activity;
 use crate::transport::body::Outgoing;
 use crate::transport::clock;
@@ -153,6 +154,8 @@ pub(super) trait Payload: Send + 'static {
 
 /// A machine with everything that it needs to run.
 pub(super) struct Engine<M, P> {
+    /// Its place among all that share the budget.
+    transfer: Transfer,
     host: Host,
     machine: M,
     payload: P,
@@ -169,6 +172,7 @@ pub(super) struct Engine<M, P> {
 impl<M: Machine, P: Payload> Engine<M, P> {
     pub(super) fn new(host: Host, machine: M, payload: P, inbox: Inbox, progress: Arc<Progress>) -> Self {
         Engine {
+            transfer: host.transport.budget().begin(),
             host,
             machine,
             payload,
@@ -303,6 +307,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             body,
             sink,
             activity,
+            transfer: self.transfer.id,
         };
         let task = tokio::spawn(attempt.run());
         self.requests.insert(id, task.abort_handle());

@@ -21,6 +21,7 @@ mod engine;
 mod keys;
 mod progress;
 mod request;
+mod serial;
 mod sparse;
 mod task;
 #[cfg(test)]

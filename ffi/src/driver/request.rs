@@ -1,18 +1,20 @@
 //! One attempt of one request: sends it, and says to the engine what comes of it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use s3vault_core::checksum::Digest;
-use s3vault_core::http::{ERROR_LIMIT, Range, ReplyBody, Request, RequestId, TransportFailure};
+use s3vault_core::http::{Body, ERROR_LIMIT, Range, ReplyBody, Request, RequestId, TransportFailure};
 use s3vault_core::{Code, Error, Result};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::download_file::FileSink;
 use super::download_stream::FrameSink;
 use super::engine::Message;
+use crate::budget::{Budget, Urgency};
 use crate::transport::activity::Activity;
 use crate::transport::body::Outgoing;
-use crate::transport::{Reply, Transport};
+use crate::transport::{Reply, Transport, clock};
 
 /// Where the bytes of a range go. Each attempt has its own; what they have put there is the range's, so that a later one
 /// goes on behind it.
@@ -22,6 +24,13 @@ pub(super) enum Sink {
 }
 
 impl Sink {
+    /// Before the request is sent: waits for the memory that its bytes need.
+    async fn reserve(&mut self) {
+        if let Sink::Frames(frames) = self {
+            frames.reserve().await;
+        }
+    }
+
     /// Before the first bytes: how many of the range are there. `None`: they are not wanted any more.
     async fn begin(&mut self) -> Option<u64> {
         match self {
@@ -33,10 +42,7 @@ impl Sink {
     async fn put(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
             Sink::File(file) => file.put(bytes).await,
-            Sink::Frames(frames) => {
-                frames.put(bytes);
-                Ok(())
-            }
+            Sink::Frames(frames) => frames.put(bytes),
         }
     }
 
@@ -57,6 +63,8 @@ pub(super) struct Attempt {
     pub(super) body: Option<Outgoing>,
     pub(super) sink: Option<Sink>,
     pub(super) activity: Arc<Activity>,
+    /// Whose turn it takes.
+    pub(super) transfer: u64,
 }
 
 /// Why an attempt has no whole reply.
@@ -87,8 +95,26 @@ impl Attempt {
 
     /// The last message of the attempt.
     async fn attempt(self) -> Result<Message, Stop> {
-        let Attempt { transport, engine, request, body, sink, activity } = self;
+        let Attempt { transport, engine, request, body, mut sink, activity, transfer } = self;
         let id = request.id;
+        let budget = transport.budget().clone();
+        // Memory first: who has a connection waits for nobody that needs one.
+        if let Some(sink) = &mut sink {
+            sink.reserve().await;
+        }
+        let urgency = match (&request.body, &request.reply) {
+            (Body::Part(_), _) | (_, ReplyBody::Range(_)) => Urgency::Payload,
+            _ => Urgency::First,
+        };
+        let _permit = budget.connections.take(transfer, urgency).await;
+        if request.drop_at.is_some_and(|at| clock::mono_ms() >= at) {
+            let detail = format!(
+                "{}: not sent, since the date that it was signed with passed while it waited for a connection",
+                request.operation
+            );
+            return Err(TransportFailure { code: Code::TimedOut, maybe_sent: false, detail }.into());
+        }
+        activity.touch();
         if body.as_ref().is_none_or(|body| body.length() == 0) {
             let _ = engine.send(Message::Sent { id });
         }
@@ -97,7 +123,7 @@ impl Attempt {
         let _ = engine.send(Message::Head { id, head: std::mem::take(&mut reply.head) });
         match (request.reply, sink) {
             (ReplyBody::Range(range), Some(sink)) if success => {
-                take_range(reply, id, range, sink, &activity, &engine).await
+                take_range(reply, id, range, sink, &activity, &engine, &budget).await
             }
             (ReplyBody::Collect { limit }, _) if success => {
                 let mut length = 0;
@@ -135,6 +161,7 @@ async fn take_range(
     mut sink: Sink,
     activity: &Activity,
     engine: &UnboundedSender<Message>,
+    budget: &Budget,
 ) -> Result<Message, Stop> {
     let Some(there) = sink.begin().await else {
         return Err(reply.broken(format!("range {} came by another request", range.index)).into());
@@ -158,6 +185,8 @@ async fn take_range(
         }
         left -= length;
         activity.moved(length);
+        budget.bytes_down.fetch_add(length, Ordering::Relaxed);
+        budget.down.pass(length).await;
         let skipped = known.min(length);
         known -= skipped;
         sink.put(&bytes[skipped as usize..]).await.map_err(Stop::Fatal)?;

@@ -20,9 +20,10 @@ use super::checkpoint::CheckpointFile;
 use super::engine::{Ask, Message, Payload};
 use super::progress::Progress;
 use super::task::Task;
+use crate::budget::Pool;
 use crate::control::Control;
 use crate::transport::body::{Outgoing, name, read_at};
-use crate::transport::frames::{FRAME, Pool};
+use crate::transport::frames::{FRAME, Frame};
 
 /// Runs a machine whose parts are those of this file's first `length` bytes. A file that shrinks, or whose
 /// bytes change between the two readings, ends in [`Code::SourceChanged`].
@@ -120,8 +121,8 @@ async fn read_parts(
     while let Some(ask) = asked.recv().await {
         let Wanted { number, offset, length, last, hashed } = ask;
         let read = if hashed {
-            let (file, pool, stopped) = (file.clone(), pool.clone(), stopped.clone());
-            let hash = tokio::task::spawn_blocking(move || hash(&file, &pool, &stopped, offset, length));
+            let (file, stopped, frame) = (file.clone(), stopped.clone(), pool.take().await);
+            let hash = tokio::task::spawn_blocking(move || hash(&file, frame, &stopped, offset, length));
             hash.await.map(|digest| digest.map(Some))
         } else {
             Ok(Ok(None))
@@ -137,11 +138,11 @@ async fn read_parts(
     }
 }
 
-/// The digest of a range of the file.
-fn hash(file: &File, pool: &Arc<Pool>, stopped: &AtomicBool, offset: u64, length: u64) -> Result<Digest> {
+/// The digest of a range of the file, read through one frame.
+fn hash(file: &File, mut frame: Frame, stopped: &AtomicBool, offset: u64, length: u64) -> Result<Digest> {
     let (mut digester, mut position, end) = (Digester::new(), offset, offset + length);
     while position < end && !stopped.load(Ordering::Relaxed) {
-        let mut frame = pool.take();
+        frame.clear();
         let count = (end - position).min(FRAME as u64) as usize;
         read_at(file, &mut frame, position, count).map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => Error::new(

@@ -7,6 +7,8 @@ use crossbeam_channel::Sender;
 use s3vault_core::checksum::Digester;
 use s3vault_core::http::Part;
 use s3vault_core::{Code, Error, Machine, Result};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot::Receiver;
 
 use super::Host;
 use super::checkpoint::CheckpointFile;
@@ -14,9 +16,10 @@ use super::engine::{Ask, Message, Payload};
 use super::progress::Progress;
 use super::task::{News, Task, is_unknown};
 use super::wait::Deadline;
+use crate::budget::{Account, Grant, Pool};
 use crate::control::Control;
 use crate::transport::body::Outgoing;
-use crate::transport::frames::{Frame, Pool};
+use crate::transport::frames::Frame;
 
 /// Bytes are hashed in runs of at least this length: BLAKE3 is several times as fast as on small pieces, and
 /// the run is still in the cache.
@@ -28,9 +31,8 @@ const HASH_RUN: usize = 64 * 1024;
 /// Memory: the parts that the machine asked for and has not released.
 pub(crate) struct StreamUpload<T> {
     task: Task<T, Said>,
-    pool: Arc<Pool>,
     /// Parts that the machine asked for, after the current one.
-    asked: VecDeque<Ask>,
+    asked: VecDeque<Granted>,
     /// The part that is being written.
     current: Option<Filling>,
     offset: u64,
@@ -50,7 +52,13 @@ pub(crate) struct StreamUpload<T> {
 /// What the payload says to the writer.
 pub(super) enum Said {
     Begin { offset: u64, ended: bool },
-    Part(Ask),
+    Part(Granted),
+}
+
+/// The machine asks for a part, and there is memory for the least of it.
+pub(super) struct Granted {
+    ask: Ask,
+    grant: Grant,
 }
 
 impl<T: Send + 'static> StreamUpload<T> {
@@ -66,13 +74,12 @@ impl<T: Send + 'static> StreamUpload<T> {
     {
         let deadline = Deadline::of(control);
         let has_checkpoint = checkpoint.is_some();
-        let task = Task::start_saving(host, machine, Progress::new(None), checkpoint, |_, to_writer| StreamSource {
-            parts: HashMap::new(),
-            to_writer,
+        let pool = host.transport.pool().clone();
+        let task = Task::start_saving(host, machine, Progress::new(None), checkpoint, |_, to_writer| {
+            StreamSource::start(pool, to_writer)
         })?;
         let mut upload = StreamUpload {
             task,
-            pool: host.transport.pool().clone(),
             asked: VecDeque::new(),
             current: None,
             offset: 0,
@@ -115,7 +122,7 @@ impl<T: Send + 'static> StreamUpload<T> {
                 self.next_part(deadline, control)?;
             }
             let Some(part) = &mut self.current else { continue };
-            let taken = part.fill(&self.pool, rest);
+            let taken = part.fill(rest);
             self.offset += taken as u64;
             rest = &rest[taken..];
         }
@@ -260,7 +267,6 @@ impl<T: Send + 'static> StreamUpload<T> {
                 return Ok(());
             }
             News::Ask(Said::Part(ask)) => {
-                self.begun = true;
                 self.asked.push_back(ask);
                 return Ok(());
             }
@@ -289,6 +295,9 @@ struct Filling {
     length: u64,
     /// At least so many, but at the stream's end.
     least: u64,
+    grant: Grant,
+    /// No more memory is there now: the part ends before its length.
+    ends: bool,
     filled: u64,
     full: Vec<Arc<Frame>>,
     frame: Option<Frame>,
@@ -298,11 +307,13 @@ struct Filling {
 }
 
 impl Filling {
-    fn new(ask: Ask) -> Filling {
+    fn new(Granted { ask, grant }: Granted) -> Filling {
         Filling {
             number: ask.number,
             length: ask.length,
             least: ask.least,
+            grant,
+            ends: false,
             filled: 0,
             full: Vec::new(),
             frame: None,
@@ -312,7 +323,7 @@ impl Filling {
     }
 
     fn is_full(&self) -> bool {
-        self.filled == self.length
+        self.ends || self.filled == self.length
     }
 
     /// Whether it is long enough to be handed over though more bytes follow.
@@ -321,9 +332,12 @@ impl Filling {
     }
 
     /// Copies as much as the current frame and the part take.
-    fn fill(&mut self, pool: &Arc<Pool>, bytes: &[u8]) -> usize {
+    fn fill(&mut self, bytes: &[u8]) -> usize {
         let most = (self.length - self.filled).min(bytes.len() as u64) as usize;
-        let mut frame = self.frame.take().unwrap_or_else(|| pool.take());
+        let Some(mut frame) = self.frame.take().or_else(|| self.grant.take()) else {
+            self.ends = true;
+            return 0;
+        };
         let taken = frame.fill(&bytes[..most]);
         self.filled += taken as u64;
         if frame.is_full() || frame.filled().len() - self.hashed >= HASH_RUN {
@@ -353,7 +367,27 @@ impl Filling {
 /// Holds parts until they are released.
 struct StreamSource<T> {
     parts: HashMap<u32, Vec<Arc<Frame>>>,
+    pool: Arc<Pool>,
+    /// From the first part on, of which it holds the least.
+    account: Option<Account>,
+    /// To the task that waits for memory.
+    asks: UnboundedSender<(Ask, Receiver<Grant>)>,
     to_writer: Sender<News<T, Said>>,
+}
+
+impl<T: Send + 'static> StreamSource<T> {
+    fn start(pool: Arc<Pool>, to_writer: Sender<News<T, Said>>) -> StreamSource<T> {
+        let (asks, mut asked) = unbounded_channel::<(Ask, Receiver<Grant>)>();
+        let writer = to_writer.clone();
+        tokio::spawn(async move {
+            while let Some((ask, granted)) = asked.recv().await {
+                // The writer may be gone, then the engine hears of it; the account goes with the upload.
+                let Ok(grant) = granted.await else { return };
+                let _ = writer.send(News::Ask(Said::Part(Granted { ask, grant })));
+            }
+        });
+        StreamSource { parts: HashMap::new(), pool, account: None, asks, to_writer }
+    }
 }
 
 impl<T: Send + 'static> Payload for StreamSource<T> {
@@ -366,7 +400,9 @@ impl<T: Send + 'static> Payload for StreamSource<T> {
         if ask.length == 0 {
             return Err(Error::new(Code::Internal, format!("part {} was asked for with no length", ask.number)));
         }
-        let _ = self.to_writer.send(News::Ask(Said::Part(ask)));
+        let least = ask.least.clamp(1, ask.length);
+        let granted = self.account.get_or_insert_with(|| self.pool.account(least)).ask(least)?;
+        let _ = self.asks.send((ask, granted));
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -20,8 +21,10 @@ use s3vault_core::{Code, Error};
 use tokio::task::JoinHandle;
 
 use super::activity::Activity;
+use super::cached;
 use super::failure::SourceFailure;
-use super::frames::{FRAME, Frame, Pool};
+use super::frames::{FRAME, Frame};
+use crate::budget::{Budget, Flow, Pool};
 
 /// Payload is handed to the connection in slices of this length, so that progress shows on slow links:
 /// a slice is dropped when it is written.
@@ -90,9 +93,18 @@ impl Outgoing {
     }
 
     /// As reqwest takes it; what moves is counted in `activity`.
-    pub(crate) fn into_body(self, activity: Arc<Activity>) -> reqwest::Body {
+    pub(crate) fn into_body(self, activity: Arc<Activity>, budget: Arc<Budget>) -> reqwest::Body {
         let Outgoing { source, length, framing, sent } = self;
-        reqwest::Body::wrap(Sending { source, remaining: length, current: None, framing, sent, activity })
+        reqwest::Body::wrap(Sending {
+            source,
+            remaining: length,
+            current: None,
+            framing,
+            sent,
+            activity,
+            flow: Flow::new(budget.up.clone()),
+            budget,
+        })
     }
 }
 
@@ -106,6 +118,9 @@ struct Sending {
     framing: Option<Framing>,
     sent: Option<Sent>,
     activity: Arc<Activity>,
+    /// Payload waits here for its share of the bandwidth.
+    flow: Flow,
+    budget: Arc<Budget>,
 }
 
 impl Body for Sending {
@@ -142,6 +157,14 @@ impl Body for Sending {
             },
         };
         let end = frame.filled().len().min(start + SLICE);
+        let passes = this.flow.poll_pass((end - start) as u64, context);
+        // The line is not to blame for a wait.
+        this.activity.waiting(passes.is_pending());
+        if passes.is_pending() {
+            this.current = Some((frame, start));
+            return Poll::Pending;
+        }
+        this.budget.bytes_up.fetch_add((end - start) as u64, Ordering::Relaxed);
         if end < frame.filled().len() {
             this.current = Some((frame.clone(), end));
         } else if let (Some(framing), Source::File(part)) = (&mut this.framing, &this.source) {
@@ -282,15 +305,26 @@ impl AsRef<[u8]> for FrameSlice {
     }
 }
 
-/// Reads a part of a file, one frame ahead of the connection.
+/// Reads a part of a file: what the system has in memory right here, since another thread would cost more than the read and
+/// would leave the bytes in another core's cache; what a disk has to bring on a thread that may block, one frame ahead of the
+/// connection.
 struct FilePart {
     file: Arc<File>,
     pool: Arc<Pool>,
     part: Part,
     /// In the file, from where the next frame is read.
     position: u64,
-    reading: Option<JoinHandle<Result<(Frame, Hash), SourceFailure>>>,
+    reading: Option<JoinHandle<Result<Read, SourceFailure>>>,
     hash: Hash,
+}
+
+/// What a thread that may block brings.
+struct Read {
+    frame: Frame,
+    /// Of all bytes up to this frame's last.
+    hash: Hash,
+    /// A disk was waited for.
+    waited: bool,
 }
 
 /// What is computed of the bytes as they are read.
@@ -325,26 +359,42 @@ impl FilePart {
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Frame>, SourceFailure>> {
+        if self.reading.is_none()
+            && let Some(mut frame) = self.pool.try_take()
+        {
+            if cached::read(&self.file, &mut frame, self.position, self.next_length()) {
+                self.hash.update(frame.filled());
+                return Poll::Ready(self.passed(frame));
+            }
+        }
         let reading = match &mut self.reading {
             Some(reading) => reading,
             None => self.reading.insert(self.start()),
         };
         let read = ready!(Pin::new(reading).poll(context));
         self.reading = None;
-        let (frame, hash) = match read {
+        let Read { frame, hash, waited } = match read {
             Ok(read) => read?,
             Err(e) => return Poll::Ready(Err(SourceFailure { code: Code::Internal, detail: e.to_string() })),
         };
         self.hash = hash;
-        self.position += frame.filled().len() as u64;
-        if self.position < self.end() {
+        let passed = self.passed(frame);
+        if waited && passed.is_ok() && self.position < self.end() {
             self.reading = Some(self.start());
-        } else if let (Hash::Again(crc), Some(digest)) = (&self.hash, &self.part.digest)
+        }
+        Poll::Ready(passed)
+    }
+
+    /// This frame was read and hashed. The last one is held back where its part is not what it was.
+    fn passed(&mut self, frame: Frame) -> Result<Arc<Frame>, SourceFailure> {
+        self.position += frame.filled().len() as u64;
+        if self.position >= self.end()
+            && let (Hash::Again(crc), Some(digest)) = (&self.hash, &self.part.digest)
             && crc.finish() != digest.crc64nvme
         {
-            return Poll::Ready(Err(changed(&self.file, &self.part, "its bytes differ")));
+            return Err(changed(&self.file, &self.part, "its bytes differ"));
         }
-        Poll::Ready(Ok(Arc::new(frame)))
+        Ok(Arc::new(frame))
     }
 
     /// The digest of all bytes, once they were read, where it was not known before.
@@ -355,19 +405,32 @@ impl FilePart {
         }
     }
 
-    fn start(&self) -> JoinHandle<Result<(Frame, Hash), SourceFailure>> {
+    /// Of the frame that is read next, in bytes.
+    fn next_length(&self) -> usize {
+        (self.end() - self.position).min(FRAME as u64) as usize
+    }
+
+    fn start(&self) -> JoinHandle<Result<Read, SourceFailure>> {
         let (file, pool, part, position) = (self.file.clone(), self.pool.clone(), self.part, self.position);
-        let (mut hash, length) = (self.hash.clone(), (self.end() - self.position).min(FRAME as u64) as usize);
-        tokio::task::spawn_blocking(move || {
-            let mut frame = pool.take();
-            read_at(&file, &mut frame, position, length).map_err(|e| match e.kind() {
-                io::ErrorKind::UnexpectedEof => changed(&file, &part, "it is shorter now"),
-                _ => {
-                    SourceFailure { code: Code::Io, detail: format!("reading {} at byte {position}: {e}", name(&file)) }
+        let (mut hash, length) = (self.hash.clone(), self.next_length());
+        // The frame is waited for before a thread that may block is taken: who holds frames may need one to let go of them.
+        tokio::spawn(async move {
+            let mut frame = pool.take().await;
+            let reading = tokio::task::spawn_blocking(move || {
+                let waited = !cached::read(&file, &mut frame, position, length);
+                if waited {
+                    read_at(&file, &mut frame, position, length).map_err(|e| match e.kind() {
+                        io::ErrorKind::UnexpectedEof => changed(&file, &part, "it is shorter now"),
+                        _ => {
+                            let detail = format!("reading {} at byte {position}: {e}", name(&file));
+                            SourceFailure { code: Code::Io, detail }
+                        }
+                    })?;
                 }
-            })?;
-            hash.update(frame.filled());
-            Ok((frame, hash))
+                hash.update(frame.filled());
+                Ok(Read { frame, hash, waited })
+            });
+            reading.await.unwrap_or_else(|e| Err(SourceFailure { code: Code::Internal, detail: e.to_string() }))
         })
     }
 }

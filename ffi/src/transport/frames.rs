@@ -1,56 +1,37 @@
-//! Frames: pieces of payload of 256 KiB, from a pool.
+//! Frames: pieces of payload of 256 KiB, from the [`Pool`] of the process.
 //!
 //! A frame goes back to the pool when the last one who needs it lets go of it: the part that may have to be
 //! sent again, or the connection that still writes from it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use super::runtime::guard_fork;
+use crate::budget::Pool;
 
 /// The length of a frame in bytes: small enough to be hashed and sent while it lies in the cache, large enough
 /// that system calls and thread changes do not count.
 pub(crate) const FRAME: usize = 256 * 1024;
-
-/// A pool keeps at most so many free frames (16 MiB).
-const KEEP_FREE: usize = 64;
-
-/// Frames that are free, and how many are not.
-#[derive(Default)]
-pub(crate) struct Pool {
-    free: Mutex<Vec<Box<[u8]>>>,
-    in_use: AtomicUsize,
-    peak: AtomicUsize,
-}
-
-impl Pool {
-    /// An empty frame.
-    pub(crate) fn take(self: &Arc<Self>) -> Frame {
-        let free = self.free.lock().ok().and_then(|mut free| free.pop());
-        let in_use = self.in_use.fetch_add(1, Ordering::Relaxed) + 1;
-        self.peak.fetch_max(in_use, Ordering::Relaxed);
-        Frame { bytes: free.unwrap_or_else(|| vec![0; FRAME].into()), length: 0, pool: self.clone() }
-    }
-
-    /// The most frames that were in use at once.
-    #[cfg(test)]
-    pub(crate) fn peak(&self) -> usize {
-        self.peak.load(Ordering::Relaxed)
-    }
-
-    /// How many frames are in use.
-    #[cfg(test)]
-    pub(crate) fn in_use(&self) -> usize {
-        self.in_use.load(Ordering::Relaxed)
-    }
-}
 
 /// A frame, filled from its begin.
 pub(crate) struct Frame {
     bytes: Box<[u8]>,
     length: usize,
     pool: Arc<Pool>,
+    /// The account that it belongs to, where it is not a connection's.
+    account: Option<u64>,
 }
 
 impl Frame {
+    /// An empty one; for the pool alone, which counts it.
+    pub(crate) fn new(bytes: Box<[u8]>, pool: Arc<Pool>, account: Option<u64>) -> Frame {
+        Frame { bytes, length: 0, pool, account }
+    }
+
+    /// Empties it.
+    pub(crate) fn clear(&mut self) {
+        self.length = 0;
+    }
+
     /// What it holds.
     pub(crate) fn filled(&self) -> &[u8] {
         &self.bytes[..self.length]
@@ -83,12 +64,9 @@ impl Frame {
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        self.pool.in_use.fetch_sub(1, Ordering::Relaxed);
-        // Never waits: after a fork the lock may belong to a thread that does not exist.
-        if let Ok(mut free) = self.pool.free.try_lock()
-            && free.len() < KEEP_FREE
-        {
-            free.push(std::mem::take(&mut self.bytes));
+        // After a fork the pool's lock may belong to a thread that does not exist.
+        if guard_fork().is_ok() {
+            self.pool.give_back(std::mem::take(&mut self.bytes), self.account);
         }
     }
 }
@@ -97,10 +75,10 @@ impl Drop for Frame {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_frame_comes_back_when_its_last_owner_lets_go() {
-        let pool = Arc::new(Pool::default());
-        let mut frame = pool.take();
+    #[tokio::test]
+    async fn a_frame_comes_back_when_its_last_owner_lets_go() {
+        let pool = Pool::new(4 * FRAME as u64);
+        let mut frame = pool.take().await;
         assert_eq!(frame.fill(&vec![7; FRAME + 1]), FRAME);
         assert!(frame.is_full() && frame.filled().iter().all(|&b| b == 7));
         let shared = Arc::new(frame);
@@ -109,6 +87,6 @@ mod tests {
         assert_eq!(pool.in_use(), 1);
         drop(other);
         assert_eq!((pool.in_use(), pool.peak()), (0, 1));
-        assert!(pool.take().filled().is_empty(), "a frame that is used again begins empty");
+        assert!(pool.take().await.filled().is_empty(), "a frame that is used again begins empty");
     }
 }

@@ -11,7 +11,8 @@
 //! |---|---|
 //! | `runtime` | the threads, signals, fork, shutdown |
 //! | `tls` | rustls with ring, and whom it trusts |
-//! | `body`, `frames` | bodies of requests, and the pooled memory that they lie in |
+//! | `body`, `frames` | bodies of requests, and the frames that they lie in |
+//! | `cached` | reads of files that wait for no disk |
 //! | `activity` | when an attempt must end: no byte moves, or its date has passed |
 //! | `failure` | from errors to codes |
 //! | `connecting` | when a connection is being made, and to which address |
@@ -20,6 +21,7 @@
 
 pub(crate) mod activity;
 pub(crate) mod body;
+mod cached;
 pub(crate) mod clock;
 mod connecting;
 pub(crate) mod failure;
@@ -45,10 +47,11 @@ use s3vault_core::http::{Method, ReplyHead, Request, TransportFailure};
 use s3vault_core::settings::Settings;
 use s3vault_core::{Code, Error, Result};
 
+use crate::budget::{self, Budget, Pool};
+
 use activity::{Activity, Watch};
 use body::Outgoing;
 use failure::Peer;
-use frames::Pool;
 pub(crate) use proxy::Proxy;
 use resolve::OneAddress;
 
@@ -104,7 +107,7 @@ struct Inner {
     idle_timeout: Duration,
     resolver: Option<OneAddress>,
     proxy: Option<Proxy>,
-    pool: Arc<Pool>,
+    budget: Arc<Budget>,
 }
 
 impl Drop for Inner {
@@ -119,10 +122,15 @@ impl Drop for Inner {
 impl Transport {
     /// Makes a client; connects to nothing yet.
     pub(crate) fn new(settings: &TransportSettings) -> Result<Transport> {
-        Transport::with(settings, settings.resolve_once.then(OneAddress::new))
+        Transport::with(settings, settings.resolve_once.then(OneAddress::new), budget::process().clone())
     }
 
-    fn with(settings: &TransportSettings, resolver: Option<OneAddress>) -> Result<Transport> {
+    /// The same with another resolver and another budget, for tests.
+    pub(crate) fn with(
+        settings: &TransportSettings,
+        resolver: Option<OneAddress>,
+        budget: Arc<Budget>,
+    ) -> Result<Transport> {
         let _guard = runtime::handle()?;
         let mut builder = Client::builder()
             .tls_backend_preconfigured(tls::client_config(settings.ca_file.as_deref())?)
@@ -157,13 +165,18 @@ impl Transport {
             idle_timeout: settings.idle_timeout,
             resolver,
             proxy: settings.proxy.clone(),
-            pool: Arc::new(Pool::default()),
+            budget,
         })))
     }
 
     /// Frames for payload.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.0.pool
+        &self.0.budget.memory
+    }
+
+    /// What its transfers share with all others.
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.0.budget
     }
 
     /// Sends a request once, and waits for the head of the reply.
@@ -188,7 +201,7 @@ impl Transport {
         let way = Way { transport: self.clone(), store, host, activity: activity.clone() };
         let mut out = reqwest::Request::new(method(request.method), url.clone());
         *out.headers_mut() = headers(request, body.as_ref())?;
-        *out.body_mut() = body.map(|body| body.into_body(activity.clone()));
+        *out.body_mut() = body.map(|body| body.into_body(activity.clone(), self.0.budget.clone()));
         let Some(client) = &self.0.client else { return Err(unsendable("the client is gone")) };
         let sending = connecting::noticed_by(activity.clone(), client.execute(out));
         let response = match watch.over(sending).await.map_err(|failure| way.ended(&watch, failure))? {

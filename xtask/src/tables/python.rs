@@ -38,6 +38,7 @@ fn option(row: &OptionInfo) -> String {
     let scope = match row.scope {
         Scope::Vault => "vault",
         Scope::Call => "call",
+        Scope::Process => "process",
         _ => "command",
     };
     let (kind, words, bounds) = match row.kind {

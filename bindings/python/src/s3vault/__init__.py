@@ -13,6 +13,7 @@ What fails raises :class:`S3VaultError`. Progress functions run on the calling t
 call and comes out of it, and so does Ctrl-C.
 """
 
+from . import process
 from ._call import Cancel, Progress
 from ._config import Config, OptionValue
 from ._errors import ErrorFlag, S3VaultError
@@ -54,6 +55,7 @@ __all__ = [
     "library_version",
     "open",
     "presign",
+    "process",
     "sign",
     "verify_manifest",
 ]

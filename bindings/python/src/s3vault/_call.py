@@ -27,7 +27,7 @@ from ctypes import (
 )
 from dataclasses import dataclass
 from types import GeneratorType, TracebackType
-from typing import Any, Callable, Union
+from typing import Any, Callable, Protocol, Union
 
 from . import _ffi
 from ._errors import S3VaultError
@@ -197,6 +197,20 @@ def from_name(value: str, what: str) -> bytes:
 
 
 FilePath = Union[str, "os.PathLike[str]"]
+
+
+class _HasDescriptor(Protocol):
+    def fileno(self) -> int: ...
+
+
+# An open file: its number, or an object that knows it.
+FileDescriptor = Union[int, _HasDescriptor]
+
+
+def to_descriptor(file: FileDescriptor) -> int:
+    """The number of an open file."""
+    return file if isinstance(file, int) else file.fileno()
+
 
 
 def from_file(file: FilePath) -> bytes:

@@ -15,7 +15,8 @@ from ._time import to_ms
 OptionValue = Union[str, bool, int, datetime]
 
 
-def _option_text(key: str, value: OptionValue) -> bytes:
+def option_text(key: str, value: OptionValue) -> bytes:
+    """A value as the library takes it."""
     if isinstance(value, bool):
         return b"true" if value else b"false"
     if isinstance(value, datetime):
@@ -40,7 +41,7 @@ class Config:
     def set(self, key: str, value: OptionValue) -> Config:
         """Sets a value; an empty text is the same as none."""
         call = Call()
-        call.check(lib.s3v_config_set(self._handle, from_text(key, "a key"), _option_text(key, value), call.err))
+        call.check(lib.s3v_config_set(self._handle, from_text(key, "a key"), option_text(key, value), call.err))
         return self
 
     def load(self, file: FilePath) -> Config:

@@ -99,6 +99,23 @@ class Row(Structure):
     ]
 
 
+class Stats(Structure):
+    """`s3v_stats`: what the transfers of this process use."""
+
+    _fields_ = [
+        ("size", c_uint32),
+        ("transfers", c_uint32),
+        ("memory", c_uint64),
+        ("memory_peak", c_uint64),
+        ("memory_limit", c_uint64),
+        ("connections", c_uint64),
+        ("connections_peak", c_uint64),
+        ("connections_limit", c_uint64),
+        ("bytes_up", c_uint64),
+        ("bytes_down", c_uint64),
+    ]
+
+
 _out = POINTER
 _CTL = POINTER(Ctl)
 _ERR = POINTER(Error)
@@ -108,6 +125,8 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "s3v_abi_version": (c_uint32, []),
     "s3v_version_text": (c_char_p, []),
     "s3v_settings_json": (c_char_p, []),
+    "s3v_process_set": (c_int32, [c_char_p, c_char_p, _ERR]),
+    "s3v_process_stats": (c_int32, [POINTER(Stats), _ERR]),
     "s3v_shutdown": (c_int32, [c_uint64, _ERR]),
     "s3v_error_code": (c_int32, [Error]),
     "s3v_error_http_status": (c_int32, [Error]),
@@ -135,11 +154,16 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "s3v_put_offset": (c_uint64, [Put]),
     "s3v_put_write": (c_int32, [Put, c_void_p, c_size_t, _CTL, _ERR]),
     "s3v_put_commit": (c_int32, [Put, _CTL, _out(Version), _ERR]),
+    "s3v_put_suspend": (c_int32, [Put, _CTL, _ERR]),
     "s3v_put_abort": (c_int32, [Put, _CTL, _ERR]),
     "s3v_put_free": (None, [Put]),
     "s3v_put_file": (
         c_int32,
         [Vault, c_char_p, c_char_p, c_char_p, Config, _CTL, _out(Version), _ERR],
+    ),
+    "s3v_put_fd": (
+        c_int32,
+        [Vault, c_char_p, c_char_p, c_int32, Config, _CTL, _out(Version), _ERR],
     ),
     "s3v_version_find": (c_int32, [Vault, c_char_p, c_char_p, Config, _CTL, _out(Version), _ERR]),
     "s3v_version_info": (POINTER(Row), [Version]),
@@ -147,8 +171,10 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "s3v_version_free": (None, [Version]),
     "s3v_get_open": (c_int32, [Version, Config, _CTL, _out(Get), _ERR]),
     "s3v_get_read": (c_int32, [Get, c_void_p, c_size_t, _CTL, POINTER(c_size_t), _ERR]),
+    "s3v_get_pread": (c_int32, [Get, c_uint64, c_void_p, c_size_t, _CTL, POINTER(c_size_t), _ERR]),
     "s3v_get_free": (None, [Get]),
     "s3v_get_file": (c_int32, [Version, c_char_p, Config, _CTL, _ERR]),
+    "s3v_get_fd": (c_int32, [Version, c_int32, Config, _CTL, _ERR]),
     "s3v_list_versions": (c_int32, [Vault, c_char_p, c_char_p, Config, _CTL, _out(List), _ERR]),
     "s3v_list_containers": (c_int32, [Vault, Config, _CTL, _out(List), _ERR]),
     "s3v_list_paths": (c_int32, [Vault, c_char_p, c_char_p, Config, _CTL, _out(List), _ERR]),

@@ -24,8 +24,11 @@ Settings come from a TOML file (--config, else s3vault.toml in this folder) and 
   bucket = "backups"                     # with versioning enabled
   keyring = "vault.keys"                 # made by: s3vault keys new
 
+Limits of one run: memory = 268435456, connections = 64, bandwidth_up = 0, bandwidth_down = 0 (bytes a second; 0: none).
+
 Exit codes: 0 done, 2 misuse, 3 not found, 4 refused by the store, 5 the store cannot be reached,
 6 damaged or tampered data, 7 outcome unknown, 130 interrupted, 1 anything else.
+A put with --checkpoint that ended with 1, 4, 5, 7 or 130 goes on when it is run again.
 
 Examples:
   s3vault keys new vault.keys
@@ -107,12 +110,19 @@ def parser() -> argparse.ArgumentParser:
         "store a file or a stream as a new version",
         "  s3vault put web01 disk.img /var/lib/images/disk.img\n"
         "  pg_dump shop | s3vault put db01 shop.sql\n"
+        "  s3vault put web01 disk.img disk.img --checkpoint disk.checkpoint\n"
         "  s3vault put web01 disk.img delta.img --kind incremental --parent 7SZQ4M3T8X0V5R9K2N6B1D4F8G\n",
     )
     _names(put)
     put.add_argument("file", metavar="FILE", nargs="?", default="-", help="what to store (default: -, standard input)")
     put.add_argument("--kind", metavar="|".join(_words("kind")), help="what the backup is (default: full)")
     put.add_argument("--parent", metavar="VID", help="version that an incremental builds on")
+    put.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="remember in FILE how far it came; the same command again goes on from there, after Ctrl-C, a crash or "
+        "elsewhere (standard input must begin anew with the same bytes). FILE is removed when all is stored",
+    )
 
     get = add(
         "get",
@@ -123,6 +133,13 @@ def parser() -> argparse.ArgumentParser:
     )
     _names(get)
     get.add_argument("file", metavar="FILE", nargs="?", default="-", help="where to (default: -, standard output)")
+    get.add_argument(
+        "--verify",
+        metavar="|".join(_words("verify")),
+        help="standard output gets bytes as they come, but for the last of each part (end, the default), or only bytes of "
+        "parts whose hash is right (part)",
+    )
+    get.add_argument("--holes", action="store_true", help="keep holes in FILE where the data is zero")
     which = get.add_mutually_exclusive_group()
     which.add_argument("--version", metavar="VID", help="this version")
     which.add_argument(

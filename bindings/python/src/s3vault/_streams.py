@@ -47,28 +47,101 @@ class _Stream(io.RawIOBase):
 
 
 class Download(_Stream):
-    """The data of a version. :meth:`Version.open` gives it with a buffer around it."""
+    """The data of a version. :meth:`Version.open` gives it with a buffer around it.
+
+    What is read in order is one stream, which ends after all was verified. After a :meth:`seek` away from it, bytes are
+    read by position, each time; a :meth:`seek` back to where the stream stands goes on with it.
+    """
+
+    def __init__(
+        self,
+        handle: Handle,
+        progress: ProgressFunction | None,
+        cancel: Cancel | None,
+        renew: RenewFunction | None,
+        size: int,
+    ) -> None:
+        super().__init__(handle, progress, cancel, renew)
+        self._size = size
+        self._position = self._streamed = 0
 
     def readable(self) -> bool:
         """Always."""
         return True
 
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        self._open_handle()
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Where the next read begins, as of any file."""
+        self._open_handle()
+        if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
+            raise ValueError(f"whence is {whence}, and 0, 1 or 2 is wanted")
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"a seek to byte {base + offset}, before the begin")
+        self._position = base + offset
+        return self._position
+
     def readinto(self, buffer: Any) -> int:
-        """Reads into any writable buffer, without a copy; 0 is the end, after all was verified."""
+        """Reads into any writable buffer, without a copy; 0 is the end."""
+        if self._position != self._streamed:
+            given = self.pread_into(buffer, self._position)
+        else:
+            handle, call, count = self._open_handle(), self._call(), c_size_t()
+            with Buffer(buffer, writable=True) as into:
+                if into.size == 0:
+                    return 0
+                call.check(lib.s3v_get_read(handle, into.address, into.size, call.ctl, byref(count), call.err))
+            given = count.value
+            self._streamed += given
+        self._position += given
+        return given
+
+    def pread_into(self, buffer: Any, offset: int) -> int:
+        """Reads by position into any writable buffer, and moves nothing; threads may share it. Fewer bytes than there
+        is room for are the end."""
         handle, call, count = self._open_handle(), self._call(), c_size_t()
+        if offset < 0:
+            raise ValueError(f"a read at byte {offset}, before the begin")
         with Buffer(buffer, writable=True) as into:
-            if into.size == 0:
-                return 0
-            call.check(lib.s3v_get_read(handle, into.address, into.size, call.ctl, byref(count), call.err))
+            call.check(lib.s3v_get_pread(handle, offset, into.address, into.size, call.ctl, byref(count), call.err))
         return count.value
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """``size`` bytes from byte ``offset`` on, fewer at the end. See :meth:`pread_into`."""
+        buffer = bytearray(max(0, min(size, self._size - offset)))
+        return bytes(memoryview(buffer)[: self.pread_into(buffer, offset)])
 
 
 class Upload(_Stream):
     """A backup that is being stored. A clean exit of ``with`` commits; an exception, or :meth:`close` without
-    :meth:`commit`, leaves no version behind."""
+    :meth:`commit`, leaves no version behind.
+
+    With a checkpoint, they suspend it: ``create`` with the same checkpoint goes on, in another process too, at
+    :attr:`offset`. Without one they give it up.
+    """
 
     version: Version | None = None
     """What was stored, after the commit."""
+
+    def __init__(
+        self,
+        handle: Handle,
+        progress: ProgressFunction | None,
+        cancel: Cancel | None,
+        renew: RenewFunction | None,
+        *,
+        resumable: bool,
+    ) -> None:
+        super().__init__(handle, progress, cancel, renew)
+        self._resumable = resumable
 
     def writable(self) -> bool:
         """Always."""
@@ -81,9 +154,14 @@ class Upload(_Stream):
             call.check(lib.s3v_put_write(handle, source.address, source.size, call.ctl, call.err))
             return source.size
 
-    def tell(self) -> int:
-        """Bytes taken so far; after a write that failed, the stream goes on here."""
+    @property
+    def offset(self) -> int:
+        """Where in the stream to go on: after ``create`` with a checkpoint, and after a write that failed."""
         return int(lib.s3v_put_offset(self._open_handle()))
+
+    def tell(self) -> int:
+        """The same as :attr:`offset`."""
+        return self.offset
 
     def commit(self) -> Version:
         """Makes the version visible. After ``ErrorCode.OUTCOME_UNKNOWN``, call it again."""
@@ -100,13 +178,30 @@ class Upload(_Stream):
             assert self.version is not None
         return self.version
 
+    def suspend(self) -> None:
+        """Closes, so that ``create`` with the same checkpoint goes on. Refused where there is no checkpoint."""
+        self._open_handle()
+        if not self._resumable:
+            raise S3VaultError(
+                ErrorCode.WRONG_STATE, "the upload has no checkpoint, so nothing could go on with it: close() gives it up"
+            )
+        self._end(lib.s3v_put_suspend)
+
+    def abort(self) -> None:
+        """Gives the upload up, and waits until the store has dropped it; a checkpoint is removed."""
+        self._end(lib.s3v_put_abort)
+
     def close(self) -> None:
-        """Without a commit: gives the upload up, and waits until the store has dropped it."""
+        """Without a commit: suspends where there is a checkpoint; else gives the upload up, and waits until the store
+        has dropped it."""
+        self._end(lib.s3v_put_suspend if self._resumable else lib.s3v_put_abort)
+
+    def _end(self, function: Any) -> None:
         handle, self._handle = self._handle, None
         try:
             if handle is not None and self.version is None:
                 call = Call()
-                call.check(lib.s3v_put_abort(handle, call.ctl, call.err))
+                call.check(function(handle, call.ctl, call.err))
         finally:
             super().close()
 
@@ -136,10 +231,11 @@ class Upload(_Stream):
         try:
             self.close()
         except S3VaultError as error:
-            _log.warning("an unfinished upload may be left in the store: %s", error)
+            what = "the upload was not suspended in order" if self._resumable else "an unfinished upload may be left"
+            _log.warning("%s: %s", what, error)
 
     def __del__(self) -> None:
-        # Not IOBase's, which closes: the library aborts in the background, without a wait here.
+        # Not IOBase's, which closes: the library suspends or aborts in the background, without a wait here.
         if self._handle is not None:
             self._handle = None
             warnings.warn(f"unfinished {type(self).__name__} was dropped; nothing was stored", ResourceWarning, 2)

@@ -11,7 +11,18 @@ from types import TracebackType
 from typing import Any, Callable, Generic, Optional, TypeVar, Union
 
 from . import _ffi
-from ._call import Call, Cancel, FilePath, Handle, ProgressFunction, RenewFunction, from_file, from_name
+from ._call import (
+    Call,
+    Cancel,
+    FileDescriptor,
+    FilePath,
+    Handle,
+    ProgressFunction,
+    RenewFunction,
+    from_file,
+    from_name,
+    to_descriptor,
+)
 from ._config import Config, OptionValue, call_options, handle_of
 from ._ffi import lib
 from ._keyring import Keyring
@@ -33,6 +44,11 @@ def _update(handle: Handle, access_key: str, secret_key: str, session_token: str
     keys = {"access_key": access_key, "secret_key": secret_key, "session_token": session_token or ""}
     call = Call()
     call.check(lib.s3v_vault_update(handle, Config(keys)._handle, call.ctl, call.err))
+
+
+def _checkpoint(file: FilePath | None) -> str | None:
+    """As an option's text: options are UTF-8, and so the file's name must be."""
+    return None if file is None else os.fsdecode(file)
 
 
 def _renewal(handle: Handle, credentials: CredentialsFunction) -> RenewFunction:
@@ -83,19 +99,22 @@ class Vault:
         *,
         kind: str | None = None,
         parent: str | None = None,
+        checkpoint: FilePath | None = None,
         progress: ProgressFunction | None = None,
         cancel: Cancel | None = None,
         **options: OptionValue,
     ) -> Upload:
-        """Begins to store a backup of any length; write to it as to a file. See :class:`Upload`.
+        """Begins to store a backup of any length, or goes on with one; write to it as to a file. See :class:`Upload`.
 
         ``kind``: ``full`` (default) or ``incremental``, which needs ``parent``, the vid that it builds on.
+        ``checkpoint``: a file that remembers how far the backup came. Where it is there, this goes on: write the stream
+        from :attr:`Upload.offset` on.
         """
         names = from_name(container, "the container"), from_name(path, "the path")
-        config = call_options(kind=kind, parent=parent, **options)
+        config = call_options(kind=kind, parent=parent, checkpoint=_checkpoint(checkpoint), **options)
         call, out = Call(progress, cancel, self._renew), Handle(_ffi.Put, lib.s3v_put_free)
         call.check(lib.s3v_put_open(self._handle, *names, handle_of(config), call.ctl, out.out, call.err))
-        return Upload(out, progress, cancel, self._renew)
+        return Upload(out, progress, cancel, self._renew, resumable=checkpoint is not None)
 
     def put_file(
         self,
@@ -105,16 +124,47 @@ class Vault:
         *,
         kind: str | None = None,
         parent: str | None = None,
+        checkpoint: FilePath | None = None,
         progress: ProgressFunction | None = None,
         cancel: Cancel | None = None,
         **options: OptionValue,
     ) -> Version:
-        """Stores a file. Options as for :meth:`create`."""
+        """Stores a file. Options as for :meth:`create`; with a ``checkpoint``, the same call goes on after whatever
+        ended the last one, and sends only what is missing."""
+        config = call_options(kind=kind, parent=parent, checkpoint=_checkpoint(checkpoint), **options)
+        return self._store(lib.s3v_put_file, container, path, from_file(file), config, progress, cancel)
+
+    def put_fd(
+        self,
+        container: str,
+        path: str,
+        file: FileDescriptor,
+        *,
+        kind: str | None = None,
+        parent: str | None = None,
+        checkpoint: FilePath | None = None,
+        progress: ProgressFunction | None = None,
+        cancel: Cancel | None = None,
+        **options: OptionValue,
+    ) -> Version:
+        """Stores what an open file descriptor, or an object with ``fileno()``, gives: a regular file whole, by position;
+        a pipe or a socket to its end. It stays open. Options as for :meth:`put_file`."""
+        config = call_options(kind=kind, parent=parent, checkpoint=_checkpoint(checkpoint), **options)
+        return self._store(lib.s3v_put_fd, container, path, to_descriptor(file), config, progress, cancel)
+
+    def _store(
+        self,
+        function: Any,
+        container: str,
+        path: str,
+        source: bytes | int,
+        config: Config | None,
+        progress: ProgressFunction | None,
+        cancel: Cancel | None,
+    ) -> Version:
         names = from_name(container, "the container"), from_name(path, "the path")
-        config = call_options(kind=kind, parent=parent, **options)
         call, out = Call(progress, cancel, self._renew), Version.new_handle()
-        result = lib.s3v_put_file(self._handle, *names, from_file(file), handle_of(config), call.ctl, out.out, call.err)
-        call.check(result)
+        call.check(function(self._handle, *names, source, handle_of(config), call.ctl, out.out, call.err))
         return Version(out, self._renew)
 
     def find(

@@ -8,7 +8,21 @@ from datetime import datetime
 from typing import Any
 
 from . import _ffi
-from ._call import Call, Cancel, FilePath, Handle, ProgressFunction, RenewFunction, from_file, new_bytes, take_bytes, to_text
+from ._call import (
+    Call,
+    Cancel,
+    FileDescriptor,
+    FilePath,
+    Handle,
+    ProgressFunction,
+    RenewFunction,
+    from_file,
+    new_bytes,
+    take_bytes,
+    to_descriptor,
+    to_text,
+)
+from ._config import OptionValue, call_options, handle_of
 from ._ffi import lib
 from ._streams import Download
 from ._time import from_ms
@@ -69,22 +83,55 @@ class Version:
         """A place for the library's version."""
         return Handle(_ffi.Version, lib.s3v_version_free)
 
-    def open(self, *, progress: ProgressFunction | None = None, cancel: Cancel | None = None) -> io.BufferedReader:
-        """Opens the data for reading, from its begin to its end.
+    def open(
+        self,
+        *,
+        verify: str | None = None,
+        progress: ProgressFunction | None = None,
+        cancel: Cancel | None = None,
+        **options: OptionValue,
+    ) -> io.BufferedReader:
+        """Opens the data for reading, from its begin to its end; or anywhere, by ``seek``.
 
-        Every byte is verified before it is handed out. The backup is whole only once ``read`` has returned ``b""``: a
-        failure may still come before.
+        Read in order, the backup is whole only once ``read`` has returned ``b""``: a failure may still come before.
+        ``verify``: ``end`` (default) hands bytes out as they come, but for the last of each part, which wait until its
+        hash is right, and does not verify what is read after a ``seek``; ``part`` hands out only bytes of parts whose
+        hash is right, wherever they are.
         """
+        config = call_options(verify=verify, **options)
         call, handle = Call(progress, cancel, self._renew), Handle(_ffi.Get, lib.s3v_get_free)
-        call.check(lib.s3v_get_open(self._handle, None, call.ctl, handle.out, call.err))
-        return io.BufferedReader(Download(handle, progress, cancel, self._renew), BUFFER_SIZE)
+        call.check(lib.s3v_get_open(self._handle, handle_of(config), call.ctl, handle.out, call.err))
+        return io.BufferedReader(Download(handle, progress, cancel, self._renew, self.info.size), BUFFER_SIZE)
 
     def restore(
-        self, file: FilePath, *, progress: ProgressFunction | None = None, cancel: Cancel | None = None
+        self,
+        file: FilePath,
+        *,
+        holes: bool | None = None,
+        progress: ProgressFunction | None = None,
+        cancel: Cancel | None = None,
+        **options: OptionValue,
     ) -> None:
-        """Restores into a file, which gets its name only when all was verified."""
+        """Restores into a file, which gets its name only when all was verified. A restore that was killed goes on when
+        it is begun again. ``holes``: whether the file keeps holes where the data is zero."""
+        config = call_options(holes=holes, **options)
         call = Call(progress, cancel, self._renew)
-        call.check(lib.s3v_get_file(self._handle, from_file(file), None, call.ctl, call.err))
+        call.check(lib.s3v_get_file(self._handle, from_file(file), handle_of(config), call.ctl, call.err))
+
+    def restore_fd(
+        self,
+        file: FileDescriptor,
+        *,
+        holes: bool | None = None,
+        progress: ProgressFunction | None = None,
+        cancel: Cancel | None = None,
+        **options: OptionValue,
+    ) -> None:
+        """Restores into an open file descriptor, or an object with ``fileno()``: a regular file by position, a pipe in
+        order. It stays open. What is written counts only after success."""
+        config = call_options(holes=holes, **options)
+        call = Call(progress, cancel, self._renew)
+        call.check(lib.s3v_get_fd(self._handle, to_descriptor(file), handle_of(config), call.ctl, call.err))
 
     def manifest(self) -> bytes:
         """The signed manifest as it is stored: what a verifier needs beside the data and the public key."""

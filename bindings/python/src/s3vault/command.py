@@ -16,14 +16,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import IO, Any, NoReturn
 
-from . import _help
+from . import _help, process
 from ._config import Config
-from ._errors import S3VaultError
+from ._errors import ErrorFlag, S3VaultError
 from ._keyring import Keyring
 from ._output import Output
 from ._sign import _explain, explain, presign, sign
 from ._streams import Upload
-from ._tables import ErrorCode
+from ._tables import OPTIONS, ErrorCode
 from ._vault import Vault
 from ._vault import open as open_vault
 from ._version import Version
@@ -86,13 +86,19 @@ def _config(args: argparse.Namespace) -> Config:
 
 
 def _open(args: argparse.Namespace) -> Vault:
-    return open_vault(_config(args))
+    return _open_with(_config(args))
+
+
+def _open_with(config: Config) -> Vault:
+    """The vault, and the limits of this process, which stand in the same settings."""
+    process.set(**{row.key: config.get(row.key) for row in OPTIONS if row.scope == "process"})
+    return open_vault(config)
 
 
 def _put(args: argparse.Namespace, output: Output) -> None:
     config = _config(args)
-    options = {"kind": args.kind, "parent": args.parent}
-    with open_vault(config) as vault:
+    options = {"kind": args.kind, "parent": args.parent, "checkpoint": args.checkpoint}
+    with _open_with(config) as vault, _resumable(args, output):
         if not config.get("keyring"):
             output.notice("no keyring is set, so the backup is stored unsigned: 's3vault keys new FILE' makes one")
         with output.progress("put") as progress:
@@ -100,11 +106,25 @@ def _put(args: argparse.Namespace, output: Output) -> None:
                 with _reader(args.file) as source:
                     upload = vault.create(args.container, args.path, progress=progress, **options)
                     with upload:
+                        _skip(source, upload.offset, output)
                         _put_stream(source, upload)
                     version = upload.commit()
             else:
                 version = vault.put_file(args.container, args.path, args.file, progress=progress, **options)
     output.stored(version.info)
+
+
+@contextmanager
+def _resumable(args: argparse.Namespace, output: Output) -> Iterator[None]:
+    """Says how to go on, where a put ended early and its checkpoint can."""
+    try:
+        yield
+    except BaseException as error:
+        refused = isinstance(error, S3VaultError) and ErrorFlag.MISUSE in error.flags
+        if args.checkpoint is not None and not refused and os.path.exists(args.checkpoint):
+            what = "suspended" if isinstance(error, KeyboardInterrupt) else "not stored yet"
+            output.notice(f"{what}: {args.checkpoint} has what the store holds; the same command again goes on from there")
+        raise
 
 
 def _get(args: argparse.Namespace, output: Output) -> None:
@@ -116,10 +136,10 @@ def _get(args: argparse.Namespace, output: Output) -> None:
         version = vault.find(args.container, args.path, version=args.version, as_of=args.as_of)
         with output.progress("get") as progress:
             if args.file == "-":
-                with _writer("-") as target, version.open(progress=progress) as source:
+                with _writer("-") as target, version.open(verify=args.verify, progress=progress) as source:
                     _get_stream(source.raw, target)
             else:
-                version.restore(args.file, progress=progress)
+                version.restore(args.file, verify=args.verify, holes=args.holes or None, progress=progress)
     if args.file != "-":
         output.restored(version.info, args.file)
 
@@ -277,16 +297,36 @@ def _put_stream(source: Any, upload: Upload) -> None:
     buffer = memoryview(bytearray(CHUNK))
     filled = 0
     while True:
-        # A read that began just after a signal came would wait for the writer before the signal is handled.
-        while not select.select([source], [], [], SIGNALS_EVERY)[0]:
-            pass
-        count = source.readinto(buffer[filled:])
+        count = _read_into(source, buffer[filled:])
         filled += count
-        if filled == CHUNK or not count:
+        if filled and (filled == CHUNK or not count):
             upload.write(buffer[:filled])
             filled = 0
         if not count:
             return
+
+
+def _skip(source: Any, offset: int, output: Output) -> None:
+    """Passes over what is stored already: the source begins anew, the upload does not."""
+    if not offset:
+        return
+    output.notice(f"going on at byte {offset}: so many bytes of the input are stored already, and are passed over")
+    buffer, left = memoryview(bytearray(CHUNK)), offset
+    while left:
+        count = _read_into(source, buffer[: min(left, CHUNK)])
+        if not count:
+            raise S3VaultError(
+                ErrorCode.SOURCE_CHANGED,
+                f"the input ended at byte {offset - left}, and {offset} bytes of it are stored already: it is another one",
+            )
+        left -= count
+
+
+def _read_into(source: Any, buffer: memoryview) -> int:
+    # A read that began just after a signal came would wait for the writer before the signal is handled.
+    while not select.select([source], [], [], SIGNALS_EVERY)[0]:
+        pass
+    return int(source.readinto(buffer))
 
 
 def _get_stream(source: Any, target: Any) -> None:

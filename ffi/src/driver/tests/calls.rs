@@ -51,6 +51,62 @@ fn a_machine_runs_to_its_end() {
     assert_eq!(run(&host(), machine, &mut Control::none()).unwrap(), "200 hello");
 }
 
+/// What the machine hears of a request, until its end.
+fn heard(server: &Server, method: Method, body: Body) -> Vec<&'static str> {
+    let mut request = request(1, method, &server.url("/b/k"));
+    request.body = body;
+    let mut heard = Vec::new();
+    let machine = Toy::new(vec![Output::Send(request)], move |outputs, input| match input {
+        Input::Sent { .. } => heard.push("sent"),
+        Input::Head { .. } => heard.push("head"),
+        Input::End { .. } => outputs.push_back(Output::Done(Ok(std::mem::take(&mut heard)))),
+        Input::Failed { failure, .. } => outputs.push_back(Output::Done(Err(Error::new(failure.code, failure.detail)))),
+        _ => {}
+    });
+    run(&host(), machine, &mut Control::none()).unwrap()
+}
+
+#[test]
+fn a_machine_hears_once_when_all_of_a_request_is_sent_and_before_its_reply() {
+    // It reads a request whole before it answers.
+    let server = Server::http(|_, wire| reply(wire, 200, b""));
+    assert_eq!(heard(&server, Method::Get, Body::Empty), ["sent", "head"]);
+    for length in [0, 1, 1 << 20] {
+        assert_eq!(heard(&server, Method::Put, Body::Bytes(vec![7; length])), ["sent", "head"], "{length}");
+    }
+}
+
+#[test]
+fn a_machine_does_not_hear_that_a_request_is_sent_while_the_line_takes_no_more() {
+    let gate = Arc::new(AtomicBool::new(false));
+    let open = gate.clone();
+    let server = Server::raw(move |mut stream| {
+        use std::io::{Read, Write};
+        until(|| open.load(Ordering::Acquire));
+        let mut left = 32 << 20;
+        let mut buffer = vec![0; 1 << 16];
+        while left > 0 {
+            left -= stream.read(&mut buffer).unwrap().min(left);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+    });
+    let sent = Arc::new(AtomicBool::new(false));
+    let told = sent.clone();
+    let mut request = request(1, Method::Put, &server.url("/b/k"));
+    request.body = Body::Bytes(vec![7; 32 << 20]);
+    let machine: Toy<()> = Toy::new(vec![Output::Send(request)], move |outputs, input| match input {
+        Input::Sent { .. } => told.store(true, Ordering::Release),
+        Input::Head { .. } => outputs.push_back(Output::Done(Ok(()))),
+        _ => {}
+    });
+    let running = std::thread::spawn(move || run(&host(), machine, &mut Control::none()).unwrap());
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!sent.load(Ordering::Acquire), "the line has taken a part of it at most");
+    gate.store(true, Ordering::Release);
+    running.join().unwrap();
+    assert!(sent.load(Ordering::Acquire));
+}
+
 #[test]
 fn a_reply_longer_than_its_limit_is_a_failure_and_a_refusal_is_cut() {
     let server = Server::http(|seen, wire| {

@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use s3vault_core::settings::Settings;
+
 use super::Host;
+use crate::budget::Budget;
 use crate::transport::{Transport, TransportSettings};
 
 fn host() -> Host {
@@ -21,7 +24,7 @@ fn host() -> Host {
         resolve_once: false,
         proxy: None,
     };
-    Host { transport: Transport::new(&settings).unwrap(), keys: None }
+    Host { transport: Transport::with(&settings, None, Budget::new(&Settings::new())).unwrap(), keys: None }
 }
 
 /// Bytes without a pattern that a shifted or swapped frame would repeat.

@@ -16,6 +16,8 @@ use crate::transport::testserver::{Server, Shared, reply, until};
 
 const PART: usize = 3 * FRAME + 1000;
 
+const BEGIN: Output<()> = Output::Begin { offset: 0, ended: false };
+
 type Store = Shared<BTreeMap<u32, Vec<u8>>>;
 
 /// Keeps the parts; the first attempt at each part with a number in `refuse` is answered 503.
@@ -144,7 +146,8 @@ fn the_machines_error_reaches_every_later_call() {
 
     // The machine fails while the writer still fills a part.
     let first = vec![
-        Output::NeedPart { number: 1, offset: 0, length: 1 << 40, least: 1 << 40, hashed: true },
+        BEGIN,
+        Output::NeedPart { number: 1, offset: 0, length: 1 << 40, least: 1 << 20, hashed: true },
         Output::Send(request(1, Method::Get, &url)),
     ];
     let machine: Toy<()> = Toy::new(first, |outputs, input| {
@@ -168,7 +171,7 @@ fn abort_and_drop_cancel_the_machine() {
     let machine = |cancelled: &Arc<AtomicBool>| -> Toy<()> {
         let cancelled = cancelled.clone();
         Toy::new(
-            vec![Output::NeedPart { number: 1, offset: 0, length: 10, least: 10, hashed: true }],
+            vec![BEGIN, Output::NeedPart { number: 1, offset: 0, length: 10, least: 10, hashed: true }],
             move |outputs, input| {
                 if matches!(input, Input::Cancel) {
                     cancelled.store(true, Ordering::Release);
@@ -295,6 +298,7 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
                 hashed += 1;
                 if hashed == 1 {
                     // The toy counts what it asked for.
+                    assert!(matches!(upload.poll(now), Output::Begin { .. }));
                     assert!(matches!(upload.poll(now), Output::NeedPart { .. }));
                     assert!(matches!(upload.poll(now), Output::NeedPart { .. }));
                 } else {

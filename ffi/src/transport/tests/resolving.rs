@@ -32,7 +32,8 @@ fn round_robin(lasts: &'static [u8]) -> (OneAddress, Arc<AtomicUsize>) {
 }
 
 fn once(settings: TransportSettings, resolver: &OneAddress) -> Transport {
-    Transport::with(&TransportSettings { resolve_once: true, ..settings }, Some(resolver.clone())).unwrap()
+    let budget = crate::budget::process().clone();
+    Transport::with(&TransportSettings { resolve_once: true, ..settings }, Some(resolver.clone()), budget).unwrap()
 }
 
 /// An answer after which the connection is closed, and said to be: each request needs one of its own.

@@ -10,13 +10,15 @@ import java.nio.channels.ReadableByteChannel;
 import java.util.Objects;
 
 /**
- * The data of a version as a stream. Each byte is verified before it is given out, and the end is reported when all
- * of it was; data that is not what was stored ends in {@link ErrorCode#DAMAGED}.
+ * The data of a version as a stream, or read by position. The end of the stream is reported when all of it was verified;
+ * data that is not what was stored ends in {@link ErrorCode#DAMAGED}. {@link Option#VERIFY} says which bytes are given out
+ * before.
  */
 public final class Download extends InputStream implements ReadableByteChannel {
     // One direct buffer for each stream: JNA would copy a whole byte[] for each call.
     private static final int BUFFER = 1 << 20;
 
+    private final Control control;
     private final Frame frame;
     private final Handle handle;
     private final Pointer count;
@@ -25,6 +27,7 @@ public final class Download extends InputStream implements ReadableByteChannel {
     private boolean ended;
 
     Download(Handle version, Handle options, Control control) throws IOException {
+        this.control = control;
         this.frame = new Frame(control);
         this.count = frame.out; // a size_t is as wide as a pointer
         this.handle = frame.open("download", Native::s3v_get_free,
@@ -81,6 +84,56 @@ public final class Download extends InputStream implements ReadableByteChannel {
         int given = part.remaining();
         bytes.put(part);
         return given;
+    }
+
+    /**
+     * Reads by position, wherever the stream is, and without a copy if the buffer is direct. Threads may share it.
+     *
+     * <p>The bytes are verified only where the download was opened with {@link Option#VERIFY} as {@code part}.
+     *
+     * @param bytes where they go: as many as there is room for, fewer at the data's end
+     * @param position of the first one in the data
+     * @return how many there were, -1 at or behind the end
+     * @throws IOException if they cannot be read, or are not what was stored
+     */
+    public int readAt(ByteBuffer bytes, long position) throws IOException {
+        if (position < 0) {
+            throw new IllegalArgumentException("the position is " + position);
+        }
+        int room = bytes.remaining();
+        if (room == 0) {
+            return 0;
+        }
+        if (bytes.isReadOnly()) {
+            throw new java.nio.ReadOnlyBufferException();
+        }
+        ByteBuffer into = bytes.isDirect() ? bytes.slice() : ByteBuffer.allocateDirect(Math.min(room, BUFFER));
+        Pointer address = com.sun.jna.Native.getDirectBufferPointer(into);
+        int given = 0;
+        int count;
+        do {
+            count = receiveAt(address, Math.min(into.capacity(), room - given), position + given);
+            if (bytes.isDirect()) {
+                bytes.position(bytes.position() + count);
+            } else {
+                bytes.put(into.clear().limit(count));
+            }
+            given += count;
+        } while (given < room && count == into.capacity());
+        Reference.reachabilityFence(bytes);
+        Reference.reachabilityFence(into);
+        return given == 0 ? -1 : given;
+    }
+
+    private int receiveAt(Pointer bytes, long length, long position) throws IOException {
+        // A frame of its own: the stream's serves one call at a time.
+        try (Frame own = new Frame(control)) {
+            own.stopsWith(handle);
+            own.call(p -> Native.s3v_get_pread(p[0], position, bytes, length, own.ctl, own.out, own.err), handle);
+            return Math.toIntExact(own.out.getLong(0));
+        } finally {
+            Reference.reachabilityFence(this);
+        }
     }
 
     @Override

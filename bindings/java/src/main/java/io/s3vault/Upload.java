@@ -13,6 +13,9 @@ import java.util.Objects;
  * Stores a stream as a new version. The version exists from {@link #commit()} on, and only then: {@link #close()}
  * without it gives the upload up, so that an exception never leaves half a backup behind.
  *
+ * <p>With {@link Option#CHECKPOINT}, a file, it is suspended instead: create with the same checkpoint, in another process
+ * too, goes on. Write the stream from {@link #offset()} on then.
+ *
  * <p>A stream that wraps this one must be flushed before the commit. After a write that failed nothing but close
  * works.
  */
@@ -26,11 +29,15 @@ public final class Upload extends OutputStream implements WritableByteChannel {
     private final ByteBuffer buffer = ByteBuffer.allocateDirect(BUFFER);
     private final Pointer bufferAddress = com.sun.jna.Native.getDirectBufferPointer(buffer);
     private Throwable failure;
-    private boolean aborted;
+    private final boolean resumable;
+    private String ended; // "aborted" or "suspended"
 
-    Upload(Vault vault, Handle vaultHandle, String container, String path, Handle options, Control control)
+    Upload(
+            Vault vault, Handle vaultHandle, String container, String path, Handle options, boolean resumable,
+            Control control)
             throws IOException {
         this.vault = vault;
+        this.resumable = resumable;
         this.frame = new Frame(control);
         this.handle = frame.open("upload", Native::s3v_put_free,
                 p -> Native.s3v_put_open(p[0], container, path, p[1], frame.ctl, frame.out, frame.err),
@@ -39,7 +46,8 @@ public final class Upload extends OutputStream implements WritableByteChannel {
     }
 
     /**
-     * {@return how many bytes the library has taken; what waits for a {@link #flush()} is not among them}
+     * {@return where in the stream to go on: after create with a checkpoint, what it had; from then on, how many bytes the
+     * library has taken. What waits for a {@link #flush()} is not among them}
      *
      * @throws S3VaultException if this is closed
      */
@@ -132,17 +140,35 @@ public final class Upload extends OutputStream implements WritableByteChannel {
     }
 
     /**
-     * Gives the upload up and waits until the store has forgotten it; {@link #close()} does the same in the
-     * background. An interrupt does not stop it.
+     * Gives the upload up and waits until the store has forgotten it; a checkpoint is removed. {@link #close()} does the
+     * same in the background where there is no checkpoint. An interrupt does not stop it.
      *
      * @throws S3VaultException if this is closed, or the store could not be told
      */
     public synchronized void abort() throws S3VaultException {
         // Without a control: what stopped the writes must not stop the cleaning up.
         check(false);
-        aborted = true;
+        ended = "aborted";
         try (Frame local = new Frame()) {
             local.callLocal(p -> Native.s3v_put_abort(p[0], null, local.err), handle);
+        }
+    }
+
+    /**
+     * Stops where it stands and waits until the checkpoint has all that it takes to go on; {@link #close()} does the same
+     * in the background. What waits for a {@link #flush()} is dropped. An interrupt does not stop it.
+     *
+     * @throws S3VaultException if this is closed or has no checkpoint, or the checkpoint cannot be written
+     */
+    public synchronized void suspend() throws S3VaultException {
+        check(false);
+        if (!resumable) {
+            throw new S3VaultException(
+                    ErrorCode.WRONG_STATE, "the upload has no checkpoint, so nothing could go on with it");
+        }
+        ended = "suspended";
+        try (Frame local = new Frame()) {
+            local.callLocal(p -> Native.s3v_put_suspend(p[0], null, local.err), handle);
         }
     }
 
@@ -151,7 +177,10 @@ public final class Upload extends OutputStream implements WritableByteChannel {
         return !handle.isClosed();
     }
 
-    /** Gives the upload up, unless it was committed. A write that runs in another thread is stopped. */
+    /**
+     * Gives the upload up, or suspends it where it has a checkpoint, unless it was committed; in the background, which
+     * {@link Library#shutdown} waits for. A write that runs in another thread is stopped.
+     */
     @Override
     public void close() {
         handle.close();
@@ -168,8 +197,8 @@ public final class Upload extends OutputStream implements WritableByteChannel {
         if (handle.isClosed()) {
             throw new S3VaultException(ErrorCode.WRONG_STATE, "the upload is closed");
         }
-        if (goesOn && aborted) {
-            throw new S3VaultException(ErrorCode.WRONG_STATE, "the upload was aborted");
+        if (goesOn && ended != null) {
+            throw new S3VaultException(ErrorCode.WRONG_STATE, "the upload was " + ended);
         }
         if (goesOn && failure != null) {
             // Going on would leave a hole: a part of what failed was taken.

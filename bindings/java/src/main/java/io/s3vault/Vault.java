@@ -85,7 +85,8 @@ public final class Vault implements AutoCloseable {
         Text.name("container", container);
         Text.name("path", path);
         try (Config config = Config.ofCall(options)) {
-            return new Upload(this, handle, container, path, Config.handle(config), control);
+            boolean resumable = !options.getOrDefault(Option.CHECKPOINT, "").isEmpty();
+            return new Upload(this, handle, container, path, Config.handle(config), resumable, control);
         }
     }
 

@@ -12,6 +12,7 @@ import com.google.gson.JsonObject;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -32,10 +33,10 @@ final class CaseSteps implements AutoCloseable {
     private final List<AutoCloseable> opened = new ArrayList<>();
     private Vault vault;
 
-    CaseSteps(Vault vault, Keyring own, Path folder) {
+    CaseSteps(Vault vault, Keyring own, Path parent) throws IOException {
         this.vault = vault;
         this.own = own;
-        this.folder = folder;
+        this.folder = Files.createTempDirectory(parent, "case");
     }
 
     void run(JsonArray steps) throws IOException {
@@ -56,6 +57,7 @@ final class CaseSteps implements AutoCloseable {
     private void run(JsonObject step) throws IOException {
         switch (step.get("do").getAsString()) {
             case "put" -> put(step);
+            case "suspend" -> suspend(step);
             case "abandon" -> abandon(step);
             case "get" -> get(step);
             case "versions" -> versions(step);
@@ -70,7 +72,8 @@ final class CaseSteps implements AutoCloseable {
         String container = text(step, "container", null);
         String path = text(step, "path", null);
         Version version;
-        if (text(step, "from", "stream").equals("file")) {
+        // Java has no file descriptors: a step from one or to one goes by name.
+        if (!text(step, "from", "stream").equals("stream")) {
             Path file = Files.createTempFile(folder, "put", null);
             try (InputStream data = data(step)) {
                 Files.copy(data, file, java.nio.file.StandardCopyOption.REPLACE_EXISTING);
@@ -80,9 +83,12 @@ final class CaseSteps implements AutoCloseable {
             }
         } else {
             try (Upload upload = vault.create(container, path, options(step), Control.NONE)) {
-                write(step, upload);
+                goOn(step, upload, size(step));
                 version = upload.commit();
             }
+        }
+        if (step.has("checkpoint")) {
+            assertFalse(Files.exists(checkpoint(step)), "the checkpoint of a stored backup is there");
         }
         assertEquals(container, version.container());
         assertEquals(path, version.path());
@@ -93,10 +99,44 @@ final class CaseSteps implements AutoCloseable {
         }
     }
 
+    private void suspend(JsonObject step) throws IOException {
+        try (Cancel cancel = new Cancel();
+                Upload upload = vault.create(
+                        text(step, "container", null), text(step, "path", null), options(step),
+                        Control.NONE.withCancel(cancel))) {
+            goOn(step, upload, step.get("after").getAsLong());
+            if (step.has("cancel")) {
+                cancel.trigger();
+                upload.write(0);
+                S3VaultException e = assertThrows(S3VaultException.class, upload::flush);
+                assertEquals(ErrorCode.CANCELLED, e.code());
+            }
+            upload.suspend();
+            assertThrows(S3VaultException.class, () -> upload.write(0), "a write to what was suspended");
+        }
+        assertTrue(Files.exists(checkpoint(step)), "the checkpoint of a suspended backup is gone");
+    }
+
+    /** Writes up to byte {@code end}, from where the upload is, which must be within {@code begins}. */
+    private static void goOn(JsonObject step, Upload upload, long end) throws IOException {
+        long begin = upload.offset();
+        if (step.has("begins")) {
+            JsonArray bounds = step.getAsJsonArray("begins");
+            assertTrue(bounds.get(0).getAsLong() <= begin && begin <= bounds.get(1).getAsLong()
+                    && begin % (8 << 20) == 0, () -> "the upload goes on at byte " + begin);
+        }
+        write(step, upload, begin, end);
+        assertEquals(end, upload.offset());
+    }
+
+    private Path checkpoint(JsonObject step) {
+        return folder.resolve(text(step, "checkpoint", null) + ".checkpoint");
+    }
+
     private void abandon(JsonObject step) throws IOException {
         try (Upload upload = vault.create(
                 text(step, "container", null), text(step, "path", null), options(step), Control.NONE)) {
-            write(step, upload);
+            write(step, upload, 0, size(step));
             upload.abort();
         }
     }
@@ -106,16 +146,22 @@ final class CaseSteps implements AutoCloseable {
         try (Version version = vault.find(
                         text(step, "container", null), text(step, "path", null), options, Control.NONE);
                 InputStream expected = data(step)) {
-            if (text(step, "to", "stream").equals("file")) {
+            String to = text(step, "to", "stream");
+            Map<String, String> reading = map(step, "reading");
+            if (to.equals("pread")) {
+                try (Download download = version.openStream(reading, Control.NONE)) {
+                    assertSame(expected, readBackwards(download, version.size()));
+                }
+            } else if (!to.equals("stream")) {
                 Path file = folder.resolve("got-" + version.vid());
-                version.restore(file);
+                version.restore(file, reading, Control.NONE);
                 try (InputStream restored = Files.newInputStream(file)) {
                     assertSame(expected, restored);
                 } finally {
                     Files.delete(file);
                 }
             } else {
-                try (Download download = version.openStream()) {
+                try (Download download = version.openStream(reading, Control.NONE)) {
                     assertSame(expected, download);
                 }
             }
@@ -168,15 +214,35 @@ final class CaseSteps implements AutoCloseable {
     }
 
     /** Writes the data in the pieces that the step wants; the flush hands each to the library as it is. */
-    private static void write(JsonObject step, Upload upload) throws IOException {
+    private static void write(JsonObject step, Upload upload, long begin, long end) throws IOException {
         int chunk = step.has("chunk") ? step.get("chunk").getAsInt() : CHUNK;
         try (InputStream data = data(step)) {
+            data.skipNBytes(begin);
             byte[] piece;
-            while ((piece = data.readNBytes(chunk)).length > 0) {
+            for (long at = begin; at < end; at += piece.length) {
+                piece = data.readNBytes((int) Math.min(chunk, end - at));
                 upload.write(piece);
                 upload.flush();
             }
         }
+    }
+
+    /** By position, the last piece first, into a direct and a plain buffer in turn. */
+    private static InputStream readBackwards(Download download, long size) throws IOException {
+        int piece = 5_000_000;
+        byte[] all = new byte[Math.toIntExact(size)];
+        assertEquals(-1, download.readAt(ByteBuffer.allocate(10), size), "bytes from behind the end");
+        for (int begin = all.length / piece * piece; begin >= 0; begin -= piece) {
+            ByteBuffer into = begin / piece % 2 == 0 ? ByteBuffer.allocateDirect(piece) : ByteBuffer.allocate(piece);
+            int expected = Math.min(piece, all.length - begin);
+            int given = download.readAt(into, begin);
+            assertEquals(expected == 0 ? -1 : expected, given);
+            if (given < 0) {
+                continue;
+            }
+            into.flip().get(all, begin, given);
+        }
+        return new ByteArrayInputStream(all);
     }
 
     private static InputStream data(JsonObject step) {
@@ -208,7 +274,11 @@ final class CaseSteps implements AutoCloseable {
     }
 
     private Map<String, String> options(JsonObject step) {
-        return map(step, "options");
+        Map<String, String> options = map(step, "options");
+        if (step.has("checkpoint")) {
+            options.put(Option.CHECKPOINT, checkpoint(step).toString());
+        }
+        return options;
     }
 
     private Map<String, String> map(JsonObject step, String field) {

@@ -95,6 +95,29 @@ class LifecycleTest {
     }
 
     @Test
+    void whatTheProcessSharesIsSetAndTold() throws IOException {
+        Budget.Stats before = Budget.stats();
+        assertTrue(before.memory() <= before.memoryPeak() && before.memoryPeak() <= before.memoryLimit());
+        Budget.set(Option.CONNECTIONS, "7");
+        assertEquals(7, Budget.stats().connectionsLimit());
+        Budget.set(Option.CONNECTIONS, Long.toString(before.connectionsLimit()));
+        Store.put(vault, container, "counted", text("data"));
+        assertTrue(Budget.stats().bytesUp() > before.bytesUp());
+        assertEquals(ErrorCode.UNKNOWN_OPTION,
+                assertThrows(S3VaultException.class, () -> Budget.set("memroy", "1")).code());
+    }
+
+    @Test
+    void onlyWithACheckpointCanAnUploadBeSuspended() throws IOException {
+        try (Upload upload = vault.create(container, "p")) {
+            assertClosed(upload::suspend);
+            upload.write(text("it goes on"));
+            upload.commit();
+        }
+        assertEquals(1, vids("p").size());
+    }
+
+    @Test
     void childrenOutliveTheirParents() throws IOException {
         Keyring own = Keyring.generate();
         Config config = Store.config(Map.of());

@@ -24,6 +24,10 @@ public final class Native {
 
     public static native String s3v_settings_json();
 
+    public static native int s3v_process_set(String key, String value, Pointer err);
+
+    public static native int s3v_process_stats(Pointer stats, Pointer err);
+
     public static native int s3v_shutdown(long timeoutMs, Pointer err);
 
     public static native int s3v_error_code(Pointer error);
@@ -80,12 +84,18 @@ public final class Native {
 
     public static native int s3v_put_commit(Pointer put, Pointer ctl, Pointer out, Pointer err);
 
+    public static native int s3v_put_suspend(Pointer put, Pointer ctl, Pointer err);
+
     public static native int s3v_put_abort(Pointer put, Pointer ctl, Pointer err);
 
     public static native void s3v_put_free(Pointer put);
 
     public static native int s3v_put_file(
             Pointer vault, String container, String path, String file, Pointer options, Pointer ctl, Pointer out,
+            Pointer err);
+
+    public static native int s3v_put_fd(
+            Pointer vault, String container, String path, int fd, Pointer options, Pointer ctl, Pointer out,
             Pointer err);
 
     public static native int s3v_version_find(
@@ -102,9 +112,14 @@ public final class Native {
     public static native int s3v_get_read(
             Pointer get, Pointer buf, long len, Pointer ctl, Pointer count, Pointer err);
 
+    public static native int s3v_get_pread(
+            Pointer get, long offset, Pointer buf, long len, Pointer ctl, Pointer count, Pointer err);
+
     public static native void s3v_get_free(Pointer get);
 
     public static native int s3v_get_file(Pointer version, String file, Pointer options, Pointer ctl, Pointer err);
+
+    public static native int s3v_get_fd(Pointer version, int fd, Pointer options, Pointer ctl, Pointer err);
 
     public static native int s3v_list_versions(
             Pointer vault, String container, String path, Pointer options, Pointer ctl, Pointer out, Pointer err);

@@ -1,0 +1,170 @@
+/* What a process of its own takes at its peak while it transfers, as the kernel counts it.
+ *
+ *   memory file FILE          stores FILE and restores it beside itself
+ *   memory stream MIB         stores a stream of so many MiB, and reads it back
+ *   memory many N FILE        stores N backups at once, a thread each: small streams, and FILE, in turns
+ *   memory empty              opens the vault and ends
+ *
+ * Prints one line of JSON: peak_kib (VmHWM), and of s3v_process_stats memory_peak and memory_limit. The store and the
+ * limits are those of the environment (S3VAULT_*); S3VAULT_MEMORY and S3VAULT_CONNECTIONS are applied to the process.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <s3vault.h>
+
+#define MIB ((size_t)1 << 20)
+
+static s3v_vault *vault;
+static const char *source;
+
+static void give_up(const char *what, s3v_error *err) {
+    fprintf(stderr, "memory: %s: %s\n", what, s3v_error_get(err, S3V_FIELD_MESSAGE));
+    exit(1);
+}
+
+static unsigned char *room(size_t size) {
+    unsigned char *data = malloc(size);
+    if (data == NULL) {
+        perror("memory");
+        exit(1);
+    }
+    memset(data, 0x5a, size);
+    return data;
+}
+
+static void limit(const char *key, const char *variable) {
+    s3v_error *err = NULL;
+    const char *value = getenv(variable);
+    if (value != NULL && s3v_process_set(key, value, &err) < 0) give_up(variable, err);
+}
+
+static void open_vault(void) {
+    s3v_error *err = NULL;
+    s3v_config *config = s3v_config_new();
+    limit(S3V_OPT_MEMORY, "S3VAULT_MEMORY");
+    limit(S3V_OPT_CONNECTIONS, "S3VAULT_CONNECTIONS");
+    if (s3v_config_env(config, &err) < 0 || s3v_vault_open(config, NULL, NULL, &vault, &err) < 0) give_up("vault", err);
+    s3v_config_free(config);
+}
+
+static void put_stream(const char *path, size_t mib, size_t more) {
+    s3v_error *err = NULL;
+    s3v_put *put = NULL;
+    unsigned char *data = room(MIB);
+    int32_t rc = s3v_put_open(vault, "memory", path, NULL, NULL, &put, &err);
+    for (size_t n = 0; rc == 0 && n < mib; n++) rc = s3v_put_write(put, data, MIB, NULL, &err);
+    if (rc == 0) rc = s3v_put_write(put, data, more, NULL, &err);
+    if (rc == 0) rc = s3v_put_commit(put, NULL, NULL, &err);
+    if (rc < 0) give_up(path, err);
+    s3v_put_free(put);
+    free(data);
+}
+
+static void put_file(const char *path) {
+    s3v_error *err = NULL;
+    if (s3v_put_file(vault, "memory", path, source, NULL, NULL, NULL, &err) < 0) give_up(path, err);
+}
+
+static s3v_version *find(const char *path) {
+    s3v_error *err = NULL;
+    s3v_version *version = NULL;
+    if (s3v_version_find(vault, "memory", path, NULL, NULL, &version, &err) < 0) give_up(path, err);
+    return version;
+}
+
+static void get_stream(const char *path) {
+    s3v_error *err = NULL;
+    s3v_version *version = find(path);
+    s3v_get *get = NULL;
+    unsigned char *data = room(MIB);
+    size_t count = 1;
+    int32_t rc = s3v_get_open(version, NULL, NULL, &get, &err);
+    while (rc == 0 && count > 0) rc = s3v_get_read(get, data, MIB, NULL, &count, &err);
+    if (rc < 0) give_up(path, err);
+    s3v_get_free(get);
+    s3v_version_free(version);
+    free(data);
+}
+
+static void get_file(const char *path) {
+    s3v_error *err = NULL;
+    s3v_version *version = find(path);
+    char restored[4096];
+    snprintf(restored, sizeof restored, "%s.restored", source);
+    if (s3v_get_file(version, restored, NULL, NULL, &err) < 0) give_up(path, err);
+    unlink(restored);
+    s3v_version_free(version);
+}
+
+static void *one_of_many(void *number) {
+    size_t n = (size_t)number;
+    char path[32];
+    snprintf(path, sizeof path, "many/%zu", n);
+    if (n % 2 == 0) put_stream(path, n % 8, 1000 * n % MIB);
+    else put_file(path);
+    return NULL;
+}
+
+static void many(size_t count) {
+    pthread_t *threads = calloc(count, sizeof *threads);
+    pthread_attr_t small;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 256 << 10);
+    for (size_t n = 0; threads != NULL && n < count; n++) {
+        if (pthread_create(&threads[n], &small, one_of_many, (void *)n) != 0) {
+            perror("memory: a thread");
+            exit(1);
+        }
+    }
+    for (size_t n = 0; threads != NULL && n < count; n++) pthread_join(threads[n], NULL);
+    free(threads);
+}
+
+/* The most memory of this very program. getrusage's ru_maxrss would begin with that of the one that started it. */
+static long peak_kib(void) {
+    char line[256];
+    long kib = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status != NULL && fgets(line, sizeof line, status) != NULL) {
+        if (sscanf(line, "VmHWM: %ld", &kib) == 1) break;
+    }
+    if (status != NULL) fclose(status);
+    return kib;
+}
+
+int main(int argc, char **argv) {
+    const char *what = argc > 1 ? argv[1] : "";
+    s3v_error *err = NULL;
+    s3v_stats stats = {.size = sizeof stats};
+    if (strcmp(what, "empty") == 0 && argc == 2) {
+        open_vault();
+    } else if (strcmp(what, "file") == 0 && argc == 3) {
+        source = argv[2];
+        open_vault();
+        put_file("file");
+        get_file("file");
+    } else if (strcmp(what, "stream") == 0 && argc == 3) {
+        open_vault();
+        put_stream("stream", strtoul(argv[2], NULL, 10), 1);
+        get_stream("stream");
+    } else if (strcmp(what, "many") == 0 && argc == 4) {
+        source = argv[3];
+        open_vault();
+        many(strtoul(argv[2], NULL, 10));
+    } else {
+        fprintf(stderr, "usage: memory empty | file FILE | stream MIB | many N FILE\n");
+        return 2;
+    }
+    if (s3v_process_stats(&stats, &err) < 0) give_up("statistics", err);
+    printf("{\"peak_kib\": %ld, \"memory_peak\": %" PRIu64 ", \"memory_limit\": %" PRIu64 ", \"connections_peak\": %" PRIu64
+           "}\n", peak_kib(), stats.memory_peak, stats.memory_limit, stats.connections_peak);
+    s3v_vault_free(vault);
+    s3v_shutdown(10000, NULL);
+    return 0;
+}

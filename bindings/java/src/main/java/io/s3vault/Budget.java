@@ -1,0 +1,74 @@
+package io.s3vault;
+
+import com.sun.jna.Memory;
+import io.s3vault.internal.Loader;
+import io.s3vault.internal.Native;
+
+/** What all transfers of this process share: memory, connections, bandwidth. */
+public final class Budget {
+    // struct s3v_stats { uint32_t size, transfers; uint64_t memory, memory_peak, memory_limit, connections,
+    // connections_peak, connections_limit, bytes_up, bytes_down; }
+    private static final int STATS_SIZE = 72;
+
+    /**
+     * What the transfers of this process use now, and have used.
+     *
+     * @param transfers how many are under way
+     * @param memory bytes of payload in memory
+     * @param memoryPeak the most that these were
+     * @param memoryLimit the most that they may be
+     * @param connections requests that are under way
+     * @param connectionsPeak the most that these were
+     * @param connectionsLimit the most that they may be
+     * @param bytesUp bytes of payload that were sent, those that were sent again too
+     * @param bytesDown bytes of payload that came
+     */
+    public record Stats(
+            int transfers,
+            long memory,
+            long memoryPeak,
+            long memoryLimit,
+            long connections,
+            long connectionsPeak,
+            long connectionsLimit,
+            long bytesUp,
+            long bytesDown) {}
+
+    private Budget() {}
+
+    /**
+     * Sets an option of the whole process. It takes effect at once, on transfers that are under way too.
+     *
+     * @param key {@link Option#MEMORY}, {@link Option#CONNECTIONS}, {@link Option#BANDWIDTH_UP} or
+     *     {@link Option#BANDWIDTH_DOWN}
+     * @param value its value
+     * @throws S3VaultException if there is no such option, or it does not take this value
+     */
+    public static void set(String key, String value) throws S3VaultException {
+        Loader.load();
+        Text.argument("the key", key);
+        Text.argument(key, value);
+        try (Frame frame = new Frame()) {
+            frame.callLocal(p -> Native.s3v_process_set(key, value, frame.err));
+        }
+    }
+
+    /**
+     * {@return what the transfers of this process use}
+     *
+     * @throws S3VaultException never, unless the library has a defect
+     */
+    public static Stats stats() throws S3VaultException {
+        Loader.load();
+        try (Frame frame = new Frame();
+                Memory stats = new Memory(STATS_SIZE)) {
+            stats.clear();
+            stats.setInt(0, STATS_SIZE);
+            frame.callLocal(p -> Native.s3v_process_stats(stats, frame.err));
+            long[] counts = stats.getLongArray(2 * Integer.BYTES, 8);
+            return new Stats(
+                    stats.getInt(Integer.BYTES), counts[0], counts[1], counts[2], counts[3], counts[4], counts[5],
+                    counts[6], counts[7]);
+        }
+    }
+}

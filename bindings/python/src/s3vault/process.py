@@ -1,0 +1,51 @@
+"""What all transfers of this process share: memory, connections, bandwidth.
+
+    s3vault.process.set(memory=512 << 20, bandwidth_up=50_000_000)
+    print(s3vault.process.stats())
+"""
+
+from __future__ import annotations
+
+from ctypes import byref, sizeof
+from dataclasses import dataclass
+
+from . import _ffi
+from ._call import Call, from_text
+from ._config import OptionValue, option_text
+from ._ffi import lib
+
+__all__ = ["Stats", "set", "stats"]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What the transfers of this process use now, and have used."""
+
+    transfers: int
+    """Transfers that are under way."""
+    memory: int
+    """Bytes of payload in memory."""
+    memory_peak: int
+    memory_limit: int
+    connections: int
+    """Requests that are under way."""
+    connections_peak: int
+    connections_limit: int
+    bytes_up: int
+    """Bytes of payload that were sent, those that were sent again too."""
+    bytes_down: int
+
+
+def set(**values: OptionValue) -> None:
+    """Sets options of scope *process*: ``memory``, ``connections``, ``bandwidth_up``, ``bandwidth_down``. They take effect
+    at once, on transfers that are under way too."""
+    for key, value in values.items():
+        call = Call()
+        call.check(lib.s3v_process_set(from_text(key, "a key"), option_text(key, value), call.err))
+
+
+def stats() -> Stats:
+    """What the transfers of this process use."""
+    call, found = Call(), _ffi.Stats(size=sizeof(_ffi.Stats))
+    call.check(lib.s3v_process_stats(byref(found), call.err))
+    return Stats(**{name: getattr(found, name) for name, _ in _ffi.Stats._fields_ if name != "size"})

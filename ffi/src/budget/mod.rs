@@ -1,0 +1,137 @@
+//! Budgets: what all transfers of the process share, set and read while they run.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `memory` | frames for payload, never more than the limit |
+//! | `connections` | requests under way, in turns between transfers |
+//! | `bandwidth` | bytes a second, up and down |
+
+mod bandwidth;
+mod connections;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use s3vault_core::settings::{self, Scope, Settings};
+use s3vault_core::{Code, Error, Result};
+
+pub(crate) use bandwidth::{Bandwidth, Flow};
+pub(crate) use connections::{Connections, Urgency};
+pub(crate) use memory::{Account, Grant, Pool};
+
+/// What transfers share.
+pub(crate) struct Budget {
+    pub(crate) memory: Arc<Pool>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) up: Arc<Bandwidth>,
+    pub(crate) down: Arc<Bandwidth>,
+    /// Payload bytes moved.
+    pub(crate) bytes_up: AtomicU64,
+    pub(crate) bytes_down: AtomicU64,
+    transfers: AtomicU32,
+    next: AtomicU64,
+    set: Mutex<Settings>,
+}
+
+/// The process's.
+pub(crate) fn process() -> &'static Arc<Budget> {
+    static PROCESS: OnceLock<Arc<Budget>> = OnceLock::new();
+    PROCESS.get_or_init(|| Budget::new(&Settings::new()))
+}
+
+impl Budget {
+    /// With the limits that stand in the settings, or their defaults.
+    pub(crate) fn new(settings: &Settings) -> Arc<Budget> {
+        Arc::new(Budget {
+            memory: Pool::new(settings.number("memory")),
+            connections: Connections::new(settings.number("connections")),
+            up: Bandwidth::new(settings.number("bandwidth_up")),
+            down: Bandwidth::new(settings.number("bandwidth_down")),
+            bytes_up: AtomicU64::new(0),
+            bytes_down: AtomicU64::new(0),
+            transfers: AtomicU32::new(0),
+            next: AtomicU64::new(0),
+            set: Mutex::new(settings.clone()),
+        })
+    }
+
+    /// Sets one limit; what is under way heeds it from now on. An empty value is the default.
+    pub(crate) fn set(&self, key: &str, value: &str) -> Result<()> {
+        let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = set.clone();
+        changed.set(key, value)?;
+        if settings::option(key)?.scope != Scope::Process {
+            return Err(Error::new(Code::InvalidOption, format!("option {key} is not one of the process's"))
+                .with_hint("The process's are memory, connections, bandwidth_up and bandwidth_down."));
+        }
+        *set = changed;
+        self.memory.set_limit(set.number("memory"));
+        self.connections.set_limit(set.number("connections"));
+        self.up.set_rate(set.number("bandwidth_up"));
+        self.down.set_rate(set.number("bandwidth_down"));
+        Ok(())
+    }
+
+    /// A moment's view.
+    pub(crate) fn stats(&self) -> Stats {
+        let (memory, memory_peak, memory_limit) = self.memory.figures();
+        let (connections, connections_peak, connections_limit) = self.connections.figures();
+        Stats {
+            transfers: self.transfers.load(Ordering::Relaxed),
+            memory,
+            memory_peak,
+            memory_limit,
+            connections,
+            connections_peak,
+            connections_limit,
+            bytes_up: self.bytes_up.load(Ordering::Relaxed),
+            bytes_down: self.bytes_down.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A transfer, or a call of another kind, begins.
+    pub(crate) fn begin(self: &Arc<Self>) -> Transfer {
+        self.transfers.fetch_add(1, Ordering::Relaxed);
+        Transfer { id: self.next.fetch_add(1, Ordering::Relaxed), budget: self.clone() }
+    }
+}
+
+/// One that shares with the others; it counts until it is dropped.
+pub(crate) struct Transfer {
+    /// Its number in the turns for connections.
+    pub(crate) id: u64,
+    budget: Arc<Budget>,
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.budget.transfers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the process's transfers use at a moment, and what they may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Transfers and other calls to stores that are under way.
+    pub transfers: u32,
+    /// Bytes of memory for payload that are held or reserved.
+    pub memory: u64,
+    /// The most that they were.
+    pub memory_peak: u64,
+    /// The most that they may be.
+    pub memory_limit: u64,
+    /// Requests that are under way.
+    pub connections: u64,
+    /// The most that were at once.
+    pub connections_peak: u64,
+    /// The most that may be.
+    pub connections_limit: u64,
+    /// Payload bytes that were sent.
+    pub bytes_up: u64,
+    /// Payload bytes that were received.
+    pub bytes_down: u64,
+}

@@ -1,0 +1,207 @@
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use s3vault_core::Code;
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::transport::frames::FRAME;
+
+const MIB: u64 = 1 << 20;
+
+/// Longer than anything takes; time is paused, so nobody waits for it.
+const EVER: Duration = Duration::from_secs(1_000_000);
+
+fn frames(pool: &Pool) -> u64 {
+    pool.figures().0 / FRAME as u64
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_transfers_keep_to_the_memory_and_all_end() {
+    let pool = Pool::new(64 * MIB);
+    let done: Arc<AtomicUsize> = Arc::default();
+    let tasks: Vec<_> = (0..1000_u64)
+        .map(|number| {
+            let (pool, done) = (pool.clone(), done.clone());
+            tokio::spawn(async move {
+                if number % 2 == 0 {
+                    // A stream with parts under way while the next is filled.
+                    let account = pool.account(8 * MIB);
+                    let mut sent = VecDeque::new();
+                    for _ in 0..3 {
+                        let mut grant = account.ask(8 * MIB).unwrap().await.unwrap();
+                        let mut part: Vec<_> = (0..32).map(|_| grant.take().unwrap()).collect();
+                        part.extend((0..number % 5).filter_map(|_| grant.take()));
+                        sent.push_back(tokio::spawn(async move {
+                            tokio::time::sleep(Duration::from_millis(number % 7)).await;
+                            drop(part);
+                        }));
+                    }
+                    for sent in sent {
+                        sent.await.unwrap();
+                    }
+                } else {
+                    for _ in 0..5 {
+                        let frame = pool.take().await;
+                        tokio::time::sleep(Duration::from_millis(number % 3)).await;
+                        drop(frame);
+                    }
+                }
+                done.fetch_add(1, Ordering::Relaxed);
+            })
+        })
+        .collect();
+    for task in tasks {
+        timeout(EVER, task).await.expect("a transfer waits for ever").unwrap();
+    }
+    assert_eq!(done.load(Ordering::Relaxed), 1000);
+    let (held, peak, limit) = pool.figures();
+    assert!(held == 0 && peak <= limit && peak > limit / 2, "held {held}, peak {peak}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lowered_memory_takes_effect_as_frames_come_back_and_a_raised_one_at_once() {
+    let pool = Pool::new(32 * FRAME as u64);
+    let mut held = Vec::new();
+    for _ in 0..32 {
+        held.push(pool.take().await);
+    }
+    pool.set_limit(16 * FRAME as u64);
+    let waits = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.take().await }
+    });
+    held.truncate(16);
+    tokio::task::yield_now().await;
+    assert!(!waits.is_finished(), "the limit is used up");
+    assert_eq!(frames(&pool), 16);
+    pool.set_limit(17 * FRAME as u64);
+    drop(timeout(EVER, waits).await.unwrap().unwrap());
+    assert_eq!(frames(&pool), 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_base_is_waited_for_in_line_and_what_is_asked_behind_it_gets_nothing_more() {
+    let pool = Pool::new(32 * MIB);
+    let accounts: Vec<_> = (0..3).map(|_| pool.account(8 * MIB)).collect();
+    let mut first = accounts[0].ask(8 * MIB).unwrap().await.unwrap();
+    let mut part: Vec<_> = (0..32).map(|_| first.take().unwrap()).collect();
+    part.push(first.take().expect("memory is free, and nobody waits"));
+    part.pop();
+    let fourth = pool.account(8 * MIB);
+    let mut waits = fourth.ask(8 * MIB).unwrap();
+    assert!(waits.try_recv().is_err(), "28 MiB are for accounts, and three have 8 each");
+    assert!(first.take().is_none(), "4 MiB are free, and somebody waits for them");
+    // A connection still gets its frame.
+    drop(timeout(EVER, pool.take()).await.unwrap());
+    // Nobody wants the base any more: the next one needs no wait.
+    drop((waits, fourth));
+    assert!(first.take().is_some());
+    let waits = pool.account(8 * MIB);
+    let granted = waits.ask(8 * MIB).unwrap();
+    drop((part, first, accounts));
+    drop(timeout(EVER, granted).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn a_grant_that_can_never_be_had_is_refused() {
+    let pool = Pool::new(32 * MIB);
+    let error = pool.account(8 * MIB).ask(64 * MIB).err().unwrap();
+    assert_eq!(error.code(), Code::InvalidOption);
+    assert!(error.to_string().contains("memory"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_go_round_the_transfers_and_metadata_goes_first() {
+    let connections = Connections::new(1);
+    let held = connections.take(0, Urgency::Payload).await;
+    let order: Arc<Mutex<Vec<(u64, Urgency)>>> = Arc::default();
+    let mut tasks = Vec::new();
+    let wanted = [(1, Urgency::Payload), (1, Urgency::Payload), (1, Urgency::Payload), (1, Urgency::First)];
+    for (transfer, urgency) in wanted.into_iter().chain([(2, Urgency::Payload), (3, Urgency::Payload)]) {
+        let (connections, order) = (connections.clone(), order.clone());
+        tasks.push(tokio::spawn(async move {
+            let _permit = connections.take(transfer, urgency).await;
+            order.lock().unwrap().push((transfer, urgency));
+        }));
+        tokio::task::yield_now().await;
+    }
+    drop(held);
+    for task in tasks {
+        timeout(EVER, task).await.unwrap().unwrap();
+    }
+    let payload = |transfer| (transfer, Urgency::Payload);
+    let rest = [payload(2), payload(3), payload(1), payload(1), payload(1)];
+    assert_eq!(order.lock().unwrap()[0], (1, Urgency::First));
+    assert_eq!(order.lock().unwrap()[1..], rest);
+    assert_eq!(connections.figures(), (0, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_number_of_connections_holds_for_those_who_wait() {
+    let connections = Connections::new(1);
+    let held = connections.take(0, Urgency::First).await;
+    let given_up = timeout(Duration::from_secs(1), connections.take(1, Urgency::First)).await;
+    assert!(given_up.is_err());
+    connections.set_limit(2);
+    let other = timeout(EVER, connections.take(2, Urgency::First)).await.unwrap();
+    drop((held, other));
+    assert_eq!(connections.figures(), (0, 2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bandwidth_is_kept_and_can_be_changed_while_bodies_wait() {
+    let way = Bandwidth::new(MIB);
+    let begun = Instant::now();
+    let bodies: Vec<_> = (0..4)
+        .map(|_| {
+            let way = way.clone();
+            tokio::spawn(async move {
+                for _ in 0..64 {
+                    way.pass(64 * 1024).await;
+                }
+            })
+        })
+        .collect();
+    for body in bodies {
+        body.await.unwrap();
+    }
+    // Time is paused: this is counted, not measured.
+    let took = begun.elapsed().as_secs_f64();
+    assert!((15.0..17.0).contains(&took), "16 MiB at 1 MiB/s: {took}");
+
+    let waits = tokio::spawn({
+        let way = way.clone();
+        async move {
+            way.pass(1000 * MIB).await;
+            way.pass(1).await;
+        }
+    });
+    tokio::task::yield_now().await;
+    way.set_rate(0);
+    let changed = Instant::now();
+    waits.await.unwrap();
+    assert!(changed.elapsed() < Duration::from_secs(1), "no limit, no wait");
+}
+
+#[test]
+fn the_processes_options_are_set_and_others_are_refused() {
+    let budget = Budget::new(&Settings::new());
+    budget.set("memory", "67108864").unwrap();
+    budget.set("connections", "3").unwrap();
+    let stats = budget.stats();
+    assert_eq!((stats.memory_limit, stats.connections_limit), (64 * MIB, 3));
+    budget.set("memory", "").unwrap();
+    assert_eq!(budget.stats().memory_limit, 256 * MIB);
+    let unknown = budget.set("memry", "1").unwrap_err();
+    assert_eq!(unknown.code(), Code::UnknownOption);
+    assert!(unknown.hint().contains("memory"), "{}", unknown.hint());
+    for (key, value) in [("bucket", "b"), ("bucket", ""), ("memory", "1")] {
+        assert_eq!(budget.set(key, value).unwrap_err().code(), Code::InvalidOption, "{key} = '{value}'");
+    }
+    let one = budget.begin();
+    assert_eq!(budget.stats().transfers, 1);
+    drop(one);
+    assert_eq!(budget.stats().transfers, 0);
+}

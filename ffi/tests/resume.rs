@@ -1,0 +1,303 @@
+//! Puts that go on: a checkpoint brings a stream and a file to their end in another vault, and belongs to one put alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use embedded_store::{Options, Server};
+use s3vault::{Cancel, Code, Control, Error, Put, Settings, Vault, Version};
+use s3vault_core::crypto::keyring::Keyring;
+
+struct Rig {
+    store: Server,
+    keyring: Arc<Keyring>,
+    folder: tempfile::TempDir,
+}
+
+const MIB: usize = 1 << 20;
+
+fn rig() -> Rig {
+    Rig {
+        store: Server::start(Options::new("access", "secret").bucket("resume")).unwrap(),
+        keyring: Arc::new(s3vault::keyring::generate().unwrap()),
+        folder: tempfile::tempdir().unwrap(),
+    }
+}
+
+fn bytes(length: usize) -> Vec<u8> {
+    (0..length as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+}
+
+impl Rig {
+    /// As another process would open it.
+    fn vault(&self) -> Vault {
+        let mut settings = Settings::new();
+        let url = self.store.url();
+        for (key, value) in
+            [("api_url", &*url), ("access_key", "access"), ("secret_key", "secret"), ("bucket", "resume")]
+        {
+            settings.set(key, value).unwrap();
+        }
+        Vault::open(&settings, Some(self.keyring.clone()), &mut Control::none()).unwrap()
+    }
+
+    fn checkpoint(&self) -> PathBuf {
+        self.folder.path().join("checkpoint")
+    }
+
+    fn options(&self) -> Settings {
+        let mut settings = Settings::new();
+        settings.set("checkpoint", self.checkpoint().to_str().unwrap()).unwrap();
+        settings
+    }
+
+    fn open(&self, path: &str) -> Result<Put, Error> {
+        self.vault().put("vm", path, &self.options(), &mut Control::none())
+    }
+
+    fn fault(&self, json: &str) {
+        self.store.fault(serde_json::from_str(json).unwrap()).unwrap();
+    }
+
+    fn stored(&self, path: &str) -> Vec<u8> {
+        let none = &mut Control::none();
+        let version = self.vault().find("vm", path, &Settings::new(), none).unwrap();
+        let file = self.folder.path().join("restored");
+        version.restore(&file, &Settings::new(), none).unwrap();
+        std::fs::read(file).unwrap()
+    }
+
+    fn versions(&self, path: &str) -> usize {
+        let mut list = self.vault().versions(Some("vm"), Some(path), &Settings::new()).unwrap();
+        std::iter::from_fn(|| list.next(&mut Control::none()).unwrap()).count()
+    }
+
+    fn file(&self, bytes: &[u8]) -> PathBuf {
+        let path = self.folder.path().join("source");
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+/// Writes all of a source from where the put goes on, and commits.
+fn go_on(put: &mut Put, source: &[u8]) -> Result<Version, Error> {
+    let none = &mut Control::none();
+    put.write(&source[put.offset() as usize..], none)?;
+    put.commit(none)
+}
+
+#[test]
+fn a_stream_that_was_suspended_or_dropped_goes_on_in_another_vault() {
+    for suspends in [true, false] {
+        let rig = rig();
+        let data = bytes(40 * MIB);
+        let mut put = rig.open("disk").unwrap();
+        assert_eq!(put.offset(), 0);
+        put.write(&data[..30 * MIB], &mut Control::none()).unwrap();
+        // The store has the parts that were full.
+        std::thread::sleep(Duration::from_millis(500));
+        let cancel = Cancel::new();
+        cancel.trigger();
+        let mut cancelled = Control { cancel: Some(cancel), ..Control::none() };
+        if suspends {
+            put.suspend(&mut cancelled).unwrap();
+            assert_eq!(put.write(b"x", &mut Control::none()).unwrap_err().code(), Code::Suspended);
+            put.suspend(&mut cancelled).unwrap();
+        }
+        drop(put);
+        let mut put = rig.open("disk").unwrap();
+        assert!(put.offset() >= 8 * MIB as u64 && put.offset() <= 30 * MIB as u64, "{}", put.offset());
+        let mode = std::fs::metadata(rig.checkpoint()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(!String::from_utf8(std::fs::read(rig.checkpoint()).unwrap()).unwrap().contains("secret"));
+        go_on(&mut put, &data).unwrap();
+        assert!(!rig.checkpoint().exists(), "a checkpoint of a backup that is stored stayed");
+        assert!(rig.stored("disk") == data);
+        assert_eq!(rig.versions("disk"), 1);
+    }
+}
+
+#[test]
+fn a_torn_record_is_dropped_and_the_put_goes_on() {
+    let rig = rig();
+    let data = bytes(30 * MIB);
+    let mut put = rig.open("disk").unwrap();
+    put.write(&data[..25 * MIB], &mut Control::none()).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    put.suspend(&mut Control::none()).unwrap();
+    let whole = std::fs::read(rig.checkpoint()).unwrap();
+    let mut file = std::fs::File::options().append(true).open(rig.checkpoint()).unwrap();
+    file.write_all(b"0123456789abcdef {\"record\":\"pa").unwrap();
+    let mut put = rig.open("disk").unwrap();
+    assert!(put.offset() >= 8 * MIB as u64);
+    assert!(std::fs::read(rig.checkpoint()).unwrap().starts_with(&whole));
+    assert!(!String::from_utf8(std::fs::read(rig.checkpoint()).unwrap()).unwrap().contains("\"pa{"));
+    go_on(&mut put, &data).unwrap();
+    assert!(rig.stored("disk") == data);
+}
+
+#[test]
+fn a_checkpoint_belongs_to_one_put_at_a_time_and_to_one_backup() {
+    let rig = rig();
+    let mut put = rig.open("disk").unwrap();
+    let e = rig.open("disk").err().unwrap();
+    assert_eq!(e.code(), Code::Busy, "{e}");
+    assert!(e.message().contains("checkpoint") && !e.hint().is_empty(), "{e:?}");
+    put.suspend(&mut Control::none()).unwrap();
+    let before = std::fs::read(rig.checkpoint()).unwrap();
+    assert_eq!(rig.open("other").err().unwrap().code(), Code::BadCheckpoint);
+    assert!(std::fs::read(rig.checkpoint()).unwrap() == before, "another's checkpoint was changed");
+    let mut put = rig.open("disk").unwrap();
+    put.abort(&mut Control::none()).unwrap();
+    assert!(!rig.checkpoint().exists(), "an aborted put left its checkpoint");
+}
+
+#[test]
+fn what_is_no_checkpoint_stays_as_it_is() {
+    for content in ["a note without an end", "one line\n", "two\nlines\n"] {
+        let rig = rig();
+        std::fs::write(rig.checkpoint(), content).unwrap();
+        assert_eq!(rig.open("disk").err().unwrap().code(), Code::BadCheckpoint, "{content:?}");
+        assert_eq!(std::fs::read_to_string(rig.checkpoint()).unwrap(), content);
+    }
+    let rig = rig();
+    std::os::unix::fs::symlink("/dev/full", rig.checkpoint()).unwrap();
+    assert_eq!(rig.open("disk").err().unwrap().code(), Code::BadCheckpoint);
+}
+
+#[test]
+fn a_file_whose_put_failed_goes_on_with_what_is_missing() {
+    let rig = rig();
+    let data = bytes(40 * MIB);
+    let path = rig.file(&data);
+    let put = || rig.vault().put_file("vm", "disk", &path, &rig.options(), &mut Control::none());
+    rig.fault(r#"{"operation": "CompleteMultipartUpload", "answer": {"status": 403, "code": "AccessDenied"}}"#);
+    assert_eq!(put().err().unwrap().code(), Code::AccessDenied);
+    assert!(rig.checkpoint().exists());
+    // Every part is there: none is sent again.
+    rig.fault(r#"{"operation": "UploadPart", "times": 100, "answer": {"status": 403, "code": "AccessDenied"}}"#);
+    put().unwrap();
+    assert!(rig.stored("disk") == data);
+    assert!(!rig.checkpoint().exists());
+    assert_eq!(rig.versions("disk"), 1);
+}
+
+#[test]
+fn a_file_that_changed_does_not_go_on() {
+    let rig = rig();
+    let path = rig.file(&bytes(20 * MIB));
+    let put = || rig.vault().put_file("vm", "disk", &path, &rig.options(), &mut Control::none());
+    rig.fault(r#"{"operation": "CompleteMultipartUpload", "answer": {"status": 403, "code": "AccessDenied"}}"#);
+    put().err().unwrap();
+    std::fs::File::options().append(true).open(&path).unwrap().write_all(b"more").unwrap();
+    assert_eq!(put().err().unwrap().code(), Code::SourceChanged);
+    assert!(rig.checkpoint().exists());
+}
+
+#[test]
+fn a_descriptor_is_stored_from_its_files_first_byte_and_stays_where_it_is() {
+    let rig = rig();
+    let data = bytes(9 * MIB);
+    let mut file = std::fs::File::open(rig.file(&data)).unwrap();
+    file.seek(SeekFrom::Start(1234)).unwrap();
+    let none = &mut Control::none();
+    rig.vault().put_fd("vm", "disk", file.as_fd(), &Settings::new(), none).unwrap();
+    assert_eq!(file.stream_position().unwrap(), 1234);
+    assert!(rig.stored("disk") == data);
+    assert!(file.metadata().unwrap().size() == data.len() as u64, "the descriptor is still open");
+}
+
+/// Stores what a thread writes into a pipe that does not block its reader.
+fn put_pipe(rig: &Rig, data: &[u8], control: &mut Control<'_>) -> Result<Version, Error> {
+    let (reader, mut writer) = std::os::unix::net::UnixStream::pair().unwrap();
+    reader.set_nonblocking(true).unwrap();
+    let data = data.to_vec();
+    let writing = std::thread::spawn(move || {
+        let _ = writer.write_all(&data);
+    });
+    let stored = rig.vault().put_fd("vm", "disk", reader.as_fd(), &rig.options(), control);
+    drop(reader);
+    writing.join().unwrap();
+    stored
+}
+
+#[test]
+fn a_pipes_writer_begins_anew_and_what_is_stored_is_skipped() {
+    let rig = rig();
+    let data = bytes(40 * MIB);
+    rig.fault(r#"{"operation": "CompleteMultipartUpload", "answer": {"status": 403, "code": "AccessDenied"}}"#);
+    let none = &mut Control::none();
+    assert_eq!(put_pipe(&rig, &data, none).err().unwrap().code(), Code::AccessDenied);
+    // A source that is not the one that was stored is told, and the checkpoint stays.
+    let longer = [&data[..], b"more"].concat();
+    for other in [&data[..100], &longer] {
+        assert_eq!(put_pipe(&rig, other, none).err().unwrap().code(), Code::SourceChanged, "{}", other.len());
+    }
+    put_pipe(&rig, &data, none).unwrap();
+    assert!(rig.stored("disk") == data);
+    assert_eq!((rig.versions("disk"), rig.checkpoint().exists()), (1, false));
+}
+
+#[test]
+fn a_pipe_that_is_silent_ends_with_the_calls_time_and_its_put_goes_on() {
+    let rig = rig();
+    let (reader, mut writer) = std::os::unix::net::UnixStream::pair().unwrap();
+    writer.write_all(b"few").unwrap();
+    let mut short = Control { timeout: Some(Duration::from_millis(600)), ..Control::none() };
+    let stored = rig.vault().put_fd("vm", "disk", reader.as_fd(), &rig.options(), &mut short);
+    assert_eq!(stored.err().unwrap().code(), Code::TimedOut);
+    assert_eq!(short.timeout, Some(Duration::from_millis(600)));
+    drop(writer);
+    put_pipe(&rig, b"few bytes", &mut Control::none()).unwrap();
+    assert_eq!(rig.stored("disk"), b"few bytes");
+}
+
+#[test]
+fn a_stream_that_had_ended_takes_nothing_more_and_is_committed() {
+    let rig = rig();
+    let data = bytes(20 * MIB);
+    let mut put = rig.open("disk").unwrap();
+    put.write(&data, &mut Control::none()).unwrap();
+    rig.fault(r#"{"operation": "CompleteMultipartUpload", "answer": {"status": 403, "code": "AccessDenied"}}"#);
+    assert_eq!(put.commit(&mut Control::none()).err().unwrap().code(), Code::AccessDenied);
+    drop(put);
+    let done = Mutex::new(0);
+    let mut note = |event: &s3vault::Event<'_>| {
+        *done.lock().unwrap() = event.done;
+        true
+    };
+    let mut put = rig.open("disk").unwrap();
+    assert_eq!(put.offset(), data.len() as u64);
+    assert_eq!(put.write(b"x", &mut Control::none()).unwrap_err().code(), Code::WrongState);
+    put.commit(&mut Control { on_event: Some(&mut note), ..Control::none() }).unwrap();
+    assert_eq!(done.into_inner().unwrap(), data.len() as u64, "what was done before counts as done");
+    assert!(rig.stored("disk") == data);
+}
+
+#[test]
+fn a_commit_whose_outcome_is_unknown_may_be_suspended_and_goes_on() {
+    for operation in ["CompleteMultipartUpload", "PutObject"] {
+        let rig = rig();
+        let data = bytes(20 * MIB);
+        let mut put = rig.open("disk").unwrap();
+        put.write(&data, &mut Control::none()).unwrap();
+        rig.fault(&format!(r#"{{"operation": "{operation}", "times": 6, "drop": "after"}}"#));
+        if operation == "CompleteMultipartUpload" {
+            rig.fault(r#"{"operation": "HeadObject", "times": 12, "answer": {"status": 503, "code": "SlowDown", "headers": {"retry-after": "100"}}}"#);
+        }
+        let e = put.commit(&mut Control::none()).err().unwrap();
+        assert_eq!(e.code(), Code::OutcomeUnknown, "{operation}: {e:?}");
+        assert_eq!(put.abort(&mut Control::none()).unwrap_err().code(), Code::WrongState);
+        put.suspend(&mut Control::none()).unwrap();
+        rig.store.clear_faults();
+        let mut put = rig.open("disk").unwrap_or_else(|e| panic!("{operation}: {e:?}"));
+        assert_eq!(put.offset(), data.len() as u64);
+        put.commit(&mut Control::none()).unwrap();
+        assert_eq!((rig.versions("disk"), rig.checkpoint().exists()), (1, false));
+        assert!(rig.stored("disk") == data);
+    }
+}

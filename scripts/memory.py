@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""scripts/memory.py [--mib N]: how much memory transfers take at their peak, on the store of the environment (S3VAULT_*).
+
+Through C (`bindings/c/tests/memory.c`), against the limits: 24 MiB for a file at any number of connections; part size x
+window + 16 MiB for a stream, that is 8 x 8 MiB + 16 MiB; 1,000 transfers at once within one budget of 256 MiB of payload.
+Java and Python are reported, over what they take with no transfer.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from callers import BUILD, ROOT, Caller, java_example, python_api, use_new_keyring
+
+MEMORY = ROOT / "bindings/c/build/memory"
+MIB = 1 << 20
+FILE_LIMIT, STREAM_LIMIT, BUDGET = 24, 8 * 8 + 16, 256 * MIB
+
+
+def through_c(*arguments: str, **environment: str) -> dict:
+    done = subprocess.run([str(MEMORY), *arguments], stdout=subprocess.PIPE, check=True,
+                          env={**os.environ, **environment})
+    return json.loads(done.stdout)
+
+
+def peak_of(caller: Caller, *arguments: str) -> float:
+    """MiB that the program held at its peak: what /proc said last, since it is asked until the end."""
+    process = caller.start(*arguments, stdout=subprocess.DEVNULL)
+    peak = 0
+
+    def watch() -> None:
+        nonlocal peak
+        while process.poll() is None:
+            try:
+                for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+                    if line.startswith("VmHWM:"):
+                        peak = max(peak, int(line.split()[1]))
+            except OSError:
+                return
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    process.wait()
+    watcher.join()
+    if process.returncode not in (0, 1):
+        raise RuntimeError(f"{caller.name} ended with {process.returncode}")
+    return peak / 1024
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--mib", type=int, default=512, help="size of the file and the stream")
+    args = arguments.parse_args()
+    failed = 0
+
+    def judge(what: str, mib: float, most: float) -> None:
+        nonlocal failed
+        failed += mib > most
+        print(f"{'ok  ' if mib <= most else 'FAIL'} {what}: {mib:.1f} MiB at the peak, {most:.0f} allowed", flush=True)
+
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix="memory.") as folder_name:
+        folder = Path(folder_name)
+        use_new_keyring(folder)
+        file, small = folder / "source", folder / "small"
+        block = os.urandom(MIB)
+        with file.open("wb") as target:
+            for _ in range(args.mib):
+                target.write(block)
+        small.write_bytes(block * 3)
+        print(f"     C, a vault and no transfer: {through_c('empty')['peak_kib'] / 1024:.1f} MiB", flush=True)
+        for connections in ("1", "8", "64"):
+            found = through_c("file", str(file), S3VAULT_CONNECTIONS=connections)
+            judge(f"C, file of {args.mib} MiB, {connections} connections", found["peak_kib"] / 1024, FILE_LIMIT)
+        judge(f"C, stream of {args.mib} MiB", through_c("stream", str(args.mib))["peak_kib"] / 1024, STREAM_LIMIT)
+        found = through_c("many", "1000", str(small), S3VAULT_MEMORY=str(BUDGET))
+        judge("C, 1000 transfers at once, payload", found["memory_peak"] / MIB, BUDGET / MIB)
+        print(f"     C, 1000 transfers at once: {found['peak_kib'] / 1024:.1f} MiB of the process, with 1000 threads, "
+              f"{found['connections_peak']} connections at the most", flush=True)
+        for caller in (java_example(), python_api()):
+            empty = peak_of(caller, "versions", "memory", "nothing")
+            for what, source in (("file", str(file)), ("restore", str(folder / "restored"))):
+                action = "put" if what == "file" else "get"
+                mib = peak_of(caller, action, "memory", caller.name, source)
+                print(f"     {caller.name}, {what} of {args.mib} MiB: {mib:.1f} MiB, {mib - empty:.1f} over none", flush=True)
+    print(f"memory: {failed} limits broken")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

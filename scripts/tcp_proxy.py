@@ -1,0 +1,101 @@
+"""A TCP proxy on loopback, in a thread: it counts what goes through, and breaks some connections."""
+
+import asyncio
+import random
+import threading
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Counts:
+    """What went through since the last reset."""
+
+    up: int = 0
+    down: int = 0
+    connections: int = 0
+    broken: int = 0
+    open: set = field(default_factory=set)
+
+
+class _Side(asyncio.Protocol):
+    """One end of a connection; what it reads, the other end writes."""
+
+    def __init__(self, proxy: "Proxy", upward: bool, peer: "_Side | None" = None) -> None:
+        self.proxy, self.upward, self.peer = proxy, upward, peer
+        self.transport: asyncio.Transport | None = None
+        self.left: list[int] | None = None  # bytes until it breaks, shared by both ends
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        transport.set_write_buffer_limits(high=1 << 20)
+        if self.upward:
+            self.left = self.proxy.draw()
+            transport.pause_reading()
+            self.proxy.counts.connections += 1
+            self.proxy.counts.open.add(self)
+            self.proxy.loop.create_task(self.connect())
+        else:
+            self.left = self.peer.left
+            self.peer.peer = self
+            if self.peer.transport.is_closing():
+                transport.abort()
+            else:
+                self.peer.transport.resume_reading()
+
+    async def connect(self) -> None:
+        try:
+            await self.proxy.loop.create_connection(lambda: _Side(self.proxy, False, self), *self.proxy.target)
+        except OSError:
+            self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self.left is not None:
+            if self.left[0] <= len(data):
+                self.proxy.counts.broken += 1
+                self.peer.transport.abort()
+                self.transport.abort()
+                return
+            self.left[0] -= len(data)
+        if self.upward:
+            self.proxy.counts.up += len(data)
+        else:
+            self.proxy.counts.down += len(data)
+        self.peer.transport.write(data)
+
+    def pause_writing(self) -> None:
+        if self.peer is not None:
+            self.peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.peer is not None and not self.peer.transport.is_closing():
+            self.peer.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.proxy.counts.open.discard(self)
+        if self.peer is not None and not self.peer.transport.is_closing():
+            self.peer.transport.close() if error is None else self.peer.transport.abort()
+
+
+class Proxy:
+    """Listens on a port of its own, and dials `target` for each connection; `share` of them break at a random byte."""
+
+    def __init__(self, target: tuple[str, int], *, seed: int = 0) -> None:
+        self.target, self.share = target, 0.0
+        self.random = random.Random(seed)
+        self.counts = Counts()
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        server = asyncio.run_coroutine_threadsafe(self._listen(), self.loop).result()
+        self.port: int = server.sockets[0].getsockname()[1]
+
+    async def _listen(self) -> asyncio.Server:
+        return await self.loop.create_server(lambda: _Side(self, True), "127.0.0.1", 0)
+
+    def draw(self) -> list[int] | None:
+        """Whether the next connection breaks, and after how many bytes of both ways: 1 to 16 MiB, each size as likely as
+        its double."""
+        return [int(2 ** self.random.uniform(0, 24))] if self.random.random() < self.share else None
+
+    def reset(self) -> None:
+        """Counts anew; connections that are open stay."""
+        self.counts = Counts(open=self.counts.open)
