@@ -91,6 +91,8 @@ enum State {
     Fixed,
     Row(Call<PutObject>),
     Unknown(Call<PutObject>, Option<Error>),
+    /// The row may be there, its date has passed, and the check that would tell could not be made.
+    Unchecked(Option<Error>),
     Done(Box<Result<Found>>),
     Over,
 }
@@ -107,6 +109,7 @@ impl State {
             | State::Fixed
             | State::Sending(_)
             | State::Unknown(..)
+            | State::Unchecked(_)
             | State::Done(_)
             | State::Over => None,
         }
@@ -155,6 +158,8 @@ pub struct Put {
     /// A part that is not needed.
     release: Option<u32>,
     fixed: Option<Fixed>,
+    /// An attempt to write the row, whose date has passed, may have taken effect.
+    row_sent: bool,
     /// What the checkpoint knows, until it was gone on from.
     resume: Option<Checkpoint>,
     /// To be said: where the source goes on, and whether it was at its end.
@@ -202,6 +207,7 @@ impl Put {
             stored_ms: None,
             release: None,
             fixed: None,
+            row_sent: false,
             resume,
             source: None,
             begun: false,
@@ -494,10 +500,22 @@ impl Put {
         }
     }
 
+    /// A check failed. Where a row that was sent may be there, that is no failure of the put.
+    fn unchecked(&mut self, e: Error, what: For) -> State {
+        if !matches!(what, For::Row) || !self.row_sent {
+            return self.fail(e);
+        }
+        let e = e.recode(Code::OutcomeUnknown).context("the data is stored, and its row may be, or not");
+        State::Unchecked(Some(e))
+    }
+
     fn row_answer(&mut self, call: Call<PutObject>, answer: Result<PutReply>) -> State {
         match answer {
             Ok(_) => self.acknowledge(),
-            Err(e) if e.code() == Code::Expired => self.recheck(For::Row),
+            Err(e) if e.code() == Code::Expired => {
+                self.row_sent |= call.maybe_done();
+                self.recheck(For::Row)
+            }
             Err(e) if call.maybe_done() && !planted::on("unknown outcome said to be a failure") => {
                 let e = e.recode(Code::OutcomeUnknown).context("the data is stored, and its row may be, or not");
                 State::Unknown(call, Some(e))
@@ -672,6 +690,7 @@ impl Machine for Put {
             {
                 self.first_ready(now, Part { number, offset, length: *length, digest: *digest }, *last)
             }
+            (State::Unchecked(_), Input::Again) => self.recheck(For::Row),
             (State::Unknown(mut call, _), Input::Again) => {
                 call.again();
                 State::Row(call)
@@ -706,12 +725,12 @@ impl Machine for Put {
             (State::RecheckRows(mut call, what), input) => match call.handle(&mut self.session, now, input) {
                 None => State::RecheckRows(call, what),
                 Some(Ok(page)) => self.rows_checked(&call, page, what),
-                Some(Err(e)) => self.fail(e),
+                Some(Err(e)) => self.unchecked(e, what),
             },
             (State::RecheckLocators(mut call, what), input) => match call.handle(&mut self.session, now, input) {
                 None => State::RecheckLocators(call, what),
                 Some(Ok(page)) => self.locators_checked(now, &page, what),
-                Some(Err(e)) => self.fail(e),
+                Some(Err(e)) => self.unchecked(e, what),
             },
             (State::Parts(mut call, mut listed), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Parts(call, listed),
@@ -735,6 +754,7 @@ impl Machine for Put {
                 | State::First { .. }
                 | State::Fixed
                 | State::Unknown(..)
+                | State::Unchecked(_)
                 | State::Done(_)
                 | State::Over),
                 _,
@@ -801,7 +821,9 @@ impl Put {
                     self.next_output(now)
                 }
             },
-            State::Unknown(_, error) => error.take().map_or(Output::Wait(None), |e| Output::Done(Err(e))),
+            State::Unknown(_, error) | State::Unchecked(error) => {
+                error.take().map_or(Output::Wait(None), |e| Output::Done(Err(e)))
+            }
             State::Done(_) => match std::mem::replace(&mut self.state, State::Over) {
                 State::Done(result) => Output::Done(*result),
                 _ => Output::Wait(None),

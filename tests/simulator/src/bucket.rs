@@ -164,7 +164,7 @@ impl Bucket {
         if wire.body.length() > self.profile.most_part {
             return Answer::error(400, "EntityTooLarge");
         }
-        if !self.uploads.get(upload_id).is_some_and(|upload| upload.key == wire.key) {
+        if self.uploads.get(upload_id).is_none_or(|upload| upload.key != wire.key) {
             return Answer::error(404, "NoSuchUpload");
         }
         let crc64nvme = match self.verify(wire) {

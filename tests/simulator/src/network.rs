@@ -118,11 +118,11 @@ impl World {
         match fate {
             Some(Fate::LostBefore) => {
                 // Half a request, or a whole one that vanished.
-                let is_whole = number % 2 == 0;
+                let is_whole = number.is_multiple_of(2);
                 if is_whole {
                     at(up, Stage::Sent);
                 }
-                let broken = if is_whole && number % 4 == 0 { Broken::TimedOut } else { Broken::Lost };
+                let broken = if is_whole && number.is_multiple_of(4) { Broken::TimedOut } else { Broken::Lost };
                 at(up + if broken == Broken::TimedOut { IDLE_MS } else { 1 }, Stage::Broken(broken));
             }
             Some(Fate::Late(later)) => {
@@ -257,7 +257,7 @@ impl World {
             self.after(delay, Event::Exchange { number, stage });
         };
         match exchange.fate {
-            Some(Fate::LostAfter) if number % 3 == 0 => at(IDLE_MS, Stage::Broken(Broken::TimedOut)),
+            Some(Fate::LostAfter) if number.is_multiple_of(3) => at(IDLE_MS, Stage::Broken(Broken::TimedOut)),
             Some(Fate::LostAfter) => at(head, Stage::Broken(Broken::Lost)),
             Some(Fate::Truncated) => {
                 at(head, Stage::Head);

@@ -127,18 +127,18 @@ impl Scenario {
             _ => Profile { most_parts: 3, most_object: 192 * MIB, completes_again: false, ..S3 },
         };
         let habits = Habits { etags_differ: random.bool(), page: [2, 7, 1000][random.usize(0..3)] };
-        // A tenth is without faults at all: there everything has to succeed.
+        // Some are without faults at all: there everything has to succeed.
         let faults = [0, 10, 30, 100, 250][(random.u32(0..20) as usize).div_ceil(5)];
         let calm = faults == 0 && random.bool();
         let count = [1, 1, 2, 3][random.usize(0..4)];
         let puts: Vec<PutSpec> = (0..count).map(|_| put(&mut random, case.shorter)).collect();
         let mut happenings = Vec::new();
-        for task in 0..count {
+        for (task, put) in puts.iter().enumerate() {
             let often = if calm { 0 } else { [0, 1, 1, 2, 3][random.usize(0..5)] };
             for _ in 0..often {
-                let request = random.u64(1..=4 + (puts[task].length >> 23).min(40) * 2);
+                let request = random.u64(1..=4 + (put.length >> 23).min(40) * 2);
                 let delay = random.u64(0..300);
-                happenings.push(Happening { task, request, delay, what: what(&mut random, &puts[task]) });
+                happenings.push(Happening { task, request, delay, what: what(&mut random, put) });
             }
         }
         let trip = [1, 20, 100, 400][random.usize(0..4)];

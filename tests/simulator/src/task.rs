@@ -12,6 +12,7 @@ use crate::content::Content;
 use crate::scenario::PutSpec;
 
 /// One of core's machines.
+#[allow(clippy::large_enum_variant, reason = "there are a handful of them")]
 pub enum Machine {
     /// Opens the vault.
     Open(Open),
@@ -26,6 +27,7 @@ pub enum Machine {
 }
 
 /// What a machine ended with.
+#[allow(clippy::large_enum_variant, reason = "one is moved once")]
 pub enum Ended {
     /// The vault is open.
     Opened,

@@ -334,6 +334,27 @@ fn a_row_that_stays_unknown_can_be_tried_again() {
     assert_eq!(world.keys(CATALOGUE), [found.manifest.key]);
 }
 
+/// The row may be there, its date has passed, and the store is gone when it is looked for.
+#[test]
+fn a_row_that_cannot_be_looked_for_stays_unknown() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    world.fault("PutObject", CATALOGUE, Fault::LostAfter);
+    let mut is_first = true;
+    world.hook(move |world, request| {
+        if request.url.contains("/cat/") && request.operation == "PutObject" && std::mem::take(&mut is_first) {
+            world.unix_ms += 16 * MINUTE;
+            for _ in 0..crate::retry::ATTEMPTS {
+                world.fault("ListObjectsV2", "", Fault::LostBefore);
+            }
+        }
+    });
+    let mut machine = put(&vault, None, 1);
+    assert_eq!(world.run(&mut machine, b"x").unwrap_err().code(), Code::OutcomeUnknown);
+    machine.handle(world.now(), Input::Again);
+    let found = world.run(&mut machine, b"x").unwrap();
+    assert_eq!(world.keys(CATALOGUE), [found.manifest.key]);
+}
+
 /// Whatever fails once is tried again, before or after it took effect, and the backup is whole.
 #[test]
 fn every_request_may_fail_once() {
