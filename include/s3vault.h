@@ -686,8 +686,8 @@ typedef struct s3v_put s3v_put;
  * incremental, and S3V_OPT_CHECKPOINT.
  *
  * It returns when the store can take bytes. Then ask s3v_put_offset where to begin: at 0, but where a checkpoint goes
- * on. Where the stream had ended before, all of it is stored: s3v_put_write fails with S3V_E_WRONG_STATE, and
- * s3v_put_commit is all that is left.
+ * on. Where the stream had ended before (s3v_put_commit was called), the put comes to its end by itself: s3v_put_write fails
+ * with S3V_E_WRONG_STATE, and s3v_put_commit waits for the version.
  *
  * Fails with S3V_E_INVALID_NAME, S3V_E_INVALID_OPTION, S3V_E_BAD_PARENT, S3V_E_BAD_CHECKPOINT, S3V_E_BUSY where another
  * put uses the checkpoint, S3V_E_DISK_FULL and S3V_E_IO of its disk, and as the store does.
@@ -780,6 +780,8 @@ void s3v_put_free(s3v_put *p);
  * With a checkpoint, the same call goes on after whatever ended the last one, a cancel too. A file's missing parts alone
  * are read and sent; its size, inode or time of change must not have changed (S3V_E_SOURCE_CHANGED). A pipe cannot go
  * back: its writer begins anew, and must write the same bytes; as many as are stored are read, dropped and not compared.
+ * Where it had ended before, that put comes to its end, and a pipe of another length fails with S3V_E_SOURCE_CHANGED after
+ * it.
  *
  * Requires: `v` is a live vault; `container`, `path` and `file` are NUL-terminated; `options` is NULL or live;
  * `ctl` is NULL or as its type says; `out` is NULL or may be written; `err` is NULL or may be written.

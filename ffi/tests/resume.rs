@@ -229,17 +229,41 @@ fn put_pipe(rig: &Rig, data: &[u8], control: &mut Control<'_>) -> Result<Version
 fn a_pipes_writer_begins_anew_and_what_is_stored_is_skipped() {
     let rig = rig();
     let data = bytes(40 * MIB);
-    rig.fault(r#"{"operation": "CompleteMultipartUpload", "answer": {"status": 403, "code": "AccessDenied"}}"#);
-    let none = &mut Control::none();
-    assert_eq!(put_pipe(&rig, &data, none).err().unwrap().code(), Code::AccessDenied);
-    // A source that is not the one that was stored is told, and the checkpoint stays.
-    let longer = [&data[..], b"more"].concat();
-    for other in [&data[..100], &longer] {
-        assert_eq!(put_pipe(&rig, other, none).err().unwrap().code(), Code::SourceChanged, "{}", other.len());
-    }
-    put_pipe(&rig, &data, none).unwrap();
+    let (reader, mut writer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let begin = data[..30 * MIB].to_vec();
+    let writing = std::thread::spawn(move || {
+        writer.write_all(&begin).unwrap();
+        writer
+    });
+    let mut short = Control { timeout: Some(Duration::from_secs(3)), ..Control::none() };
+    let stored = rig.vault().put_fd("vm", "disk", reader.as_fd(), &rig.options(), &mut short);
+    assert_eq!(stored.err().unwrap().code(), Code::TimedOut);
+    drop(writing.join().unwrap());
+    // A source that ends before what is stored is another one.
+    let e = put_pipe(&rig, &data[..100], &mut Control::none()).err().unwrap();
+    assert_eq!(e.code(), Code::SourceChanged, "{e}");
+    assert_eq!((rig.versions("disk"), rig.checkpoint().exists()), (0, true));
+    put_pipe(&rig, &data, &mut Control::none()).unwrap();
     assert!(rig.stored("disk") == data);
     assert_eq!((rig.versions("disk"), rig.checkpoint().exists()), (1, false));
+}
+
+#[test]
+fn a_pipe_that_had_ended_is_stored_and_one_of_another_length_is_told() {
+    let data = bytes(20 * MIB);
+    let longer = [&data[..], b"more"].concat();
+    for (source, code) in
+        [(&data[..], None), (&data[..100], Some(Code::SourceChanged)), (&longer, Some(Code::SourceChanged))]
+    {
+        let rig = rig();
+        rig.fault(r#"{"operation": "CompleteMultipartUpload", "answer": {"status": 403, "code": "AccessDenied"}}"#);
+        assert_eq!(put_pipe(&rig, &data, &mut Control::none()).err().unwrap().code(), Code::AccessDenied);
+        assert_eq!(rig.versions("disk"), 0);
+        let stored = put_pipe(&rig, source, &mut Control::none());
+        assert_eq!(stored.err().map(|e| e.code()), code, "{}", source.len());
+        assert_eq!((rig.versions("disk"), rig.checkpoint().exists()), (1, false));
+        assert!(rig.stored("disk") == data);
+    }
 }
 
 #[test]

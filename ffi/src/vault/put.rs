@@ -185,6 +185,9 @@ impl Pipe<'_> {
         control: &mut Control<'_>,
     ) -> Result<Version> {
         let mut put = Put::open(vault, request, checkpoint, control)?;
+        if put.upload.has_ended() {
+            return self.compare(&mut put, control);
+        }
         match self.store(&mut put, control) {
             Ok(()) => put.commit(self.in_time(control)),
             Err(e) => {
@@ -202,6 +205,25 @@ impl Pipe<'_> {
     fn in_time<'c, 'a>(&self, control: &'c mut Control<'a>) -> &'c mut Control<'a> {
         control.timeout = self.end.map(|end| end.saturating_duration_since(Instant::now()));
         control
+    }
+
+    /// The source that the put began with was read to its end, and is stored now, whatever this one is.
+    fn compare(&mut self, put: &mut Put, control: &mut Control<'_>) -> Result<Version> {
+        let (mut buffer, mut length, stored) = (vec![0; PIPE_READ], 0, put.offset());
+        while length <= stored {
+            match self.read(&mut buffer, put, control)? {
+                0 => break,
+                count => length += count as u64,
+            }
+        }
+        let version = put.commit(self.in_time(control))?;
+        if length == stored {
+            return Ok(version);
+        }
+        let (vid, how) = (&version.row().vid, if length < stored { "fewer" } else { "more" });
+        let why = format!("{} has {how} bytes than the {stored} that its checkpoint's put had read", self.name);
+        Err(Error::new(Code::SourceChanged, format!("{why}, and which are stored as version {vid}"))
+            .with_hint("That put has come to its end: store again what is there now."))
     }
 
     fn store(&mut self, put: &mut Put, control: &mut Control<'_>) -> Result<()> {
@@ -223,9 +245,6 @@ impl Pipe<'_> {
             let rest = &buffer[skipped as usize..count];
             if rest.is_empty() {
                 continue;
-            }
-            if put.upload.has_ended() {
-                return Err(changed(format!("{} goes on after the {stored} bytes that it had before", self.name)));
             }
             put.write(rest, self.in_time(control))?;
         }
