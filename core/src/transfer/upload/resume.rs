@@ -1,0 +1,141 @@
+//! What the store has of an upload: ListParts is believed over the checkpoint, and over what UploadPart answered.
+
+use super::*;
+
+impl Upload {
+    /// Goes on with the upload of a checkpoint, of which the store has listed these parts.
+    pub(crate) fn resume(
+        object: Object,
+        plan: Plan,
+        mut open: OpenUpload,
+        listed: Option<&BTreeMap<u32, Listed>>,
+    ) -> Upload {
+        let first = open.first;
+        if let Some(listed) = listed {
+            // What the store lists is believed: a part that it has not, or has otherwise, is sent again.
+            open.parts.retain(|number, part| {
+                let found = listed.get(&(number - first + 1));
+                found
+                    .is_some_and(|found| found.is(part))
+                    .then(|| part.etag.clone_from(&listed[&(number - first + 1)].etag))
+                    .is_some()
+            });
+        }
+        if planted::on("parts of before sent again") {
+            open.parts.clear();
+        }
+        let contiguous = (first..).take_while(|number| open.parts.contains_key(number)).count() as u32;
+        let whole = open.complete.filter(|(last, _)| *last < first + contiguous);
+        if plan.is_stream() && whole.is_none() {
+            // Where the stream goes on: what is behind a gap is written once more. A short part was to be the last.
+            open.parts.split_off(&(first + contiguous));
+            let least = plan.least(u64::MAX);
+            if let Some(short) = open.parts.iter().find(|(_, part)| part.length < least).map(|(number, _)| *number) {
+                open.parts.split_off(&short);
+            }
+        }
+        let mut upload = Upload {
+            state: State::Sending { upload_id: open.upload_id },
+            next: (first, open.offset),
+            in_flight: BTreeMap::new(),
+            finished: open.parts,
+            last: whole.map(|(last, _)| last),
+            first,
+            begin: open.offset,
+            more: whole.is_some_and(|(_, ended)| !ended),
+            sealed: whole.is_some(),
+            relists: 0,
+            again: VecDeque::new(),
+            releases: Vec::new(),
+            signed: open.signed,
+            pace: Pace::new(if plan.is_stream() { pace::STREAM } else { pace::FILE }),
+            object,
+            plan,
+        };
+        upload.skip_finished();
+        upload
+    }
+
+    /// The upload of a checkpoint is gone: Complete was sent before, so its object may be there.
+    pub(crate) fn settle(object: Object, plan: Plan, open: OpenUpload, why: Error) -> Upload {
+        let mut upload = Upload::resume(object, plan, open, None);
+        if let State::Sending { upload_id } = &upload.state {
+            let complete = Call::new(upload.complete(upload_id));
+            upload.state = State::Settle(Settle::new(&upload.object.key), complete, why);
+        }
+        upload
+    }
+
+    /// Where the source goes on (of a file: how much of it is stored), and whether it was at its end.
+    pub(crate) fn goes_on(&self) -> (u64, bool) {
+        if !self.plan.is_stream() {
+            return (self.begin + self.finished.values().map(|part| part.length).sum::<u64>(), false);
+        }
+        (self.next.1, self.sealed && !self.more)
+    }
+
+    /// Steps over the parts that the store has, to the next one to ask for.
+    pub(super) fn skip_finished(&mut self) {
+        while let Some(part) = self.finished.get(&self.next.0) {
+            let (number, end) = (self.next.0, self.next.1 + part.length);
+            self.next = (number + 1, end);
+            if self.last.is_none() && self.plan.ends(end) {
+                self.last = Some(number);
+            } else if self.last.is_none() && self.plan.fills(self.first, number, self.begin, end) {
+                (self.last, self.more) = (Some(number), true);
+            }
+        }
+    }
+
+    /// Believes the list: a part with the size and checksum that were sent counts under the ETag that it has now. Of a file
+    /// any other part is sent again; a stream's bytes are gone.
+    pub(super) fn take_etags(&mut self, page: &PartListing) -> Result<()> {
+        for listed in &page.parts {
+            let number = self.first + listed.number - 1;
+            let Some(part) = self.finished.get_mut(&number) else { continue };
+            let found = Listed::from(listed);
+            if found.is(part) {
+                part.etag = found.etag;
+                continue;
+            }
+            if self.plan.is_stream() {
+                let why = format!(
+                    "part {} of {} has other bytes in the store than were sent: {} bytes, CRC64NVME {}, and {} bytes, {}",
+                    listed.number,
+                    self.object.key,
+                    listed.size,
+                    listed.crc64nvme.as_deref().unwrap_or("unknown"),
+                    part.length,
+                    crc_text(part.digest.crc64nvme)
+                );
+                return Err(Error::new(Code::Damaged, why).with_hint("Store the backup again."));
+            }
+            let offset = self.begin + self.finished.range(..number).map(|(_, part)| part.length).sum::<u64>();
+            if let Some(part) = self.finished.remove(&number) {
+                self.again.push_back((number, offset, part));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A part as the store lists it.
+pub(crate) struct Listed {
+    size: u64,
+    crc64nvme: Option<String>,
+    etag: String,
+}
+
+impl From<&ListedPart> for Listed {
+    fn from(part: &ListedPart) -> Listed {
+        Listed { size: part.size, crc64nvme: part.crc64nvme.clone(), etag: part.etag.clone() }
+    }
+}
+
+impl Listed {
+    /// Whether the store has the bytes that were sent, as far as it tells.
+    fn is(&self, part: &Finished) -> bool {
+        let is_same = self.crc64nvme.as_deref().is_none_or(|crc| crc == crc_text(part.digest.crc64nvme));
+        self.size == part.length && is_same
+    }
+}
