@@ -361,11 +361,10 @@ impl FilePart {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Frame>, SourceFailure>> {
         if self.reading.is_none()
             && let Some(mut frame) = self.pool.try_take()
+            && cached::read(&self.file, &mut frame, self.position, self.next_length())
         {
-            if cached::read(&self.file, &mut frame, self.position, self.next_length()) {
-                self.hash.update(frame.filled());
-                return Poll::Ready(self.passed(frame));
-            }
+            self.hash.update(frame.filled());
+            return Poll::Ready(self.passed(frame));
         }
         let reading = match &mut self.reading {
             Some(reading) => reading,
