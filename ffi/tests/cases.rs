@@ -251,7 +251,7 @@ fn write(put: &mut Put, step: &Value, data: &[u8], end: usize) -> Result<(), Tro
     let begin = put.offset() as usize;
     if let Some(bounds) = step["begins"].as_array() {
         let bounds: Vec<usize> = bounds.iter().map(|bound| bound.as_u64().unwrap() as usize).collect();
-        if !(bounds[0]..=bounds[1]).contains(&begin) || begin % (8 << 20) != 0 {
+        if !(bounds[0]..=bounds[1]).contains(&begin) || !begin.is_multiple_of(8 << 20) {
             let wanted = format!("a multiple of 8 MiB from {} to {}", bounds[0], bounds[1]);
             return Err(Trouble::Wrong(format!("the put goes on at byte {begin}, and {wanted} was expected")));
         }

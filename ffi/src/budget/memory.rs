@@ -142,7 +142,7 @@ impl Pool {
 
     /// The most frames that were handed out at once.
     #[cfg(test)]
-    pub(crate) fn peak(&self) -> usize {
+    pub(crate) fn most_out(&self) -> usize {
         self.state().out_peak
     }
 

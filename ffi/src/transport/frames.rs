@@ -86,7 +86,7 @@ mod tests {
         drop(shared);
         assert_eq!(pool.in_use(), 1);
         drop(other);
-        assert_eq!((pool.in_use(), pool.peak()), (0, 1));
+        assert_eq!((pool.in_use(), pool.most_out()), (0, 1));
         assert!(pool.take().await.filled().is_empty(), "a frame that is used again begins empty");
     }
 }
