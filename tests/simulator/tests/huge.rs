@@ -21,7 +21,7 @@ fn peak() -> u64 {
     line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).map_or(0, |kib| kib << 10)
 }
 
-fn stores(what: &str, length: u64, is_file: bool, parts: u64) {
+fn stores(what: &str, length: u64, is_file: bool) {
     content::without_bytes();
     let put = PutSpec {
         name: 0,
@@ -47,6 +47,8 @@ fn stores(what: &str, length: u64, is_file: bool, parts: u64) {
     assert_eq!(report.violation, None);
     assert_eq!(report.outcomes.get("stored"), Some(&1));
     let grown = peak() - before;
+    // All requests but a few are parts.
+    let parts = report.requests;
     println!(
         "{what}: {} requests in {:.1} s, {} MiB at most, {} bytes a part",
         report.requests,
@@ -60,7 +62,7 @@ fn stores(what: &str, length: u64, is_file: bool, parts: u64) {
 /// One test, since the peak is the process's.
 #[test]
 fn backups_as_large_as_can_be_are_stored_and_found() {
-    stores("a file of 49 TiB, one extent", 10_000 * 5 * GIB, true, 10_000);
-    stores("a file of 120 TiB, three extents", 120 * TIB, true, 24_576);
-    stores("a stream of 49 TiB", 49 * TIB, false, 810_000);
+    stores("a file of 49 TiB, one extent", 10_000 * 5 * GIB, true);
+    stores("a file of 120 TiB, three extents", 120 * TIB, true);
+    stores("a stream of 49 TiB", 49 * TIB, false);
 }
