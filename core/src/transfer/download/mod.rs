@@ -9,7 +9,7 @@
 
 mod part;
 mod slices;
-#[cfg(test)]
+#[cfg(all(test, not(target_family = "wasm")))]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
