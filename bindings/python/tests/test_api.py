@@ -287,8 +287,9 @@ def test_what_a_progress_function_raises_comes_out(
     with pytest.raises(type(error)) as caught:
         vault.find(container, "file").restore(target, progress=progress)
     assert caught.value is error
-    # It may come with the last event, when all is restored; half a file never stands there.
-    left = {p.name: p.stat().st_size for p in tmp_path.iterdir()}
+    # It may come with the last event, when all is restored; half a file never stands there, but for the draft that the
+    # next restore goes on with.
+    left = {p.name: p.stat().st_size for p in tmp_path.iterdir() if not p.name.endswith(".restoring")}
     assert left in ({"source": HUGE}, {"source": HUGE, "target": HUGE})
 
 
