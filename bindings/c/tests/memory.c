@@ -148,17 +148,22 @@ int main(int argc, char **argv) {
         source = argv[2];
         open_vault();
         put_file("file");
+    } else if (strcmp(what, "restore") == 0 && argc == 3) {
+        source = argv[2];
+        open_vault();
         get_file("file");
     } else if (strcmp(what, "stream") == 0 && argc == 3) {
         open_vault();
         put_stream("stream", strtoul(argv[2], NULL, 10), 1);
+    } else if (strcmp(what, "pipe") == 0 && argc == 2) {
+        open_vault();
         get_stream("stream");
     } else if (strcmp(what, "many") == 0 && argc == 4) {
         source = argv[3];
         open_vault();
         many(strtoul(argv[2], NULL, 10));
     } else {
-        fprintf(stderr, "usage: memory empty | file FILE | stream MIB | many N FILE\n");
+        fprintf(stderr, "usage: memory empty | file FILE | restore FILE | stream MIB | pipe | many N FILE\n");
         return 2;
     }
     if (s3v_process_stats(&stats, &err) < 0) give_up("statistics", err);

@@ -12,8 +12,7 @@
 //!   the parts under way are sent, or the earlier ranges are read; and a grant is had whole or not at all.
 //! - Only a base is waited for in line, by transfers that hold nothing yet; first come, first served.
 //!
-//! A lowered limit takes effect as frames come back. Free frames that are kept count against the limit as others do;
-//! when nobody holds a frame any more, all but a few go back to the system.
+//! A lowered limit takes effect as frames come back. Free frames that are kept count against the limit as others do.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,9 +25,6 @@ use crate::transport::runtime::guard_fork;
 
 /// The pool keeps at most so many free frames (16 MiB).
 const KEEP_FREE: usize = 64;
-
-/// And so many when nobody holds any (2 MiB).
-const KEEP_IDLE: usize = 8;
 
 /// One in so many frames is for connections that move files.
 const SHARE: usize = 8;
@@ -168,10 +164,6 @@ impl Pool {
         let mut state = self.state();
         let result = change(&mut state);
         state.serve(self, &mut gifts);
-        if state.held == 0 {
-            state.free.truncate(KEEP_IDLE);
-            state.free.shrink_to(KEEP_IDLE);
-        }
         drop(state);
         gifts.into_iter().for_each(|gift| gift());
         result
