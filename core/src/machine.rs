@@ -158,7 +158,7 @@ pub enum Output<T> {
 
 impl<T> Output<T> {
     /// The same for a machine that has this one inside of it; the end comes back as it is.
-    pub(crate) fn outward<U>(self) -> Result<Output<U>, Result<T, Error>> {
+    pub fn outward<U>(self) -> Result<Output<U>, Result<T, Error>> {
         Ok(match self {
             Output::Send(request) => Output::Send(request),
             Output::Abandon(id) => Output::Abandon(id),

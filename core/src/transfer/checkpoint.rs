@@ -133,10 +133,15 @@ pub(crate) fn extent(key: &str, version_id: Option<String>, parts: &BTreeMap<u32
     Extent {
         key: key.to_owned(),
         version_id,
-        size: parts.values().map(|part| part.length).sum(),
+        size: length_of(parts.values()),
         crc64nvme: crc_text(whole_crc(parts)),
         parts: parts.values().map(|part| PartHash::new(part.length, &part.digest)).collect(),
     }
+}
+
+/// How long these parts are together, in bytes.
+pub(crate) fn length_of<'a>(parts: impl Iterator<Item = &'a Finished>) -> u64 {
+    parts.map(|part| part.length).sum()
 }
 
 /// The CRC64NVME of the object that these parts make.

@@ -91,7 +91,8 @@ fn read(path: PathBuf, stop: &AtomicBool) -> Result<(CheckpointFile, Checkpoint)
     let mut file = locked(&path, stop)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|e| failed("read", &path, &e))?;
-    let (checkpoint, length) = Checkpoint::parse(&bytes).map_err(|e| named(&e, &path))?;
+    let (checkpoint, length) =
+        Checkpoint::parse(&bytes).map_err(|e| e.context(format_args!("the checkpoint {}", path.display())))?;
     if length == 0 && !is_torn_begin(&bytes) {
         let why = format!("the checkpoint {}: it is another kind of file", path.display());
         return Err(Error::new(Code::BadCheckpoint, why));
@@ -163,11 +164,6 @@ fn failed(what: &str, path: &Path, e: &io::Error) -> Error {
     let full = matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);
     let code = if full { Code::DiskFull } else { Code::Io };
     Error::new(code, format!("cannot {what} the checkpoint {}: {e}", path.display()))
-}
-
-/// The same error with the file's name.
-fn named(e: &Error, path: &Path) -> Error {
-    Error::new(e.code(), format!("the checkpoint {}: {}", path.display(), e.message()))
 }
 
 /// An engine's way to its checkpoint: records go to disk one after the other, while the engine goes on.

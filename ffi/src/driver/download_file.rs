@@ -25,7 +25,6 @@ use crate::budget::Pool;
 use crate::control::Control;
 use crate::transport::body::name;
 use crate::transport::frames::Frame;
-use crate::transport::runtime;
 
 /// Where a download goes.
 pub(crate) struct Place {
@@ -52,12 +51,11 @@ where
     M: Machine<Done = ()> + Send + 'static,
 {
     let pool = host.transport.pool().clone();
-    let writes = Serial::default();
     let progress = Progress::new(Some(total));
     progress.there(place.there);
     let task = Task::start_with(host, machine, progress, |inbox, _| FileTarget {
         file: Arc::new(place.file),
-        writes: writes.clone(),
+        writes: Serial::default(),
         zeros: place.zeros,
         marks: place.marks,
         marked: None,
@@ -65,11 +63,7 @@ where
         slots: HashMap::new(),
         engine: inbox.sender.clone(),
     })?;
-    task.end(control)?;
-    // Nobody waits for marks; one that came after the caller has cut them off would make the file longer again.
-    let _entered = runtime::handle()?.enter();
-    let _ = writes.run(|| ()).blocking_recv();
-    Ok(())
+    task.end(control)
 }
 
 struct FileTarget {

@@ -43,20 +43,7 @@ pub enum Ended {
 
 /// The same output with what all machines may end with.
 fn as_one<T>(output: Output<T>, ended: impl FnOnce(T) -> Ended) -> Output<Ended> {
-    match output {
-        Output::Send(request) => Output::Send(request),
-        Output::Abandon(id) => Output::Abandon(id),
-        Output::Begin { offset, ended } => Output::Begin { offset, ended },
-        Output::Save { record, anew } => Output::Save { record, anew },
-        Output::NeedPart { number, offset, length, least, hashed } => {
-            Output::NeedPart { number, offset, length, least, hashed }
-        }
-        Output::ReleasePart(number) => Output::ReleasePart(number),
-        Output::Accept(range) => Output::Accept(range),
-        Output::NeedCredentials { generation } => Output::NeedCredentials { generation },
-        Output::Wait(at) => Output::Wait(at),
-        Output::Done(result) => Output::Done(result.map(ended)),
-    }
+    output.outward().unwrap_or_else(|result| Output::Done(result.map(ended)))
 }
 
 impl Machine {

@@ -19,7 +19,7 @@ mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::checkpoint::{Finished, OpenUpload, Record, extent, whole_crc};
+use super::checkpoint::{Finished, OpenUpload, Record, extent, length_of, whole_crc};
 use super::pace::{self, Pace};
 use super::plan::Plan;
 use crate::checksum::{Digest, crc_text};
@@ -155,21 +155,32 @@ impl Upload {
         let Part { number, offset, length, .. } = first.part;
         let fills = plan.fills(number, number, offset, offset + length);
         Upload {
+            next: (number + 1, offset + length),
+            in_flight: BTreeMap::from([(number, InFlight::Waiting(first.part))]),
+            last: (first.last || fills).then_some(number),
+            more: fills && !first.last,
+            ..Upload::at((number, offset), object, plan, state, dated)
+        }
+    }
+
+    /// Before its first part, which begins there.
+    fn at(first: (u32, u64), object: Object, plan: Plan, state: State, signed: i64) -> Upload {
+        Upload {
             object,
             plan,
             state,
-            next: (number + 1, offset + length),
-            in_flight: BTreeMap::from([(number, InFlight::Waiting(first.part))]),
+            next: first,
+            in_flight: BTreeMap::new(),
             finished: BTreeMap::new(),
-            last: (first.last || fills).then_some(number),
-            first: number,
-            begin: offset,
-            more: fills && !first.last,
+            last: None,
+            first: first.0,
+            begin: first.1,
+            more: false,
             sealed: false,
             relists: 0,
             again: VecDeque::new(),
             releases: Vec::new(),
-            signed: dated,
+            signed,
             pace: Pace::new(if plan.is_stream() { pace::STREAM } else { pace::FILE }),
         }
     }
@@ -551,7 +562,7 @@ impl Upload {
             upload_id: upload_id.to_owned(),
             parts: parts.collect(),
             crc64nvme: Some(whole_crc(&self.finished)),
-            size: self.finished.values().map(|part| part.length).sum(),
+            size: length_of(self.finished.values()),
         }
     }
 

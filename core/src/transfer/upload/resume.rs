@@ -14,11 +14,11 @@ impl Upload {
         if let Some(listed) = listed {
             // What the store lists is believed: a part that it has not, or has otherwise, is sent again.
             open.parts.retain(|number, part| {
-                let found = listed.get(&(number - first + 1));
-                found
-                    .is_some_and(|found| found.is(part))
-                    .then(|| part.etag.clone_from(&listed[&(number - first + 1)].etag))
-                    .is_some()
+                let Some(found) = listed.get(&(number - first + 1)).filter(|found| found.is(part)) else {
+                    return false;
+                };
+                part.etag.clone_from(&found.etag);
+                true
             });
         }
         if planted::on("parts of before sent again") {
@@ -34,23 +34,13 @@ impl Upload {
                 open.parts.split_off(&short);
             }
         }
+        let state = State::Sending { upload_id: open.upload_id };
         let mut upload = Upload {
-            state: State::Sending { upload_id: open.upload_id },
-            next: (first, open.offset),
-            in_flight: BTreeMap::new(),
             finished: open.parts,
             last: whole.map(|(last, _)| last),
-            first,
-            begin: open.offset,
             more: whole.is_some_and(|(_, ended)| !ended),
             sealed: whole.is_some(),
-            relists: 0,
-            again: VecDeque::new(),
-            releases: Vec::new(),
-            signed: open.signed,
-            pace: Pace::new(if plan.is_stream() { pace::STREAM } else { pace::FILE }),
-            object,
-            plan,
+            ..Upload::at((first, open.offset), object, plan, state, open.signed)
         };
         upload.skip_finished();
         upload
@@ -69,7 +59,7 @@ impl Upload {
     /// Where the source goes on (of a file: how much of it is stored), and whether it was at its end.
     pub(crate) fn goes_on(&self) -> (u64, bool) {
         if !self.plan.is_stream() {
-            return (self.begin + self.finished.values().map(|part| part.length).sum::<u64>(), false);
+            return (self.begin + length_of(self.finished.values()), false);
         }
         (self.next.1, self.sealed && !self.more)
     }
@@ -110,7 +100,7 @@ impl Upload {
                 );
                 return Err(Error::new(Code::Damaged, why).with_hint("Store the backup again."));
             }
-            let offset = self.begin + self.finished.range(..number).map(|(_, part)| part.length).sum::<u64>();
+            let offset = self.begin + length_of(self.finished.range(..number).map(|(_, part)| part));
             if let Some(part) = self.finished.remove(&number) {
                 self.again.push_back((number, offset, part));
             }

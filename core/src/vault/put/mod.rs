@@ -365,6 +365,11 @@ impl Put {
             );
             return self.fail(Error::new(Code::GivenUp, why));
         }
+        self.recheck_locators(what)
+    }
+
+    /// The second half of a check.
+    fn recheck_locators(&self, what: For) -> State {
         let prefix = locator_prefix(&self.request.name, self.vid);
         State::RecheckLocators(Call::new(ListObjectsV2 { prefix, ..Default::default() }), what)
     }
@@ -508,8 +513,7 @@ impl Put {
         if !matches!(what, For::Row) || !self.row_sent {
             return self.fail(e);
         }
-        let e = e.recode(Code::OutcomeUnknown).context("the data is stored, and its row may be, or not");
-        State::Unchecked(Some(e))
+        State::Unchecked(Some(row_unknown(e)))
     }
 
     fn row_answer(&mut self, call: Call<PutObject>, answer: Result<PutReply>) -> State {
@@ -520,8 +524,7 @@ impl Put {
                 self.recheck(For::Row)
             }
             Err(e) if call.maybe_done() && !planted::on("unknown outcome said to be a failure") => {
-                let e = e.recode(Code::OutcomeUnknown).context("the data is stored, and its row may be, or not");
-                State::Unknown(call, Some(e))
+                State::Unknown(call, Some(row_unknown(e)))
             }
             Err(e) => self.fail(e),
         }
@@ -530,6 +533,10 @@ impl Put {
 
 fn json() -> Vec<(String, String)> {
     vec![("content-type".into(), "application/json".into())]
+}
+
+fn row_unknown(why: Error) -> Error {
+    why.recode(Code::OutcomeUnknown).context("the data is stored, and its row may be, or not")
 }
 
 fn suspended() -> Error {

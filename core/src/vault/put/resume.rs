@@ -45,8 +45,7 @@ impl Put {
             // Deleted, swept, or finished by somebody else.
             return self.anew();
         }
-        let prefix = locator_prefix(&self.request.name, self.vid);
-        State::RecheckLocators(Call::new(ListObjectsV2 { prefix, ..Default::default() }), For::Resume)
+        self.recheck_locators(For::Resume)
     }
 
     /// The check holds: goes on behind the last step that was saved.
