@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import ssl
@@ -62,21 +63,25 @@ class _Handler(BaseHTTPRequestHandler):
             to_store: http.client.HTTPConnection = http.client.HTTPSConnection(store.netloc, context=context)
         else:
             to_store = http.client.HTTPConnection(store.netloc)
-        # With the host that was signed.
-        to_store.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            to_store.putheader(name, value)
-        to_store.endheaders(body)
-        reply = to_store.getresponse()
-        content = reply.read()
+        with contextlib.closing(to_store):
+            # With the host that was signed.
+            to_store.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                to_store.putheader(name, value)
+            to_store.endheaders(body)
+            reply = to_store.getresponse()
+            content = reply.read()
         self.send_response_only(reply.status)
         for name, value in reply.getheaders():
             if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                 self.send_header(name, value)
         self.send_header("content-length", reply.headers.get("content-length") or str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-        to_store.close()
+        try:
+            self.end_headers()
+            self.wfile.write(content)
+        except (BrokenPipeError, ConnectionResetError):
+            # A call that ended in an error drops its other requests.
+            self.close_connection = True
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on
 
