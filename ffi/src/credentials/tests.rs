@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs;
+use std::net::Ipv6Addr;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
@@ -349,11 +350,13 @@ fn the_transport_sees_the_host_that_core_allowed() {
             env.vars.insert("AWS_CONTAINER_CREDENTIALS_FULL_URI".to_owned(), uri.clone().into());
             let Ok(Source::Fetch(mut fetch)) = chain::resolve(&env, "") else { continue };
             let Output::Send(request) = fetch.poll(clock::now()) else { panic!("{uri}") };
-            let url = reqwest::Url::parse(&request.url).unwrap();
-            assert!(allowed.contains(&url.host_str().unwrap()), "{uri} goes to {url}");
-            let (path, query) = (url.path(), url.query().map_or(String::new(), |query| format!("?{query}")));
-            assert!(request.url.ends_with(&format!("{path}{query}")), "{uri} asks for {url}");
-            asked.insert(url.host_str().unwrap().to_owned());
+            let url: hyper::Uri = request.url.parse().unwrap();
+            let host = url.host().unwrap().to_ascii_lowercase();
+            let ipv6 = host.trim_matches(['[', ']']).parse::<Ipv6Addr>();
+            let host = ipv6.map_or(host, |ip| format!("[{ip}]"));
+            assert!(allowed.contains(&host.as_str()), "{uri} goes to {url}");
+            assert!(request.url.ends_with(url.path_and_query().unwrap().as_str()), "{uri} asks for {url}");
+            asked.insert(host);
         }
     }
     assert_eq!(asked.iter().collect::<Vec<_>>(), allowed);

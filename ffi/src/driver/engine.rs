@@ -19,7 +19,6 @@ use super::keys::Wish;
 use super::progress::Progress;
 use super::request::{self, Sink};
 use crate::budget::Transfer;
-use crate::transport::activity::Activity;
 use crate::transport::body::Outgoing;
 use crate::transport::clock;
 use crate::transport::frames::Frame;
@@ -271,7 +270,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
 
     fn send(&mut self, request: Request) -> Result<()> {
         let id = request.id;
-        let activity = Activity::new();
+        let activity = self.host.transport.activity();
         let mut body = match &request.body {
             Body::Empty => None,
             Body::Bytes(bytes) => Some(Outgoing::bytes(bytes.clone())),

@@ -172,6 +172,7 @@ async fn take_range(
         return Err(Stop::Fatal(Error::new(Code::Internal, why)));
     };
     let mut left = range.length - range.done;
+    activity.on_its_way(true);
     let broke = loop {
         let bytes = match reply.chunk().await {
             Ok(Some(bytes)) => bytes,

@@ -18,8 +18,14 @@ use super::clock;
 /// Between two looks at the clock pass at most so many milliseconds.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// When payload moved last on any connection of a transport, by the monotonic clock.
+#[derive(Default)]
+pub(crate) struct Pulse(AtomicU64);
+
 /// What is known about an attempt.
 pub(crate) struct Activity {
+    /// Of all attempts of the transport.
+    pulse: Arc<Pulse>,
     /// When a byte moved last, by the monotonic clock.
     last: AtomicU64,
     /// Payload bytes moved.
@@ -28,17 +34,21 @@ pub(crate) struct Activity {
     connecting: AtomicBool,
     /// The body waits for its source, for example a slow disk: the network is not to blame.
     waiting: AtomicBool,
-    /// The address of the connection that was made for it, where names are resolved once.
+    /// It is in the midst of its payload: neither side has anything else to wait for.
+    on_its_way: AtomicBool,
+    /// The address of the store's name that its connection goes to, where that is known.
     dialled: Mutex<Option<IpAddr>>,
 }
 
 impl Activity {
-    pub(crate) fn new() -> Arc<Activity> {
+    pub(super) fn new(pulse: Arc<Pulse>) -> Arc<Activity> {
         Arc::new(Activity {
+            pulse,
             last: AtomicU64::new(clock::mono_ms()),
             payload: AtomicU64::new(0),
             connecting: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
+            on_its_way: AtomicBool::new(false),
             dialled: Mutex::default(),
         })
     }
@@ -51,7 +61,14 @@ impl Activity {
     /// So many bytes of payload moved.
     pub(crate) fn moved(&self, bytes: u64) {
         self.payload.fetch_add(bytes, Ordering::Relaxed);
-        self.touch();
+        let now = clock::mono_ms();
+        self.last.store(now, Ordering::Relaxed);
+        self.pulse.0.store(now, Ordering::Relaxed);
+    }
+
+    /// Its payload begins or ends to move.
+    pub(crate) fn on_its_way(&self, yes: bool) {
+        self.on_its_way.store(yes, Ordering::Relaxed);
     }
 
     /// Payload bytes moved so far.
@@ -65,12 +82,12 @@ impl Activity {
         self.touch();
     }
 
-    /// A connection to this address is made for it.
+    /// Its connection goes to this address.
     pub(super) fn dialled(&self, address: IpAddr) {
         *self.dialled.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
     }
 
-    /// The address that was dialled for it; `None` where it took a connection that was there.
+    /// The address that its connection goes to; `None` where it took one that was there, until the reply comes.
     pub(super) fn address(&self) -> Option<IpAddr> {
         *self.dialled.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,6 +106,8 @@ pub(crate) struct Watch {
     pub(crate) what: String,
     pub(crate) activity: Arc<Activity>,
     pub(crate) idle: Duration,
+    /// The same, while others of the transport move.
+    pub(crate) stall: Duration,
     pub(crate) drop_at: Option<u64>,
 }
 
@@ -110,10 +129,27 @@ impl Watch {
         self.idle_at().is_some_and(|at| clock::mono_ms() >= at)
     }
 
-    fn idle_at(&self) -> Option<u64> {
+    /// Whether no byte of its payload moved for a while in which others moved: the line is there, and the store too.
+    pub(super) fn is_stalled(&self) -> bool {
         let a = &self.activity;
-        let counts = !a.connecting.load(Ordering::Relaxed) && !a.waiting.load(Ordering::Relaxed);
-        counts.then(|| a.last.load(Ordering::Relaxed).saturating_add(self.idle.as_millis() as u64))
+        if !self.counts() || !a.on_its_way.load(Ordering::Relaxed) {
+            return false;
+        }
+        let (last, stall) = (a.last.load(Ordering::Relaxed), self.stall.as_millis() as u64);
+        // In its second half: who stopped together with all others waits for the line.
+        let moved = a.pulse.0.load(Ordering::Relaxed) >= last.saturating_add(stall / 2);
+        moved && clock::mono_ms() >= last.saturating_add(stall)
+    }
+
+    /// Whether silence is the line's or the store's.
+    fn counts(&self) -> bool {
+        let a = &self.activity;
+        !a.connecting.load(Ordering::Relaxed) && !a.waiting.load(Ordering::Relaxed)
+    }
+
+    fn idle_at(&self) -> Option<u64> {
+        let last = &self.activity.last;
+        self.counts().then(|| last.load(Ordering::Relaxed).saturating_add(self.idle.as_millis() as u64))
     }
 
     fn next_look(&self) -> Duration {
@@ -131,6 +167,13 @@ impl Watch {
         }
         if self.is_silent() {
             return failure(format!("{}: no byte moved for {} ms (idle_timeout_ms)", self.what, self.idle.as_millis()));
+        }
+        if self.is_stalled() {
+            return failure(format!(
+                "{}: the connection stalled: no byte moved for {} ms (a sixth of idle_timeout_ms) while others moved",
+                self.what,
+                self.stall.as_millis()
+            ));
         }
         Ok(())
     }

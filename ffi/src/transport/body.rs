@@ -92,10 +92,10 @@ impl Outgoing {
         self.length
     }
 
-    /// As reqwest takes it; what moves is counted in `activity`.
-    pub(crate) fn into_body(self, activity: Arc<Activity>, budget: Arc<Budget>) -> reqwest::Body {
+    /// As the client takes it; what moves is counted in `activity`.
+    pub(super) fn into_body(self, activity: Arc<Activity>, budget: Arc<Budget>) -> Sending {
         let Outgoing { source, length, framing, sent } = self;
-        reqwest::Body::wrap(Sending {
+        Sending {
             source,
             remaining: length,
             current: None,
@@ -104,12 +104,12 @@ impl Outgoing {
             activity,
             flow: Flow::new(budget.up.clone()),
             budget,
-        })
+        }
     }
 }
 
 /// A body on its way.
-struct Sending {
+pub(super) struct Sending {
     source: Source,
     /// In bytes, of what was not handed over yet.
     remaining: u64,
@@ -188,16 +188,18 @@ impl Sending {
         let text = self.framing.as_mut()?.texts.pop_front()?;
         self.remaining = self.remaining.saturating_sub(text.len() as u64);
         Some(http_body::Frame::data(match self.sent_with_this() {
-            Some(sent) => Bytes::from_owner(Last { bytes: text, sent: Some(sent) }),
+            Some(sent) => Bytes::from_owner(Last { bytes: text, sent: Some(sent), activity: self.activity.clone() }),
             None => text,
         }))
     }
 
     fn hand_over(&mut self, bytes: impl AsRef<[u8]> + Send + 'static) -> http_body::Frame<Bytes> {
         self.remaining = self.remaining.saturating_sub(bytes.as_ref().len() as u64);
-        let piece = Piece { bytes, activity: self.activity.clone() };
+        let activity = self.activity.clone();
+        activity.on_its_way(true);
+        let piece = Piece { bytes, activity: activity.clone() };
         http_body::Frame::data(match self.sent_with_this() {
-            Some(sent) => Bytes::from_owner(Last { bytes: piece, sent: Some(sent) }),
+            Some(sent) => Bytes::from_owner(Last { bytes: piece, sent: Some(sent), activity }),
             None => Bytes::from_owner(piece),
         })
     }
@@ -277,6 +279,7 @@ impl<B: AsRef<[u8]>> Drop for Piece<B> {
 struct Last<B> {
     bytes: B,
     sent: Option<Sent>,
+    activity: Arc<Activity>,
 }
 
 impl<B: AsRef<[u8]>> AsRef<[u8]> for Last<B> {
@@ -287,6 +290,7 @@ impl<B: AsRef<[u8]>> AsRef<[u8]> for Last<B> {
 
 impl<B> Drop for Last<B> {
     fn drop(&mut self) {
+        self.activity.on_its_way(false);
         if let Some(sent) = self.sent.take() {
             sent();
         }

@@ -45,7 +45,7 @@ mod tests {
     use tokio::runtime::{Builder, Runtime};
 
     use super::super::activity::Activity;
-    use super::super::body::Outgoing;
+    use super::super::body::{Outgoing, Sending};
     use super::super::frames::FRAME;
     use super::*;
     use crate::budget::Budget;
@@ -113,9 +113,9 @@ mod tests {
         Builder::new_current_thread().max_blocking_threads(1).build().unwrap()
     }
 
-    fn body(file: File, length: usize) -> reqwest::Body {
+    fn body(file: File, length: usize) -> Sending {
         let part = Part { number: 1, offset: 0, length: length as u64, digest: None };
         let budget = Budget::new(&s3vault_core::settings::Settings::new());
-        Outgoing::file(Arc::new(file), budget.memory.clone(), part).into_body(Activity::new(), budget)
+        Outgoing::file(Arc::new(file), budget.memory.clone(), part).into_body(Activity::new(Arc::default()), budget)
     }
 }

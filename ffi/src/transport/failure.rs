@@ -1,13 +1,17 @@
-//! What went wrong on the way, from the chain of causes that reqwest, hyper, rustls and the system give.
+//! What went wrong on the way, from the chain of causes that hyper, rustls and the system give.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 
+use hyper::Uri;
 use rustls::CertificateError;
 use s3vault_core::Code;
 use s3vault_core::http::TransportFailure;
+
+use super::connect::ConnectFailure;
+use super::proxy::Proxy;
 
 /// The source of a request's body failed: this ends the attempt, and says why.
 #[derive(Debug)]
@@ -24,98 +28,86 @@ impl fmt::Display for SourceFailure {
 
 impl StdError for SourceFailure {}
 
+/// Whose connection it is.
+#[derive(Clone, Copy)]
+pub(super) enum Role {
+    Store,
+    Proxy,
+}
+
 /// Whom an attempt talks to, for messages.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     /// The store's scheme, host and port.
-    pub(super) store: String,
+    store: String,
     /// The proxy's.
-    pub(super) proxy: Option<String>,
-    /// The address of the store that was dialled, where its name is resolved once.
-    pub(super) address: Option<IpAddr>,
+    proxy: Option<String>,
+    /// The addresses of the name that were dialled, where it is one.
+    pub(super) addresses: Vec<IpAddr>,
 }
 
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.store)?;
-        if let Some(address) = &self.address {
-            write!(f, " at {address}")?;
-        }
-        match &self.proxy {
-            Some(proxy) => write!(f, " through the proxy {proxy} (option proxy)"),
-            None => Ok(()),
+impl Peer {
+    pub(super) fn of(store: &Uri, proxy: Option<&Proxy>) -> Peer {
+        Peer { store: origin(store), proxy: proxy.map(|proxy| proxy.shown().to_owned()), addresses: Vec::new() }
+    }
+
+    /// In the role that matters.
+    pub(super) fn named(&self, role: Role) -> String {
+        match (role, &self.proxy) {
+            (Role::Proxy, Some(proxy)) => format!("the proxy {proxy} (option proxy){}", self.at()),
+            (Role::Store, Some(proxy)) => format!("{} through the proxy {proxy} (option proxy)", self.store),
+            (_, None) => format!("{}{}", self.store, self.at()),
         }
     }
-}
 
-/// How the texts of a tunnel's failures begin. Their type is not public.
-const TUNNEL: &str = "tunnel error: ";
-
-/// Whether the proxy answered a CONNECT, but not with 200 or 407.
-pub(super) fn is_refused_tunnel(error: &reqwest::Error) -> bool {
-    chain(error).iter().any(|e| e.to_string().strip_prefix(TUNNEL) == Some("unsuccessful"))
-}
-
-/// Whether the proxy answered a CONNECT with 407.
-pub(super) fn is_proxy_asking_for_user(error: &reqwest::Error) -> bool {
-    chain(error).iter().any(|e| e.to_string().strip_prefix(TUNNEL) == Some("proxy authorization required"))
-}
-
-/// The failure of an attempt.
-pub(super) fn classify(peer: &Peer, error: &reqwest::Error) -> TransportFailure {
-    let chain = chain(error);
-    // To the store itself only a tunnel leads; before it stands, and for http://, the connection is the proxy's.
-    let at_proxy = match &peer.proxy {
-        Some(proxy) if error.is_connect() => {
-            let plain = peer.store.starts_with("http://");
-            (plain || chain.iter().any(|e| e.to_string().starts_with(TUNNEL))).then_some(proxy)
-        }
-        _ => None,
-    };
-    let (peer, role) = match at_proxy {
-        Some(proxy) => (format!("the proxy {proxy} (option proxy)"), Role::Proxy),
-        None => (peer.to_string(), Role::Store),
-    };
-    let failure = |code, maybe_sent, detail: String| TransportFailure { code, maybe_sent, detail };
-    if let Some(source) = find::<SourceFailure>(&chain) {
-        return failure(source.code, true, source.detail.clone());
+    fn at(&self) -> String {
+        let addresses: Vec<String> = self.addresses.iter().map(IpAddr::to_string).collect();
+        if addresses.is_empty() { String::new() } else { format!(" at {}", addresses.join(", ")) }
     }
-    if error.is_builder() {
-        return failure(Code::Internal, false, format!("{peer}: the request cannot be sent: {}", causes(&chain)));
-    }
-    if let Some(tls) = find::<rustls::Error>(&chain)
-        && error.is_connect()
-    {
-        return match tls {
-            rustls::Error::InvalidCertificate(why) => {
-                failure(Code::Certificate, false, format!("{peer}: {}", certificate(role, why)))
-            }
-            rustls::Error::InvalidMessage(_) => failure(
-                Code::Connect,
-                false,
-                format!("{peer}: the answer is not TLS ({tls}): is this a port for http://?"),
-            ),
-            _ => failure(Code::Connect, false, format!("{peer}: TLS: {tls}")),
+
+    /// Why there is no TCP, or no TLS.
+    pub(super) fn not_connected(&self, role: Role, error: &(dyn StdError + 'static)) -> TransportFailure {
+        let chain = chain(error);
+        let failure = |code, why: String| TransportFailure {
+            code,
+            maybe_sent: false,
+            detail: format!("{}: {why}", self.named(role)),
         };
-    }
-    if error.is_dns() || chain.iter().any(|e| e.to_string() == "dns error") {
-        return failure(Code::Resolve, false, format!("{peer}: {}", causes(&chain)));
-    }
-    if error.is_connect() {
-        if error.is_timeout() {
-            return failure(Code::TimedOut, false, format!("{peer}: no connection in time (connect_timeout_ms)"));
+        match find::<rustls::Error>(&chain) {
+            Some(rustls::Error::InvalidCertificate(why)) => failure(Code::Certificate, certificate(role, why)),
+            Some(tls @ rustls::Error::InvalidMessage(_)) => {
+                failure(Code::Connect, format!("the answer is not TLS ({tls}): is this a port for http://?"))
+            }
+            Some(tls) => failure(Code::Connect, format!("TLS: {tls}")),
+            None if chain.iter().any(|e| is_timeout(*e)) => {
+                failure(Code::TimedOut, "no connection in time (connect_timeout_ms)".to_owned())
+            }
+            None => failure(Code::Connect, causes(&chain)),
         }
-        return failure(Code::Connect, false, format!("{peer}: {}", causes(&chain)));
     }
-    let code = if error.is_timeout() { Code::TimedOut } else { Code::ConnectionLost };
-    failure(code, true, format!("{peer}: {}", causes(&chain)))
+
+    /// The failure of an attempt: of the client's, or of the body of a reply.
+    pub(super) fn lost(&self, error: &(dyn StdError + 'static)) -> TransportFailure {
+        let chain = chain(error);
+        if let Some(ConnectFailure(failure)) = find(&chain) {
+            return failure.clone();
+        }
+        if let Some(source) = find::<SourceFailure>(&chain) {
+            return TransportFailure { code: source.code, maybe_sent: true, detail: source.detail.clone() };
+        }
+        let code = if chain.iter().any(|e| is_timeout(*e)) { Code::TimedOut } else { Code::ConnectionLost };
+        TransportFailure { code, maybe_sent: true, detail: format!("{}: {}", self.named(Role::Store), causes(&chain)) }
+    }
 }
 
-/// Whose connection it is.
-#[derive(Clone, Copy)]
-enum Role {
-    Store,
-    Proxy,
+/// Scheme, host and port.
+pub(super) fn origin(uri: &Uri) -> String {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    format!("{}://{authority}", uri.scheme_str().unwrap_or("http"))
+}
+
+fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::TimedOut)
 }
 
 /// What is wrong with a certificate, and what helps.
@@ -150,14 +142,14 @@ fn certificate(role: Role, why: &CertificateError) -> String {
     format!("the {whose}'s certificate is refused: {advice} ({text})")
 }
 
-/// The causes in words, from the outermost that says more than "error sending request".
+/// The causes in words, from the outermost that says more than that there was one.
 fn causes(chain: &[&(dyn StdError + 'static)]) -> String {
     let mut texts: Vec<String> = Vec::new();
-    for error in chain.iter().filter(|e| !e.is::<reqwest::Error>()) {
+    for error in chain {
         let text = error.to_string();
         // Some repeat the text of their cause.
         let repeats = texts.last().is_some_and(|last| last.contains(&text));
-        if !repeats && text != "client error (SendRequest)" && text != "client error (Connect)" {
+        if !repeats && !text.starts_with("client error (") {
             texts.push(text);
         }
     }

@@ -1,7 +1,8 @@
-//! HTTP to the store: reqwest's asynchronous client on one private runtime, one attempt per request.
+//! HTTP to the store: hyper's asynchronous client on one private runtime, one attempt per request.
 //!
 //! Nothing here decides: no retry, no redirect, no decompression, no proxy from the environment. Each attempt
-//! ends in a reply or in a [`TransportFailure`] that says whether the store may have seen it.
+//! ends in a reply or in a [`TransportFailure`] that says whether the store may have seen it. (A connection that the store
+//! closed while it lay idle is not an attempt: the client takes another one, as long as no byte of the request was written.)
 //!
 //! HTTP/1.1 only. Transfers are many large bodies at once, and a connection for each gives every one its own
 //! window, its own TLS state (so all cores encrypt) and its own loss recovery. HTTP/2 would put them all into
@@ -15,51 +16,65 @@
 //! | `cached` | reads of files that wait for no disk |
 //! | `activity` | when an attempt must end: no byte moves, or its date has passed |
 //! | `failure` | from errors to codes |
-//! | `connecting` | when a connection is being made, and to which address |
-//! | `resolve`, `proxy` | the ways there: one address of a name, an HTTP proxy |
+//! | `connect`, `stream` | how a connection is made, and what it is |
+//! | `resolve`, `proxy` | the ways there: the addresses of a name, an HTTP proxy |
 //! | `clock` | the clocks that core is given |
 
 pub(crate) mod activity;
 pub(crate) mod body;
 mod cached;
 pub(crate) mod clock;
-mod connecting;
+mod connect;
 pub(crate) mod failure;
 pub(crate) mod frames;
 mod proxy;
 mod resolve;
 pub(crate) mod runtime;
+mod stream;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub(crate) mod testserver;
 mod tls;
 
-use std::net::IpAddr;
+use std::future::poll_fn;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, StatusCode, Url, redirect};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::{Response, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use s3vault_core::http::{Method, ReplyHead, Request, TransportFailure};
 use s3vault_core::settings::Settings;
 use s3vault_core::{Code, Error, Result};
 
 use crate::budget::{self, Budget, Pool};
 
-use activity::{Activity, Watch};
-use body::Outgoing;
+use activity::{Activity, Pulse, Watch};
+use body::{Outgoing, Sending};
+use connect::Connector;
 use failure::Peer;
 pub(crate) use proxy::Proxy;
-use resolve::OneAddress;
+pub(crate) use resolve::Names;
+use stream::Dialled;
 
 /// At most so many connections are kept open without a request.
 const IDLE_CONNECTIONS: usize = 32;
 
 /// A connection without a request is closed after this time; stores close theirs after 5 to 60 s.
 const IDLE_CONNECTION_TIME: Duration = Duration::from_secs(20);
+
+/// An attempt in the midst of its payload ends when no byte moved for this part of the idle time-out while others moved.
+const STALLS: u32 = 6;
+
+/// What a connection reads of a reply at once, in bytes.
+const READ: usize = 256 * 1024;
 
 /// What can be set.
 #[derive(Clone, Debug)]
@@ -102,12 +117,12 @@ pub(crate) struct Transport(Arc<Inner>);
 
 struct Inner {
     /// Empty only while it is dropped.
-    client: Option<Client>,
-    connect_timeout: Duration,
+    client: Option<Client<Connector, Sending>>,
     idle_timeout: Duration,
-    resolver: Option<OneAddress>,
+    names: Names,
     proxy: Option<Proxy>,
     budget: Arc<Budget>,
+    pulse: Arc<Pulse>,
 }
 
 impl Drop for Inner {
@@ -122,51 +137,38 @@ impl Drop for Inner {
 impl Transport {
     /// Makes a client; connects to nothing yet.
     pub(crate) fn new(settings: &TransportSettings) -> Result<Transport> {
-        Transport::with(settings, settings.resolve_once.then(OneAddress::new), budget::process().clone())
+        Transport::with(settings, Names::new(settings.resolve_once), budget::process().clone())
     }
 
     /// The same with another resolver and another budget, for tests.
-    pub(crate) fn with(
-        settings: &TransportSettings,
-        resolver: Option<OneAddress>,
-        budget: Arc<Budget>,
-    ) -> Result<Transport> {
+    pub(crate) fn with(settings: &TransportSettings, names: Names, budget: Arc<Budget>) -> Result<Transport> {
         let _guard = runtime::handle()?;
-        let mut builder = Client::builder()
-            .tls_backend_preconfigured(tls::client_config(settings.ca_file.as_deref())?)
-            .http1_only()
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .connect_timeout(settings.connect_timeout)
-            .connector_layer(connecting::Noticing {
-                resolver: resolver.clone(),
-                connect_timeout: settings.connect_timeout,
-            })
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .pool_idle_timeout(IDLE_CONNECTION_TIME)
-            // What a dropped connection still holds must not arrive much later.
-            .tcp_user_timeout(settings.idle_timeout);
-        if let Some(resolver) = &resolver {
-            builder = builder.dns_resolver(resolver.clone());
-        }
-        if let Some(proxy) = &settings.proxy {
-            builder = builder.proxy(proxy.for_client()?);
-        }
-        let client =
-            builder.build().map_err(|e| Error::new(Code::Internal, format!("making the HTTP client: {e:?}")))?;
-        Ok(Transport(Arc::new(Inner {
-            client: Some(client),
+        let connector = Connector {
+            names: names.clone(),
+            tls: Arc::new(tls::client_config(settings.ca_file.as_deref())?),
+            proxy: settings.proxy.clone(),
             connect_timeout: settings.connect_timeout,
             idle_timeout: settings.idle_timeout,
-            resolver,
+        };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_idle_timeout(IDLE_CONNECTION_TIME)
+            .pool_timer(TokioTimer::new())
+            .http1_read_buf_exact_size(READ)
+            .build(connector);
+        Ok(Transport(Arc::new(Inner {
+            client: Some(client),
+            idle_timeout: settings.idle_timeout,
+            names,
             proxy: settings.proxy.clone(),
             budget,
+            pulse: Arc::default(),
         })))
+    }
+
+    /// For one attempt.
+    pub(crate) fn activity(&self) -> Arc<Activity> {
+        Activity::new(self.0.pulse.clone())
     }
 
     /// Frames for payload.
@@ -186,30 +188,33 @@ impl Transport {
         body: Option<Outgoing>,
         activity: Arc<Activity>,
     ) -> Result<Reply, TransportFailure> {
-        let url = exact_url(&request.url)?;
-        if let Some(proxy) = &self.0.proxy {
-            proxy.check(&url)?;
-        }
-        let host = url.host_str().unwrap_or("").to_owned();
-        let store = url.origin().ascii_serialization();
+        let uri = exact_uri(&request.url)?;
+        let peer = Peer::of(&uri, self.0.proxy.as_ref());
+        let way = Way { transport: self.clone(), host: connect::host(&uri).to_owned(), peer };
         let watch = Watch {
-            what: format!("{} to {store}", request.operation),
+            what: format!("{} to {}", request.operation, failure::origin(&uri)),
             activity: activity.clone(),
             idle: self.0.idle_timeout,
+            stall: self.0.idle_timeout / STALLS,
             drop_at: request.drop_at,
         };
-        let way = Way { transport: self.clone(), store, host, activity: activity.clone() };
-        let mut out = reqwest::Request::new(method(request.method), url.clone());
-        *out.headers_mut() = headers(request, body.as_ref())?;
-        *out.body_mut() = body.map(|body| body.into_body(activity.clone(), self.0.budget.clone()));
+        let headers = self.headers(&uri, request, body.as_ref())?;
+        let body = body.unwrap_or_else(|| Outgoing::bytes(Vec::new()));
+        let mut out = hyper::Request::new(body.into_body(activity.clone(), self.0.budget.clone()));
+        *out.method_mut() = method(request.method);
+        *out.uri_mut() = uri;
+        *out.headers_mut() = headers;
         let Some(client) = &self.0.client else { return Err(unsendable("the client is gone")) };
-        let sending = connecting::noticed_by(activity.clone(), client.execute(out));
+        let sending = connect::noticed_by(activity.clone(), client.request(out));
         let response = match watch.over(sending).await.map_err(|failure| way.ended(&watch, failure))? {
             Ok(response) => response,
-            Err(e) => return Err(way.refused(client, &url, &e).await),
+            Err(e) => return Err(way.lost(&watch, &e)),
         };
+        if let Some(Dialled(address)) = response.extensions().get() {
+            activity.dialled(*address);
+        }
         if let Some(proxy) = &self.0.proxy
-            && url.scheme() == "http"
+            && request.url.starts_with("http://")
             && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
         {
             return Err(proxy.wants_user());
@@ -225,12 +230,32 @@ impl Transport {
         };
         Ok(Reply { head, response, way, watch })
     }
+
+    fn headers(&self, uri: &Uri, request: &Request, body: Option<&Outgoing>) -> Result<HeaderMap, TransportFailure> {
+        let mut headers = HeaderMap::with_capacity(request.headers.len() + 2);
+        for (name, value) in &request.headers {
+            let bad = |_| unsendable(&format!("the header {name} cannot be sent"));
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| bad(e.to_string()))?;
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|e| bad(e.to_string()))?);
+        }
+        // Stores refuse a PUT or POST without one, and an empty body would bring none along.
+        if matches!(request.method, Method::Put | Method::Post) || body.is_some() {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.map_or(0, Outgoing::length)));
+        }
+        // A tunnel was asked for with it.
+        if let Some(authorization) = self.0.proxy.as_ref().and_then(Proxy::authorization)
+            && uri.scheme_str() == Some("http")
+        {
+            headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
+        Ok(headers)
+    }
 }
 
 /// A reply whose head came.
 pub(crate) struct Reply {
     pub(crate) head: ReplyHead,
-    response: reqwest::Response,
+    response: Response<Incoming>,
     way: Way,
     watch: Watch,
 }
@@ -240,10 +265,21 @@ impl Reply {
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, TransportFailure> {
         // The time since the last call was the caller's own.
         self.watch.activity.touch();
-        let chunk = self.watch.over(self.response.chunk()).await;
+        let body = self.response.body_mut();
+        // Trailers belong to nobody.
+        let next = poll_fn(|context| {
+            loop {
+                match ready!(Pin::new(&mut *body).poll_frame(context)).transpose()?.map(hyper::body::Frame::into_data) {
+                    Some(Ok(bytes)) => return std::task::Poll::Ready(Ok(Some(bytes))),
+                    Some(Err(_)) => {}
+                    None => return std::task::Poll::Ready(Ok(None)),
+                }
+            }
+        });
+        let chunk = self.watch.over(next).await;
         let chunk = chunk.map_err(|failure| self.way.ended(&self.watch, failure))?;
         self.watch.activity.touch();
-        chunk.map_err(|e| failure::classify(&self.way.peer(), &e))
+        chunk.map_err(|e: hyper::Error| self.way.lost(&self.watch, &e))
     }
 
     /// Where it came from, for messages.
@@ -255,88 +291,53 @@ impl Reply {
 /// How an attempt gets to the store.
 struct Way {
     transport: Transport,
-    store: String,
     host: String,
-    activity: Arc<Activity>,
+    peer: Peer,
 }
 
 impl Way {
-    fn peer(&self) -> Peer {
-        Peer {
-            store: self.store.clone(),
-            proxy: self.transport.0.proxy.as_ref().map(|proxy| proxy.shown().to_owned()),
-            address: self.address(),
-        }
-    }
-
-    /// The one address, where names are resolved once.
-    fn address(&self) -> Option<IpAddr> {
-        let resolver = self.transport.0.resolver.as_ref()?;
-        self.activity.address().or_else(|| resolver.chosen(&self.host))
-    }
-
-    /// The client could not bring the request to an answer.
-    async fn refused(&self, client: &Client, url: &Url, error: &reqwest::Error) -> TransportFailure {
-        match &self.transport.0.proxy {
-            Some(proxy) if failure::is_proxy_asking_for_user(error) => proxy.wants_user(),
-            Some(proxy) if failure::is_refused_tunnel(error) => {
-                proxy.refused_tunnel(client, url, self.transport.0.connect_timeout).await
-            }
-            _ => failure::classify(&self.peer(), error),
-        }
+    /// The client could not bring the request to an answer, or the answer to its end.
+    fn lost(&self, watch: &Watch, error: &(dyn std::error::Error + 'static)) -> TransportFailure {
+        let mut peer = self.peer.clone();
+        peer.addresses.extend(watch.activity.address());
+        peer.lost(error)
     }
 
     /// The watch ended the attempt. A machine that hangs takes connections and is silent on them: the next attempt
     /// dials another address.
     fn ended(&self, watch: &Watch, mut failure: TransportFailure) -> TransportFailure {
-        if let (Some(resolver), Some(address)) = (&self.transport.0.resolver, self.address()) {
+        if let Some(address) = watch.activity.address() {
             failure.detail.push_str(&format!(", dialled at {address}"));
-            if watch.is_silent() {
-                resolver.failed(&self.host, address);
+            if watch.is_silent() || watch.is_stalled() {
+                self.transport.0.names.failed(&self.host, address);
             }
         }
         failure
     }
 }
 
-/// The URL, if the URL parser leaves it as it was signed. It would resolve `.` and `..`, for example.
-fn exact_url(text: &str) -> Result<Url, TransportFailure> {
-    let url = Url::parse(text).map_err(|e| unsendable(&format!("the URL {text} is none: {e}")))?;
-    let path_and_query = |text: &str| {
-        let after_scheme = text.find("://").map_or(0, |at| at + 3);
-        text[after_scheme..].find('/').map(|at| text[after_scheme + at..].to_owned())
-    };
-    if path_and_query(url.as_str()) != path_and_query(text) {
-        return Err(unsendable(&format!("the URL {text} would be sent as {url}, which was not signed")));
+/// The URL, if the client sends it as it was signed.
+fn exact_uri(text: &str) -> Result<Uri, TransportFailure> {
+    let uri: Uri = text.parse().map_err(|e| unsendable(&format!("the URL {text} is none: {e}")))?;
+    let after_scheme = text.find("://").map_or(0, |at| at + 3);
+    let path = text[after_scheme..].find(['/', '?']).map_or("", |at| &text[after_scheme + at..]);
+    if !text.is_ascii() || uri.path_and_query().is_none_or(|sent| sent.as_str() != path) {
+        return Err(unsendable(&format!("the URL {text} would be sent as {uri}, which was not signed")));
     }
-    Ok(url)
-}
-
-fn headers(request: &Request, body: Option<&Outgoing>) -> Result<HeaderMap, TransportFailure> {
-    let mut headers = HeaderMap::with_capacity(request.headers.len() + 1);
-    for (name, value) in &request.headers {
-        let bad = |_| unsendable(&format!("the header {name} cannot be sent"));
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| bad(e.to_string()))?;
-        headers.append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|e| bad(e.to_string()))?);
-    }
-    // Stores refuse a PUT or POST without one, and an empty body would bring none along.
-    if matches!(request.method, Method::Put | Method::Post) || body.is_some() {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.map_or(0, Outgoing::length)));
-    }
-    Ok(headers)
+    Ok(uri)
 }
 
 fn unsendable(detail: &str) -> TransportFailure {
     TransportFailure { code: Code::Internal, maybe_sent: false, detail: detail.to_owned() }
 }
 
-fn method(method: Method) -> reqwest::Method {
+fn method(method: Method) -> hyper::Method {
     match method {
-        Method::Get => reqwest::Method::GET,
-        Method::Head => reqwest::Method::HEAD,
-        Method::Put => reqwest::Method::PUT,
-        Method::Post => reqwest::Method::POST,
-        Method::Delete => reqwest::Method::DELETE,
+        Method::Get => hyper::Method::GET,
+        Method::Head => hyper::Method::HEAD,
+        Method::Put => hyper::Method::PUT,
+        Method::Post => hyper::Method::POST,
+        Method::Delete => hyper::Method::DELETE,
     }
 }
 

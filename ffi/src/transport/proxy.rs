@@ -5,17 +5,24 @@
 //! `Host` are the signed ones in both.
 
 use std::fmt;
-use std::time::Duration;
 
-use reqwest::{Client, Method, StatusCode, Url};
+use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::TokioIo;
 use s3vault_core::http::TransportFailure;
 use s3vault_core::{Code, Error, Result};
-use zeroize::Zeroizing;
+
+use super::stream::{Stream, Wire};
 
 /// A proxy. Neither its user nor its password is ever shown.
 #[derive(Clone)]
 pub(crate) struct Proxy {
-    url: Zeroizing<String>,
+    /// Scheme, host and port.
+    uri: Uri,
+    /// From user and password, where they are given.
+    authorization: Option<HeaderValue>,
     shown: String,
 }
 
@@ -23,6 +30,15 @@ impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Proxy({})", self.shown)
     }
+}
+
+/// What came of a CONNECT.
+pub(super) enum Tunnel {
+    Open(Box<dyn Wire>),
+    /// The proxy says no.
+    Refused(TransportFailure),
+    /// There was no answer, or it is none.
+    Broken(String),
 }
 
 impl Proxy {
@@ -34,39 +50,39 @@ impl Proxy {
                  are percent-encoded.",
             )
         };
-        if !text.contains("://") {
+        let Some((scheme, _)) = text.split_once("://") else {
             return Err(refused("it does not begin with http:// or https://"));
+        };
+        if !matches!(scheme, "http" | "https") {
+            return Err(refused(&format!("a proxy of the kind {scheme}:// is not supported")));
         }
-        let url = Url::parse(text).map_err(|e| refused(&format!("it is no URL: {e}")))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(refused(&format!("a proxy of the kind {}:// is not supported", url.scheme())));
-        }
-        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        let uri: Uri = text.parse().map_err(|e| refused(&format!("it is no URL: {e}")))?;
+        if uri.path() != "/" || uri.query().is_some() || text.contains('#') {
             return Err(refused("a path and a query cannot stand in it"));
         }
-        let shown = url.origin().ascii_serialization();
-        Ok(Proxy { url: Zeroizing::new(String::from(url)), shown })
-    }
-
-    /// For the client.
-    pub(super) fn for_client(&self) -> Result<reqwest::Proxy> {
-        reqwest::Proxy::all(self.url.as_str())
-            .map_err(|_| Error::new(Code::InvalidOption, format!("proxy: {} cannot be used", self.shown)))
-    }
-
-    /// What the client cannot do: in a tunnel it takes an IPv6 address with its brackets for the certificate's name,
-    /// and refuses that (reqwest 0.13.5, `connect_via_proxy`).
-    pub(super) fn check(&self, store: &Url) -> Result<(), TransportFailure> {
-        if store.scheme() == "http" || !store.host_str().is_some_and(|host| host.starts_with('[')) {
-            return Ok(());
+        let host = uri.authority().map_or("", |authority| authority.as_str());
+        let host = host.rsplit('@').next().unwrap_or(host);
+        if uri.host() != Some(host) && uri.port().is_none() {
+            return Err(refused("it is no URL: the port is no number"));
         }
-        let detail = format!(
-            "api_url is {}, an IPv6 address, to which no TLS goes through the proxy {} (option proxy): give api_url a \
-             host name",
-            store.origin().ascii_serialization(),
-            self.shown
-        );
-        Err(TransportFailure { code: Code::InvalidOption, maybe_sent: false, detail })
+        let shown = format!("{scheme}://{host}");
+        let matcher = Matcher::builder().all(text).build();
+        let found = matcher.intercept(&uri).ok_or_else(|| refused("it is no URL"))?;
+        let (uri, mut authorization) = (found.uri().clone(), found.basic_auth().cloned());
+        if let Some(value) = &mut authorization {
+            value.set_sensitive(true);
+        }
+        Ok(Proxy { uri, authorization, shown })
+    }
+
+    /// Where it is.
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// What requests that it forwards say of who asks.
+    pub(super) fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
     }
 
     /// Its scheme, host and port.
@@ -76,30 +92,55 @@ impl Proxy {
 
     /// The proxy wants to know who asks, or does not take the user that it got.
     pub(super) fn wants_user(&self) -> TransportFailure {
-        let given = Url::parse(&self.url).is_ok_and(|url| !url.username().is_empty());
+        let given = self.authorization.is_some();
         let why = if given { "does not take the user and password in it" } else { "wants a user and a password in it" };
         let detail = format!("the proxy {} (option proxy) {why}: 407 Proxy Authentication Required", self.shown);
         TransportFailure { code: Code::Proxy, maybe_sent: false, detail }
     }
 
-    /// Why the proxy refuses a tunnel to the store. The client only says that it does, so it is asked once more.
-    pub(super) async fn refused_tunnel(&self, client: &Client, store: &Url, patience: Duration) -> TransportFailure {
-        let target = format!("{}:{}", store.host_str().unwrap_or(""), store.port_or_known_default().unwrap_or(443));
-        let what = format!("the proxy {} (option proxy) refuses a tunnel to {target}", self.shown);
-        let failure = |code, detail| TransportFailure { code, maybe_sent: false, detail };
-        let unknown = || failure(Code::Connect, format!("{what}, or its answer is not HTTP"));
-        // Towards a plain proxy, CONNECT to http://HOST:PORT is sent as the tunnel's own request is.
-        let Ok(url) = Url::parse(&format!("http://{target}/")) else { return unknown() };
-        let mut request = reqwest::Request::new(Method::CONNECT, url);
-        *request.timeout_mut() = Some(patience);
-        match client.execute(request).await.map(|reply| reply.status()) {
-            Ok(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => self.wants_user(),
-            // It cannot reach the store, or is overloaded: another attempt may help.
-            Ok(status) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                failure(Code::Connect, format!("{what}: {status}"))
+    /// Asks for a tunnel to the store, over a connection to the proxy.
+    pub(super) async fn tunnel(&self, connection: Stream, store: &Uri) -> Tunnel {
+        let port = store.port_u16().unwrap_or(443);
+        let target = format!("{}:{port}", store.host().unwrap_or(""));
+        let mut request = Request::new(String::new());
+        *request.method_mut() = Method::CONNECT;
+        let (Ok(uri), Ok(host)) = (target.parse(), HeaderValue::from_str(&target)) else {
+            return Tunnel::Broken(format!("no tunnel can lead to {target}"));
+        };
+        *request.uri_mut() = uri;
+        request.headers_mut().insert(HOST, host);
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
+        let (mut sender, connection) = match http1::handshake(TokioIo::new(connection)).await {
+            Ok(both) => both,
+            Err(e) => return Tunnel::Broken(e.to_string()),
+        };
+        // It ends with the tunnel, or when nobody waits for one any more.
+        tokio::spawn(connection.with_upgrades());
+        let reply = match sender.send_request(request).await {
+            Ok(reply) => reply,
+            Err(e) if e.is_parse() => return Tunnel::Broken(format!("its answer to CONNECT is not HTTP: {e}")),
+            Err(e) if e.is_incomplete_message() || e.is_canceled() => {
+                return Tunnel::Broken("unexpected end of file in place of an answer to CONNECT".to_owned());
             }
-            Ok(status) if status.is_client_error() => failure(Code::Proxy, format!("{what}: {status}")),
-            _ => unknown(),
+            Err(e) => return Tunnel::Broken(format!("asking for a tunnel: {e}")),
+        };
+        let refused = |code| {
+            let what = format!("the proxy {} (option proxy) refuses a tunnel to {target}", self.shown);
+            let detail = format!("{what}: {}", reply.status());
+            Tunnel::Refused(TransportFailure { code, maybe_sent: false, detail })
+        };
+        match reply.status() {
+            status if status.is_success() => match hyper::upgrade::on(reply).await {
+                Ok(tunnel) => Tunnel::Open(Box::new(TokioIo::new(tunnel))),
+                Err(e) => Tunnel::Broken(format!("the tunnel closed at once: {e}")),
+            },
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => Tunnel::Refused(self.wants_user()),
+            // It cannot reach the store, or is overloaded: another attempt may help.
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => refused(Code::Connect),
+            status if status.is_client_error() => refused(Code::Proxy),
+            _ => refused(Code::Connect),
         }
     }
 }

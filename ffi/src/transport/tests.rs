@@ -15,7 +15,6 @@ use rustls::pki_types::PrivateKeyDer;
 use s3vault_core::Code;
 use s3vault_core::http::{Body, Method, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 
-use super::activity::Activity;
 use super::body::Outgoing;
 use super::testserver::{Seen, Server, Shared, read_head, reply};
 use super::{Transport, TransportSettings, clock, runtime};
@@ -57,7 +56,7 @@ fn attempt(
     body: Option<Vec<u8>>,
 ) -> Result<(ReplyHead, Vec<u8>), TransportFailure> {
     runtime::handle().unwrap().block_on(async {
-        let mut reply = transport.send(request, body.map(Outgoing::bytes), Activity::new()).await?;
+        let mut reply = transport.send(request, body.map(Outgoing::bytes), transport.activity()).await?;
         let mut bytes = Vec::new();
         while let Some(piece) = reply.chunk().await? {
             bytes.extend_from_slice(&piece);
@@ -100,6 +99,9 @@ fn a_url_is_sent_as_it_was_signed() {
         "/bucket/a=b@c,d:e;f!g$h&i'j(k)*",
         "/bucket/%0A%00%7F",
         "/bucket/...",
+        "/bucket/a/../b",
+        "/bucket/./a",
+        "/bucket/%2e%2E/a",
         "/bucket/k?versionId=a%2Bb%2F%3D",
         "/bucket?list-type=2&prefix=a%20b%2F&delimiter=",
         "/bucket?uploads",
@@ -118,7 +120,7 @@ fn a_url_is_sent_as_it_was_signed() {
 #[test]
 fn a_url_that_would_be_sent_otherwise_is_not_sent() {
     let (server, seen) = recorder();
-    for target in ["/bucket/a/../b", "/bucket/./a", "/bucket/%2e%2E/a", "/bucket/a b", "/bucket/é", "/bucket/a#b\n"] {
+    for target in ["/bucket/a b", "/bucket/é", "/bucket/a#b", "/bucket/a\nb"] {
         let failure = get(&settings(), &server.url(target)).unwrap_err();
         assert_eq!((failure.code, failure.maybe_sent), (Code::Internal, false), "{target}: {}", failure.detail);
     }
@@ -305,6 +307,50 @@ fn silence_ends_an_attempt() {
         let failure = get(&impatient(), &server.url("/b/k")).unwrap_err();
         assert_eq!((failure.code, failure.maybe_sent), (Code::TimedOut, true), "{}", failure.detail);
         assert!(failure.detail.contains("idle_timeout_ms"), "{}", failure.detail);
+    }
+}
+
+/// A store that takes 1 MiB of a body and then stands, for requests of `/stuck`; others are taken slowly, as long as
+/// `moves` says.
+fn sticking(moves: impl Fn() -> bool + Send + Sync + 'static) -> Server {
+    Server::raw(move |mut stream| {
+        let Some(head) = read_head(&mut stream) else { return };
+        let mut buffer = vec![0; 1 << 20];
+        if head.target() == "/stuck" {
+            let _ = stream.read_exact(&mut buffer);
+            std::thread::sleep(PATIENCE);
+        }
+        while moves() && stream.read(&mut buffer[..65536]).is_ok_and(|count| count > 0) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(PATIENCE);
+    })
+}
+
+#[test]
+fn a_connection_that_stalls_is_given_up_where_others_move() {
+    // All stand: the line, or the store, is to blame, and only the idle time-out ends the attempt.
+    for (others_move, says) in [(true, "the connection stalled"), (false, "(idle_timeout_ms)")] {
+        let begun = std::time::Instant::now();
+        let server = sticking(move || others_move && begun.elapsed() < PATIENCE);
+        let transport =
+            Transport::new(&TransportSettings { idle_timeout: Duration::from_secs(3), ..settings() }).unwrap();
+        let stuck = request(Method::Put, &server.url("/stuck"));
+        let other = request(Method::Put, &server.url("/other"));
+        let failure = runtime::handle().unwrap().block_on(async {
+            let put = |request, length| {
+                let mut body = Outgoing::bytes(vec![0; length]);
+                body.when_sent(Box::new(|| {}));
+                transport.send(request, Some(body), transport.activity())
+            };
+            tokio::select! {
+                failed = put(&stuck, 64 << 20) => failed.err(),
+                failed = put(&other, 1 << 30) => failed.err(),
+            }
+        });
+        let failure = failure.expect("no reply ever comes");
+        assert_eq!((failure.code, failure.maybe_sent), (Code::TimedOut, true));
+        assert!(failure.detail.contains(says), "{}", failure.detail);
     }
 }
 

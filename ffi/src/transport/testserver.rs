@@ -49,7 +49,16 @@ pub(crate) struct Server {
 impl Server {
     /// Hands each connection over as it is.
     pub(crate) fn raw(handle: impl Fn(TcpStream) + Send + Sync + 'static) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Server::listen("127.0.0.1:0", handle)
+    }
+
+    /// The same at every address of this machine.
+    pub(crate) fn everywhere(handle: impl Fn(TcpStream) + Send + Sync + 'static) -> Server {
+        Server::listen("0.0.0.0:0", handle)
+    }
+
+    fn listen(address: &str, handle: impl Fn(TcpStream) + Send + Sync + 'static) -> Server {
+        let listener = TcpListener::bind(address).unwrap();
         let server =
             Server { address: listener.local_addr().unwrap(), connections: Arc::default(), stop: Arc::default() };
         let (connections, stop, handle) = (server.connections.clone(), server.stop.clone(), Arc::new(handle));
@@ -99,7 +108,8 @@ impl Drop for Server {
     }
 }
 
-fn serve(wire: &mut dyn Wire, answer: &dyn Fn(&Seen, &mut dyn Wire) -> bool) {
+/// Answers request after request.
+pub(crate) fn serve(wire: &mut dyn Wire, answer: &dyn Fn(&Seen, &mut dyn Wire) -> bool) {
     while let Some(mut seen) = read_head(wire) {
         let mut body = vec![0; seen.length()];
         if wire.read_exact(&mut body).is_err() {

@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use s3vault_core::{Code, Error, Input, Output};
 
 use super::super::download::{Place, StreamDownload, Zeros, download_file};
 use super::super::toys::{Toy, ToyDownload, request};
-use super::{TempFile, host, payload};
+use super::{TempFile, host, host_with, payload};
 use crate::control::{Cancel, Control};
 use crate::transport::frames::FRAME;
 use crate::transport::testserver::{Seen, Server, Wire, reply, until};
@@ -84,6 +84,44 @@ fn a_file_gets_its_bytes_whatever_the_store_answers_first() {
         assert_eq!(*last.lock().unwrap(), (length as u64, length.div_ceil(RANGE) as u64));
     }
     until(|| host.transport.pool().in_use() == 0);
+}
+
+#[test]
+fn a_connection_that_stalls_while_others_move_is_given_up_long_before_the_idle_time_out() {
+    let host = host_with(Duration::from_secs(6));
+    let bytes = payload(2 * RANGE);
+    let given_up = Arc::new(AtomicBool::new(false));
+    let seen_in_time = Arc::new(AtomicBool::new(false));
+    let (left, in_time) = (given_up.clone(), seen_in_time.clone());
+    let (server, _) = store(&bytes, move |nth, part, wire| {
+        let head = format!("HTTP/1.1 206 Partial\r\ncontent-length: {}\r\n\r\n", part.len());
+        match nth {
+            0 => {
+                let _ = wire.write_all(&[head.as_bytes(), &part[..part.len() / 2]].concat());
+                while wire.read(&mut [0]).is_ok_and(|count| count > 0) {}
+                left.store(true, Ordering::Release);
+                Some(false)
+            }
+            1 => {
+                // Moves as long as the other one stands, but not until the idle time-out.
+                let _ = wire.write_all(head.as_bytes());
+                let mut sent = 0;
+                while sent < 200 && !left.load(Ordering::Acquire) {
+                    std::thread::sleep(Duration::from_millis(20));
+                    let _ = wire.write_all(&part[sent..=sent]);
+                    sent += 1;
+                }
+                in_time.store(left.load(Ordering::Acquire), Ordering::Release);
+                Some(wire.write_all(&part[sent..]).is_ok())
+            }
+            _ => None,
+        }
+    });
+    let file = TempFile::new(b"");
+    let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 2);
+    download_file(&host, machine, place(file.open_to_write()), bytes.len() as u64, &mut Control::none()).unwrap();
+    assert!(file.read() == bytes);
+    assert!(seen_in_time.load(Ordering::Acquire), "it was not given up");
 }
 
 #[test]
@@ -174,7 +212,7 @@ fn a_full_disk_ends_the_download_with_its_name_and_place() {
 #[test]
 fn a_cancel_ends_a_read_and_the_next_read_goes_on() {
     let bytes = payload(RANGE);
-    let open = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let open = Arc::new(AtomicBool::new(false));
     let gate = open.clone();
     let (server, _) = store(&bytes, move |_, _, _| {
         until(|| gate.load(Ordering::Acquire));

@@ -13,18 +13,22 @@ use s3vault_core::settings::Settings;
 
 use super::Host;
 use crate::budget::Budget;
-use crate::transport::{Transport, TransportSettings};
+use crate::transport::{Names, Transport, TransportSettings};
 
 fn host() -> Host {
-    let patience = Duration::from_secs(60);
+    host_with(Duration::from_secs(60))
+}
+
+fn host_with(idle_timeout: Duration) -> Host {
     let settings = TransportSettings {
         ca_file: None,
-        connect_timeout: patience,
-        idle_timeout: patience,
+        connect_timeout: Duration::from_secs(60),
+        idle_timeout,
         resolve_once: false,
         proxy: None,
     };
-    Host { transport: Transport::with(&settings, None, Budget::new(&Settings::new())).unwrap(), keys: None }
+    let transport = Transport::with(&settings, Names::new(false), Budget::new(&Settings::new())).unwrap();
+    Host { transport, keys: None }
 }
 
 /// Bytes without a pattern that a shifted or swapped frame would repeat.

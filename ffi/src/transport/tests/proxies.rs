@@ -261,15 +261,17 @@ fn a_proxy_that_cannot_be_reached_is_told_from_a_store_that_cannot() {
 }
 
 #[test]
-fn an_address_of_ipv6_needs_a_name_for_a_tunnel() {
+fn a_store_may_be_an_address_of_ipv6() {
+    let authority = Authority::new("proxy-ipv6");
+    let store = authority.server("::1", |_| {});
+    let proxy = TestProxy::new(store.address, None);
+    let tunnelled = through(&proxy.setting(""), authority.trusted());
+    assert_eq!(get(&tunnelled, "https://[::1]:9000/b").unwrap().1, b"over TLS");
+    assert_eq!(proxy.seen.lock().unwrap()[0].line, "CONNECT [::1]:9000 HTTP/1.1");
+
     let (store, seen) = recorder();
     let proxy = TestProxy::new(store.address, None);
-    let settings = through(&proxy.setting(""), settings());
-    let failure = get(&settings, "https://[::1]:9000/b").unwrap_err();
-    assert_eq!((failure.code, failure.maybe_sent), (Code::InvalidOption, false));
-    assert!(failure.detail.contains("api_url is https://[::1]:9000"), "{}", failure.detail);
-    // Without TLS nothing is in the way.
-    get(&settings, "http://[::1]:9000/b").unwrap();
+    get(&through(&proxy.setting(""), settings()), "http://[::1]:9000/b").unwrap();
     assert_eq!(seen.lock().unwrap()[0].header("host"), Some("[::1]:9000"));
 }
 

@@ -1,13 +1,15 @@
-//! Resolve once: which address is dialled, and what stays the name's.
+//! Which address of a name is dialled, and what stays the name's.
 
+use std::collections::BTreeMap;
 use std::future::ready;
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::{ServerConnection, StreamOwned};
 
-use super::super::resolve::OneAddress;
-use super::super::testserver::until;
+use super::super::resolve::Names;
+use super::super::testserver::{Wire, serve, until};
 use super::*;
 
 const NAME: &str = "store.example";
@@ -18,22 +20,30 @@ fn loopback(last: u8) -> IpAddr {
 
 /// A resolver that gives these addresses, turned by one each time, as DNS round robin does; and how often it was
 /// asked.
-fn round_robin(lasts: &'static [u8]) -> (OneAddress, Arc<AtomicUsize>) {
+fn round_robin(once: bool, fresh: Duration, lasts: &'static [u8]) -> (Names, Arc<AtomicUsize>) {
     let asked: Arc<AtomicUsize> = Arc::default();
     let count = asked.clone();
-    let resolver = OneAddress::with(move |name| {
+    let names = Names::with(once, fresh, move |name| {
         assert_eq!(name, NAME);
         let turn = count.fetch_add(1, Ordering::SeqCst);
         let mut addresses: Vec<IpAddr> = lasts.iter().map(|last| loopback(*last)).collect();
         addresses.rotate_left(turn % lasts.len());
         ready(Ok(addresses))
     });
-    (resolver, asked)
+    (names, asked)
 }
 
-fn once(settings: TransportSettings, resolver: &OneAddress) -> Transport {
-    let budget = crate::budget::process().clone();
-    Transport::with(&TransportSettings { resolve_once: true, ..settings }, Some(resolver.clone()), budget).unwrap()
+fn one_address(lasts: &'static [u8]) -> (Names, Arc<AtomicUsize>) {
+    round_robin(true, PATIENCE, lasts)
+}
+
+fn transport(settings: TransportSettings, names: &Names) -> Transport {
+    Transport::with(&settings, names.clone(), crate::budget::process().clone()).unwrap()
+}
+
+/// The one address of the name, with `once`.
+fn chosen(names: &Names) -> Option<IpAddr> {
+    names.known(NAME).map(|known| known[0])
 }
 
 /// An answer after which the connection is closed, and said to be: each request needs one of its own.
@@ -70,8 +80,8 @@ fn one_address_is_dialled_and_the_rest_stays_the_names() {
     let mut request = request(Method::Get, &format!("https://{host}/b/k"));
     request.headers = vec![("host".to_owned(), host.clone())];
 
-    let (resolver, asked) = round_robin(&[1, 2, 3]);
-    let transport = once(authority.trusted(), &resolver);
+    let (names, asked) = one_address(&[1, 2, 3]);
+    let transport = transport(authority.trusted(), &names);
     for _ in 0..4 {
         assert_eq!(attempt(&transport, &request, None).unwrap().1, b"ok");
     }
@@ -84,7 +94,7 @@ fn connections_that_begin_at_once_dial_the_same_address() {
     let server = closing();
     let turn: Arc<AtomicUsize> = Arc::default();
     let count = turn.clone();
-    let resolver = OneAddress::with(move |_| {
+    let names = Names::with(true, PATIENCE, move |_| {
         let count = count.clone();
         async move {
             // Long enough for all to be waiting.
@@ -93,7 +103,7 @@ fn connections_that_begin_at_once_dial_the_same_address() {
             Ok(vec![loopback(1 + turn as u8), loopback(9)])
         }
     });
-    let transport = once(settings(), &resolver);
+    let transport = transport(settings(), &names);
     let request = request(Method::Get, &url(&server));
     std::thread::scope(|scope| {
         let all: Vec<_> = (0..8).map(|_| scope.spawn(|| attempt(&transport, &request, None))).collect();
@@ -108,8 +118,8 @@ fn connections_that_begin_at_once_dial_the_same_address() {
 fn an_address_that_fails_is_left_and_the_name_is_resolved_again_when_all_have() {
     let server = closing();
     // Nothing listens at 127.0.0.2.
-    let (resolver, asked) = round_robin(&[2, 1]);
-    let transport = once(settings(), &resolver);
+    let (names, asked) = one_address(&[2, 1]);
+    let transport = transport(settings(), &names);
     let request = request(Method::Get, &url(&server));
     let failure = attempt(&transport, &request, None).unwrap_err();
     assert_eq!((failure.code, failure.maybe_sent), (Code::Connect, false), "{}", failure.detail);
@@ -124,11 +134,11 @@ fn an_address_that_fails_is_left_and_the_name_is_resolved_again_when_all_have() 
     until(|| TcpStream::connect(address).is_err());
     let failure = attempt(&transport, &request, None).unwrap_err();
     assert!(failure.detail.contains("at 127.0.0.1"), "{}", failure.detail);
-    assert_eq!((resolver.chosen(NAME), asked.load(Ordering::SeqCst)), (None, 1));
+    assert_eq!((chosen(&names), asked.load(Ordering::SeqCst)), (None, 1));
     // The second answer begins with 127.0.0.1.
     let failure = attempt(&transport, &request, None).unwrap_err();
     assert!(failure.detail.contains("at 127.0.0.1"), "{}", failure.detail);
-    assert_eq!((resolver.chosen(NAME), asked.load(Ordering::SeqCst)), (Some(loopback(2)), 2));
+    assert_eq!((chosen(&names), asked.load(Ordering::SeqCst)), (Some(loopback(2)), 2));
 }
 
 #[test]
@@ -138,13 +148,13 @@ fn an_address_that_takes_connections_and_is_silent_is_left_too() {
     });
     // By the time-out of the connection (TLS is never answered), and by that of the attempt.
     for (scheme, setting) in [("https", "connect_timeout_ms"), ("http", "idle_timeout_ms")] {
-        let (resolver, _) = round_robin(&[1, 2]);
-        let transport = once(impatient(), &resolver);
+        let (names, _) = one_address(&[1, 2]);
+        let transport = transport(impatient(), &names);
         let url = format!("{scheme}://{NAME}:{}/b/k", silent.address.port());
         let failure = attempt(&transport, &request(Method::Get, &url), None).unwrap_err();
         assert_eq!(failure.code, Code::TimedOut);
         assert!(failure.detail.contains(setting) && failure.detail.contains("127.0.0.1"), "{}", failure.detail);
-        assert_eq!(resolver.chosen(NAME), Some(loopback(2)), "{scheme}");
+        assert_eq!(chosen(&names), Some(loopback(2)), "{scheme}");
     }
 }
 
@@ -153,14 +163,14 @@ fn a_cancel_says_nothing_about_the_address() {
     let silent = Server::raw(|mut stream| {
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let (resolver, _) = round_robin(&[1, 2]);
-    let transport = once(settings(), &resolver);
+    let (names, _) = one_address(&[1, 2]);
+    let transport = transport(settings(), &names);
     let request = request(Method::Get, &format!("https://{NAME}:{}/b/k", silent.address.port()));
     runtime::handle().unwrap().block_on(async {
-        let sending = transport.send(&request, None, Activity::new());
+        let sending = transport.send(&request, None, transport.activity());
         assert!(tokio::time::timeout(Duration::from_millis(300), sending).await.is_err());
     });
-    assert_eq!((silent.connections(), resolver.chosen(NAME)), (1, Some(loopback(1))));
+    assert_eq!((silent.connections(), chosen(&names)), (1, Some(loopback(1))));
 }
 
 #[test]
@@ -178,8 +188,109 @@ fn the_systems_resolver_is_asked() {
 
 #[test]
 fn a_name_without_an_address_does_not_resolve() {
-    let resolver = OneAddress::with(|_| ready(Ok(Vec::new())));
-    let failure = attempt(&once(settings(), &resolver), &request(Method::Get, "http://store.example/"), None);
+    let names = Names::with(false, PATIENCE, |_| ready(Ok(Vec::new())));
+    let failure = attempt(&transport(settings(), &names), &request(Method::Get, "http://store.example/"), None);
     let failure = failure.unwrap_err();
     assert_eq!((failure.code, failure.maybe_sent), (Code::Resolve, false), "{}", failure.detail);
+}
+
+/// Counts the connections to each address.
+fn everywhere(answer: impl Fn(IpAddr, &Seen, &mut dyn Wire) -> bool + Send + Sync + 'static) -> (Server, Counts) {
+    let counts = Counts::default();
+    let into = counts.clone();
+    let server = Server::everywhere(move |mut stream| {
+        let address = stream.local_addr().unwrap().ip();
+        *into.lock().unwrap().entry(address).or_insert(0) += 1;
+        serve(&mut stream, &|seen, wire| answer(address, seen, wire));
+    });
+    (server, counts)
+}
+
+type Counts = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
+
+#[test]
+fn connections_are_spread_over_all_addresses() {
+    let (server, counts) = everywhere(|_, _, wire| wire.write_all(LAST).is_err());
+    let (names, asked) = round_robin(false, PATIENCE, &[1, 2, 3]);
+    let transport = transport(settings(), &names);
+    let request = request(Method::Get, &url(&server));
+    for _ in 0..9 {
+        assert_eq!(attempt(&transport, &request, None).unwrap().1, b"ok");
+    }
+    assert_eq!(*counts.lock().unwrap(), [1, 2, 3].map(|last| (loopback(last), 3)).into());
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn an_address_that_takes_no_connection_costs_no_attempt_and_is_dialled_last() {
+    let server = closing();
+    // Nothing listens at 127.0.0.2 and 127.0.0.3.
+    let (names, asked) = round_robin(false, PATIENCE, &[2, 3, 1]);
+    let transport = transport(settings(), &names);
+    let request = request(Method::Get, &url(&server));
+    for _ in 0..4 {
+        assert_eq!(attempt(&transport, &request, None).unwrap().1, b"ok");
+        assert_eq!(names.known(NAME).unwrap()[0], loopback(1));
+    }
+    // When none is left the name is forgotten, and asked for anew.
+    let address = server.address;
+    drop(server);
+    until(|| TcpStream::connect(address).is_err());
+    let failure = attempt(&transport, &request, None).unwrap_err();
+    assert_eq!((failure.code, failure.maybe_sent), (Code::Connect, false), "{}", failure.detail);
+    assert!(failure.detail.contains("at 127.0.0.1, 127.0.0."), "{}", failure.detail);
+    assert_eq!((names.known(NAME), asked.load(Ordering::SeqCst)), (None, 1));
+    attempt(&transport, &request, None).unwrap_err();
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn an_address_that_is_silent_is_dialled_last() {
+    let (server, counts) = everywhere(|address, _, wire| match address == loopback(1) {
+        true => wire.read(&mut [0]).is_ok_and(|count| count > 0),
+        false => wire.write_all(LAST).is_err(),
+    });
+    let (names, _) = round_robin(false, PATIENCE, &[1, 2]);
+    let transport = transport(impatient(), &names);
+    let request = request(Method::Get, &url(&server));
+    let failure = attempt(&transport, &request, None).unwrap_err();
+    assert_eq!(failure.code, Code::TimedOut);
+    assert!(failure.detail.contains("dialled at 127.0.0.1"), "{}", failure.detail);
+    for _ in 0..4 {
+        assert_eq!(attempt(&transport, &request, None).unwrap().1, b"ok");
+    }
+    assert_eq!(*counts.lock().unwrap(), [(loopback(1), 1), (loopback(2), 4)].into());
+}
+
+#[test]
+fn a_name_is_resolved_again_when_its_answer_is_old_and_an_old_answer_is_better_than_none() {
+    let server = closing();
+    let asked: Arc<AtomicUsize> = Arc::default();
+    let count = asked.clone();
+    let names = Names::with(false, Duration::ZERO, move |_| {
+        ready(match count.fetch_add(1, Ordering::SeqCst) {
+            0 => Ok(vec![loopback(1)]),
+            1 => Ok(vec![loopback(1), loopback(2)]),
+            2 => Err(std::io::Error::other("the resolver is gone")),
+            _ => Ok(Vec::new()),
+        })
+    });
+    let transport = transport(settings(), &names);
+    let request = request(Method::Get, &url(&server));
+    for _ in 0..4 {
+        assert_eq!(attempt(&transport, &request, None).unwrap().1, b"ok");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 4);
+}
+
+#[test]
+fn addresses_of_the_other_family_come_behind() {
+    let names = Names::with(false, PATIENCE, |_| {
+        ready(Ok(["::1", "127.0.0.1", "::2", "127.0.0.2"].map(|ip| ip.parse().unwrap()).to_vec()))
+    });
+    runtime::handle().unwrap().block_on(async {
+        for order in [["::1", "::2", "127.0.0.1", "127.0.0.2"], ["127.0.0.1", "127.0.0.2", "::2", "::1"]] {
+            assert_eq!(names.addresses(NAME).await.unwrap(), order.map(|ip| ip.parse::<IpAddr>().unwrap()));
+        }
+    });
 }
