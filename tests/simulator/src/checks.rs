@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::bucket::from;
 use crate::content::Content;
 use crate::scenario::What;
+use crate::seen::Seen;
 use crate::task::{Held, Job, Outcome};
 use crate::wire::{Answer, Wire};
 use crate::world::World;
@@ -143,6 +144,9 @@ impl World {
                     return self.violate(format!("the row at {} is visible, and {key} {id:?} is not there", wire.key));
                 }
             }
+        }
+        if all.len() > 1 {
+            self.saw(Seen::Extents);
         }
         let (task, whole) = (&self.tasks[number], Content::concat(all.iter()));
         if let Some(put) = task.put()
@@ -280,6 +284,9 @@ impl World {
 
     /// A driver of a reader holds no more slices than those under way, but for a part that waits to be verified.
     fn check_reader(&mut self, number: usize, range: Range) {
+        if range.reading > 0 {
+            self.saw(Seen::ReadAgain);
+        }
         let task = &mut self.tasks[number];
         task.in_hand.insert(range.index, range.length);
         // What is written where it belongs is held by nobody.
@@ -430,6 +437,26 @@ impl World {
             vid.is_some_and(|(_, vid)| self.vids.get(vid) == Some(&number))
         });
         uploads.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Counts where a put is when its process is killed.
+    pub(crate) fn note_crash(&mut self, number: usize) {
+        let task = &self.tasks[number];
+        if task.put().is_none() {
+            return;
+        }
+        let text = String::from_utf8_lossy(&task.disk);
+        let last = text.lines().filter_map(|line| line.split_once("\"record\":\"")).next_back();
+        let last = last.and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default();
+        let seen = match last {
+            "part" => Some(Seen::CrashWithParts),
+            "complete" => Some(Seen::CrashAfterComplete),
+            "stored" => Some(Seen::CrashBetweenExtents),
+            "row" => Some(Seen::CrashWithRow),
+            _ => None,
+        };
+        self.saw(Seen::Crash);
+        seen.into_iter().for_each(|seen| self.saw(seen));
     }
 
     pub(crate) fn note_happening(&mut self, number: usize, what: What) {

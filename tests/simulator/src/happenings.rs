@@ -1,12 +1,13 @@
 //! How tasks begin, end, die and go on; and what happens to them on the way.
 
-use s3vault_core::transfer::Want;
 use s3vault_core::transfer::checkpoint::{Checkpoint, FileIdentity};
+use s3vault_core::transfer::{Taking, Want};
 use s3vault_core::vault::{Cursor, Find, ListPage, Open, Put, PutRequest, Read, Scope, Vid, Which};
 use s3vault_core::{Code, Error, Input, Result};
 
 use crate::content::are_without_bytes;
 use crate::scenario::What;
+use crate::seen::Seen;
 use crate::task::{Ended, Job, Machine, Outcome, Task};
 use crate::world::{Event, World};
 
@@ -104,6 +105,11 @@ impl World {
                 self.tasks[task].taking = taking;
                 self.tasks[task].patience_ms = [1, 50, 100_000][self.random.usize(0..3)];
                 let want = Want { taking, ..Want::default() };
+                self.saw(match taking {
+                    Taking::InOrder => Seen::ReadInOrder,
+                    Taking::WholeParts { .. } => Seen::ReadWholeParts,
+                    _ => Seen::ReadByPosition,
+                });
                 self.tell(|| format!("{task} reads, {taking:?}"));
                 match Read::new(vault, manifest, want, seed) {
                     Ok(read) => {
@@ -137,6 +143,12 @@ impl World {
     }
 
     fn put_ended(&mut self, task: usize, result: Result<String, Error>) {
+        match result.as_ref().map_err(Error::code) {
+            Err(Code::Cancelled) => self.saw(Seen::Cancelled),
+            Err(Code::Suspended) => self.saw(Seen::Suspended),
+            Err(Code::SourceChanged) => self.saw(Seen::ChangeNoticed),
+            _ => {}
+        }
         self.tell(|| match &result {
             Ok(vid) => format!("{task} is acknowledged: {vid}"),
             Err(e) => format!("{task} ends: {e:?}"),
@@ -178,6 +190,7 @@ impl World {
 
     pub(crate) fn again(&mut self, task: usize, life: u32) {
         if self.tasks[task].life == life {
+            self.saw(Seen::Again);
             self.tell(|| format!("{task} commits again"));
             self.tasks[task].in_a_row.clear();
             self.drive(task, Some(Input::Again));
@@ -199,15 +212,25 @@ impl World {
                 for id in mine {
                     self.tell(|| format!("    somebody aborts {id}"));
                     self.bucket.uploads.remove(&id);
+                    self.saw(Seen::UploadVanished);
                     self.tasks[task].vanished = true;
                 }
             }
             What::Change(block) => {
+                if self.tasks[task].machine.is_some() {
+                    self.saw(Seen::SourceChanged);
+                }
                 self.tasks[task].edition += 1;
                 self.tasks[task].changed_from = block;
             }
-            What::ClientClock(step) => self.client_off_ms += step,
-            What::StoreClock(step) => self.store_off_ms += step,
+            What::ClientClock(step) => {
+                self.saw(Seen::ClockStep);
+                self.client_off_ms += step;
+            }
+            What::StoreClock(step) => {
+                self.saw(Seen::ClockStep);
+                self.store_off_ms += step;
+            }
             What::Expire(renewed) => {
                 self.bucket.expired.push(format!("A{}", self.keys));
                 if renewed {
@@ -228,6 +251,7 @@ impl World {
         if self.tasks[task].machine.is_none() {
             return;
         }
+        self.note_crash(task);
         self.tear(task);
         self.killed(task);
     }
@@ -250,6 +274,9 @@ impl World {
                     torn
                 }
             };
+            if kept.len() < length || !self.is_record(&kept) {
+                self.saw(Seen::Torn);
+            }
             let is_whole = kept.len() == length && kept.ends_with(b"\n") && self.is_record(&kept);
             if anew && !is_whole {
                 // A new file takes the old one's place when it is whole.

@@ -8,6 +8,7 @@ mod driver;
 mod happenings;
 mod network;
 pub mod scenario;
+pub mod seen;
 pub mod shrink;
 pub mod task;
 pub mod wire;

@@ -180,6 +180,8 @@ pub struct Task {
     pub failed: u64,
     /// Failures one after the other, by what was asked.
     pub in_a_row: BTreeMap<String, u32>,
+    /// The exchange that arrived last.
+    pub newest_arrival: u64,
     /// When the newest LIST arrived at the store, by the store's clock.
     pub checked_ms: i64,
     /// Uploads whose Complete was sent.
@@ -237,6 +239,7 @@ impl Task {
             requests: 0,
             failed: 0,
             in_a_row: BTreeMap::new(),
+            newest_arrival: 0,
             checked_ms: i64::MIN,
             completing: BTreeSet::new(),
             safe_parts: BTreeSet::new(),

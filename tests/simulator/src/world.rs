@@ -15,6 +15,7 @@ use crate::bucket::Bucket;
 use crate::case::{Case, FaultId};
 use crate::network::{Exchange, Stage};
 use crate::scenario::Scenario;
+use crate::seen::{Counts, Seen};
 use crate::task::{Job, Outcome, Task};
 
 /// When a run begins, in Unix milliseconds.
@@ -60,6 +61,8 @@ pub struct Report {
     pub faults: BTreeSet<FaultId>,
     /// How the puts ended: a word and how many.
     pub outcomes: BTreeMap<String, u64>,
+    /// What happened and took effect.
+    pub seen: Counts,
     /// Requests in all.
     pub requests: u64,
     /// How many tasks there were to begin with.
@@ -188,6 +191,10 @@ impl World {
             self.tell(|| format!("VIOLATION: {why}"));
             self.report.violation = Some(why);
         }
+    }
+
+    pub(crate) fn saw(&mut self, what: Seen) {
+        *self.report.seen.entry(what).or_default() += 1;
     }
 
     pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
