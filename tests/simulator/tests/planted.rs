@@ -28,6 +28,9 @@ const MUTATIONS: &[&str] = &[
     "row not saved",
     "torn record believed",
     "records not waited for",
+    "checkpoint believed over the list of parts",
+    "listed ETag not taken",
+    "second reading not compared",
 ];
 /// So many seeds are tried for each.
 const SEEDS: u64 = 2000;
