@@ -1,5 +1,6 @@
 //! What must hold, looked at when requests are sent, when they take effect, and at the end.
 
+use s3vault_core::checksum::Digest;
 use s3vault_core::http::{Method, Range, ReplyBody, Request};
 use s3vault_core::transfer::Taking;
 use s3vault_core::vault::objects::{CATALOGUE, CatalogueKey, Entry, LOCATORS};
@@ -10,7 +11,7 @@ use crate::bucket::from;
 use crate::content::Content;
 use crate::scenario::What;
 use crate::seen::Seen;
-use crate::task::{Held, Job, Outcome};
+use crate::task::{Held, Job, Outcome, Task};
 use crate::wire::{Answer, Wire};
 use crate::world::World;
 
@@ -23,6 +24,8 @@ const MOST_READ: u64 = FILE_WINDOW as u64 * LEAST;
 /// Failures of one request one after the other: twelve attempts where the store asks to slow down, a few for keys,
 /// clock and region, and what was sent a second time since it was slow.
 const ATTEMPTS: u32 = 20;
+/// A Complete that is refused for a part's ETag is followed by so many lists of parts.
+const RELISTS: u32 = 3;
 
 impl World {
     pub(crate) fn check_send(&mut self, number: usize, request: &Request, wire: &Wire, part: Option<u32>) {
@@ -92,6 +95,9 @@ impl World {
             return;
         }
         let now = self.store_ms();
+        if wire.operation == "ListParts" && self.tasks[number].life > 0 {
+            self.note_parts(number, wire.parameter("uploadId"));
+        }
         if wire.operation == "ListObjectsV2" && wire.parameter("prefix").starts_with(CATALOGUE) {
             self.tasks[number].checked_ms = now;
         }
@@ -108,6 +114,23 @@ impl World {
         if wire.method == Method::Put && wire.key.starts_with(CATALOGUE) {
             self.check_row(number, wire);
         }
+    }
+
+    /// Counts what a list of parts has otherwise than the checkpoint.
+    fn note_parts(&mut self, number: usize, upload_id: &str) {
+        let Some(upload) = self.bucket.uploads.get(upload_id) else { return };
+        let first = self.tasks[number].first_part().unwrap_or(1);
+        let mut seen = Vec::new();
+        for ((id, part), (_, etag)) in &self.tasks[number].saved_parts {
+            match upload.parts.get(&(part + 1 - first)) {
+                Some(found) if id == upload_id && found.etag != *etag => seen.push(Seen::PartListedOtherwise),
+                _ => {}
+            }
+        }
+        if self.tasks[number].lost_parts > 0 {
+            seen.push(Seen::PartMissed);
+        }
+        seen.into_iter().for_each(|seen| self.saw(seen));
     }
 
     /// The newest locator of a version.
@@ -217,6 +240,19 @@ impl World {
         }
     }
 
+    /// A part was read to its end, and the machine knows what it was.
+    pub(crate) fn note_reading(&mut self, number: usize, part: Option<u32>, digest: Digest) {
+        let Some(part) = part else { return };
+        if self.tasks[number].readings.insert(part, digest).is_some_and(|before| before != digest) {
+            self.readings_differ(number, Some(part));
+        }
+    }
+
+    pub(crate) fn readings_differ(&mut self, number: usize, part: Option<u32>) {
+        self.saw(Seen::ReadingsDiffer);
+        self.tasks[number].differs = part;
+    }
+
     /// A record is on disk.
     pub(crate) fn note_saved(&mut self, number: usize, record: &[u8], anew: bool) {
         let task = &mut self.tasks[number];
@@ -232,7 +268,8 @@ impl World {
             Some("extent") => task.extent = record["upload_id"].as_str().unwrap_or_default().to_owned(),
             Some("part") => {
                 let part = record["number"].as_u64().unwrap_or(0) as u32;
-                task.saved_parts.insert((task.extent.clone(), part), record["length"].as_u64().unwrap_or(0));
+                let etag = record["etag"].as_str().unwrap_or_default().to_owned();
+                task.saved_parts.insert((task.extent.clone(), part), (record["length"].as_u64().unwrap_or(0), etag));
             }
             _ => {}
         }
@@ -248,7 +285,7 @@ impl World {
         task.safe_parts.clear();
         let is_file = task.put().is_some_and(|put| put.is_file);
         let mut next = None;
-        for ((upload, part), length) in &task.saved_parts {
+        for ((upload, part), (length, _)) in &task.saved_parts {
             // A stream's bytes behind the first part that is missing come again, and with them a short last one.
             let follows = *upload == task.extent && next.is_none_or(|next| next == *part) && *length >= LEAST;
             if is_file || follows {
@@ -321,7 +358,19 @@ impl World {
         let task = &self.tasks[number];
         let is_calm = self.scenario.is_calm() || self.report.faults.is_empty();
         let (has_changed, can_be_damaged) = (task.edition > 0, !self.scenario.profile.checksums);
+        let is_lost = task.lost_parts > 0;
         match result {
+            Ok(vid) if task.differs.is_some() => {
+                let part = task.differs.unwrap_or_default();
+                self.violate(format!("version {vid} is acknowledged, and part {part} was other bytes when read again"));
+            }
+            // The store has all parts, if not under the ETags that it answered with.
+            Err(e) if e.s3_code() == "InvalidPart" && task.replaced + task.lost_parts < RELISTS => {
+                self.violate(format!("task {number} ends with {e:?}, and ListParts would have told"));
+            }
+            Err(e) if unprovoked(e.code(), task) => {
+                self.violate(format!("task {number} ends with {e:?}, and nobody gave a reason"));
+            }
             Err(e) if is_calm => self.violate(format!("task {number} fails without a fault: {e:?}")),
             Err(e) if matches!(e.code(), Code::Internal | Code::Expired) => {
                 self.violate(format!("task {number} ends with {e:?}"));
@@ -329,7 +378,7 @@ impl World {
             Err(e) if e.code() == Code::BadCheckpoint => {
                 self.violate(format!("task {number} does not know its own checkpoint: {e:?}"));
             }
-            Err(e) if e.code() == Code::Damaged && !can_be_damaged && !has_changed => {
+            Err(e) if e.code() == Code::Damaged && !can_be_damaged && !has_changed && !is_lost => {
                 self.violate(format!("task {number} finds damage that nobody did: {e:?}"));
             }
             Err(e) if e.code() == Code::AccessDenied && !task.keyless && !self.no_keys => {
@@ -463,6 +512,19 @@ impl World {
         if what == What::Cancel {
             self.tasks[number].cancelled = true;
         }
+    }
+}
+
+/// Whether a put ends for a reason that was not there.
+fn unprovoked(code: Code, task: &Task) -> bool {
+    match code {
+        Code::Cancelled => !task.cancelled,
+        Code::Suspended => !task.suspended,
+        Code::DiskFull => !task.disk_full,
+        Code::NotFound => !task.vanished,
+        // Who goes on asks first what is there.
+        Code::DataMissing => !task.lost_alive,
+        _ => false,
     }
 }
 

@@ -206,7 +206,10 @@ impl World {
         match happening.what {
             What::Crash => self.crash(task),
             What::Cancel => self.drive(task, Some(Input::Cancel)),
-            What::Suspend => self.drive(task, Some(Input::Suspend)),
+            What::Suspend => {
+                self.tasks[task].suspended = true;
+                self.drive(task, Some(Input::Suspend));
+            }
             What::Vanish => {
                 let mine: Vec<String> = self.uploads_of(task);
                 for id in mine {
@@ -244,6 +247,29 @@ impl World {
             What::DiskFull => self.tasks[task].disk_full = true,
             What::Storm(time) => self.storm_until = now + time,
             What::Outage(time) => self.outage_until = now + time,
+            What::Break => self.break_all(task),
+            What::Echo(delay) => self.echo(task, delay),
+            What::LosePart(which) => self.lose_part(task, which),
+        }
+    }
+
+    /// What was answered with an ETag is not there any more.
+    fn lose_part(&mut self, task: usize, which: u64) {
+        for id in self.uploads_of(task) {
+            let Some(upload) = self.bucket.uploads.get_mut(&id).filter(|upload| !upload.parts.is_empty()) else {
+                continue;
+            };
+            let nth = (which % upload.parts.len() as u64) as usize;
+            let Some(number) = upload.parts.keys().nth(nth).copied() else { continue };
+            upload.parts.remove(&number);
+            self.tell(|| format!("    the store loses part {number} of {id}"));
+            self.saw(Seen::PartVanished);
+            let task = &mut self.tasks[task];
+            task.lost_parts += 1;
+            task.lost_alive |= task.machine.is_some();
+            // It has to come again, and of a stream all that is behind it.
+            task.safe_parts.retain(|(upload, _)| *upload != id);
+            task.saved_parts.retain(|(upload, _), _| *upload != id);
         }
     }
 

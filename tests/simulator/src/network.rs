@@ -2,11 +2,12 @@
 
 use s3vault_core::checksum::Digest;
 use s3vault_core::http::{Method, Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
+use s3vault_core::vault::objects::CATALOGUE;
 use s3vault_core::{Code, Input};
 
 use crate::case::FaultId;
 use crate::content::{BLOCK, Content};
-use crate::scenario::{Fate, fate};
+use crate::scenario::{Fate, When, fate};
 use crate::seen::Seen;
 use crate::wire::{Answer, Wire, http_date};
 use crate::world::{Event, World};
@@ -69,9 +70,14 @@ impl World {
         self.tasks[task].requests += 1;
         let ordinal = self.tasks[task].requests;
         self.check_send(task, request, &wire, body.part);
+        let is_row = wire.method == Method::Put && wire.key.starts_with(CATALOGUE);
+        let kind = if is_row { "row" } else { wire.operation };
+        let of_kind = self.tasks[task].sent.entry(kind).or_default();
+        *of_kind += 1;
+        let now = [When::Request(ordinal), When::Kind(kind, *of_kind)];
         for number in 0..self.scenario.happenings.len() {
             let happening = self.scenario.happenings[number];
-            let is_now = happening.task == task && happening.request == ordinal;
+            let is_now = happening.task == task && now.contains(&happening.when);
             if is_now && self.takes_place(FaultId::Happening(number)) {
                 self.after(happening.delay, Event::Happening { number });
             }
@@ -110,7 +116,7 @@ impl World {
         let trip = self.random.u64(1..=self.scenario.trip);
         let up = trip + self.random.u64(payload / 2..=payload * 2);
         if body.is_changed {
-            self.saw(Seen::ReadingsDiffer);
+            self.readings_differ(task, body.part);
             return self.later(number, trip, Stage::Broken(Broken::SourceChanged));
         }
         let mut at = |delay: u64, stage: Stage| self.later(number, delay, stage);
@@ -170,6 +176,9 @@ impl World {
             Stage::Sent => {
                 let id = exchange.id;
                 if let Some(digest) = exchange.read {
+                    if !exchange.is_over && self.is_alive(exchange) {
+                        self.note_reading(exchange.task, exchange.part, digest);
+                    }
                     self.input(exchange, Input::PartSent { id, digest });
                 }
                 self.input(exchange, Input::Sent { id });
@@ -253,6 +262,7 @@ impl World {
                 self.note_answer(exchange, &answer, is_copy);
                 if before.is_some() && is_other && (is_copy || is_late) {
                     self.saw(Seen::PartReplaced);
+                    self.tasks[task].replaced += 1;
                 }
                 self.check_effect(task, &wire, &answer);
                 answer
@@ -458,6 +468,27 @@ impl World {
             self.saw(Seen::NotWaitedFor);
         }
         self.tell(|| format!("{task} drops #{}", id.0));
+    }
+
+    /// All connections of a task break.
+    pub(crate) fn break_all(&mut self, task: usize) {
+        for number in self.under_way(task) {
+            let delay = self.random.u64(1..=self.scenario.trip);
+            self.later(number, delay, Stage::Broken(Broken::Lost));
+        }
+    }
+
+    /// All requests of a task that are under way arrive once more.
+    pub(crate) fn echo(&mut self, task: usize, delay: u64) {
+        for number in self.under_way(task) {
+            self.later(number, delay, Stage::Arrived(true));
+        }
+    }
+
+    fn under_way(&self, task: usize) -> Vec<u64> {
+        let life = self.tasks[task].life;
+        let mine = self.exchanges.iter().filter(|(_, exchange)| (exchange.task, exchange.life) == (task, life));
+        mine.filter(|(_, exchange)| !exchange.is_over).map(|(number, _)| *number).collect()
     }
 
     /// Whether a request of this part is under way.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use s3vault_core::checksum::Digest;
 use s3vault_core::time::Now;
 use s3vault_core::transfer::Taking;
 use s3vault_core::vault::{Cursor, Find, Found, ListPage, Open, Put, Read, Row, Vault};
@@ -176,6 +177,8 @@ pub struct Task {
     pub wake: Option<u64>,
     /// Requests so far, over all lives.
     pub requests: u64,
+    /// By kind.
+    pub sent: BTreeMap<&'static str, u64>,
     /// Of these, those that did not bring a clean 2xx.
     pub failed: u64,
     /// Failures one after the other, by what was asked.
@@ -188,8 +191,20 @@ pub struct Task {
     pub completing: BTreeSet<String>,
     /// Upload id and number of parts whose records were safe when a process died.
     pub safe_parts: BTreeSet<(String, u32)>,
-    /// Those that are safe now, and their lengths.
-    pub saved_parts: BTreeMap<(String, u32), u64>,
+    /// Those that are safe now, their lengths and ETags.
+    pub saved_parts: BTreeMap<(String, u32), (u64, String)>,
+    /// What each part was when this process read it to its end.
+    pub readings: BTreeMap<u32, Digest>,
+    /// A part that was something else at a second reading.
+    pub differs: Option<u32>,
+    /// Parts that an older attempt replaced.
+    pub replaced: u32,
+    /// Parts that the store lost.
+    pub lost_parts: u32,
+    /// Some of them while this process ran.
+    pub lost_alive: bool,
+    /// The caller has suspended.
+    pub suspended: bool,
     /// The upload of the last extent that was saved.
     pub extent: String,
     /// It was told that there are no other keys, or was given some that had expired.
@@ -237,6 +252,13 @@ impl Task {
             asked: 0,
             wake: None,
             requests: 0,
+            sent: BTreeMap::new(),
+            readings: BTreeMap::new(),
+            differs: None,
+            replaced: 0,
+            lost_parts: 0,
+            lost_alive: false,
+            suspended: false,
             failed: 0,
             in_a_row: BTreeMap::new(),
             newest_arrival: 0,
@@ -291,5 +313,9 @@ impl Task {
         self.in_a_row.clear();
         self.again = 0;
         self.ranges.clear();
+        self.readings.clear();
+        self.differs = None;
+        self.suspended = false;
+        self.lost_alive = false;
     }
 }
