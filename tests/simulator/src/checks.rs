@@ -11,7 +11,7 @@ use crate::bucket::from;
 use crate::content::Content;
 use crate::scenario::What;
 use crate::seen::Seen;
-use crate::task::{Held, Job, Outcome, Task};
+use crate::task::{Held, How, Job, Outcome, Task};
 use crate::wire::{Answer, Wire};
 use crate::world::World;
 
@@ -81,7 +81,7 @@ impl World {
             }
         }
         let lives = u64::from(task.life) + 1;
-        if task.requests > 60 * lives + 3 * task.asked + 3 * task.failed && task.put().is_some() {
+        if task.requests > 60 * lives + 3 * task.asked + 3 * task.failed {
             broken.push(format!("{} requests for {} parts and {} failures", task.requests, task.asked, task.failed));
         }
         for why in broken {
@@ -311,10 +311,10 @@ impl World {
         }
         task.accepted.insert(range.offset, content.clone());
         task.ranges.remove(&(range.index, range.reading));
+        task.marks.insert(range.part);
         // In order they are delivered before their part is verified, but for its end.
-        if taking != Taking::InOrder
-            && let Some(why) = wrong(&content, source, range.offset, range.length)
-        {
+        let is_open = taking == Taking::InOrder || taking == Taking::Unverified && self.may_be_wrong(number);
+        if !is_open && let Some(why) = wrong(&content, source, range.offset, range.length) {
             self.violate(format!("wrong bytes are delivered as verified: {why}"));
         }
     }
@@ -325,7 +325,11 @@ impl World {
             self.saw(Seen::ReadAgain);
         }
         let task = &mut self.tasks[number];
-        task.in_hand.insert(range.index, range.length);
+        let is_first = task.in_hand.insert(range.index, range.length).is_none();
+        task.asked += u64::from(is_first || range.reading > 0);
+        if task.how() == Some(How::File) && task.there.contains(&range.part) {
+            return self.violate(format!("task {number} reads part {} again, which is there", range.part + 1));
+        }
         // What is written where it belongs is held by nobody.
         let held: u64 = task.in_hand.values().sum();
         if task.taking != Taking::ByPosition && held > MOST_READ {
@@ -338,8 +342,14 @@ impl World {
         self.tell(|| format!("{number} could not read: {e}"));
         let is_damage =
             matches!(e.code(), Code::Damaged | Code::DataMissing | Code::NotFound | Code::Internal | Code::Untrusted);
-        if is_damage && !self.tasks[number].flipped {
+        if is_damage && self.may_be_wrong(number) {
+            self.saw(Seen::DamageNoticed);
+        } else if is_damage {
             self.violate(format!("task {number} finds damage that nobody did: {e:?}"));
+        }
+        let is_stopped = matches!(e.code(), Code::Cancelled | Code::Suspended);
+        if is_stopped && !self.tasks[number].cancelled && !self.tasks[number].suspended {
+            self.violate(format!("task {number} ends with {e:?}, and nobody gave a reason"));
         }
     }
 
@@ -407,7 +417,10 @@ impl World {
                 return self.violate(format!("the row at {key} is nobody's"));
             };
             let (Some(put), source) = (self.tasks[task].put().cloned(), self.tasks[task].source) else { return };
-            self.look(vault.clone(), Job::Read { name: put.name, vid: vid.clone(), source, must_succeed: true });
+            self.look(
+                vault.clone(),
+                Job::Read { name: put.name, vid: vid.clone(), source, must_succeed: true, how: How::Stream },
+            );
             visible.push((vid, task));
         }
         for (number, task) in self.tasks.iter().enumerate() {
@@ -534,7 +547,7 @@ fn json(object: &[u8]) -> Option<Value> {
 }
 
 /// What is wrong with bytes that should be a source's; whichever of its editions.
-fn wrong(content: &Content, source: u32, offset: u64, length: u64) -> Option<String> {
+pub(crate) fn wrong(content: &Content, source: u32, offset: u64, length: u64) -> Option<String> {
     if content.length() != length {
         return Some(format!("{} bytes in place of {length}", content.length()));
     }

@@ -2,13 +2,13 @@
 
 use s3vault_core::transfer::checkpoint::{Checkpoint, FileIdentity};
 use s3vault_core::transfer::{Taking, Want};
-use s3vault_core::vault::{Cursor, Find, ListPage, Open, Put, PutRequest, Read, Scope, Vid, Which};
+use s3vault_core::vault::{Cursor, Find, ListPage, Locate, Open, Put, PutRequest, Read, Scope, Vid, Which};
 use s3vault_core::{Code, Error, Input, Result};
 
 use crate::content::are_without_bytes;
-use crate::scenario::What;
+use crate::scenario::{Happening, What};
 use crate::seen::Seen;
-use crate::task::{Ended, Job, Machine, Outcome, Task};
+use crate::task::{Ended, How, Job, Machine, Outcome, Task};
 use crate::world::{Event, World};
 
 impl World {
@@ -101,10 +101,26 @@ impl World {
             (Job::Read { .. }, Ok(Ended::Found(found))) => {
                 let manifest = std::sync::Arc::new(found.manifest.clone());
                 self.tasks[task].found = Some(found);
-                let (vault, seed, taking) = (self.tasks[task].vault.clone(), self.random.u64(..), self.taking());
+                let vault = self.tasks[task].vault.clone();
+                let how = self.tasks[task].how();
+                if how == Some(How::Bytes) {
+                    let seed = self.extra.u64(..);
+                    return match Locate::new(vault, manifest, seed) {
+                        Ok(locate) => {
+                            self.tasks[task].machine = Some(Machine::Locate(locate));
+                            self.again_soon(task);
+                        }
+                        Err(e) => self.violate(format!("a manifest that was verified cannot be read: {e:?}")),
+                    };
+                }
+                let (seed, mut taking) = (self.random.u64(..), self.taking());
+                let mut want = Want { taking, ..Want::default() };
+                if how == Some(How::File) {
+                    want = self.want_rest(task);
+                    taking = want.taking;
+                }
                 self.tasks[task].taking = taking;
                 self.tasks[task].patience_ms = [1, 50, 100_000][self.random.usize(0..3)];
-                let want = Want { taking, ..Want::default() };
                 self.saw(match taking {
                     Taking::InOrder => Seen::ReadInOrder,
                     Taking::WholeParts { .. } => Seen::ReadWholeParts,
@@ -119,11 +135,17 @@ impl World {
                     Err(e) => self.violate(format!("a manifest that was verified cannot be read: {e:?}")),
                 }
             }
+            (Job::Read { .. }, Ok(Ended::Located(located))) => self.read_bytes(task, located),
+            (Job::Read { how: How::File, .. }, Ok(_)) => self.check_restored(task),
+            (Job::Read { how: How::Bytes, .. }, Ok(_)) => self.check_bytes(task),
             (Job::Read { .. }, Ok(_)) => self.check_read(task),
-            (Job::Read { vid, must_succeed: true, .. }, Err(e)) => {
+            (Job::Read { vid, must_succeed: true, .. }, Err(e)) if !self.spoiled.contains(&vid) => {
                 self.violate(format!("version {vid} is visible, and cannot be restored: {e:?}"));
             }
-            (Job::Read { .. }, Err(e)) => self.check_read_failed(task, &e),
+            (Job::Read { .. }, Err(e)) => {
+                self.check_read_failed(task, &e);
+                self.restore_failed(task, &e);
+            }
             (Job::List { name }, Ok(Ended::Listed(rows, next))) => {
                 self.tasks[task].listed.extend(rows);
                 match next {
@@ -136,7 +158,7 @@ impl World {
         }
     }
 
-    fn again_soon(&mut self, task: usize) {
+    pub(crate) fn again_soon(&mut self, task: usize) {
         let life = self.tasks[task].life;
         self.tasks[task].wake = Some(self.time);
         self.after(0, Event::Wake { task, life });
@@ -162,7 +184,7 @@ impl World {
                 if self.random.bool() {
                     let vault = if self.random.bool() { self.tasks[task].vault.clone() } else { self.vault() };
                     let source = self.tasks[task].source;
-                    self.look(vault, Job::Read { name: put.name, vid, source, must_succeed: false });
+                    self.look(vault, Job::Read { name: put.name, vid, source, must_succeed: false, how: How::Stream });
                 }
             }
             Err(e) => {
@@ -199,11 +221,12 @@ impl World {
 
     pub(crate) fn happen(&mut self, number: usize) {
         let happening = self.scenario.happenings[number];
-        let task = happening.task;
+        let Some(task) = self.whose(happening) else { return };
         self.tell(|| format!("--- [t{number}] {:?} of {task}", happening.what));
         self.note_happening(task, happening.what);
         let now = self.time;
         match happening.what {
+            What::Crash if self.tasks[task].put().is_none() => self.restore_crash(task, false),
             What::Crash => self.crash(task),
             What::Cancel => self.drive(task, Some(Input::Cancel)),
             What::Suspend => {
@@ -249,7 +272,20 @@ impl World {
             What::Outage(time) => self.outage_until = now + time,
             What::Break => self.break_all(task),
             What::Echo(delay) => self.echo(task, delay),
+            What::PowerCut => self.restore_crash(task, true),
+            What::Spoil(is_replaced) => self.spoil(task, is_replaced),
             What::LosePart(which) => self.lose_part(task, which),
+        }
+    }
+
+    /// Which task a happening is about.
+    pub(crate) fn whose(&self, happening: Happening) -> Option<usize> {
+        if happening.reader { self.reader_of(happening.task) } else { Some(happening.task) }
+    }
+
+    fn restore_crash(&mut self, task: usize, power_cut: bool) {
+        if self.tasks[task].machine.is_some() {
+            self.restore_killed(task, power_cut);
         }
     }
 

@@ -7,6 +7,7 @@ pub mod content;
 mod driver;
 mod happenings;
 mod network;
+mod restore;
 pub mod scenario;
 pub mod seen;
 pub mod shrink;

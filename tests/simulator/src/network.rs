@@ -77,7 +77,7 @@ impl World {
         let now = [When::Request(ordinal), When::Kind(kind, *of_kind)];
         for number in 0..self.scenario.happenings.len() {
             let happening = self.scenario.happenings[number];
-            let is_now = happening.task == task && now.contains(&happening.when);
+            let is_now = self.whose(happening) == Some(task) && now.contains(&happening.when);
             if is_now && self.takes_place(FaultId::Happening(number)) {
                 self.after(happening.delay, Event::Happening { number });
             }
@@ -395,7 +395,9 @@ impl World {
     fn take(&mut self, task: usize, range: Range, more: &Content) -> Content {
         let kept = self.tasks[task].ranges.entry((range.index, range.reading)).or_default();
         *kept = Content::concat([&kept.slice(0, range.done), more].into_iter());
-        kept.clone()
+        let kept = kept.clone();
+        self.write(task, range.offset, &kept);
+        kept
     }
 
     /// A reply broke: what had arrived of a range stays.

@@ -58,6 +58,10 @@ pub enum What {
     Break,
     /// All of its requests under way arrive once more, so much later.
     Echo(u64),
+    /// The machine that it runs on loses power.
+    PowerCut,
+    /// Its version's data rots in the store; or stands there as another version of the object.
+    Spoil(bool),
     /// The store loses a part of its open upload: this one, of as many as there are.
     LosePart(u64),
 }
@@ -76,6 +80,8 @@ pub enum When {
 pub struct Happening {
     /// Which task's.
     pub task: usize,
+    /// Not the put's: that of what restores it.
+    pub reader: bool,
     /// At which of its requests.
     pub when: When,
     /// Milliseconds later.
@@ -153,7 +159,13 @@ impl Scenario {
             for _ in 0..often {
                 let request = random.u64(1..=4 + (put.length >> 23).min(40) * 2);
                 let delay = random.u64(0..300);
-                happenings.push(Happening { task, when: When::Request(request), delay, what: what(&mut random, put) });
+                happenings.push(Happening {
+                    task,
+                    reader: false,
+                    when: When::Request(request),
+                    delay,
+                    what: what(&mut random, put),
+                });
             }
         }
         let trip = [1, 20, 100, 400][random.usize(0..4)];
@@ -162,6 +174,11 @@ impl Scenario {
             let mut random = fastrand::Rng::with_seed(mix(case.seed, 3));
             for (task, put) in puts.iter().enumerate() {
                 happenings.extend(scene(&mut random, task, put, trip));
+            }
+            for (task, put) in puts.iter().enumerate() {
+                for _ in 0..random.u32(0..4) {
+                    happenings.push(of_reader(&mut random, task, put));
+                }
             }
         }
         Scenario { profile, habits, puts, happenings, faults: if calm { 0 } else { faults }, trip, pace }
@@ -253,7 +270,25 @@ fn scene(random: &mut fastrand::Rng, task: usize, put: &PutSpec, trip: u64) -> V
     // One after the other.
     let delays = (soon..).step_by(1 + trip as usize / 4);
     let all = all.into_iter().flatten().zip(delays);
-    all.map(|(what, delay)| Happening { task, when, delay, what }).collect()
+    all.map(|(what, delay)| Happening { task, reader: false, when, delay, what }).collect()
+}
+
+/// What goes wrong with a restore.
+fn of_reader(random: &mut fastrand::Rng, task: usize, put: &PutSpec) -> Happening {
+    let what = match random.u32(0..20) {
+        0..=6 => What::Crash,
+        7..=11 => What::PowerCut,
+        12 => What::Cancel,
+        13 => What::Suspend,
+        14 => What::Expire(true),
+        15 => What::Outage([2_000, 400_000][random.usize(0..2)]),
+        16 | 17 => What::Break,
+        18 => What::Spoil(true),
+        _ => What::Spoil(false),
+    };
+    // Behind those of the vault, the row and the locator.
+    let when = When::Kind("GetObject", random.u64(1..=4 + (put.length >> 23).min(40) * 2));
+    Happening { task, reader: true, when, delay: random.u64(0..2_000), what }
 }
 
 /// What the n-th request of a task meets.

@@ -129,6 +129,24 @@ kinds! {
     ReadInOrder,
     /// A version was read in whole parts.
     ReadWholeParts,
+    /// Some bytes of a version were read.
+    ReadBytes,
+    /// A restore into a file ended well.
+    Restored,
+    /// A restore was killed.
+    RestoreKilled,
+    /// A restore lost what was not on its disk.
+    PowerCut,
+    /// A part was in a restore's file, and not read again.
+    PartKept,
+    /// A part was marked in a restore's file, and its bytes were not there.
+    MarkWithoutBytes,
+    /// A restore ended well with parts that were in its file.
+    RestoreWentOn,
+    /// A version's data rotted or moved in the store.
+    Spoiled,
+    /// A reading ended since its data was wrong or gone.
+    DamageNoticed,
 }
 
 /// How often each was seen.

@@ -1,12 +1,13 @@
 //! A caller of the library: a machine at a time, its source, its checkpoint's file, and what it has seen.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use s3vault_core::checksum::Digest;
 use s3vault_core::time::Now;
 use s3vault_core::transfer::Taking;
-use s3vault_core::vault::{Cursor, Find, Found, ListPage, Open, Put, Read, Row, Vault};
+use s3vault_core::vault::{Cursor, Find, Found, ListPage, Locate, Located, Open, Put, Read, Row, Vault};
 use s3vault_core::{Input, Machine as _, Output};
 
 use crate::content::Content;
@@ -21,6 +22,8 @@ pub enum Machine {
     Put(Put),
     /// Finds a version.
     Find(Find),
+    /// Finds where its data is.
+    Locate(Locate),
     /// Reads it.
     Read(Read),
     /// Lists versions.
@@ -36,6 +39,8 @@ pub enum Ended {
     Stored(Box<Found>),
     /// A version was found.
     Found(Box<Found>),
+    /// Its place was found.
+    Located(Located),
     /// It was read.
     Read,
     /// A page.
@@ -54,6 +59,7 @@ impl Machine {
             Machine::Open(machine) => machine.handle(now, input),
             Machine::Put(machine) => machine.handle(now, input),
             Machine::Find(machine) => machine.handle(now, input),
+            Machine::Locate(machine) => machine.handle(now, input),
             Machine::Read(machine) => machine.handle(now, input),
             Machine::List(machine) => machine.handle(now, input),
         }
@@ -65,10 +71,22 @@ impl Machine {
             Machine::Open(machine) => as_one(machine.poll(now), |()| Ended::Opened),
             Machine::Put(machine) => as_one(machine.poll(now), |found| Ended::Stored(Box::new(found))),
             Machine::Find(machine) => as_one(machine.poll(now), |found| Ended::Found(Box::new(found))),
+            Machine::Locate(machine) => as_one(machine.poll(now), Ended::Located),
             Machine::Read(machine) => as_one(machine.poll(now), |()| Ended::Read),
             Machine::List(machine) => as_one(machine.poll(now), |(rows, next)| Ended::Listed(rows, next)),
         }
     }
+}
+
+/// How a version is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// All of it, once.
+    Stream,
+    /// Into a file, and on with it where that was killed.
+    File,
+    /// Some bytes, and others.
+    Bytes,
 }
 
 /// What a task is for.
@@ -86,6 +104,8 @@ pub enum Job {
         source: u32,
         /// After all faults.
         must_succeed: bool,
+        /// As what.
+        how: How,
     },
     /// Lists all versions of a name, after all faults.
     List {
@@ -169,6 +189,20 @@ pub struct Task {
     pub accepted: BTreeMap<u64, Content>,
     /// How a version is read.
     pub taking: Taking,
+    /// The put that stored what this task restores.
+    pub of: Option<usize>,
+    /// The file of a restore: its slices, by where they begin; and the marks of verified parts.
+    pub file: BTreeMap<u64, Content>,
+    /// By their numbers from 0.
+    pub marks: BTreeSet<u32>,
+    /// Those whose bytes were found when this process began.
+    pub there: BTreeSet<u32>,
+    /// Where the version is, and the bytes of it that are read.
+    pub located: Option<Located>,
+    /// Of the backup.
+    pub bytes: Range<u64>,
+    /// How many such readings began.
+    pub reads: u32,
     /// Somebody aborted an upload of it.
     pub vanished: bool,
     /// Parts that were asked for, over all lives.
@@ -248,6 +282,13 @@ impl Task {
             ranges: BTreeMap::new(),
             accepted: BTreeMap::new(),
             taking: Taking::ByPosition,
+            of: None,
+            file: BTreeMap::new(),
+            marks: BTreeSet::new(),
+            there: BTreeSet::new(),
+            located: None,
+            bytes: 0..0,
+            reads: 0,
             vanished: false,
             asked: 0,
             wake: None,
@@ -283,6 +324,14 @@ impl Task {
     pub fn put(&self) -> Option<&PutSpec> {
         match &self.job {
             Job::Put(put) => Some(put),
+            _ => None,
+        }
+    }
+
+    /// How it reads, where it does.
+    pub fn how(&self) -> Option<How> {
+        match &self.job {
+            Job::Read { how, .. } => Some(*how),
             _ => None,
         }
     }
