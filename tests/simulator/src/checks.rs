@@ -281,7 +281,14 @@ impl World {
 
     /// The process of a task is gone: what it had made safe must not be sent again.
     pub(crate) fn note_death(&mut self, number: usize) {
+        let first = self.tasks[number].first_part().unwrap_or(1);
+        let uploads = &self.bucket.uploads;
+        // What the store lost before its record was safe was never there for who goes on.
+        let is_lost = |upload: &String, part: u32| {
+            uploads.get(upload).is_some_and(|open| !open.parts.contains_key(&(part + 1).saturating_sub(first)))
+        };
         let task = &mut self.tasks[number];
+        task.saved_parts.retain(|(upload, part), _| *upload != task.extent || !is_lost(upload, *part));
         task.safe_parts.clear();
         let is_file = task.put().is_some_and(|put| put.is_file);
         let mut next = None;
