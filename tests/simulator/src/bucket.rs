@@ -114,6 +114,11 @@ impl Bucket {
         }
     }
 
+    /// The part that this request is about.
+    pub fn part(&self, wire: &Wire) -> Option<&StoredPart> {
+        self.uploads.get(wire.parameter("uploadId"))?.parts.get(&wire.parameter("partNumber").parse().ok()?)
+    }
+
     fn next(&mut self, what: &str) -> String {
         self.count += 1;
         format!("{what}{}", self.count)

@@ -1,5 +1,6 @@
 //! What must hold, looked at when requests are sent, when they take effect, and at the end.
 
+use s3vault_core::checksum::Digest;
 use s3vault_core::http::{Method, Range, ReplyBody, Request};
 use s3vault_core::transfer::Taking;
 use s3vault_core::vault::objects::{CATALOGUE, CatalogueKey, Entry, LOCATORS};
@@ -9,7 +10,8 @@ use serde_json::Value;
 use crate::bucket::from;
 use crate::content::Content;
 use crate::scenario::What;
-use crate::task::{Held, Job, Outcome};
+use crate::seen::Seen;
+use crate::task::{Held, How, Job, Outcome, Task};
 use crate::wire::{Answer, Wire};
 use crate::world::World;
 
@@ -22,6 +24,8 @@ const MOST_READ: u64 = FILE_WINDOW as u64 * LEAST;
 /// Failures of one request one after the other: twelve attempts where the store asks to slow down, a few for keys,
 /// clock and region, and what was sent a second time since it was slow.
 const ATTEMPTS: u32 = 20;
+/// A Complete that is refused for a part's ETag is followed by so many lists of parts.
+const RELISTS: u32 = 3;
 
 impl World {
     pub(crate) fn check_send(&mut self, number: usize, request: &Request, wire: &Wire, part: Option<u32>) {
@@ -77,7 +81,7 @@ impl World {
             }
         }
         let lives = u64::from(task.life) + 1;
-        if task.requests > 60 * lives + 3 * task.asked + 3 * task.failed && task.put().is_some() {
+        if task.requests > 60 * lives + 3 * task.asked + 3 * task.failed {
             broken.push(format!("{} requests for {} parts and {} failures", task.requests, task.asked, task.failed));
         }
         for why in broken {
@@ -91,6 +95,9 @@ impl World {
             return;
         }
         let now = self.store_ms();
+        if wire.operation == "ListParts" && self.tasks[number].life > 0 {
+            self.note_parts(number, wire.parameter("uploadId"));
+        }
         if wire.operation == "ListObjectsV2" && wire.parameter("prefix").starts_with(CATALOGUE) {
             self.tasks[number].checked_ms = now;
         }
@@ -107,6 +114,23 @@ impl World {
         if wire.method == Method::Put && wire.key.starts_with(CATALOGUE) {
             self.check_row(number, wire);
         }
+    }
+
+    /// Counts what a list of parts has otherwise than the checkpoint.
+    fn note_parts(&mut self, number: usize, upload_id: &str) {
+        let Some(upload) = self.bucket.uploads.get(upload_id) else { return };
+        let first = self.tasks[number].first_part().unwrap_or(1);
+        let mut seen = Vec::new();
+        for ((id, part), (_, etag)) in &self.tasks[number].saved_parts {
+            match upload.parts.get(&(part + 1 - first)) {
+                Some(found) if id == upload_id && found.etag != *etag => seen.push(Seen::PartListedOtherwise),
+                _ => {}
+            }
+        }
+        if self.tasks[number].lost_parts > 0 {
+            seen.push(Seen::PartMissed);
+        }
+        seen.into_iter().for_each(|seen| self.saw(seen));
     }
 
     /// The newest locator of a version.
@@ -143,6 +167,9 @@ impl World {
                     return self.violate(format!("the row at {} is visible, and {key} {id:?} is not there", wire.key));
                 }
             }
+        }
+        if all.len() > 1 {
+            self.saw(Seen::Extents);
         }
         let (task, whole) = (&self.tasks[number], Content::concat(all.iter()));
         if let Some(put) = task.put()
@@ -213,6 +240,19 @@ impl World {
         }
     }
 
+    /// A part was read to its end, and the machine knows what it was.
+    pub(crate) fn note_reading(&mut self, number: usize, part: Option<u32>, digest: Digest) {
+        let Some(part) = part else { return };
+        if self.tasks[number].readings.insert(part, digest).is_some_and(|before| before != digest) {
+            self.readings_differ(number, Some(part));
+        }
+    }
+
+    pub(crate) fn readings_differ(&mut self, number: usize, part: Option<u32>) {
+        self.saw(Seen::ReadingsDiffer);
+        self.tasks[number].differs = part;
+    }
+
     /// A record is on disk.
     pub(crate) fn note_saved(&mut self, number: usize, record: &[u8], anew: bool) {
         let task = &mut self.tasks[number];
@@ -228,7 +268,8 @@ impl World {
             Some("extent") => task.extent = record["upload_id"].as_str().unwrap_or_default().to_owned(),
             Some("part") => {
                 let part = record["number"].as_u64().unwrap_or(0) as u32;
-                task.saved_parts.insert((task.extent.clone(), part), record["length"].as_u64().unwrap_or(0));
+                let etag = record["etag"].as_str().unwrap_or_default().to_owned();
+                task.saved_parts.insert((task.extent.clone(), part), (record["length"].as_u64().unwrap_or(0), etag));
             }
             _ => {}
         }
@@ -240,11 +281,18 @@ impl World {
 
     /// The process of a task is gone: what it had made safe must not be sent again.
     pub(crate) fn note_death(&mut self, number: usize) {
+        let first = self.tasks[number].first_part().unwrap_or(1);
+        let uploads = &self.bucket.uploads;
+        // What the store lost before its record was safe was never there for who goes on.
+        let is_lost = |upload: &String, part: u32| {
+            uploads.get(upload).is_some_and(|open| !open.parts.contains_key(&(part + 1).saturating_sub(first)))
+        };
         let task = &mut self.tasks[number];
+        task.saved_parts.retain(|(upload, part), _| *upload != task.extent || !is_lost(upload, *part));
         task.safe_parts.clear();
         let is_file = task.put().is_some_and(|put| put.is_file);
         let mut next = None;
-        for ((upload, part), length) in &task.saved_parts {
+        for ((upload, part), (length, _)) in &task.saved_parts {
             // A stream's bytes behind the first part that is missing come again, and with them a short last one.
             let follows = *upload == task.extent && next.is_none_or(|next| next == *part) && *length >= LEAST;
             if is_file || follows {
@@ -270,18 +318,25 @@ impl World {
         }
         task.accepted.insert(range.offset, content.clone());
         task.ranges.remove(&(range.index, range.reading));
+        task.marks.insert(range.part);
         // In order they are delivered before their part is verified, but for its end.
-        if taking != Taking::InOrder
-            && let Some(why) = wrong(&content, source, range.offset, range.length)
-        {
+        let is_open = taking == Taking::InOrder || taking == Taking::Unverified && self.may_be_wrong(number);
+        if !is_open && let Some(why) = wrong(&content, source, range.offset, range.length) {
             self.violate(format!("wrong bytes are delivered as verified: {why}"));
         }
     }
 
     /// A driver of a reader holds no more slices than those under way, but for a part that waits to be verified.
     fn check_reader(&mut self, number: usize, range: Range) {
+        if range.reading > 0 {
+            self.saw(Seen::ReadAgain);
+        }
         let task = &mut self.tasks[number];
-        task.in_hand.insert(range.index, range.length);
+        let is_first = task.in_hand.insert(range.index, range.length).is_none();
+        task.asked += u64::from(is_first || range.reading > 0);
+        if task.how() == Some(How::File) && task.there.contains(&range.part) {
+            return self.violate(format!("task {number} reads part {} again, which is there", range.part + 1));
+        }
         // What is written where it belongs is held by nobody.
         let held: u64 = task.in_hand.values().sum();
         if task.taking != Taking::ByPosition && held > MOST_READ {
@@ -294,8 +349,14 @@ impl World {
         self.tell(|| format!("{number} could not read: {e}"));
         let is_damage =
             matches!(e.code(), Code::Damaged | Code::DataMissing | Code::NotFound | Code::Internal | Code::Untrusted);
-        if is_damage && !self.tasks[number].flipped {
+        if is_damage && self.may_be_wrong(number) {
+            self.saw(Seen::DamageNoticed);
+        } else if is_damage {
             self.violate(format!("task {number} finds damage that nobody did: {e:?}"));
+        }
+        let is_stopped = matches!(e.code(), Code::Cancelled | Code::Suspended);
+        if is_stopped && !self.tasks[number].cancelled && !self.tasks[number].suspended {
+            self.violate(format!("task {number} ends with {e:?}, and nobody gave a reason"));
         }
     }
 
@@ -314,7 +375,19 @@ impl World {
         let task = &self.tasks[number];
         let is_calm = self.scenario.is_calm() || self.report.faults.is_empty();
         let (has_changed, can_be_damaged) = (task.edition > 0, !self.scenario.profile.checksums);
+        let is_lost = task.lost_parts > 0;
         match result {
+            Ok(vid) if task.differs.is_some() => {
+                let part = task.differs.unwrap_or_default();
+                self.violate(format!("version {vid} is acknowledged, and part {part} was other bytes when read again"));
+            }
+            // The store has all parts, if not under the ETags that it answered with.
+            Err(e) if e.s3_code() == "InvalidPart" && task.replaced + task.lost_parts < RELISTS => {
+                self.violate(format!("task {number} ends with {e:?}, and ListParts would have told"));
+            }
+            Err(e) if unprovoked(e.code(), task) => {
+                self.violate(format!("task {number} ends with {e:?}, and nobody gave a reason"));
+            }
             Err(e) if is_calm => self.violate(format!("task {number} fails without a fault: {e:?}")),
             Err(e) if matches!(e.code(), Code::Internal | Code::Expired) => {
                 self.violate(format!("task {number} ends with {e:?}"));
@@ -322,7 +395,7 @@ impl World {
             Err(e) if e.code() == Code::BadCheckpoint => {
                 self.violate(format!("task {number} does not know its own checkpoint: {e:?}"));
             }
-            Err(e) if e.code() == Code::Damaged && !can_be_damaged && !has_changed => {
+            Err(e) if e.code() == Code::Damaged && !can_be_damaged && !has_changed && !is_lost => {
                 self.violate(format!("task {number} finds damage that nobody did: {e:?}"));
             }
             Err(e) if e.code() == Code::AccessDenied && !task.keyless && !self.no_keys => {
@@ -351,7 +424,10 @@ impl World {
                 return self.violate(format!("the row at {key} is nobody's"));
             };
             let (Some(put), source) = (self.tasks[task].put().cloned(), self.tasks[task].source) else { return };
-            self.look(vault.clone(), Job::Read { name: put.name, vid: vid.clone(), source, must_succeed: true });
+            self.look(
+                vault.clone(),
+                Job::Read { name: put.name, vid: vid.clone(), source, must_succeed: true, how: How::Stream },
+            );
             visible.push((vid, task));
         }
         for (number, task) in self.tasks.iter().enumerate() {
@@ -432,10 +508,43 @@ impl World {
         uploads.map(|(id, _)| id.clone()).collect()
     }
 
+    /// Counts where a put is when its process is killed.
+    pub(crate) fn note_crash(&mut self, number: usize) {
+        let task = &self.tasks[number];
+        if task.put().is_none() {
+            return;
+        }
+        let text = String::from_utf8_lossy(&task.disk);
+        let last = text.lines().filter_map(|line| line.split_once("\"record\":\"")).next_back();
+        let last = last.and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default();
+        let seen = match last {
+            "part" => Some(Seen::CrashWithParts),
+            "complete" => Some(Seen::CrashAfterComplete),
+            "stored" => Some(Seen::CrashBetweenExtents),
+            "row" => Some(Seen::CrashWithRow),
+            _ => None,
+        };
+        self.saw(Seen::Crash);
+        seen.into_iter().for_each(|seen| self.saw(seen));
+    }
+
     pub(crate) fn note_happening(&mut self, number: usize, what: What) {
         if what == What::Cancel {
             self.tasks[number].cancelled = true;
         }
+    }
+}
+
+/// Whether a put ends for a reason that was not there.
+fn unprovoked(code: Code, task: &Task) -> bool {
+    match code {
+        Code::Cancelled => !task.cancelled,
+        Code::Suspended => !task.suspended,
+        Code::DiskFull => !task.disk_full,
+        Code::NotFound => !task.vanished,
+        // Who goes on asks first what is there.
+        Code::DataMissing => !task.lost_alive,
+        _ => false,
     }
 }
 
@@ -445,7 +554,7 @@ fn json(object: &[u8]) -> Option<Value> {
 }
 
 /// What is wrong with bytes that should be a source's; whichever of its editions.
-fn wrong(content: &Content, source: u32, offset: u64, length: u64) -> Option<String> {
+pub(crate) fn wrong(content: &Content, source: u32, offset: u64, length: u64) -> Option<String> {
     if content.length() != length {
         return Some(format!("{} bytes in place of {length}", content.length()));
     }

@@ -10,6 +10,7 @@ use s3vault_core::{Code, Error, Input, Output};
 use zeroize::Zeroizing;
 
 use crate::content::{BLOCK, Chunk, Content};
+use crate::seen::Seen;
 use crate::task::{Held, Job, Machine};
 use crate::world::{Event, World};
 
@@ -125,6 +126,9 @@ impl World {
     fn source_begins(&mut self, task: usize, offset: u64, ended: bool) {
         self.tell(|| format!("{task} takes its source from {offset}{}", if ended { ", which has ended" } else { "" }));
         self.check_begin(task, offset, ended);
+        if offset > 0 {
+            self.saw(Seen::WentOn);
+        }
         self.tasks[task].position = Some(offset);
     }
 
@@ -214,6 +218,9 @@ impl World {
         if !self.tasks[task].put().is_some_and(|put| put.has_checkpoint) {
             return self.violate(format!("task {task} saves, and has no checkpoint"));
         }
+        if anew && self.tasks[task].life > 0 {
+            self.saw(Seen::BeganAnew);
+        }
         // One file, one fsync after the other.
         let busy = self.tasks[task].unsaved.len() as u64;
         self.tasks[task].unsaved.push_back((record, anew));
@@ -227,6 +234,7 @@ impl World {
         }
         let Some((record, anew)) = self.tasks[task].unsaved.pop_front() else { return };
         if self.tasks[task].disk_full {
+            self.saw(Seen::DiskFull);
             let why = Error::new(Code::DiskFull, "the checkpoint's disk is full");
             return self.drive(task, Some(Input::SaveFailed(why)));
         }
@@ -267,6 +275,7 @@ impl World {
         };
         self.tasks[task].keyless |= self.bucket.expired.contains(&store.access_key());
         self.tell(|| format!("{task} is told {input:?}"));
+        self.saw(if matches!(input, Input::CredentialsRenewed) { Seen::NewKeys } else { Seen::NoKeys });
         self.drive(task, Some(input));
     }
 

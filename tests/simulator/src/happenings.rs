@@ -1,13 +1,14 @@
 //! How tasks begin, end, die and go on; and what happens to them on the way.
 
-use s3vault_core::transfer::Want;
 use s3vault_core::transfer::checkpoint::{Checkpoint, FileIdentity};
-use s3vault_core::vault::{Cursor, Find, ListPage, Open, Put, PutRequest, Read, Scope, Vid, Which};
+use s3vault_core::transfer::{Taking, Want};
+use s3vault_core::vault::{Cursor, Find, ListPage, Locate, Open, Put, PutRequest, Read, Scope, Vid, Which};
 use s3vault_core::{Code, Error, Input, Result};
 
 use crate::content::are_without_bytes;
-use crate::scenario::What;
-use crate::task::{Ended, Job, Machine, Outcome, Task};
+use crate::scenario::{Happening, What};
+use crate::seen::Seen;
+use crate::task::{Ended, How, Job, Machine, Outcome, Task};
 use crate::world::{Event, World};
 
 impl World {
@@ -100,10 +101,31 @@ impl World {
             (Job::Read { .. }, Ok(Ended::Found(found))) => {
                 let manifest = std::sync::Arc::new(found.manifest.clone());
                 self.tasks[task].found = Some(found);
-                let (vault, seed, taking) = (self.tasks[task].vault.clone(), self.random.u64(..), self.taking());
+                let vault = self.tasks[task].vault.clone();
+                let how = self.tasks[task].how();
+                if how == Some(How::Bytes) {
+                    let seed = self.extra.u64(..);
+                    return match Locate::new(vault, manifest, seed) {
+                        Ok(locate) => {
+                            self.tasks[task].machine = Some(Machine::Locate(locate));
+                            self.again_soon(task);
+                        }
+                        Err(e) => self.violate(format!("a manifest that was verified cannot be read: {e:?}")),
+                    };
+                }
+                let (seed, mut taking) = (self.random.u64(..), self.taking());
+                let mut want = Want { taking, ..Want::default() };
+                if how == Some(How::File) {
+                    want = self.want_rest(task);
+                    taking = want.taking;
+                }
                 self.tasks[task].taking = taking;
                 self.tasks[task].patience_ms = [1, 50, 100_000][self.random.usize(0..3)];
-                let want = Want { taking, ..Want::default() };
+                self.saw(match taking {
+                    Taking::InOrder => Seen::ReadInOrder,
+                    Taking::WholeParts { .. } => Seen::ReadWholeParts,
+                    _ => Seen::ReadByPosition,
+                });
                 self.tell(|| format!("{task} reads, {taking:?}"));
                 match Read::new(vault, manifest, want, seed) {
                     Ok(read) => {
@@ -113,11 +135,17 @@ impl World {
                     Err(e) => self.violate(format!("a manifest that was verified cannot be read: {e:?}")),
                 }
             }
+            (Job::Read { .. }, Ok(Ended::Located(located))) => self.read_bytes(task, located),
+            (Job::Read { how: How::File, .. }, Ok(_)) => self.check_restored(task),
+            (Job::Read { how: How::Bytes, .. }, Ok(_)) => self.check_bytes(task),
             (Job::Read { .. }, Ok(_)) => self.check_read(task),
-            (Job::Read { vid, must_succeed: true, .. }, Err(e)) => {
+            (Job::Read { vid, must_succeed: true, .. }, Err(e)) if !self.spoiled.contains(&vid) => {
                 self.violate(format!("version {vid} is visible, and cannot be restored: {e:?}"));
             }
-            (Job::Read { .. }, Err(e)) => self.check_read_failed(task, &e),
+            (Job::Read { .. }, Err(e)) => {
+                self.check_read_failed(task, &e);
+                self.restore_failed(task, &e);
+            }
             (Job::List { name }, Ok(Ended::Listed(rows, next))) => {
                 self.tasks[task].listed.extend(rows);
                 match next {
@@ -130,13 +158,19 @@ impl World {
         }
     }
 
-    fn again_soon(&mut self, task: usize) {
+    pub(crate) fn again_soon(&mut self, task: usize) {
         let life = self.tasks[task].life;
         self.tasks[task].wake = Some(self.time);
         self.after(0, Event::Wake { task, life });
     }
 
     fn put_ended(&mut self, task: usize, result: Result<String, Error>) {
+        match result.as_ref().map_err(Error::code) {
+            Err(Code::Cancelled) => self.saw(Seen::Cancelled),
+            Err(Code::Suspended) => self.saw(Seen::Suspended),
+            Err(Code::SourceChanged) => self.saw(Seen::ChangeNoticed),
+            _ => {}
+        }
         self.tell(|| match &result {
             Ok(vid) => format!("{task} is acknowledged: {vid}"),
             Err(e) => format!("{task} ends: {e:?}"),
@@ -150,7 +184,7 @@ impl World {
                 if self.random.bool() {
                     let vault = if self.random.bool() { self.tasks[task].vault.clone() } else { self.vault() };
                     let source = self.tasks[task].source;
-                    self.look(vault, Job::Read { name: put.name, vid, source, must_succeed: false });
+                    self.look(vault, Job::Read { name: put.name, vid, source, must_succeed: false, how: How::Stream });
                 }
             }
             Err(e) => {
@@ -178,6 +212,7 @@ impl World {
 
     pub(crate) fn again(&mut self, task: usize, life: u32) {
         if self.tasks[task].life == life {
+            self.saw(Seen::Again);
             self.tell(|| format!("{task} commits again"));
             self.tasks[task].in_a_row.clear();
             self.drive(task, Some(Input::Again));
@@ -186,28 +221,42 @@ impl World {
 
     pub(crate) fn happen(&mut self, number: usize) {
         let happening = self.scenario.happenings[number];
-        let task = happening.task;
+        let Some(task) = self.whose(happening) else { return };
         self.tell(|| format!("--- [t{number}] {:?} of {task}", happening.what));
         self.note_happening(task, happening.what);
         let now = self.time;
         match happening.what {
+            What::Crash if self.tasks[task].put().is_none() => self.restore_crash(task, false),
             What::Crash => self.crash(task),
             What::Cancel => self.drive(task, Some(Input::Cancel)),
-            What::Suspend => self.drive(task, Some(Input::Suspend)),
+            What::Suspend => {
+                self.tasks[task].suspended = true;
+                self.drive(task, Some(Input::Suspend));
+            }
             What::Vanish => {
                 let mine: Vec<String> = self.uploads_of(task);
                 for id in mine {
                     self.tell(|| format!("    somebody aborts {id}"));
                     self.bucket.uploads.remove(&id);
+                    self.saw(Seen::UploadVanished);
                     self.tasks[task].vanished = true;
                 }
             }
             What::Change(block) => {
+                if self.tasks[task].machine.is_some() {
+                    self.saw(Seen::SourceChanged);
+                }
                 self.tasks[task].edition += 1;
                 self.tasks[task].changed_from = block;
             }
-            What::ClientClock(step) => self.client_off_ms += step,
-            What::StoreClock(step) => self.store_off_ms += step,
+            What::ClientClock(step) => {
+                self.saw(Seen::ClockStep);
+                self.client_off_ms += step;
+            }
+            What::StoreClock(step) => {
+                self.saw(Seen::ClockStep);
+                self.store_off_ms += step;
+            }
             What::Expire(renewed) => {
                 self.bucket.expired.push(format!("A{}", self.keys));
                 if renewed {
@@ -221,6 +270,42 @@ impl World {
             What::DiskFull => self.tasks[task].disk_full = true,
             What::Storm(time) => self.storm_until = now + time,
             What::Outage(time) => self.outage_until = now + time,
+            What::Break => self.break_all(task),
+            What::Echo(delay) => self.echo(task, delay),
+            What::PowerCut => self.restore_crash(task, true),
+            What::Spoil(is_replaced) => self.spoil(task, is_replaced),
+            What::LosePart(which) => self.lose_part(task, which),
+        }
+    }
+
+    /// Which task a happening is about.
+    pub(crate) fn whose(&self, happening: Happening) -> Option<usize> {
+        if happening.reader { self.reader_of(happening.task) } else { Some(happening.task) }
+    }
+
+    fn restore_crash(&mut self, task: usize, power_cut: bool) {
+        if self.tasks[task].machine.is_some() {
+            self.restore_killed(task, power_cut);
+        }
+    }
+
+    /// What was answered with an ETag is not there any more.
+    fn lose_part(&mut self, task: usize, which: u64) {
+        for id in self.uploads_of(task) {
+            let Some(upload) = self.bucket.uploads.get_mut(&id).filter(|upload| !upload.parts.is_empty()) else {
+                continue;
+            };
+            let nth = (which % upload.parts.len() as u64) as usize;
+            let Some(number) = upload.parts.keys().nth(nth).copied() else { continue };
+            upload.parts.remove(&number);
+            self.tell(|| format!("    the store loses part {number} of {id}"));
+            self.saw(Seen::PartVanished);
+            let task = &mut self.tasks[task];
+            task.lost_parts += 1;
+            task.lost_alive |= task.machine.is_some();
+            // It has to come again, and of a stream all that is behind it.
+            task.safe_parts.retain(|(upload, _)| *upload != id);
+            task.saved_parts.retain(|(upload, _), _| *upload != id);
         }
     }
 
@@ -228,6 +313,7 @@ impl World {
         if self.tasks[task].machine.is_none() {
             return;
         }
+        self.note_crash(task);
         self.tear(task);
         self.killed(task);
     }
@@ -250,6 +336,9 @@ impl World {
                     torn
                 }
             };
+            if kept.len() < length || !self.is_record(&kept) {
+                self.saw(Seen::Torn);
+            }
             let is_whole = kept.len() == length && kept.ends_with(b"\n") && self.is_record(&kept);
             if anew && !is_whole {
                 // A new file takes the old one's place when it is whole.

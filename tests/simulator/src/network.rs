@@ -1,12 +1,14 @@
 //! Between the driver and the store: what is lost, late, doubled, cut and changed.
 
 use s3vault_core::checksum::Digest;
-use s3vault_core::http::{Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
+use s3vault_core::http::{Method, Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
+use s3vault_core::vault::objects::CATALOGUE;
 use s3vault_core::{Code, Input};
 
 use crate::case::FaultId;
 use crate::content::{BLOCK, Content};
-use crate::scenario::{Fate, fate};
+use crate::scenario::{Fate, When, fate};
+use crate::seen::Seen;
 use crate::wire::{Answer, Wire, http_date};
 use crate::world::{Event, World};
 
@@ -68,9 +70,14 @@ impl World {
         self.tasks[task].requests += 1;
         let ordinal = self.tasks[task].requests;
         self.check_send(task, request, &wire, body.part);
+        let is_row = wire.method == Method::Put && wire.key.starts_with(CATALOGUE);
+        let kind = if is_row { "row" } else { wire.operation };
+        let of_kind = self.tasks[task].sent.entry(kind).or_default();
+        *of_kind += 1;
+        let now = [When::Request(ordinal), When::Kind(kind, *of_kind)];
         for number in 0..self.scenario.happenings.len() {
             let happening = self.scenario.happenings[number];
-            let is_now = happening.task == task && happening.request == ordinal;
+            let is_now = self.whose(happening) == Some(task) && now.contains(&happening.when);
             if is_now && self.takes_place(FaultId::Happening(number)) {
                 self.after(happening.delay, Event::Happening { number });
             }
@@ -108,10 +115,11 @@ impl World {
         let drop_in = request.drop_at.map(|at| at.saturating_sub(self.time));
         let trip = self.random.u64(1..=self.scenario.trip);
         let up = trip + self.random.u64(payload / 2..=payload * 2);
-        let mut at = |delay: u64, stage: Stage| self.later(number, delay, stage);
         if body.is_changed {
-            return at(trip, Stage::Broken(Broken::SourceChanged));
+            self.readings_differ(task, body.part);
+            return self.later(number, trip, Stage::Broken(Broken::SourceChanged));
         }
+        let mut at = |delay: u64, stage: Stage| self.later(number, delay, stage);
         if let Some(drop_at) = drop_in {
             at(drop_at, Stage::Drop);
         }
@@ -168,6 +176,9 @@ impl World {
             Stage::Sent => {
                 let id = exchange.id;
                 if let Some(digest) = exchange.read {
+                    if !exchange.is_over && self.is_alive(exchange) {
+                        self.note_reading(exchange.task, exchange.part, digest);
+                    }
                     self.input(exchange, Input::PartSent { id, digest });
                 }
                 self.input(exchange, Input::Sent { id });
@@ -181,6 +192,16 @@ impl World {
             }
             Stage::End => self.end(exchange),
             Stage::Broken(broken) => {
+                if !exchange.is_over && self.is_alive(exchange) {
+                    match (broken, exchange.fate) {
+                        (Broken::TimedOut, _) => self.saw(Seen::TimedOut),
+                        (Broken::Lost, Some(Fate::Truncated)) => self.saw(Seen::Truncated),
+                        _ => {}
+                    }
+                    if exchange.fate == Some(Fate::LostBefore) {
+                        self.saw(Seen::LostBefore);
+                    }
+                }
                 let code = match broken {
                     Broken::Lost => Code::ConnectionLost,
                     Broken::TimedOut => Code::TimedOut,
@@ -190,6 +211,7 @@ impl World {
                 self.fail(exchange, TransportFailure { code, maybe_sent: true, detail });
             }
             Stage::Drop if !exchange.is_over => {
+                self.saw(Seen::DatePassed);
                 let detail = "its date has passed".to_owned();
                 self.fail(exchange, TransportFailure { code: Code::TimedOut, maybe_sent: true, detail });
             }
@@ -210,18 +232,38 @@ impl World {
             }
         }
         let now = self.store_ms();
+        if std::mem::replace(&mut self.tasks[task].newest_arrival, number) > number {
+            self.saw(Seen::Overtaken);
+        }
         let answer = match exchange.fate {
             _ if self.time < self.outage_until => {
+                self.saw(Seen::Outage);
                 exchange.pending += 1;
                 return self.after(IDLE_MS, Event::Exchange { number, stage: Stage::Broken(Broken::TimedOut) });
             }
-            Some(Fate::Refused(status, code, 0)) if !is_copy => Answer::error(status, code),
             Some(Fate::Refused(status, code, after)) if !is_copy => {
-                Answer::error(status, code).with("retry-after", after.to_string())
+                let answer = Answer::error(status, code);
+                self.note_answer(exchange, &answer, false);
+                if after == 0 {
+                    answer
+                } else {
+                    self.saw(Seen::RetryAfter);
+                    answer.with("retry-after", after.to_string())
+                }
             }
-            _ if self.time < self.storm_until => Answer::error(503, "SlowDown"),
+            _ if self.time < self.storm_until => {
+                self.saw(Seen::Storm);
+                Answer::error(503, "SlowDown")
+            }
             _ => {
+                let before = self.bucket.part(&wire).map(|part| part.etag.clone());
                 let answer = self.bucket.answer(&wire, now);
+                let is_other = self.bucket.part(&wire).map(|part| part.etag.clone()) != before;
+                self.note_answer(exchange, &answer, is_copy);
+                if before.is_some() && is_other && (is_copy || is_late) {
+                    self.saw(Seen::PartReplaced);
+                    self.tasks[task].replaced += 1;
+                }
                 self.check_effect(task, &wire, &answer);
                 answer
             }
@@ -241,9 +283,13 @@ impl World {
             return;
         }
         match exchange.fate {
-            Some(Fate::ErrorIn200) => answer.body = Answer::error(200, "InternalError").body,
+            Some(Fate::ErrorIn200) => {
+                self.saw(Seen::ErrorIn200);
+                answer.body = Answer::error(200, "InternalError").body;
+            }
             Some(Fate::FlippedDown) if matches!(answer.status, 200 | 206) && is_verified(&wire) => {
                 answer.body = answer.body.flip(ordinal);
+                self.saw(Seen::FlippedDown);
                 self.tasks[task].flipped = true;
             }
             _ => {}
@@ -267,6 +313,48 @@ impl World {
                 at(head, Stage::Head);
                 at(end, Stage::End);
             }
+        }
+    }
+
+    fn is_alive(&self, exchange: &Exchange) -> bool {
+        self.tasks[exchange.task].life == exchange.life
+    }
+
+    /// Counts what a request met at the store.
+    fn note_answer(&mut self, exchange: &Exchange, answer: &Answer, is_copy: bool) {
+        let (is_good, is_write) = (answer.status < 300, !matches!(exchange.wire.method, Method::Get | Method::Head));
+        let is_dead = !self.is_alive(exchange);
+        if is_good && is_write {
+            match exchange.fate {
+                _ if is_copy => self.saw(Seen::Twice),
+                _ if is_dead => self.saw(Seen::LateOfTheDead),
+                _ if exchange.is_over => self.saw(Seen::Late),
+                Some(Fate::LostAfter) => self.saw(Seen::LostAfter),
+                Some(Fate::FlippedUp) if exchange.part.is_some() && !self.scenario.profile.checksums => {
+                    self.saw(Seen::FlippedAndStored);
+                }
+                _ => {}
+            }
+        }
+        if is_copy || is_dead || exchange.is_over {
+            return;
+        }
+        let body = String::from_utf8_lossy(answer.body.as_bytes());
+        let code = body.split_once("<Code>").and_then(|(_, rest)| rest.split('<').next()).unwrap_or_default();
+        match code {
+            "SlowDown" => self.saw(Seen::SlowDown),
+            "InternalError" | "ServiceUnavailable" => self.saw(Seen::ServerError),
+            "BadDigest" | "XAmzContentSHA256Mismatch" => self.saw(Seen::FlippedUp),
+            "RequestTimeTooSkewed" => self.saw(Seen::Skewed),
+            "ExpiredToken" => self.saw(Seen::ExpiredKeys),
+            "InvalidPart" => self.saw(Seen::InvalidPart),
+            "NoSuchUpload" => self.saw(Seen::NoSuchUpload),
+            _ => {}
+        }
+        match (exchange.wire.operation, answer.status) {
+            ("HeadObject", 200) => self.saw(Seen::Settled),
+            ("HeadObject", 404) => self.saw(Seen::NotSettled),
+            _ => {}
         }
     }
 
@@ -307,7 +395,9 @@ impl World {
     fn take(&mut self, task: usize, range: Range, more: &Content) -> Content {
         let kept = self.tasks[task].ranges.entry((range.index, range.reading)).or_default();
         *kept = Content::concat([&kept.slice(0, range.done), more].into_iter());
-        kept.clone()
+        let kept = kept.clone();
+        self.write(task, range.offset, &kept);
+        kept
     }
 
     /// A reply broke: what had arrived of a range stays.
@@ -319,6 +409,9 @@ impl World {
         let length = [0, answer.body.length() / 2, 100, answer.body.length().saturating_sub(1)];
         let length = length[(exchange.id.0 % 4) as usize].min(answer.body.length());
         let content = self.take(exchange.task, range, &answer.body.slice(0, length));
+        if length > 0 {
+            self.saw(Seen::RangeBroke);
+        }
         self.input(exchange, Input::Arrived { id: exchange.id, length: content.length() });
     }
 
@@ -366,12 +459,38 @@ impl World {
     /// The machine wants nothing more of a request.
     pub(crate) fn abandon(&mut self, task: usize, id: RequestId) {
         let life = self.tasks[task].life;
+        let mut is_slow = false;
         for exchange in self.exchanges.values_mut() {
             if (exchange.task, exchange.life, exchange.id) == (task, life, id) {
+                is_slow |= !exchange.is_over && matches!(exchange.fate, Some(Fate::Slow(_) | Fate::Late(_)));
                 exchange.is_over = true;
             }
         }
+        if is_slow {
+            self.saw(Seen::NotWaitedFor);
+        }
         self.tell(|| format!("{task} drops #{}", id.0));
+    }
+
+    /// All connections of a task break.
+    pub(crate) fn break_all(&mut self, task: usize) {
+        for number in self.under_way(task) {
+            let delay = self.random.u64(1..=self.scenario.trip);
+            self.later(number, delay, Stage::Broken(Broken::Lost));
+        }
+    }
+
+    /// All requests of a task that are under way arrive once more.
+    pub(crate) fn echo(&mut self, task: usize, delay: u64) {
+        for number in self.under_way(task) {
+            self.later(number, delay, Stage::Arrived(true));
+        }
+    }
+
+    fn under_way(&self, task: usize) -> Vec<u64> {
+        let life = self.tasks[task].life;
+        let mine = self.exchanges.iter().filter(|(_, exchange)| (exchange.task, exchange.life) == (task, life));
+        mine.filter(|(_, exchange)| !exchange.is_over).map(|(number, _)| *number).collect()
     }
 
     /// Whether a request of this part is under way.

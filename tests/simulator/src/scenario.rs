@@ -54,15 +54,36 @@ pub enum What {
     Storm(u64),
     /// No request is answered for so long.
     Outage(u64),
+    /// All of its connections break.
+    Break,
+    /// All of its requests under way arrive once more, so much later.
+    Echo(u64),
+    /// The machine that it runs on loses power.
+    PowerCut,
+    /// Its version's data rots in the store; or stands there as another version of the object.
+    Spoil(bool),
+    /// The store loses a part of its open upload: this one, of as many as there are.
+    LosePart(u64),
 }
 
-/// Something that happens when a task sends its n-th request.
+/// When a happening takes place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At the task's n-th request, from 1.
+    Request(u64),
+    /// At its n-th request of this kind: an operation, or `row`.
+    Kind(&'static str, u64),
+}
+
+/// Something that happens when a task sends a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Happening {
     /// Which task's.
     pub task: usize,
-    /// Its request, from 1.
-    pub request: u64,
+    /// Not the put's: that of what restores it.
+    pub reader: bool,
+    /// At which of its requests.
+    pub when: When,
     /// Milliseconds later.
     pub delay: u64,
     /// What.
@@ -138,11 +159,28 @@ impl Scenario {
             for _ in 0..often {
                 let request = random.u64(1..=4 + (put.length >> 23).min(40) * 2);
                 let delay = random.u64(0..300);
-                happenings.push(Happening { task, request, delay, what: what(&mut random, put) });
+                happenings.push(Happening {
+                    task,
+                    reader: false,
+                    when: When::Request(request),
+                    delay,
+                    what: what(&mut random, put),
+                });
             }
         }
         let trip = [1, 20, 100, 400][random.usize(0..4)];
         let pace = [40, 200, 1500][random.usize(0..3)];
+        if !calm {
+            let mut random = fastrand::Rng::with_seed(mix(case.seed, 3));
+            for (task, put) in puts.iter().enumerate() {
+                happenings.extend(scene(&mut random, task, put, trip));
+            }
+            for (task, put) in puts.iter().enumerate() {
+                for _ in 0..random.u32(0..4) {
+                    happenings.push(of_reader(&mut random, task, put));
+                }
+            }
+        }
         Scenario { profile, habits, puts, happenings, faults: if calm { 0 } else { faults }, trip, pace }
     }
 
@@ -205,11 +243,59 @@ fn what(random: &mut fastrand::Rng, put: &PutSpec) -> What {
     }
 }
 
+/// What goes wrong together, where it matters most: at a part, a Complete or a row.
+fn scene(random: &mut fastrand::Rng, task: usize, put: &PutSpec, trip: u64) -> Vec<Happening> {
+    let parts = put.length >> 23;
+    let part = When::Kind("UploadPart", random.u64(1..=parts.clamp(1, 40)));
+    let complete = When::Kind("CompleteMultipartUpload", random.u64(1..=2));
+    let soon = random.u64(0..=3 * trip);
+    let later = [1, 2_000, 60_000][random.usize(0..3)];
+    let crash = if put.has_checkpoint { Some(What::Crash) } else { None };
+    let (change, lose) = (What::Change(random.u64(0..=parts)), What::LosePart(random.u64(..)));
+    let (when, all) = match random.u32(0..20) {
+        0 | 1 => (complete, [crash, None, None]),
+        2 => (When::Kind("row", 1), [crash, None, None]),
+        3 => (When::Kind("CreateMultipartUpload", 2), [crash, None, None]),
+        4 => (part, [Some(What::Echo(later)), crash, None]),
+        5 => (part, [Some(What::Echo(soon)), Some(What::Break), None]),
+        6 | 7 => (part, [crash, Some(lose), None]),
+        8 => (part, [Some(lose), None, None]),
+        9 => (complete, [Some(What::Echo(soon)), Some(What::Break), crash]),
+        10 | 11 if put.is_file => (part, [Some(change), Some(What::Break), None]),
+        12 => (part, [Some(What::Break), None, None]),
+        13 => (part, [Some(What::Echo(later)), None, None]),
+        14 | 15 => (When::Kind("row", 1), [Some(What::Break), Some(What::Outage(400_000)), None]),
+        _ => return Vec::new(),
+    };
+    // One after the other.
+    let delays = (soon..).step_by(1 + trip as usize / 4);
+    let all = all.into_iter().flatten().zip(delays);
+    all.map(|(what, delay)| Happening { task, reader: false, when, delay, what }).collect()
+}
+
+/// What goes wrong with a restore.
+fn of_reader(random: &mut fastrand::Rng, task: usize, put: &PutSpec) -> Happening {
+    let what = match random.u32(0..20) {
+        0..=6 => What::Crash,
+        7..=11 => What::PowerCut,
+        12 => What::Cancel,
+        13 => What::Suspend,
+        14 => What::Expire(true),
+        15 => What::Outage([2_000, 400_000][random.usize(0..2)]),
+        16 | 17 => What::Break,
+        18 => What::Spoil(true),
+        _ => What::Spoil(false),
+    };
+    // Behind those of the vault, the row and the locator.
+    let when = When::Kind("GetObject", random.u64(1..=4 + (put.length >> 23).min(40) * 2));
+    Happening { task, reader: true, when, delay: random.u64(0..2_000), what }
+}
+
 /// What the n-th request of a task meets.
 pub fn fate(seed: u64, task: usize, request: u64, operation: &str, of_thousand: u64) -> Option<Fate> {
     let mut random = fastrand::Rng::with_seed(mix(mix(seed, 0xFA7E + task as u64), request));
     if random.u64(0..1000) >= of_thousand {
-        return None;
+        return own_fate(&mut random, operation, of_thousand);
     }
     let later = |random: &mut fastrand::Rng| match random.u32(0..4) {
         0 => random.u64(0..2_000),
@@ -231,5 +317,26 @@ pub fn fate(seed: u64, task: usize, request: u64, operation: &str, of_thousand: 
         15 => Fate::FlippedUp,
         16 | 17 => Fate::FlippedDown,
         _ => Fate::Slow(random.u64(1_000..40_000)),
+    })
+}
+
+/// What an operation meets beside what all of them do.
+fn own_fate(random: &mut fastrand::Rng, operation: &str, of_thousand: u64) -> Option<Fate> {
+    let often = match operation {
+        "CompleteMultipartUpload" => 2 * of_thousand,
+        "UploadPart" | "GetObject" => of_thousand / 2,
+        _ => 0,
+    };
+    if random.u64(0..1000) >= often {
+        return None;
+    }
+    Some(match (operation, random.u32(0..4)) {
+        ("CompleteMultipartUpload", 0) => Fate::LostBefore,
+        ("CompleteMultipartUpload", 1) => Fate::LostAfter,
+        ("CompleteMultipartUpload", 2) => Fate::ErrorIn200,
+        ("CompleteMultipartUpload", _) => Fate::Late(random.u64(0..60_000)),
+        ("UploadPart", _) => Fate::Twice(random.u64(0..20_000)),
+        (_, 0) => Fate::FlippedDown,
+        _ => Fate::Truncated,
     })
 }

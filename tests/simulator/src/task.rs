@@ -1,11 +1,13 @@
 //! A caller of the library: a machine at a time, its source, its checkpoint's file, and what it has seen.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
+use s3vault_core::checksum::Digest;
 use s3vault_core::time::Now;
 use s3vault_core::transfer::Taking;
-use s3vault_core::vault::{Cursor, Find, Found, ListPage, Open, Put, Read, Row, Vault};
+use s3vault_core::vault::{Cursor, Find, Found, ListPage, Locate, Located, Open, Put, Read, Row, Vault};
 use s3vault_core::{Input, Machine as _, Output};
 
 use crate::content::Content;
@@ -20,6 +22,8 @@ pub enum Machine {
     Put(Put),
     /// Finds a version.
     Find(Find),
+    /// Finds where its data is.
+    Locate(Locate),
     /// Reads it.
     Read(Read),
     /// Lists versions.
@@ -35,6 +39,8 @@ pub enum Ended {
     Stored(Box<Found>),
     /// A version was found.
     Found(Box<Found>),
+    /// Its place was found.
+    Located(Located),
     /// It was read.
     Read,
     /// A page.
@@ -53,6 +59,7 @@ impl Machine {
             Machine::Open(machine) => machine.handle(now, input),
             Machine::Put(machine) => machine.handle(now, input),
             Machine::Find(machine) => machine.handle(now, input),
+            Machine::Locate(machine) => machine.handle(now, input),
             Machine::Read(machine) => machine.handle(now, input),
             Machine::List(machine) => machine.handle(now, input),
         }
@@ -64,10 +71,22 @@ impl Machine {
             Machine::Open(machine) => as_one(machine.poll(now), |()| Ended::Opened),
             Machine::Put(machine) => as_one(machine.poll(now), |found| Ended::Stored(Box::new(found))),
             Machine::Find(machine) => as_one(machine.poll(now), |found| Ended::Found(Box::new(found))),
+            Machine::Locate(machine) => as_one(machine.poll(now), Ended::Located),
             Machine::Read(machine) => as_one(machine.poll(now), |()| Ended::Read),
             Machine::List(machine) => as_one(machine.poll(now), |(rows, next)| Ended::Listed(rows, next)),
         }
     }
+}
+
+/// How a version is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// All of it, once.
+    Stream,
+    /// Into a file, and on with it where that was killed.
+    File,
+    /// Some bytes, and others.
+    Bytes,
 }
 
 /// What a task is for.
@@ -85,6 +104,8 @@ pub enum Job {
         source: u32,
         /// After all faults.
         must_succeed: bool,
+        /// As what.
+        how: How,
     },
     /// Lists all versions of a name, after all faults.
     List {
@@ -168,6 +189,20 @@ pub struct Task {
     pub accepted: BTreeMap<u64, Content>,
     /// How a version is read.
     pub taking: Taking,
+    /// The put that stored what this task restores.
+    pub of: Option<usize>,
+    /// The file of a restore: its slices, by where they begin; and the marks of verified parts.
+    pub file: BTreeMap<u64, Content>,
+    /// By their numbers from 0.
+    pub marks: BTreeSet<u32>,
+    /// Those whose bytes were found when this process began.
+    pub there: BTreeSet<u32>,
+    /// Where the version is, and the bytes of it that are read.
+    pub located: Option<Located>,
+    /// Of the backup.
+    pub bytes: Range<u64>,
+    /// How many such readings began.
+    pub reads: u32,
     /// Somebody aborted an upload of it.
     pub vanished: bool,
     /// Parts that were asked for, over all lives.
@@ -176,18 +211,34 @@ pub struct Task {
     pub wake: Option<u64>,
     /// Requests so far, over all lives.
     pub requests: u64,
+    /// By kind.
+    pub sent: BTreeMap<&'static str, u64>,
     /// Of these, those that did not bring a clean 2xx.
     pub failed: u64,
     /// Failures one after the other, by what was asked.
     pub in_a_row: BTreeMap<String, u32>,
+    /// The exchange that arrived last.
+    pub newest_arrival: u64,
     /// When the newest LIST arrived at the store, by the store's clock.
     pub checked_ms: i64,
     /// Uploads whose Complete was sent.
     pub completing: BTreeSet<String>,
     /// Upload id and number of parts whose records were safe when a process died.
     pub safe_parts: BTreeSet<(String, u32)>,
-    /// Those that are safe now, and their lengths.
-    pub saved_parts: BTreeMap<(String, u32), u64>,
+    /// Those that are safe now, their lengths and ETags.
+    pub saved_parts: BTreeMap<(String, u32), (u64, String)>,
+    /// What each part was when this process read it to its end.
+    pub readings: BTreeMap<u32, Digest>,
+    /// A part that was something else at a second reading.
+    pub differs: Option<u32>,
+    /// Parts that an older attempt replaced.
+    pub replaced: u32,
+    /// Parts that the store lost.
+    pub lost_parts: u32,
+    /// Some of them while this process ran.
+    pub lost_alive: bool,
+    /// The caller has suspended.
+    pub suspended: bool,
     /// The upload of the last extent that was saved.
     pub extent: String,
     /// It was told that there are no other keys, or was given some that had expired.
@@ -231,12 +282,27 @@ impl Task {
             ranges: BTreeMap::new(),
             accepted: BTreeMap::new(),
             taking: Taking::ByPosition,
+            of: None,
+            file: BTreeMap::new(),
+            marks: BTreeSet::new(),
+            there: BTreeSet::new(),
+            located: None,
+            bytes: 0..0,
+            reads: 0,
             vanished: false,
             asked: 0,
             wake: None,
             requests: 0,
+            sent: BTreeMap::new(),
+            readings: BTreeMap::new(),
+            differs: None,
+            replaced: 0,
+            lost_parts: 0,
+            lost_alive: false,
+            suspended: false,
             failed: 0,
             in_a_row: BTreeMap::new(),
+            newest_arrival: 0,
             checked_ms: i64::MIN,
             completing: BTreeSet::new(),
             safe_parts: BTreeSet::new(),
@@ -258,6 +324,14 @@ impl Task {
     pub fn put(&self) -> Option<&PutSpec> {
         match &self.job {
             Job::Put(put) => Some(put),
+            _ => None,
+        }
+    }
+
+    /// How it reads, where it does.
+    pub fn how(&self) -> Option<How> {
+        match &self.job {
+            Job::Read { how, .. } => Some(*how),
             _ => None,
         }
     }
@@ -288,5 +362,9 @@ impl Task {
         self.in_a_row.clear();
         self.again = 0;
         self.ranges.clear();
+        self.readings.clear();
+        self.differs = None;
+        self.suspended = false;
+        self.lost_alive = false;
     }
 }

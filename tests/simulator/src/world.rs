@@ -15,6 +15,7 @@ use crate::bucket::Bucket;
 use crate::case::{Case, FaultId};
 use crate::network::{Exchange, Stage};
 use crate::scenario::Scenario;
+use crate::seen::{Counts, Seen};
 use crate::task::{Job, Outcome, Task};
 
 /// When a run begins, in Unix milliseconds.
@@ -60,6 +61,8 @@ pub struct Report {
     pub faults: BTreeSet<FaultId>,
     /// How the puts ended: a word and how many.
     pub outcomes: BTreeMap<String, u64>,
+    /// What happened and took effect.
+    pub seen: Counts,
     /// Requests in all.
     pub requests: u64,
     /// How many tasks there were to begin with.
@@ -70,6 +73,8 @@ pub(crate) struct World {
     pub(crate) case: Case,
     pub(crate) scenario: Scenario,
     pub(crate) random: fastrand::Rng,
+    /// Of what follows the puts, so that they are the same with it and without.
+    pub(crate) extra: fastrand::Rng,
     /// Simulated milliseconds since the begin.
     pub(crate) time: u64,
     pub(crate) client_off_ms: i64,
@@ -86,6 +91,8 @@ pub(crate) struct World {
     pub(crate) outage_until: u64,
     /// Which task chose a vid.
     pub(crate) vids: BTreeMap<String, usize>,
+    /// Versions whose data was changed in the store.
+    pub(crate) spoiled: BTreeSet<String>,
     /// For a while there were no keys that the store takes.
     pub(crate) no_keys: bool,
     /// The number in the access key that is good now.
@@ -116,6 +123,8 @@ impl World {
         let bucket = Bucket::new(scenario.profile, scenario.habits);
         let mut world = World {
             random: fastrand::Rng::with_seed(crate::content::mix(case.seed, 2)),
+            extra: fastrand::Rng::with_seed(crate::content::mix(case.seed, 5)),
+            spoiled: BTreeSet::new(),
             case,
             scenario,
             time: 0,
@@ -190,6 +199,10 @@ impl World {
         }
     }
 
+    pub(crate) fn saw(&mut self, what: Seen) {
+        *self.report.seen.entry(what).or_default() += 1;
+    }
+
     pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
         if self.is_telling {
             let at = self.time;
@@ -208,6 +221,10 @@ impl World {
 
     fn run(&mut self) {
         self.drain();
+        if self.report.violation.is_none() {
+            self.restore_all();
+            self.drain();
+        }
         self.after_all();
         let tasks = self.tasks.iter();
         for task in tasks {

@@ -28,6 +28,12 @@ const MUTATIONS: &[&str] = &[
     "row not saved",
     "torn record believed",
     "records not waited for",
+    "checkpoint believed over the list of parts",
+    "listed ETag not taken",
+    "second reading not compared",
+    "parts that are there read again",
+    "part behind one that is there left out",
+    "wanted bytes from their part's begin",
 ];
 /// So many seeds are tried for each.
 const SEEDS: u64 = 2000;

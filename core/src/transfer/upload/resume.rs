@@ -11,7 +11,7 @@ impl Upload {
         listed: Option<&BTreeMap<u32, Listed>>,
     ) -> Upload {
         let first = open.first;
-        if let Some(listed) = listed {
+        if let Some(listed) = listed.filter(|_| !planted::on("checkpoint believed over the list of parts")) {
             // What the store lists is believed: a part that it has not, or has otherwise, is sent again.
             open.parts.retain(|number, part| {
                 let Some(found) = listed.get(&(number - first + 1)).filter(|found| found.is(part)) else {
@@ -40,6 +40,7 @@ impl Upload {
             last: whole.map(|(last, _)| last),
             more: whole.is_some_and(|(_, ended)| !ended),
             sealed: whole.is_some(),
+            completing: open.complete.is_some(),
             ..Upload::at((first, open.offset), object, plan, state, open.signed)
         };
         upload.skip_finished();
@@ -78,27 +79,26 @@ impl Upload {
     }
 
     /// Believes the list: a part with the size and checksum that were sent counts under the ETag that it has now. Of a file
-    /// any other part is sent again; a stream's bytes are gone.
-    pub(super) fn take_etags(&mut self, page: &PartListing) -> Result<()> {
-        for listed in &page.parts {
-            let number = self.first + listed.number - 1;
+    /// any other part, and one that is not listed, is sent again; a stream's bytes are gone.
+    pub(super) fn take_etags(&mut self, asked: &ListParts, page: &PartListing) -> Result<()> {
+        let number = |listed: u32| self.first.saturating_add(listed - 1);
+        let found: BTreeMap<u32, Listed> =
+            page.parts.iter().map(|listed| (number(listed.number), Listed::from(listed))).collect();
+        // What the page would have if the store had it.
+        let covered = number(asked.marker.saturating_add(1))..=page.next.map_or(u32::MAX, number);
+        let sent: Vec<u32> = self.finished.keys().copied().filter(|number| covered.contains(number)).collect();
+        for number in sent {
             let Some(part) = self.finished.get_mut(&number) else { continue };
-            let found = Listed::from(listed);
-            if found.is(part) {
-                part.etag = found.etag;
+            let listed = found.get(&number);
+            if let Some(listed) = listed.filter(|listed| listed.is(part)) {
+                if !planted::on("listed ETag not taken") {
+                    part.etag.clone_from(&listed.etag);
+                }
                 continue;
             }
             if self.plan.is_stream() {
-                let why = format!(
-                    "part {} of {} has other bytes in the store than were sent: {} bytes, CRC64NVME {}, and {} bytes, {}",
-                    listed.number,
-                    self.object.key,
-                    listed.size,
-                    listed.crc64nvme.as_deref().unwrap_or("unknown"),
-                    part.length,
-                    crc_text(part.digest.crc64nvme)
-                );
-                return Err(Error::new(Code::Damaged, why).with_hint("Store the backup again."));
+                let own = number - self.first + 1;
+                return Err(gone(own, &self.object.key, part, listed));
             }
             let offset = self.begin + length_of(self.finished.range(..number).map(|(_, part)| part));
             if let Some(part) = self.finished.remove(&number) {
@@ -107,6 +107,23 @@ impl Upload {
         }
         Ok(())
     }
+}
+
+/// A stream's part is not in the store as it was sent, and cannot be sent again.
+fn gone(number: u32, key: &str, sent: &Finished, listed: Option<&Listed>) -> Error {
+    let Some(listed) = listed else {
+        let why = format!("part {number} of {key} was stored, and the store does not have it any more");
+        return Error::new(Code::DataMissing, why)
+            .with_hint("Store the backup again: a checkpoint goes on before that part.");
+    };
+    let why = format!(
+        "part {number} of {key} has other bytes in the store than were sent: {} bytes, CRC64NVME {}, and {} bytes, {}",
+        listed.size,
+        listed.crc64nvme.as_deref().unwrap_or("unknown"),
+        sent.length,
+        crc_text(sent.digest.crc64nvme)
+    );
+    Error::new(Code::Damaged, why).with_hint("Store the backup again.")
 }
 
 /// A part as the store lists it.

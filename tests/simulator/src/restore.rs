@@ -1,0 +1,227 @@
+//! Restores into a file that are killed and go on, and reads of some bytes: as a driver does them over core's machines.
+//!
+//! The file's parts are marked once they were verified. What is left of file and marks after a kill proves nothing: marked
+//! parts are read from the file, compared with the manifest, and only then told to the machine as there.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use s3vault_core::checksum::SLICE;
+use s3vault_core::transfer::{Taking, Want};
+use s3vault_core::vault::{Located, Read};
+use s3vault_core::{Code, Error, Family};
+
+use crate::content::Content;
+use crate::seen::Seen;
+use crate::task::{How, Job, Machine, Outcome};
+use crate::world::{Event, World};
+
+/// How often some bytes are read of a version whose place is known.
+const READS: u32 = 3;
+
+impl World {
+    /// All puts are over: what was stored is restored, while things go wrong.
+    pub(crate) fn restore_all(&mut self) {
+        for task in 0..self.tasks.len() {
+            let (Some(put), Some(Outcome::Stored { vid })) =
+                (self.tasks[task].put().cloned(), &self.tasks[task].outcome)
+            else {
+                continue;
+            };
+            let how = [How::File, How::File, How::Bytes, How::Stream][self.extra.usize(0..4)];
+            if how == How::Stream {
+                continue;
+            }
+            let source = self.tasks[task].source;
+            let job = Job::Read { name: put.name, vid: vid.clone(), source, must_succeed: false, how };
+            let reader = self.tasks.len();
+            let vault = self.vault();
+            self.tasks.push(crate::task::Task::new(job, vault, 0));
+            self.tasks[reader].of = Some(task);
+            let delay = self.extra.u64(0..60_000);
+            self.after(delay, Event::Begin { task: reader });
+        }
+    }
+
+    /// The task that restores what this put has stored.
+    pub(crate) fn reader_of(&self, put: usize) -> Option<usize> {
+        self.tasks.iter().position(|task| task.of == Some(put))
+    }
+
+    /// What a restore wants of a version: all that it does not find in its file.
+    pub(crate) fn want_rest(&mut self, number: usize) -> Want {
+        let task = &self.tasks[number];
+        let Some(found) = &task.found else { return Want::default() };
+        let (mut have, mut missing) = (BTreeSet::new(), 0);
+        for (part, (_, offset, hash)) in (0..).zip(found.manifest.parts()).filter(|(part, _)| task.marks.contains(part))
+        {
+            let content = Content::concat(task.file.range(offset..offset + hash.length).map(|(_, piece)| piece));
+            if hash.matches(content.length(), &content.digest()) {
+                have.insert(part);
+            } else {
+                missing += 1;
+            }
+        }
+        self.tell(|| format!("{number} restores into a file that has parts {have:?}, and {missing} marks too many"));
+        (0..have.len()).for_each(|_| self.saw(Seen::PartKept));
+        (0..missing).for_each(|_| self.saw(Seen::MarkWithoutBytes));
+        self.tasks[number].there = have.clone();
+        Want { taking: Taking::ByPosition, have, bytes: None }
+    }
+
+    /// Bytes came, and are written where they belong.
+    pub(crate) fn write(&mut self, number: usize, offset: u64, content: &Content) {
+        if self.tasks[number].how() == Some(How::File) {
+            self.tasks[number].file.insert(offset, content.clone());
+        }
+    }
+
+    /// The process of a restore is gone; after a power cut nobody knows what of the file is on the disk.
+    pub(crate) fn restore_killed(&mut self, number: usize, power_cut: bool) {
+        self.saw(Seen::RestoreKilled);
+        if power_cut {
+            self.saw(Seen::PowerCut);
+            let mut file = std::mem::take(&mut self.tasks[number].file);
+            file.retain(|_, content| {
+                match self.extra.u32(0..8) {
+                    0 => return false,
+                    1 => *content = content.slice(0, content.length() / 2),
+                    2 => *content = content.flip(0),
+                    _ => {}
+                }
+                true
+            });
+            let mut marks = std::mem::take(&mut self.tasks[number].marks);
+            marks.retain(|_| self.extra.u32(0..4) > 0);
+            // A byte of the marks that nobody wrote.
+            if self.extra.u32(0..4) == 0 {
+                marks.insert(self.extra.u32(0..6));
+            }
+            (self.tasks[number].file, self.tasks[number].marks) = (file, marks);
+        }
+        self.goes_on(number);
+    }
+
+    fn goes_on(&mut self, number: usize) {
+        self.tasks[number].die();
+        self.tasks[number].accepted.clear();
+        self.tasks[number].in_hand.clear();
+        if self.tasks[number].how() == Some(How::File) && self.tasks[number].patience > 0 {
+            self.tasks[number].patience -= 1;
+            self.fresh_vault(number);
+            let delay = [1, 1_000, 600_000][self.extra.usize(0..3)];
+            self.after(delay, Event::Begin { task: number });
+        }
+    }
+
+    /// A restore failed: its file stays where another may go on with it.
+    pub(crate) fn restore_failed(&mut self, number: usize, e: &Error) {
+        if self.tasks[number].how() != Some(How::File) {
+            return;
+        }
+        let passes = matches!(e.code(), Code::Cancelled | Code::TimedOut | Code::Suspended | Code::Unavailable)
+            || e.family() == Family::Transport
+            || e.is_retryable();
+        if !passes || self.tasks[number].marks.is_empty() {
+            self.tasks[number].file.clear();
+            self.tasks[number].marks.clear();
+        }
+        if passes {
+            self.goes_on(number);
+        }
+    }
+
+    /// A restore ended well: the file is the source.
+    pub(crate) fn check_restored(&mut self, number: usize) {
+        let task = &self.tasks[number];
+        let size = task.found.as_ref().map_or(0, |found| found.manifest.size);
+        let whole = Content::concat(task.file.values());
+        if let Some(why) = crate::checks::wrong(&whole, task.job.source(), 0, size) {
+            return self.violate(format!("a restore ends well with wrong bytes in its file: {why}"));
+        }
+        self.saw(if task.there.is_empty() { Seen::Restored } else { Seen::RestoreWentOn });
+        self.tell(|| format!("{number} has restored all"));
+    }
+
+    /// The place of a version is known: some bytes of it are read.
+    pub(crate) fn read_bytes(&mut self, number: usize, located: Located) {
+        let size = self.tasks[number].found.as_ref().map_or(0, |found| found.manifest.size);
+        if size == 0 || self.tasks[number].reads >= READS {
+            return;
+        }
+        self.tasks[number].reads += 1;
+        let begin = self.extra.u64(0..size);
+        let length = [1, 1000, SLICE, 3 * SLICE + 1][self.extra.usize(0..4)].min(size - begin);
+        let bytes = begin..begin + length;
+        let whole = Taking::WholeParts { memory: 256 << 20 };
+        let taking = [Taking::Unverified, Taking::Unverified, whole, Taking::InOrder][self.extra.usize(0..4)];
+        self.tell(|| format!("{number} reads bytes {bytes:?}, {taking:?}"));
+        self.saw(Seen::ReadBytes);
+        let (vault, seed) = (self.tasks[number].vault.clone(), self.extra.u64(..));
+        let task = &mut self.tasks[number];
+        (task.taking, task.bytes) = (taking, bytes.clone());
+        task.accepted.clear();
+        task.ranges.clear();
+        task.in_hand.clear();
+        let want = Want { taking, bytes: Some(bytes), ..Want::default() };
+        task.machine = Some(Machine::Read(Read::located(vault, &located, want, seed)));
+        task.located = Some(located);
+        self.again_soon(number);
+    }
+
+    /// What was wanted came, with the rest of its parts where they are verified, and nothing else.
+    pub(crate) fn check_bytes(&mut self, number: usize) {
+        let task = &self.tasks[number];
+        let Some(found) = &task.found else { return };
+        let wanted = task.bytes.clone();
+        let overlaps = |part: &Range<u64>| part.start < wanted.end && wanted.start < part.end;
+        let parts = found.manifest.parts().map(|(_, offset, hash)| offset..offset + hash.length).filter(overlaps);
+        let (mut begin, mut end) = (u64::MAX, 0);
+        parts.for_each(|part| (begin, end) = (begin.min(part.start), end.max(part.end)));
+        if task.taking == Taking::Unverified {
+            (begin, end) = (wanted.start, wanted.end);
+        }
+        let whole = Content::concat(task.accepted.values());
+        let is_open = task.taking == Taking::Unverified && self.may_be_wrong(number);
+        let is_long =
+            task.accepted.first_key_value().map(|(at, _)| *at) == Some(begin) && whole.length() == end - begin;
+        match crate::checks::wrong(&whole, task.job.source(), begin, end - begin) {
+            Some(why) if !is_open || !is_long => {
+                self.violate(format!("a reading of {wanted:?} ends well with wrong bytes: {why}"));
+            }
+            _ => {
+                let located = self.tasks[number].located.take();
+                located.into_iter().for_each(|located| self.read_bytes(number, located));
+            }
+        }
+    }
+
+    /// Whether bytes of a reader changed on their way or in the store.
+    pub(crate) fn may_be_wrong(&self, number: usize) -> bool {
+        let task = &self.tasks[number];
+        task.flipped || matches!(&task.job, Job::Read { vid, .. } if self.spoiled.contains(vid))
+    }
+
+    /// A version's data is not what was stored any more, or not where it was.
+    pub(crate) fn spoil(&mut self, number: usize, is_replaced: bool) {
+        let Job::Read { vid, .. } = self.job(number) else { return };
+        for (key, versions) in self.bucket.versions.iter_mut().filter(|(key, _)| !key.starts_with("_s3vault/")) {
+            let is_its = |metadata: &[(String, String)]| metadata.iter().any(|(_, found)| *found == vid);
+            for version in versions.iter_mut().filter(|version| is_its(&version.metadata)) {
+                let length = version.content.length();
+                if is_replaced {
+                    version.id += "r";
+                } else if length > 0 {
+                    let at = self.extra.u64(0..length);
+                    let (before, behind) = (version.content.slice(0, at), version.content.slice(at, length).flip(0));
+                    version.content = Content::concat([&before, &behind].into_iter());
+                }
+                if self.is_telling {
+                    self.report.story.push(format!("    a version of {key} is another"));
+                }
+            }
+        }
+        self.saw(Seen::Spoiled);
+        self.spoiled.insert(vid);
+    }
+}
