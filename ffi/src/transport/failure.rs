@@ -10,7 +10,6 @@ use rustls::CertificateError;
 use s3vault_core::Code;
 use s3vault_core::http::TransportFailure;
 
-use super::connect::ConnectFailure;
 use super::proxy::Proxy;
 
 /// The source of a request's body failed: this ends the attempt, and says why.
@@ -86,12 +85,9 @@ impl Peer {
         }
     }
 
-    /// The failure of an attempt: of the client's, or of the body of a reply.
+    /// The failure of an attempt that had a connection.
     pub(super) fn lost(&self, error: &(dyn StdError + 'static)) -> TransportFailure {
         let chain = chain(error);
-        if let Some(ConnectFailure(failure)) = find(&chain) {
-            return failure.clone();
-        }
         if let Some(source) = find::<SourceFailure>(&chain) {
             return TransportFailure { code: source.code, maybe_sent: true, detail: source.detail.clone() };
         }

@@ -1,8 +1,8 @@
-//! HTTP to the store: hyper's asynchronous client on one private runtime, one attempt per request.
+//! HTTP to the store: hyper's connections on one private runtime, one attempt per request.
 //!
 //! Nothing here decides: no retry, no redirect, no decompression, no proxy from the environment. Each attempt
 //! ends in a reply or in a [`TransportFailure`] that says whether the store may have seen it. (A connection that the store
-//! closed while it lay idle is not an attempt: the client takes another one, as long as no byte of the request was written.)
+//! closed while it waited is not an attempt: another one is taken, as long as no byte of the request was written.)
 //!
 //! HTTP/1.1 only. Transfers are many large bodies at once, and a connection for each gives every one its own
 //! window, its own TLS state (so all cores encrypt) and its own loss recovery. HTTP/2 would put them all into
@@ -17,6 +17,7 @@
 //! | `activity` | when an attempt must end: no byte moves, or its date has passed |
 //! | `failure` | from errors to codes |
 //! | `connect`, `stream` | how a connection is made, and what it is |
+//! | `connection` | its requests, and where it waits for the next one |
 //! | `resolve`, `proxy` | the ways there: the addresses of a name, an HTTP proxy |
 //! | `clock` | the clocks that core is given |
 
@@ -25,6 +26,7 @@ pub(crate) mod body;
 mod cached;
 pub(crate) mod clock;
 mod connect;
+mod connection;
 pub(crate) mod failure;
 pub(crate) mod frames;
 mod proxy;
@@ -37,19 +39,14 @@ mod tests;
 pub(crate) mod testserver;
 mod tls;
 
-use std::future::poll_fn;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::{Response, StatusCode, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use s3vault_core::http::{Method, ReplyHead, Request, TransportFailure};
 use s3vault_core::settings::Settings;
 use s3vault_core::{Code, Error, Result};
@@ -59,22 +56,13 @@ use crate::budget::{self, Budget, Pool};
 use activity::{Activity, Pulse, Watch};
 use body::{Outgoing, Sending};
 use connect::Connector;
+use connection::{Connection, Idle, Lost};
 use failure::Peer;
 pub(crate) use proxy::Proxy;
 pub(crate) use resolve::Names;
-use stream::Dialled;
-
-/// At most so many connections are kept open without a request.
-const IDLE_CONNECTIONS: usize = 32;
-
-/// A connection without a request is closed after this time; stores close theirs after 5 to 60 s.
-const IDLE_CONNECTION_TIME: Duration = Duration::from_secs(20);
 
 /// An attempt in the midst of its payload ends when no byte moved for this part of the idle time-out while others moved.
 const STALLS: u32 = 6;
-
-/// What a connection reads of a reply at once, in bytes.
-const READ: usize = 256 * 1024;
 
 /// What can be set.
 #[derive(Clone, Debug)]
@@ -116,11 +104,8 @@ impl TransportSettings {
 pub(crate) struct Transport(Arc<Inner>);
 
 struct Inner {
-    /// Empty only while it is dropped.
-    client: Option<Client<Connector, Sending>>,
-    idle_timeout: Duration,
-    names: Names,
-    proxy: Option<Proxy>,
+    connector: Connector,
+    idle: Arc<Idle>,
     budget: Arc<Budget>,
     pulse: Arc<Pulse>,
 }
@@ -129,7 +114,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if runtime::guard_fork().is_err() {
             // Its locks may belong to threads that do not exist in this process.
-            std::mem::forget(self.client.take());
+            std::mem::forget(std::mem::take(&mut self.idle));
         }
     }
 }
@@ -144,26 +129,13 @@ impl Transport {
     pub(crate) fn with(settings: &TransportSettings, names: Names, budget: Arc<Budget>) -> Result<Transport> {
         let _guard = runtime::handle()?;
         let connector = Connector {
-            names: names.clone(),
+            names,
             tls: Arc::new(tls::client_config(settings.ca_file.as_deref())?),
             proxy: settings.proxy.clone(),
             connect_timeout: settings.connect_timeout,
             idle_timeout: settings.idle_timeout,
         };
-        let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .pool_idle_timeout(IDLE_CONNECTION_TIME)
-            .pool_timer(TokioTimer::new())
-            .http1_read_buf_exact_size(READ)
-            .build(connector);
-        Ok(Transport(Arc::new(Inner {
-            client: Some(client),
-            idle_timeout: settings.idle_timeout,
-            names,
-            proxy: settings.proxy.clone(),
-            budget,
-            pulse: Arc::default(),
-        })))
+        Ok(Transport(Arc::new(Inner { connector, idle: Arc::default(), budget, pulse: Arc::default() })))
     }
 
     /// For one attempt.
@@ -189,31 +161,24 @@ impl Transport {
         activity: Arc<Activity>,
     ) -> Result<Reply, TransportFailure> {
         let uri = exact_uri(&request.url)?;
-        let peer = Peer::of(&uri, self.0.proxy.as_ref());
-        let way = Way { transport: self.clone(), host: connect::host(&uri).to_owned(), peer };
+        let (connector, store) = (&self.0.connector, failure::origin(&uri));
         let watch = Watch {
-            what: format!("{} to {}", request.operation, failure::origin(&uri)),
+            what: format!("{} to {store}", request.operation),
             activity: activity.clone(),
-            idle: self.0.idle_timeout,
-            stall: self.0.idle_timeout / STALLS,
+            idle: connector.idle_timeout,
+            stall: connector.idle_timeout / STALLS,
             drop_at: request.drop_at,
         };
         let headers = self.headers(&uri, request, body.as_ref())?;
         let body = body.unwrap_or_else(|| Outgoing::bytes(Vec::new()));
         let mut out = hyper::Request::new(body.into_body(activity.clone(), self.0.budget.clone()));
         *out.method_mut() = method(request.method);
-        *out.uri_mut() = uri;
+        *out.uri_mut() = self.target(&uri);
         *out.headers_mut() = headers;
-        let Some(client) = &self.0.client else { return Err(unsendable("the client is gone")) };
-        let sending = connect::noticed_by(activity.clone(), client.request(out));
-        let response = match watch.over(sending).await.map_err(|failure| way.ended(&watch, failure))? {
-            Ok(response) => response,
-            Err(e) => return Err(way.lost(&watch, &e)),
-        };
-        if let Some(Dialled(address)) = response.extensions().get() {
-            activity.dialled(*address);
-        }
-        if let Some(proxy) = &self.0.proxy
+        let way = Way { transport: self.clone(), uri, store, watch };
+        let exchange = way.watch.over(way.exchange(out)).await;
+        let (connection, response) = exchange.unwrap_or_else(|failure| Err(way.ended(failure)))?;
+        if let Some(proxy) = &connector.proxy
             && request.url.starts_with("http://")
             && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
         {
@@ -228,22 +193,37 @@ impl Transport {
                 .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))
                 .collect(),
         };
-        Ok(Reply { head, response, way, watch })
+        Ok(Reply { head, body: response.into_body(), connection: Some(connection), way })
+    }
+
+    /// As it stands in the request: whole for a proxy that forwards it (RFC 9112 §3.2.2), else path and query alone.
+    fn target(&self, uri: &Uri) -> Uri {
+        let forwarded = self.0.connector.proxy.is_some() && uri.scheme_str() == Some("http");
+        match uri.path_and_query() {
+            Some(path) if !forwarded => Uri::from(path.clone()),
+            _ => uri.clone(),
+        }
     }
 
     fn headers(&self, uri: &Uri, request: &Request, body: Option<&Outgoing>) -> Result<HeaderMap, TransportFailure> {
-        let mut headers = HeaderMap::with_capacity(request.headers.len() + 2);
+        let mut headers = HeaderMap::with_capacity(request.headers.len() + 3);
         for (name, value) in &request.headers {
             let bad = |_| unsendable(&format!("the header {name} cannot be sent"));
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| bad(e.to_string()))?;
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|e| bad(e.to_string()))?);
+        }
+        if !headers.contains_key(HOST)
+            && let Some(authority) = uri.authority()
+        {
+            let host = HeaderValue::from_str(authority.as_str()).map_err(|e| unsendable(&e.to_string()))?;
+            headers.insert(HOST, host);
         }
         // Stores refuse a PUT or POST without one, and an empty body would bring none along.
         if matches!(request.method, Method::Put | Method::Post) || body.is_some() {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.map_or(0, Outgoing::length)));
         }
         // A tunnel was asked for with it.
-        if let Some(authorization) = self.0.proxy.as_ref().and_then(Proxy::authorization)
+        if let Some(authorization) = self.0.connector.proxy.as_ref().and_then(Proxy::authorization)
             && uri.scheme_str() == Some("http")
         {
             headers.insert(PROXY_AUTHORIZATION, authorization.clone());
@@ -255,61 +235,83 @@ impl Transport {
 /// A reply whose head came.
 pub(crate) struct Reply {
     pub(crate) head: ReplyHead,
-    response: Response<Incoming>,
+    body: Incoming,
+    /// Until the end of the body.
+    connection: Option<Connection>,
     way: Way,
-    watch: Watch,
 }
 
 impl Reply {
     /// The next bytes of the body; `None` at its end. A body that is cut short is a failure.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, TransportFailure> {
+        let Some(connection) = &mut self.connection else { return Ok(None) };
+        let (way, activity) = (&self.way, &self.way.watch.activity);
         // The time since the last call was the caller's own.
-        self.watch.activity.touch();
-        let body = self.response.body_mut();
-        // Trailers belong to nobody.
-        let next = poll_fn(|context| {
-            loop {
-                match ready!(Pin::new(&mut *body).poll_frame(context)).transpose()?.map(hyper::body::Frame::into_data) {
-                    Some(Ok(bytes)) => return std::task::Poll::Ready(Ok(Some(bytes))),
-                    Some(Err(_)) => {}
-                    None => return std::task::Poll::Ready(Ok(None)),
-                }
-            }
-        });
-        let chunk = self.watch.over(next).await;
-        let chunk = chunk.map_err(|failure| self.way.ended(&self.watch, failure))?;
-        self.watch.activity.touch();
-        chunk.map_err(|e: hyper::Error| self.way.lost(&self.watch, &e))
+        activity.touch();
+        let chunk = way.watch.over(connection.chunk(&mut self.body)).await;
+        let chunk = chunk.map_err(|failure| way.ended(failure))?;
+        activity.touch();
+        let chunk = chunk.map_err(|e| way.lost(&e))?;
+        if chunk.is_none()
+            && let Some(connection) = self.connection.take()
+        {
+            way.transport.0.idle.give_back(&way.store, connection).await;
+        }
+        Ok(chunk)
     }
 
     /// Where it came from, for messages.
     pub(crate) fn what(&self) -> &str {
-        &self.watch.what
+        &self.way.watch.what
     }
 }
 
 /// How an attempt gets to the store.
 struct Way {
     transport: Transport,
-    host: String,
-    peer: Peer,
+    uri: Uri,
+    /// The store's scheme, host and port.
+    store: String,
+    watch: Watch,
 }
 
 impl Way {
-    /// The client could not bring the request to an answer, or the answer to its end.
-    fn lost(&self, watch: &Watch, error: &(dyn std::error::Error + 'static)) -> TransportFailure {
-        let mut peer = self.peer.clone();
-        peer.addresses.extend(watch.activity.address());
+    /// The request over a connection that waited for one, or over a new one.
+    async fn exchange(
+        &self,
+        mut request: hyper::Request<Sending>,
+    ) -> Result<(Connection, Response<Incoming>), TransportFailure> {
+        let (inner, activity) = (&self.transport.0, &self.watch.activity);
+        loop {
+            let mut connection = match inner.idle.take(&self.store).await {
+                Some(connection) => connection,
+                None => inner.connector.connect(&self.uri, activity).await?,
+            };
+            if let Some(address) = connection.dialled {
+                activity.dialled(address);
+            }
+            match connection.request(request).await {
+                Ok(response) => return Ok((connection, response)),
+                Err(Lost::Unsent(unsent)) => request = *unsent,
+                Err(Lost::Failed(e)) => return Err(self.lost(&e)),
+            }
+        }
+    }
+
+    /// The connection broke.
+    fn lost(&self, error: &hyper::Error) -> TransportFailure {
+        let mut peer = Peer::of(&self.uri, self.transport.0.connector.proxy.as_ref());
+        peer.addresses.extend(self.watch.activity.address());
         peer.lost(error)
     }
 
     /// The watch ended the attempt. A machine that hangs takes connections and is silent on them: the next attempt
     /// dials another address.
-    fn ended(&self, watch: &Watch, mut failure: TransportFailure) -> TransportFailure {
-        if let Some(address) = watch.activity.address() {
+    fn ended(&self, mut failure: TransportFailure) -> TransportFailure {
+        if let Some(address) = self.watch.activity.address() {
             failure.detail.push_str(&format!(", dialled at {address}"));
-            if watch.is_silent() || watch.is_stalled() {
-                self.transport.0.names.failed(&self.host, address);
+            if self.watch.is_silent() || self.watch.is_stalled() {
+                self.transport.0.connector.names.failed(connect::host(&self.uri), address);
             }
         }
         failure

@@ -1,11 +1,9 @@
 //! A connection: TCP, or TLS over TCP or over a proxy's tunnel.
 
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -19,38 +17,16 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// A connection to the store, or to the proxy in front of it.
-pub(super) struct Stream {
-    pub(super) kind: Kind,
-    /// A proxy is at the other end, and forwards requests.
-    pub(super) to_proxy: bool,
-    /// The address of the store's name that was dialled.
-    pub(super) dialled: Option<IpAddr>,
-}
-
-/// Where a reply came from, among its extensions.
-#[derive(Clone)]
-pub(super) struct Dialled(pub(super) IpAddr);
-
-pub(super) enum Kind {
+pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<BufReader<Box<dyn Wire>>>>),
 }
 
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        let connected = Connected::new().proxy(self.to_proxy);
-        match self.dialled {
-            Some(address) => connected.extra(Dialled(address)),
-            None => connected,
-        }
-    }
-}
-
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().kind {
-            Kind::Plain(tcp) => Pin::new(tcp).poll_read(context, into),
-            Kind::Tls(tls) => poll_filled(tls, context, into),
+        match self.get_mut() {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_read(context, into),
+            Stream::Tls(tls) => poll_filled(tls, context, into),
         }
     }
 }
@@ -72,9 +48,9 @@ fn poll_filled<T: Wire>(tls: &mut T, context: &mut Context<'_>, into: &mut ReadB
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().kind {
-            Kind::Plain(tcp) => Pin::new(tcp).poll_write(context, bytes),
-            Kind::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
+        match self.get_mut() {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_write(context, bytes),
+            Stream::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
         }
     }
 
@@ -83,9 +59,9 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().kind {
-            Kind::Plain(tcp) => Pin::new(tcp).poll_write_vectored(context, pieces),
-            Kind::Tls(tls) => Pin::new(tls).poll_write_vectored(context, pieces),
+        match self.get_mut() {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_write_vectored(context, pieces),
+            Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(context, pieces),
         }
     }
 
@@ -94,16 +70,16 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().kind {
-            Kind::Plain(tcp) => Pin::new(tcp).poll_flush(context),
-            Kind::Tls(tls) => Pin::new(tls).poll_flush(context),
+        match self.get_mut() {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_flush(context),
+            Stream::Tls(tls) => Pin::new(tls).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().kind {
-            Kind::Plain(tcp) => Pin::new(tcp).poll_shutdown(context),
-            Kind::Tls(tls) => Pin::new(tls).poll_shutdown(context),
+        match self.get_mut() {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(context),
+            Stream::Tls(tls) => Pin::new(tls).poll_shutdown(context),
         }
     }
 }
