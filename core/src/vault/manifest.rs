@@ -7,7 +7,7 @@ use super::names::Name;
 use super::objects::{Kind, RowKey, catalogue_prefix};
 use super::signed::{self, FORMAT, Trust};
 use super::vid::Vid;
-use crate::checksum::{self, Digest};
+use crate::checksum::{Digest, json};
 use crate::crypto::keyring::{SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
 
@@ -57,27 +57,37 @@ pub struct Extent {
     pub version_id: Option<String>,
     /// Stored bytes.
     pub size: u64,
-    /// CRC64NVME of the whole object, in base64.
-    pub crc64nvme: String,
+    /// CRC64NVME of the whole object.
+    #[serde(with = "json::crc64nvme")]
+    pub crc64nvme: u64,
     /// The parts, in order; their lengths sum up to `size`.
     pub parts: Vec<PartHash>,
 }
 
 /// A part: the unit of verification. Hashes are over the bytes that a GET returns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// A backup may have millions of them, so they are held as 48 bytes each; on the store the CRC is base64, the BLAKE3 hex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartHash {
     /// In bytes.
     pub length: u64,
-    /// CRC64NVME in base64.
-    pub crc64nvme: String,
-    /// BLAKE3 in hex.
-    pub blake3: String,
+    /// CRC64NVME.
+    #[serde(with = "json::crc64nvme")]
+    pub crc64nvme: u64,
+    /// BLAKE3.
+    #[serde(with = "json::blake3")]
+    pub blake3: [u8; 32],
 }
 
 impl PartHash {
     /// Of a part of this length and digest.
     pub fn new(length: u64, digest: &Digest) -> PartHash {
-        PartHash { length, crc64nvme: checksum::crc_text(digest.crc64nvme), blake3: hex::encode(digest.blake3) }
+        PartHash { length, crc64nvme: digest.crc64nvme, blake3: digest.blake3 }
+    }
+
+    /// What its bytes are.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest { crc64nvme: self.crc64nvme, blake3: self.blake3 }
     }
 
     /// Whether a part of this length and digest is the one that was stored.
@@ -128,7 +138,7 @@ impl Manifest {
     /// The object to store.
     pub(crate) fn seal(&self, key: Option<&SigningKey>) -> Vec<u8> {
         // Strings, numbers and lists of them: nothing that JSON cannot hold.
-        signed::seal(&serde_json::to_vec(self).unwrap_or_default(), key)
+        signed::seal(serde_json::to_vec(self).unwrap_or_default(), key)
     }
 
     /// Reads an object as it is stored, and says what its signature told. Without a store there is no key to compare
@@ -225,6 +235,7 @@ pub fn hash(object: &[u8]) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::checksum;
     use crate::crypto::keyring::Keyring;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -239,7 +250,7 @@ pub(crate) mod tests {
             key: "vm/disk.img".into(),
             version_id: Some("v1".into()),
             size: bytes.len() as u64,
-            crc64nvme: checksum::crc_text(checksum::digest(&bytes).crc64nvme),
+            crc64nvme: checksum::digest(&bytes).crc64nvme,
             parts: parts.iter().map(|p| PartHash::new(p.len() as u64, &checksum::digest(p))).collect(),
         };
         let times = Times { initiated: 1_764_000_000_000, completed: 1_764_000_001_000, stored: 1_764_000_001_000 };
@@ -260,6 +271,25 @@ pub(crate) mod tests {
              \"blake3\":\"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85\"}}]}}]}}\n"
         );
         assert_eq!(String::from_utf8(object).unwrap(), expected);
+    }
+
+    /// A stream of 49 TiB has more than a million of them, in memory and in its machine.
+    #[test]
+    fn a_part_is_held_in_48_bytes_and_nothing_beside_them() {
+        fn is_plain<T: Copy>() -> usize {
+            size_of::<T>()
+        }
+        assert_eq!(is_plain::<PartHash>(), 48);
+    }
+
+    #[test]
+    fn hashes_that_are_none_are_refused() {
+        let text = String::from_utf8(sample(&[b"abc"]).seal(None)).unwrap();
+        let open = |text: &str| Manifest::open(text.as_bytes(), &VerifyKeys::default()).map_err(|e| e.code());
+        assert!(open(&text).is_ok());
+        for (right, wrong) in [("BeXKuz/B+us=", "BeXKuz/B+us"), ("6437b3ac", "6437b3a"), ("6437b3ac", "6437b3ag")] {
+            assert_eq!(open(&text.replace(right, wrong)).err(), Some(Code::Format), "{wrong}");
+        }
     }
 
     #[test]

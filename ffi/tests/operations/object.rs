@@ -20,7 +20,7 @@ fn version(key: &str, version_id: &str) -> GetObject {
 
 fn put(key: &str, bytes: &[u8], headers: &[(&str, &str)]) -> PutObject {
     let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    PutObject::new(key, Content::Bytes(bytes.into()), headers)
+    PutObject::new(key, Content::Bytes(bytes.to_vec().into()), headers)
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl World {
         let small = |content| Sending { content, part: None, read: None, is_changed: false };
         match &request.body {
             Body::Empty => small(Content::default()),
-            Body::Bytes(bytes) => small(Content::bytes(bytes)),
+            Body::Bytes(bytes) => small(Content::Bytes(bytes.clone())),
             Body::Part(Part { number, offset, length, digest, .. }) => {
                 let is_file = self.tasks[task].put().is_some_and(|put| put.is_file);
                 let held = self.tasks[task].parts.get(number).copied();

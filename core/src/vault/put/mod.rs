@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use super::find::AHEAD_MS;
 use super::locator::Locator;
 use super::manifest::{self, Extent, Manifest, Times};
@@ -174,7 +176,7 @@ pub struct Put {
 /// The row, its bytes fixed.
 struct Fixed {
     manifest: Manifest,
-    object: Vec<u8>,
+    object: Bytes,
 }
 
 impl Put {
@@ -230,7 +232,7 @@ impl Put {
             return self.go_on();
         }
         if !self.vault.is_described() {
-            let content = Content::Bytes(self.vault.description());
+            let content = Content::Bytes(self.vault.description().into());
             self.describe = Some(Call::new(PutObject::new(VAULT_KEY, content, json())));
         }
         self.list()
@@ -332,7 +334,7 @@ impl Put {
         if planted::on("data before its locator") {
             return State::First { asked: false, number: 1, offset: 0 };
         }
-        let content = Content::Bytes(locator.seal(self.vault.signing_key()));
+        let content = Content::Bytes(locator.seal(self.vault.signing_key()).into());
         let begun = begun(&self.vault, &self.request, self.vid, self.initiated, self.plan);
         if let Some(journal) = &mut self.session.journal {
             journal.add(&Checkpoint::record(begun), true);
@@ -467,9 +469,9 @@ impl Put {
         };
         let class = self.vault.storage_class.clone();
         let manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, extents, class);
-        let object = manifest.seal(self.vault.signing_key());
+        let object = Bytes::from(manifest.seal(self.vault.signing_key()));
         if !planted::on("row not saved") {
-            self.session.save(|| Record::Row { object: String::from_utf8_lossy(&object).into_owned() });
+            self.session.save(|| Record::Row { object: String::from_utf8_lossy(&object) });
         }
         self.fixed = Some(Fixed { manifest, object });
         self.check = self.data_check;

@@ -27,8 +27,7 @@ impl Put {
 
     /// The rows of the checkpoint's version: its own one may be there already.
     pub(super) fn resume_checked(&mut self, page: &Listing) -> State {
-        let row = self.resume.as_ref().and_then(|resume| resume.row.as_ref()).map(|row| row.as_bytes().to_vec());
-        if let Some(object) = row {
+        if let Some(object) = self.resume.as_mut().and_then(|resume| resume.row.take()).map(Bytes::from) {
             let manifest = signed::json(&object).and_then(|json| Manifest::parse(json, None));
             let manifest = match manifest {
                 Ok(manifest) => manifest,
@@ -51,7 +50,7 @@ impl Put {
     /// The check holds: goes on behind the last step that was saved.
     pub(super) fn resumed(&mut self, now: Now) -> State {
         let Some(resume) = &mut self.resume else { return self.list() };
-        self.extents.clone_from(&resume.extents);
+        self.extents = std::mem::take(&mut resume.extents);
         self.stored_ms = resume.stored_ms;
         self.data_check = self.check;
         if let Some(fixed) = &self.fixed {

@@ -301,7 +301,7 @@ impl World {
         let header = |name: &str| request.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         let sent = match &request.body {
             Body::Empty => Vec::new(),
-            Body::Bytes(bytes) => bytes.clone(),
+            Body::Bytes(bytes) => bytes.to_vec(),
             Body::Part(part) => source[part.offset as usize..][..part.length as usize].to_vec(),
         };
         let upload_id = query.get("uploadId").cloned().unwrap_or_default();
