@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Row;
 use super::names::Name;
 use super::objects::{Kind, RowKey, catalogue_prefix};
 use super::signed::{self, FORMAT, Trust};
 use super::vid::Vid;
+use super::{OBJECT_LIMIT, Row};
 use crate::checksum::{Digest, json};
 use crate::crypto::keyring::{SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
@@ -219,6 +219,18 @@ impl Manifest {
     }
 }
 
+/// Bytes that a part takes in a manifest at most, an extent beside its parts, and all else: names are escaped, keys have
+/// up to 1,024 bytes, and so have version ids.
+const PART: u64 = 140;
+const EXTENT: u64 = 8 << 10;
+const REST: u64 = 32 << 10;
+
+/// Whether a manifest of so many parts in so many extents is small enough to be read, whatever stands in it.
+pub(crate) fn is_readable(parts: u64, extents: u64) -> bool {
+    let size = parts.saturating_mul(PART).saturating_add(extents.saturating_mul(EXTENT));
+    size.saturating_add(REST) <= OBJECT_LIMIT as u64
+}
+
 /// The instants of a put.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
@@ -280,6 +292,29 @@ pub(crate) mod tests {
             size_of::<T>()
         }
         assert_eq!(is_plain::<PartHash>(), 48);
+    }
+
+    #[test]
+    fn no_manifest_is_larger_than_is_reckoned() {
+        let digest = Digest { crc64nvme: u64::MAX, blake3: [255; 32] };
+        let part = PartHash::new(u64::MAX, &digest);
+        let text = |key: usize, parts: usize| {
+            let key = "\u{1}".repeat(key);
+            let (crc64nvme, version_id, parts) = (u64::MAX, Some("v".repeat(1024)), vec![part; parts]);
+            serde_json::to_string(&Extent { key, version_id, size: u64::MAX, crc64nvme, parts }).unwrap().len() as u64
+        };
+        assert!(text(1024, 3) - text(1024, 2) <= PART);
+        assert!(text(1024, 0) < EXTENT);
+        let name = Name::new(&"\u{1}".repeat(200), &vec!["\u{1}".repeat(200); 3].join("/")).unwrap();
+        let vid = Vid::new(0, [255; 10]);
+        let row = RowKey { vid, recorded_ms: i64::MIN, kind: Kind::Full, size: u64::MAX, parent: Some(vid) };
+        let times = Times { initiated: i64::MIN, completed: i64::MIN, stored: i64::MIN };
+        let class = Some("x".repeat(1000));
+        let manifest = Manifest::new(&"0".repeat(32), &name, &row, times, Vec::new(), class);
+        let ring = Keyring::generate([3; 32]);
+        assert!((manifest.seal(Some(ring.signing_key())).len() as u64) < REST);
+        assert!(is_readable(1_900_000, 190) && !is_readable(2_000_000, 1));
+        assert!(is_readable(10_000, 32_000) && !is_readable(10_000, 33_000));
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl World {
         }
     }
 
-    pub(crate) fn check_begin(&mut self, number: usize, offset: u64, ended: bool) {
+    pub(crate) fn check_begin(&mut self, number: usize, offset: u64, ended: bool, done: u64) {
         let Some(put) = self.tasks[number].put().cloned() else { return };
         if self.tasks[number].position.is_some() {
             self.violate(format!("task {number}'s source begins twice"));
@@ -174,6 +174,10 @@ impl World {
         if self.tasks[number].life == 0 && (offset > 0 || ended) || offset > put.length || ended && offset < put.length
         {
             self.violate(format!("task {number}'s source of {} bytes begins at {offset}, ended: {ended}", put.length));
+        }
+        // Only of a file there is something behind a gap.
+        if done < offset || done > put.length || !put.is_file && done != offset {
+            self.violate(format!("task {number}'s source begins at {offset}, and {done} bytes are said to be stored"));
         }
     }
 

@@ -46,7 +46,7 @@ impl World {
             match machine.poll(self.now()) {
                 Output::Send(request) => self.send(task, &request),
                 Output::Abandon(id) => self.abandon(task, id),
-                Output::Begin { offset, ended } => self.source_begins(task, offset, ended),
+                Output::Begin { offset, ended, done } => self.source_begins(task, offset, ended, done),
                 Output::Save { record, anew } => self.save(task, record, anew),
                 Output::NeedPart { number, offset, length, least, hashed } => {
                     let part = Held { offset, length, least, hashed, ready: false };
@@ -122,9 +122,9 @@ impl World {
         }
     }
 
-    fn source_begins(&mut self, task: usize, offset: u64, ended: bool) {
+    fn source_begins(&mut self, task: usize, offset: u64, ended: bool, done: u64) {
         self.tell(|| format!("{task} takes its source from {offset}{}", if ended { ", which has ended" } else { "" }));
-        self.check_begin(task, offset, ended);
+        self.check_begin(task, offset, ended, done);
         self.tasks[task].position = Some(offset);
     }
 

@@ -33,7 +33,7 @@ use crate::op::{
 use crate::planted;
 use crate::time::Now;
 use crate::vault::manifest::{Extent, PartHash};
-pub(crate) use resume::Listed;
+pub(crate) use resume::{GoesOn, Listed};
 use settle::{Settle, Settled};
 
 /// How often parts that the store has otherwise are sent again.
@@ -518,8 +518,11 @@ impl Upload {
 
     /// A part or its source failed. With a checkpoint the upload stays where another process may have better luck.
     fn failed(&mut self, session: &mut Session, upload_id: String, why: Error) -> State {
-        let is_final = matches!(why.code(), Code::SourceChanged | Code::Damaged | Code::Internal)
-            || why.s3_code() == "NoSuchUpload";
+        if why.s3_code() == "NoSuchUpload" {
+            self.drop_parts(session);
+            return State::Done(Err(vanished(&self.object.key, &upload_id, why)));
+        }
+        let is_final = matches!(why.code(), Code::SourceChanged | Code::Damaged | Code::Internal);
         if session.journal.is_none() || is_final {
             return self.abort(session, upload_id, why);
         }
@@ -586,6 +589,14 @@ fn unlike(number: u32, key: &str, sent: Option<Digest>, found: Option<u64>) -> E
     let (sent, found) = (crc_text(sent.crc64nvme), found.map(crc_text).unwrap_or_default());
     Error::new(Code::Damaged, format!("part {number} of {key}: the store has CRC64NVME {found}, and {sent} was sent"))
         .with_hint("Something on the way changed the bytes: store the backup again.")
+}
+
+/// Not aborted by this one: there is nothing left to abort, or to go on with.
+fn vanished(key: &str, upload_id: &str, why: Error) -> Error {
+    let what = format!("upload {upload_id} of {key} vanished while its parts were sent");
+    why.recode(Code::GivenUp).context(what).with_hint(
+        "A lifecycle rule or another process aborted it, and its parts are gone: store the backup again, from its begin; a checkpoint does not help. A rule that aborts incomplete uploads needs more days than the longest backup takes.",
+    )
 }
 
 fn cancelled() -> Error {

@@ -56,12 +56,13 @@ impl Upload {
         upload
     }
 
-    /// Where the source goes on (of a file: how much of it is stored), and whether it was at its end.
-    pub(crate) fn goes_on(&self) -> (u64, bool) {
-        if !self.plan.is_stream() {
-            return (self.begin + length_of(self.finished.values()), false);
+    /// Where the source goes on.
+    pub(crate) fn goes_on(&self) -> GoesOn {
+        GoesOn {
+            offset: self.next.1,
+            ended: self.plan.is_stream() && self.sealed && !self.more,
+            done: self.begin + length_of(self.finished.values()),
         }
-        (self.next.1, self.sealed && !self.more)
     }
 
     /// Steps over the parts that the store has, to the next one to ask for.
@@ -106,6 +107,24 @@ impl Upload {
             }
         }
         Ok(())
+    }
+}
+
+/// Where a source goes on, as [`Output::Begin`] says it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GoesOn {
+    /// In bytes, from its begin.
+    pub(crate) offset: u64,
+    /// It was at its end.
+    pub(crate) ended: bool,
+    /// What the store has of it, in bytes.
+    pub(crate) done: u64,
+}
+
+impl GoesOn {
+    /// All before this byte is stored, and nothing behind it.
+    pub(crate) fn at(offset: u64, ended: bool) -> GoesOn {
+        GoesOn { offset, ended, done: offset }
     }
 }
 

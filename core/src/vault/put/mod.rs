@@ -27,7 +27,7 @@ use super::manifest::{self, Extent, Manifest, Times};
 use super::objects::{
     CatalogueKey, Entry, Kind, LocatorKey, RowKey, VAULT_KEY, catalogue_prefix, data_key, extent_prefix, locator_prefix,
 };
-use super::{Found, Name, Vault, Vid, signed};
+use super::{Found, Name, OBJECT_LIMIT, Vault, Vid, signed};
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::machine::{Input, Machine, Output};
@@ -39,7 +39,7 @@ use crate::planted;
 use crate::time::{Now, rfc3339};
 use crate::transfer::checkpoint::{Begun, Checkpoint, FileIdentity, Journal, Record};
 use crate::transfer::plan::Plan;
-use crate::transfer::upload::{Listed, Object, Ready, Stored, Upload};
+use crate::transfer::upload::{GoesOn, Listed, Object, Ready, Stored, Upload};
 use resume::begun;
 
 /// How often a put begins anew when its locator's date has passed before the store took it.
@@ -167,8 +167,8 @@ pub struct Put {
     row_sent: bool,
     /// What the checkpoint knows, until it was gone on from.
     resume: Option<Checkpoint>,
-    /// To be said: where the source goes on, and whether it was at its end.
-    source: Option<(u64, bool)>,
+    /// To be said.
+    source: Option<GoesOn>,
     /// It was said.
     begun: bool,
 }
@@ -195,6 +195,15 @@ impl Put {
                 checkpoint.begun.is_some().then_some(checkpoint)
             }
         };
+        if let Some((parts, extents)) = plan.count()
+            && !manifest::is_readable(parts, extents)
+        {
+            let what = format!("a file of {} bytes", request.length.unwrap_or(0));
+            let why = format!("{what} has {parts} parts of {} bytes here, in {extents} objects", plan.part());
+            return Err(too_many(&vault, &request, &why).with_hint(
+                "Store it as several backups. Where the store takes larger parts and objects, set provider to its name.",
+            ));
+        }
         let mut put = Put {
             plan,
             session,
@@ -446,12 +455,26 @@ impl Put {
         if self.resume.take().is_some() {
             // A Complete of the process before had taken effect: only now it is known where the source goes on.
             let size = self.extents.iter().map(|extent| extent.size).sum();
-            self.say_begin(size, stored.next.is_none());
+            self.say_begin(GoesOn::at(size, stored.next.is_none()));
         }
         match stored.next {
-            Some((number, offset)) => State::First { asked: false, number, offset },
+            Some((number, offset)) => self.next_extent(number, offset),
             None => self.fix(now),
         }
+    }
+
+    /// Asks for the first part of another extent. A stream ends here with an error where its manifest might become too
+    /// large: before more of it is stored.
+    fn next_extent(&mut self, number: u32, offset: u64) -> State {
+        let (before, extents) = (u64::from(number) - 1, self.extents.len() as u64);
+        if self.plan.is_stream() && !manifest::is_readable(before + self.plan.of_an_extent(), extents + 1) {
+            let why = format!("the stream has {before} parts in {offset} bytes, and has not ended");
+            let e = too_many(&self.vault, &self.request, &why);
+            return self.fail(e.with_hint(
+                "Raise the process's option memory (a stream's parts grow up to a quarter of it), or store a file, whose length is known; then begin anew, without the checkpoint.",
+            ));
+        }
+        State::First { asked: false, number, offset }
     }
 
     /// All data is there: fixes the row.
@@ -533,6 +556,16 @@ impl Put {
     }
 }
 
+/// More parts than a manifest holds that can be read again.
+fn too_many(vault: &Vault, request: &PutRequest, why: &str) -> Error {
+    let (bucket, container, path) = (&vault.store.bucket, request.name.container(), request.name.path());
+    let limit = OBJECT_LIMIT >> 20;
+    let why = format!(
+        "storing {container} {path} in bucket {bucket}: {why}: its manifest might pass {limit} MiB, more than is read back"
+    );
+    Error::new(Code::InvalidOption, why)
+}
+
 fn json() -> Vec<(String, String)> {
     vec![("content-type".into(), "application/json".into())]
 }
@@ -605,7 +638,7 @@ impl Machine for Put {
                 None => State::Locator(call),
                 Some(Ok(_)) => {
                     if !std::mem::replace(&mut self.begun, true) {
-                        self.source = Some((0, false));
+                        self.source = Some(GoesOn::at(0, false));
                     }
                     State::First { asked: false, number: 1, offset: 0 }
                 }
@@ -681,8 +714,8 @@ impl Put {
         if let Some(number) = self.release.take() {
             return Output::ReleasePart(number);
         }
-        if let Some((offset, ended)) = self.source.take() {
-            return Output::Begin { offset, ended };
+        if let Some(GoesOn { offset, ended, done }) = self.source.take() {
+            return Output::Begin { offset, ended, done };
         }
         if matches!(self.state, State::Fixed) && self.session.is_saved() {
             self.state = self.put_row_checked(now);

@@ -36,7 +36,7 @@ impl Put {
             let (key, size) = (manifest.key.clone(), manifest.size);
             self.fixed = Some(Fixed { manifest, object });
             if page.keys().any(|found| found == key) {
-                self.say_begin(size, true);
+                self.say_begin(GoesOn::at(size, true));
                 return self.acknowledge();
             }
         }
@@ -55,7 +55,7 @@ impl Put {
         self.data_check = self.check;
         if let Some(fixed) = &self.fixed {
             let size = fixed.manifest.size;
-            self.say_begin(size, true);
+            self.say_begin(GoesOn::at(size, true));
             return self.put_row();
         }
         if let Some(open) = &resume.open {
@@ -65,7 +65,7 @@ impl Put {
         }
         let (number, offset) = resume.next;
         if resume.ended {
-            self.say_begin(offset, true);
+            self.say_begin(GoesOn::at(offset, true));
             return self.fix(now);
         }
         if self.extents.is_empty() {
@@ -74,20 +74,20 @@ impl Put {
         }
         // It has gone on: what is stored from here on is this process's own.
         self.resume = None;
-        self.say_begin(offset, false);
-        State::First { asked: false, number, offset }
+        self.say_begin(GoesOn::at(offset, false));
+        self.next_extent(number, offset)
     }
 
     /// The store has listed what it has of the checkpoint's upload.
     pub(super) fn listed(&mut self, listed: &BTreeMap<u32, Listed>) -> State {
         let Some(open) = self.resume.as_mut().and_then(|resume| resume.open.take()) else { return self.list() };
         let upload = Upload::resume(self.object(), self.plan, open, Some(listed));
-        let (mut offset, ended) = upload.goes_on();
+        let mut goes_on = upload.goes_on();
         if planted::on("source goes on a part too late") {
-            offset += 8 << 20;
+            goes_on.offset += 8 << 20;
         }
         self.resume = None;
-        self.say_begin(offset, ended);
+        self.say_begin(goes_on);
         State::Sending(Box::new(upload))
     }
 
@@ -100,9 +100,9 @@ impl Put {
         State::Sending(Box::new(Upload::settle(self.object(), self.plan, open, why)))
     }
 
-    pub(super) fn say_begin(&mut self, offset: u64, ended: bool) {
+    pub(super) fn say_begin(&mut self, goes_on: GoesOn) {
         self.begun = true;
-        self.source = Some((offset, ended));
+        self.source = Some(goes_on);
     }
 }
 
