@@ -1,6 +1,15 @@
 //! What the store has of an upload: ListParts is believed over the checkpoint, and over what UploadPart answered.
 
-use super::*;
+use std::collections::BTreeMap;
+
+use super::settle::Settle;
+use super::{Object, State, Upload};
+use crate::checksum::crc_text;
+use crate::error::{Code, Error, Result};
+use crate::op::{Call, ListedPart, PartListing};
+use crate::planted;
+use crate::transfer::checkpoint::{Finished, OpenUpload, length_of};
+use crate::transfer::plan::Plan;
 
 impl Upload {
     /// Goes on with the upload of a checkpoint, of which the store has listed these parts.

@@ -3,7 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use super::*;
+use bytes::Bytes;
+
+use super::check::For;
+use super::row::Fixed;
+use super::{Put, PutRequest, State};
+use crate::error::{Code, Error};
+use crate::op::{Call, ListParts, Listing};
+use crate::planted;
+use crate::time::Now;
+use crate::transfer::checkpoint::Begun;
+use crate::transfer::plan::Plan;
+use crate::transfer::upload::{GoesOn, Listed, Upload};
+use crate::vault::manifest::Manifest;
+use crate::vault::{Vault, Vid, signed};
 
 impl Put {
     /// Goes on from the checkpoint, with a check.
