@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 use crate::checksum::{Digest, SliceHash};
 use crate::error::Code;
 
@@ -68,8 +70,8 @@ pub const ERROR_LIMIT: usize = 64 * 1024;
 pub enum Body {
     /// None.
     Empty,
-    /// These bytes.
-    Bytes(Vec<u8>),
+    /// These bytes, which may be many: whoever sends them shares them.
+    Bytes(Bytes),
     /// A part that the driver holds (a stream's) or can read again (a file's).
     Part(Part),
 }

@@ -110,10 +110,13 @@ pub enum Output<T> {
     /// An upload can take its source: from this byte on, which is not 0 where it goes on from a checkpoint. Comes once,
     /// before the first [`Output::NeedPart`].
     Begin {
-        /// In bytes, from the source's begin.
+        /// In bytes, from the source's begin. Of a file the first part that is wanted begins here, but others behind it
+        /// may be there.
         offset: u64,
         /// The source was at its end before: nothing more is taken, and nothing asked for.
         ended: bool,
+        /// What the store has already, in bytes: of a file also behind `offset`.
+        done: u64,
     },
     /// Append this record to the checkpoint, and have it on disk before [`Input::Saved`]. Records come in order, and only
     /// to a put that has a checkpoint.
@@ -162,7 +165,7 @@ impl<T> Output<T> {
         Ok(match self {
             Output::Send(request) => Output::Send(request),
             Output::Abandon(id) => Output::Abandon(id),
-            Output::Begin { offset, ended } => Output::Begin { offset, ended },
+            Output::Begin { offset, ended, done } => Output::Begin { offset, ended, done },
             Output::Save { record, anew } => Output::Save { record, anew },
             Output::NeedPart { number, offset, length, least, hashed } => {
                 Output::NeedPart { number, offset, length, least, hashed }

@@ -160,7 +160,7 @@ fn judge(object: &[u8], public_keys: &str) -> Result<Verification, Error> {
         Ok(_) => read(object, &keys)?,
     };
     let parts = match &judgement {
-        Judgement::Good(manifest) | Judgement::Unsigned(manifest) => manifest.parts().map(|p| p.2.clone()).collect(),
+        Judgement::Good(manifest) | Judgement::Unsigned(manifest) => manifest.parts().map(|p| *p.2).collect(),
         Judgement::Bad(_) => Rc::default(),
     };
     Ok(Verification { judgement, signer: signer(object), hash: manifest::hash(object), parts })

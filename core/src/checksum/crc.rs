@@ -3,6 +3,8 @@
 //! Natively that is crc-fast (carry-less multiplication). On wasm its tables of all CRCs would be 670 KB in the page, and
 //! the slicing-by-16 of the crate crc is faster there. The parameters are those of the CRC catalogue (reveng).
 
+use std::collections::BTreeMap;
+
 /// Which CRC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Crc {
@@ -21,14 +23,36 @@ pub enum Crc {
 // Own code: crc-fast squares matrices, 135 us a call, which would hold up the Complete of 10,000 parts for more than a
 // second (this takes 3 us); crc has none.
 pub fn combine(crc: Crc, first: u64, second: u64, second_length: u64) -> u64 {
-    // The three are reflected: the highest bit is the coefficient of x^0. What stands before `second_length` bytes is
-    // multiplied by x^8 for each of them; the initial and final inversions cancel each other out.
-    let (one, polynomial) = match crc {
-        Crc::Crc32 => (1 << 31, 0xEDB8_8320),
-        Crc::Crc32c => (1 << 31, 0x82F6_3B78),
-        Crc::Crc64Nvme => (1 << 63, 0x9A6C_9329_AC4B_C9B5),
-    };
-    let times = |a: u64, mut b: u64| {
+    // What stands before `second_length` bytes is multiplied by x^8 for each of them; the initial and final inversions
+    // cancel each other out.
+    crc.times(first, crc.shift(second_length)) ^ second
+}
+
+/// The CRC of byte strings one after the other, from theirs and their lengths; 0 of none. Parts have few lengths, and the
+/// factor of each is computed once.
+pub fn combine_all(crc: Crc, pieces: impl IntoIterator<Item = (u64, u64)>) -> u64 {
+    let mut factors = BTreeMap::new();
+    let mut pieces = pieces.into_iter();
+    let first = pieces.next().map_or(0, |(first, _)| first);
+    pieces.fold(first, |whole, (piece, length)| {
+        let factor = *factors.entry(length).or_insert_with(|| crc.shift(length));
+        crc.times(whole, factor) ^ piece
+    })
+}
+
+impl Crc {
+    /// x^0 and the polynomial. The three are reflected: the highest bit is the coefficient of x^0.
+    fn parameters(self) -> (u64, u64) {
+        match self {
+            Crc::Crc32 => (1 << 31, 0xEDB8_8320),
+            Crc::Crc32c => (1 << 31, 0x82F6_3B78),
+            Crc::Crc64Nvme => (1 << 63, 0x9A6C_9329_AC4B_C9B5),
+        }
+    }
+
+    /// The product of two polynomials, modulo the CRC's.
+    fn times(self, a: u64, mut b: u64) -> u64 {
+        let (one, polynomial) = self.parameters();
         let (mut product, mut bit) = (0, one);
         while bit != 0 {
             if a & bit != 0 {
@@ -38,16 +62,21 @@ pub fn combine(crc: Crc, first: u64, second: u64, second_length: u64) -> u64 {
             bit >>= 1;
         }
         product
-    };
-    let (mut shifted, mut power, mut left) = (first, one >> 8, second_length);
-    while left != 0 {
-        if left & 1 == 1 {
-            shifted = times(shifted, power);
-        }
-        power = times(power, power);
-        left >>= 1;
     }
-    shifted ^ second
+
+    /// x^8 for each of so many bytes.
+    fn shift(self, length: u64) -> u64 {
+        let (one, _) = self.parameters();
+        let (mut product, mut power, mut left) = (one, one >> 8, length);
+        while left != 0 {
+            if left & 1 == 1 {
+                product = self.times(product, power);
+            }
+            power = self.times(power, power);
+            left >>= 1;
+        }
+        product
+    }
 }
 
 macro_rules! running {
@@ -193,6 +222,14 @@ mod tests {
             for (n, crc) in [Crc::Crc32, Crc::Crc32c, Crc::Crc64Nvme].into_iter().enumerate() {
                 assert_eq!(combine(crc, first[n], second[n], b.len() as u64), whole[n], "{crc:?} cut at {cut}");
             }
+        }
+        for (n, crc) in [Crc::Crc32, Crc::Crc32c, Crc::Crc64Nvme].into_iter().enumerate() {
+            let (pieces, odd) = bytes.split_at(99_000);
+            let pieces = [&[], odd].into_iter().chain(pieces.chunks(9_000)).chain([&[][..], odd]);
+            let bytes = pieces.clone().collect::<Vec<_>>().concat();
+            let combined = combine_all(crc, pieces.map(|piece| (all(&[piece])[n], piece.len() as u64)));
+            assert_eq!(combined, all(&[&bytes])[n], "{crc:?}");
+            assert_eq!(combine_all(crc, []), 0);
         }
     }
 

@@ -7,9 +7,10 @@ mod algorithm;
 mod crc;
 mod digest;
 mod hasher;
+pub(crate) mod json;
 
 pub use algorithm::{Algorithm, Checksum, composite};
-pub use crc::{Crc, Crc32, Crc32c, Crc64, combine};
+pub use crc::{Crc, Crc32, Crc32c, Crc64, combine, combine_all};
 pub use digest::{Digest, Digester, SLICE, SliceHash, digest, merge};
 pub use hasher::{ContentMd5, Hasher, checksum, content_md5};
 

@@ -59,7 +59,7 @@ impl Session {
     }
 
     /// Has a step saved, where there is a checkpoint.
-    pub(crate) fn save(&mut self, record: impl FnOnce() -> Record) {
+    pub(crate) fn save<'a>(&mut self, record: impl FnOnce() -> Record<'a>) {
         if let Some(journal) = &mut self.journal {
             journal.add(&record(), false);
         }

@@ -157,7 +157,7 @@ impl Unsigned {
     fn xml(mut self, root: &str, inner: &str) -> Unsigned {
         let body = format!("<{root} xmlns=\"{NAMESPACE}\">{inner}</{root}>").into_bytes();
         let md5 = content_md5(&body);
-        self.body = Body::Bytes(body);
+        self.body = Body::Bytes(body.into());
         self.header("content-md5", md5).header("content-type", "application/xml")
     }
 }

@@ -7,11 +7,12 @@
 //!  begin ─▶ (extent ─▶ part … ─▶ complete ─▶ stored)… ─▶ row
 //! ```
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::checksum::{Crc, Digest, combine, crc_text, parse_crc};
+use crate::checksum::{Crc, Digest, combine_all};
 use crate::error::{Code, Error, Result};
 use crate::vault::manifest::{Extent, PartHash};
 
@@ -58,7 +59,7 @@ pub(crate) struct Begun {
 /// A step that was made.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "lowercase")]
-pub(crate) enum Record {
+pub(crate) enum Record<'a> {
     Begin {
         format: u32,
         #[serde(flatten)]
@@ -78,22 +79,26 @@ pub(crate) enum Record {
     /// The extent is an object.
     Stored { version_id: Option<String>, date: Option<i64> },
     /// The catalogue row, fixed.
-    Row { object: String },
+    Row { object: Cow<'a, str> },
 }
 
-impl Record {
+/// What stands before a record's JSON: its checksum and a space.
+const SUM: usize = 17;
+
+impl Record<'_> {
     /// As it is appended.
     pub(crate) fn line(&self) -> Vec<u8> {
-        // Strings and numbers: nothing that JSON cannot hold.
-        let json = serde_json::to_vec(self).unwrap_or_default();
-        let mut line = format!("{:016x} ", crate::checksum::digest(&json).crc64nvme).into_bytes();
-        line.extend_from_slice(&json);
+        let mut line = vec![b' '; SUM];
+        // Strings and numbers, into memory: nothing that can fail.
+        let _ = serde_json::to_writer(&mut line, self);
+        let sum = format!("{:016x}", crate::checksum::digest(&line[SUM..]).crc64nvme);
+        line[..SUM - 1].copy_from_slice(sum.as_bytes());
         line.push(b'\n');
         line
     }
 
-    fn parse(line: &[u8]) -> Option<Record> {
-        let (crc, json) = line.split_at_checked(17)?;
+    fn parse(line: &[u8]) -> Option<Record<'static>> {
+        let (crc, json) = line.split_at_checked(SUM)?;
         let crc = u64::from_str_radix(std::str::from_utf8(crc.strip_suffix(b" ")?).ok()?, 16).ok()?;
         let is_whole = crate::checksum::digest(json).crc64nvme == crc || crate::planted::on("torn record believed");
         is_whole.then(|| serde_json::from_slice(json).ok())?
@@ -134,7 +139,7 @@ pub(crate) fn extent(key: &str, version_id: Option<String>, parts: &BTreeMap<u32
         key: key.to_owned(),
         version_id,
         size: length_of(parts.values()),
-        crc64nvme: crc_text(whole_crc(parts)),
+        crc64nvme: whole_crc(parts),
         parts: parts.values().map(|part| PartHash::new(part.length, &part.digest)).collect(),
     }
 }
@@ -146,9 +151,7 @@ pub(crate) fn length_of<'a>(parts: impl Iterator<Item = &'a Finished>) -> u64 {
 
 /// The CRC64NVME of the object that these parts make.
 pub(crate) fn whole_crc(parts: &BTreeMap<u32, Finished>) -> u64 {
-    let mut parts = parts.values();
-    let first = parts.next().map_or(0, |part| part.digest.crc64nvme);
-    parts.fold(first, |crc, part| combine(Crc::Crc64Nvme, crc, part.digest.crc64nvme, part.length))
+    combine_all(Crc::Crc64Nvme, parts.values().map(|part| (part.digest.crc64nvme, part.length)))
 }
 
 /// A checkpoint as it was read; without records it is of a put that has not begun.
@@ -189,7 +192,7 @@ impl Checkpoint {
         Ok((checkpoint, valid))
     }
 
-    fn take(&mut self, record: Record, at: usize) -> Result<()> {
+    fn take(&mut self, record: Record<'_>, at: usize) -> Result<()> {
         let order = || Err(wrong(&format!("the record at byte {at} does not follow the one before")));
         match record {
             Record::Begin { format, .. } if format != FORMAT => {
@@ -205,8 +208,8 @@ impl Checkpoint {
                 self.open = Some(OpenUpload { key, upload_id, first, offset, signed, parts, complete: None });
             }
             Record::Part { number, hash, etag } => {
-                let (Some(open), Some(digest)) = (&mut self.open, digest_of(&hash)) else { return order() };
-                open.parts.insert(number, Finished { length: hash.length, digest, etag });
+                let Some(open) = &mut self.open else { return order() };
+                open.parts.insert(number, Finished { length: hash.length, digest: hash.digest(), etag });
             }
             Record::Complete { last, ended } => match &mut self.open {
                 Some(open) if (open.first..=last).all(|number| open.parts.contains_key(&number)) => {
@@ -224,7 +227,7 @@ impl Checkpoint {
                 self.stored_ms = date;
                 self.extents.push(extent);
             }
-            Record::Row { object } if self.open.is_none() => self.row = Some(object),
+            Record::Row { object } if self.open.is_none() => self.row = Some(object.into_owned()),
             Record::Begin { .. } | Record::Extent { .. } | Record::Row { .. } => return order(),
         }
         Ok(())
@@ -269,15 +272,9 @@ impl Checkpoint {
         }
     }
 
-    pub(crate) fn record(begun: Begun) -> Record {
+    pub(crate) fn record(begun: Begun) -> Record<'static> {
         Record::Begin { format: FORMAT, begun }
     }
-}
-
-fn digest_of(hash: &PartHash) -> Option<Digest> {
-    let mut blake3 = [0; 32];
-    hex::decode_to_slice(&hash.blake3, &mut blake3).ok()?;
-    Some(Digest { crc64nvme: parse_crc(&hash.crc64nvme)?, blake3 })
 }
 
 fn wrong(why: &str) -> Error {
@@ -293,7 +290,7 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// `anew`: in place of all that was saved before.
-    pub(crate) fn add(&mut self, record: &Record, anew: bool) {
+    pub(crate) fn add(&mut self, record: &Record<'_>, anew: bool) {
         self.records.push_back((record.line(), anew));
         self.unsaved += 1;
     }
@@ -357,7 +354,7 @@ mod tests {
         assert_eq!(checkpoint.begun, Some(begun()));
         let [extent] = checkpoint.extents.as_slice() else { panic!("{:?}", checkpoint.extents) };
         assert_eq!((extent.size, extent.parts.len(), extent.version_id.as_deref()), (4, 2, Some("v")));
-        assert_eq!(extent.crc64nvme, crc_text(crate::checksum::digest(b"abcd").crc64nvme));
+        assert_eq!(extent.crc64nvme, crate::checksum::digest(b"abcd").crc64nvme);
         assert_eq!((checkpoint.next, checkpoint.ended, checkpoint.stored_ms), ((3, 4), false, Some(6)));
         let open = checkpoint.open.unwrap();
         assert_eq!((open.upload_id.as_str(), open.first, open.parts.len()), ("w", 3, 1));

@@ -71,6 +71,17 @@ impl Plan {
         if self.is_stream() { self.least.min(length) } else { length }
     }
 
+    /// How many parts an extent has at most.
+    pub(crate) fn of_an_extent(&self) -> u64 {
+        u64::from(self.parts)
+    }
+
+    /// How many parts and extents a file has; `None` for a stream.
+    pub(crate) fn count(&self) -> Option<(u64, u64)> {
+        let parts = self.length?.div_ceil(self.part).max(1);
+        Some((parts, parts.div_ceil(self.of_an_extent())))
+    }
+
     /// Whether a file ends here.
     pub(crate) fn ends(&self, offset: u64) -> bool {
         self.length == Some(offset)
@@ -119,6 +130,8 @@ mod tests {
                     }
                 }
                 assert!(plan.ends(offset));
+                let begun = if first > number && extents > 1 { extents - 1 } else { extents };
+                assert_eq!(plan.count(), Some((u64::from(number.max(1)), begun)), "{length}");
                 assert_eq!(plan.part_length(number.max(1) + 1, offset), None);
                 assert!(
                     extents <= length.div_ceil(profile.most_object - profile.most_part).max(1),

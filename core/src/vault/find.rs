@@ -9,6 +9,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::objects::{CatalogueKey, Entry, Kind, RowKey, catalogue_prefix};
 use super::{Manifest, Name, OBJECT_LIMIT, Row, Vault, Vid};
 use crate::error::{Code, Error, Result};
@@ -38,7 +40,7 @@ pub struct Found {
     /// As a listing shows it.
     pub row: Row,
     /// The signed manifest as it is stored.
-    pub object: Vec<u8>,
+    pub object: Bytes,
 }
 
 enum State {
@@ -173,7 +175,7 @@ impl Find {
                     return State::Done(Err(Error::new(Code::PinMismatch, why)));
                 }
                 let row = opened.manifest.row(opened.hash);
-                State::Done(Ok(Found { row, manifest: opened.manifest, object }))
+                State::Done(Ok(Found { row, manifest: opened.manifest, object: object.into() }))
             }
             Err(e) => {
                 self.refused.get_or_insert(e);

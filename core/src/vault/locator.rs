@@ -80,7 +80,7 @@ impl Locator {
 
     /// The object to store.
     pub(crate) fn seal(&self, key: Option<&SigningKey>) -> Vec<u8> {
-        signed::seal(&serde_json::to_vec(self).unwrap_or_default(), key)
+        signed::seal(serde_json::to_vec(self).unwrap_or_default(), key)
     }
 
     /// From the JSON of an object that was found at a key.

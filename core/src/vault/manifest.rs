@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Row;
 use super::names::Name;
 use super::objects::{Kind, RowKey, catalogue_prefix};
 use super::signed::{self, FORMAT, Trust};
 use super::vid::Vid;
-use crate::checksum::{self, Digest};
+use super::{OBJECT_LIMIT, Row};
+use crate::checksum::{Digest, json};
 use crate::crypto::keyring::{SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
 
@@ -57,27 +57,37 @@ pub struct Extent {
     pub version_id: Option<String>,
     /// Stored bytes.
     pub size: u64,
-    /// CRC64NVME of the whole object, in base64.
-    pub crc64nvme: String,
+    /// CRC64NVME of the whole object.
+    #[serde(with = "json::crc64nvme")]
+    pub crc64nvme: u64,
     /// The parts, in order; their lengths sum up to `size`.
     pub parts: Vec<PartHash>,
 }
 
 /// A part: the unit of verification. Hashes are over the bytes that a GET returns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// A backup may have millions of them, so they are held as 48 bytes each; on the store the CRC is base64, the BLAKE3 hex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartHash {
     /// In bytes.
     pub length: u64,
-    /// CRC64NVME in base64.
-    pub crc64nvme: String,
-    /// BLAKE3 in hex.
-    pub blake3: String,
+    /// CRC64NVME.
+    #[serde(with = "json::crc64nvme")]
+    pub crc64nvme: u64,
+    /// BLAKE3.
+    #[serde(with = "json::blake3")]
+    pub blake3: [u8; 32],
 }
 
 impl PartHash {
     /// Of a part of this length and digest.
     pub fn new(length: u64, digest: &Digest) -> PartHash {
-        PartHash { length, crc64nvme: checksum::crc_text(digest.crc64nvme), blake3: hex::encode(digest.blake3) }
+        PartHash { length, crc64nvme: digest.crc64nvme, blake3: digest.blake3 }
+    }
+
+    /// What its bytes are.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest { crc64nvme: self.crc64nvme, blake3: self.blake3 }
     }
 
     /// Whether a part of this length and digest is the one that was stored.
@@ -128,7 +138,7 @@ impl Manifest {
     /// The object to store.
     pub(crate) fn seal(&self, key: Option<&SigningKey>) -> Vec<u8> {
         // Strings, numbers and lists of them: nothing that JSON cannot hold.
-        signed::seal(&serde_json::to_vec(self).unwrap_or_default(), key)
+        signed::seal(serde_json::to_vec(self).unwrap_or_default(), key)
     }
 
     /// Reads an object as it is stored, and says what its signature told. Without a store there is no key to compare
@@ -209,6 +219,18 @@ impl Manifest {
     }
 }
 
+/// Bytes that a part takes in a manifest at most, an extent beside its parts, and all else: names are escaped, keys have
+/// up to 1,024 bytes, and so have version ids.
+const PART: u64 = 140;
+const EXTENT: u64 = 8 << 10;
+const REST: u64 = 32 << 10;
+
+/// Whether a manifest of so many parts in so many extents is small enough to be read, whatever stands in it.
+pub(crate) fn is_readable(parts: u64, extents: u64) -> bool {
+    let size = parts.saturating_mul(PART).saturating_add(extents.saturating_mul(EXTENT));
+    size.saturating_add(REST) <= OBJECT_LIMIT as u64
+}
+
 /// The instants of a put.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
@@ -225,6 +247,7 @@ pub fn hash(object: &[u8]) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::checksum;
     use crate::crypto::keyring::Keyring;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -239,7 +262,7 @@ pub(crate) mod tests {
             key: "vm/disk.img".into(),
             version_id: Some("v1".into()),
             size: bytes.len() as u64,
-            crc64nvme: checksum::crc_text(checksum::digest(&bytes).crc64nvme),
+            crc64nvme: checksum::digest(&bytes).crc64nvme,
             parts: parts.iter().map(|p| PartHash::new(p.len() as u64, &checksum::digest(p))).collect(),
         };
         let times = Times { initiated: 1_764_000_000_000, completed: 1_764_000_001_000, stored: 1_764_000_001_000 };
@@ -260,6 +283,48 @@ pub(crate) mod tests {
              \"blake3\":\"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85\"}}]}}]}}\n"
         );
         assert_eq!(String::from_utf8(object).unwrap(), expected);
+    }
+
+    /// A stream of 49 TiB has more than a million of them, in memory and in its machine.
+    #[test]
+    fn a_part_is_held_in_48_bytes_and_nothing_beside_them() {
+        fn is_plain<T: Copy>() -> usize {
+            size_of::<T>()
+        }
+        assert_eq!(is_plain::<PartHash>(), 48);
+    }
+
+    #[test]
+    fn no_manifest_is_larger_than_is_reckoned() {
+        let digest = Digest { crc64nvme: u64::MAX, blake3: [255; 32] };
+        let part = PartHash::new(u64::MAX, &digest);
+        let text = |key: usize, parts: usize| {
+            let key = "\u{1}".repeat(key);
+            let (crc64nvme, version_id, parts) = (u64::MAX, Some("v".repeat(1024)), vec![part; parts]);
+            serde_json::to_string(&Extent { key, version_id, size: u64::MAX, crc64nvme, parts }).unwrap().len() as u64
+        };
+        assert!(text(1024, 3) - text(1024, 2) <= PART);
+        assert!(text(1024, 0) < EXTENT);
+        let name = Name::new(&"\u{1}".repeat(200), &vec!["\u{1}".repeat(200); 3].join("/")).unwrap();
+        let vid = Vid::new(0, [255; 10]);
+        let row = RowKey { vid, recorded_ms: i64::MIN, kind: Kind::Full, size: u64::MAX, parent: Some(vid) };
+        let times = Times { initiated: i64::MIN, completed: i64::MIN, stored: i64::MIN };
+        let class = Some("x".repeat(1000));
+        let manifest = Manifest::new(&"0".repeat(32), &name, &row, times, Vec::new(), class);
+        let ring = Keyring::generate([3; 32]);
+        assert!((manifest.seal(Some(ring.signing_key())).len() as u64) < REST);
+        assert!(is_readable(1_900_000, 190) && !is_readable(2_000_000, 1));
+        assert!(is_readable(10_000, 32_000) && !is_readable(10_000, 33_000));
+    }
+
+    #[test]
+    fn hashes_that_are_none_are_refused() {
+        let text = String::from_utf8(sample(&[b"abc"]).seal(None)).unwrap();
+        let open = |text: &str| Manifest::open(text.as_bytes(), &VerifyKeys::default()).map_err(|e| e.code());
+        assert!(open(&text).is_ok());
+        for (right, wrong) in [("BeXKuz/B+us=", "BeXKuz/B+us"), ("6437b3ac", "6437b3a"), ("6437b3ac", "6437b3ag")] {
+            assert_eq!(open(&text.replace(right, wrong)).err(), Some(Code::Format), "{wrong}");
+        }
     }
 
     #[test]

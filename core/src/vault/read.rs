@@ -117,7 +117,7 @@ impl Locate {
                 // The hint belongs to the object that the put wrote, which later generations may have left.
                 let hint = self.manifest.extents[extent].version_id.clone();
                 let version_id = if generation == 0 && !planted::on("newest version read") { hint } else { None };
-                let (key, hash) = (keys.extent(extent + 1), hash.clone());
+                let (key, hash) = (keys.extent(extent + 1), *hash);
                 Piece { number, key, version_id, begin, offset, hash, verified: true }
             })
             .collect()

@@ -34,15 +34,17 @@ pub enum Trust {
     Unsigned,
 }
 
-/// An object's bytes, from its JSON.
-pub fn seal(json: &[u8], key: Option<&SigningKey>) -> Vec<u8> {
-    let mut object = json.to_vec();
-    object.push(b'\n');
-    if let Some(key) = key {
-        let signature = STANDARD.encode(key.sign(&message(json)));
-        object.extend_from_slice(format!("ed25519 {} {signature}\n", key.public().id()).as_bytes());
-    }
-    object
+/// An object's bytes, from its JSON: a manifest of millions of parts is signed where it lies, and becomes the object.
+pub fn seal(mut json: Vec<u8>, key: Option<&SigningKey>) -> Vec<u8> {
+    let line = key.map(|key| {
+        json.splice(..0, CONTEXT.iter().copied());
+        let signature = STANDARD.encode(key.sign(&json));
+        json.drain(..CONTEXT.len());
+        format!("ed25519 {} {signature}\n", key.public().id())
+    });
+    json.push(b'\n');
+    json.extend(line.unwrap_or_default().bytes());
+    json
 }
 
 fn message(json: &[u8]) -> Vec<u8> {
@@ -139,7 +141,7 @@ mod tests {
     #[test]
     fn a_signature_holds_and_any_changed_byte_breaks_it() {
         let ring = Keyring::generate([1; 32]);
-        let object = seal(JSON, Some(ring.signing_key()));
+        let object = seal(JSON.to_vec(), Some(ring.signing_key()));
         let key_id = ring.signing_key().public().id().to_owned();
         assert_eq!(open(&object, &keys(&ring)).unwrap(), (JSON, Trust::Signed { key_id }));
         for n in 0..object.len() {
@@ -155,7 +157,7 @@ mod tests {
 
     #[test]
     fn without_a_keyring_there_is_no_second_line() {
-        let object = seal(JSON, None);
+        let object = seal(JSON.to_vec(), None);
         assert_eq!(object, b"{\"format\":1,\"key\":\"k\"}\n");
         assert_eq!(open(&object, &VerifyKeys::default()).unwrap(), (JSON, Trust::Unsigned));
         let cut = open(JSON, &VerifyKeys::default()).unwrap_err();

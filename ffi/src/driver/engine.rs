@@ -242,8 +242,8 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             match guarded(|| self.machine.poll(clock::now()))? {
                 Output::Send(request) => self.send(request)?,
                 Output::Abandon(id) => self.forget(id),
-                Output::Begin { offset, ended } => {
-                    self.progress.resume(offset);
+                Output::Begin { offset, ended, done } => {
+                    self.progress.resume(done);
                     self.payload.begin(offset, ended);
                 }
                 Output::Save { record, anew } => match &self.records {

@@ -87,7 +87,7 @@ impl ToyUpload {
             sent: HashMap::new(),
             refused: HashSet::new(),
             retry: VecDeque::new(),
-            outputs: VecDeque::from([Output::Begin { offset: 0, ended: false }]),
+            outputs: VecDeque::from([Output::Begin { offset: 0, ended: false, done: 0 }]),
         }
     }
 

@@ -53,8 +53,9 @@ enum Source {
 
 impl Outgoing {
     /// These bytes.
-    pub(crate) fn bytes(bytes: Vec<u8>) -> Outgoing {
-        Outgoing { length: bytes.len() as u64, source: Source::Bytes(bytes.into()), framing: None, sent: None }
+    pub(crate) fn bytes(bytes: impl Into<Bytes>) -> Outgoing {
+        let bytes = bytes.into();
+        Outgoing { length: bytes.len() as u64, source: Source::Bytes(bytes), framing: None, sent: None }
     }
 
     /// These frames, one after the other.

@@ -4,6 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use s3vault_core::Result;
 use s3vault_core::settings::Settings;
 use s3vault_core::transfer::{Taking, Want};
@@ -25,7 +26,7 @@ struct Inner {
     vault: Vault,
     manifest: Arc<Manifest>,
     row: Row,
-    object: Vec<u8>,
+    object: Bytes,
 }
 
 impl Version {

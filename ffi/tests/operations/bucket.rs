@@ -152,7 +152,7 @@ fn objects_are_locked() {
     bucket.must(PutObjectLockConfiguration { default });
     assert_eq!(bucket.must(GetObjectLockConfiguration), ObjectLock { enabled: true, default });
 
-    let mut put = PutObject::new("k", Content::Bytes(b"x".into()), until(2).headers().into());
+    let mut put = PutObject::new("k", Content::Bytes("x".into()), until(2).headers().into());
     put.content_md5 = true;
     let version_id = bucket.must(put).version_id;
     let get = GetObjectRetention { key: "k".into(), version_id: version_id.clone() };
@@ -189,7 +189,7 @@ fn objects_are_locked() {
 fn a_wrong_region_is_told_by_stores_that_look() {
     let bucket = Bucket::fresh("region");
     let elsewhere = Bucket::with(&bucket.name, &[("region", "eu-west-1")]);
-    match elsewhere.call(PutObject::new("k", Content::Bytes(b"x".into()), Vec::new())) {
+    match elsewhere.call(PutObject::new("k", Content::Bytes("x".into()), Vec::new())) {
         Ok(_) => assert!(!world().profile.checks_region),
         Err(e) => {
             assert_eq!((e.code(), e.hint()), (Code::WrongRegion, "Set region = us-east-1."), "{e:?}");

@@ -33,7 +33,7 @@ impl Operation for UploadBytes {
     const ACTION: &'static str = UploadPart::ACTION;
 
     fn request(&self) -> Unsigned {
-        Unsigned { body: Body::Bytes(self.bytes.clone()), ..self.op.request() }
+        Unsigned { body: Body::Bytes(self.bytes.clone().into()), ..self.op.request() }
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<UploadedPart, Error> {

@@ -157,7 +157,7 @@ impl Bucket {
 
     #[track_caller]
     pub fn put(&self, key: &str, bytes: &[u8]) -> PutReply {
-        self.must(PutObject::new(key, Content::Bytes(bytes.into()), Vec::new()))
+        self.must(PutObject::new(key, Content::Bytes(bytes.to_vec().into()), Vec::new()))
     }
 
     #[track_caller]

@@ -20,7 +20,7 @@ fn version(key: &str, version_id: &str) -> GetObject {
 
 fn put(key: &str, bytes: &[u8], headers: &[(&str, &str)]) -> PutObject {
     let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    PutObject::new(key, Content::Bytes(bytes.into()), headers)
+    PutObject::new(key, Content::Bytes(bytes.to_vec().into()), headers)
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn objects_are_copied() {
 fn the_callers_keys_encrypt() {
     let (bucket, profile) = (Bucket::fresh("sse-c"), &world().profile);
     let (right, wrong) = (CustomerKey::new([7; 32]), CustomerKey::new([8; 32]));
-    let stored = bucket.call(PutObject::new("k", Content::Bytes(b"hidden".into()), right.headers().into()));
+    let stored = bucket.call(PutObject::new("k", Content::Bytes("hidden".into()), right.headers().into()));
     if !profile.sse_c {
         // Refused, or stored in the clear.
         return stored.map_or_else(|e| assert_has_not(&e), |_| assert_eq!(bucket.get("k"), b"hidden"));

@@ -36,7 +36,7 @@ fn fill(client: &Client) -> Result<()> {
                 return Ok(());
             }
             let key = format!("vm-0147__9f3c2a1e/2026-03-01 full/disk-{n:06}.qcow2");
-            client.call(PutObject::new(key, Content::Bytes(b"x".to_vec()), Vec::new()), &mut Control::default())?;
+            client.call(PutObject::new(key, Content::Bytes("x".into()), Vec::new()), &mut Control::default())?;
         }
     };
     std::thread::scope(|scope| {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use s3vault_core::checksum::{Crc, combine, crc_text, parse_crc};
+use s3vault_core::checksum::{Crc, combine_all, crc_text, parse_crc};
 use s3vault_core::http::Method;
 use s3vault_core::profile::Profile;
 use s3vault_core::{uri, xml};
@@ -244,9 +244,8 @@ impl Bucket {
         if parts.is_empty() {
             return Answer::error(400, "MalformedXML");
         }
-        let crc = parts[1..]
-            .iter()
-            .fold(parts[0].crc64nvme, |crc, part| combine(Crc::Crc64Nvme, crc, part.crc64nvme, part.content.length()));
+        let crcs = parts.iter().map(|part| (part.crc64nvme, part.content.length()));
+        let crc = combine_all(Crc::Crc64Nvme, crcs);
         let said = wire.header("x-amz-checksum-crc64nvme").and_then(parse_crc);
         if self.profile.checksums && said.is_some_and(|said| said != crc) {
             return Answer::error(400, "BadDigest");

@@ -5,6 +5,8 @@ use s3vault_core::http::{Method, Range, ReplyBody, Request};
 use s3vault_core::transfer::Taking;
 use s3vault_core::vault::objects::{CATALOGUE, CatalogueKey, Entry, LOCATORS};
 use s3vault_core::{Code, Error};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::bucket::from;
@@ -143,28 +145,27 @@ impl World {
 
     /// A row took effect: all of its data is there.
     fn check_row(&mut self, number: usize, wire: &Wire) {
-        let Some(manifest) = json(wire.body.as_bytes()) else {
+        let Some(Manifest { vid, extents }) = json(wire.body.as_bytes()) else {
             return self.violate(format!("the row at {} is no manifest", wire.key));
         };
-        let vid = manifest["vid"].as_str().unwrap_or_default();
-        let Some(locator) = self.locator(vid) else {
+        let Some(locator) = self.locator(&vid) else {
             return self.violate(format!("the row at {} has no locator", wire.key));
         };
         let mut all = Vec::new();
-        for (n, extent) in manifest["extents"].as_array().into_iter().flatten().enumerate() {
-            let (key, id) = (extent["key"].as_str().unwrap_or_default(), extent["version_id"].as_str());
+        for (n, Extent { key, version_id }) in extents.iter().enumerate() {
             let named = match (n, &locator["data"]) {
                 (0, data) => data["first"].as_str().unwrap_or_default().to_owned(),
                 (_, data) => format!("{}{}", data["next"].as_str().unwrap_or_default(), n + 1),
             };
-            if key != named {
+            if *key != named {
                 return self.violate(format!("extent {} is at {key}, and its locator says {named}", n + 1));
             }
             let versions = self.bucket.versions.get(key).map(Vec::as_slice).unwrap_or_default();
-            match versions.iter().find(|version| Some(&*version.id) == id) {
+            match versions.iter().find(|version| Some(&version.id) == version_id.as_ref()) {
                 Some(version) => all.push(version.content.clone()),
                 None => {
-                    return self.violate(format!("the row at {} is visible, and {key} {id:?} is not there", wire.key));
+                    return self
+                        .violate(format!("the row at {} is visible, and {key} {version_id:?} is not there", wire.key));
                 }
             }
         }
@@ -177,7 +178,7 @@ impl World {
         {
             return self.violate(format!("the row at {} is visible, and its data is not the source: {why}", wire.key));
         }
-        let prefix = wire.key.split_once(vid).map_or(String::new(), |(before, _)| format!("{before}{vid}."));
+        let prefix = wire.key.split_once(&vid).map_or(String::new(), |(before, _)| format!("{before}{vid}."));
         let rows = self.bucket.versions.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
         let rows: Vec<_> =
             rows.flat_map(|(key, versions)| versions.iter().map(move |version| (key, version))).collect();
@@ -192,7 +193,7 @@ impl World {
         }
     }
 
-    pub(crate) fn check_begin(&mut self, number: usize, offset: u64, ended: bool) {
+    pub(crate) fn check_begin(&mut self, number: usize, offset: u64, ended: bool, done: u64) {
         let Some(put) = self.tasks[number].put().cloned() else { return };
         if self.tasks[number].position.is_some() {
             self.violate(format!("task {number}'s source begins twice"));
@@ -200,6 +201,10 @@ impl World {
         if self.tasks[number].life == 0 && (offset > 0 || ended) || offset > put.length || ended && offset < put.length
         {
             self.violate(format!("task {number}'s source of {} bytes begins at {offset}, ended: {ended}", put.length));
+        }
+        // Only of a file there is something behind a gap.
+        if done < offset || done > put.length || !put.is_file && done != offset {
+            self.violate(format!("task {number}'s source begins at {offset}, and {done} bytes are said to be stored"));
         }
     }
 
@@ -541,15 +546,28 @@ fn unprovoked(code: Code, task: &Task) -> bool {
         Code::Cancelled => !task.cancelled,
         Code::Suspended => !task.suspended,
         Code::DiskFull => !task.disk_full,
-        Code::NotFound => !task.vanished,
+        Code::NotFound => true,
         // Who goes on asks first what is there.
         Code::DataMissing => !task.lost_alive,
         _ => false,
     }
 }
 
+/// Of a manifest what is looked at: not its parts, of which there may be millions.
+#[derive(Deserialize)]
+struct Manifest {
+    vid: String,
+    extents: Vec<Extent>,
+}
+
+#[derive(Deserialize)]
+struct Extent {
+    key: String,
+    version_id: Option<String>,
+}
+
 /// The JSON of a signed object.
-fn json(object: &[u8]) -> Option<Value> {
+fn json<T: DeserializeOwned>(object: &[u8]) -> Option<T> {
     serde_json::from_slice(object.split(|byte| *byte == b'\n').next()?).ok()
 }
 

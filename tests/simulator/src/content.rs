@@ -5,8 +5,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
 
+use bytes::Bytes;
 use s3vault_core::checksum::{Crc, Digest, Digester, SliceHash, combine, digest};
 
 /// A block of a source, in bytes: as long as a part, so that most digests are of whole blocks.
@@ -31,8 +31,8 @@ pub struct Chunk {
 /// The bytes of an object, a request or a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// As they are.
-    Bytes(Rc<[u8]>),
+    /// As they are, shared with whoever made them: a manifest of millions of parts is there once.
+    Bytes(Bytes),
     /// Ranges of sources, one after the other.
     Chunks(Vec<Chunk>),
 }
@@ -44,9 +44,9 @@ impl Default for Content {
 }
 
 impl Content {
-    /// These bytes.
+    /// A copy of these bytes.
     pub fn bytes(bytes: &[u8]) -> Content {
-        Content::Bytes(bytes.into())
+        Content::Bytes(Bytes::copy_from_slice(bytes))
     }
 
     /// A range of a source.
@@ -104,7 +104,7 @@ impl Content {
     pub fn slice(&self, begin: u64, length: u64) -> Content {
         let end = begin.saturating_add(length).min(self.length());
         match self {
-            Content::Bytes(bytes) => Content::bytes(&bytes[begin.min(end) as usize..end as usize]),
+            Content::Bytes(bytes) => Content::Bytes(bytes.slice(begin.min(end) as usize..end as usize)),
             Content::Chunks(chunks) => {
                 let (mut at, mut out) = (0, Vec::new());
                 for chunk in chunks {

@@ -47,7 +47,7 @@ impl World {
             match machine.poll(self.now()) {
                 Output::Send(request) => self.send(task, &request),
                 Output::Abandon(id) => self.abandon(task, id),
-                Output::Begin { offset, ended } => self.source_begins(task, offset, ended),
+                Output::Begin { offset, ended, done } => self.source_begins(task, offset, ended, done),
                 Output::Save { record, anew } => self.save(task, record, anew),
                 Output::NeedPart { number, offset, length, least, hashed } => {
                     let part = Held { offset, length, least, hashed, ready: false };
@@ -101,7 +101,7 @@ impl World {
         let small = |content| Sending { content, part: None, read: None, is_changed: false };
         match &request.body {
             Body::Empty => small(Content::default()),
-            Body::Bytes(bytes) => small(Content::bytes(bytes)),
+            Body::Bytes(bytes) => small(Content::Bytes(bytes.clone())),
             Body::Part(Part { number, offset, length, digest, .. }) => {
                 let is_file = self.tasks[task].put().is_some_and(|put| put.is_file);
                 let held = self.tasks[task].parts.get(number).copied();
@@ -123,9 +123,9 @@ impl World {
         }
     }
 
-    fn source_begins(&mut self, task: usize, offset: u64, ended: bool) {
+    fn source_begins(&mut self, task: usize, offset: u64, ended: bool, done: u64) {
         self.tell(|| format!("{task} takes its source from {offset}{}", if ended { ", which has ended" } else { "" }));
-        self.check_begin(task, offset, ended);
+        self.check_begin(task, offset, ended, done);
         if offset > 0 {
             self.saw(Seen::WentOn);
         }

@@ -56,7 +56,7 @@ impl Operation for CompleteMultipartUpload {
             request = request.header(CRC64NVME, crc_text(crc)).header("x-amz-checksum-type", "FULL_OBJECT");
         }
         request = request.header("x-amz-mp-object-size", self.size.to_string());
-        request.body = Body::Bytes(xml.into_bytes());
+        request.body = Body::Bytes(xml.into());
         request
     }
 

@@ -1,5 +1,7 @@
 //! PutObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>
 
+use bytes::Bytes;
+
 use crate::checksum::content_md5;
 use crate::error::Result;
 use crate::http::{Body, Method, Part};
@@ -9,7 +11,7 @@ use crate::op::{Operation, Reply, Unsigned};
 #[derive(Clone, Debug)]
 pub enum Content {
     /// These bytes, signed by their SHA-256.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
     /// A part that the driver holds, with its CRC64NVME.
     Part(Part),
 }
@@ -96,7 +98,7 @@ mod tests {
     fn the_documented_example() {
         let headers =
             vec![("content-type".to_owned(), "text/plain".to_owned()), ("x-amz-meta-author".into(), "Janet".into())];
-        let op = PutObject::new("my-image.jpg", Content::Bytes(b"[11434 bytes of object data]".to_vec()), headers);
+        let op = PutObject::new("my-image.jpg", Content::Bytes("[11434 bytes of object data]".into()), headers);
         assert_eq!(
             sent(&op),
             "PUT /my-image.jpg\ncontent-type: text/plain\nx-amz-meta-author: Janet\n\n[11434 bytes of object data]"
@@ -110,7 +112,7 @@ mod tests {
 
     #[test]
     fn conditions_and_the_md5_are_headers() {
-        let mut op = PutObject::new("k", Content::Bytes(b"message digest".to_vec()), vec![]);
+        let mut op = PutObject::new("k", Content::Bytes("message digest".into()), vec![]);
         op.condition = Some(Condition::Absent);
         assert_eq!(sent(&op), "PUT /k\nif-none-match: *\n\nmessage digest");
         op.condition = Some(Condition::Is("\"e\"".into()));

@@ -14,27 +14,31 @@
 //! Once Complete was sent, the upload is never aborted: the object may be there. Where there is a checkpoint, a failure that
 //! may pass leaves the upload for it.
 
+mod complete;
+mod give_up;
 mod resume;
 mod settle;
+mod window;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::checkpoint::{Finished, OpenUpload, Record, extent, length_of, whole_crc};
+use super::checkpoint::{Finished, Record};
 use super::pace::{self, Pace};
 use super::plan::Plan;
-use crate::checksum::{Digest, crc_text};
 use crate::error::{Code, Error, Result};
-use crate::http::{Part, RequestId};
+use crate::http::Part;
 use crate::machine::{Input, Output};
 use crate::op::{
-    AbortMultipartUpload, Call, Calling, CompleteMultipartUpload, CompletedPart, Content, CreateMultipartUpload,
-    ListParts, ListedPart, Next, Paged, PartListing, PutObject, PutReply, Session, UploadPart,
+    AbortMultipartUpload, Call, Calling, CompleteMultipartUpload, Content, CreateMultipartUpload, ListParts, Paged,
+    PutObject, PutReply, Session,
 };
 use crate::planted;
 use crate::time::Now;
-use crate::vault::manifest::{Extent, PartHash};
-pub(crate) use resume::Listed;
+use crate::vault::manifest::Extent;
+use give_up::{cancelled, suspended, unknown};
+pub(crate) use resume::{GoesOn, Listed};
 use settle::{Settle, Settled};
+use window::InFlight;
 
 /// How often parts that the store has otherwise are sent again.
 const RELISTS: u32 = 3;
@@ -64,22 +68,6 @@ pub(crate) struct Stored {
 pub(crate) struct Ready {
     pub(crate) part: Part,
     pub(crate) last: bool,
-}
-
-enum InFlight {
-    Asked {
-        offset: u64,
-        length: u64,
-        /// What its bytes were when they were sent before.
-        known: Option<Digest>,
-    },
-    /// There, but the upload id is not.
-    Waiting(Part),
-    Sending {
-        call: Box<Call<UploadPart>>,
-        /// What the part's bytes were when all of them were read last.
-        digest: Option<Digest>,
-    },
 }
 
 enum State {
@@ -186,10 +174,6 @@ impl Upload {
             signed,
             pace: Pace::new(if plan.is_stream() { pace::STREAM } else { pace::FILE }),
         }
-    }
-
-    fn is_finished(&self) -> bool {
-        self.last.is_some_and(|last| self.finished.len() == (last - self.first + 1) as usize)
     }
 
     pub(crate) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) {
@@ -349,260 +333,4 @@ impl Upload {
             _ => Output::Wait(None),
         }
     }
-
-    /// All parts are there: Complete follows as soon as the checkpoint says that it may have been sent.
-    fn seal(&mut self, session: &mut Session) {
-        if let (false, Some(last)) = (std::mem::replace(&mut self.sealed, true), self.last) {
-            let ended = !self.more;
-            session.save(|| Record::Complete { last, ended });
-        }
-        if let (true, State::Sending { upload_id }) = (session.is_saved(), &self.state) {
-            self.completing = true;
-            self.state = State::Complete(Call::new(self.complete(upload_id)));
-        }
-    }
-
-    /// How many parts from the oldest unfinished one on may be under way.
-    fn width(&self) -> u32 {
-        self.pace.width()
-    }
-
-    /// Asks for the next part, where the window has room. Not before the upload id is there: a Create whose date has
-    /// passed begins again with part 1, and each part is asked for once. Of a stream one part is asked for at a time: it
-    /// may end early, and the next one begins there.
-    fn ask<T>(&mut self) -> Option<Output<T>> {
-        if !matches!(self.state, State::Sending { .. }) {
-            return None;
-        }
-        if let Some((number, offset, part)) = self.again.pop_front() {
-            let length = part.length;
-            self.in_flight.insert(number, InFlight::Asked { offset, length, known: Some(part.digest) });
-            return Some(Output::NeedPart { number, offset, length, least: length, hashed: false });
-        }
-        self.skip_finished();
-        if self.last.is_some() {
-            return None;
-        }
-        let (number, offset) = self.next;
-        let oldest = self.in_flight.first_key_value().map_or(number, |(oldest, _)| *oldest);
-        if number - oldest >= self.width() && !planted::on("window not kept") {
-            return None;
-        }
-        let is_asked =
-            || self.in_flight.values().next_back().is_some_and(|part| matches!(part, InFlight::Asked { .. }));
-        if self.plan.is_stream() && is_asked() {
-            return None;
-        }
-        if number > self.first && self.plan.fills(self.first, number - 1, self.begin, offset) {
-            return None;
-        }
-        let length = self.plan.part_length(number, offset)?;
-        let (least, hashed) = (self.plan.least(length), self.plan.hashed(self.first, number, offset));
-        if !self.plan.is_stream() {
-            self.next = (number + 1, offset + length);
-        }
-        self.in_flight.insert(number, InFlight::Asked { offset, length, known: None });
-        Some(Output::NeedPart { number, offset, length, least, hashed })
-    }
-
-    fn part_ready(&mut self, number: u32, length: u64, digest: Option<Digest>, last: bool) -> Result<()> {
-        if self.last.is_some_and(|last| number > last) {
-            self.releases.push(number);
-            return Ok(());
-        }
-        let Some(InFlight::Asked { offset, length: wanted, known }) = self.in_flight.get(&number) else {
-            return Err(Error::new(Code::Internal, format!("part {number} came without being asked for")));
-        };
-        let (offset, wanted, known) = (*offset, *wanted, *known);
-        if length > wanted || (length < self.plan.least(wanted) && !last) {
-            return Err(Error::new(
-                Code::Internal,
-                format!("part {number} has {length} bytes, and {wanted} were asked for"),
-            ));
-        }
-        if known.is_some() {
-            self.in_flight.insert(number, InFlight::Waiting(Part { number, offset, length, digest: known }));
-            return Ok(());
-        }
-        if self.plan.is_stream() {
-            self.next = (number + 1, offset + length);
-        }
-        if last {
-            // What was asked for beyond it never comes.
-            let beyond: Vec<u32> = self.in_flight.range(number + 1..).map(|(number, _)| *number).collect();
-            for number in beyond {
-                self.in_flight.remove(&number);
-                self.releases.push(number);
-            }
-            self.last = Some(number);
-        } else if self.plan.fills(self.first, number, self.begin, offset + length) {
-            (self.last, self.more) = (Some(number), true);
-        }
-        if length == 0 {
-            // The source ended at the end of the part before.
-            self.in_flight.remove(&number);
-            self.releases.push(number);
-            self.last = Some(number - 1);
-        } else {
-            self.in_flight.insert(number, InFlight::Waiting(Part { number, offset, length, digest }));
-            if planted::on("part released before it is sent") {
-                self.releases.push(number);
-            }
-        }
-        Ok(())
-    }
-
-    fn part_answer(&mut self, session: &mut Session, now: Now, upload_id: String, input: &Input<'_>) -> State {
-        for (number, entry) in &mut self.in_flight {
-            let InFlight::Sending { call, digest } = entry else { continue };
-            match call.handle(session, now, input) {
-                None => {}
-                Some(Err(e)) => return self.failed(session, upload_id, e),
-                Some(Ok(reply)) => {
-                    let (number, length) = (*number, call.op().part.length);
-                    let digest = match digest {
-                        Some(digest) if reply.crc64nvme.is_none_or(|crc| crc == digest.crc64nvme) => *digest,
-                        _ => {
-                            let e = unlike(number, &self.object.key, *digest, reply.crc64nvme);
-                            return self.failed(session, upload_id, e);
-                        }
-                    };
-                    self.in_flight.remove(&number);
-                    session.save(|| Record::Part {
-                        number,
-                        hash: PartHash::new(length, &digest),
-                        etag: reply.etag.clone(),
-                    });
-                    self.finished.insert(number, Finished { length, digest, etag: reply.etag });
-                    self.pace.finished(now, length);
-                    self.releases.push(number);
-                    break;
-                }
-            }
-        }
-        State::Sending { upload_id }
-    }
-
-    /// All bytes of a part are on their way. Each reading must give the same.
-    fn part_sent(&mut self, id: RequestId, now: Digest) -> Result<()> {
-        for (number, entry) in &mut self.in_flight {
-            let InFlight::Sending { call, digest } = entry else { continue };
-            if call.is_sending(id) {
-                if digest.is_some_and(|before| before != now) && !planted::on("second reading not compared") {
-                    let Part { offset, length, .. } = call.op().part;
-                    let why = format!(
-                        "part {number} (bytes {offset} to {}) had other bytes when it was read again for another attempt",
-                        offset + length
-                    );
-                    return Err(Error::new(Code::SourceChanged, why));
-                }
-                *digest = Some(now);
-            }
-        }
-        Ok(())
-    }
-
-    fn poll_parts(&mut self, session: &mut Session, now: Now, upload_id: &str) -> Output<Stored> {
-        let mut soonest: Option<u64> = None;
-        for (number, entry) in &mut self.in_flight {
-            if let InFlight::Waiting(part) = entry {
-                let (key, number) = (self.object.key.clone(), *number - self.first + 1);
-                let op = UploadPart { key, upload_id: upload_id.to_owned(), number, part: *part };
-                *entry = InFlight::Sending { digest: part.digest, call: Box::new(Call::new(op)) };
-            }
-            let InFlight::Sending { call, .. } = entry else { continue };
-            match call.poll(session, now) {
-                Next::Send(request) => return Output::Send(request),
-                Next::NeedCredentials(generation) => return Output::NeedCredentials { generation },
-                Next::Wait(at) => soonest = soonest.into_iter().chain(at).min(),
-            }
-        }
-        Output::Wait(soonest)
-    }
-
-    /// A part or its source failed. With a checkpoint the upload stays where another process may have better luck.
-    fn failed(&mut self, session: &mut Session, upload_id: String, why: Error) -> State {
-        let is_final = matches!(why.code(), Code::SourceChanged | Code::Damaged | Code::Internal)
-            || why.s3_code() == "NoSuchUpload";
-        if session.journal.is_none() || is_final {
-            return self.abort(session, upload_id, why);
-        }
-        self.leave(session, why);
-        std::mem::replace(&mut self.state, State::Over)
-    }
-
-    /// Drops what is under way, and ends; what the store has stays there.
-    fn leave(&mut self, session: &mut Session, why: Error) {
-        if let Some(call) = self.state.call() {
-            call.abandon(session);
-        }
-        self.drop_parts(session);
-        self.state = State::Done(Err(why));
-    }
-
-    /// Drops the parts that are under way, and aborts the upload; but not once its Complete was sent.
-    fn abort(&mut self, session: &mut Session, upload_id: String, why: Error) -> State {
-        self.drop_parts(session);
-        if self.completing && !planted::on("abort after Complete") {
-            return State::Done(Err(why));
-        }
-        State::Abort(Call::new(AbortMultipartUpload { key: self.object.key.clone(), upload_id }), why)
-    }
-
-    fn drop_parts(&mut self, session: &mut Session) {
-        for entry in self.in_flight.values_mut() {
-            if let InFlight::Sending { call, .. } = entry {
-                call.abandon(session);
-            }
-        }
-        self.in_flight.clear();
-    }
-
-    fn complete(&self, upload_id: &str) -> CompleteMultipartUpload {
-        let parts = self.finished.iter().map(|(number, part)| CompletedPart {
-            number: *number - self.first + 1,
-            etag: part.etag.clone(),
-            crc64nvme: Some(part.digest.crc64nvme),
-        });
-        CompleteMultipartUpload {
-            key: self.object.key.clone(),
-            upload_id: upload_id.to_owned(),
-            parts: parts.collect(),
-            crc64nvme: Some(whole_crc(&self.finished)),
-            size: length_of(self.finished.values()),
-        }
-    }
-
-    fn completed(&mut self, session: &mut Session, reply: PutReply, date_ms: Option<i64>) -> State {
-        session.save(|| Record::Stored { version_id: reply.version_id.clone(), date: date_ms });
-        self.stored(reply, date_ms)
-    }
-
-    fn stored(&self, reply: PutReply, date_ms: Option<i64>) -> State {
-        let extent = extent(&self.object.key, reply.version_id, &self.finished);
-        let next = self.more.then_some(self.next);
-        State::Done(Ok(Stored { extent, date_ms, next }))
-    }
-}
-
-/// The store took a part whose bytes it did not get as they were sent.
-fn unlike(number: u32, key: &str, sent: Option<Digest>, found: Option<u64>) -> Error {
-    let Some(sent) = sent else {
-        return Error::new(Code::BadReply, format!("part {number} of {key} was answered before all of it was sent"));
-    };
-    let (sent, found) = (crc_text(sent.crc64nvme), found.map(crc_text).unwrap_or_default());
-    Error::new(Code::Damaged, format!("part {number} of {key}: the store has CRC64NVME {found}, and {sent} was sent"))
-        .with_hint("Something on the way changed the bytes: store the backup again.")
-}
-
-fn cancelled() -> Error {
-    Error::new(Code::Cancelled, "the upload was cancelled")
-}
-
-fn suspended() -> Error {
-    Error::new(Code::Suspended, "the upload was suspended")
-}
-
-fn unknown(why: &Error) -> Error {
-    why.clone().recode(Code::OutcomeUnknown).context("the object may be complete, or not")
 }

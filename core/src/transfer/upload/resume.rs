@@ -1,6 +1,15 @@
 //! What the store has of an upload: ListParts is believed over the checkpoint, and over what UploadPart answered.
 
-use super::*;
+use std::collections::BTreeMap;
+
+use super::settle::Settle;
+use super::{Object, State, Upload};
+use crate::checksum::crc_text;
+use crate::error::{Code, Error, Result};
+use crate::op::{Call, ListParts, ListedPart, PartListing};
+use crate::planted;
+use crate::transfer::checkpoint::{Finished, OpenUpload, length_of};
+use crate::transfer::plan::Plan;
 
 impl Upload {
     /// Goes on with the upload of a checkpoint, of which the store has listed these parts.
@@ -57,12 +66,13 @@ impl Upload {
         upload
     }
 
-    /// Where the source goes on (of a file: how much of it is stored), and whether it was at its end.
-    pub(crate) fn goes_on(&self) -> (u64, bool) {
-        if !self.plan.is_stream() {
-            return (self.begin + length_of(self.finished.values()), false);
+    /// Where the source goes on.
+    pub(crate) fn goes_on(&self) -> GoesOn {
+        GoesOn {
+            offset: self.next.1,
+            ended: self.plan.is_stream() && self.sealed && !self.more,
+            done: self.begin + length_of(self.finished.values()),
         }
-        (self.next.1, self.sealed && !self.more)
     }
 
     /// Steps over the parts that the store has, to the next one to ask for.
@@ -124,6 +134,24 @@ fn gone(number: u32, key: &str, sent: &Finished, listed: Option<&Listed>) -> Err
         crc_text(sent.digest.crc64nvme)
     );
     Error::new(Code::Damaged, why).with_hint("Store the backup again.")
+}
+
+/// Where a source goes on, as [`Output::Begin`] says it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GoesOn {
+    /// In bytes, from its begin.
+    pub(crate) offset: u64,
+    /// It was at its end.
+    pub(crate) ended: bool,
+    /// What the store has of it, in bytes.
+    pub(crate) done: u64,
+}
+
+impl GoesOn {
+    /// All before this byte is stored, and nothing behind it.
+    pub(crate) fn at(offset: u64, ended: bool) -> GoesOn {
+        GoesOn { offset, ended, done: offset }
+    }
 }
 
 /// A part as the store lists it.

@@ -13,32 +13,32 @@
 //! Nothing is checked after the row. The first put of a vault writes `vault.json` beside its LIST; nothing else is
 //! written before it is there.
 
+mod begin;
+mod check;
+mod data;
 mod resume;
+mod row;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::find::AHEAD_MS;
-use super::locator::Locator;
-use super::manifest::{self, Extent, Manifest, Times};
-use super::objects::{
-    CatalogueKey, Entry, Kind, LocatorKey, RowKey, VAULT_KEY, catalogue_prefix, data_key, extent_prefix, locator_prefix,
-};
-use super::{Found, Name, Vault, Vid, signed};
+use super::manifest::{self, Extent};
+use super::{Found, Name, Vault, Vid};
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::machine::{Input, Machine, Output};
 use crate::op::{
-    BucketVersioning, Call, Calling, Content, GetBucketVersioning, ListObjectsV2, ListParts, Listing, Next, Paged,
-    PutObject, PutReply, Session,
+    BucketVersioning, Call, Calling, GetBucketVersioning, ListObjectsV2, ListParts, Next, Paged, PutObject, Session,
 };
-use crate::planted;
-use crate::time::{Now, rfc3339};
-use crate::transfer::checkpoint::{Begun, Checkpoint, FileIdentity, Journal, Record};
+use crate::time::Now;
+use crate::transfer::checkpoint::{Checkpoint, FileIdentity, Journal};
 use crate::transfer::plan::Plan;
-use crate::transfer::upload::{Listed, Object, Ready, Stored, Upload};
+use crate::transfer::upload::{GoesOn, Listed, Ready, Upload};
+use check::For;
+use data::too_many;
 use resume::begun;
+use row::Fixed;
 
 /// How often a put begins anew when its locator's date has passed before the store took it.
 const BEGINNINGS: u32 = 3;
@@ -62,15 +62,6 @@ pub struct PutRequest {
     pub entropy: [u8; 10],
     /// Drives the jitter of retries.
     pub seed: u64,
-}
-
-/// What a check is for.
-#[derive(Clone, Copy, Debug)]
-enum For {
-    Data,
-    Row,
-    /// To go on from a checkpoint.
-    Resume,
 }
 
 enum State {
@@ -165,16 +156,10 @@ pub struct Put {
     row_sent: bool,
     /// What the checkpoint knows, until it was gone on from.
     resume: Option<Checkpoint>,
-    /// To be said: where the source goes on, and whether it was at its end.
-    source: Option<(u64, bool)>,
+    /// To be said.
+    source: Option<GoesOn>,
     /// It was said.
     begun: bool,
-}
-
-/// The row, its bytes fixed.
-struct Fixed {
-    manifest: Manifest,
-    object: Vec<u8>,
 }
 
 impl Put {
@@ -193,6 +178,15 @@ impl Put {
                 checkpoint.begun.is_some().then_some(checkpoint)
             }
         };
+        if let Some((parts, extents)) = plan.count()
+            && !manifest::is_readable(parts, extents)
+        {
+            let what = format!("a file of {} bytes", request.length.unwrap_or(0));
+            let why = format!("{what} has {parts} parts of {} bytes here, in {extents} objects", plan.part());
+            return Err(too_many(&vault, &request, &why).with_hint(
+                "Store it as several backups. Where the store takes larger parts and objects, set provider to its name.",
+            ));
+        }
         let mut put = Put {
             plan,
             session,
@@ -225,318 +219,16 @@ impl Put {
         Ok(put)
     }
 
-    fn describe_and_list(&mut self) -> State {
-        if self.resume.is_some() {
-            return self.go_on();
-        }
-        if !self.vault.is_described() {
-            let content = Content::Bytes(self.vault.description());
-            self.describe = Some(Call::new(PutObject::new(VAULT_KEY, content, json())));
-        }
-        self.list()
-    }
-
-    /// The description is there, or cannot be written.
-    fn described(&mut self, now: Now, answer: Result<PutReply>) {
-        self.describe = None;
-        let state = std::mem::replace(&mut self.state, State::Over);
-        self.state = match (answer, state) {
-            (Ok(_), state) => {
-                self.vault.described.store(true, Ordering::Relaxed);
-                if let State::Listed = state { self.begin(now) } else { state }
-            }
-            (Err(e), mut state) => {
-                if let Some(call) = state.call() {
-                    call.abandon(&mut self.session);
-                }
-                self.fail(e)
-            }
-        };
-    }
-
-    fn list(&mut self) -> State {
-        self.beginnings += 1;
-        (self.newest, self.parent_seen) = (None, false);
-        State::List(Call::new(ListObjectsV2 { prefix: catalogue_prefix(&self.request.name), ..Default::default() }))
-    }
-
-    fn versioning(&mut self, status: BucketVersioning) -> State {
-        if status == BucketVersioning::Enabled {
-            self.vault.versioned.store(true, Ordering::Relaxed);
-            return self.describe_and_list();
-        }
-        let bucket = &self.vault.store.bucket;
-        let what = if status == BucketVersioning::Off { "has no versioning" } else { "has its versioning suspended" };
-        let why = format!("bucket {bucket} {what}, and mode single-bucket keeps versions as the bucket's own");
-        self.fail(Error::new(Code::Versioning, why).on("GetBucketVersioning", bucket, ""))
-    }
-
     fn fail(&mut self, e: Error) -> State {
         if let Some(mut call) = self.describe.take() {
             call.abandon(&mut self.session);
         }
         State::Done(Box::new(Err(e)))
     }
-
-    /// A page of the first LIST: chooses the vid, and looks for the parent.
-    fn page(&mut self, now: Now, call: &Call<ListObjectsV2>, page: Listing) -> State {
-        if call.op().token.is_none() {
-            self.check = call.sent_ms();
-        }
-        let mut beyond = false;
-        let mut deleted = None;
-        for key in page.keys() {
-            let Some(CatalogueKey { entry, .. }) = CatalogueKey::parse(key) else { continue };
-            // Hidden rows count: the newest is the first of all.
-            let newest = *self.newest.get_or_insert(entry.vid());
-            if newest.unix_ms() > self.session.clock(now).saturating_add(AHEAD_MS) {
-                return self.future(newest);
-            }
-            beyond |= self.request.parent.is_none_or(|parent| entry.vid() > parent);
-            match entry {
-                Entry::Deleted(vid) => deleted = Some(vid),
-                Entry::Row(row) if Some(row.vid) == self.request.parent => {
-                    self.parent_seen = deleted != Some(row.vid) && row.kind != Kind::Del;
-                }
-                _ => {}
-            }
-        }
-        if let (Some(token), false, false) = (page.next, beyond, self.parent_seen) {
-            return State::List(Call::new(ListObjectsV2 { token: Some(token), ..call.op().clone() }));
-        }
-        if let Some(parent) = self.request.parent.filter(|_| !self.parent_seen) {
-            let (container, path) = (self.request.name.container(), self.request.name.path());
-            let why = format!("the parent {parent} is not a live version of {container} {path}");
-            return self.fail(Error::new(Code::BadParent, why));
-        }
-        if self.describe.is_some() { State::Listed } else { self.begin(now) }
-    }
-
-    fn future(&mut self, newest: Vid) -> State {
-        let (container, path) = (self.request.name.container(), self.request.name.path());
-        let at = rfc3339(newest.unix_ms());
-        let why = format!(
-            "the newest version of {container} {path}, {newest}, says that it is of {at}, which is in the future"
-        );
-        self.fail(Error::new(Code::FutureVersion, why))
-    }
-
-    fn begin(&mut self, now: Now) -> State {
-        let clock = self.session.clock(now);
-        let after = self.newest.map_or(0, |vid| vid.unix_ms() + 1);
-        self.initiated = clock;
-        self.vid = Vid::new(clock.max(after), self.request.entropy);
-        let name = &self.request.name;
-        let locator =
-            Locator::first(&self.vault.id, name, self.vid, self.request.parent, self.check, self.vault.leading_slash);
-        if planted::on("data before its locator") {
-            return State::First { asked: false, number: 1, offset: 0 };
-        }
-        let content = Content::Bytes(locator.seal(self.vault.signing_key()));
-        let begun = begun(&self.vault, &self.request, self.vid, self.initiated, self.plan);
-        if let Some(journal) = &mut self.session.journal {
-            journal.add(&Checkpoint::record(begun), true);
-        }
-        State::Locator(Call::dated(PutObject::new(locator.key, content, json()), self.check))
-    }
-
-    /// Whether what is signed at this check could still take effect.
-    fn holds(&self, now: Now, check: i64) -> bool {
-        self.session.clock(now) < check.saturating_add(self.vault.store.profile.late_ms)
-    }
-
-    fn recheck(&mut self, what: For) -> State {
-        let prefix = format!("{}{}.", catalogue_prefix(&self.request.name), self.vid);
-        State::RecheckRows(Call::new(ListObjectsV2 { prefix, ..Default::default() }), what)
-    }
-
-    fn rows_checked(&mut self, call: &Call<ListObjectsV2>, page: Listing, what: For) -> State {
-        self.check = call.sent_ms();
-        if matches!(what, For::Resume) {
-            return self.resume_checked(&page);
-        }
-        let own = self.fixed.as_ref().map(|fixed| fixed.manifest.key.as_str());
-        if own.is_some_and(|own| page.keys().any(|key| key == own)) {
-            return self.acknowledge();
-        }
-        if let Some(key) = page.keys().next() {
-            let why = format!(
-                "another process has written {key} for this version: it was deleted, or swept as abandoned, or finished"
-            );
-            return self.fail(Error::new(Code::GivenUp, why));
-        }
-        self.recheck_locators(what)
-    }
-
-    /// The second half of a check.
-    fn recheck_locators(&self, what: For) -> State {
-        let prefix = locator_prefix(&self.request.name, self.vid);
-        State::RecheckLocators(Call::new(ListObjectsV2 { prefix, ..Default::default() }), what)
-    }
-
-    fn locators_checked(&mut self, now: Now, page: &Listing, what: For) -> State {
-        let first = LocatorKey { vid: self.vid, generation: 0, kek: None, parent: self.request.parent };
-        if !page.keys().eq([first.key(&self.request.name)]) {
-            if matches!(what, For::Resume) {
-                return self.anew();
-            }
-            let why =
-                format!("the locator of version {} is gone or was replaced: another process gave it up", self.vid);
-            return self.fail(Error::new(Code::GivenUp, why));
-        }
-        match what {
-            For::Data => self.send(now),
-            For::Row => self.put_row(),
-            For::Resume => self.resumed(now),
-        }
-    }
-
-    fn first_ready(&mut self, now: Now, part: Part, last: bool) -> State {
-        if part.length == 0 && part.number > 1 {
-            // The source ended with the extent before.
-            self.release = Some(part.number);
-            return self.fix(now);
-        }
-        self.first = Some(Ready { part, last });
-        self.send(now)
-    }
-
-    /// Begins an extent, under a check that holds.
-    fn send(&mut self, now: Now) -> State {
-        let Some(first) = self.first else {
-            return self.fail(Error::new(Code::Internal, "the data began without its first part"));
-        };
-        if !self.holds(now, self.check) {
-            return self.recheck(For::Data);
-        }
-        self.data_check = self.check;
-        State::Sending(Box::new(Upload::new(self.object(), self.plan, first, self.data_check)))
-    }
-
-    /// The object of the next extent.
-    fn object(&self) -> Object {
-        let vid = self.vid.to_string();
-        let mut headers = vec![("x-amz-meta-s3vault-vid".to_owned(), vid.clone())];
-        headers.extend(self.vault.storage_class.iter().map(|class| ("x-amz-storage-class".to_owned(), class.clone())));
-        let (name, slash) = (&self.request.name, self.vault.leading_slash);
-        let key = match self.extents.len() {
-            0 => data_key(name, slash),
-            before if planted::on("extents numbered from 0") => {
-                format!("{}{before}", extent_prefix(name, self.vid, slash))
-            }
-            before => format!("{}{}", extent_prefix(name, self.vid, slash), before + 1),
-        };
-        Object { key, headers, vid }
-    }
-
-    /// An extent is there: begins the next one, or fixes the row.
-    fn stored(&mut self, now: Now, stored: Stored) -> State {
-        if stored.extent.version_id.as_deref().is_none_or(|id| id == "null") {
-            let why = format!(
-                "the store took s3://{}/{} without giving it a version id",
-                self.vault.store.bucket, stored.extent.key
-            );
-            self.vault.versioned.store(false, Ordering::Relaxed);
-            return self.fail(Error::new(Code::Versioning, why));
-        }
-        self.extents.push(stored.extent);
-        self.stored_ms = stored.date_ms;
-        if self.resume.take().is_some() {
-            // A Complete of the process before had taken effect: only now it is known where the source goes on.
-            let size = self.extents.iter().map(|extent| extent.size).sum();
-            self.say_begin(size, stored.next.is_none());
-        }
-        match stored.next {
-            Some((number, offset)) => State::First { asked: false, number, offset },
-            None => self.fix(now),
-        }
-    }
-
-    /// All data is there: fixes the row.
-    fn fix(&mut self, now: Now) -> State {
-        let completed = self.session.clock(now);
-        let extents = std::mem::take(&mut self.extents);
-        let size = extents.iter().map(|extent| extent.size).sum();
-        let times = Times { initiated: self.initiated, completed, stored: self.stored_ms.unwrap_or(completed) };
-        let row = RowKey {
-            vid: self.vid,
-            recorded_ms: if self.vault.record_after_store { completed } else { self.initiated },
-            kind: if self.request.parent.is_some() { Kind::Inc } else { Kind::Full },
-            size,
-            parent: self.request.parent,
-        };
-        let class = self.vault.storage_class.clone();
-        let manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, extents, class);
-        let object = manifest.seal(self.vault.signing_key());
-        if !planted::on("row not saved") {
-            self.session.save(|| Record::Row { object: String::from_utf8_lossy(&object).into_owned() });
-        }
-        self.fixed = Some(Fixed { manifest, object });
-        self.check = self.data_check;
-        State::Fixed
-    }
-
-    fn put_row_checked(&mut self, now: Now) -> State {
-        if planted::on("acknowledged before its row") {
-            return self.acknowledge();
-        }
-        if self.holds(now, self.check) { self.put_row() } else { self.recheck(For::Row) }
-    }
-
-    fn put_row(&mut self) -> State {
-        let Some(fixed) = &self.fixed else { return self.fail(Error::new(Code::Internal, "there is no row to write")) };
-        let content = Content::Bytes(fixed.object.clone());
-        State::Row(Call::dated(PutObject::new(&*fixed.manifest.key, content, json()), self.check))
-    }
-
-    fn acknowledge(&mut self) -> State {
-        let Some(Fixed { manifest, object }) = self.fixed.take() else {
-            return self.fail(Error::new(Code::Internal, "there is no row to acknowledge"));
-        };
-        let row = manifest.row(manifest::hash(&object));
-        State::Done(Box::new(Ok(Found { row, manifest, object })))
-    }
-
-    fn sending(&mut self, now: Now, result: Result<Stored>) -> State {
-        match result {
-            Ok(stored) => self.stored(now, stored),
-            // A checkpoint's upload is gone, and its object is not there either: nothing was taken from the source yet.
-            Err(e) if e.code() == Code::GivenUp && self.resume.is_some() => self.anew(),
-            // Part 1 is still there, and every attempt carries its bytes.
-            Err(e) if e.code() == Code::Expired => self.recheck(For::Data),
-            Err(e) => self.fail(e),
-        }
-    }
-
-    /// A check failed. Where a row that was sent may be there, that is no failure of the put.
-    fn unchecked(&mut self, e: Error, what: For) -> State {
-        if !matches!(what, For::Row) || !self.row_sent {
-            return self.fail(e);
-        }
-        State::Unchecked(Some(row_unknown(e)))
-    }
-
-    fn row_answer(&mut self, call: Call<PutObject>, answer: Result<PutReply>) -> State {
-        match answer {
-            Ok(_) => self.acknowledge(),
-            Err(e) if e.code() == Code::Expired => {
-                self.row_sent |= call.maybe_done();
-                self.recheck(For::Row)
-            }
-            Err(e) if call.maybe_done() && !planted::on("unknown outcome said to be a failure") => {
-                State::Unknown(call, Some(row_unknown(e)))
-            }
-            Err(e) => self.fail(e),
-        }
-    }
 }
 
 fn json() -> Vec<(String, String)> {
     vec![("content-type".into(), "application/json".into())]
-}
-
-fn row_unknown(why: Error) -> Error {
-    why.recode(Code::OutcomeUnknown).context("the data is stored, and its row may be, or not")
 }
 
 fn suspended() -> Error {
@@ -603,7 +295,7 @@ impl Machine for Put {
                 None => State::Locator(call),
                 Some(Ok(_)) => {
                     if !std::mem::replace(&mut self.begun, true) {
-                        self.source = Some((0, false));
+                        self.source = Some(GoesOn::at(0, false));
                     }
                     State::First { asked: false, number: 1, offset: 0 }
                 }
@@ -679,8 +371,8 @@ impl Put {
         if let Some(number) = self.release.take() {
             return Output::ReleasePart(number);
         }
-        if let Some((offset, ended)) = self.source.take() {
-            return Output::Begin { offset, ended };
+        if let Some(GoesOn { offset, ended, done }) = self.source.take() {
+            return Output::Begin { offset, ended, done };
         }
         if matches!(self.state, State::Fixed) && self.session.is_saved() {
             self.state = self.put_row_checked(now);

@@ -3,7 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use super::*;
+use bytes::Bytes;
+
+use super::check::For;
+use super::row::Fixed;
+use super::{Put, PutRequest, State};
+use crate::error::{Code, Error};
+use crate::op::{Call, ListParts, Listing};
+use crate::planted;
+use crate::time::Now;
+use crate::transfer::checkpoint::Begun;
+use crate::transfer::plan::Plan;
+use crate::transfer::upload::{GoesOn, Listed, Upload};
+use crate::vault::manifest::Manifest;
+use crate::vault::{Vault, Vid, signed};
 
 impl Put {
     /// Goes on from the checkpoint, with a check.
@@ -27,8 +40,7 @@ impl Put {
 
     /// The rows of the checkpoint's version: its own one may be there already.
     pub(super) fn resume_checked(&mut self, page: &Listing) -> State {
-        let row = self.resume.as_ref().and_then(|resume| resume.row.as_ref()).map(|row| row.as_bytes().to_vec());
-        if let Some(object) = row {
+        if let Some(object) = self.resume.as_mut().and_then(|resume| resume.row.take()).map(Bytes::from) {
             let manifest = signed::json(&object).and_then(|json| Manifest::parse(json, None));
             let manifest = match manifest {
                 Ok(manifest) => manifest,
@@ -37,7 +49,7 @@ impl Put {
             let (key, size) = (manifest.key.clone(), manifest.size);
             self.fixed = Some(Fixed { manifest, object });
             if page.keys().any(|found| found == key) {
-                self.say_begin(size, true);
+                self.say_begin(GoesOn::at(size, true));
                 return self.acknowledge();
             }
         }
@@ -51,12 +63,12 @@ impl Put {
     /// The check holds: goes on behind the last step that was saved.
     pub(super) fn resumed(&mut self, now: Now) -> State {
         let Some(resume) = &mut self.resume else { return self.list() };
-        self.extents.clone_from(&resume.extents);
+        self.extents = std::mem::take(&mut resume.extents);
         self.stored_ms = resume.stored_ms;
         self.data_check = self.check;
         if let Some(fixed) = &self.fixed {
             let size = fixed.manifest.size;
-            self.say_begin(size, true);
+            self.say_begin(GoesOn::at(size, true));
             return self.put_row();
         }
         if let Some(open) = &resume.open {
@@ -66,7 +78,7 @@ impl Put {
         }
         let (number, offset) = resume.next;
         if resume.ended {
-            self.say_begin(offset, true);
+            self.say_begin(GoesOn::at(offset, true));
             return self.fix(now);
         }
         if self.extents.is_empty() {
@@ -75,20 +87,20 @@ impl Put {
         }
         // It has gone on: what is stored from here on is this process's own.
         self.resume = None;
-        self.say_begin(offset, false);
-        State::First { asked: false, number, offset }
+        self.say_begin(GoesOn::at(offset, false));
+        self.next_extent(number, offset)
     }
 
     /// The store has listed what it has of the checkpoint's upload.
     pub(super) fn listed(&mut self, listed: &BTreeMap<u32, Listed>) -> State {
         let Some(open) = self.resume.as_mut().and_then(|resume| resume.open.take()) else { return self.list() };
         let upload = Upload::resume(self.object(), self.plan, open, Some(listed));
-        let (mut offset, ended) = upload.goes_on();
+        let mut goes_on = upload.goes_on();
         if planted::on("source goes on a part too late") {
-            offset += 8 << 20;
+            goes_on.offset += 8 << 20;
         }
         self.resume = None;
-        self.say_begin(offset, ended);
+        self.say_begin(goes_on);
         State::Sending(Box::new(upload))
     }
 
@@ -101,9 +113,9 @@ impl Put {
         State::Sending(Box::new(Upload::settle(self.object(), self.plan, open, why)))
     }
 
-    pub(super) fn say_begin(&mut self, offset: u64, ended: bool) {
+    pub(super) fn say_begin(&mut self, goes_on: GoesOn) {
         self.begun = true;
-        self.source = Some((offset, ended));
+        self.source = Some(goes_on);
     }
 }
 

@@ -124,7 +124,7 @@ fn what_no_trusted_key_signed_is_not_read() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let found = stored(&mut world, &vault, b"1", 1);
     let key = found.manifest.key.clone();
-    let json = String::from_utf8(found.object.clone()).unwrap();
+    let json = String::from_utf8(found.object.to_vec()).unwrap();
     for forged in [
         json.lines().next().unwrap().to_owned() + "\n",
         json.replace("\"size\":1", "\"size\":2"),
@@ -213,7 +213,7 @@ fn reading_follows_the_highest_locator_that_opens() {
         .replace(&first, &next)
         .replace("\"generation\":0", "\"generation\":1")
         .replace("\"vm/disk\"", "\"vm/disk@moved\"");
-    let signed = signed::seal(json.as_bytes(), vault.signing_key());
+    let signed = signed::seal(json.clone().into_bytes(), vault.signing_key());
     world.put(&next, &signed);
     world.put("vm/disk@moved", b"data");
     world.log.clear();

@@ -130,6 +130,19 @@ fn a_stream_goes_on_behind_the_parts_that_the_store_lists() {
 }
 
 #[test]
+fn what_a_file_has_stored_behind_a_gap_is_said_to_be_done() {
+    for (missing, begin) in [(1, 0), (2, PART)] {
+        let (mut world, vault, source) = two_parts(FILE);
+        world.late_part(missing, |bytes| bytes[0] ^= 1);
+        let mut second = put(&mut world, &vault, FILE, &source, 2);
+        world.run(&mut second, &source).unwrap();
+        assert_eq!((world.begun, world.done), (Some((begin, false)), PART), "part {missing} is missing");
+        assert_eq!(world.parts_sent.len(), 2);
+        assert!(data(&mut world, &vault) == source);
+    }
+}
+
+#[test]
 fn a_part_with_another_etag_and_the_same_bytes_counts() {
     let (mut world, vault, source) = two_parts(STREAM);
     world.late_part(2, |_| ());
@@ -146,6 +159,32 @@ fn an_upload_that_somebody_aborted_begins_anew() {
         world.drop_uploads();
         let mut second = put(&mut world, &vault, case, &source, 2);
         world.run(&mut second, &source).unwrap();
+        assert_eq!((world.begun, world.parts_sent.len()), (Some((0, false)), 3));
+        assert!(data(&mut world, &vault) == source);
+    }
+}
+
+#[test]
+fn an_upload_that_vanishes_while_it_is_sent_says_so_and_is_not_aborted() {
+    for case in [STREAM, FILE] {
+        let (mut world, vault, source) = two_parts(case);
+        let mut second = put(&mut world, &vault, case, &source, 2);
+        world.hook(|world, request| {
+            if request.operation == "UploadPart" {
+                world.drop_uploads();
+            }
+        });
+        let e = world.run(&mut second, &source).unwrap_err();
+        assert_eq!((e.code(), e.s3_code()), (Code::GivenUp, "NoSuchUpload"));
+        let text = format!("{e} {}", e.hint());
+        for word in ["upload u", "vm/disk", "lifecycle rule", "again", "checkpoint"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        assert!(!world.operations().contains(&"AbortMultipartUpload"));
+        world.hook(|_, _| ());
+        let mut third = put(&mut world, &vault, case, &source, 3);
+        world.parts_sent.clear();
+        world.run(&mut third, &source).unwrap();
         assert_eq!((world.begun, world.parts_sent.len()), (Some((0, false)), 3));
         assert!(data(&mut world, &vault) == source);
     }
@@ -316,6 +355,46 @@ fn complete_and_row_wait_until_the_checkpoint_has_them() {
         }
     }
     assert_eq!(held, 2);
+}
+
+#[test]
+fn a_stream_of_too_many_parts_ends_before_more_is_stored() {
+    let source: Vec<u8> = [large(), large()].concat();
+    let refused = |first: u32| {
+        let (mut world, vault) = (World::new(), vault_on(EXTENTS.profile, &[]));
+        let mut before = put(&mut world, &vault, EXTENTS, &source, 1);
+        while Checkpoint::parse(&world.saved).unwrap().0.extents.is_empty() {
+            assert!(world.run_until(&mut before, &source, 1).is_none());
+        }
+        let mut request = request(None, None, 2);
+        let mut checkpoint = Checkpoint::parse(&world.saved).unwrap().0;
+        (checkpoint.next.0, checkpoint.open) = (first, None);
+        request.checkpoint = Some(checkpoint);
+        world.parts_sent.clear();
+        let result = world.run(&mut Put::new(vault, request).unwrap(), &source);
+        (result.map(|_| ()), world.parts_sent.len(), world.keys("_s3vault/1/cat/").len())
+    };
+    assert_eq!(refused(1_900_001), (Ok(()), 1, 1));
+    let (result, sent, rows) = refused(2_000_001);
+    let e = result.unwrap_err();
+    assert_eq!((e.code(), sent, rows), (Code::InvalidOption, 0, 0));
+    let text = format!("{e} {}", e.hint());
+    for word in ["vm disk", "bucket bkt", "2000000 parts", "256 MiB", "option memory"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
+fn a_file_of_too_many_parts_is_refused_at_its_begin() {
+    let vault = vault_on(Profile { most_part: PART, most_object: PART << 10, ..S3 }, &[]);
+    let put = |parts: u64| Put::new(vault.clone(), request(None, Some(parts * PART), 1)).err();
+    assert_eq!(put(1_800_000), None);
+    let e = put(2_000_000).unwrap();
+    assert_eq!(e.code(), Code::InvalidOption);
+    let text = format!("{e} {}", e.hint());
+    for word in ["vm disk", "bucket bkt", "2000000 parts", "256 MiB", "provider"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
 }
 
 #[test]

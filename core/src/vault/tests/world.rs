@@ -61,6 +61,8 @@ pub(super) struct World {
     pub(super) saved: Vec<u8>,
     /// Where the source was said to go on, and whether it was at its end.
     pub(super) begun: Option<(u64, bool)>,
+    /// How much of it was said to be stored then, in bytes.
+    pub(super) done: u64,
     /// Parts of a stream have their least length.
     pub(super) short_parts: bool,
     /// Bytes of parts that were sent, by their offset in the source.
@@ -92,6 +94,7 @@ impl World {
             source_changed: false,
             saved: Vec::new(),
             begun: None,
+            done: 0,
             short_parts: false,
             parts_sent: Vec::new(),
             ends_late: false,
@@ -203,7 +206,7 @@ impl World {
                     self.saved.extend(record);
                     machine.handle(self.now(), Input::Saved);
                 }
-                Output::Begin { offset, ended } => self.begun = Some((offset, ended)),
+                Output::Begin { offset, ended, done } => (self.begun, self.done) = (Some((offset, ended)), done),
                 Output::Abandon(_) | Output::ReleasePart(_) => {}
             }
         }
@@ -301,7 +304,7 @@ impl World {
         let header = |name: &str| request.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         let sent = match &request.body {
             Body::Empty => Vec::new(),
-            Body::Bytes(bytes) => bytes.clone(),
+            Body::Bytes(bytes) => bytes.to_vec(),
             Body::Part(part) => source[part.offset as usize..][..part.length as usize].to_vec(),
         };
         let upload_id = query.get("uploadId").cloned().unwrap_or_default();

@@ -46,7 +46,7 @@ fn a_machine_runs_to_its_end() {
     let server = Server::http(|seen, wire| reply(wire, 200, &seen.body));
     let machine = one(&server, |request| {
         request.method = Method::Post;
-        request.body = Body::Bytes(b"hello".to_vec());
+        request.body = Body::Bytes("hello".into());
     });
     assert_eq!(run(&host(), machine, &mut Control::none()).unwrap(), "200 hello");
 }
@@ -72,7 +72,7 @@ fn a_machine_hears_once_when_all_of_a_request_is_sent_and_before_its_reply() {
     let server = Server::http(|_, wire| reply(wire, 200, b""));
     assert_eq!(heard(&server, Method::Get, Body::Empty), ["sent", "head"]);
     for length in [0, 1, 1 << 20] {
-        assert_eq!(heard(&server, Method::Put, Body::Bytes(vec![7; length])), ["sent", "head"], "{length}");
+        assert_eq!(heard(&server, Method::Put, Body::Bytes(vec![7; length].into())), ["sent", "head"], "{length}");
     }
 }
 
@@ -93,7 +93,7 @@ fn a_machine_does_not_hear_that_a_request_is_sent_while_the_line_takes_no_more()
     let sent = Arc::new(AtomicBool::new(false));
     let told = sent.clone();
     let mut request = request(1, Method::Put, &server.url("/b/k"));
-    request.body = Body::Bytes(vec![7; 32 << 20]);
+    request.body = Body::Bytes(vec![7; 32 << 20].into());
     let machine: Toy<()> = Toy::new(vec![Output::Send(request)], move |outputs, input| match input {
         Input::Sent { .. } => told.store(true, Ordering::Release),
         Input::Head { .. } => outputs.push_back(Output::Done(Ok(()))),

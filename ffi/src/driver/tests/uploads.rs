@@ -16,7 +16,7 @@ use crate::transport::testserver::{Server, Shared, reply, until};
 
 const PART: usize = 3 * FRAME + 1000;
 
-const BEGIN: Output<()> = Output::Begin { offset: 0, ended: false };
+const BEGIN: Output<()> = Output::Begin { offset: 0, ended: false, done: 0 };
 
 type Store = Shared<BTreeMap<u32, Vec<u8>>>;
 

@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     if run.operation == "small-put" {
         let client = Client::open(&settings, control)?;
         return each_file(&run, |name, path| {
-            let content = Content::Bytes(std::fs::read(path)?);
+            let content = Content::Bytes(std::fs::read(path)?.into());
             client.call(PutObject::new(format!("{}/{name}", run.key), content, Vec::new()), &mut Control::none())?;
             Ok(())
         });

@@ -1,0 +1,126 @@
+//! How a put begins: versioning and `vault.json` once for a vault, the listing that chooses the version's id and finds its
+//! parent, the locator.
+
+use std::sync::atomic::Ordering;
+
+use super::resume::begun;
+use super::{Put, State, json};
+use crate::error::{Code, Error, Result};
+use crate::op::{BucketVersioning, Call, Content, ListObjectsV2, Listing, PutObject, PutReply};
+use crate::planted;
+use crate::time::{Now, rfc3339};
+use crate::transfer::checkpoint::Checkpoint;
+use crate::vault::Vid;
+use crate::vault::find::AHEAD_MS;
+use crate::vault::locator::Locator;
+use crate::vault::objects::{CatalogueKey, Entry, Kind, VAULT_KEY, catalogue_prefix};
+
+impl Put {
+    pub(super) fn describe_and_list(&mut self) -> State {
+        if self.resume.is_some() {
+            return self.go_on();
+        }
+        if !self.vault.is_described() {
+            let content = Content::Bytes(self.vault.description().into());
+            self.describe = Some(Call::new(PutObject::new(VAULT_KEY, content, json())));
+        }
+        self.list()
+    }
+
+    /// The description is there, or cannot be written.
+    pub(super) fn described(&mut self, now: Now, answer: Result<PutReply>) {
+        self.describe = None;
+        let state = std::mem::replace(&mut self.state, State::Over);
+        self.state = match (answer, state) {
+            (Ok(_), state) => {
+                self.vault.described.store(true, Ordering::Relaxed);
+                if let State::Listed = state { self.begin(now) } else { state }
+            }
+            (Err(e), mut state) => {
+                if let Some(call) = state.call() {
+                    call.abandon(&mut self.session);
+                }
+                self.fail(e)
+            }
+        };
+    }
+
+    pub(super) fn list(&mut self) -> State {
+        self.beginnings += 1;
+        (self.newest, self.parent_seen) = (None, false);
+        State::List(Call::new(ListObjectsV2 { prefix: catalogue_prefix(&self.request.name), ..Default::default() }))
+    }
+
+    pub(super) fn versioning(&mut self, status: BucketVersioning) -> State {
+        if status == BucketVersioning::Enabled {
+            self.vault.versioned.store(true, Ordering::Relaxed);
+            return self.describe_and_list();
+        }
+        let bucket = &self.vault.store.bucket;
+        let what = if status == BucketVersioning::Off { "has no versioning" } else { "has its versioning suspended" };
+        let why = format!("bucket {bucket} {what}, and mode single-bucket keeps versions as the bucket's own");
+        self.fail(Error::new(Code::Versioning, why).on("GetBucketVersioning", bucket, ""))
+    }
+
+    /// A page of the first LIST: chooses the vid, and looks for the parent.
+    pub(super) fn page(&mut self, now: Now, call: &Call<ListObjectsV2>, page: Listing) -> State {
+        if call.op().token.is_none() {
+            self.check = call.sent_ms();
+        }
+        let mut beyond = false;
+        let mut deleted = None;
+        for key in page.keys() {
+            let Some(CatalogueKey { entry, .. }) = CatalogueKey::parse(key) else { continue };
+            // Hidden rows count: the newest is the first of all.
+            let newest = *self.newest.get_or_insert(entry.vid());
+            if newest.unix_ms() > self.session.clock(now).saturating_add(AHEAD_MS) {
+                return self.future(newest);
+            }
+            beyond |= self.request.parent.is_none_or(|parent| entry.vid() > parent);
+            match entry {
+                Entry::Deleted(vid) => deleted = Some(vid),
+                Entry::Row(row) if Some(row.vid) == self.request.parent => {
+                    self.parent_seen = deleted != Some(row.vid) && row.kind != Kind::Del;
+                }
+                _ => {}
+            }
+        }
+        if let (Some(token), false, false) = (page.next, beyond, self.parent_seen) {
+            return State::List(Call::new(ListObjectsV2 { token: Some(token), ..call.op().clone() }));
+        }
+        if let Some(parent) = self.request.parent.filter(|_| !self.parent_seen) {
+            let (container, path) = (self.request.name.container(), self.request.name.path());
+            let why = format!("the parent {parent} is not a live version of {container} {path}");
+            return self.fail(Error::new(Code::BadParent, why));
+        }
+        if self.describe.is_some() { State::Listed } else { self.begin(now) }
+    }
+
+    pub(super) fn future(&mut self, newest: Vid) -> State {
+        let (container, path) = (self.request.name.container(), self.request.name.path());
+        let at = rfc3339(newest.unix_ms());
+        let why = format!(
+            "the newest version of {container} {path}, {newest}, says that it is of {at}, which is in the future"
+        );
+        self.fail(Error::new(Code::FutureVersion, why))
+    }
+
+    pub(super) fn begin(&mut self, now: Now) -> State {
+        let clock = self.session.clock(now);
+        let after = self.newest.map_or(0, |vid| vid.unix_ms() + 1);
+        self.initiated = clock;
+        self.vid = Vid::new(clock.max(after), self.request.entropy);
+        let name = &self.request.name;
+        let locator =
+            Locator::first(&self.vault.id, name, self.vid, self.request.parent, self.check, self.vault.leading_slash);
+        if planted::on("data before its locator") {
+            return State::First { asked: false, number: 1, offset: 0 };
+        }
+        let content = Content::Bytes(locator.seal(self.vault.signing_key()).into());
+        let begun = begun(&self.vault, &self.request, self.vid, self.initiated, self.plan);
+        if let Some(journal) = &mut self.session.journal {
+            journal.add(&Checkpoint::record(begun), true);
+        }
+        State::Locator(Call::dated(PutObject::new(locator.key, content, json()), self.check))
+    }
+}

@@ -1,0 +1,85 @@
+//! The catalogue row: its bytes are fixed once, and sent under the check that the data was signed at, until it is there.
+
+use bytes::Bytes;
+
+use super::check::For;
+use super::{Put, State, json};
+use crate::error::{Code, Error, Result};
+use crate::op::{Call, Content, PutObject, PutReply};
+use crate::planted;
+use crate::time::Now;
+use crate::transfer::checkpoint::Record;
+use crate::vault::Found;
+use crate::vault::manifest::{self, Manifest, Times};
+use crate::vault::objects::{Kind, RowKey};
+
+/// The row, its bytes fixed.
+pub(super) struct Fixed {
+    pub(super) manifest: Manifest,
+    pub(super) object: Bytes,
+}
+
+impl Put {
+    /// All data is there: fixes the row.
+    pub(super) fn fix(&mut self, now: Now) -> State {
+        let completed = self.session.clock(now);
+        let extents = std::mem::take(&mut self.extents);
+        let size = extents.iter().map(|extent| extent.size).sum();
+        let times = Times { initiated: self.initiated, completed, stored: self.stored_ms.unwrap_or(completed) };
+        let row = RowKey {
+            vid: self.vid,
+            recorded_ms: if self.vault.record_after_store { completed } else { self.initiated },
+            kind: if self.request.parent.is_some() { Kind::Inc } else { Kind::Full },
+            size,
+            parent: self.request.parent,
+        };
+        let class = self.vault.storage_class.clone();
+        let manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, extents, class);
+        let object = Bytes::from(manifest.seal(self.vault.signing_key()));
+        if !planted::on("row not saved") {
+            self.session.save(|| Record::Row { object: String::from_utf8_lossy(&object) });
+        }
+        self.fixed = Some(Fixed { manifest, object });
+        self.check = self.data_check;
+        State::Fixed
+    }
+
+    pub(super) fn put_row_checked(&mut self, now: Now) -> State {
+        if planted::on("acknowledged before its row") {
+            return self.acknowledge();
+        }
+        if self.holds(now, self.check) { self.put_row() } else { self.recheck(For::Row) }
+    }
+
+    pub(super) fn put_row(&mut self) -> State {
+        let Some(fixed) = &self.fixed else { return self.fail(Error::new(Code::Internal, "there is no row to write")) };
+        let content = Content::Bytes(fixed.object.clone());
+        State::Row(Call::dated(PutObject::new(&*fixed.manifest.key, content, json()), self.check))
+    }
+
+    pub(super) fn acknowledge(&mut self) -> State {
+        let Some(Fixed { manifest, object }) = self.fixed.take() else {
+            return self.fail(Error::new(Code::Internal, "there is no row to acknowledge"));
+        };
+        let row = manifest.row(manifest::hash(&object));
+        State::Done(Box::new(Ok(Found { row, manifest, object })))
+    }
+
+    pub(super) fn row_answer(&mut self, call: Call<PutObject>, answer: Result<PutReply>) -> State {
+        match answer {
+            Ok(_) => self.acknowledge(),
+            Err(e) if e.code() == Code::Expired => {
+                self.row_sent |= call.maybe_done();
+                self.recheck(For::Row)
+            }
+            Err(e) if call.maybe_done() && !planted::on("unknown outcome said to be a failure") => {
+                State::Unknown(call, Some(row_unknown(e)))
+            }
+            Err(e) => self.fail(e),
+        }
+    }
+}
+
+pub(super) fn row_unknown(why: Error) -> Error {
+    why.recode(Code::OutcomeUnknown).context("the data is stored, and its row may be, or not")
+}
