@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use s3vault_core::{Code, Error, Result};
 use super::Version;
 use super::draft::{Draft, failed};
 use crate::control::Control;
+use crate::disk;
 use crate::driver;
 use crate::driver::download::{Place, Zeros, download_file};
 use crate::transport::body::name;
@@ -46,7 +47,8 @@ pub(super) fn restore_fd(
     options: &Settings,
     control: &mut Control<'_>,
 ) -> Result<()> {
-    let refused = |e: std::io::Error| Error::new(Code::Io, format!("cannot write to the file descriptor: {e}"));
+    let refused =
+        |e: std::io::Error| disk::refused(format_args!("cannot write to file descriptor {}", fd.as_raw_fd()), &e);
     let file = File::from(fd.try_clone_to_owned().map_err(refused)?);
     let kind = file.metadata().map_err(refused)?.file_type();
     if !kind.is_file() && !kind.is_block_device() {
@@ -58,9 +60,7 @@ pub(super) fn restore_fd(
     }
     // It may hold anything.
     let zeros = if options.flag("holes") && kind.is_file() { Zeros::Punched } else { Zeros::Written };
-    let ends = kind.is_file().then(|| file.try_clone().map_err(refused)).transpose()?;
-    in_place(version, file, zeros, control)?;
-    ends.map_or(Ok(()), |file| file.set_len(version.row().bytes).map_err(refused))
+    in_place(version, file, zeros, control)
 }
 
 fn appends(file: &File) -> bool {
@@ -69,11 +69,18 @@ fn appends(file: &File) -> bool {
 }
 
 fn in_place(version: &Version, file: File, zeros: Zeros, control: &mut Control<'_>) -> Result<()> {
-    let refused = |e: std::io::Error| Error::new(Code::Io, format!("cannot write the file: {e}"));
-    let synced = file.try_clone().map_err(refused)?;
+    let (name, length) = (name(&file), version.row().bytes);
+    let refused = |e| failed(Path::new(&name), &e);
+    let own = file.try_clone().map_err(refused)?;
     let place = Place { file, zeros, marks: None, there: 0 };
-    download_file(version.host(), version.machine(Want::default())?, place, version.row().bytes, control)?;
-    synced.sync_data().map_err(refused)
+    download_file(version.host(), version.machine(Want::default())?, place, length, control)?;
+    let end = move |_: &_| {
+        if own.metadata()?.is_file() {
+            own.set_len(length)?;
+        }
+        own.sync_data()
+    };
+    driver::blocking(end, control)?.map_err(refused)
 }
 
 /// A pipe or a terminal takes bytes in their order. It may take them when it likes: a thread of the library waits for it.
@@ -101,7 +108,11 @@ fn in_order(version: &Version, file: File, options: &Settings, control: &mut Con
 fn beside(version: &Version, path: &Path, holes: bool, control: &mut Control<'_>) -> Result<()> {
     let manifest = version.manifest();
     let hash = version.row().manifest_hash.clone().unwrap_or_default();
-    let mut draft = Draft::open(path, manifest, &hash)?;
+    let open = {
+        let (path, manifest) = (path.to_owned(), manifest.clone());
+        move |stop: &_| Draft::open(&path, &manifest, &hash, stop)
+    };
+    let mut draft = driver::blocking(open, control)??;
     let marks = draft.marks();
     let file = || draft.file.try_clone().map_err(|e| failed(path, &e));
     let mut want = Want::default();
@@ -119,7 +130,11 @@ fn beside(version: &Version, path: &Path, holes: bool, control: &mut Control<'_>
         (true, true) => Zeros::Punched,
     };
     let place = Place { file: file()?, zeros, marks: Some(marks), there };
-    match download_file(version.host(), version.machine(want)?, place, version.row().bytes, control) {
+    let synced = file()?;
+    let restored = download_file(version.host(), version.machine(want)?, place, version.row().bytes, control)
+        .and_then(|()| driver::blocking(move |_| synced.sync_data(), control))
+        .and_then(|synced| synced.map_err(|e| failed(path, &e)));
+    match restored {
         Ok(()) => draft.finish(path),
         Err(e) => {
             draft.keep_for(&e);

@@ -1,0 +1,57 @@
+//! This machine's disks: what they refuse, as an error of the library, and names that last.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use s3vault_core::{Code, Error};
+
+/// What the operating system refused; `tried` says what was done, and to which file. A place that takes no more bytes is
+/// [`Code::DiskFull`], whether the disk is full, a quota is used up, or a file may not be so large.
+pub(crate) fn refused(tried: impl Display, error: &io::Error) -> Error {
+    let of = |code| Error::new(code, format!("{tried}: {error}"));
+    match error.kind() {
+        ErrorKind::StorageFull => of(Code::DiskFull),
+        ErrorKind::QuotaExceeded => of(Code::DiskFull)
+            .with_hint("Remove files of yours from this disk, have your quota raised, or use another disk."),
+        ErrorKind::FileTooLarge => of(Code::DiskFull)
+            .with_hint("Raise the process's limit (ulimit -f), or use a file system that takes files of this size."),
+        _ => of(Code::Io),
+    }
+}
+
+/// A name that was made, given or removed in a folder lasts once the folder is written, too.
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use nix::errno::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_place_that_takes_no_more_is_full_and_the_hint_says_what_helps() {
+        for (errno, code, hint) in [
+            (Errno::ENOSPC, Code::DiskFull, "Free some space"),
+            (Errno::EDQUOT, Code::DiskFull, "quota"),
+            (Errno::EFBIG, Code::DiskFull, "ulimit -f"),
+            (Errno::EIO, Code::Io, "operating system's message"),
+            (Errno::EACCES, Code::Io, "operating system's message"),
+            (Errno::EROFS, Code::Io, "operating system's message"),
+        ] {
+            let error = io::Error::from(errno);
+            let made = refused("cannot write the file", &error);
+            assert_eq!(made.code(), code, "{errno}");
+            assert!(made.hint().contains(hint), "{errno}: {}", made.hint());
+            assert_eq!(made.message(), format!("cannot write the file: {error}"));
+        }
+        let full = File::options().write(true).open("/dev/full").and_then(|mut file| file.write_all(b"a")).unwrap_err();
+        assert_eq!(refused("", &full).code(), Code::DiskFull);
+    }
+}
