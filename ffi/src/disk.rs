@@ -1,8 +1,9 @@
-//! This machine's disks: what they refuse, as an error of the library, and names that last.
+//! This machine's disks: what they refuse, as an error of the library, names that last, and the length of a block device.
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use s3vault_core::{Code, Error};
@@ -25,6 +26,14 @@ pub(crate) fn refused(tried: impl Display, error: &io::Error) -> Error {
 pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
+}
+
+/// In bytes, of a block device: it has no length of its own, but an end. It is opened once more, for whatever it may be,
+/// since the position of a descriptor is shared with the one that it was duplicated from.
+pub(crate) fn length(device: &File) -> io::Result<u64> {
+    let again = format!("/proc/self/fd/{}", device.as_raw_fd());
+    let mut own = File::open(&again).or_else(|_| OpenOptions::new().write(true).open(&again))?;
+    own.seek(SeekFrom::End(0))
 }
 
 #[cfg(test)]

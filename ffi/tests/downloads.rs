@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use embedded_store::{Options, Server};
 use s3vault::{Cancel, Code, Control, Error, Settings, Vault, Version};
@@ -17,6 +18,7 @@ const OTHER: u64 = 64 << 10;
 
 struct Rig {
     store: Server,
+    vault: Vault,
     version: Version,
     data: Vec<u8>,
 }
@@ -36,7 +38,7 @@ fn rig(data: Vec<u8>) -> Rig {
     let mut put = vault.put("vm", "disk", &Settings::new(), none).unwrap();
     put.write(&data, none).unwrap();
     let version = put.commit(none).unwrap();
-    Rig { store, version, data }
+    Rig { store, vault, version, data }
 }
 
 fn settings(pairs: &[(&str, &str)]) -> Settings {
@@ -201,6 +203,28 @@ fn an_open_file_is_written_from_its_begin_and_a_pipe_in_order() {
     drop(reader);
     let e = rig.version.restore_fd(writer.as_fd(), &Settings::new(), none).unwrap_err();
     assert_eq!(e.code(), Code::Io, "a reader that went is no signal: {e}");
+}
+
+#[test]
+fn a_named_pipe_is_waited_for_until_somebody_opens_its_other_end_or_the_call_is_ended() {
+    let rig = rig(bytes(SIZE));
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let soon = || Control { timeout: Some(Duration::from_millis(100)), ..Control::none() };
+    let e = rig.version.restore(&pipe, &Settings::new(), &mut soon()).unwrap_err();
+    assert_eq!(e.code(), Code::TimedOut, "nobody reads: {e:?}");
+    let e = rig.vault.put_file("vm", "other", &pipe, &Settings::new(), &mut soon()).err().unwrap();
+    assert_eq!(e.code(), Code::TimedOut, "nobody writes: {e:?}");
+
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| std::fs::read(&pipe).unwrap());
+        rig.restore(&pipe, &[]).unwrap();
+        assert!(reading.join().unwrap() == rig.data);
+        scope.spawn(|| std::fs::write(&pipe, &rig.data).unwrap());
+        let version = rig.vault.put_file("vm", "other", &pipe, &Settings::new(), &mut Control::none()).unwrap();
+        assert_eq!(version.row().bytes, SIZE as u64);
+    });
 }
 
 #[test]
