@@ -22,10 +22,14 @@ pub(crate) fn refused(tried: impl Display, error: &io::Error) -> Error {
     }
 }
 
-/// A name that was made, given or removed in a folder lasts once the folder is written, too.
+/// A name that was made, given or removed in a folder lasts once the folder is written, too: as far as it can be. Some file
+/// systems sync no folders (EINVAL), and one that can be written may not be readable.
 pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::PermissionDenied) => Ok(()),
+        synced => synced,
+    }
 }
 
 /// In bytes, of a block device: it has no length of its own, but an end. It is opened once more, for whatever it may be,
@@ -62,5 +66,14 @@ mod tests {
         }
         let full = File::options().write(true).open("/dev/full").and_then(|mut file| file.write_all(b"a")).unwrap_err();
         assert_eq!(refused("", &full).code(), Code::DiskFull);
+    }
+
+    #[test]
+    fn a_file_system_that_syncs_no_folders_takes_names_all_the_same() {
+        let refused = File::open("/proc/self").and_then(|folder| folder.sync_all()).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(Errno::EINVAL as i32));
+        sync_name(Path::new("/proc/self/name")).unwrap();
+        sync_name(Path::new("name")).unwrap();
+        assert_eq!(sync_name(Path::new("/proc/none/name")).unwrap_err().kind(), ErrorKind::NotFound);
     }
 }
