@@ -150,7 +150,7 @@ test-refusals: build-c build-python build-java ## an untrusted certificate and a
 
 .PHONY: test-explain
 test-explain: build-python ## what changed a request on its way is found from the store's refusal
-	$(STEP) "explain, versitygw" $(WITH) versitygw -- $(PYTHON) scripts/explained.py
+	$(STEP) "explain, versitygw" $(WITH) versitygw -- $(PYTHON) tests/oracle/explained.py
 
 .PHONY: test-cross
 test-cross: build-c build-python build-java ## 1 GiB by each caller on MinIO, restored by every other

@@ -6,7 +6,7 @@
 #             with the keys $access_key and $secret
 #   answers   whether it serves requests at $url now
 #
-# and may set `scheme` (https) and what `environment` says beside the common lines.
+# and may set `scheme` (https), and what `environment` says beside the common lines.
 # The server stops when the process that started the script (or STORE_OWNER, a pid) is gone, and after 90 minutes.
 # shellcheck shell=bash disable=SC2034
 # shellcheck source=scripts/paths.sh
@@ -76,7 +76,7 @@ stop() {
 start() {
   mkdir -p "$dir"
   ! running || die "$dir is in use: stop it first"
-  secret=$(openssl rand -hex 20)
+  secret=$(od -An -N20 -tx1 /dev/urandom | tr -d ' \n')
   prepare
   # Somebody else may take the free port before the server does.
   for _ in 1 2 3; do

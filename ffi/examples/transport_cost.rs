@@ -25,6 +25,8 @@
 mod budget;
 #[path = "../src/control.rs"]
 mod control;
+#[path = "../src/disk.rs"]
+mod disk;
 #[path = "../src/driver/mod.rs"]
 mod driver;
 #[path = "../src/transport/mod.rs"]

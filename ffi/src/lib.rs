@@ -13,6 +13,7 @@ mod client;
 pub mod config;
 mod control;
 mod credentials;
+mod disk;
 mod driver;
 mod entropy;
 pub mod keyring;

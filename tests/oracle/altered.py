@@ -10,10 +10,8 @@ profiles. A surprise is printed, and ends with code 1.
 """
 
 import dataclasses
-import http.client
 import os
 import re
-import ssl
 import sys
 import time
 import urllib.parse
@@ -21,10 +19,9 @@ import zlib
 
 from generate import STREAMED, b64
 from oracle import PROGRAM, Core
+from raw import URL, send
 
 ENV = os.environ
-URL = urllib.parse.urlsplit(ENV["S3VAULT_API_URL"])
-TLS = ssl.create_default_context(cafile=ENV["S3VAULT_CA_FILE"]) if URL.scheme == "https" else None
 # The smallest that a chunk before the last may be.
 CHUNK = 8192
 CHUNKS = [b"a" * CHUNK, b"b" * CHUNK, b"the end", b""]
@@ -53,26 +50,9 @@ class Wire:
     def send(self):
         """Status and body."""
         body = b"".join(self.body)
-        if TLS:
-            connection = http.client.HTTPSConnection(URL.hostname, URL.port, context=TLS, timeout=30)
-        else:
-            connection = http.client.HTTPConnection(URL.hostname, URL.port, timeout=30)
-        try:
-            target = self.path + ("?" + self.query if self.query else "")
-            connection.putrequest(self.method, target, skip_host=True, skip_accept_encoding=True)
-            for name, value in self.headers:
-                connection.putheader(name, value)
-            if self.method == "PUT":
-                connection.putheader("content-length", str(len(body)))
-            connection.endheaders()
-            try:
-                connection.send(body)
-            except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
-                pass  # the server has answered before it read all
-            reply = connection.getresponse()
-            return reply.status, reply.read()
-        finally:
-            connection.close()
+        length = [("content-length", str(len(body)))] if self.method == "PUT" else []
+        target = self.path + ("?" + self.query if self.query else "")
+        return send(self.method, target, [*self.headers, *length], body)
 
 
 def other(text):

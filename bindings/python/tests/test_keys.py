@@ -47,9 +47,18 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Front
 
+    def _answer(self) -> None:
+        # A call that ended in an error drops its other requests, wherever they are.
+        try:
+            self._pass_on()
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
     def _pass_on(self) -> None:
         length = int(self.headers.get("content-length", 0))
         body = self.rfile.read(length) if length else None
+        if body is not None and len(body) < length:
+            raise ConnectionResetError(f"the client went after {len(body)} of {length} bytes")
         moves_payload = "partNumber" in self.path or "range" in self.headers
         if moves_payload and self.server.is_refused():
             self.send_response_only(400)
@@ -69,21 +78,18 @@ class _Handler(BaseHTTPRequestHandler):
             for name, value in self.headers.items():
                 to_store.putheader(name, value)
             to_store.endheaders(body)
-            reply = to_store.getresponse()
-            content = reply.read()
+            # As a context: a reply that is not read to its end holds the connection too.
+            with to_store.getresponse() as reply:
+                content = reply.read()
         self.send_response_only(reply.status)
         for name, value in reply.getheaders():
             if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                 self.send_header(name, value)
         self.send_header("content-length", reply.headers.get("content-length") or str(len(content)))
-        try:
-            self.end_headers()
-            self.wfile.write(content)
-        except (BrokenPipeError, ConnectionResetError):
-            # A call that ended in an error drops its other requests.
-            self.close_connection = True
+        self.end_headers()
+        self.wfile.write(content)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer
 
     def log_message(self, format: str, *args: object) -> None:
         pass

@@ -128,7 +128,8 @@ pub unsafe extern "C" fn s3v_get_free(g: *mut s3v_get) {
 
 /// Restores a version into the file `file`, reading several slices at once (S3V_OPT_PARALLEL_DOWNLOAD). The file
 /// appears under its name when it is whole and verified; one that was there is replaced, through a link too. A block
-/// device is written in place, a pipe in order: what they hold counts only after success.
+/// device is written in place, where it is as large as the backup (S3V_E_DISK_FULL) and nobody has it mounted (S3V_E_IO); a
+/// pipe is written in order, once somebody reads from it. What they hold counts only after success.
 ///
 /// Until then it is written beside its name. When the process is killed, or the store or the line fails, or the call is
 /// cancelled, that stays, and the next restore of the same version to the same name reads only the parts that are missing
@@ -159,8 +160,8 @@ pub unsafe extern "C" fn s3v_get_file(
 }
 
 /// Restores a version into an open file descriptor, which stays open. A regular file, or a disk, is written by position
-/// from its begin, and then has the backup's length; it may not be open for appending. Anything else, like a pipe, is
-/// written in order. What is written counts only after success. Options as of s3v_get_file.
+/// from its begin; the file then has the backup's length, and what a disk has behind it stays. It may not be open for
+/// appending. Anything else, like a pipe, is written in order. What is written counts only after success. Options as of s3v_get_file.
 ///
 /// Fails with S3V_E_INVALID_ARGUMENT for a negative `fd`, and as s3v_get_file does.
 ///

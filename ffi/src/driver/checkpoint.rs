@@ -16,6 +16,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::blocking;
 use super::engine::Message;
 use crate::control::Control;
+use crate::disk;
 
 /// How long an open waits for the lock: a put of this process that was just freed still writes for a moment.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -78,13 +79,8 @@ impl Drop for CheckpointFile {
 /// Best effort: what has ended has ended, whatever becomes of its file.
 fn unlink(path: &Path) {
     if fs::remove_file(path).is_ok() {
-        let _ = sync_folder(path);
+        let _ = disk::sync_name(path);
     }
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
 }
 
 fn read(path: PathBuf, stop: &AtomicBool) -> Result<(CheckpointFile, Checkpoint)> {
@@ -137,8 +133,7 @@ fn opened(path: &Path) -> Result<File> {
     options.read(true).write(true);
     match options.clone().create_new(true).mode(0o600).open(path) {
         Ok(file) => {
-            // The name lasts once its folder is written, too.
-            sync_folder(path).map_err(|e| failed("create", path, &e))?;
+            disk::sync_name(path).map_err(|e| failed("create", path, &e))?;
             return Ok(file);
         }
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
@@ -161,9 +156,7 @@ fn is_still(path: &Path, file: &File) -> bool {
 }
 
 fn failed(what: &str, path: &Path, e: &io::Error) -> Error {
-    let full = matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);
-    let code = if full { Code::DiskFull } else { Code::Io };
-    Error::new(code, format!("cannot {what} the checkpoint {}: {e}", path.display()))
+    disk::refused(format_args!("cannot {what} the checkpoint {}", path.display()), e)
 }
 
 /// An engine's way to its checkpoint: records go to disk one after the other, while the engine goes on.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +23,7 @@ use super::sparse::{self, Zeros};
 use super::task::Task;
 use crate::budget::Pool;
 use crate::control::Control;
+use crate::disk;
 use crate::transport::body::name;
 use crate::transport::frames::{FRAME, Frame};
 
@@ -204,7 +204,8 @@ impl FileSink {
         written.digester.update(frame.filled());
         self.state = State::Writing(self.writes.run(move || {
             let bytes = frame.filled();
-            sparse::write_at(&file, bytes, position, zeros).map_err(|e| refused(&file, position, &e))?;
+            sparse::write_at(&file, bytes, position, zeros)
+                .map_err(|e| disk::refused(format_args!("cannot write {} at byte {position}", name(&file)), &e))?;
             written.done += bytes.len() as u64;
             Ok(written)
         }));
@@ -221,14 +222,6 @@ impl FileSink {
             State::Idle => Err(Error::new(Code::Internal, format!("range {} was not begun", self.range.index))),
         }
     }
-}
-
-fn refused(file: &File, position: u64, error: &io::Error) -> Error {
-    let code = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DiskFull,
-        _ => Code::Io,
-    };
-    Error::new(code, format!("writing {} at byte {position}: {error}", name(file)))
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ use s3vault_core::checksum::Digester;
 use s3vault_core::vault::Manifest;
 use s3vault_core::{Code, Error, Family, Result};
 
+use crate::disk;
+
 /// A restore that was just cancelled ends in the background; its draft is waited for so long.
 const ENDS: Duration = Duration::from_secs(2);
 
@@ -34,14 +36,14 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Of the version with this manifest, whose hash is `hash`, for the file `path`.
-    pub(super) fn open(path: &Path, manifest: &Manifest, hash: &str) -> Result<Draft> {
+    pub(super) fn open(path: &Path, manifest: &Manifest, hash: &str, stop: &AtomicBool) -> Result<Draft> {
         let Some(name) = path.file_name() else {
             return Err(Error::new(Code::Io, format!("{} names no file", path.display())));
         };
         let own = path.with_file_name(format!(".{}.{}.restoring", name.to_string_lossy(), manifest.vid));
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&own);
         let file = options.map_err(|e| failed(path, &e))?;
-        lock(&file, path, &own)?;
+        lock(&file, path, &own, stop)?;
         let mut draft = Draft {
             file,
             path: own,
@@ -52,6 +54,8 @@ impl Draft {
             stays: false,
         };
         draft.found = draft.is_ours();
+        // A call that was ended meanwhile loses nothing of it.
+        draft.stays = draft.found;
         if !draft.found {
             draft.begin().map_err(|e| failed(&draft.path, &e))?;
         }
@@ -101,15 +105,14 @@ impl Draft {
         Ok(have)
     }
 
-    /// Gives it its name.
+    /// Gives it its name; its data was synced.
     pub(super) fn finish(mut self, path: &Path) -> Result<()> {
+        self.stays = false;
         self.file.set_len(self.size).map_err(|e| failed(&self.path, &e))?;
         self.file.sync_data().map_err(|e| failed(&self.path, &e))?;
         fs::rename(&self.path, path).map_err(|e| failed(path, &e))?;
         self.stays = true;
-        // The name lasts once its folder is written, too.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(path, &e))
+        disk::sync_name(path).map_err(|e| failed(path, &e))
     }
 
     /// After an error: it stays where a later restore can go on with what it has.
@@ -132,12 +135,14 @@ impl Drop for Draft {
     }
 }
 
-fn lock(file: &File, path: &Path, draft: &Path) -> Result<()> {
+fn lock(file: &File, path: &Path, draft: &Path, stop: &AtomicBool) -> Result<()> {
     let end = Instant::now() + ENDS;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
+            Err(TryLockError::WouldBlock) if Instant::now() < end && !stop.load(Ordering::Acquire) => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
             Err(TryLockError::WouldBlock) => {
                 let why = format!("this version is being restored to {} already", path.display());
                 return Err(Error::new(Code::Busy, why).with_hint("Wait for the other restore."));
@@ -148,6 +153,5 @@ fn lock(file: &File, path: &Path, draft: &Path) -> Result<()> {
 }
 
 pub(super) fn failed(path: &Path, e: &io::Error) -> Error {
-    let code = if e.kind() == io::ErrorKind::StorageFull { Code::DiskFull } else { Code::Io };
-    Error::new(code, format!("cannot write {}: {e}", path.display()))
+    disk::refused(format_args!("cannot write {}", path.display()), e)
 }

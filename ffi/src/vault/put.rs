@@ -1,13 +1,14 @@
 //! Storing: a stream that is written, or a file that is read where it lies.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use s3vault_core::transfer::checkpoint::FileIdentity;
 use s3vault_core::vault::{Found, PutRequest};
@@ -15,6 +16,7 @@ use s3vault_core::{Code, Error, Result};
 
 use super::{Vault, Version};
 use crate::control::Control;
+use crate::disk;
 use crate::driver::upload::{CheckpointFile, StreamUpload, upload_file};
 
 /// A backup that is being written. Dropped without a commit, it is suspended in the background where it has a checkpoint,
@@ -86,8 +88,15 @@ pub(super) fn put_file(
     control: &mut Control<'_>,
 ) -> Result<Version> {
     let name = path.display().to_string();
-    let file = File::open(path).map_err(|e| unreadable(&name, &e))?;
+    let file = opened(path).map_err(|e| unreadable(&name, &e))?;
     put_open_file(vault, request, file, &name, checkpoint, control)
+}
+
+/// A pipe that nobody writes to yet is not waited for here, where no cancel is seen: [`Pipe::read`] waits.
+fn opened(path: &Path) -> io::Result<File> {
+    let is_pipe = fs::metadata(path)?.file_type().is_fifo();
+    let flags = if is_pipe { OFlag::O_NONBLOCK } else { OFlag::empty() };
+    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
 }
 
 pub(super) fn put_fd(
@@ -119,24 +128,21 @@ fn put_open_file(
     if !kind.is_file() && !kind.is_block_device() {
         return put_pipe(vault, request, file, name, checkpoint, control);
     }
-    let (length, modified_ns) = if kind.is_file() {
-        (found.len(), found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec()))
+    let identity = if kind.is_file() {
+        let modified_ns = found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec());
+        FileIdentity { device: found.dev(), inode: found.ino(), size: found.len(), modified_ns }
     } else {
-        // The time of a disk's name says nothing of its bytes.
-        (disk_length(&file).map_err(|e| unreadable(name, &e))?, 0)
+        // Not those of its name, of which it may have several: time and place of a name say nothing of the bytes.
+        let size = disk::length(&file).map_err(|e| unreadable(name, &e))?;
+        FileIdentity { device: found.dev(), inode: found.rdev(), size, modified_ns: 0 }
     };
+    let length = identity.size;
     request.length = Some(length);
-    request.source = Some(FileIdentity { device: found.dev(), inode: found.ino(), size: length, modified_ns });
+    request.source = Some(identity);
     let saved = open_checkpoint(&mut request, checkpoint, control)?;
     let machine = s3vault_core::vault::Put::new(vault.0.vault.clone(), request)?;
     let found = upload_file(&vault.0.client.host, machine, file, length, saved, control)?;
     Ok(Version::new(vault, found))
-}
-
-/// A disk has no length of its own, but an end. It is opened once more, since the position of a descriptor is shared with
-/// the one that it was duplicated from.
-fn disk_length(disk: &File) -> io::Result<u64> {
-    File::open(format!("/proc/self/fd/{}", disk.as_raw_fd()))?.seek(SeekFrom::End(0))
 }
 
 fn unreadable(name: &str, e: &io::Error) -> Error {

@@ -1,12 +1,16 @@
 //! Restoring into a file.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::fd::BorrowedFd;
-use std::os::unix::fs::FileTypeExt;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use s3vault_core::settings::Settings;
 use s3vault_core::transfer::Want;
 use s3vault_core::{Code, Error, Result};
@@ -14,6 +18,7 @@ use s3vault_core::{Code, Error, Result};
 use super::Version;
 use super::draft::{Draft, failed};
 use crate::control::Control;
+use crate::disk;
 use crate::driver;
 use crate::driver::download::{Place, Zeros, download_file};
 use crate::transport::body::name;
@@ -21,20 +26,30 @@ use crate::transport::body::name;
 /// What a restore may be told.
 pub(super) const OPTIONS: &[&str] = &["verify", "holes"];
 
+/// How often a pipe's reader is looked for.
+const READER: Duration = Duration::from_millis(20);
+
 /// A pipe is written in pieces of so many bytes.
 const PIECE: usize = 1 << 18;
 
 pub(super) fn restore(version: &Version, path: &Path, options: &Settings, control: &mut Control<'_>) -> Result<()> {
     // A link stays a link: its target is what is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let open = || OpenOptions::new().write(true).open(&target).map_err(|e| failed(&target, &e));
     match fs::metadata(&target).map(|found| found.file_type()) {
         Ok(kind) if kind.is_dir() => {
             Err(Error::new(Code::Io, format!("cannot restore to {}: it is a folder", path.display())))
         }
         // A disk is written where it is.
-        Ok(kind) if kind.is_block_device() => in_place(version, open()?, Zeros::Written, control),
-        Ok(kind) if !kind.is_file() => in_order(version, open()?, options, control),
+        Ok(kind) if kind.is_block_device() => {
+            let disk = unused(&target)?;
+            fits(version, &disk)?;
+            in_place(version, disk, Zeros::Written, control)
+        }
+        Ok(kind) if !kind.is_file() => {
+            let own = target.clone();
+            let file = driver::blocking(move |stop| opened(&own, kind.is_fifo(), stop), control)?;
+            in_order(version, file.map_err(|e| failed(&target, &e))?, options, control)
+        }
         _ => beside(version, &target, options.flag("holes"), control),
     }
 }
@@ -46,7 +61,7 @@ pub(super) fn restore_fd(
     options: &Settings,
     control: &mut Control<'_>,
 ) -> Result<()> {
-    let refused = |e: std::io::Error| Error::new(Code::Io, format!("cannot write to the file descriptor: {e}"));
+    let refused = |e: io::Error| disk::refused(format_args!("cannot write to file descriptor {}", fd.as_raw_fd()), &e);
     let file = File::from(fd.try_clone_to_owned().map_err(refused)?);
     let kind = file.metadata().map_err(refused)?.file_type();
     if !kind.is_file() && !kind.is_block_device() {
@@ -56,24 +71,75 @@ pub(super) fn restore_fd(
         let why = format!("{} is open for appending, and parts are written where they belong", name(&file));
         return Err(Error::new(Code::InvalidArgument, why).with_hint("Open it without O_APPEND (> instead of >>)."));
     }
+    if kind.is_block_device() {
+        fits(version, &file)?;
+    }
     // It may hold anything.
     let zeros = if options.flag("holes") && kind.is_file() { Zeros::Punched } else { Zeros::Written };
-    let ends = kind.is_file().then(|| file.try_clone().map_err(refused)).transpose()?;
-    in_place(version, file, zeros, control)?;
-    ends.map_or(Ok(()), |file| file.set_len(version.row().bytes).map_err(refused))
+    in_place(version, file, zeros, control)
+}
+
+/// A pipe is open once somebody reads from it; that is waited for without holding it open, since a reader who comes after
+/// the call was ended must not find its end.
+fn opened(path: &Path, is_pipe: bool, stop: &AtomicBool) -> io::Result<File> {
+    if !is_pipe {
+        return OpenOptions::new().write(true).open(path);
+    }
+    loop {
+        match OpenOptions::new().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path) {
+            Err(e) if e.raw_os_error() == Some(Errno::ENXIO as i32) => {
+                std::thread::sleep(READER);
+                if stop.load(Ordering::Acquire) {
+                    return Err(e);
+                }
+            }
+            Err(e) => return Err(e),
+            Ok(file) => {
+                fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
+                return Ok(file);
+            }
+        }
+    }
+}
+
+/// A disk that nobody has mounted, or has in use otherwise: Linux refuses it to a second one who asks like this.
+fn unused(path: &Path) -> Result<File> {
+    let opened = OpenOptions::new().write(true).custom_flags(OFlag::O_EXCL.bits()).open(path);
+    opened.map_err(|e| match e.kind() {
+        ErrorKind::ResourceBusy => failed(path, &e)
+            .with_hint("Unmount the disk, and stop what else has it (swap, LVM, RAID, another restore)."),
+        _ => failed(path, &e),
+    })
+}
+
+/// Said before anything is written.
+fn fits(version: &Version, disk: &File) -> Result<()> {
+    let there = disk::length(disk).map_err(|e| failed(Path::new(&name(disk)), &e))?;
+    let needed = version.row().bytes;
+    if needed <= there {
+        return Ok(());
+    }
+    let why = format!("cannot restore to {}: the backup has {needed} bytes, and the disk {there}", name(disk));
+    Err(Error::new(Code::DiskFull, why).with_hint("Restore to a disk that is as large as the backup, or into a file."))
 }
 
 fn appends(file: &File) -> bool {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
     fcntl(file, FcntlArg::F_GETFL).is_ok_and(|flags| OFlag::from_bits_truncate(flags).contains(OFlag::O_APPEND))
 }
 
 fn in_place(version: &Version, file: File, zeros: Zeros, control: &mut Control<'_>) -> Result<()> {
-    let refused = |e: std::io::Error| Error::new(Code::Io, format!("cannot write the file: {e}"));
-    let synced = file.try_clone().map_err(refused)?;
+    let (name, length) = (name(&file), version.row().bytes);
+    let refused = |e| failed(Path::new(&name), &e);
+    let own = file.try_clone().map_err(refused)?;
     let place = Place { file, zeros, marks: None, there: 0 };
-    download_file(version.host(), version.machine(Want::default())?, place, version.row().bytes, control)?;
-    synced.sync_data().map_err(refused)
+    download_file(version.host(), version.machine(Want::default())?, place, length, control)?;
+    let end = move |_: &_| {
+        if own.metadata()?.is_file() {
+            own.set_len(length)?;
+        }
+        own.sync_data()
+    };
+    driver::blocking(end, control)?.map_err(refused)
 }
 
 /// A pipe or a terminal takes bytes in their order. It may take them when it likes: a thread of the library waits for it.
@@ -101,7 +167,11 @@ fn in_order(version: &Version, file: File, options: &Settings, control: &mut Con
 fn beside(version: &Version, path: &Path, holes: bool, control: &mut Control<'_>) -> Result<()> {
     let manifest = version.manifest();
     let hash = version.row().manifest_hash.clone().unwrap_or_default();
-    let mut draft = Draft::open(path, manifest, &hash)?;
+    let open = {
+        let (path, manifest) = (path.to_owned(), manifest.clone());
+        move |stop: &_| Draft::open(&path, &manifest, &hash, stop)
+    };
+    let mut draft = driver::blocking(open, control)??;
     let marks = draft.marks();
     let file = || draft.file.try_clone().map_err(|e| failed(path, &e));
     let mut want = Want::default();
@@ -119,7 +189,11 @@ fn beside(version: &Version, path: &Path, holes: bool, control: &mut Control<'_>
         (true, true) => Zeros::Punched,
     };
     let place = Place { file: file()?, zeros, marks: Some(marks), there };
-    match download_file(version.host(), version.machine(want)?, place, version.row().bytes, control) {
+    let synced = file()?;
+    let restored = download_file(version.host(), version.machine(want)?, place, version.row().bytes, control)
+        .and_then(|()| driver::blocking(move |_| synced.sync_data(), control))
+        .and_then(|synced| synced.map_err(|e| failed(path, &e)));
+    match restored {
         Ok(()) => draft.finish(path),
         Err(e) => {
             draft.keep_for(&e);

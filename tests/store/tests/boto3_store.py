@@ -70,7 +70,9 @@ def store(*arguments):
         yield line.removeprefix("listening on ")
     finally:
         process.stdin.close()
-        assert process.wait(30) == 0
+        code = process.wait(30)
+        process.stdout.close()
+        assert code == 0
 
 
 @pytest.fixture(scope="session")
@@ -629,7 +631,8 @@ def test_presigned_urls(s3, url, bucket):
     for spoilt in (signed[:-1] + ("0" if signed[-1] != "0" else "1"), signed.replace("Expires=60", "Expires=61")):
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(spoilt)
-        assert error.value.code == 403 and b"SignatureDoesNotMatch" in error.value.read()
+        with error.value as reply:
+            assert reply.code == 403 and b"SignatureDoesNotMatch" in reply.read()
 
 
 def test_the_hooks_are_seen_by_boto3(s3, url, bucket):

@@ -18,7 +18,6 @@ import org.junit.jupiter.api.DynamicNode;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.io.TempDir;
-import org.opentest4j.TestAbortedException;
 
 /** Runs {@code tests/cases/*.json}, the cases that all callers share, each as a test of its own. */
 class CasesTest {
@@ -60,6 +59,10 @@ class CasesTest {
         List<DynamicNode> tests = new ArrayList<>();
         for (JsonElement element : read.getAsJsonArray("cases")) {
             JsonObject one = element.getAsJsonObject();
+            // It has nothing that a case may need.
+            if (one.has("needs")) {
+                continue;
+            }
             tests.add(DynamicTest.dynamicTest(one.get("name").getAsString(), () -> run(one)));
         }
         return DynamicContainer.dynamicContainer(file.getFileName().toString(), tests);
@@ -69,9 +72,6 @@ class CasesTest {
     private static void run(JsonObject one) throws IOException {
         try {
             runCase(one);
-        } catch (TestAbortedException e) {
-            System.out.println("skip " + one.get("name").getAsString() + ": " + e.getMessage());
-            throw e;
         } catch (IOException | RuntimeException | AssertionError e) {
             System.out.println("fail " + one.get("name").getAsString() + ": " + e);
             throw e;

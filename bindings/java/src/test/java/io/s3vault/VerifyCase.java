@@ -5,7 +5,6 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import java.nio.charset.StandardCharsets;
-import org.opentest4j.TestAbortedException;
 
 /** A case that needs no store: the verdict on a signed object. */
 final class VerifyCase {
@@ -13,10 +12,6 @@ final class VerifyCase {
 
     static void run(JsonObject one) throws S3VaultException {
         JsonObject verify = one.getAsJsonObject("verify");
-        // A verdict that names a part is one on the data.
-        if (verify.has("damage") || verify.getAsJsonObject("expect").has("part")) {
-            throw new TestAbortedException("no offline data check in this caller's API");
-        }
         byte[] object = verify.get("object").getAsString().getBytes(StandardCharsets.UTF_8);
         String verdict = Vault.verifyManifest(object, verify.get("public_keys").getAsString());
         assertEquals(

@@ -7,17 +7,15 @@ by the library, one thing in it is changed as a proxy would change it, and the s
 
 from __future__ import annotations
 
-import http.client
 import os
-import ssl
 import sys
 from datetime import datetime, timedelta, timezone
-from urllib.parse import urlsplit
 
 import s3vault
+from raw import URL as STORE
+from raw import send
 
 URL = os.environ["S3VAULT_API_URL"]
-STORE = urlsplit(URL)
 PATH = f"/{os.environ['S3VAULT_BUCKET']}/vm/disk%20a"
 KEYS = {
     "access_key": os.environ["S3VAULT_ACCESS_KEY"],
@@ -25,23 +23,6 @@ KEYS = {
     "region": os.environ.get("S3VAULT_REGION", "us-east-1"),
 }
 HEADERS = {"x-amz-meta-a": "one", "x-amz-meta-b": "two words"}
-
-
-def send(method: str, target: str, headers: dict[str, str]) -> tuple[int, str]:
-    """Sends a request as it stands, and gives status and body of the reply."""
-    if STORE.scheme == "https":
-        context = ssl.create_default_context(cafile=os.environ["S3VAULT_CA_FILE"])
-        store: http.client.HTTPConnection = http.client.HTTPSConnection(STORE.netloc, context=context, timeout=30)
-    else:
-        store = http.client.HTTPConnection(STORE.netloc, timeout=30)
-    store.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-    for name, value in headers.items():
-        store.putheader(name, value)
-    store.endheaders()
-    reply = store.getresponse()
-    body = reply.read().decode()
-    store.close()
-    return reply.status, body
 
 
 def signed(keys: dict[str, str], target: str, now: datetime | None = None) -> dict[str, str]:
@@ -67,7 +48,8 @@ def main() -> int:
     failed = 0
     for what, headers, method, sent, expected, word in changes:
         part, name, rewritten = expected or (None, "", {})
-        status, reply = send(method, sent, {**headers, **rewritten})
+        status, body = send(method, sent, {**headers, **rewritten}.items())
+        reply = body.decode()
         request = "\n".join([f"GET {target} HTTP/1.1", *(f"{n}: {v}" for n, v in headers.items()), "", ""])
         told = s3vault.explain(request, reply)
         found = told.difference

@@ -1,0 +1,232 @@
+//! Disks: what is stored from a block device and restored into one, by name and by descriptor. On a loop device, which
+//! only root can make; where there is none the tests are ignored, and say so.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use embedded_store::{Options, Server};
+use libtest_mimic::{Arguments, Trial};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag, mknod};
+use s3vault::{Code, Control, Error, Settings, Vault, Version};
+
+const PART: usize = 8 << 20;
+/// Whole sectors, and a last part that is short.
+const SIZE: usize = 2 * PART + 5 * 512;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let missing = Disk::new(&[0; 512]).err();
+    if let Some(why) = &missing {
+        eprintln!("disks: ignored, for there is no loop device here: {why}");
+    }
+    let tests: [(&str, fn()); 6] = [
+        ("a_disk_is_stored_whole_by_name_and_by_descriptor", stored),
+        ("a_disk_is_written_where_it_is_and_beyond_the_backup_nothing", restored),
+        ("a_disk_that_is_too_small_is_left_alone", too_small),
+        ("a_disk_that_is_in_use_is_left_alone", in_use),
+        ("a_put_of_a_disk_goes_on_under_another_name_of_it", goes_on),
+        ("a_put_does_not_go_on_with_another_disk", another),
+    ];
+    let trial = |(name, test): (&str, fn())| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+        .with_ignored_flag(missing.is_some())
+    };
+    libtest_mimic::run(&arguments, tests.map(trial).into()).exit();
+}
+
+/// A loop device over a file.
+struct Disk {
+    path: PathBuf,
+    _file: tempfile::NamedTempFile,
+}
+
+impl Disk {
+    fn new(content: &[u8]) -> Result<Disk, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        let made = Command::new("losetup").args(["--find", "--show"]).arg(file.path()).stdin(Stdio::null()).output();
+        let made = made.map_err(|e| format!("losetup: {e}"))?;
+        if !made.status.success() {
+            return Err(String::from_utf8_lossy(&made.stderr).trim().to_owned());
+        }
+        let path = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
+        Ok(Disk { path, _file: file })
+    }
+
+    fn read(&self) -> Vec<u8> {
+        std::fs::read(&self.path).unwrap()
+    }
+
+    fn open(&self) -> File {
+        OpenOptions::new().read(true).write(true).open(&self.path).unwrap()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
+    }
+}
+
+fn disk(content: &[u8]) -> Disk {
+    Disk::new(content).unwrap_or_else(|why| panic!("{why}"))
+}
+
+fn bytes(seed: u64, length: usize) -> Vec<u8> {
+    (0..length as u64).map(|n| ((n + seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+}
+
+struct Rig {
+    store: Server,
+    vault: Vault,
+}
+
+fn settings(pairs: &[(&str, &str)]) -> Settings {
+    let mut settings = Settings::new();
+    for (key, value) in pairs {
+        settings.set(key, value).unwrap();
+    }
+    settings
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let store = Server::start(Options::new("access", "secret").bucket("disks")).unwrap();
+        let url = store.url();
+        let keys = [("api_url", &*url), ("access_key", "access"), ("secret_key", "secret"), ("bucket", "disks")];
+        let vault = Vault::open(&settings(&keys), None, &mut Control::none()).unwrap();
+        Rig { store, vault }
+    }
+
+    fn put(&self, data: &[u8]) -> Version {
+        let none = &mut Control::none();
+        let mut put = self.vault.put("vm", "disk", &Settings::new(), none).unwrap();
+        put.write(data, none).unwrap();
+        put.commit(none).unwrap()
+    }
+}
+
+fn read(version: &Version) -> Vec<u8> {
+    let none = &mut Control::none();
+    let mut get = version.open(&Settings::new(), none).unwrap();
+    let (mut all, mut buffer) = (Vec::new(), vec![0; 1 << 20]);
+    loop {
+        match get.read(&mut buffer, none).unwrap() {
+            0 => return all,
+            count => all.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+fn stored() {
+    let (rig, data, none) = (Rig::new(), bytes(1, SIZE), &mut Control::none());
+    let disk = disk(&data);
+    let by_name = rig.vault.put_file("vm", "disk", &disk.path, &Settings::new(), none).unwrap();
+    assert_eq!(by_name.row().bytes, SIZE as u64);
+    assert!(read(&by_name) == data);
+    let mut open = disk.open();
+    open.seek(SeekFrom::Start(512)).unwrap();
+    let by_descriptor = rig.vault.put_fd("vm", "disk", open.as_fd(), &Settings::new(), none).unwrap();
+    assert!(read(&by_descriptor) == data, "from its begin, wherever the descriptor stands");
+    assert_eq!(open.stream_position().unwrap(), 512, "the descriptor is the caller's");
+}
+
+fn restored() {
+    let (rig, data, none) = (Rig::new(), bytes(1, SIZE), &mut Control::none());
+    let version = rig.put(&data);
+    let before = bytes(2, SIZE + 3 * 512);
+    type Restore<'a> = &'a dyn Fn(&Disk, &mut Control<'_>) -> Result<(), Error>;
+    let ways: [(&str, Restore<'_>); 3] = [
+        ("name", &|disk, none| version.restore(&disk.path, &settings(&[("holes", "true")]), none)),
+        ("descriptor", &|disk, none| {
+            let open = disk.open();
+            open.write_at(b"changed", 0).unwrap();
+            version.restore_fd(open.as_fd(), &settings(&[("holes", "true")]), none)
+        }),
+        ("descriptor for writing alone", &|disk, none| {
+            let open = OpenOptions::new().write(true).open(&disk.path).unwrap();
+            version.restore_fd(open.as_fd(), &Settings::new(), none)
+        }),
+    ];
+    for (way, restore) in ways {
+        let disk = disk(&before);
+        restore(&disk, none).unwrap_or_else(|e| panic!("by {way}: {e:?}"));
+        let after = disk.read();
+        assert!(after[..SIZE] == data && after[SIZE..] == before[SIZE..], "by {way}");
+    }
+}
+
+fn too_small() {
+    let (rig, none) = (Rig::new(), &mut Control::none());
+    let version = rig.put(&bytes(1, SIZE));
+    let before = bytes(2, SIZE - 512);
+    let disk = disk(&before);
+    let by_name = version.restore(&disk.path, &Settings::new(), none);
+    let by_descriptor = version.restore_fd(disk.open().as_fd(), &Settings::new(), none);
+    for e in [by_name.unwrap_err(), by_descriptor.unwrap_err()] {
+        assert_eq!(e.code(), Code::DiskFull, "{e:?}");
+        let numbers = [SIZE.to_string(), before.len().to_string()];
+        assert!(numbers.iter().all(|number| e.message().contains(number)), "{e}");
+        assert!(e.message().contains(disk.path.to_str().unwrap()) && e.hint().contains("as large"), "{e:?}");
+    }
+    assert!(disk.read() == before);
+}
+
+fn in_use() {
+    let (rig, none) = (Rig::new(), &mut Control::none());
+    let version = rig.put(&bytes(1, SIZE));
+    let before = bytes(2, SIZE);
+    let disk = disk(&before);
+    // As a mount holds it.
+    let held = OpenOptions::new().read(true).custom_flags(OFlag::O_EXCL.bits()).open(&disk.path).unwrap();
+    let e = version.restore(&disk.path, &Settings::new(), none).unwrap_err();
+    assert_eq!(e.code(), Code::Io, "{e:?}");
+    assert!(e.message().contains(disk.path.to_str().unwrap()) && e.hint().contains("Unmount"), "{e:?}");
+    assert!(disk.read() == before);
+    drop(held);
+    version.restore(&disk.path, &Settings::new(), none).unwrap();
+}
+
+/// A put that fails when its parts are stored.
+fn interrupted(rig: &Rig, disk: &Path, checkpoint: &Path) {
+    let fault = r#"{"operation": "CompleteMultipartUpload", "answer": {"status": 403, "code": "AccessDenied"}}"#;
+    rig.store.fault(serde_json::from_str(fault).unwrap()).unwrap();
+    let options = settings(&[("checkpoint", checkpoint.to_str().unwrap())]);
+    let e = rig.vault.put_file("vm", "disk", disk, &options, &mut Control::none()).err().unwrap();
+    assert_eq!(e.code(), Code::AccessDenied, "{e:?}");
+}
+
+fn goes_on() {
+    let (rig, data, folder) = (Rig::new(), bytes(1, SIZE), tempfile::tempdir().unwrap());
+    let (disk, checkpoint) = (disk(&data), folder.path().join("checkpoint"));
+    interrupted(&rig, &disk.path, &checkpoint);
+    // Its number stays when the machine starts anew, its name and the name's inode need not.
+    let again = folder.path().join("again");
+    let number = nix::sys::stat::stat(&disk.path).unwrap().st_rdev;
+    mknod(&again, SFlag::S_IFBLK, Mode::S_IRUSR, number).unwrap();
+    let parts = || rig.store.stats().requests["UploadPart"];
+    let before = parts();
+    let options = settings(&[("checkpoint", checkpoint.to_str().unwrap())]);
+    let version = rig.vault.put_file("vm", "disk", &again, &options, &mut Control::none()).unwrap();
+    assert!(read(&version) == data);
+    assert_eq!(parts(), before, "what was stored is not sent again");
+}
+
+fn another() {
+    let (rig, folder) = (Rig::new(), tempfile::tempdir().unwrap());
+    let (first, second) = (disk(&bytes(1, SIZE)), disk(&bytes(2, SIZE)));
+    let checkpoint = folder.path().join("checkpoint");
+    interrupted(&rig, &first.path, &checkpoint);
+    let options = settings(&[("checkpoint", checkpoint.to_str().unwrap())]);
+    let e = rig.vault.put_file("vm", "disk", &second.path, &options, &mut Control::none()).err().unwrap();
+    assert_eq!(e.code(), Code::SourceChanged, "{e:?}");
+}

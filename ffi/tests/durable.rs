@@ -1,0 +1,102 @@
+//! What has to outlive a machine that stops: what is synced, and when. This program has `fsync`, `fdatasync` and `rename` of
+//! its own, which note their calls; so its calls are counted, and this is a process of its own.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::ffi::{CStr, c_char, c_int};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use embedded_store::{Options, Server};
+use s3vault::{Control, Settings, Vault};
+
+#[derive(Debug, PartialEq)]
+enum Call {
+    Sync(PathBuf),
+    Rename(PathBuf, PathBuf),
+}
+
+static CALLS: Mutex<Vec<Call>> = Mutex::new(Vec::new());
+
+fn note(call: Call) {
+    CALLS.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+}
+
+fn calls(what: impl FnOnce()) -> Vec<Call> {
+    std::mem::take(&mut *CALLS.lock().unwrap());
+    what();
+    std::mem::take(&mut *CALLS.lock().unwrap())
+}
+
+fn opened(fd: c_int) -> PathBuf {
+    std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn fsync(fd: c_int) -> c_int {
+    note(Call::Sync(opened(fd)));
+    // SAFETY: a descriptor is a number.
+    unsafe { libc::syscall(libc::SYS_fsync, fd) as c_int }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn fdatasync(fd: c_int) -> c_int {
+    note(Call::Sync(opened(fd)));
+    // SAFETY: a descriptor is a number.
+    unsafe { libc::syscall(libc::SYS_fdatasync, fd) as c_int }
+}
+
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
+    // SAFETY: the caller's promise.
+    let path = |text| PathBuf::from(unsafe { CStr::from_ptr(text) }.to_str().unwrap());
+    note(Call::Rename(path(from), path(to)));
+    // SAFETY: the caller's promise.
+    unsafe { libc::syscall(libc::SYS_renameat2, libc::AT_FDCWD, from, libc::AT_FDCWD, to, 0) as c_int }
+}
+
+fn vault(store: &Server) -> Vault {
+    let mut settings = Settings::new();
+    let url = store.url();
+    for (key, value) in [("api_url", &*url), ("access_key", "access"), ("secret_key", "secret"), ("bucket", "durable")]
+    {
+        settings.set(key, value).unwrap();
+    }
+    Vault::open(&settings, None, &mut Control::none()).unwrap()
+}
+
+/// The one test: the calls are the process's.
+#[test]
+fn a_name_is_on_disk_before_what_builds_on_it() {
+    let store = Server::start(Options::new("access", "secret").bucket("durable")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let synced = |path: &Path| Call::Sync(path.to_owned());
+    let none = &mut Control::none();
+    let vault = vault(&store);
+
+    let checkpoint = folder.path().join("checkpoint");
+    let mut options = Settings::new();
+    options.set("checkpoint", checkpoint.to_str().unwrap()).unwrap();
+    let mut version = None;
+    let made = calls(|| {
+        let mut put = vault.put("vm", "disk", &options, none).unwrap();
+        put.write(&vec![7; 9 << 20], none).unwrap();
+        version = Some(put.commit(none).unwrap());
+    });
+    assert_eq!(made[0], synced(folder.path()), "the checkpoint's name, before its first record: {made:?}");
+    assert_eq!(made[1], synced(&checkpoint), "{made:?}");
+    assert_eq!(made.last(), Some(&synced(folder.path())), "and that it is gone: {made:?}");
+
+    let file = folder.path().join("restored");
+    let version = version.unwrap();
+    let made = calls(|| version.restore(&file, &Settings::new(), none).unwrap());
+    let named = made.iter().position(|call| matches!(call, Call::Rename(_, to) if *to == file)).unwrap();
+    let Call::Rename(draft, _) = &made[named] else { unreachable!() };
+    assert_eq!(made[named - 1], synced(draft), "the bytes, before their name: {made:?}");
+    assert_eq!(made[named + 1..], [synced(folder.path())], "the name: {made:?}");
+
+    let open = std::fs::File::create(&file).unwrap();
+    let made = calls(|| version.restore_fd(std::os::fd::AsFd::as_fd(&open), &Settings::new(), none).unwrap());
+    assert_eq!(made, [synced(&file)], "what has its name already");
+}
