@@ -1,5 +1,6 @@
 //! What the engine alone holds of a stream as large as S3 takes it, and how long it takes: a store that keeps nothing
 //! answers at once. A process of its own, since the peak is the process's.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::Arc;
 use std::time::Instant;
