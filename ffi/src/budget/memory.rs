@@ -148,20 +148,15 @@ impl Pool {
         self.state().out
     }
 
-    /// A frame comes back, and its memory, where it still has it.
-    pub(crate) fn give_back(self: &Arc<Self>, bytes: Option<Box<[u8]>>, account: Option<u64>) {
+    /// A frame comes back.
+    pub(crate) fn give_back(self: &Arc<Self>, bytes: Box<[u8]>, account: Option<u64>) {
         self.change(|state| {
             state.out -= 1;
             state.returned(account, 1);
-            if let Some(bytes) = bytes {
-                state.keep(bytes);
+            if state.free.len() < KEEP_FREE && state.held + state.free.len() < state.limit {
+                state.free.push(bytes);
             }
         });
-    }
-
-    /// A frame that stays out needs this memory no more.
-    pub(crate) fn keep(self: &Arc<Self>, bytes: Box<[u8]>) {
-        self.change(|state| state.keep(bytes));
     }
 
     fn change<R>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> R) -> R {
@@ -200,12 +195,6 @@ impl State {
         // A frame that is handed out comes from the free ones first, so these make room for it.
         let keep = self.limit.saturating_sub(self.held);
         self.free.truncate(keep);
-    }
-
-    fn keep(&mut self, bytes: Box<[u8]>) {
-        if self.free.len() < KEEP_FREE && self.held + self.free.len() < self.limit {
-            self.free.push(bytes);
-        }
     }
 
     fn hand_out(&mut self, pool: &Arc<Pool>, account: Option<u64>) -> Frame {

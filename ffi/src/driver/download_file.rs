@@ -6,7 +6,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use s3vault_core::checksum::{Digest, Digester};
 use s3vault_core::http::Range;
 use s3vault_core::{Code, Error, Machine, Result};
@@ -25,7 +24,7 @@ use crate::budget::Pool;
 use crate::control::Control;
 use crate::disk;
 use crate::transport::body::name;
-use crate::transport::frames::{FRAME, Frame};
+use crate::transport::frames::Frame;
 
 /// Where a download goes.
 pub(crate) struct Place {
@@ -166,15 +165,7 @@ impl FileSink {
         Some(done)
     }
 
-    pub(super) async fn put(&mut self, bytes: Bytes) -> Result<()> {
-        if bytes.len() >= FRAME / 2 && bytes.len() <= FRAME {
-            self.write().await?;
-            let mut frame = self.pool.take().await;
-            frame.hold(bytes);
-            self.frame = Some(frame);
-            return self.write().await;
-        }
-        let mut bytes = &*bytes;
+    pub(super) async fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             // One that is full was handed on before the next is taken: see budget::memory.
             let frame = match &mut self.frame {
@@ -251,7 +242,7 @@ mod tests {
             slots: HashMap::new(),
             engine: sender,
         };
-        let length = 2 * FRAME as u64;
+        let length = 2 * crate::transport::frames::FRAME as u64;
         let range = Range::of_part(0, 0, length);
         let mut sink = || match target.sink(range).unwrap() {
             Sink::File(sink) => sink,
@@ -261,7 +252,7 @@ mod tests {
         runtime.block_on(async {
             tokio::task::spawn_blocking(move || crate::transport::testserver::until(|| gate.load(Ordering::Acquire)));
             assert_eq!(first.begin().await, Some(0));
-            first.put(vec![1; length as usize / 2].into()).await.unwrap();
+            first.put(&vec![1; length as usize / 2]).await.unwrap();
             drop(first);
             // Nothing can happen until the gate opens, so this wait ends by its time-out, however long it is.
             let early = tokio::time::timeout(Duration::from_millis(50), second.begin()).await;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use s3vault_core::checksum::Digest;
 use s3vault_core::http::{Body, ERROR_LIMIT, Range, ReplyBody, Request, RequestId, TransportFailure};
 use s3vault_core::{Code, Error, Result};
@@ -40,10 +39,10 @@ impl Sink {
         }
     }
 
-    async fn put(&mut self, bytes: Bytes) -> Result<()> {
+    async fn put(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
             Sink::File(file) => file.put(bytes).await,
-            Sink::Frames(frames) => frames.put(&bytes),
+            Sink::Frames(frames) => frames.put(bytes),
         }
     }
 
@@ -154,7 +153,7 @@ impl Attempt {
 }
 
 /// Puts the body of a range where it belongs. A sink gathers it in frames, so that what is held is what came (a piece as
-/// it comes from the connection pins a buffer that may be many times as large; one that fills it may be held as it is), and
+/// it comes from the connection pins a buffer that may be many times as large), and
 /// hashes each while it is warm.
 async fn take_range(
     mut reply: Reply,
@@ -192,7 +191,7 @@ async fn take_range(
         budget.down.pass(length).await;
         let skipped = known.min(length);
         known -= skipped;
-        sink.put(bytes.slice(skipped as usize..)).await.map_err(Stop::Fatal)?;
+        sink.put(&bytes[skipped as usize..]).await.map_err(Stop::Fatal)?;
     };
     let (length, digest) = sink.finish().await.map_err(Stop::Fatal)?;
     match broke {

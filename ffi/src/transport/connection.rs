@@ -21,8 +21,8 @@ use hyper_util::rt::TokioIo;
 use super::body::Sending;
 use super::stream::Stream;
 
-/// What a connection reads of a reply at once, in bytes.
-const READ: usize = 256 * 1024;
+/// What a connection reads of a reply at once, in bytes: it is copied and hashed while it lies in the core's cache.
+const READ: usize = 64 * 1024;
 
 /// At most so many connections to one store are kept without a request.
 const MOST: usize = 32;
