@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
@@ -115,6 +116,27 @@ fn a_url_is_sent_as_it_was_signed() {
     assert_eq!(sent, targets);
     // A connection is free a moment after its reply was read, so the count depends on the moment.
     assert!(server.connections() < targets.len(), "connections are used again");
+}
+
+#[test]
+fn a_connection_that_was_closed_while_it_waited_costs_no_attempt() {
+    let closed: Arc<AtomicUsize> = Arc::default();
+    let count = closed.clone();
+    let server = Server::raw(move |mut stream| {
+        let head = read_head(&mut stream).unwrap();
+        stream.read_exact(&mut vec![0; head.length()]).unwrap();
+        reply(&mut stream, 200, b"ok");
+        drop(stream);
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let transport = Transport::new(&settings()).unwrap();
+    for n in 1..=4 {
+        // What cannot be sent twice, so that nothing but a new connection helps.
+        let put = request(Method::Put, &server.url("/b/k"));
+        assert_eq!(attempt(&transport, &put, Some(vec![7; 100_000])).unwrap().1, b"ok");
+        super::testserver::until(|| closed.load(Ordering::SeqCst) == n);
+    }
+    assert_eq!(server.connections(), 4);
 }
 
 #[test]

@@ -94,10 +94,13 @@ fn a_file_goes_on_wherever_it_was_killed() {
 }
 
 #[test]
-fn a_backup_of_several_extents_goes_on_wherever_it_was_killed() {
-    let source: Vec<u8> = [large(), large()].concat();
-    killed_everywhere(EXTENTS, &source);
-    killed_everywhere(Case { file: true, ..EXTENTS }, &source);
+fn a_stream_of_several_extents_goes_on_wherever_it_was_killed() {
+    killed_everywhere(EXTENTS, &[large(), large()].concat());
+}
+
+#[test]
+fn a_file_of_several_extents_goes_on_wherever_it_was_killed() {
+    killed_everywhere(Case { file: true, ..EXTENTS }, &[large(), large()].concat());
 }
 
 #[test]
