@@ -31,7 +31,7 @@ fn main() {
     type Change = fn(&Path);
     let changes: [(&str, Change, Option<u64>); 4] = [
         ("nothing", |_| {}, Some(0)),
-        ("a bit of a part that was verified", |draft| write(draft, &[0xAA, 0x55], 5), Some(1)),
+        ("a bit of a part that was verified", spoil, Some(1)),
         ("it is another version's", |draft| write(draft, b"0000", SIZE as u64 + 20), None),
         ("its end is gone", |draft| cut(draft), None),
     ];
@@ -90,10 +90,20 @@ fn draft(folder: &Path) -> Option<PathBuf> {
     std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).next()
 }
 
+/// Of each part whether the draft says that it has it. Which ones came first is the line's.
+fn marks(draft: &Path) -> Vec<bool> {
+    let bytes = std::fs::read(draft).unwrap();
+    bytes[bytes.len().saturating_sub(10)..].iter().map(|byte| *byte == 1).collect()
+}
+
 /// How many parts the draft says it has.
 fn verified(draft: &Path) -> usize {
-    let bytes = std::fs::read(draft).unwrap();
-    bytes[bytes.len().saturating_sub(10)..].iter().filter(|byte| **byte == 1).count()
+    marks(draft).into_iter().filter(|mark| *mark).count()
+}
+
+fn spoil(draft: &Path) {
+    let part = marks(draft).into_iter().position(|mark| mark).unwrap();
+    write(draft, &[0xAA, 0x55], (part * PART) as u64 + 5);
 }
 
 fn write(draft: &Path, bytes: &[u8], at: u64) {
