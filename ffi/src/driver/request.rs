@@ -153,8 +153,7 @@ impl Attempt {
 }
 
 /// Puts the body of a range where it belongs. A sink gathers it in frames, so that what is held is what came (a piece as
-/// it comes from the connection pins a buffer that may be many times as large), and
-/// hashes each while it is warm.
+/// it comes from the connection pins a buffer that may be many times as large), and hashes each while it is warm.
 async fn take_range(
     mut reply: Reply,
     id: RequestId,

@@ -87,7 +87,7 @@ impl Activity {
         *self.dialled.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
     }
 
-    /// The address that its connection goes to; `None` where it took one that was there, until the reply comes.
+    /// The address that its connection goes to; `None` where it has none yet, or the name is an address.
     pub(super) fn address(&self) -> Option<IpAddr> {
         *self.dialled.lock().unwrap_or_else(PoisonError::into_inner)
     }

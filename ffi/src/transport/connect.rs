@@ -28,7 +28,6 @@ use super::stream::{BENEATH_TLS, Stream, Wire};
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// The way to a new connection.
-#[derive(Clone)]
 pub(super) struct Connector {
     pub(super) names: Names,
     pub(super) tls: Arc<ClientConfig>,
@@ -49,7 +48,7 @@ impl Connector {
         };
         let mut way = Way { connector: self, attempt, peer: Peer::of(store, self.proxy.as_ref()), role, dialled: None };
         let made = tokio::time::timeout(self.connect_timeout, way.to(target, store)).await;
-        let made = made.unwrap_or_else(|_| Err(way.too_slow()));
+        let made = made.unwrap_or_else(|_| Err(way.peer.too_slow(way.role)));
         if made.is_err()
             && let Some((name, ip)) = &way.dialled
         {
@@ -137,13 +136,8 @@ impl Way<'_> {
         Ok(Stream::Tls(Box::new(tls.map_err(|e| self.peer.not_connected(self.role, &e))?)))
     }
 
-    fn too_slow(&self) -> TransportFailure {
-        self.failure(Code::TimedOut, "no connection in time (connect_timeout_ms)")
-    }
-
     fn failure(&self, code: Code, why: &str) -> TransportFailure {
-        let detail = format!("{}: {why}", self.peer.named(self.role));
-        TransportFailure { code, maybe_sent: false, detail }
+        self.peer.unsent(self.role, code, why)
     }
 }
 

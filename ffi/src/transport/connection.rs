@@ -9,7 +9,7 @@ use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -60,15 +60,8 @@ impl Connection {
     pub(super) async fn request(&mut self, request: Request<Sending>) -> Result<Response<Incoming>, Lost> {
         let used = std::mem::replace(&mut self.used, true);
         let mut reply = pin!(self.sender.try_send_request(request));
-        let reply = poll_fn(|context| {
-            if let Poll::Ready(reply) = reply.as_mut().poll(context) {
-                return Poll::Ready(reply);
-            }
-            // What is wrong with it is said to the one who waits for the reply.
-            self.closed = self.closed || Pin::new(&mut self.driver).poll(context).is_ready();
-            reply.as_mut().poll(context)
-        });
-        reply.await.map_err(|mut e| match e.take_message() {
+        let reply = self.driving(|context| reply.as_mut().poll(context)).await;
+        reply.map_err(|mut e| match e.take_message() {
             Some(request) if used => Lost::Unsent(Box::new(request)),
             _ => Lost::Failed(e.into_error()),
         })
@@ -76,14 +69,7 @@ impl Connection {
 
     /// The next bytes of the body of a reply; `None` at its end.
     pub(super) async fn chunk(&mut self, body: &mut Incoming) -> hyper::Result<Option<Bytes>> {
-        poll_fn(|context| {
-            if let Poll::Ready(chunk) = poll_chunk(body, context) {
-                return Poll::Ready(chunk);
-            }
-            self.drive(context);
-            poll_chunk(body, context)
-        })
-        .await
+        self.driving(|context| poll_chunk(body, context)).await
     }
 
     /// Whether it can take another request: the last reply was read to its end, and so was the request.
@@ -95,6 +81,20 @@ impl Connection {
         .await
     }
 
+    /// Waits for what the connection brings.
+    async fn driving<T>(&mut self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+        poll_fn(|context| {
+            let there = poll(context);
+            if there.is_ready() {
+                return there;
+            }
+            self.drive(context);
+            poll(context)
+        })
+        .await
+    }
+
+    /// Reads and writes what can be. What is wrong with the connection is said to the one who waits for the reply.
     fn drive(&mut self, context: &mut Context<'_>) {
         self.closed = self.closed || Pin::new(&mut self.driver).poll(context).is_ready();
     }
@@ -102,16 +102,13 @@ impl Connection {
 
 fn poll_chunk(body: &mut Incoming, context: &mut Context<'_>) -> Poll<hyper::Result<Option<Bytes>>> {
     loop {
-        return match Pin::new(&mut *body).poll_frame(context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => Poll::Ready(Ok(None)),
-            Poll::Ready(Some(Err(e))) => Poll::Ready(Err(e)),
-            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(bytes) => Poll::Ready(Ok(Some(bytes))),
-                // Trailers belong to nobody.
-                Err(_) => continue,
-            },
+        let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(context)).transpose()? else {
+            return Poll::Ready(Ok(None));
         };
+        // Trailers belong to nobody.
+        if let Ok(bytes) = frame.into_data() {
+            return Poll::Ready(Ok(Some(bytes)));
+        }
     }
 }
 

@@ -64,23 +64,26 @@ impl Peer {
         if addresses.is_empty() { String::new() } else { format!(" at {}", addresses.join(", ")) }
     }
 
+    /// There is no connection, so nothing was sent.
+    pub(super) fn unsent(&self, role: Role, code: Code, why: &str) -> TransportFailure {
+        TransportFailure { code, maybe_sent: false, detail: format!("{}: {why}", self.named(role)) }
+    }
+
+    pub(super) fn too_slow(&self, role: Role) -> TransportFailure {
+        self.unsent(role, Code::TimedOut, "no connection in time (connect_timeout_ms)")
+    }
+
     /// Why there is no TCP, or no TLS.
     pub(super) fn not_connected(&self, role: Role, error: &(dyn StdError + 'static)) -> TransportFailure {
         let chain = chain(error);
-        let failure = |code, why: String| TransportFailure {
-            code,
-            maybe_sent: false,
-            detail: format!("{}: {why}", self.named(role)),
-        };
+        let failure = |code, why: String| self.unsent(role, code, &why);
         match find::<rustls::Error>(&chain) {
             Some(rustls::Error::InvalidCertificate(why)) => failure(Code::Certificate, certificate(role, why)),
             Some(tls @ rustls::Error::InvalidMessage(_)) => {
                 failure(Code::Connect, format!("the answer is not TLS ({tls}): is this a port for http://?"))
             }
             Some(tls) => failure(Code::Connect, format!("TLS: {tls}")),
-            None if chain.iter().any(|e| is_timeout(*e)) => {
-                failure(Code::TimedOut, "no connection in time (connect_timeout_ms)".to_owned())
-            }
+            None if chain.iter().any(|e| is_timeout(*e)) => self.too_slow(role),
             None => failure(Code::Connect, causes(&chain)),
         }
     }
