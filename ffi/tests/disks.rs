@@ -2,6 +2,8 @@
 //! only root can make; where there is none the tests are ignored, and say so.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
@@ -14,6 +16,7 @@ use libtest_mimic::{Arguments, Trial};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, mknod};
 use s3vault::{Code, Control, Error, Settings, Vault, Version};
+use support::settings;
 
 const PART: usize = 8 << 20;
 /// Whole sectors, and a last part that is short.
@@ -90,20 +93,10 @@ struct Rig {
     vault: Vault,
 }
 
-fn settings(pairs: &[(&str, &str)]) -> Settings {
-    let mut settings = Settings::new();
-    for (key, value) in pairs {
-        settings.set(key, value).unwrap();
-    }
-    settings
-}
-
 impl Rig {
     fn new() -> Rig {
         let store = Server::start(Options::new("access", "secret").bucket("disks")).unwrap();
-        let url = store.url();
-        let keys = [("api_url", &*url), ("access_key", "access"), ("secret_key", "secret"), ("bucket", "disks")];
-        let vault = Vault::open(&settings(&keys), None, &mut Control::none()).unwrap();
+        let vault = support::vault(&store.url(), "disks");
         Rig { store, vault }
     }
 

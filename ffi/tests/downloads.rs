@@ -1,6 +1,8 @@
 //! Restores over a line that breaks: exact bytes, none asked for twice; holes, open files, random access.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -10,6 +12,7 @@ use std::time::Duration;
 
 use embedded_store::{Options, Server};
 use s3vault::{Cancel, Code, Control, Error, Settings, Vault, Version};
+use support::{bytes, reaching, settings};
 
 const PART: usize = 8 << 20;
 const SIZE: usize = 3 * PART + 12_345;
@@ -30,33 +33,15 @@ fn rig(data: Vec<u8>) -> Rig {
 /// Whether restores read several parts at once.
 fn rig_with(data: Vec<u8>, parallel: &str) -> Rig {
     let store = Server::start(Options::new("access", "secret").bucket("backups")).unwrap();
-    let url = store.url();
-    let settings = settings(&[
-        ("api_url", &url),
-        ("access_key", "access"),
-        ("secret_key", "secret"),
-        ("bucket", "backups"),
-        ("idle_timeout_ms", "1000"),
-        ("parallel_download", parallel),
-    ]);
+    let mut settings = reaching(&store.url(), "backups");
+    settings.set("idle_timeout_ms", "1000").unwrap();
+    settings.set("parallel_download", parallel).unwrap();
     let none = &mut Control::none();
     let vault = Vault::open(&settings, None, none).unwrap();
     let mut put = vault.put("vm", "disk", &Settings::new(), none).unwrap();
     put.write(&data, none).unwrap();
     let version = put.commit(none).unwrap();
     Rig { store, vault, version, data }
-}
-
-fn settings(pairs: &[(&str, &str)]) -> Settings {
-    let mut settings = Settings::new();
-    for (key, value) in pairs {
-        settings.set(key, value).unwrap();
-    }
-    settings
-}
-
-fn bytes(length: usize) -> Vec<u8> {
-    (0..length as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
 }
 
 impl Rig {

@@ -2,6 +2,8 @@
 //! its own, which note their calls; so its calls are counted, and this is a process of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod support;
+
 use std::ffi::{CStr, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -57,13 +59,7 @@ unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
 }
 
 fn vault(store: &Server) -> Vault {
-    let mut settings = Settings::new();
-    let url = store.url();
-    for (key, value) in [("api_url", &*url), ("access_key", "access"), ("secret_key", "secret"), ("bucket", "durable")]
-    {
-        settings.set(key, value).unwrap();
-    }
-    Vault::open(&settings, None, &mut Control::none()).unwrap()
+    support::vault(&store.url(), "durable")
 }
 
 /// The one test: the calls are the process's.

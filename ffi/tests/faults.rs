@@ -1,10 +1,13 @@
 //! What a store or a line does wrong, from end to end: exact bytes or a clean error, and nothing listed that is not whole.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use std::sync::Arc;
 
 use embedded_store::{Options, Server};
 use s3vault::{Code, Control, Error, Event, EventKind, Settings, Vault, Version};
+use support::bytes;
 
 struct Rig {
     store: Server,
@@ -13,25 +16,13 @@ struct Rig {
 
 fn rig(changes: &[(&str, &str)]) -> Rig {
     let store = Server::start(Options::new("access", "secret").bucket("faults")).unwrap();
-    let mut settings = Settings::new();
-    let url = store.url();
-    let own = [
-        ("api_url", &*url),
-        ("access_key", "access"),
-        ("secret_key", "secret"),
-        ("bucket", "faults"),
-        ("idle_timeout_ms", "1500"),
-    ];
-    for (key, value) in own.iter().chain(changes) {
+    let mut settings = support::reaching(&store.url(), "faults");
+    for (key, value) in [("idle_timeout_ms", "1500")].iter().chain(changes) {
         settings.set(key, value).unwrap();
     }
     let keyring = Arc::new(s3vault::keyring::generate().unwrap());
     let vault = Vault::open(&settings, Some(keyring), &mut Control::none()).unwrap();
     Rig { store, vault }
-}
-
-fn bytes(length: usize) -> Vec<u8> {
-    (0..length as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
 }
 
 impl Rig {

@@ -2,6 +2,8 @@
 //! holds for all of its files.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod support;
+
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -33,12 +35,7 @@ fn is_full(e: &Error, file: &Path) {
 }
 
 fn vault(store: &Server) -> Vault {
-    let mut settings = Settings::new();
-    let url = store.url();
-    for (key, value) in [("api_url", &*url), ("access_key", "access"), ("secret_key", "secret"), ("bucket", "full")] {
-        settings.set(key, value).unwrap();
-    }
-    Vault::open(&settings, None, &mut Control::none()).unwrap()
+    support::vault(&store.url(), "full")
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! This program is its own child: with a folder in the environment it restores into it.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -21,7 +23,7 @@ fn main() {
         return restore(&std::env::var(URL).unwrap(), Path::new(&folder));
     }
     let store = Server::start(Options::new("access", "secret").bucket("backups")).unwrap();
-    let data: Vec<u8> = (0..SIZE as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+    let data = support::bytes(SIZE);
     let none = &mut Control::none();
     let mut put = vault(&store.url()).put("vm", "disk", &Settings::new(), none).unwrap();
     put.write(&data, none).unwrap();
@@ -68,12 +70,7 @@ fn main() {
 }
 
 fn vault(url: &str) -> Vault {
-    let mut settings = Settings::new();
-    let own = [("api_url", url), ("access_key", "access"), ("secret_key", "secret"), ("bucket", "backups")];
-    for (key, value) in own {
-        settings.set(key, value).unwrap();
-    }
-    Vault::open(&settings, None, &mut Control::none()).unwrap()
+    support::vault(url, "backups")
 }
 
 fn restore(url: &str, folder: &Path) {

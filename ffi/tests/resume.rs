@@ -1,6 +1,8 @@
 //! Puts that go on: a checkpoint brings a stream and a file to their end in another vault, and belongs to one put alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,6 +13,7 @@ use std::time::Duration;
 use embedded_store::{Options, Server};
 use s3vault::{Cancel, Code, Control, Error, Put, Settings, Vault, Version};
 use s3vault_core::crypto::keyring::Keyring;
+use support::bytes;
 
 struct Rig {
     store: Server,
@@ -28,20 +31,10 @@ fn rig() -> Rig {
     }
 }
 
-fn bytes(length: usize) -> Vec<u8> {
-    (0..length as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
-}
-
 impl Rig {
     /// As another process would open it.
     fn vault(&self) -> Vault {
-        let mut settings = Settings::new();
-        let url = self.store.url();
-        for (key, value) in
-            [("api_url", &*url), ("access_key", "access"), ("secret_key", "secret"), ("bucket", "resume")]
-        {
-            settings.set(key, value).unwrap();
-        }
+        let settings = support::reaching(&self.store.url(), "resume");
         Vault::open(&settings, Some(self.keyring.clone()), &mut Control::none()).unwrap()
     }
 
