@@ -165,14 +165,20 @@ impl FileSink {
         Some(done)
     }
 
-    pub(super) async fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            // One that is full was handed on before the next is taken: see budget::memory.
-            let frame = match &mut self.frame {
-                Some(frame) => frame,
-                None => self.frame.insert(self.pool.take().await),
-            };
-            bytes = &bytes[frame.fill(bytes)..];
+    /// Where the next bytes go. Not empty.
+    pub(super) async fn room(&mut self) -> &mut [u8] {
+        // One that is full was handed on before the next is taken: see budget::memory.
+        let frame = match self.frame.take() {
+            Some(frame) => frame,
+            None => self.pool.take().await,
+        };
+        self.frame.insert(frame).room()
+    }
+
+    /// So many bytes came into the room.
+    pub(super) async fn came(&mut self, bytes: usize) -> Result<()> {
+        if let Some(frame) = &mut self.frame {
+            frame.grow(bytes);
             if frame.is_full() {
                 self.write().await?;
             }
@@ -252,7 +258,9 @@ mod tests {
         runtime.block_on(async {
             tokio::task::spawn_blocking(move || crate::transport::testserver::until(|| gate.load(Ordering::Acquire)));
             assert_eq!(first.begin().await, Some(0));
-            first.put(&vec![1; length as usize / 2]).await.unwrap();
+            let half = first.room().await.len();
+            assert_eq!(half as u64, length / 2);
+            first.came(half).await.unwrap();
             drop(first);
             // Nothing can happen until the gate opens, so this wait ends by its time-out, however long it is.
             let early = tokio::time::timeout(Duration::from_millis(50), second.begin()).await;

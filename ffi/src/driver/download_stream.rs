@@ -175,26 +175,30 @@ impl FrameSink {
         done
     }
 
-    pub(super) fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
-        let Some(gathered) = self.held.as_deref_mut() else { return Ok(()) };
-        gathered.done += bytes.len() as u64;
-        while !bytes.is_empty() {
-            if gathered.frames.back().is_none_or(Frame::is_full) {
-                let frame = match &mut gathered.memory {
-                    Memory::There(grant) => grant.take(),
-                    Memory::Asked(_) => None,
-                };
-                let none = || Error::new(Code::Internal, "a range has more bytes than memory was reserved for");
-                gathered.frames.push_back(frame.ok_or_else(none)?);
-                gathered.hashed = 0;
-            }
-            let Some(frame) = gathered.frames.back_mut() else { break };
-            bytes = &bytes[frame.fill(bytes)..];
-            if frame.is_full() {
-                gathered.hash_last();
-            }
+    /// Where the next bytes go. Not empty.
+    pub(super) fn room(&mut self) -> Result<&mut [u8]> {
+        let none = || Error::new(Code::Internal, "a range has more bytes than memory was reserved for");
+        let gathered = self.held.as_deref_mut().ok_or_else(none)?;
+        if gathered.frames.back().is_none_or(Frame::is_full) {
+            let frame = match &mut gathered.memory {
+                Memory::There(grant) => grant.take(),
+                Memory::Asked(_) => None,
+            };
+            gathered.frames.push_back(frame.ok_or_else(none)?);
+            gathered.hashed = 0;
         }
-        Ok(())
+        gathered.frames.back_mut().map(Frame::room).ok_or_else(none)
+    }
+
+    /// So many bytes came into the room.
+    pub(super) fn came(&mut self, bytes: usize) {
+        let Some(gathered) = self.held.as_deref_mut() else { return };
+        gathered.done += bytes as u64;
+        let Some(frame) = gathered.frames.back_mut() else { return };
+        frame.grow(bytes);
+        if frame.is_full() {
+            gathered.hash_last();
+        }
     }
 
     pub(super) fn finish(self) -> (u64, Digest) {

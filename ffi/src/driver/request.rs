@@ -39,10 +39,22 @@ impl Sink {
         }
     }
 
-    async fn put(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Where the next bytes go.
+    async fn room(&mut self) -> Result<&mut [u8]> {
         match self {
-            Sink::File(file) => file.put(bytes).await,
-            Sink::Frames(frames) => frames.put(bytes),
+            Sink::File(file) => Ok(file.room().await),
+            Sink::Frames(frames) => frames.room(),
+        }
+    }
+
+    /// So many bytes came into the room.
+    async fn came(&mut self, bytes: usize) -> Result<()> {
+        match self {
+            Sink::File(file) => file.came(bytes).await,
+            Sink::Frames(frames) => {
+                frames.came(bytes);
+                Ok(())
+            }
         }
     }
 
@@ -174,23 +186,28 @@ async fn take_range(
     let mut left = range.length - range.done;
     activity.on_its_way(true);
     let broke = loop {
-        let bytes = match reply.chunk().await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => break None,
+        let mut beyond = [0];
+        let room = if left > 0 { sink.room().await.map_err(Stop::Fatal)? } else { &mut beyond };
+        // What is known comes alone, and is not kept.
+        let most = left.min(if known > 0 { known } else { u64::MAX }).clamp(1, room.len() as u64);
+        let length = match reply.read(&mut room[..most as usize]).await {
+            Ok(0) => break None,
+            Ok(length) => length,
             Err(_) if left == 0 => break None,
             Err(failure) => break Some(failure),
         };
-        let length = bytes.len() as u64;
-        if length > left {
+        if left == 0 {
             break Some(reply.broken(format!("more than the {} bytes of the range came", range.length)));
         }
-        left -= length;
-        activity.moved(length);
-        budget.bytes_down.fetch_add(length, Ordering::Relaxed);
-        budget.down.pass(length).await;
-        let skipped = known.min(length);
-        known -= skipped;
-        sink.put(&bytes[skipped as usize..]).await.map_err(Stop::Fatal)?;
+        left -= length as u64;
+        activity.moved(length as u64);
+        budget.bytes_down.fetch_add(length as u64, Ordering::Relaxed);
+        budget.down.pass(length as u64).await;
+        if known > 0 {
+            known -= length as u64;
+        } else {
+            sink.came(length).await.map_err(Stop::Fatal)?;
+        }
     };
     let (length, digest) = sink.finish().await.map_err(Stop::Fatal)?;
     match broke {

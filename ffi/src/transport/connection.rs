@@ -6,23 +6,26 @@
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, Response};
+use hyper::client::conn::http1::{self, Parts, SendRequest};
+use hyper::header::CONNECTION;
+use hyper::{Request, Response, Version};
 use hyper_util::rt::TokioIo;
+use tokio::io::ReadBuf;
 
 use super::body::Sending;
-use super::stream::Stream;
+use super::stream::{Stream, poll_filled};
 
-/// What a connection reads of a reply at once, in bytes: it is copied and hashed while it lies in the core's cache.
-const READ: usize = 64 * 1024;
+/// What a connection reads at once, in bytes, and the longest head of a reply. Large bodies do not come this way.
+const READ: usize = 32 * 1024;
 
 /// At most so many connections to one store are kept without a request.
 const MOST: usize = 32;
@@ -39,6 +42,8 @@ pub(super) struct Connection {
     pub(super) dialled: Option<IpAddr>,
     /// It had requests before.
     used: bool,
+    /// The store said that it closes it after this reply.
+    last: bool,
 }
 
 /// Why there is no reply.
@@ -53,7 +58,7 @@ impl Connection {
         let mut builder = http1::Builder::new();
         builder.read_buf_exact_size(Some(READ));
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
-        Ok(Connection { sender, driver, closed: false, dialled, used: false })
+        Ok(Connection { sender, driver, closed: false, dialled, used: false, last: false })
     }
 
     /// Sends a request, and waits for the head of its reply.
@@ -61,6 +66,7 @@ impl Connection {
         let used = std::mem::replace(&mut self.used, true);
         let mut reply = pin!(self.sender.try_send_request(request));
         let reply = self.driving(|context| reply.as_mut().poll(context)).await;
+        self.last = reply.as_ref().is_ok_and(closes);
         reply.map_err(|mut e| match e.take_message() {
             Some(request) if used => Lost::Unsent(Box::new(request)),
             _ => Lost::Failed(e.into_error()),
@@ -70,6 +76,24 @@ impl Connection {
     /// The next bytes of the body of a reply; `None` at its end.
     pub(super) async fn chunk(&mut self, body: &mut Incoming) -> hyper::Result<Option<Bytes>> {
         self.driving(|context| poll_chunk(body, context)).await
+    }
+
+    /// The rest of a body of which no byte was taken, without hyper between it and its reader, where its length was said.
+    #[expect(clippy::type_complexity, reason = "as it came")]
+    pub(super) fn straight(
+        self: Box<Self>,
+        mut body: Incoming,
+    ) -> Result<Straight, (Box<Connection>, Incoming)> {
+        let Some(left) = body.size_hint().exact().filter(|_| !self.closed) else { return Err((self, body)) };
+        let Parts { io, read_buf, .. } = self.driver.into_parts();
+        // What hyper has read of it: a piece that it has handed on, and what it would have handed on next.
+        let mut early = Vec::new();
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Ok(Some(bytes))) = poll_chunk(&mut body, &mut context) {
+            early.extend_from_slice(&bytes);
+        }
+        early.extend_from_slice(&read_buf);
+        Ok(Straight { stream: io.into_inner(), early: early.into(), left, dialled: self.dialled, last: self.last })
     }
 
     /// Whether it can take another request: the last reply was read to its end, and so was the request.
@@ -109,6 +133,59 @@ fn poll_chunk(body: &mut Incoming, context: &mut Context<'_>) -> Poll<hyper::Res
         if let Ok(bytes) = frame.into_data() {
             return Poll::Ready(Ok(Some(bytes)));
         }
+    }
+}
+
+/// Whether the connection ends with this reply (RFC 9112 §9.3).
+fn closes(reply: &Response<Incoming>) -> bool {
+    let says = |option: &str| {
+        let values = reply.headers().get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|said| said.trim().eq_ignore_ascii_case(option))
+    };
+    says("close") || (reply.version() < Version::HTTP_11 && !says("keep-alive"))
+}
+
+/// A connection in the midst of a body whose length was said, read from the stream into the reader's memory.
+pub(super) struct Straight {
+    stream: Stream,
+    /// What was read of the stream together with the head.
+    early: Bytes,
+    /// Of the body, in bytes.
+    left: u64,
+    dialled: Option<IpAddr>,
+    last: bool,
+}
+
+impl Straight {
+    /// Reads what is there, and at least one byte; 0 at the end of the body.
+    pub(super) async fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(into.len());
+        let mut into = ReadBuf::new(&mut into[..most]);
+        if most == 0 {
+            return Ok(0);
+        }
+        if self.early.is_empty() {
+            poll_fn(|context| poll_filled(&mut self.stream, context, &mut into)).await?;
+        } else {
+            into.put_slice(&self.early.split_to(most.min(self.early.len())));
+        }
+        let count = into.filled().len();
+        if count == 0 {
+            let missing = format!("it was closed {} bytes before the end of the body", self.left);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, missing));
+        }
+        self.left -= count as u64;
+        Ok(count)
+    }
+
+    /// After the end of the body: for the next request, where there can be one.
+    pub(super) async fn ended(self) -> Option<Connection> {
+        if self.last || self.left > 0 || !self.early.is_empty() {
+            return None;
+        }
+        let mut connection = Connection::begin(self.stream, self.dialled).await.ok()?;
+        connection.used = true;
+        Some(connection)
     }
 }
 

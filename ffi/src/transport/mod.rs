@@ -18,6 +18,7 @@
 //! | `failure` | from errors to codes |
 //! | `connect`, `stream` | how a connection is made, and what it is |
 //! | `connection` | its requests, and where it waits for the next one |
+//! | `reply` | what comes back, and how its body is read |
 //! | `resolve`, `proxy` | the ways there: the addresses of a name, an HTTP proxy |
 //! | `clock` | the clocks that core is given |
 
@@ -30,6 +31,7 @@ mod connection;
 pub(crate) mod failure;
 pub(crate) mod frames;
 mod proxy;
+mod reply;
 mod resolve;
 pub(crate) mod runtime;
 mod stream;
@@ -43,7 +45,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::{Response, StatusCode, Uri};
@@ -59,6 +60,7 @@ use connect::Connector;
 use connection::{Connection, Idle, Lost};
 use failure::Peer;
 pub(crate) use proxy::Proxy;
+pub(crate) use reply::Reply;
 pub(crate) use resolve::Names;
 
 /// An attempt in the midst of its payload ends when no byte moved for this part of the idle time-out while others moved.
@@ -193,7 +195,7 @@ impl Transport {
                 .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))
                 .collect(),
         };
-        Ok(Reply { head, body: response.into_body(), connection: Some(connection), way })
+        Ok(Reply::new(head, connection, response.into_body(), way))
     }
 
     /// As it stands in the request: whole for a proxy that forwards it (RFC 9112 §3.2.2), else path and query alone.
@@ -232,40 +234,6 @@ impl Transport {
     }
 }
 
-/// A reply whose head came.
-pub(crate) struct Reply {
-    pub(crate) head: ReplyHead,
-    body: Incoming,
-    /// Until the end of the body.
-    connection: Option<Connection>,
-    way: Way,
-}
-
-impl Reply {
-    /// The next bytes of the body; `None` at its end. A body that is cut short is a failure.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, TransportFailure> {
-        let Some(connection) = &mut self.connection else { return Ok(None) };
-        let (way, activity) = (&self.way, &self.way.watch.activity);
-        // The time since the last call was the caller's own.
-        activity.touch();
-        let chunk = way.watch.over(connection.chunk(&mut self.body)).await;
-        let chunk = chunk.map_err(|failure| way.ended(failure))?;
-        activity.touch();
-        let chunk = chunk.map_err(|e| way.lost(&e))?;
-        if chunk.is_none()
-            && let Some(connection) = self.connection.take()
-        {
-            way.transport.0.idle.give_back(&way.store, connection).await;
-        }
-        Ok(chunk)
-    }
-
-    /// Where it came from, for messages.
-    pub(crate) fn what(&self) -> &str {
-        &self.way.watch.what
-    }
-}
-
 /// How an attempt gets to the store.
 struct Way {
     transport: Transport,
@@ -299,7 +267,7 @@ impl Way {
     }
 
     /// The connection broke.
-    fn lost(&self, error: &hyper::Error) -> TransportFailure {
+    fn lost(&self, error: &(dyn std::error::Error + 'static)) -> TransportFailure {
         let mut peer = Peer::of(&self.uri, self.transport.0.connector.proxy.as_ref());
         peer.addresses.extend(self.watch.activity.address());
         peer.lost(error)
