@@ -248,6 +248,7 @@ mod tests {
             slots: HashMap::new(),
             engine: sender,
         };
+        target.writes.avoid();
         let length = 2 * crate::transport::frames::FRAME as u64;
         let range = Range::of_part(0, 0, length);
         let mut sink = || match target.sink(range).unwrap() {

@@ -13,16 +13,16 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use s3vault_core::Code;
 use s3vault_core::http::TransportFailure;
-use tokio::io::BufReader;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::activity::Activity;
+use super::beneath::Beneath;
 use super::connection::Connection;
 use super::failure::{Peer, Role};
 use super::proxy::{Proxy, Tunnel};
 use super::resolve::Names;
-use super::stream::{BENEATH_TLS, Stream, Wire};
+use super::stream::{Stream, Wire};
 
 /// A connection on which nothing moves is asked so often whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -132,7 +132,7 @@ impl Way<'_> {
         let name = ServerName::try_from(host(target).to_owned())
             .map_err(|e| self.failure(Code::Connect, &format!("no certificate can name this host: {e}")))?;
         let connector = TlsConnector::from(self.connector.tls.clone());
-        let tls = connector.connect(name, BufReader::with_capacity(BENEATH_TLS, wire)).await;
+        let tls = connector.connect(name, Beneath::new(wire)).await;
         Ok(Stream::Tls(Box::new(tls.map_err(|e| self.peer.not_connected(self.role, &e))?)))
     }
 

@@ -79,11 +79,7 @@ impl Connection {
     }
 
     /// The rest of a body of which no byte was taken, without hyper between it and its reader, where its length was said.
-    #[expect(clippy::type_complexity, reason = "as it came")]
-    pub(super) fn straight(
-        self: Box<Self>,
-        mut body: Incoming,
-    ) -> Result<Straight, (Box<Connection>, Incoming)> {
+    pub(super) fn straight(self: Box<Self>, mut body: Incoming) -> Result<Straight, (Box<Connection>, Incoming)> {
         let Some(left) = body.size_hint().exact().filter(|_| !self.closed) else { return Err((self, body)) };
         let Parts { io, read_buf, .. } = self.driver.into_parts();
         // What hyper has read of it: a piece that it has handed on, and what it would have handed on next.

@@ -16,13 +16,14 @@
 //! | `cached` | reads of files that wait for no disk |
 //! | `activity` | when an attempt must end: no byte moves, or its date has passed |
 //! | `failure` | from errors to codes |
-//! | `connect`, `stream` | how a connection is made, and what it is |
+//! | `connect`, `stream`, `beneath` | how a connection is made, and what it is |
 //! | `connection` | its requests, and where it waits for the next one |
 //! | `reply` | what comes back, and how its body is read |
 //! | `resolve`, `proxy` | the ways there: the addresses of a name, an HTTP proxy |
 //! | `clock` | the clocks that core is given |
 
 pub(crate) mod activity;
+mod beneath;
 pub(crate) mod body;
 mod cached;
 pub(crate) mod clock;

@@ -4,12 +4,11 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// What TLS reads of the network at once, in bytes. rustls alone asks the system for one record at a time (16 KiB).
-pub(super) const BENEATH_TLS: usize = 64 * 1024;
+use super::beneath::Beneath;
 
 /// Both directions of something.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -19,20 +18,29 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 /// A connection to the store, or to the proxy in front of it.
 pub(super) enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<BufReader<Box<dyn Wire>>>>),
+    Tls(Box<TlsStream<Beneath<Box<dyn Wire>>>>),
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(tcp) => Pin::new(tcp).poll_read(context, into),
-            Stream::Tls(tls) => poll_filled(tls, context, into),
+            Stream::Tls(tls) => {
+                tls.get_mut().0.lend(into.remaining());
+                let read = poll_filled(tls, context, into);
+                tls.get_mut().0.settle();
+                read
+            }
         }
     }
 }
 
-/// Reads record after record, as long as they are there and fit: whoever takes what was read is woken once for all of them.
-pub(super) fn poll_filled<T: AsyncRead + Unpin>(from: &mut T, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+/// Reads on as long as something is there and fits, TLS record after record: whoever takes it is woken once for all of it.
+pub(super) fn poll_filled<T: AsyncRead + Unpin>(
+    from: &mut T,
+    context: &mut Context<'_>,
+    into: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
     let begun = into.filled().len();
     while into.remaining() > 0 {
         let before = into.filled().len();

@@ -1,0 +1,152 @@
+//! How bodies of replies end, in both ways in which they are read, and whether their connection is used again.
+
+use hyper::header::CONTENT_LENGTH;
+use s3vault_core::Code;
+use s3vault_core::http::{Method, TransportFailure};
+
+use super::super::testserver::{Seen, Server, Wire};
+use super::super::{Transport, runtime};
+use super::{Authority, https, request, settings};
+
+const LENGTH: usize = 300_000;
+
+fn pattern() -> Vec<u8> {
+    (0..LENGTH).map(|n| (n / 251 + n) as u8).collect()
+}
+
+/// A body of 300,000 bytes with this head, and what is done to it.
+struct Case {
+    name: &'static str,
+    version: &'static str,
+    headers: &'static str,
+    body: fn(&[u8]) -> Vec<u8>,
+    /// The server closes after it.
+    closes: bool,
+    /// It comes whole.
+    whole: bool,
+    again: bool,
+}
+
+const WHOLE: Case = Case {
+    name: "a length",
+    version: "1.1",
+    headers: "content-length: 300000\r\n",
+    body: |body| body.to_vec(),
+    closes: false,
+    whole: true,
+    again: true,
+};
+
+const CASES: [Case; 9] = [
+    WHOLE,
+    Case { name: "chunked", headers: "transfer-encoding: chunked\r\n", body: chunked, ..WHOLE },
+    Case {
+        name: "the last of its connection",
+        headers: "content-length: 300000\r\nconnection: close\r\n",
+        again: false,
+        ..WHOLE
+    },
+    Case { name: "HTTP/1.0", version: "1.0", again: false, ..WHOLE },
+    Case {
+        name: "HTTP/1.0, kept",
+        version: "1.0",
+        headers: "content-length: 300000\r\nconnection: Keep-Alive\r\n",
+        ..WHOLE
+    },
+    Case { name: "until it closes", headers: "", closes: true, again: false, ..WHOLE },
+    Case {
+        name: "more than its length",
+        body: |body| [body, b"HTTP/1.1 200 Smuggled\r\n"].concat(),
+        again: false,
+        ..WHOLE
+    },
+    Case {
+        name: "less than its length",
+        body: |body| body[1..].to_vec(),
+        closes: true,
+        whole: false,
+        again: false,
+        ..WHOLE
+    },
+    Case {
+        name: "a chunk that is cut",
+        headers: "transfer-encoding: chunked\r\n",
+        body: |body| chunked(body)[..LENGTH / 2].to_vec(),
+        closes: true,
+        whole: false,
+        again: false,
+        ..WHOLE
+    },
+];
+
+fn chunked(body: &[u8]) -> Vec<u8> {
+    let pieces = body
+        .chunks(70_000)
+        .flat_map(|piece| [format!("{:x}\r\n", piece.len()).into_bytes(), piece.to_vec(), b"\r\n".to_vec()]);
+    [pieces.flatten().collect(), b"0\r\n\r\n".to_vec()].concat()
+}
+
+fn answer(case: &Case, wire: &mut dyn Wire) -> bool {
+    let head = format!("HTTP/{} 206 Partial\r\n{}\r\n", case.version, case.headers);
+    let body = (case.body)(&pattern());
+    // In one piece, so that the body's begin comes together with the head.
+    wire.write_all(&[head.as_bytes(), &body].concat()).is_ok() && wire.flush().is_ok() && !case.closes
+}
+
+/// By pieces as they come, or into memory of the reader's own.
+fn body_of(transport: &Transport, url: &str, into: Option<usize>) -> Result<Vec<u8>, TransportFailure> {
+    runtime::handle().unwrap().block_on(async {
+        let mut reply = transport.send(&request(Method::Get, url), None, transport.activity()).await?;
+        let said: Option<usize> = reply.head.header(CONTENT_LENGTH.as_str()).map(|length| length.parse().unwrap());
+        assert!(said.is_none_or(|said| said == LENGTH));
+        let mut got = Vec::new();
+        match into {
+            None => {
+                while let Some(piece) = reply.chunk().await? {
+                    got.extend_from_slice(&piece);
+                }
+            }
+            Some(most) => loop {
+                let mut room = vec![0; most];
+                let count = reply.read(&mut room).await?;
+                if count == 0 {
+                    break;
+                }
+                got.extend_from_slice(&room[..count]);
+            },
+        }
+        Ok(got)
+    })
+}
+
+#[test]
+fn a_body_comes_whole_or_fails_and_its_connection_is_used_again_where_it_can_be() {
+    for tls in [false, true] {
+        // Over TLS, an end that nobody announced is no end.
+        for case in CASES.iter().filter(|case| !tls || !case.headers.is_empty()) {
+            for into in [None, Some(100), Some(100_000), Some(1 << 20)] {
+                let answer = move |_: &Seen, wire: &mut dyn Wire| answer(case, wire);
+                let authority = Authority::new("bodies");
+                let (server, transport) = if tls {
+                    let config = authority.config("127.0.0.1", |_| ());
+                    (Server::https(config, answer), Transport::new(&authority.trusted()).unwrap())
+                } else {
+                    (Server::http(answer), Transport::new(&settings()).unwrap())
+                };
+                let url = if tls { https(&server) } else { server.url("/b/k") };
+                let what = format!("{}, {into:?}, TLS {tls}", case.name);
+                for _ in 0..2 {
+                    match body_of(&transport, &url, into) {
+                        Ok(body) => assert!(case.whole && body == pattern(), "{what}: {} bytes came", body.len()),
+                        Err(failure) => {
+                            assert!(!case.whole, "{what}: {}", failure.detail);
+                            assert_eq!((failure.code, failure.maybe_sent), (Code::ConnectionLost, true), "{what}");
+                            assert!(failure.detail.contains(&server.address.to_string()), "{what}: {}", failure.detail);
+                        }
+                    }
+                }
+                assert_eq!(server.connections(), if case.again { 1 } else { 2 }, "{what}");
+            }
+        }
+    }
+}
