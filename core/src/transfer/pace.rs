@@ -1,8 +1,9 @@
 //! How many parts or slices a transfer has under way: more while more bring more, half where the store asks for it.
 //!
 //! Throughput is compared from epoch to epoch. A step up that brought too little is taken back, and after a while tried
-//! again, since lines and stores change: the hill climbing of additive-increase congestion controls, on throughput in
-//! place of losses, with the multiplicative decrease of theirs (RFC 5681 §3.1) where the store says SlowDown.
+//! again, since lines and stores change: the slow start and the hill climbing of additive-increase congestion controls, on
+//! throughput in place of losses, with the multiplicative decrease of theirs (RFC 5681 §3.1) where the store says SlowDown.
+//! The start doubles, and its epochs are as short as they come: a transfer may be over in a second.
 
 use super::{WIDEST, WINDOW};
 use crate::op::Session;
@@ -14,8 +15,9 @@ pub(crate) const FILE: u32 = WIDEST;
 pub(crate) const STREAM: u32 = WINDOW;
 /// An epoch lasts at least so long, in milliseconds, and at least as many parts as are under way.
 const EPOCH_MS: u64 = 200;
-/// A step up is kept that brought so many per cent.
+/// A step up is kept that brought so many per cent; and one of the start's, which doubles.
 const GAIN: u128 = 5;
+const START_GAIN: u128 = 25;
 /// So many epochs pass before the next step up, after one that was taken back or a SlowDown.
 const HOLD: u32 = 8;
 /// What was under way at a SlowDown hears of the same: it halves once in so many milliseconds.
@@ -26,6 +28,8 @@ const HALVING_MS: u64 = 1_000;
 pub(crate) struct Pace {
     width: u32,
     most: u32,
+    /// Until a step up brings too little.
+    starting: bool,
     /// What an epoch counts: when it began, and the parts and bytes that were finished since.
     began: Option<u64>,
     parts: u32,
@@ -42,7 +46,18 @@ impl Pace {
     /// At most so many under way.
     pub(crate) fn new(most: u32) -> Pace {
         let width = WINDOW.min(most);
-        Pace { width, most, began: None, parts: 0, bytes: 0, trial: None, hold: 0, halved: None, heard: 0 }
+        Pace {
+            width,
+            most,
+            starting: true,
+            began: None,
+            parts: 0,
+            bytes: 0,
+            trial: None,
+            hold: 0,
+            halved: None,
+            heard: 0,
+        }
     }
 
     /// How many may be under way now.
@@ -61,21 +76,24 @@ impl Pace {
         self.parts += 1;
         self.bytes = self.bytes.saturating_add(bytes);
         let took = now.mono_ms.saturating_sub(began);
-        if self.parts < self.width || took < EPOCH_MS {
+        if self.parts < self.width || (took < EPOCH_MS && !self.starting) {
             return;
         }
         let epoch = (self.bytes, took);
         self.restart(now);
+        let gain = if self.starting { START_GAIN } else { GAIN };
         if let Some((width, before)) = self.trial.take()
-            && !is_gain(before, epoch)
+            && !is_gain(before, epoch, gain)
         {
             self.width = width;
-            self.hold = HOLD;
+            self.hold = if self.starting { 0 } else { HOLD };
+            self.starting = false;
         } else if self.hold > 0 {
             self.hold -= 1;
         } else if self.width < self.most {
             self.trial = Some((self.width, epoch));
-            self.width = (self.width + (self.width / 4).max(1)).min(self.most);
+            let step = if self.starting { self.width } else { (self.width / 4).max(1) };
+            self.width = (self.width + step).min(self.most);
         }
     }
 
@@ -87,6 +105,7 @@ impl Pace {
         self.halved = Some(now.mono_ms);
         self.width = (self.width / 2).max(1);
         self.trial = None;
+        self.starting = false;
         self.hold = HOLD;
         self.restart(now);
     }
@@ -104,10 +123,10 @@ impl Pace {
     }
 }
 
-/// Whether the throughput of the second of these epochs (bytes, milliseconds) is [`GAIN`] above the first's.
-fn is_gain(before: (u64, u64), after: (u64, u64)) -> bool {
+/// Whether the throughput of the second of these epochs (bytes, milliseconds) is so many per cent above the first's.
+fn is_gain(before: (u64, u64), after: (u64, u64), percent: u128) -> bool {
     let product = |bytes: u64, ms: u64| u128::from(bytes) * u128::from(ms.max(1));
-    product(after.0, before.1) * 100 >= product(before.0, after.1) * (100 + GAIN)
+    product(after.0, before.1) * 100 >= product(before.0, after.1) * (100 + percent)
 }
 
 #[cfg(test)]
@@ -150,8 +169,8 @@ mod tests {
         let (widths, _) = line(&mut Pace::new(FILE), 3_000, 10, 100, 0);
         let late = &widths[1_000..];
         let often = |width: u32| late.iter().filter(|found| **found == width).count();
-        assert!(late.iter().all(|width| (10..=18).contains(width)), "{late:?}");
-        assert!((10..=15).map(often).sum::<usize>() * 10 > late.len() * 8, "{late:?}");
+        assert!(late.iter().all(|width| (10..=20).contains(width)), "{late:?}");
+        assert!((10..=16).map(often).sum::<usize>() * 10 > late.len() * 8, "{late:?}");
     }
 
     #[test]
@@ -163,9 +182,17 @@ mod tests {
     }
 
     #[test]
+    fn the_start_doubles_while_that_brings_more() {
+        let (widths, took) = line(&mut Pace::new(FILE), 128, 2, 100, 0);
+        assert_eq!((widths[6], widths[7], widths[22], widths[23]), (8, 16, 16, 32), "{widths:?}");
+        assert!(took < 800, "sixteen rounds of eight take 1,600 ms, and this took {took}");
+    }
+
+    #[test]
     fn a_short_line_keeps_eight_and_tries_more_only_now_and_then() {
         let (widths, _) = line(&mut Pace::new(FILE), 1_000, 50, 10, 0);
-        assert!(widths.iter().all(|width| (8..=10).contains(width)), "{widths:?}");
+        assert!(widths[..24].iter().all(|width| (8..=16).contains(width)), "{widths:?}");
+        assert!(widths[24..].iter().all(|width| (8..=10).contains(width)), "{widths:?}");
         let more = widths.iter().filter(|width| **width == 10).count();
         assert!((1..=250).contains(&more), "{more} of 1000 parts were tries");
     }
