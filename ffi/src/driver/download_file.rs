@@ -166,13 +166,16 @@ impl FileSink {
     }
 
     /// Where the next bytes go. Not empty.
-    pub(super) async fn room(&mut self) -> &mut [u8] {
-        // One that is full was handed on before the next is taken: see budget::memory.
+    pub(super) async fn room(&mut self) -> Result<&mut [u8]> {
         let frame = match self.frame.take() {
             Some(frame) => frame,
-            None => self.pool.take().await,
+            None => {
+                // One frame an attempt: where the file is slower than the line, the line waits.
+                self.state = State::Held(self.held().await?);
+                self.pool.take().await
+            }
         };
-        self.frame.insert(frame).room()
+        Ok(self.frame.insert(frame).room())
     }
 
     /// So many bytes came into the room.
@@ -238,13 +241,14 @@ mod tests {
         let gate = open.clone();
         let (sender, _inbox) = tokio::sync::mpsc::unbounded_channel();
         let file = Arc::new(File::options().write(true).open("/dev/null").unwrap());
+        let pool = Pool::new(1 << 20);
         let mut target = FileTarget {
             file,
             zeros: Zeros::Written,
             marks: None,
             marked: None,
             writes: Serial::default(),
-            pool: Pool::new(1 << 20),
+            pool: pool.clone(),
             slots: HashMap::new(),
             engine: sender,
         };
@@ -259,11 +263,13 @@ mod tests {
         runtime.block_on(async {
             tokio::task::spawn_blocking(move || crate::transport::testserver::until(|| gate.load(Ordering::Acquire)));
             assert_eq!(first.begin().await, Some(0));
-            let half = first.room().await.len();
+            let half = first.room().await.unwrap().len();
             assert_eq!(half as u64, length / 2);
             first.came(half).await.unwrap();
+            // Nothing can happen until the gate opens, so these waits end by their time-out, however long it is.
+            let more = tokio::time::timeout(Duration::from_millis(50), first.room()).await.is_ok();
+            assert!(!more && pool.in_use() == 1, "an attempt has one frame, until it is written");
             drop(first);
-            // Nothing can happen until the gate opens, so this wait ends by its time-out, however long it is.
             let early = tokio::time::timeout(Duration::from_millis(50), second.begin()).await;
             open.store(true, Ordering::Release);
             assert!(early.is_err(), "a later attempt began while a write was under way");

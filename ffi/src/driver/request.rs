@@ -42,7 +42,7 @@ impl Sink {
     /// Where the next bytes go.
     async fn room(&mut self) -> Result<&mut [u8]> {
         match self {
-            Sink::File(file) => Ok(file.room().await),
+            Sink::File(file) => file.room().await,
             Sink::Frames(frames) => frames.room(),
         }
     }
