@@ -19,10 +19,10 @@ use hyper::client::conn::http1::{self, Parts, SendRequest};
 use hyper::header::CONNECTION;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::TokioIo;
-use tokio::io::ReadBuf;
+use tokio::io::AsyncReadExt;
 
 use super::body::Sending;
-use super::stream::{Stream, poll_filled};
+use super::stream::Stream;
 
 /// What a connection reads at once, in bytes, and the longest head of a reply. Large bodies do not come this way.
 const READ: usize = 32 * 1024;
@@ -156,16 +156,16 @@ impl Straight {
     /// Reads what is there, and at least one byte; 0 at the end of the body.
     pub(super) async fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(into.len());
-        let mut into = ReadBuf::new(&mut into[..most]);
         if most == 0 {
             return Ok(0);
         }
-        if self.early.is_empty() {
-            poll_fn(|context| poll_filled(&mut self.stream, context, &mut into)).await?;
+        let count = if self.early.is_empty() {
+            self.stream.read(&mut into[..most]).await?
         } else {
-            into.put_slice(&self.early.split_to(most.min(self.early.len())));
-        }
-        let count = into.filled().len();
+            let early = self.early.split_to(most.min(self.early.len()));
+            into[..early.len()].copy_from_slice(&early);
+            early.len()
+        };
         if count == 0 {
             let missing = format!("it was closed {} bytes before the end of the body", self.left);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, missing));

@@ -267,6 +267,18 @@ impl Way {
         }
     }
 
+    /// Some of the body, by this step.
+    async fn moving<T, E: std::error::Error + 'static>(
+        &self,
+        step: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, TransportFailure> {
+        // The time since the last step was the caller's own.
+        self.watch.activity.touch();
+        let moved = self.watch.over(step).await.map_err(|failure| self.ended(failure))?;
+        self.watch.activity.touch();
+        moved.map_err(|e| self.lost(&e))
+    }
+
     /// The connection broke.
     fn lost(&self, error: &(dyn std::error::Error + 'static)) -> TransportFailure {
         let mut peer = Peer::of(&self.uri, self.transport.0.connector.proxy.as_ref());

@@ -32,13 +32,7 @@ impl Reply {
     /// The next bytes of the body; `None` at its end. A body that is cut short is a failure. Not after [`read`](Reply::read).
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, TransportFailure> {
         let Body::Framed { connection, incoming, .. } = &mut self.body else { return Ok(None) };
-        let (way, activity) = (&self.way, &self.way.watch.activity);
-        // The time since the last call was the caller's own.
-        activity.touch();
-        let chunk = way.watch.over(connection.chunk(incoming)).await;
-        let chunk = chunk.map_err(|failure| way.ended(failure))?;
-        activity.touch();
-        let chunk = chunk.map_err(|e| way.lost(&e))?;
+        let chunk = self.way.moving(connection.chunk(incoming)).await?;
         if chunk.is_none() {
             self.end().await;
         }
@@ -49,14 +43,9 @@ impl Reply {
     /// length was said, nothing lies between them and the stream.
     pub(crate) async fn read(&mut self, into: &mut [u8]) -> Result<usize, TransportFailure> {
         self.straighten();
-        let (way, activity) = (&self.way, &self.way.watch.activity);
         match &mut self.body {
             Body::Straight(straight) => {
-                activity.touch();
-                let count = way.watch.over(straight.read(into)).await;
-                let count = count.map_err(|failure| way.ended(failure))?;
-                activity.touch();
-                let count = count.map_err(|e| way.lost(&e))?;
+                let count = self.way.moving(straight.read(into)).await?;
                 if count == 0 {
                     self.end().await;
                 }

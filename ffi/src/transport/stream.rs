@@ -35,16 +35,12 @@ impl AsyncRead for Stream {
     }
 }
 
-/// Reads on as long as something is there and fits, TLS record after record: whoever takes it is woken once for all of it.
-pub(super) fn poll_filled<T: AsyncRead + Unpin>(
-    from: &mut T,
-    context: &mut Context<'_>,
-    into: &mut ReadBuf<'_>,
-) -> Poll<io::Result<()>> {
+/// Reads record after record, as long as they are there and fit: whoever takes what was read is woken once for all of them.
+fn poll_filled<T: Wire>(tls: &mut T, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
     let begun = into.filled().len();
     while into.remaining() > 0 {
         let before = into.filled().len();
-        let read = Pin::new(&mut *from).poll_read(context, into);
+        let read = Pin::new(&mut *tls).poll_read(context, into);
         let more = read.is_ready() && into.filled().len() > before;
         if !more {
             // An error comes again at the next call, and so does the end.
