@@ -143,6 +143,7 @@ test-broken: build-python build ## 64 transfers at once over a line that breaks 
 test-memory: build-c build-python build-java ## peak memory of files, streams and 1,000 transfers at once
 	@$(MAKE) -C bindings/c build/memory
 	$(STEP) "memory, embedded store" $(WITH) embedded -- $(PYTHON) scripts/memory.py
+	$(STEP) "memory, embedded store over TLS, 100 ms away" env EMBEDDED_SCHEME=https $(WITH) embedded -- $(PYTHON) scripts/memory.py --delay 100 --mib 1024
 
 .PHONY: test-refusals
 test-refusals: build-c build-python build-java ## an untrusted certificate and a full disk: the same from each caller

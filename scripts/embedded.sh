@@ -2,21 +2,29 @@
 # scripts/embedded.sh start DIR: the in-memory store of tests/store on a free loopback port; log and pid in DIR.
 #                                Prints the environment that s3vault needs, with a versioned bucket:
 #                                eval "$(scripts/embedded.sh start DIR)"
+#                                EMBEDDED_SCHEME=https: over TLS, with a CA of its own.
 # scripts/embedded.sh stop DIR
 # It also stops when the process that started it (or STORE_OWNER, a pid) is gone, and after 90 minutes.
 set -euo pipefail
 # shellcheck source=scripts/server.sh
 . "$(dirname "$0")/server.sh"
 
-scheme=http
+scheme=${EMBEDDED_SCHEME:-http}
 bucket=${STORE_BUCKET:-backups}
 environment=("S3VAULT_BUCKET=$bucket")
+tls=()
 
-prepare() { [ -x "$RELEASE/embedded-store" ] || die "the embedded store is not built: run make build"; }
+prepare() {
+  [ -x "$RELEASE/embedded-store" ] || die "the embedded store is not built: run make build"
+  if [ "$scheme" = https ]; then
+    make_certificates
+    tls=(--tls-cert "$dir/certs/public.crt" --tls-key "$dir/certs/private.key")
+  fi
+}
 
 serve() {
   launch "$RELEASE/embedded-store" --port "$port" --bucket "$bucket" --access-key "$access_key" --secret-key "$secret" \
-    --idle-exit 5400
+    --idle-exit 5400 "${tls[@]}"
 }
 
 # Other than a request, this needs no curl.

@@ -143,7 +143,6 @@ impl Pool {
     }
 
     /// How many frames are handed out.
-    #[cfg(test)]
     pub(crate) fn in_use(&self) -> usize {
         self.state().out
     }

@@ -8,8 +8,10 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use atomic_waker::AtomicWaker;
 use s3vault_core::Code;
 use s3vault_core::http::TransportFailure;
 
@@ -36,6 +38,8 @@ pub(crate) struct Activity {
     waiting: AtomicBool,
     /// It is in the midst of its payload: neither side has anything else to wait for.
     on_its_way: AtomicBool,
+    /// Whoever waits for payload to move.
+    waker: AtomicWaker,
     /// The address of the store's name that its connection goes to, where that is known.
     dialled: Mutex<Option<IpAddr>>,
 }
@@ -49,6 +53,7 @@ impl Activity {
             connecting: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
             on_its_way: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
             dialled: Mutex::default(),
         })
     }
@@ -64,6 +69,17 @@ impl Activity {
         let now = clock::mono_ms();
         self.last.store(now, Ordering::Relaxed);
         self.pulse.0.store(now, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    /// Waits until so much moved that this is so. One at a time can wait.
+    pub(super) fn poll_until(&self, context: &mut Context<'_>, is_so: impl Fn() -> bool) -> Poll<()> {
+        if is_so() {
+            return Poll::Ready(());
+        }
+        self.waker.register(context.waker());
+        // It may have moved in between.
+        if is_so() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Its payload begins or ends to move.

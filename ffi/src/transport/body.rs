@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -29,6 +29,10 @@ use crate::budget::{Budget, Flow, Pool};
 /// Payload is handed to the connection in slices of this length, so that progress shows on slow links:
 /// a slice is dropped when it is written.
 const SLICE: usize = 64 * 1024;
+
+/// A disk is read ahead of the connection while fewer frames than these are in use (6 MiB). With more, other connections have
+/// something to send while one waits for its disk.
+const AHEAD: usize = 24;
 
 /// Is told the digest of a part when all of it was read.
 pub(crate) type Told = Box<dyn FnOnce(Digest) + Send + Sync>;
@@ -145,7 +149,7 @@ impl Body for Sending {
         }
         let (frame, start) = match this.current.take() {
             Some(current) => current,
-            None => match ready!(this.poll_source(context)) {
+            None => match ready!(this.poll_next(context)) {
                 Ok(frame) => {
                     if let Some(framing) = &mut this.framing {
                         framing.begin(&frame);
@@ -195,10 +199,10 @@ impl Sending {
     }
 
     fn hand_over(&mut self, bytes: impl AsRef<[u8]> + Send + 'static) -> http_body::Frame<Bytes> {
-        self.remaining = self.remaining.saturating_sub(bytes.as_ref().len() as u64);
-        let activity = self.activity.clone();
+        let (activity, length) = (self.activity.clone(), bytes.as_ref().len() as u64);
+        self.remaining = self.remaining.saturating_sub(length);
         activity.on_its_way(true);
-        let piece = Piece { bytes, activity: activity.clone() };
+        let piece = Piece { bytes, moves: Moves { activity: activity.clone(), length } };
         http_body::Frame::data(match self.sent_with_this() {
             Some(sent) => Bytes::from_owner(Last { bytes: piece, sent: Some(sent), activity }),
             None => Bytes::from_owner(piece),
@@ -210,7 +214,13 @@ impl Sending {
         if self.remaining == 0 { self.sent.take() } else { None }
     }
 
-    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Frame>, SourceFailure>> {
+    /// The next frame; of a file once the one before it is written.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Frame>, SourceFailure>> {
+        if let Source::File(part) = &self.source
+            && self.activity.poll_until(context, || part.is_written()).is_pending()
+        {
+            return Poll::Pending;
+        }
         let next = match &mut self.source {
             Source::Bytes(_) => Poll::Ready(None),
             Source::Frames(frames) => Poll::Ready(frames.pop_front().map(Ok)),
@@ -259,9 +269,11 @@ impl Framing {
 }
 
 /// A piece of payload on its way through the connection, which drops it once it is written.
-struct Piece<B: AsRef<[u8]>> {
+struct Piece<B> {
     bytes: B,
-    activity: Arc<Activity>,
+    /// Dropped after them, as fields are: whoever it wakes finds them gone.
+    #[expect(dead_code, reason = "it acts when it is dropped")]
+    moves: Moves,
 }
 
 impl<B: AsRef<[u8]>> AsRef<[u8]> for Piece<B> {
@@ -270,9 +282,15 @@ impl<B: AsRef<[u8]>> AsRef<[u8]> for Piece<B> {
     }
 }
 
-impl<B: AsRef<[u8]>> Drop for Piece<B> {
+/// Tells, when it is dropped, that so many bytes moved.
+struct Moves {
+    activity: Arc<Activity>,
+    length: u64,
+}
+
+impl Drop for Moves {
     fn drop(&mut self) {
-        self.activity.moved(self.bytes.as_ref().len() as u64);
+        self.activity.moved(self.length);
     }
 }
 
@@ -312,13 +330,17 @@ impl AsRef<[u8]> for FrameSlice {
 
 /// Reads a part of a file: what the system has in memory right here, since another thread would cost more than the read and
 /// would leave the bytes in another core's cache; what a disk has to bring on a thread that may block, one frame ahead of the
-/// connection.
+/// connection while few frames are in use.
+///
+/// A connection has one frame: the next is read when it is written. More of them would only wait for the line.
 struct FilePart {
     file: Arc<File>,
     pool: Arc<Pool>,
     part: Part,
     /// In the file, from where the next frame is read.
     position: u64,
+    /// The frame that was handed over last.
+    last: Weak<Frame>,
     reading: Option<JoinHandle<Result<Read, SourceFailure>>>,
     hash: Hash,
 }
@@ -356,11 +378,16 @@ impl FilePart {
             Some(_) => Hash::Again(Box::default()),
             None => Hash::First(Box::default()),
         };
-        FilePart { file, pool, part, position: part.offset, reading: None, hash }
+        FilePart { file, pool, part, position: part.offset, last: Weak::new(), reading: None, hash }
     }
 
     fn end(&self) -> u64 {
         self.part.offset.saturating_add(self.part.length)
+    }
+
+    /// Whether the connection is done with the last frame.
+    fn is_written(&self) -> bool {
+        self.last.strong_count() == 0
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Frame>, SourceFailure>> {
@@ -383,7 +410,7 @@ impl FilePart {
         };
         self.hash = hash;
         let passed = self.passed(frame);
-        if waited && passed.is_ok() && self.position < self.end() {
+        if waited && passed.is_ok() && self.position < self.end() && self.pool.in_use() < AHEAD {
             self.reading = Some(self.start());
         }
         Poll::Ready(passed)
@@ -398,7 +425,9 @@ impl FilePart {
         {
             return Err(changed(&self.file, &self.part, "its bytes differ"));
         }
-        Ok(Arc::new(frame))
+        let frame = Arc::new(frame);
+        self.last = Arc::downgrade(&frame);
+        Ok(frame)
     }
 
     /// The digest of all bytes, once they were read, where it was not known before.

@@ -38,7 +38,7 @@ mod tests {
     use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::task::Poll;
+    use std::task::{Context, Poll, Wake, Waker};
 
     use http_body::Body;
     use s3vault_core::http::Part;
@@ -58,8 +58,8 @@ mod tests {
         let runtime = runtime();
         runtime.spawn_blocking(move || super::super::testserver::until(|| gate.load(Ordering::Acquire)));
         let _entered = runtime.enter();
-        let mut body = pin!(body(file, bytes.len()));
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut body = pin!(body(file, bytes.len(), &budget()));
+        let mut context = Context::from_waker(Waker::noop());
         let mut sent = Vec::new();
         let ended = loop {
             match body.as_mut().poll_frame(&mut context) {
@@ -78,7 +78,7 @@ mod tests {
         let (file, bytes) = file(std::env::temp_dir().to_str().unwrap());
         file.sync_all().unwrap();
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-        let mut body = pin!(body(file, bytes.len()));
+        let mut body = pin!(body(file, bytes.len(), &budget()));
         let mut sent = Vec::new();
         runtime().block_on(async {
             while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
@@ -86,6 +86,44 @@ mod tests {
             }
         });
         assert!(sent == bytes);
+    }
+
+    #[test]
+    fn a_body_has_one_frame_until_it_is_written() {
+        let ((file, bytes), budget) = (file(MEMORY), budget());
+        let mut body = pin!(body(file, bytes.len(), &budget));
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = woken.clone().into();
+        let mut context = Context::from_waker(&waker);
+        let mut sent = Vec::new();
+        loop {
+            let mut on_their_way = Vec::new();
+            let ended = loop {
+                match body.as_mut().poll_frame(&mut context) {
+                    Poll::Ready(Some(frame)) => on_their_way.push(frame.unwrap().into_data().unwrap()),
+                    Poll::Ready(None) => break true,
+                    Poll::Pending => break false,
+                }
+            };
+            assert_eq!(budget.memory.in_use(), 1);
+            on_their_way.iter().for_each(|piece| sent.extend_from_slice(piece));
+            if ended {
+                break;
+            }
+            woken.0.store(false, Ordering::Release);
+            drop(on_their_way);
+            assert!(woken.0.load(Ordering::Acquire), "nobody said that the frame is written");
+        }
+        assert!(sent == bytes);
+    }
+
+    /// Whether somebody was woken.
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Release);
+        }
     }
 
     #[test]
@@ -113,9 +151,13 @@ mod tests {
         Builder::new_current_thread().max_blocking_threads(1).build().unwrap()
     }
 
-    fn body(file: File, length: usize) -> Sending {
+    fn budget() -> Arc<Budget> {
+        Budget::new(&s3vault_core::settings::Settings::new())
+    }
+
+    fn body(file: File, length: usize, budget: &Arc<Budget>) -> Sending {
         let part = Part { number: 1, offset: 0, length: length as u64, digest: None };
-        let budget = Budget::new(&s3vault_core::settings::Settings::new());
-        Outgoing::file(Arc::new(file), budget.memory.clone(), part).into_body(Activity::new(Arc::default()), budget)
+        let body = Outgoing::file(Arc::new(file), budget.memory.clone(), part);
+        body.into_body(Activity::new(Arc::default()), budget.clone())
     }
 }
