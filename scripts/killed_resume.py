@@ -55,6 +55,16 @@ def uploads(path: str) -> list[str]:
     return [upload["Key"] for upload in listed if f"{CONTAINER}/{path}" in upload["Key"]]
 
 
+def drop(path: str) -> None:
+    """Removes all that the store has of the backup: 200 of 2 GiB would fill a disk."""
+    store = client()
+    for page in store.get_paginator("list_object_versions").paginate(Bucket=BUCKET):
+        objects = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        named = [{"Key": o["Key"], "VersionId": o["VersionId"]} for o in objects if f"{CONTAINER}/{path}" in o["Key"]]
+        if named:
+            store.delete_objects(Bucket=BUCKET, Delete={"Objects": named})
+
+
 class Put:
     """One backup: the runs of it that are killed, and the one that is not."""
 
@@ -159,6 +169,7 @@ def main() -> None:
                             break
                     done or put.run()
                     check(put, size, wanted, folder / "restored")
+                    drop(put.path)
                     passed += 1
                     kills += put.kills
                     twice += put.sent - size
