@@ -16,8 +16,8 @@ fuzz_seconds=${FUZZ_SECONDS:-300}
 cross-callers-8-GiB() { $with minio -- "$python" scripts/cross_callers.py --mib 8192; }
 killed-uploads() { $with minio -- "$python" scripts/killed_upload.py --rounds 12; }
 killed-uploads-embedded() { $with embedded -- "$python" scripts/killed_upload.py --rounds 12; }
-# In four, each with dice of its own: a store ends after 90 minutes, and what has passed need not run again.
-killed-resume-2-GiB() { $with minio -- "$python" scripts/killed_resume.py --rounds 50 --mib 2048 --seed "$1"; }
+# 200 times in four slices, each with dice of its own: a store ends after 90 minutes, and what has passed need not run again.
+killed-resume-2-GiB() { $with minio -- "$python" scripts/killed_resume.py --rounds 25 --mib 2048 --seed "$1"; }
 killed-resume-2-GiB-a() { killed-resume-2-GiB 11; }
 killed-resume-2-GiB-b() { killed-resume-2-GiB 12; }
 killed-resume-2-GiB-c() { killed-resume-2-GiB 13; }
