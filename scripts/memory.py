@@ -118,7 +118,8 @@ def main() -> None:
             found = through_c("restore", str(file), S3VAULT_CONNECTIONS=connections)
             judge(f"C, restore of it, {connections} connections", found["peak_kib"] / 1024, FILE_LIMIT)
         judge(f"C, stream of {args.mib} MiB", through_c("stream", str(args.mib))["peak_kib"] / 1024, STREAM_LIMIT)
-        judge("C, the same into a pipe", through_c("pipe")["peak_kib"] / 1024, STREAM_LIMIT)
+        # What one leaves behind must not add to the next.
+        judge("C, the same into a pipe, four times", through_c("pipe", "4")["peak_kib"] / 1024, STREAM_LIMIT)
         if not args.delay:
             found = through_c("many", "1000", str(small), S3VAULT_MEMORY=str(BUDGET))
             judge("C, 1000 transfers at once, payload", found["memory_peak"] / MIB, BUDGET / MIB)

@@ -1,7 +1,9 @@
 /* What a process of its own takes at its peak while it transfers, as the kernel counts it.
  *
- *   memory file FILE          stores FILE and restores it beside itself
- *   memory stream MIB         stores a stream of so many MiB, and reads it back
+ *   memory file FILE          stores FILE
+ *   memory restore FILE       restores it beside FILE
+ *   memory stream MIB         stores a stream of so many MiB
+ *   memory pipe TIMES         reads it back so many times, one after the other
  *   memory many N FILE        stores N backups at once, a thread each: small streams, and FILE, in turns
  *   memory empty              opens the vault and ends
  *
@@ -155,15 +157,15 @@ int main(int argc, char **argv) {
     } else if (strcmp(what, "stream") == 0 && argc == 3) {
         open_vault();
         put_stream("stream", strtoul(argv[2], NULL, 10), 1);
-    } else if (strcmp(what, "pipe") == 0 && argc == 2) {
+    } else if (strcmp(what, "pipe") == 0 && argc == 3) {
         open_vault();
-        get_stream("stream");
+        for (unsigned long n = strtoul(argv[2], NULL, 10); n > 0; n--) get_stream("stream");
     } else if (strcmp(what, "many") == 0 && argc == 4) {
         source = argv[3];
         open_vault();
         many(strtoul(argv[2], NULL, 10));
     } else {
-        fprintf(stderr, "usage: memory empty | file FILE | restore FILE | stream MIB | pipe | many N FILE\n");
+        fprintf(stderr, "usage: memory empty | file FILE | restore FILE | stream MIB | pipe TIMES | many N FILE\n");
         return 2;
     }
     if (s3v_process_stats(&stats, &err) < 0) give_up("statistics", err);

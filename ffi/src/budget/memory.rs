@@ -20,10 +20,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use s3vault_core::{Code, Error, Result};
 use tokio::sync::oneshot::{self, Receiver, Sender};
 
-use crate::transport::frames::{FRAME, Frame};
+use crate::transport::frames::{FRAME, Frame, Pages};
 use crate::transport::runtime::guard_fork;
 
-/// The pool keeps at most so many free frames (16 MiB).
+/// The pool keeps so many free frames (16 MiB), and while transfers run as many more as are handed out: frames that come and
+/// go are made once.
 const KEEP_FREE: usize = 64;
 
 /// One in so many frames is for connections that move files.
@@ -40,7 +41,7 @@ struct State {
     /// Frames that are handed out.
     out: usize,
     out_peak: usize,
-    free: Vec<Box<[u8]>>,
+    free: Vec<Pages>,
     takers: VecDeque<Sender<Frame>>,
     accounts: HashMap<u64, Books>,
     /// Accounts that wait for their base.
@@ -142,19 +143,26 @@ impl Pool {
         self.state().out_peak
     }
 
+    /// How many free frames are kept.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.state().free.len()
+    }
+
     /// How many frames are handed out.
     pub(crate) fn in_use(&self) -> usize {
         self.state().out
     }
 
     /// A frame comes back.
-    pub(crate) fn give_back(self: &Arc<Self>, bytes: Box<[u8]>, account: Option<u64>) {
+    pub(crate) fn give_back(self: &Arc<Self>, pages: Pages, account: Option<u64>) {
         self.change(|state| {
             state.out -= 1;
             state.returned(account, 1);
-            if state.free.len() < KEEP_FREE && state.held + state.free.len() < state.limit {
-                state.free.push(bytes);
+            if state.held + state.free.len() < state.limit {
+                state.free.push(pages);
             }
+            state.free.truncate(KEEP_FREE + state.out);
         });
     }
 
@@ -199,8 +207,8 @@ impl State {
     fn hand_out(&mut self, pool: &Arc<Pool>, account: Option<u64>) -> Frame {
         self.out += 1;
         self.out_peak = self.out_peak.max(self.out);
-        let bytes = self.free.pop().unwrap_or_else(|| vec![0; FRAME].into());
-        Frame::new(bytes, pool.clone(), account)
+        let pages = self.free.pop().unwrap_or_else(Pages::new);
+        Frame::new(pages, pool.clone(), account)
     }
 
     /// Frames that were granted are not needed any more.

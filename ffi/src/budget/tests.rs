@@ -17,6 +17,23 @@ fn frames(pool: &Pool) -> u64 {
     pool.figures().0 / FRAME as u64
 }
 
+#[tokio::test]
+async fn frames_that_come_and_go_are_kept_while_transfers_run() {
+    let pool = Pool::new(64 * MIB);
+    let mut out = Vec::new();
+    for _ in 0..200 {
+        out.push(pool.take().await);
+    }
+    out.truncate(80);
+    assert_eq!((pool.in_use(), pool.kept()), (80, 120));
+    out.truncate(20);
+    assert_eq!((pool.in_use(), pool.kept()), (20, 84), "no more than a few beyond what is in use");
+    out.clear();
+    assert_eq!((pool.in_use(), pool.kept()), (0, 64));
+    pool.set_limit(4 * MIB);
+    assert_eq!(pool.kept(), 16, "what is kept counts against the limit");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_thousand_transfers_keep_to_the_memory_and_all_end() {
     let pool = Pool::new(64 * MIB);

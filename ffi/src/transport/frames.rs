@@ -3,7 +3,10 @@
 //! A frame goes back to the pool when the last one who needs it lets go of it: the part that may have to be
 //! sent again, or the connection that still writes from it.
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::sync::Arc;
+
+use memmap2::MmapMut;
 
 use super::runtime::guard_fork;
 use crate::budget::Pool;
@@ -12,9 +15,21 @@ use crate::budget::Pool;
 /// that system calls and thread changes do not count.
 pub(crate) const FRAME: usize = 256 * 1024;
 
+/// The memory of a frame: pages of the system's, which go back to it when they are dropped. The allocator would keep them for
+/// the thread that let go of them, while others ask it for more: half as much again as is counted, in a process that runs on.
+pub(crate) struct Pages(MmapMut);
+
+impl Pages {
+    /// Where the system has no more memory the process ends, as it does when the allocator finds none.
+    pub(crate) fn new() -> Pages {
+        Pages(MmapMut::map_anon(FRAME).unwrap_or_else(|_| handle_alloc_error(Layout::new::<[u8; FRAME]>())))
+    }
+}
+
 /// A frame, filled from its begin.
 pub(crate) struct Frame {
-    bytes: Box<[u8]>,
+    /// Empty only while it is dropped.
+    pages: Option<Pages>,
     length: usize,
     pool: Arc<Pool>,
     /// The account that it belongs to, where it is not a connection's.
@@ -23,8 +38,8 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// An empty one; for the pool alone, which counts it.
-    pub(crate) fn new(bytes: Box<[u8]>, pool: Arc<Pool>, account: Option<u64>) -> Frame {
-        Frame { bytes, length: 0, pool, account }
+    pub(crate) fn new(pages: Pages, pool: Arc<Pool>, account: Option<u64>) -> Frame {
+        Frame { pages: Some(pages), length: 0, pool, account }
     }
 
     /// Empties it.
@@ -34,12 +49,12 @@ impl Frame {
 
     /// What it holds.
     pub(crate) fn filled(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        self.pages.as_ref().map_or(&[], |pages| &pages.0[..self.length])
     }
 
     /// The rest of it, to be written to; then call [`grow`](Frame::grow).
     pub(crate) fn room(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.length..]
+        self.pages.as_mut().map_or(&mut [], |pages| &mut pages.0[self.length..])
     }
 
     /// Counts `bytes` of the room as filled.
@@ -65,8 +80,10 @@ impl Frame {
 impl Drop for Frame {
     fn drop(&mut self) {
         // After a fork the pool's lock may belong to a thread that does not exist.
-        if guard_fork().is_ok() {
-            self.pool.give_back(std::mem::take(&mut self.bytes), self.account);
+        if guard_fork().is_ok()
+            && let Some(pages) = self.pages.take()
+        {
+            self.pool.give_back(pages, self.account);
         }
     }
 }
