@@ -14,10 +14,12 @@ prepare() {
   kms_key=$(openssl rand -base64 32)
 }
 
-# Without a region MinIO takes a signature for any; without a KMS it has no bucket encryption.
+# Without a region MinIO takes a signature for any; without a KMS it has no bucket encryption. What is deleted leaves the disk
+# soon, not after five minutes.
 serve() {
   export MINIO_SITE_REGION=us-east-1 MINIO_KMS_SECRET_KEY=s3vault-test:$kms_key
   export MINIO_ROOT_USER=$access_key MINIO_ROOT_PASSWORD=$secret MINIO_CI_CD=1 MINIO_UPDATE=off MINIO_BROWSER=off
+  export MINIO_API_DELETE_CLEANUP_INTERVAL=10s
   launch "$MINIO" server --quiet --certs-dir "$dir/certs" --address "127.0.0.1:$port" "$dir/data"
 }
 
