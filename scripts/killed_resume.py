@@ -4,8 +4,10 @@
 On the store that the environment (S3VAULT_*) names, through a proxy that counts. Each round stores a file and a stream,
 each by the command or by C's example; SIGKILL comes one to four times, at random bytes of what is sent or soon after the
 start, and a new process goes on each time. Then the backup is restored and compared; `versions` shows one version; the
-store holds no unfinished upload; the checkpoint is gone; and what was sent twice is within the window at each kill: for each
-connection that was open then the part under way, and the one that was answered before it and whose record was not on the disk.
+checkpoint is gone; and what was sent twice is within the window at each kill: for each connection that was open then the part
+under way, and the one that was answered before it and whose record was not on the disk. No unfinished upload with a part is
+left. One without any is counted: its process was killed before it heard the upload's id, and nobody can tell by its key whose
+it is, so it waits for sweep.
 """
 
 import argparse
@@ -49,10 +51,17 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
-def uploads(path: str) -> list[str]:
-    """Unfinished uploads of the backup, as the store lists them."""
-    listed = client().list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
-    return [upload["Key"] for upload in listed if f"{CONTAINER}/{path}" in upload["Key"]]
+def uploads(path: str) -> list[int]:
+    """How many parts each unfinished upload of the backup has in the store."""
+    store, counts = client(), []
+    for upload in store.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []):
+        if f"{CONTAINER}/{path}" in upload["Key"]:
+            try:
+                parts = store.list_parts(Bucket=BUCKET, Key=upload["Key"], UploadId=upload["UploadId"])
+                counts.append(len(parts.get("Parts", [])))
+            except store.exceptions.NoSuchUpload:
+                pass  # MinIO lists an upload for a moment after it was completed.
+    return counts
 
 
 def drop(path: str) -> None:
@@ -71,7 +80,7 @@ class Put:
     def __init__(self, caller: Caller, path: str, source: Path, stream: bool, checkpoint: Path, proxy: Proxy) -> None:
         self.caller, self.path, self.source, self.stream = caller, path, source, stream
         self.checkpoint, self.proxy = checkpoint, proxy
-        self.sent = self.allowed = self.kills = 0
+        self.sent = self.allowed = self.kills = self.empty = 0
 
     def start(self) -> subprocess.Popen:
         # A stream begins anew each time; the caller passes over what is stored.
@@ -126,8 +135,10 @@ def check(put: Put, size: int, wanted: str, restored: Path) -> None:
     rows = command().run("--json", "versions", CONTAINER, put.path, stdout=subprocess.PIPE, check=True).stdout
     if len(rows.splitlines()) != 1 or json.loads(rows)["size"] != size:
         raise RuntimeError(f"`versions` shows {rows.decode()}")
-    if left := uploads(put.path):
-        raise RuntimeError(f"the store holds unfinished uploads: {left}")
+    left = uploads(put.path)
+    if any(left):
+        raise RuntimeError(f"the store holds unfinished uploads, with so many parts: {left}")
+    put.empty = len(left)
     if put.checkpoint.exists():
         raise RuntimeError("the checkpoint is still there")
     twice = put.sent - size
@@ -145,7 +156,7 @@ def main() -> None:
     proxy = Proxy((url.hostname, url.port))
     # The puts alone go through it, and are counted.
     through = f"{url.scheme}://{url.hostname}:{proxy.port}"
-    size, passed, failed, kills, twice = args.mib * MIB, 0, 0, 0, 0
+    size, passed, failed, kills, twice, empty = args.mib * MIB, 0, 0, 0, 0, 0
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="resumed.") as folder_name:
         folder = Path(folder_name)
         use_new_keyring(folder)
@@ -173,12 +184,14 @@ def main() -> None:
                     passed += 1
                     kills += put.kills
                     twice += put.sent - size
+                    empty += put.empty
                     print(f"{name} by {caller.name}: {put.kills} kills, {(put.sent - size) / MIB:.1f} MiB sent twice, "
                           f"{put.allowed // MIB} MiB in the window at them: ok", flush=True)
                 except (RuntimeError, subprocess.CalledProcessError) as error:
                     failed += 1
                     print(f"{name} by {caller.name} (seed {args.seed}): {error}", flush=True)
-    print(f"killed-resume: {passed} passed, {failed} failed; {kills} kills, {twice / MIB:.0f} MiB sent twice")
+    print(f"killed-resume: {passed} passed, {failed} failed; {kills} kills, {twice / MIB:.0f} MiB sent twice, "
+          f"{empty} uploads without a part left to sweep")
     sys.exit(1 if failed or not kills else 0)
 
 
