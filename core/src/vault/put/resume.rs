@@ -12,7 +12,7 @@ use crate::error::{Code, Error};
 use crate::op::{Call, ListParts, Listing};
 use crate::planted;
 use crate::time::Now;
-use crate::transfer::checkpoint::Begun;
+use crate::transfer::checkpoint::{Begun, OpenUpload};
 use crate::transfer::plan::Plan;
 use crate::transfer::upload::{GoesOn, Listed, Upload};
 use crate::vault::manifest::Manifest;
@@ -93,7 +93,11 @@ impl Put {
 
     /// The store has listed what it has of the checkpoint's upload.
     pub(super) fn listed(&mut self, listed: &BTreeMap<u32, Listed>) -> State {
-        let Some(open) = self.resume.as_mut().and_then(|resume| resume.open.take()) else { return self.list() };
+        let Some(resume) = &mut self.resume else { return self.list() };
+        if let Some(lacking) = resume.open.as_ref().and_then(|open| lacking_after_complete(open, listed)) {
+            return self.upload_gone(lacking);
+        }
+        let Some(open) = resume.open.take() else { return self.list() };
         let upload = Upload::resume(self.object(), self.plan, open, Some(listed));
         let mut goes_on = upload.goes_on();
         if planted::on("source goes on a part too late") {
@@ -117,6 +121,17 @@ impl Put {
         self.begun = true;
         self.source = Some(goes_on);
     }
+}
+
+/// A part that was there when Complete was sent, and is not any more: the store has begun to put the parts together. One that
+/// stopped in the midst of that, since its caller was gone, never ends it (MinIO answers XAmzContentChecksumMismatch, even when
+/// the part is sent again). So the object is looked for, and the upload left alone.
+fn lacking_after_complete(open: &OpenUpload, listed: &BTreeMap<u32, Listed>) -> Option<Error> {
+    open.complete?;
+    let lacking =
+        open.parts.keys().map(|number| number - open.first + 1).find(|number| !listed.contains_key(number))?;
+    let why = format!("part {lacking} of {} is not there any more since Complete was sent", open.key);
+    Some(Error::new(Code::GivenUp, why))
 }
 
 /// What a checkpoint of this put begins with.

@@ -262,6 +262,23 @@ fn a_complete_that_left_no_object_begins_anew() {
 }
 
 #[test]
+fn an_upload_that_lacks_a_part_since_complete_was_sent_is_left_alone() {
+    for case in [STREAM, FILE] {
+        let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
+        let mut first = put(&mut world, &vault, case, &source, 1);
+        world.fault("CompleteMultipartUpload", "vm/disk", Fault::LostBefore);
+        while !world.operations().contains(&"CompleteMultipartUpload") {
+            assert!(world.run_until(&mut first, &source, 1).is_none());
+        }
+        world.drop_part(1);
+        let mut second = put(&mut world, &vault, case, &source, 2);
+        world.run(&mut second, &source).unwrap();
+        assert_eq!((world.begun, world.open_uploads()), (Some((0, false)), 1));
+        assert!(data(&mut world, &vault) == source);
+    }
+}
+
+#[test]
 fn parts_of_a_stream_may_end_early() {
     let (mut world, vault, source) = (World::new(), vault_on(Profile { most_object: 20 << 20, ..S3 }, &[]), large());
     world.short_parts = true;

@@ -152,6 +152,11 @@ impl World {
         self.uploads.clear();
     }
 
+    /// A part of the one upload is not there any more.
+    pub(super) fn drop_part(&mut self, number: u32) {
+        self.uploads.values_mut().next().and_then(|(_, parts, _)| parts.remove(&number)).unwrap();
+    }
+
     pub(super) fn open_uploads(&self) -> usize {
         self.uploads.len()
     }
