@@ -211,11 +211,11 @@ fn a_put_that_was_marked_or_whose_locator_is_gone_begins_anew() {
     assert_eq!(world.begun, Some((0, false)));
 }
 
-/// Runs until Complete has just taken effect, and its answer is lost with the process.
-fn completed(case: Case) -> (World, Arc<Vault>, Vec<u8>) {
+/// Runs until Complete was just sent, and is lost with the process in this way.
+fn completed(case: Case, lost: Fault) -> (World, Arc<Vault>, Vec<u8>) {
     let (mut world, vault, source) = (World::new(), vault_on(case.profile, &[]), large());
     let mut first = put(&mut world, &vault, case, &source, 1);
-    world.fault("CompleteMultipartUpload", "vm/disk", Fault::LostAfter);
+    world.fault("CompleteMultipartUpload", "vm/disk", lost);
     while !world.operations().contains(&"CompleteMultipartUpload") {
         assert!(world.run_until(&mut first, &source, 1).is_none());
     }
@@ -226,7 +226,7 @@ fn completed(case: Case) -> (World, Arc<Vault>, Vec<u8>) {
 #[test]
 fn a_complete_that_had_worked_is_found() {
     for case in [STREAM, FILE] {
-        let (mut world, vault, source) = completed(case);
+        let (mut world, vault, source) = completed(case, Fault::LostAfter);
         let mut second = put(&mut world, &vault, case, &source, 2);
         world.run(&mut second, &source).unwrap();
         assert_eq!((world.begun, world.parts_sent.len()), (Some((source.len() as u64, true)), 0));
@@ -236,7 +236,7 @@ fn a_complete_that_had_worked_is_found() {
 
 #[test]
 fn a_complete_that_had_worked_is_found_under_a_newer_object() {
-    let (mut world, vault, source) = completed(STREAM);
+    let (mut world, vault, source) = completed(STREAM, Fault::LostAfter);
     world.put_as("vm/disk", &source[1..], "another");
     world.put_as("vm/disk", &source, "another");
     let mut second = put(&mut world, &vault, STREAM, &source, 2);
@@ -248,7 +248,7 @@ fn a_complete_that_had_worked_is_found_under_a_newer_object() {
 
 #[test]
 fn a_complete_that_left_no_object_begins_anew() {
-    let (mut world, vault, source) = completed(STREAM);
+    let (mut world, vault, source) = completed(STREAM, Fault::LostAfter);
     world.objects.remove("vm/disk");
     // The vid in the metadata proves nothing.
     let vid = world.keys("_s3vault/1/loc/").remove(0).rsplit('/').next().unwrap()[..26].to_owned();
@@ -264,12 +264,7 @@ fn a_complete_that_left_no_object_begins_anew() {
 #[test]
 fn an_upload_that_lacks_a_part_since_complete_was_sent_is_left_alone() {
     for case in [STREAM, FILE] {
-        let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
-        let mut first = put(&mut world, &vault, case, &source, 1);
-        world.fault("CompleteMultipartUpload", "vm/disk", Fault::LostBefore);
-        while !world.operations().contains(&"CompleteMultipartUpload") {
-            assert!(world.run_until(&mut first, &source, 1).is_none());
-        }
+        let (mut world, vault, source) = completed(case, Fault::LostBefore);
         world.drop_part(1);
         let mut second = put(&mut world, &vault, case, &source, 2);
         world.run(&mut second, &source).unwrap();
