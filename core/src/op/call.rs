@@ -269,11 +269,6 @@ impl<O: Operation> Call<O> {
         self.maybe_done
     }
 
-    /// Whether nothing was sent yet.
-    pub(crate) fn is_new(&self) -> bool {
-        self.attempts == 0
-    }
-
     /// Whether this request is the attempt under way.
     pub(crate) fn is_sending(&self, id: RequestId) -> bool {
         matches!(&self.state, State::Sent(exchange) if exchange.id == id)

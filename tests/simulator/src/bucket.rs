@@ -43,6 +43,8 @@ pub struct Upload {
     pub parts: BTreeMap<u32, StoredPart>,
     /// `x-amz-meta-`.
     pub metadata: Vec<(String, String)>,
+    /// A Complete of it was begun and not ended, and none ends any more.
+    pub is_broken: bool,
 }
 
 /// What a store is like beside its profile.
@@ -154,7 +156,8 @@ impl Bucket {
 
     fn create(&mut self, wire: &Wire) -> Answer {
         let id = self.next("u");
-        let upload = Upload { key: wire.key.clone(), parts: BTreeMap::new(), metadata: metadata(wire) };
+        let upload =
+            Upload { key: wire.key.clone(), parts: BTreeMap::new(), metadata: metadata(wire), is_broken: false };
         self.uploads.insert(id.clone(), upload);
         Answer::xml(&format!(
             "<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
@@ -249,6 +252,9 @@ impl Bucket {
         let said = wire.header("x-amz-checksum-crc64nvme").and_then(parse_crc);
         if self.profile.checksums && said.is_some_and(|said| said != crc) {
             return Answer::error(400, "BadDigest");
+        }
+        if upload.is_broken {
+            return Answer::error(400, "XAmzContentChecksumMismatch");
         }
         let content = Content::concat(parts.iter().map(|part| &part.content));
         let size = wire.header("x-amz-mp-object-size").and_then(|text| text.parse().ok());

@@ -390,6 +390,9 @@ impl World {
             Err(e) if e.s3_code() == "InvalidPart" && task.replaced + task.lost_parts < RELISTS => {
                 self.violate(format!("task {number} ends with {e:?}, and ListParts would have told"));
             }
+            Err(e) if e.s3_code() == "XAmzContentChecksumMismatch" && e.code() != Code::GivenUp => {
+                self.violate(format!("task {number} ends with {e:?}, and would go on with what never completes"));
+            }
             Err(e) if unprovoked(e.code(), task) => {
                 self.violate(format!("task {number} ends with {e:?}, and nobody gave a reason"));
             }

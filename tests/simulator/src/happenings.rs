@@ -191,7 +191,9 @@ impl World {
                 let name = e.code().info().name.to_owned();
                 let for_good =
                     matches!(e.code(), Code::Cancelled | Code::SourceChanged | Code::Damaged | Code::GivenUp);
-                if put.has_checkpoint && !for_good && self.tasks[task].patience > 0 && e.code() != Code::BadCheckpoint {
+                // Who is given up begins anew.
+                let goes_on = !for_good || e.code() == Code::GivenUp;
+                if put.has_checkpoint && goes_on && self.tasks[task].patience > 0 && e.code() != Code::BadCheckpoint {
                     self.tasks[task].patience -= 1;
                     return self.killed(task);
                 }
@@ -275,6 +277,7 @@ impl World {
             What::PowerCut => self.restore_crash(task, true),
             What::Spoil(is_replaced) => self.spoil(task, is_replaced),
             What::LosePart(which) => self.lose_part(task, which),
+            What::BreakUpload(gone) => self.break_upload(task, gone),
         }
     }
 
@@ -300,13 +303,33 @@ impl World {
             upload.parts.remove(&number);
             self.tell(|| format!("    the store loses part {number} of {id}"));
             self.saw(Seen::PartVanished);
-            let task = &mut self.tasks[task];
-            task.lost_parts += 1;
-            task.lost_alive |= task.machine.is_some();
-            // It has to come again, and of a stream all that is behind it.
-            task.safe_parts.retain(|(upload, _)| *upload != id);
-            task.saved_parts.retain(|(upload, _), _| *upload != id);
+            self.lost(task, &id, 1);
         }
+    }
+
+    /// As MinIO does when the caller of a Complete is gone.
+    fn break_upload(&mut self, task: usize, gone: u64) {
+        for id in self.uploads_of(task) {
+            let is_completing = self.tasks[task].completing.contains(&id);
+            let Some(upload) = self.bucket.uploads.get_mut(&id).filter(|_| is_completing) else { continue };
+            let before = upload.parts.len();
+            upload.parts.retain(|number, _| gone >> (number % 64) & 1 == 0);
+            upload.is_broken = true;
+            let lost = before - upload.parts.len();
+            self.tell(|| format!("    the store has begun to complete {id}, and stops: {lost} parts are gone"));
+            self.saw(Seen::UploadBroken);
+            self.lost(task, &id, lost as u32);
+        }
+    }
+
+    /// So many parts of an upload that were stored are not there any more.
+    fn lost(&mut self, task: usize, id: &str, parts: u32) {
+        let task = &mut self.tasks[task];
+        task.lost_parts += parts;
+        task.lost_alive |= task.machine.is_some();
+        // It has to come again, and of a stream all that is behind it.
+        task.safe_parts.retain(|(upload, _)| upload != id);
+        task.saved_parts.retain(|(upload, _), _| upload != id);
     }
 
     fn crash(&mut self, task: usize) {

@@ -64,6 +64,8 @@ pub enum What {
     Spoil(bool),
     /// The store loses a part of its open upload: this one, of as many as there are.
     LosePart(u64),
+    /// The store stops in the midst of completing its upload, and never will complete it; the parts of these bits are gone.
+    BreakUpload(u64),
 }
 
 /// When a happening takes place.
@@ -265,6 +267,8 @@ fn scene(random: &mut fastrand::Rng, task: usize, put: &PutSpec, trip: u64) -> V
         12 => (part, [Some(What::Break), None, None]),
         13 => (part, [Some(What::Echo(later)), None, None]),
         14 | 15 => (When::Kind("row", 1), [Some(What::Break), Some(What::Outage(400_000)), None]),
+        16 => (complete, [Some(What::BreakUpload(random.u64(..))), Some(What::Break), None]),
+        17 => (complete, [Some(What::BreakUpload(random.u64(..))), crash, None]),
         _ => return Vec::new(),
     };
     // One after the other.

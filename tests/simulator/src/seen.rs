@@ -105,6 +105,8 @@ kinds! {
     DiskFull,
     /// An upload vanished.
     UploadVanished,
+    /// A store stopped in the midst of a Complete.
+    UploadBroken,
     /// A part vanished from an upload.
     PartVanished,
     /// A list of parts lacked one that the checkpoint names.

@@ -16,6 +16,7 @@ const MUTATIONS: &[&str] = &[
     "second page of a listing not asked for",
     "window not kept",
     "abort after Complete",
+    "upload that never completes gone on with",
     "part released before it is sent",
     "settle takes what is newest",
     "extents numbered from 0",

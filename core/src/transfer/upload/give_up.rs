@@ -58,3 +58,10 @@ pub(super) fn suspended() -> Error {
 pub(super) fn unknown(why: &Error) -> Error {
     why.clone().recode(Code::OutcomeUnknown).context("the object may be complete, or not")
 }
+
+/// The store cannot complete this upload, now or later.
+pub(super) fn never_complete(why: Error) -> Error {
+    why.recode(Code::GivenUp)
+        .context("the store cannot put the parts together any more")
+        .with_hint("Store the backup again: it begins anew, also with the checkpoint.")
+}

@@ -7,12 +7,15 @@
 //!        │                            │            │ ▲  └──all parts──▶ Complete ──ok──▶ Stored
 //!      error                        error          │ └─other bytes─┐     ▲ └─InvalidPart──▶ Relist ──same bytes──▶ Complete
 //!                                                  │               └─────┼───────────────────┘
-//!                                                  │ error, cancel       │ no answer, NoSuchUpload
+//!                                                  │ error, cancel       │ no answer, NoSuchUpload, other checksums
 //!                                                Abort ──▶ error      Settle ──same bytes──▶ Stored
+//!                                                                        ├──given up──▶ error
 //!                                                                        └──else──▶ Unknown ──again──▶ Complete
 //! ```
 //! Once Complete was sent, the upload is never aborted: the object may be there. Where there is a checkpoint, a failure that
-//! may pass leaves the upload for it.
+//! may pass leaves the upload for it. An upload that a store has broken in the midst of a Complete is given up: MinIO stops
+//! there when its caller is gone, some parts are not listed then, and with those sent again it answers
+//! XAmzContentChecksumMismatch for ever.
 
 mod complete;
 mod give_up;
@@ -35,8 +38,9 @@ use crate::op::{
 use crate::planted;
 use crate::time::Now;
 use crate::vault::manifest::Extent;
-use give_up::{cancelled, suspended, unknown};
-pub(crate) use resume::{GoesOn, Listed};
+use complete::is_unlike;
+use give_up::{cancelled, never_complete, suspended, unknown};
+pub(crate) use resume::{GoesOn, Listed, unlike_listed};
 use settle::{Settle, Settled};
 use window::InFlight;
 
@@ -121,6 +125,8 @@ pub(crate) struct Upload {
     sealed: bool,
     /// Complete was sent, by this process or may be by one before.
     completing: bool,
+    /// What came of a Complete is not known: the store may have begun to put the parts together.
+    doubtful: bool,
     /// How often the list of parts was asked for, and what it has otherwise than it was sent: number, begin, and bytes.
     relists: u32,
     again: VecDeque<(u32, u64, Finished)>,
@@ -168,6 +174,7 @@ impl Upload {
             more: false,
             sealed: false,
             completing: false,
+            doubtful: false,
             relists: 0,
             again: VecDeque::new(),
             releases: Vec::new(),
@@ -253,6 +260,7 @@ impl Upload {
                 }
                 Some(Err(e)) if e.s3_code() == "InvalidPart" && self.relists < RELISTS => {
                     self.relists += 1;
+                    self.doubtful |= call.maybe_done();
                     let (key, upload_id) = (self.object.key.clone(), call.op().upload_id.clone());
                     State::Relist(Call::new(ListParts { key, upload_id, ..ListParts::default() }), call, e)
                 }
@@ -260,6 +268,7 @@ impl Upload {
                     let upload_id = call.op().upload_id.clone();
                     self.abort(session, upload_id, e)
                 }
+                Some(Err(e)) if is_unlike(&e) => State::Settle(Settle::new(&self.object.key), call, never_complete(e)),
                 Some(Err(e)) if call.maybe_done() || e.s3_code() == "NoSuchUpload" => {
                     State::Settle(Settle::new(&self.object.key), call, e)
                 }
@@ -268,6 +277,7 @@ impl Upload {
             (State::Relist(mut list, call, why), input) => match list.handle(session, now, input) {
                 None => State::Relist(list, call, why),
                 Some(Ok(page)) => match self.take_etags(list.op(), &page) {
+                    Err(e) if e.code() == Code::GivenUp => State::Settle(Settle::new(&self.object.key), call, e),
                     Err(e) => State::Done(Err(e)),
                     Ok(()) => match list.op().next(&page) {
                         Some(next) => State::Relist(Call::new(next), call, why),
@@ -285,8 +295,8 @@ impl Upload {
                     Some(Settled::Ours { version_id, date_ms }) => {
                         self.completed(session, PutReply { version_id }, date_ms)
                     }
-                    // The upload is gone for good, and nothing stands in its place: nothing is left to go on with.
-                    Some(Settled::NotThere) if call.is_new() => State::Done(Err(why.recode(Code::GivenUp))),
+                    // Nothing is left to go on with, and nothing stands in its place.
+                    Some(Settled::NotThere) if why.code() == Code::GivenUp => State::Done(Err(why)),
                     Some(Settled::NotThere | Settled::Unknown) => State::Unknown(call, Some(unknown(&why))),
                 }
             }

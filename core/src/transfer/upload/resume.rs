@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::give_up::never_complete;
 use super::settle::Settle;
 use super::{Object, State, Upload};
 use crate::checksum::crc_text;
@@ -50,6 +51,7 @@ impl Upload {
             more: whole.is_some_and(|(_, ended)| !ended),
             sealed: whole.is_some(),
             completing: open.complete.is_some(),
+            doubtful: open.complete.is_some(),
             ..Upload::at((first, open.offset), object, plan, state, open.signed)
         };
         upload.skip_finished();
@@ -61,7 +63,7 @@ impl Upload {
         let mut upload = Upload::resume(object, plan, open, None);
         if let State::Sending { upload_id } = &upload.state {
             let complete = Call::new(upload.complete(upload_id));
-            upload.state = State::Settle(Settle::new(&upload.object.key), complete, why);
+            upload.state = State::Settle(Settle::new(&upload.object.key), complete, why.recode(Code::GivenUp));
         }
         upload
     }
@@ -89,7 +91,8 @@ impl Upload {
     }
 
     /// Believes the list: a part with the size and checksum that were sent counts under the ETag that it has now. Of a file
-    /// any other part, and one that is not listed, is sent again; a stream's bytes are gone.
+    /// any other part, and one that is not listed, is sent again; a stream's bytes are gone. Where the store may have begun
+    /// to put the parts together, the upload is given up.
     pub(super) fn take_etags(&mut self, asked: &ListParts, page: &PartListing) -> Result<()> {
         let number = |listed: u32| self.first.saturating_add(listed - 1);
         let found: BTreeMap<u32, Listed> =
@@ -97,8 +100,12 @@ impl Upload {
         // What the page would have if the store had it.
         let covered = number(asked.marker.saturating_add(1))..=page.next.map_or(u32::MAX, number);
         let sent: Vec<u32> = self.finished.keys().copied().filter(|number| covered.contains(number)).collect();
+        let before = self.finished.range(..covered.start()).map(|(_, part)| part);
+        let mut offset = self.begin + length_of(before) + length_of(self.again.iter().map(|(.., part)| part));
         for number in sent {
             let Some(part) = self.finished.get_mut(&number) else { continue };
+            let begin = offset;
+            offset += part.length;
             let listed = found.get(&number);
             if let Some(listed) = listed.filter(|listed| listed.is(part)) {
                 if !planted::on("listed ETag not taken") {
@@ -106,25 +113,37 @@ impl Upload {
                 }
                 continue;
             }
-            if self.plan.is_stream() {
-                let own = number - self.first + 1;
-                return Err(gone(own, &self.object.key, part, listed));
+            let own = number - self.first + 1;
+            if self.doubtful {
+                return Err(never_complete(unlike(own, &self.object.key, part, listed)));
             }
-            let offset = self.begin + length_of(self.finished.range(..number).map(|(_, part)| part));
+            if self.plan.is_stream() {
+                return Err(
+                    unlike(own, &self.object.key, part, listed).with_hint("Store the backup again, from its begin.")
+                );
+            }
             if let Some(part) = self.finished.remove(&number) {
-                self.again.push_back((number, offset, part));
+                self.again.push_back((number, begin, part));
             }
         }
         Ok(())
     }
 }
 
-/// A stream's part is not in the store as it was sent, and cannot be sent again.
-fn gone(number: u32, key: &str, sent: &Finished, listed: Option<&Listed>) -> Error {
+/// The first part of an upload that is not in the store as it was sent.
+pub(crate) fn unlike_listed(open: &OpenUpload, listed: &BTreeMap<u32, Listed>) -> Option<Error> {
+    open.parts.iter().find_map(|(number, part)| {
+        let (own, found) = (number - open.first + 1, listed.get(&(number - open.first + 1)));
+        let is_there = found.is_some_and(|found| found.is(part));
+        (!is_there).then(|| unlike(own, &open.key, part, found))
+    })
+}
+
+/// A part is not in the store as it was sent.
+fn unlike(number: u32, key: &str, sent: &Finished, listed: Option<&Listed>) -> Error {
     let Some(listed) = listed else {
         let why = format!("part {number} of {key} was stored, and the store does not have it any more");
-        return Error::new(Code::DataMissing, why)
-            .with_hint("Store the backup again: a checkpoint goes on before that part.");
+        return Error::new(Code::DataMissing, why);
     };
     let why = format!(
         "part {number} of {key} has other bytes in the store than were sent: {} bytes, CRC64NVME {}, and {} bytes, {}",
@@ -133,7 +152,7 @@ fn gone(number: u32, key: &str, sent: &Finished, listed: Option<&Listed>) -> Err
         sent.length,
         crc_text(sent.digest.crc64nvme)
     );
-    Error::new(Code::Damaged, why).with_hint("Store the backup again.")
+    Error::new(Code::Damaged, why)
 }
 
 /// Where a source goes on, as [`Output::Begin`] says it.

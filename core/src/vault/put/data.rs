@@ -65,7 +65,7 @@ impl Put {
         self.extents.push(stored.extent);
         self.stored_ms = stored.date_ms;
         if self.resume.take().is_some() {
-            // A Complete of the process before had taken effect: only now it is known where the source goes on.
+            // Only Complete was missing, if that: only now it is known where the source goes on.
             let size = self.extents.iter().map(|extent| extent.size).sum();
             self.say_begin(GoesOn::at(size, stored.next.is_none()));
         }
@@ -92,7 +92,7 @@ impl Put {
     pub(super) fn sending(&mut self, now: Now, result: Result<Stored>) -> State {
         match result {
             Ok(stored) => self.stored(now, stored),
-            // A checkpoint's upload is gone, and its object is not there either: nothing was taken from the source yet.
+            // A checkpoint's upload is gone or broken, and its object not there: nothing was taken from the source yet.
             Err(e) if e.code() == Code::GivenUp && self.resume.is_some() => self.anew(),
             // Part 1 is still there, and every attempt carries its bytes.
             Err(e) if e.code() == Code::Expired => self.recheck(For::Data),

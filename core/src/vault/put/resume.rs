@@ -12,9 +12,9 @@ use crate::error::{Code, Error};
 use crate::op::{Call, ListParts, Listing};
 use crate::planted;
 use crate::time::Now;
-use crate::transfer::checkpoint::{Begun, OpenUpload};
+use crate::transfer::checkpoint::Begun;
 use crate::transfer::plan::Plan;
-use crate::transfer::upload::{GoesOn, Listed, Upload};
+use crate::transfer::upload::{GoesOn, Listed, Upload, unlike_listed};
 use crate::vault::manifest::Manifest;
 use crate::vault::{Vault, Vid, signed};
 
@@ -93,18 +93,21 @@ impl Put {
 
     /// The store has listed what it has of the checkpoint's upload.
     pub(super) fn listed(&mut self, listed: &BTreeMap<u32, Listed>) -> State {
-        let Some(resume) = &mut self.resume else { return self.list() };
-        if let Some(lacking) = resume.open.as_ref().and_then(|open| lacking_after_complete(open, listed)) {
-            return self.upload_gone(lacking);
+        let Some(open) = self.resume.as_mut().and_then(|resume| resume.open.take()) else { return self.list() };
+        let is_sealed = open.complete.is_some();
+        if let Some(lacking) = unlike_listed(&open, listed).filter(|_| is_sealed) {
+            return State::Sending(Box::new(Upload::settle(self.object(), self.plan, open, lacking)));
         }
-        let Some(open) = resume.open.take() else { return self.list() };
         let upload = Upload::resume(self.object(), self.plan, open, Some(listed));
         let mut goes_on = upload.goes_on();
         if planted::on("source goes on a part too late") {
             goes_on.offset += 8 << 20;
         }
-        self.resume = None;
-        self.say_begin(goes_on);
+        // Where only Complete is missing, the source may yet be wanted from its begin: Complete tells.
+        if !(is_sealed && upload.is_finished()) {
+            self.resume = None;
+            self.say_begin(goes_on);
+        }
         State::Sending(Box::new(upload))
     }
 
@@ -121,17 +124,6 @@ impl Put {
         self.begun = true;
         self.source = Some(goes_on);
     }
-}
-
-/// A part that was there when Complete was sent, and is not any more: the store has begun to put the parts together. One that
-/// stopped in the midst of that, since its caller was gone, never ends it (MinIO answers XAmzContentChecksumMismatch, even when
-/// the part is sent again). So the object is looked for, and the upload left alone.
-fn lacking_after_complete(open: &OpenUpload, listed: &BTreeMap<u32, Listed>) -> Option<Error> {
-    open.complete?;
-    let lacking =
-        open.parts.keys().map(|number| number - open.first + 1).find(|number| !listed.contains_key(number))?;
-    let why = format!("part {lacking} of {} is not there any more since Complete was sent", open.key);
-    Some(Error::new(Code::GivenUp, why))
 }
 
 /// What a checkpoint of this put begins with.

@@ -273,6 +273,66 @@ fn an_upload_that_lacks_a_part_since_complete_was_sent_is_left_alone() {
     }
 }
 
+/// A put whose first Complete breaks off and leaves the upload so, and what comes of the next run.
+fn broken_in_complete(case: Case, leave: fn(&mut World)) {
+    let (mut world, vault, source) = (World::new(), vault_on(case.profile, &[]), large());
+    world.fault("CompleteMultipartUpload", "vm/disk", Fault::LostBefore);
+    let mut completes = 0;
+    world.hook(move |world, request| {
+        completes += u32::from(request.operation == "CompleteMultipartUpload");
+        if completes == 2 {
+            leave(world);
+            completes += 1;
+        }
+    });
+    let mut first = put(&mut world, &vault, case, &source, 1);
+    let e = world.run(&mut first, &source).unwrap_err();
+    assert_eq!(e.code(), Code::GivenUp, "{e}");
+    for word in ["cannot put the parts together", "vm/disk", "again", "anew"] {
+        assert!(format!("{e} {}", e.hint()).contains(word), "{word}: {e:?}");
+    }
+    assert_eq!((world.parts_sent.len(), world.open_uploads()), (3, 1), "nothing is sent again, or aborted");
+    world.hook(|_, _| ());
+    world.parts_sent.clear();
+    let mut second = put(&mut world, &vault, case, &source, 2);
+    world.run(&mut second, &source).unwrap();
+    assert_eq!((world.begun, world.parts_sent.len()), (Some((0, false)), 3));
+    assert!(data(&mut world, &vault) == source);
+}
+
+#[test]
+fn an_upload_that_lacks_a_part_after_a_doubtful_complete_is_given_up() {
+    for case in [STREAM, FILE] {
+        broken_in_complete(case, |world| world.drop_part(2));
+    }
+}
+
+#[test]
+fn an_upload_whose_parts_the_store_finds_otherwise_is_given_up() {
+    for case in [STREAM, FILE] {
+        broken_in_complete(case, World::break_upload);
+    }
+}
+
+#[test]
+fn a_given_up_upload_that_has_become_an_object_is_taken() {
+    for case in [STREAM, FILE] {
+        // The same put twice: once it has worked.
+        let object = completed(case, Fault::LostAfter).0.objects["vm/disk"][0].clone();
+        let (mut world, vault, source) = completed(case, Fault::LostBefore);
+        world.break_upload();
+        world.hook(move |world, request| {
+            if request.operation == "HeadObject" {
+                world.objects.insert("vm/disk".to_owned(), vec![object.clone()]);
+            }
+        });
+        let mut second = put(&mut world, &vault, case, &source, 2);
+        world.run(&mut second, &source).unwrap();
+        assert_eq!((world.begun, world.parts_sent.len()), (Some((source.len() as u64, true)), 0));
+        assert!(data(&mut world, &vault) == source);
+    }
+}
+
 #[test]
 fn parts_of_a_stream_may_end_early() {
     let (mut world, vault, source) = (World::new(), vault_on(Profile { most_object: 20 << 20, ..S3 }, &[]), large());
@@ -419,6 +479,22 @@ fn a_file_that_changed_is_refused() {
     request.checkpoint = Some(Checkpoint::parse(&world.saved).unwrap().0);
     request.source = Some(FileIdentity { modified_ns: 9, ..identity(source.len()) });
     assert_eq!(Put::new(vault, request).err().unwrap().code(), Code::SourceChanged);
+}
+
+#[test]
+fn parts_of_a_file_that_the_store_has_lost_are_sent_again() {
+    for lost in [&[1][..], &[1, 2], &[1, 3], &[2, 3], &[1, 2, 3]] {
+        let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
+        let mut left = lost.to_vec();
+        world.hook(move |world, request| {
+            if request.operation == "CompleteMultipartUpload" {
+                left.drain(..).for_each(|number| world.drop_part(number));
+            }
+        });
+        world.run(&mut put_file(&vault, source.len()), &source).unwrap();
+        assert_eq!(world.parts_sent.len(), 3 + lost.len(), "{lost:?}");
+        assert!(data(&mut world, &vault) == source);
+    }
 }
 
 #[test]

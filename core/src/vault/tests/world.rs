@@ -54,6 +54,8 @@ pub(super) struct World {
     pub(super) client_off_ms: i64,
     pub(super) objects: BTreeMap<String, Vec<Object>>,
     uploads: HashMap<String, Multipart>,
+    /// Uploads whose Complete the store has begun and not ended, and never will.
+    broken: Vec<String>,
     pub(super) versioning: &'static str,
     /// A file's parts have another first byte when they are read from now on.
     pub(super) source_changed: bool,
@@ -90,6 +92,7 @@ impl World {
             client_off_ms: 0,
             objects: BTreeMap::new(),
             uploads: HashMap::new(),
+            broken: Vec::new(),
             versioning: "Enabled",
             source_changed: false,
             saved: Vec::new(),
@@ -155,6 +158,11 @@ impl World {
     /// A part of the one upload is not there any more.
     pub(super) fn drop_part(&mut self, number: u32) {
         self.uploads.values_mut().next().and_then(|(_, parts, _)| parts.remove(&number)).unwrap();
+    }
+
+    /// The store has stopped in the midst of completing the one upload.
+    pub(super) fn break_upload(&mut self) {
+        self.broken.extend(self.uploads.keys().cloned());
     }
 
     pub(super) fn open_uploads(&self) -> usize {
@@ -383,10 +391,14 @@ impl World {
             (Method::Post, _)
                 if self.uploads.get(&upload_id).is_some_and(|(_, parts, _)| {
                     let xml = String::from_utf8_lossy(&sent).replace("&quot;", "\"");
-                    parts.values().any(|(etag, _)| !xml.contains(&format!("<ETag>{etag}</ETag>")))
+                    parts.len() != xml.matches("<PartNumber>").count()
+                        || parts.values().any(|(etag, _)| !xml.contains(&format!("<ETag>{etag}</ETag>")))
                 }) =>
             {
                 (400, vec![], error("InvalidPart"))
+            }
+            (Method::Post, _) if self.broken.contains(&upload_id) => {
+                (400, vec![], error("XAmzContentChecksumMismatch"))
             }
             (Method::Post, _) => match self.uploads.remove(&upload_id) {
                 None => (404, vec![], error("NoSuchUpload")),
