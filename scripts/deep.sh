@@ -22,6 +22,7 @@ killed-resume-2-GiB-a() { killed-resume-2-GiB 11; }
 killed-resume-2-GiB-b() { killed-resume-2-GiB 12; }
 killed-resume-2-GiB-c() { killed-resume-2-GiB 13; }
 killed-resume-2-GiB-d() { killed-resume-2-GiB 14; }
+cut-complete() { $with minio -- "$python" scripts/cut_complete.py --rounds 150 --mib 64; }
 broken-line() { $with minio -- "$python" scripts/breaking_proxy.py --mib 64; }
 # Over plain HTTP: memcheck takes the keys that ring's TLS derives for uninitialised.
 c-cases-valgrind() { $with embedded -- make -C bindings/c valgrind valgrind-cases; }
@@ -57,7 +58,7 @@ fuzz-settings() { fuzz settings; }
 
 all=(oracle simulator cases-ceph operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
   fuzz-signed_object fuzz-settings bench-sign bench-parse killed-uploads killed-uploads-embedded
-  killed-resume-2-GiB-a killed-resume-2-GiB-b killed-resume-2-GiB-c killed-resume-2-GiB-d broken-line c-cases-valgrind cross-callers-8-GiB)
+  killed-resume-2-GiB-a killed-resume-2-GiB-b killed-resume-2-GiB-c killed-resume-2-GiB-d cut-complete broken-line c-cases-valgrind cross-callers-8-GiB)
 chosen=("$@")
 [ ${#chosen[@]} -gt 0 ] || chosen=("${all[@]}")
 for name in "${chosen[@]}"; do

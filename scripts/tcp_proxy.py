@@ -99,3 +99,14 @@ class Proxy:
     def reset(self) -> None:
         """Counts anew; connections that are open stay."""
         self.counts = Counts(open=self.counts.open)
+
+    def abort_all(self) -> None:
+        """Breaks all connections that are open."""
+        asyncio.run_coroutine_threadsafe(self._abort_all(), self.loop).result()
+
+    async def _abort_all(self) -> None:
+        for side in list(self.counts.open):
+            self.counts.broken += 1
+            side.transport.abort()
+            if side.peer is not None:
+                side.peer.transport.abort()

@@ -107,8 +107,8 @@ pub enum Output<T> {
     Send(Request),
     /// Drop this request's connection; nothing that still comes of it is wanted.
     Abandon(RequestId),
-    /// An upload can take its source: from this byte on, which is not 0 where it goes on from a checkpoint. Comes once,
-    /// before the first [`Output::NeedPart`].
+    /// An upload can take its source: from this byte on, which is not 0 where it goes on from a checkpoint. Comes
+    /// before the first [`Output::NeedPart`], and once more where a file is begun anew.
     Begin {
         /// In bytes, from the source's begin. Of a file the first part that is wanted begins here, but others behind it
         /// may be there.

@@ -115,9 +115,11 @@ impl Progress {
         counts.parts += 1;
     }
 
-    /// So many bytes were done before this run.
+    /// So many bytes are done where the source begins, before this run or another beginning of it.
     pub(super) fn resume(&self, bytes: u64) {
-        self.counts().settled += bytes;
+        let mut counts = self.counts();
+        (counts.settled, counts.parts) = (bytes, 0);
+        counts.begun.clear();
     }
 
     /// May go back a little, when an attempt fails; who shows it shows the greatest so far.

@@ -195,13 +195,17 @@ impl World {
 
     pub(crate) fn check_begin(&mut self, number: usize, offset: u64, ended: bool, done: u64) {
         let Some(put) = self.tasks[number].put().cloned() else { return };
-        if self.tasks[number].position.is_some() {
+        let task = &self.tasks[number];
+        let begins_anew = put.is_file && (task.upload_broken || task.lost_parts > 0);
+        if task.position.is_some() && !begins_anew {
             self.violate(format!("task {number}'s source begins twice"));
         }
         if self.tasks[number].life == 0 && (offset > 0 || ended) || offset > put.length || ended && offset < put.length
         {
             self.violate(format!("task {number}'s source of {} bytes begins at {offset}, ended: {ended}", put.length));
         }
+        // What is read from here on is another backup than what was read before.
+        self.tasks[number].readings.clear();
         // Only of a file there is something behind a gap.
         if done < offset || done > put.length || !put.is_file && done != offset {
             self.violate(format!("task {number}'s source begins at {offset}, and {done} bytes are said to be stored"));

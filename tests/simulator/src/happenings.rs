@@ -318,6 +318,7 @@ impl World {
             let lost = before - upload.parts.len();
             self.tell(|| format!("    the store has begun to complete {id}, and stops: {lost} parts are gone"));
             self.saw(Seen::UploadBroken);
+            self.tasks[task].upload_broken = true;
             self.lost(task, &id, lost as u32);
         }
     }

@@ -237,6 +237,8 @@ pub struct Task {
     pub lost_parts: u32,
     /// Some of them while this process ran.
     pub lost_alive: bool,
+    /// The store stopped in the midst of completing its upload.
+    pub upload_broken: bool,
     /// The caller has suspended.
     pub suspended: bool,
     /// The upload of the last extent that was saved.
@@ -299,6 +301,7 @@ impl Task {
             replaced: 0,
             lost_parts: 0,
             lost_alive: false,
+            upload_broken: false,
             suspended: false,
             failed: 0,
             in_a_row: BTreeMap::new(),

@@ -7,6 +7,11 @@ use crate::planted;
 use crate::transfer::checkpoint::{Record, extent, length_of, whole_crc};
 
 impl Upload {
+    /// Complete was sent, by this process or may be by one before.
+    pub(crate) fn is_completing(&self) -> bool {
+        self.completing
+    }
+
     /// All parts are there.
     pub(crate) fn is_finished(&self) -> bool {
         self.last.is_some_and(|last| self.finished.len() == (last - self.first + 1) as usize)

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::check::For;
-use super::{Put, PutRequest, State};
+use super::{BEGINNINGS, Put, PutRequest, State};
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::planted;
@@ -89,11 +89,15 @@ impl Put {
         State::First { asked: false, number, offset }
     }
 
-    pub(super) fn sending(&mut self, now: Now, result: Result<Stored>) -> State {
+    pub(super) fn sending(&mut self, now: Now, result: Result<Stored>, is_completing: bool) -> State {
         match result {
             Ok(stored) => self.stored(now, stored),
             // A checkpoint's upload is gone or broken, and its object not there: nothing was taken from the source yet.
             Err(e) if e.code() == Code::GivenUp && self.resume.is_some() => self.anew(),
+            // All of a file can be had again.
+            Err(e) if e.code() == Code::GivenUp && is_completing && !self.plan.is_stream() => {
+                if self.beginnings < BEGINNINGS { self.anew() } else { self.fail(e) }
+            }
             // Part 1 is still there, and every attempt carries its bytes.
             Err(e) if e.code() == Code::Expired => self.recheck(For::Data),
             Err(e) => self.fail(e),

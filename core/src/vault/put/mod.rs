@@ -7,6 +7,8 @@
 //!      │       │  └───────────────────┘
 //!      │       └─ given up, gone ─┐
 //!      └─ goes on ─▶ Recheck ─────┴▶ Parts ─▶ First, Sending, Row
+//!
+//!  Sending ── the upload was broken in its Complete ─▶ List, of a file
 //! ```
 //! A *check* holds for the profile's `late_ms` (B). The locator and the data's PUT or Create are signed at the newest
 //! check, and the row at the one that the data was signed at, so that nothing lands later than B after its check.
@@ -40,7 +42,8 @@ use data::too_many;
 use resume::begun;
 use row::Fixed;
 
-/// How often a put begins anew when its locator's date has passed before the store took it.
+/// How often a put begins anew when its locator's date has passed before the store took it, or when the store can complete
+/// its file's upload no more.
 const BEGINNINGS: u32 = 3;
 
 /// What to store.
@@ -401,7 +404,8 @@ impl Put {
                 Ok(output) => output,
                 Err(Err(e)) if e.code() == Code::OutcomeUnknown => Output::Done(Err(e)),
                 Err(result) => {
-                    self.state = self.sending(now, result);
+                    let is_completing = upload.is_completing();
+                    self.state = self.sending(now, result, is_completing);
                     self.next_output(now)
                 }
             },

@@ -29,9 +29,9 @@ impl Put {
         self.recheck(For::Resume)
     }
 
-    /// The checkpoint leads nowhere: the put begins anew, with a new version.
+    /// What was stored leads nowhere: the put begins anew, with a new version.
     pub(super) fn anew(&mut self) -> State {
-        self.resume = None;
+        (self.resume, self.begun) = (None, false);
         self.extents.clear();
         (self.fixed, self.stored_ms) = (None, None);
         self.plan = Plan::new(self.request.length, &self.vault.store.profile, self.request.memory);

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use s3vault_core::http::Method;
+use s3vault_core::http::{Method, RequestId};
 use s3vault_core::{Code, Error, Input, Output};
 
+use super::super::progress::{Figures, Progress};
 use super::super::toys::{Toy, ToyUpload, request};
 use super::super::upload::{StreamUpload, upload_file};
 use super::{TempFile, host, payload};
@@ -234,6 +235,17 @@ fn a_file_arrives_and_its_progress_is_told() {
         assert_eq!(events.last(), Some(&end));
     }
     until(|| host.transport.pool().in_use() == 0);
+}
+
+#[test]
+fn what_begins_anew_is_counted_from_there() {
+    let (progress, activity) = (Progress::new(Some(20)), host().transport.activity());
+    for done in [5, 0] {
+        progress.resume(done);
+        progress.begin(RequestId(done), 1, &activity);
+        progress.settle(10);
+        assert_eq!(progress.figures(), Figures { done: done + 10, parts: 1, retries: 0 });
+    }
 }
 
 /// Takes aws-chunked framing apart: the payload, and the trailer's line. Whatever is not exact fails.
