@@ -196,7 +196,7 @@ impl World {
     pub(crate) fn check_begin(&mut self, number: usize, offset: u64, ended: bool, done: u64) {
         let Some(put) = self.tasks[number].put().cloned() else { return };
         let task = &self.tasks[number];
-        let begins_anew = put.is_file && (task.upload_broken || task.lost_parts > 0);
+        let begins_anew = put.is_file && (task.upload_broken || task.replaced + task.lost_parts > 0);
         if task.position.is_some() && !begins_anew {
             self.violate(format!("task {number}'s source begins twice"));
         }

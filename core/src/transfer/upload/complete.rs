@@ -7,9 +7,9 @@ use crate::planted;
 use crate::transfer::checkpoint::{Record, extent, length_of, whole_crc};
 
 impl Upload {
-    /// Complete was sent, by this process or may be by one before.
-    pub(crate) fn is_completing(&self) -> bool {
-        self.completing
+    /// It had all parts, the store cannot put them together any more, and no object stands in its place.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// All parts are there.

@@ -127,6 +127,8 @@ pub(crate) struct Upload {
     completing: bool,
     /// What came of a Complete is not known: the store may have begun to put the parts together.
     doubtful: bool,
+    /// The store cannot complete it any more, and no object stands in its place.
+    broken: bool,
     /// How often the list of parts was asked for, and what it has otherwise than it was sent: number, begin, and bytes.
     relists: u32,
     again: VecDeque<(u32, u64, Finished)>,
@@ -175,6 +177,7 @@ impl Upload {
             sealed: false,
             completing: false,
             doubtful: false,
+            broken: false,
             relists: 0,
             again: VecDeque::new(),
             releases: Vec::new(),
@@ -296,7 +299,10 @@ impl Upload {
                         self.completed(session, PutReply { version_id }, date_ms)
                     }
                     // Nothing is left to go on with, and nothing stands in its place.
-                    Some(Settled::NotThere) if why.code() == Code::GivenUp => State::Done(Err(why)),
+                    Some(Settled::NotThere) if why.code() == Code::GivenUp => {
+                        self.broken = true;
+                        State::Done(Err(why))
+                    }
                     Some(Settled::NotThere | Settled::Unknown) => State::Unknown(call, Some(unknown(&why))),
                 }
             }

@@ -33,6 +33,11 @@ impl Upload {
         self.pace.width()
     }
 
+    fn has_room(&self, number: u32) -> bool {
+        let oldest = self.in_flight.first_key_value().map_or(number, |(oldest, _)| *oldest);
+        number - oldest < self.width() || planted::on("window not kept")
+    }
+
     /// Asks for the next part, where the window has room. Not before the upload id is there: a Create whose date has
     /// passed begins again with part 1, and each part is asked for once. Of a stream one part is asked for at a time: it
     /// may end early, and the next one begins there.
@@ -40,9 +45,13 @@ impl Upload {
         if !matches!(self.state, State::Sending { .. }) {
             return None;
         }
-        if let Some((number, offset, part)) = self.again.pop_front() {
-            let length = part.length;
-            self.in_flight.insert(number, InFlight::Asked { offset, length, known: Some(part.digest) });
+        if let Some((number, offset, part)) = self.again.front() {
+            let (number, offset, length, known) = (*number, *offset, part.length, Some(part.digest));
+            if !self.has_room(number) {
+                return None;
+            }
+            self.again.pop_front();
+            self.in_flight.insert(number, InFlight::Asked { offset, length, known });
             return Some(Output::NeedPart { number, offset, length, least: length, hashed: false });
         }
         self.skip_finished();
@@ -50,8 +59,7 @@ impl Upload {
             return None;
         }
         let (number, offset) = self.next;
-        let oldest = self.in_flight.first_key_value().map_or(number, |(oldest, _)| *oldest);
-        if number - oldest >= self.width() && !planted::on("window not kept") {
+        if !self.has_room(number) {
             return None;
         }
         let is_asked =

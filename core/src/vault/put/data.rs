@@ -89,14 +89,18 @@ impl Put {
         State::First { asked: false, number, offset }
     }
 
-    pub(super) fn sending(&mut self, now: Now, result: Result<Stored>, is_completing: bool) -> State {
+    pub(super) fn sending(&mut self, now: Now, result: Result<Stored>, is_broken: bool) -> State {
         match result {
             Ok(stored) => self.stored(now, stored),
             // A checkpoint's upload is gone or broken, and its object not there: nothing was taken from the source yet.
-            Err(e) if e.code() == Code::GivenUp && self.resume.is_some() => self.anew(),
+            Err(_) if is_broken && self.resume.is_some() => self.anew(),
             // All of a file can be had again.
-            Err(e) if e.code() == Code::GivenUp && is_completing && !self.plan.is_stream() => {
-                if self.beginnings < BEGINNINGS { self.anew() } else { self.fail(e) }
+            Err(e) if is_broken && !self.plan.is_stream() => {
+                if self.beginnings < BEGINNINGS {
+                    self.anew()
+                } else {
+                    self.fail(e)
+                }
             }
             // Part 1 is still there, and every attempt carries its bytes.
             Err(e) if e.code() == Code::Expired => self.recheck(For::Data),

@@ -404,8 +404,8 @@ impl Put {
                 Ok(output) => output,
                 Err(Err(e)) if e.code() == Code::OutcomeUnknown => Output::Done(Err(e)),
                 Err(result) => {
-                    let is_completing = upload.is_completing();
-                    self.state = self.sending(now, result, is_completing);
+                    let is_broken = upload.is_broken();
+                    self.state = self.sending(now, result, is_broken);
                     self.next_output(now)
                 }
             },
