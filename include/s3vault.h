@@ -1300,14 +1300,14 @@ int32_t s3v_explain(const char *request,
 #define S3V_E_FUTURE_VERSION (-36)
 
 /**
- * The put was given up: the version was marked as deleted, or another process took its place.
+ * The put was given up: its version was marked as deleted, another process took its place, or its upload is gone or can be completed no more.
  * Store the backup again.
  */
 #define S3V_E_GIVEN_UP (-37)
 
 /**
  * It is not known whether the store has the object: the last request had no answer.
- * Commit again on the same handle.
+ * Commit again on the same handle, or run the same put again with its checkpoint.
  */
 #define S3V_E_OUTCOME_UNKNOWN (-38)
 

@@ -116,10 +116,11 @@ codes! {
     Untrusted = -35, "S3V_E_UNTRUSTED", Remote, 6, "Open the vault with the keyring that wrote it, or add the key to verify_keys.";
     /// The newest version lies more than an hour in the future.
     FutureVersion = -36, "S3V_E_FUTURE_VERSION", Remote, 1, "A clock was wrong when it was written: delete that version, or wait.";
-    /// The put was given up: the version was marked as deleted, or another process took its place.
+    /// The put was given up: its version was marked as deleted, another process took its place, or its upload is gone or
+    /// can be completed no more.
     GivenUp = -37, "S3V_E_GIVEN_UP", Remote, 1, "Store the backup again.";
     /// It is not known whether the store has the object: the last request had no answer.
-    OutcomeUnknown = -38, "S3V_E_OUTCOME_UNKNOWN", Remote, 7, "Commit again on the same handle.";
+    OutcomeUnknown = -38, "S3V_E_OUTCOME_UNKNOWN", Remote, 7, "Commit again on the same handle, or run the same put again with its checkpoint.";
     /// The manifest is not the one that the pin names.
     PinMismatch = -39, "S3V_E_PIN_MISMATCH", Remote, 6, "The version was replaced since the pin was taken: do not trust it.";
     /// The date that a request was signed with has passed; used inside, never returned alone.

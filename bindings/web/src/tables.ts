@@ -62,7 +62,7 @@ export const ErrorCode = {
   UNTRUSTED: -35,
   /** The newest version lies more than an hour in the future. */
   FUTURE_VERSION: -36,
-  /** The put was given up: the version was marked as deleted, or another process took its place. */
+  /** The put was given up: its version was marked as deleted, another process took its place, or its upload is gone or can be completed no more. */
   GIVEN_UP: -37,
   /** It is not known whether the store has the object: the last request had no answer. */
   OUTCOME_UNKNOWN: -38,
@@ -134,7 +134,7 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.UNTRUSTED]: "Open the vault with the keyring that wrote it, or add the key to verify_keys.",
   [ErrorCode.FUTURE_VERSION]: "A clock was wrong when it was written: delete that version, or wait.",
   [ErrorCode.GIVEN_UP]: "Store the backup again.",
-  [ErrorCode.OUTCOME_UNKNOWN]: "Commit again on the same handle.",
+  [ErrorCode.OUTCOME_UNKNOWN]: "Commit again on the same handle, or run the same put again with its checkpoint.",
   [ErrorCode.PIN_MISMATCH]: "The version was replaced since the pin was taken: do not trust it.",
   [ErrorCode.EXPIRED]: "Try again.",
   [ErrorCode.RESOLVE]: "Check api_url (and proxy, where one is set), and this machine's DNS.",

@@ -71,7 +71,7 @@ class ErrorCode(IntEnum):
     FUTURE_VERSION = -36
     """The newest version lies more than an hour in the future."""
     GIVEN_UP = -37
-    """The put was given up: the version was marked as deleted, or another process took its place."""
+    """The put was given up: its version was marked as deleted, another process took its place, or its upload is gone or can be completed no more."""
     OUTCOME_UNKNOWN = -38
     """It is not known whether the store has the object: the last request had no answer."""
     PIN_MISMATCH = -39
@@ -163,8 +163,8 @@ ERRORS: tuple[ErrorInfo, ...] = (
     ErrorInfo(ErrorCode.DATA_MISSING, "S3V_E_DATA_MISSING", "remote", 6, "A version's data is not there.", "Something deleted the data outside of s3vault: restore another version."),
     ErrorInfo(ErrorCode.UNTRUSTED, "S3V_E_UNTRUSTED", "remote", 6, "A signature is missing, wrong, or by a key that this vault does not trust.", "Open the vault with the keyring that wrote it, or add the key to verify_keys."),
     ErrorInfo(ErrorCode.FUTURE_VERSION, "S3V_E_FUTURE_VERSION", "remote", 1, "The newest version lies more than an hour in the future.", "A clock was wrong when it was written: delete that version, or wait."),
-    ErrorInfo(ErrorCode.GIVEN_UP, "S3V_E_GIVEN_UP", "remote", 1, "The put was given up: the version was marked as deleted, or another process took its place.", "Store the backup again."),
-    ErrorInfo(ErrorCode.OUTCOME_UNKNOWN, "S3V_E_OUTCOME_UNKNOWN", "remote", 7, "It is not known whether the store has the object: the last request had no answer.", "Commit again on the same handle."),
+    ErrorInfo(ErrorCode.GIVEN_UP, "S3V_E_GIVEN_UP", "remote", 1, "The put was given up: its version was marked as deleted, another process took its place, or its upload is gone or can be completed no more.", "Store the backup again."),
+    ErrorInfo(ErrorCode.OUTCOME_UNKNOWN, "S3V_E_OUTCOME_UNKNOWN", "remote", 7, "It is not known whether the store has the object: the last request had no answer.", "Commit again on the same handle, or run the same put again with its checkpoint."),
     ErrorInfo(ErrorCode.PIN_MISMATCH, "S3V_E_PIN_MISMATCH", "remote", 6, "The manifest is not the one that the pin names.", "The version was replaced since the pin was taken: do not trust it."),
     ErrorInfo(ErrorCode.EXPIRED, "S3V_E_EXPIRED", "remote", 1, "The date that a request was signed with has passed; used inside, never returned alone.", "Try again."),
     ErrorInfo(ErrorCode.RESOLVE, "S3V_E_RESOLVE", "transport", 5, "The host name of api_url, or of the proxy, does not resolve.", "Check api_url (and proxy, where one is set), and this machine's DNS."),

@@ -63,10 +63,10 @@ public enum ErrorCode {
     UNTRUSTED(-35, "Open the vault with the keyring that wrote it, or add the key to verify_keys."),
     /** The newest version lies more than an hour in the future. */
     FUTURE_VERSION(-36, "A clock was wrong when it was written: delete that version, or wait."),
-    /** The put was given up: the version was marked as deleted, or another process took its place. */
+    /** The put was given up: its version was marked as deleted, another process took its place, or its upload is gone or can be completed no more. */
     GIVEN_UP(-37, "Store the backup again."),
     /** It is not known whether the store has the object: the last request had no answer. */
-    OUTCOME_UNKNOWN(-38, "Commit again on the same handle."),
+    OUTCOME_UNKNOWN(-38, "Commit again on the same handle, or run the same put again with its checkpoint."),
     /** The manifest is not the one that the pin names. */
     PIN_MISMATCH(-39, "The version was replaced since the pin was taken: do not trust it."),
     /** The date that a request was signed with has passed; used inside, never returned alone. */
