@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import json
 import os
@@ -24,7 +25,7 @@ from stream import stream
 import s3vault
 from s3vault import ErrorCode, S3VaultError
 from s3vault._output import Output
-from s3vault.command import _skip
+from s3vault.command import _resumable, _skip
 
 MIB = 1 << 20
 LARGE = stream(20 * MIB + 17, 2)
@@ -462,6 +463,21 @@ def test_ctrl_c_suspends_a_put_that_has_a_checkpoint(command: Command, container
     command.row("put", container, "p", "--checkpoint", str(checkpoint), data=LARGE)
     assert not checkpoint.exists()
     assert command.ok("get", container, "p", "--verify", "part") == LARGE
+
+
+@pytest.mark.parametrize(
+    ("code", "goes_on"),
+    [(ErrorCode.CONNECTION_LOST, True), (ErrorCode.OUTCOME_UNKNOWN, True), (ErrorCode.GIVEN_UP, False)],
+)
+def test_a_put_that_ended_early_says_whether_it_goes_on(
+    code: ErrorCode, goes_on: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.touch()
+    arguments = argparse.Namespace(checkpoint=str(checkpoint))
+    with pytest.raises(S3VaultError), _resumable(arguments, Output(json=False)):
+        raise S3VaultError(code, "the store was moody")
+    assert ("the same command again goes on" in capsys.readouterr().err) is goes_on
 
 
 def test_an_input_that_is_shorter_than_what_is_stored_is_another_one() -> None:

@@ -116,12 +116,14 @@ def _put(args: argparse.Namespace, output: Output) -> None:
 
 @contextmanager
 def _resumable(args: argparse.Namespace, output: Output) -> Iterator[None]:
-    """Says how to go on, where a put ended early and its checkpoint can."""
+    """Says how to go on, where a put ended early and its checkpoint can: one that was given up begins anew."""
     try:
         yield
     except BaseException as error:
-        refused = isinstance(error, S3VaultError) and ErrorFlag.MISUSE in error.flags
-        if args.checkpoint is not None and not refused and os.path.exists(args.checkpoint):
+        is_final = isinstance(error, S3VaultError) and (
+            ErrorFlag.MISUSE in error.flags or error.code == ErrorCode.GIVEN_UP
+        )
+        if args.checkpoint is not None and not is_final and os.path.exists(args.checkpoint):
             what = "suspended" if isinstance(error, KeyboardInterrupt) else "not stored yet"
             output.notice(f"{what}: {args.checkpoint} has what the store holds; the same command again goes on from there")
         raise
