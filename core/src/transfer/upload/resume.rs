@@ -133,7 +133,8 @@ impl Upload {
 /// The first part of an upload that is not in the store as it was sent.
 pub(crate) fn unlike_listed(open: &OpenUpload, listed: &BTreeMap<u32, Listed>) -> Option<Error> {
     open.parts.iter().find_map(|(number, part)| {
-        let (own, found) = (number - open.first + 1, listed.get(&(number - open.first + 1)));
+        let own = number - open.first + 1;
+        let found = listed.get(&own);
         let is_there = found.is_some_and(|found| found.is(part));
         (!is_there).then(|| unlike(own, &open.key, part, found))
     })

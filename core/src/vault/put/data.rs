@@ -92,15 +92,11 @@ impl Put {
     pub(super) fn sending(&mut self, now: Now, result: Result<Stored>, is_broken: bool) -> State {
         match result {
             Ok(stored) => self.stored(now, stored),
-            // A checkpoint's upload is gone or broken, and its object not there: nothing was taken from the source yet.
-            Err(_) if is_broken && self.resume.is_some() => self.anew(),
-            // All of a file can be had again.
-            Err(e) if is_broken && !self.plan.is_stream() => {
-                if self.beginnings < BEGINNINGS {
-                    self.anew()
-                } else {
-                    self.fail(e)
-                }
+            // Where it was a checkpoint's, nothing was taken from the source yet; and all of a file can be had again.
+            Err(_)
+                if is_broken && (self.resume.is_some() || !self.plan.is_stream() && self.beginnings < BEGINNINGS) =>
+            {
+                self.anew()
             }
             // Part 1 is still there, and every attempt carries its bytes.
             Err(e) if e.code() == Code::Expired => self.recheck(For::Data),

@@ -12,7 +12,7 @@ use crate::error::{Code, Error};
 use crate::op::{Call, ListParts, Listing};
 use crate::planted;
 use crate::time::Now;
-use crate::transfer::checkpoint::Begun;
+use crate::transfer::checkpoint::{Begun, OpenUpload};
 use crate::transfer::plan::Plan;
 use crate::transfer::upload::{GoesOn, Listed, Upload, unlike_listed};
 use crate::vault::manifest::Manifest;
@@ -95,8 +95,8 @@ impl Put {
     pub(super) fn listed(&mut self, listed: &BTreeMap<u32, Listed>) -> State {
         let Some(open) = self.resume.as_mut().and_then(|resume| resume.open.take()) else { return self.list() };
         let is_sealed = open.complete.is_some();
-        if let Some(lacking) = unlike_listed(&open, listed).filter(|_| is_sealed) {
-            return State::Sending(Box::new(Upload::settle(self.object(), self.plan, open, lacking)));
+        if is_sealed && let Some(lacking) = unlike_listed(&open, listed) {
+            return self.settle(open, lacking);
         }
         let upload = Upload::resume(self.object(), self.plan, open, Some(listed));
         let mut goes_on = upload.goes_on();
@@ -117,6 +117,11 @@ impl Put {
         if open.complete.is_none() {
             return self.anew();
         }
+        self.settle(open, why)
+    }
+
+    /// Looks for the object of an upload whose Complete was sent.
+    fn settle(&self, open: OpenUpload, why: Error) -> State {
         State::Sending(Box::new(Upload::settle(self.object(), self.plan, open, why)))
     }
 
