@@ -18,10 +18,9 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from callers import BUILD, use_new_keyring
-from tcp_proxy import Proxy
+from tcp_proxy import to_store
 
 MIB = 1 << 20
 CHUNK = MIB
@@ -89,9 +88,7 @@ def main() -> None:
     if args.client:
         print(json.dumps(client(args.transfers, args.mib, args.client)))
         return
-    url = urlsplit(os.environ["S3VAULT_API_URL"])
-    proxy = Proxy((url.hostname, url.port), seed=args.seed)
-    through = f"{url.scheme}://{url.hostname}:{proxy.port}"
+    proxy, through = to_store(seed=args.seed)
     passed = failed = 0
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="broken.") as folder_name:
         folder = Path(folder_name)

@@ -21,6 +21,10 @@ class Caller:
         """Starts it with these arguments; the environment names the store."""
         return subprocess.Popen([*self.argv, *args], **popen)
 
+    def on(self, api_url: str) -> "Caller":
+        """The same, with the store at this address."""
+        return Caller(self.name, ("env", f"S3VAULT_API_URL={api_url}", *self.argv))
+
     def run(self, *args: str, **options) -> subprocess.CompletedProcess:
         """Runs it to its end, whatever that is."""
         return subprocess.run([*self.argv, *args], **options)

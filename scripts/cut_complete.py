@@ -17,11 +17,10 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from callers import BUILD, Caller, command, use_new_keyring
 from killed_resume import CONTAINER, MIB, drop, make_file, sha256
-from tcp_proxy import Proxy
+from tcp_proxy import Proxy, to_store
 
 
 def cut_once(proxy: Proxy, checkpoint: Path, seconds: float, ended: threading.Event) -> None:
@@ -45,10 +44,8 @@ def main() -> None:
     arguments.add_argument("--mib", type=int, default=64, help="size of each")
     arguments.add_argument("--seed", type=int, default=1)
     args = arguments.parse_args()
-    url = urlsplit(os.environ["S3VAULT_API_URL"])
-    proxy = Proxy((url.hostname, url.port))
-    through = ("env", f"S3VAULT_API_URL={url.scheme}://{url.hostname}:{proxy.port}", *command().argv)
-    caller, dice = Caller("command", through), random.Random(args.seed)
+    proxy, through = to_store()
+    caller, dice = command().on(through), random.Random(args.seed)
     passed = failed = cut = anew = given_up = unknown = 0
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="cut.") as folder_name:
         folder = Path(folder_name)

@@ -20,11 +20,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from callers import BUILD, Caller, c_example, command, use_new_keyring
 from store import client
-from tcp_proxy import Proxy
+from tcp_proxy import Proxy, to_store
 
 CONTAINER, BUCKET = "resumed", os.environ["S3VAULT_BUCKET"]
 MIB = 1 << 20
@@ -152,10 +151,8 @@ def main() -> None:
     arguments.add_argument("--mib", type=int, default=256, help="size of each")
     arguments.add_argument("--seed", type=int, default=11)
     args = arguments.parse_args()
-    url = urlsplit(os.environ["S3VAULT_API_URL"])
-    proxy = Proxy((url.hostname, url.port))
     # The puts alone go through it, and are counted.
-    through = f"{url.scheme}://{url.hostname}:{proxy.port}"
+    proxy, through = to_store()
     size, passed, failed, kills, twice, empty = args.mib * MIB, 0, 0, 0, 0, 0
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="resumed.") as folder_name:
         folder = Path(folder_name)
@@ -165,8 +162,7 @@ def main() -> None:
         for number in range(args.rounds):
             for stream in (False, True):
                 dice = random.Random(f"{args.seed}/{number}/{stream}")
-                caller = dice.choice((c_example(), command()))
-                caller = Caller(caller.name, ("env", f"S3VAULT_API_URL={through}", *caller.argv))
+                caller = dice.choice((c_example(), command())).on(through)
                 name = f"{'stream' if stream else 'file'}-{number}"
                 put = Put(caller, name, source, stream, folder / f"{name}.checkpoint", proxy)
                 try:

@@ -1,9 +1,11 @@
 """A TCP proxy on loopback, in a thread: it counts what goes through, and breaks some connections."""
 
 import asyncio
+import os
 import random
 import threading
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 
 @dataclass
@@ -51,9 +53,7 @@ class _Side(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.left is not None:
             if self.left[0] <= len(data):
-                self.proxy.counts.broken += 1
-                self.peer.transport.abort()
-                self.transport.abort()
+                self.abort()
                 return
             self.left[0] -= len(data)
         if self.upward:
@@ -61,6 +61,13 @@ class _Side(asyncio.Protocol):
         else:
             self.proxy.counts.down += len(data)
         self.peer.transport.write(data)
+
+    def abort(self) -> None:
+        """Breaks the connection, at both ends."""
+        self.proxy.counts.broken += 1
+        for side in (self.peer, self):
+            if side is not None:
+                side.transport.abort()
 
     def pause_writing(self) -> None:
         if self.peer is not None:
@@ -106,7 +113,11 @@ class Proxy:
 
     async def _abort_all(self) -> None:
         for side in list(self.counts.open):
-            self.counts.broken += 1
-            side.transport.abort()
-            if side.peer is not None:
-                side.peer.transport.abort()
+            side.abort()
+
+
+def to_store(*, seed: int = 0) -> tuple[Proxy, str]:
+    """A proxy to the store that the environment names, and the store's address through it."""
+    url = urlsplit(os.environ["S3VAULT_API_URL"])
+    proxy = Proxy((url.hostname, url.port), seed=seed)
+    return proxy, f"{url.scheme}://{url.hostname}:{proxy.port}"
