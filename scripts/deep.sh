@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# scripts/deep.sh [SLICE...]: the long forms, one slice after another; all of them where none is named. A slice that this
-# commit has passed is not run again. Writes docs/proof.md: what each slice counted when it passed last, and at which commit.
+# scripts/deep.sh [SLICE...]: runs the long tests ("slices") one after another; without arguments, all of them. A slice that
+# has passed at this commit is not run again. Writes docs/proof.md: what each slice counted when it last passed, and the commit.
 #
-# FUZZ_SECONDS (300) is how long each fuzz target runs. `SLICES="fuzz-reply oracle" make deep` runs these two.
+# FUZZ_SECONDS (default: 300) is how long each fuzz target runs. `SLICES="fuzz-reply oracle" make deep` runs these two.
 set -euo pipefail
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -12,33 +12,40 @@ with=scripts/with-store.sh
 python=$VENV/bin/python
 fuzz_seconds=${FUZZ_SECONDS:-300}
 
-# What each slice runs; the last line of its output that says something is its count.
-cross-callers-8-GiB() { $with minio -- "$python" scripts/cross_callers.py --mib 8192; }
-killed-uploads() { $with minio -- "$python" scripts/killed_upload.py --rounds 12; }
-killed-uploads-embedded() { $with embedded -- "$python" scripts/killed_upload.py --rounds 12; }
-# 200 times in four slices, each with dice of its own: a store ends after 90 minutes, and what has passed need not run again.
-killed-resume-2-GiB() { $with minio -- "$python" scripts/killed_resume.py --rounds 25 --mib 2048 --seed "$1"; }
+# What each slice runs. The last line of its output that has a digit is its count.
+# system STORE MODULE [OPTION...]: runs a module of tests/system on the store.
+system() { $with "$1" -- "$python" -m pytest "tests/system/test_$2.py" "${@:3}"; }
+cross-callers-8-GiB() { system minio cross_callers --mib 8192; }
+killed-uploads() { system minio killed_upload --rounds 12; }
+killed-uploads-embedded() { system embedded killed_upload --rounds 12; }
+# 200 puts in four slices, each with its own seed: a store stops after 90 minutes, and a slice that passed is not run again.
+killed-resume-2-GiB() { system minio killed_resume --rounds 25 --mib 2048 --seed "$1"; }
 killed-resume-2-GiB-a() { killed-resume-2-GiB 11; }
 killed-resume-2-GiB-b() { killed-resume-2-GiB 12; }
 killed-resume-2-GiB-c() { killed-resume-2-GiB 13; }
 killed-resume-2-GiB-d() { killed-resume-2-GiB 14; }
-cut-complete() { $with minio -- "$python" scripts/cut_complete.py --rounds 150 --mib 64; }
-broken-line() { $with minio -- "$python" scripts/breaking_proxy.py --mib 64; }
-# Over plain HTTP: memcheck takes the keys that ring's TLS derives for uninitialised.
+cut-complete() { system minio cut_complete --rounds 150; }
+broken-line() { system minio broken_line --mib 64 --shares 0,5,10,20; }
+# count PATTERN COMMAND...: runs COMMAND, and prints the last line of its output that has PATTERN once more.
+count() { "${@:2}" | tee "$done_slices/output" && grep -E "$1" "$done_slices/output" | tail -n 1; }
+page-1-GiB() { count '^(#|ℹ) pass' $with embedded -- scripts/page_backup.sh 1024 npm --prefix bindings/web test; }
+cases-c-minio() { $with minio -- make -C bindings/c test; }
+cases-java-minio() { count 'Tests run:' $with minio -- mvn -B -ntp -f bindings/java -Ds3vault.library="$RELEASE/libs3vault.so" verify; }
+# Over plain HTTP: memcheck reports the keys that ring derives for TLS as uninitialised.
 c-cases-valgrind() { $with embedded -- make -C bindings/c valgrind valgrind-cases; }
 oracle() { "$python" tests/oracle/oracle.py --count 50000; }
 simulator() { cargo run -q --release -p simulator -- --seeds 20000; }
-operations-ceph() { $with ceph -- cargo test -q -p s3vault --test operations; }
-cases-ceph() { S3VAULT_PROVIDER=ceph $with ceph -- cargo test -q -p s3vault --test cases; }
-operations-garage() { $with garage -- cargo test -q -p s3vault --test operations; }
+operations-ceph() { $with ceph -- cargo test -q --release -p s3vault --test operations; }
+cases-ceph() { S3VAULT_PROVIDER=ceph $with ceph -- cargo test -q --release -p s3vault --test cases; }
+operations-garage() { $with garage -- cargo test -q --release -p s3vault --test operations; }
 altered-ceph() { $with ceph -- "$python" tests/oracle/altered.py; }
 altered-garage() { $with garage -- "$python" tests/oracle/altered.py; }
 
-# That the benches still build and run; their figures are of one machine.
+# Shows that the benches build and run; their figures depend on the machine.
 bench-sign() { make -s bench-sign; }
 bench-parse() { make -s bench-parse; }
 
-# On nightly, from the committed corpus; what is found new stays in build/fuzz, and stands for later runs.
+# Starts from the committed corpus, on nightly. New inputs are kept in build/fuzz for later runs.
 fuzz() {
   local target=$1 corpus=$BUILD/fuzz/$1
   mkdir -p "$corpus"
@@ -58,26 +65,27 @@ fuzz-settings() { fuzz settings; }
 
 all=(oracle simulator cases-ceph operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
   fuzz-signed_object fuzz-settings bench-sign bench-parse killed-uploads killed-uploads-embedded
-  killed-resume-2-GiB-a killed-resume-2-GiB-b killed-resume-2-GiB-c killed-resume-2-GiB-d cut-complete broken-line c-cases-valgrind cross-callers-8-GiB)
+  killed-resume-2-GiB-a killed-resume-2-GiB-b killed-resume-2-GiB-c killed-resume-2-GiB-d cut-complete broken-line
+  cases-c-minio cases-java-minio c-cases-valgrind cross-callers-8-GiB page-1-GiB)
 chosen=("$@")
 [ ${#chosen[@]} -gt 0 ] || chosen=("${all[@]}")
 for name in "${chosen[@]}"; do
-  [[ " ${all[*]} " == *" $name "* ]] || die "no slice is called '$name': there are ${all[*]}"
+  [[ " ${all[*]} " == *" $name "* ]] || die "unknown slice '$name': the slices are ${all[*]}"
 done
 
-[ -z "$(git status --porcelain -- . ':!docs/proof.md')" ] || die "commit first: a proof names the commit it is of"
+[ -z "$(git status --porcelain -- . ':!docs/proof.md')" ] || die "commit first: the proof names the commit"
 commit=$(git rev-parse HEAD)
 done_slices=$BUILD/deep/$commit
 mkdir -p "$done_slices" docs
 
-# step.sh runs a slice by calling this script again: a function cannot be handed to another process.
+# step.sh runs a slice by calling this script again, since it cannot call a function of this process.
 if [ "${DEEP_SLICE:-}" ]; then
   "$DEEP_SLICE"
   exit
 fi
 
 for name in "${chosen[@]}"; do
-  [ ! -e "$done_slices/$name" ] || { say "deep: $name has passed before"; continue; }
+  [ ! -e "$done_slices/$name" ] || { say "deep: $name has already passed"; continue; }
   started=$SECONDS
   DEEP_SLICE=$name "$ROOT/scripts/step.sh" "deep: $name" "$0" 2>&1 | tee "$done_slices/$name.log"
   counts=$(grep -v '^===' "$done_slices/$name.log" | grep -v '^ *$' | grep -E '[0-9]' | tail -n 1)
@@ -93,10 +101,10 @@ proof=$(rows)
 cat >docs/proof.md <<END
 # Proof
 
-What the slices of \`make deep\` counted when they passed last.
+What each slice of \`make deep\` counted when it last passed.
 
 | slice | counts | seconds | date | commit |
 |---|---|---|---|---|
 $proof
 END
-say "deep: ${#chosen[@]} slices passed; docs/proof.md is written: commit it"
+say "deep: ${#chosen[@]} slices passed; commit docs/proof.md"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# scripts/demo.sh: the way of a backup, on a real disk image: stored from a file by the `s3vault` command, changed,
-# stored again from a pipe; both versions restored by the C program and compared. `make demo` calls it.
-# The store is the embedded one, or the one that S3VAULT_API_URL, S3VAULT_BUCKET (with versioning), S3VAULT_ACCESS_KEY,
-# S3VAULT_SECRET_KEY, S3VAULT_REGION ... name.
+# scripts/demo.sh: backs up a real disk image. The `s3vault` command stores it from a file, the image changes, and the
+# command stores it again from a pipe; the C program restores both versions, and the script compares them. `make demo`
+# calls it. It uses the embedded store, or the store that S3VAULT_API_URL, S3VAULT_BUCKET (with versioning),
+# S3VAULT_ACCESS_KEY, S3VAULT_SECRET_KEY, S3VAULT_REGION ... name.
 set -euo pipefail
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -23,7 +23,7 @@ o = u.build_opener(u.ProxyHandler({}))
 print(sum(json.load(o.open(os.environ["S3VAULT_API_URL"] + "/_embedded/stats"))["requests"].values()))'
 }
 
-# measure STEP FILE COMMAND...: runs it, and notes the size of FILE, the seconds, the requests.
+# measure STEP FILE COMMAND...: runs COMMAND, and records the size of FILE, the seconds and the requests.
 measure() {
   local step=$1 file=$2 before after start size=- count=-
   shift 2
@@ -38,7 +38,7 @@ measure() {
   rows+=("$(printf '%-44s %10s %6d.%02d %9s' "$step" "$size" $((ms / 1000)) $((ms % 1000 / 10)) "$count")")
 }
 
-# shellcheck disable=SC2002  # a pipe is what is meant
+# shellcheck disable=SC2002  # the pipe is intended
 store_from_pipe() { cat "$image" | "$s3vault" put "$container" "$path" - >/dev/null; }
 list_versions() { "$s3vault" versions "$container" "$path" | tee "$demo/versions" >&2; }
 same() { [ "$(sha256sum <"$1")" = "$(sha256sum <"$2")" ] || die "$1 and $2 differ"; }
@@ -46,7 +46,7 @@ same() { [ "$(sha256sum <"$1")" = "$(sha256sum <"$2")" ] || die "$1 and $2 diffe
 check_space() {
   local free
   free=$(($(df --output=avail -k "$demo" | tail -n 1) / 1024))
-  [ "$free" -ge "$needed_mib" ] || die "$demo needs $needed_mib MiB, and $free are free there"
+  [ "$free" -ge "$needed_mib" ] || die "$demo needs $needed_mib MiB of free space, but has $free MiB"
 }
 
 build() {
@@ -60,14 +60,14 @@ build() {
 
 start_store() {
   if [ -n "${S3VAULT_API_URL:-}" ]; then
-    [ -n "${S3VAULT_BUCKET:-}" ] || die "S3VAULT_API_URL is set: name a bucket with versioning in S3VAULT_BUCKET too"
+    [ -n "${S3VAULT_BUCKET:-}" ] || die "S3VAULT_API_URL is set: set S3VAULT_BUCKET to a bucket with versioning too"
     say "store: $S3VAULT_API_URL, bucket $S3VAULT_BUCKET"
     return
   fi
   embedded=$demo/store
-  trap '"$ROOT/scripts/embedded.sh" stop "$embedded"' EXIT
-  eval "$(STORE_OWNER=$$ "$ROOT/scripts/embedded.sh" start "$embedded")"
-  say "store: the embedded one, at $S3VAULT_API_URL"
+  trap '"$ROOT/scripts/stores/embedded.sh" stop "$embedded"' EXIT
+  eval "$(STORE_OWNER=$$ "$ROOT/scripts/stores/embedded.sh" start "$embedded")"
+  say "store: embedded, at $S3VAULT_API_URL"
 }
 
 cd "$ROOT"
@@ -77,7 +77,7 @@ check_space
 build
 start_store
 
-say "what is done:"
+say "running:"
 measure "make an ext4 image of this machine's files" - "$ROOT/scripts/image.sh" make "$image"
 "$s3vault" keys new "$demo/keyring" >/dev/null
 export S3VAULT_KEYRING=$demo/keyring
@@ -88,9 +88,9 @@ measure "store it again from a pipe (s3vault)" "$image" store_from_pipe
 measure "list the versions (s3vault)" - list_versions
 first=$("$s3vault" --json versions "$container" "$path" | python3 -c '
 import json, sys
-rows = [json.loads(line) for line in sys.stdin]  # the newest first
-assert len(rows) == 2, rows
-print(rows[1]["vid"])')
+versions = [json.loads(line) for line in sys.stdin]  # newest first
+assert len(versions) == 2, versions
+print(versions[1]["vid"])')
 measure "restore the newest (C program)" "$image" "$c_program" get "$container" "$path" "$demo/newest.restored" >/dev/null
 measure "restore the first (C program)" "$demo/first.img" \
   "$c_program" get "$container" "$path" "$demo/first.restored" "$first" >/dev/null

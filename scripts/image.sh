@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# scripts/image.sh make FILE: an ext4 image of 400 MiB with some 300 MB of this machine's own files in it.
-# scripts/image.sh change FILE: writes one more file into that image, as a running machine would.
+# scripts/image.sh make FILE: makes an ext4 image of 400 MiB with about 300 MB of this machine's files in it.
+# scripts/image.sh change FILE: writes one more file into the image, as a running machine would.
 # Needs neither root nor a mount.
 set -euo pipefail
 # shellcheck source=scripts/paths.sh
@@ -11,7 +11,7 @@ image=$2
 work=$(mktemp -d "$(dirname "$image")/image.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# Readable files of this clone and of the system, until 300 MB are together; thousands of tiny ones only take time.
+# Lists readable files of this clone and of the system, up to 300 MB in total. Tiny files only take time, so it skips them.
 list_files() {
   { find "$ROOT/core" "$ROOT/ffi" /usr/share /usr/bin /usr/lib -xdev -type f -readable \
       -size -8M \( -path "$ROOT/*" -o -size +15k \) -printf '%s %p\0' 2>/dev/null || true; } |
@@ -29,12 +29,12 @@ make_image() {
   mke2fs -q -F -t ext4 -b 4096 -L s3vault-demo -d "$work/files" "$image"
 }
 
-# debugfs ends with 0 whatever happened, so the file is looked for.
+# debugfs exits with 0 even if it failed, so check that the file is there.
 change_image() {
   head -c 20000000 /dev/urandom >"$work/new"
   debugfs -w -R "write $work/new written-later" "$image" >"$work/log" 2>&1
   debugfs -R "stat written-later" "$image" 2>/dev/null | grep -q 'Size: 20000000' ||
-    { cat "$work/log" >&2; die "debugfs did not write into $image"; }
+    { cat "$work/log" >&2; die "debugfs could not write to $image"; }
 }
 
 case $1 in

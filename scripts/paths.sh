@@ -1,11 +1,11 @@
-# Sourced by the scripts: where things are, and how to say what happens.
+# Sourced by the scripts: paths, versions, and functions that print messages.
 # shellcheck shell=bash disable=SC2034
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$ROOT/build
 VENV=$BUILD/venv
 RELEASE=${CARGO_TARGET_DIR:-$ROOT/target}/release
-# What is built once per machine, not once per clone.
+# Tools that are built once per machine, not once per clone.
 TOOLS_DIR=${TOOLS_DIR:-$HOME/.cache/s3vault/bin}
 MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO=$TOOLS_DIR/minio-$MINIO_VERSION/minio
@@ -17,7 +17,7 @@ RCLONE_VERSION=v1.76.0
 RCLONE=$TOOLS_DIR/rclone-$RCLONE_VERSION/rclone
 BENCH_VENV=$BUILD/bench/venv
 
-# mke2fs and debugfs are in sbin, which is not on every user's PATH.
+# mke2fs and debugfs are in sbin, which not every user has on PATH.
 PATH=$PATH:/usr/sbin:/sbin
 
 say() { printf '%s\n' "$*" >&2; }

@@ -3,13 +3,13 @@
 #
 #   groups   check   what `make check` needs
 #            demo    what `make demo` needs
-#            test    what `make test` needs, but for its servers (name minio and versitygw beside)
-#            deep    what `make deep` needs: all of it
+#            test    what `make test` needs, except its servers (add minio and versitygw for them)
+#            deep    what `make deep` needs: everything
 #            bench   what `make bench` needs
 #   parts    compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph fuzz peers
 #
-# Rust (rustup), Python 3.10+, a JDK 17+, Node 20+ and Go are expected to be there.
-# Debian packages come by apt-get, with sudo where the caller is not root.
+# Rust (rustup), Python 3.10+, a JDK 17+, Node 20+ and Go must be installed already.
+# apt-get installs Debian packages, with sudo if the caller is not root.
 set -euo pipefail
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -19,7 +19,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 want() { wanted_packages+=("$@"); }
 expect() { has "$1" || die "$1 is missing: install $2, then run this again"; }
 
-# The tool chains that a user chooses, asked for before anything is installed.
+# Checks the tool chains that users install themselves, before anything else is installed.
 toolchain_of() {
   case $1 in
     rust | wasm) expect cargo "Rust 1.95 or newer (rustup)" ;;
@@ -38,7 +38,7 @@ toolchain_of() {
   esac
 }
 
-# What a part needs of Debian; the same test is asked again after the installation.
+# Adds the Debian packages that a part needs. The same test runs again after the installation.
 packages_of() {
   case $1 in
     compiler)
@@ -46,7 +46,7 @@ packages_of() {
       has g++ || want g++
       has make || want make
       has pkg-config || want pkg-config
-      # A compiler without the C library's headers builds nothing.
+      # A compiler without the headers of the C library is of no use.
       [ ! -x "$(command -v gcc)" ] || echo '#include <stdlib.h>' | gcc -E -x c - >/dev/null 2>&1 || want libc6-dev ;;
     image) if ! has mke2fs || ! has debugfs; then want e2fsprogs; fi ;;
     python | peers) python3 -c 'import ensurepip, venv' 2>/dev/null || want python3-venv ;;
@@ -74,37 +74,37 @@ install_packages() {
   local part sudo=()
   for part in "${parts[@]}"; do packages_of "$part"; done
   [ ${#wanted_packages[@]} -gt 0 ] || return 0
-  has apt-get || die "missing here, and there is no apt-get to install them with: ${wanted_packages[*]}"
+  has apt-get || die "these packages are missing, and there is no apt-get to install them: ${wanted_packages[*]}"
   [ "$(id -u)" = 0 ] || sudo=(sudo)
   say "setup: installing the Debian packages ${wanted_packages[*]}"
-  "${sudo[@]}" apt-get update -qq >&2 || die "apt-get update failed; wanted: ${wanted_packages[*]}"
+  "${sudo[@]}" apt-get update -qq >&2 || die "apt-get update failed; these packages are missing: ${wanted_packages[*]}"
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     "${wanted_packages[@]}" >"$BUILD/apt.log" 2>&1 ||
     { tail -n 20 "$BUILD/apt.log" >&2; die "apt-get could not install ${wanted_packages[*]}"; }
   wanted_packages=()
   for part in "${parts[@]}"; do packages_of "$part"; done
-  [ ${#wanted_packages[@]} -eq 0 ] || die "installed, but still not usable: ${wanted_packages[*]}"
+  [ ${#wanted_packages[@]} -eq 0 ] || die "these packages are installed but do not work: ${wanted_packages[*]}"
 }
 
 setup_wasm() {
   local target=wasm32-unknown-unknown
   compgen -G "$(rustc --print sysroot)/lib/rustlib/$target/lib/libstd-*.rlib" >/dev/null && return
-  has rustup || die "Rust's $target is missing, and there is no rustup to add it with"
-  say "setup: adding Rust's $target"
+  has rustup || die "the Rust target $target is missing, and there is no rustup to add it"
+  say "setup: adding the Rust target $target"
   rustup target add $target >&2 || die "rustup could not add $target"
 }
 
-# cargo-fuzz, and the nightly that its instrumentation needs.
+# Installs cargo-fuzz, and the nightly toolchain that its instrumentation needs.
 setup_fuzz() {
   rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal >&2 ||
     die "rustup could not install nightly, which cargo-fuzz needs"
   cargo fuzz --version >/dev/null 2>&1 && return
-  say "setup: building cargo-fuzz (a few minutes, once)"
+  say "setup: building cargo-fuzz (takes a few minutes, once)"
   cargo install cargo-fuzz --locked >"$BUILD/cargo-fuzz-install.log" 2>&1 ||
     { tail -n 20 "$BUILD/cargo-fuzz-install.log" >&2; die "cargo install cargo-fuzz failed"; }
 }
 
-# The Python of builds and tests, apart from the system's.
+# Creates the Python environment of builds and tests, separate from the system's Python.
 setup_python() {
   cmp -s "$ROOT/scripts/requirements.txt" "$VENV/requirements.txt" && "$VENV/bin/python" -c '' 2>/dev/null && return
   say "setup: making build/venv from scripts/requirements.txt"
@@ -114,15 +114,16 @@ setup_python() {
   cp "$ROOT/scripts/requirements.txt" "$VENV/"
 }
 
-# go_install TITLE PACKAGE@VERSION BINARY: from source through the Go module proxy, once per machine.
+# go_install TITLE PACKAGE@VERSION BINARY: builds a program from source, once per machine.
 go_install() {
   local log=$BUILD/$1-install.log
   [ ! -x "$3" ] || return 0
-  say "setup: building $1 into $TOOLS_DIR (minutes, once)"
+  say "setup: building $1 into $TOOLS_DIR (takes minutes, once)"
   GOBIN=$(dirname "$3") go install "$2" >"$log" 2>&1 || { tail -n 20 "$log" >&2; die "go install $2 failed"; }
 }
 
-# The clients that `make bench` measures beside s3vault: rclone, and a Python with boto3 and awscrt, apart from the tests'.
+# Installs the clients that `make bench` compares s3vault with: rclone, and a Python environment with boto3 and awscrt,
+# separate from that of the tests.
 setup_peers() {
   local wanted=$BUILD/bench/requirements.txt
   go_install rclone "github.com/rclone/rclone@$RCLONE_VERSION" "$RCLONE"
@@ -139,11 +140,11 @@ setup_peers() {
 setup_minio() { go_install minio "github.com/minio/minio@$MINIO_VERSION" "$MINIO"; }
 setup_versitygw() { go_install versitygw "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW_VERSION" "$VERSITYGW"; }
 
-# Only what the S3 API needs, lightly optimized: with Garage's own settings the build takes half as long again.
-# Its target folder (gigabytes) goes with the subshell.
+# Builds only what the S3 API needs, lightly optimized: Garage's own settings take 50 % longer to build.
+# The target folder (gigabytes) is removed when the subshell exits.
 setup_garage() {
   [ ! -x "$GARAGE" ] || return 0
-  say "setup: building Garage into $TOOLS_DIR (10 to 15 minutes, once)"
+  say "setup: building Garage into $TOOLS_DIR (takes 10 to 15 minutes, once)"
   (
     target=$(mktemp -d "$BUILD/garage-target.XXXXXX")
     trap 'rm -rf "$target"' EXIT
@@ -163,7 +164,7 @@ for name in "$@"; do
     bench) parts+=(compiler rust peers) ;;
     compiler | rust | wasm | image | python | c | valgrind | java | node | chromium) parts+=("$name") ;;
     minio | versitygw | garage | ceph | fuzz | peers) parts+=("$name") ;;
-    *) die "no part is called '$name'; the head of this file lists them" ;;
+    *) die "unknown part '$name'; the top of this file lists them" ;;
   esac
 done
 [ ${#parts[@]} -gt 0 ] || die "name what to set up: check, demo, test, deep, bench, or single parts"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# scripts/with-store.sh embedded|minio|versitygw|garage|ceph -- COMMAND...: starts the store, makes a fresh bucket, with
-# versioning where the store has it, runs COMMAND with S3VAULT_* in its environment, and stops the store. The exit code
-# is COMMAND's. S3VAULT_TEST_STORE tells COMMAND which of these stores it is.
+# scripts/with-store.sh embedded|minio|versitygw|garage|ceph -- COMMAND...: starts the store, creates a new bucket
+# (with versioning if the store has it), runs COMMAND with S3VAULT_* in its environment, and stops the store. The exit
+# code is COMMAND's. S3VAULT_TEST_STORE tells COMMAND which of these stores it is.
 set -euo pipefail
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -9,14 +9,14 @@ set -euo pipefail
 if [ $# -lt 3 ] || [ "$2" != -- ]; then die "usage: with-store.sh embedded|minio|versitygw|garage|ceph -- COMMAND..."; fi
 kind=$1
 shift 2
-case $kind in embedded | minio | versitygw | garage | ceph) ;; *) die "no store is called '$kind'" ;; esac
+case $kind in embedded | minio | versitygw | garage | ceph) ;; *) die "unknown store '$kind'" ;; esac
 
-# On the disk of the clone: /tmp may be small, and in memory.
+# In the clone's build folder: /tmp may be small or in memory.
 mkdir -p "$BUILD"
 dir=$(mktemp -d "$BUILD/store-$kind.XXXXXX")
 finish() {
   local rc=$?
-  "$ROOT/scripts/$kind.sh" stop "$dir"
+  "$ROOT/scripts/stores/$kind.sh" stop "$dir"
   if [ $rc != 0 ] && [ -s "$dir/log" ]; then
     say "--- the last lines of the $kind store's log:"
     tail -n 15 "$dir/log" >&2
@@ -30,11 +30,11 @@ trap 'exit 143' TERM
 
 STORE_OWNER=$$ STORE_BUCKET=t-$(date +%s)-$$
 export STORE_OWNER STORE_BUCKET
-"$ROOT/scripts/$kind.sh" start "$dir" >"$dir/env"
+"$ROOT/scripts/stores/$kind.sh" start "$dir" >"$dir/env"
 # shellcheck disable=SC1091
 . "$dir/env"
 export S3VAULT_BUCKET=$STORE_BUCKET S3VAULT_TEST_STORE=$kind
-[ "$kind" = embedded ] || "$VENV/bin/python" "$ROOT/scripts/bucket.py" "$S3VAULT_BUCKET"
+[ "$kind" = embedded ] || "$VENV/bin/python" "$ROOT/scripts/stores/bucket.py" "$S3VAULT_BUCKET"
 unset STORE_OWNER STORE_BUCKET
 
 "$@"

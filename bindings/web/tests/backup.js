@@ -1,5 +1,5 @@
-// A backup of 1 GiB: the one that S3VAULT_TEST_MANIFEST, S3VAULT_TEST_DATA and S3VAULT_TEST_KEY name (files that came
-// out of a store), or else one that no store has seen. Data is always a copy, since the tests damage it.
+// A large backup: the one that S3VAULT_TEST_MANIFEST, S3VAULT_TEST_DATA and S3VAULT_TEST_KEY name (files that came
+// out of a store), or else one of 256 MiB that no store has seen. Data is always a copy, since the tests damage it.
 
 import { execFileSync } from 'node:child_process'
 import { constants, copyFileSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
@@ -7,7 +7,7 @@ import { join } from 'node:path'
 
 import { ROOT } from './browser.js'
 
-const GIB = 1024 ** 3
+const SIZE = 256 * 1024 ** 2
 const PART = 8 * 1024 ** 2
 
 /** @typedef {{ manifest: string, data: string, key: string, parts: { begin: number, end: number }[], remove: () => void }} Backup */
@@ -31,7 +31,7 @@ export function makeBackup() {
   } else {
     execFileSync(
       'cargo',
-      ['run', '-q', '--release', '-p', 's3vault-wasm', '--example', 'fixtures', '--', 'backup', folder, `${GIB}`, `${PART}`],
+      ['run', '-q', '--release', '-p', 's3vault-wasm', '--example', 'fixtures', '--', 'backup', folder, `${SIZE}`, `${PART}`],
       { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] },
     )
   }

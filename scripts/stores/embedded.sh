@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# scripts/embedded.sh start DIR: the in-memory store of tests/store on a free loopback port; log and pid in DIR.
-#                                Prints the environment that s3vault needs, with a versioned bucket:
-#                                eval "$(scripts/embedded.sh start DIR)"
-#                                EMBEDDED_SCHEME=https: over TLS, with a CA of its own.
-# scripts/embedded.sh stop DIR
-# It also stops when the process that started it (or STORE_OWNER, a pid) is gone, and after 90 minutes.
+# scripts/stores/embedded.sh start DIR: starts the in-memory store of tests/store on a free loopback port. DIR
+#                                       holds log and pid. Prints the environment that s3vault needs, with a
+#                                       versioned bucket: eval "$(scripts/stores/embedded.sh start DIR)"
+#                                       EMBEDDED_SCHEME=https serves over TLS, under its own CA.
+# scripts/stores/embedded.sh stop DIR
+# The server also stops when the process that started it (or STORE_OWNER, a pid) exits, and after 90 minutes.
 set -euo pipefail
-# shellcheck source=scripts/server.sh
+# shellcheck source=scripts/stores/server.sh
 . "$(dirname "$0")/server.sh"
 
 scheme=${EMBEDDED_SCHEME:-http}
@@ -27,7 +27,7 @@ serve() {
     --idle-exit 5400 "${tls[@]}"
 }
 
-# Other than a request, this needs no curl.
+# Unlike a request, this needs no curl.
 answers() { grep -q '^listening on' "$dir/log"; }
 
 server_main "$@"

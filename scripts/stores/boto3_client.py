@@ -1,4 +1,4 @@
-"""boto3's client for the store that the environment (S3VAULT_*) names: the other reader that judges ours."""
+"""A boto3 client for the store that the environment (S3VAULT_*) names: the independent reader that tests compare with."""
 
 import os
 
@@ -7,7 +7,7 @@ from botocore.config import Config
 
 
 def client():
-    """A client that signs with SigV4 and addresses buckets as the environment says."""
+    """Returns a client that signs with SigV4 and uses the addressing style of the environment."""
     env = os.environ
     return boto3.client(
         "s3",

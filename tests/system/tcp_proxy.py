@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback, in a thread: it counts what goes through, and breaks some connections."""
+"""A TCP proxy on loopback, in a thread: it counts the bytes that pass through, and breaks some connections."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Counts:
-    """What went through since the last reset."""
+    """Bytes and connections since the last reset."""
 
     up: int = 0
     down: int = 0
@@ -20,12 +20,12 @@ class Counts:
 
 
 class _Side(asyncio.Protocol):
-    """One end of a connection; what it reads, the other end writes."""
+    """One end of a connection; the other end writes what this end reads."""
 
     def __init__(self, proxy: "Proxy", upward: bool, peer: "_Side | None" = None) -> None:
         self.proxy, self.upward, self.peer = proxy, upward, peer
         self.transport: asyncio.Transport | None = None
-        self.left: list[int] | None = None  # bytes until it breaks, shared by both ends
+        self.left: list[int] | None = None  # bytes until the connection breaks, shared by both ends
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self.transport = transport
@@ -63,7 +63,7 @@ class _Side(asyncio.Protocol):
         self.peer.transport.write(data)
 
     def abort(self) -> None:
-        """Breaks the connection, at both ends."""
+        """Breaks the connection at both ends."""
         self.proxy.counts.broken += 1
         for side in (self.peer, self):
             if side is not None:
@@ -84,7 +84,7 @@ class _Side(asyncio.Protocol):
 
 
 class Proxy:
-    """Listens on a port of its own, and dials `target` for each connection; `share` of them break at a random byte."""
+    """Listens on a free port and connects to `target` for each connection; `share` of the connections break at a random byte."""
 
     def __init__(self, target: tuple[str, int], *, seed: int = 0) -> None:
         self.target, self.share = target, 0.0
@@ -99,16 +99,16 @@ class Proxy:
         return await self.loop.create_server(lambda: _Side(self, True), "127.0.0.1", 0)
 
     def draw(self) -> list[int] | None:
-        """Whether the next connection breaks, and after how many bytes of both ways: 1 to 16 MiB, each size as likely as
-        its double."""
+        """Decides whether the next connection breaks, and after how many bytes in both directions: 1 byte to 16 MiB, each
+        size as likely as its double."""
         return [int(2 ** self.random.uniform(0, 24))] if self.random.random() < self.share else None
 
     def reset(self) -> None:
-        """Counts anew; connections that are open stay."""
+        """Resets the counts; open connections stay open."""
         self.counts = Counts(open=self.counts.open)
 
     def abort_all(self) -> None:
-        """Breaks all connections that are open."""
+        """Breaks all open connections."""
         asyncio.run_coroutine_threadsafe(self._abort_all(), self.loop).result()
 
     async def _abort_all(self) -> None:
@@ -117,7 +117,7 @@ class Proxy:
 
 
 def to_store(*, seed: int = 0) -> tuple[Proxy, str]:
-    """A proxy to the store that the environment names, and the store's address through it."""
+    """Returns a proxy to the store that the environment names, and the store's address through the proxy."""
     url = urlsplit(os.environ["S3VAULT_API_URL"])
     proxy = Proxy((url.hostname, url.port), seed=seed)
     return proxy, f"{url.scheme}://{url.hostname}:{proxy.port}"

@@ -1,16 +1,16 @@
-# Sourced by the scripts that start a server for tests (minio.sh, versitygw.sh, ...): what they have in common.
-# The script defines three functions and ends with `server_main "$@"`:
+# Sourced by the scripts that start a server for tests (minio.sh, versitygw.sh, ...).
+# Each script defines three functions and ends with `server_main "$@"`:
 #
-#   prepare   checks that the server is installed, and makes what does not depend on the port
-#   serve     calls `launch COMMAND...`: the server in the foreground, on 127.0.0.1:$port, its data below $dir,
-#             with the keys $access_key and $secret
-#   answers   whether it serves requests at $url now
+#   prepare   checks that the server is installed, and creates what does not depend on the port
+#   serve     calls `launch COMMAND...`, which runs the server in the foreground on 127.0.0.1:$port, with its data in
+#             $dir and the keys $access_key and $secret
+#   answers   succeeds when the server answers requests at $url
 #
-# and may set `scheme` (https), and what `environment` says beside the common lines.
-# The server stops when the process that started the script (or STORE_OWNER, a pid) is gone, and after 90 minutes.
+# A script may set `scheme` (default: https) and add variables to `environment`.
+# The server stops when the process that started the script (or STORE_OWNER, a pid) exits, and after 90 minutes.
 # shellcheck shell=bash disable=SC2034
 # shellcheck source=scripts/paths.sh
-. "$(dirname "${BASH_SOURCE[0]}")/paths.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../paths.sh"
 
 owner=${STORE_OWNER:-$PPID}
 access_key=s3vault-test
@@ -19,8 +19,8 @@ environment=()
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-# A CA ($dir/ca.crt) and a server certificate under it, in $dir/certs by MinIO's names: rustls refuses a CA's own
-# certificate as a server's.
+# Makes a CA ($dir/ca.crt) and a server certificate under it, in $dir/certs with the names that MinIO expects. Rustls
+# does not accept a CA certificate as a server certificate.
 make_certificates() {
   local certs=$dir/certs new=(openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
   mkdir -p "$certs"
@@ -30,29 +30,29 @@ make_certificates() {
       printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n' >"$dir/server.ext" &&
       openssl x509 -req -days 2 -in "$dir/server.csr" -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -CAcreateserial \
         -extfile "$dir/server.ext" -out "$certs/public.crt"
-  } >"$dir/openssl.log" 2>&1 || { cat "$dir/openssl.log" >&2; die "openssl made no certificate"; }
+  } >"$dir/openssl.log" 2>&1 || { cat "$dir/openssl.log" >&2; die "openssl failed to make the certificates"; }
 }
 
-# A request to the server, by curl; an answer of any status will do unless the caller adds -f.
+# Sends a request to the server with curl. Any status is a success unless the caller adds -f.
 ask() { curl -s --noproxy '*' --max-time 5 --cacert "$dir/ca.crt" -o /dev/null "$@"; }
 
-# All processes of the server hold $dir/lock, from the first to the last: whoever gets it knows that none is left.
+# Every process of the server holds $dir/lock, so whoever can take the lock knows that none is left.
 running() { [ -e "$dir/lock" ] && ! flock -n "$dir/lock" true; }
 
-# launch COMMAND...: in a process group of its own, under the watch of watched.sh.
+# launch COMMAND...: runs the server in its own process group, supervised by watch.sh.
 launch() {
   {
-    flock -n 9 || die "$dir is in use: stop it first"
-    setsid "$ROOT/scripts/watched.sh" "$owner" "$@" </dev/null >"$dir/log" 2>&1 &
+    flock -n 9 || die "a server already runs in $dir: stop it first"
+    setsid "$ROOT/scripts/stores/watch.sh" "$owner" "$@" </dev/null >"$dir/log" 2>&1 &
     echo $! >"$dir/pid"
-    # Or bash says here how it ended.
+    # Without this, bash reports here how the server exited.
     disown
   } 9>"$dir/lock"
 }
 
 ready() {
   for _ in $(seq 1200); do
-    # The server must still run: what answers on the port may be somebody else.
+    # The server must still run: another program may be answering on the port.
     if answers && running; then return 0; fi
     running || return 1
     sleep 0.1
@@ -70,15 +70,15 @@ print_environment() {
 stop() {
   running || return 0
   kill -KILL -- "-$(cat "$dir/pid")" 2>/dev/null || true
-  flock -w 20 "$dir/lock" true || die "the server in $dir does not stop: process group $(cat "$dir/pid")"
+  flock -w 20 "$dir/lock" true || die "the server in $dir does not stop; its process group is $(cat "$dir/pid")"
 }
 
 start() {
   mkdir -p "$dir"
-  ! running || die "$dir is in use: stop it first"
+  ! running || die "a server already runs in $dir: stop it first"
   secret=$(od -An -N20 -tx1 /dev/urandom | tr -d ' \n')
   prepare
-  # Somebody else may take the free port before the server does.
+  # Another program may take the free port before the server does.
   for _ in 1 2 3; do
     port=$(free_port)
     url=$scheme://127.0.0.1:$port
@@ -90,7 +90,7 @@ start() {
     stop
   done
   tail -n 20 "$dir/log" >&2
-  die "the server did not come up; its log is $dir/log"
+  die "the server did not start; see its log, $dir/log"
 }
 
 server_main() {

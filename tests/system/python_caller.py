@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The Python API behind the command line of `callers.py`: what a program does that imports `s3vault`."""
+"""A program that uses the Python API, with the command line that `callers.py` describes."""
 
 import os
 import shutil
@@ -24,8 +24,8 @@ def main(action: str, container: str, path: str, file: str | None = None, vid: s
         elif action == "get":
             vault.find(container, path, version=vid).restore(file)
         elif action == "versions":
-            for row in vault.versions(container, path):
-                print(row.vid, row.size)
+            for version in vault.versions(container, path):
+                print(version.vid, version.size)
         else:
             sys.exit(f"usage: {os.path.basename(sys.argv[0])} put|get|versions CONTAINER PATH [FILE|-] [VID]")
 

@@ -1,27 +1,26 @@
 #!/usr/bin/env bash
-# scripts/ceph.sh start DIR: Ceph with a monitor, one OSD and a RADOS gateway over TLS on a free loopback port, with a CA
-#                            of its own; data, log and pid in DIR.
-#                            Prints the environment that s3vault needs: eval "$(scripts/ceph.sh start DIR)"
-# scripts/ceph.sh stop DIR
-# It also stops when the process that started it (or STORE_OWNER, a pid) is gone, and after 90 minutes.
+# scripts/stores/ceph.sh start DIR: starts Ceph (a monitor, one OSD and a RADOS gateway) over TLS on a free loopback
+#                                   port, under its own CA. DIR holds data, log and pid. Prints the environment that
+#                                   s3vault needs: eval "$(scripts/stores/ceph.sh start DIR)"
+# scripts/stores/ceph.sh stop DIR
+# The server also stops when the process that started it (or STORE_OWNER, a pid) exits, and after 90 minutes.
 # https://docs.ceph.com/en/pacific/install/manual-deployment/
 set -euo pipefail
-# shellcheck source=scripts/server.sh
+# shellcheck source=scripts/stores/server.sh
 . "$(dirname "$0")/server.sh"
 
-# Over TLS, Ceph refuses the chunked body with a trailer that botocore sends unless told otherwise:
-# MissingContentLength.
+# Over TLS, Ceph refuses the chunked body with a trailer that botocore sends by default (MissingContentLength).
 environment=(AWS_REQUEST_CHECKSUM_CALCULATION=when_required)
 
 prepare() {
   local program
   for program in ceph ceph-mon ceph-osd ceph-authtool monmaptool radosgw radosgw-admin; do
-    command -v "$program" >/dev/null || die "$program is not there: run scripts/setup.sh ceph"
+    command -v "$program" >/dev/null || die "$program is not installed: run scripts/setup.sh ceph"
   done
   make_certificates
 }
 
-# One replica, no warnings about it, and no end of space for a test: the disk is the developer's.
+# One replica without warnings. The limits on free space are raised, because the disk is the developer's.
 configure() {
   local mon_port
   mon_port=$(free_port)
@@ -86,7 +85,7 @@ keys() {
   "${add[@]}" -n client.rgw --cap mon 'allow *' --cap osd 'allow *'
 }
 
-# While the cluster forms, commands fail or hang now and then; each may be repeated.
+# While the cluster forms, commands sometimes fail or hang; each of them is safe to repeat.
 retry() {
   for _ in 1 2 3 4 5 6 7 8; do
     ! timeout 60 "$@" || return 0
@@ -96,7 +95,7 @@ retry() {
   return 1
 }
 
-# The daemons, each in the foreground and started when the one before serves. Ends with the first that ends.
+# Starts the daemons in the foreground, each when the one before it is ready. Returns when the first of them exits.
 cluster() {
   local conf=(-c "$dir/ceph.conf") osd_uuid
   osd_uuid=$(cat /proc/sys/kernel/random/uuid)
@@ -126,6 +125,4 @@ serve() {
 
 answers() { ask "$url/"; }
 
-# Over TLS, Ceph refuses the chunked body with a trailer that botocore sends unless told otherwise:
-# MissingContentLength.
 server_main "$@"

@@ -1,25 +1,26 @@
 #!/usr/bin/env bash
-# scripts/garage.sh start DIR: Garage, a single node, over plain HTTP (it has no TLS) on a free loopback port; data, log
-#                              and pid in DIR. A store without versioning, with SSE-C and strict signatures.
-#                              Prints the environment that s3vault needs: eval "$(scripts/garage.sh start DIR)"
-# scripts/garage.sh stop DIR
-# It also stops when the process that started it (or STORE_OWNER, a pid) is gone, and after 90 minutes.
+# scripts/stores/garage.sh start DIR: starts a single Garage node over plain HTTP (it has no TLS) on a free loopback
+#                                     port. DIR holds data, log and pid. Garage has no versioning; it has SSE-C and
+#                                     checks signatures strictly. Prints the environment that s3vault needs:
+#                                     eval "$(scripts/stores/garage.sh start DIR)"
+# scripts/stores/garage.sh stop DIR
+# The server also stops when the process that started it (or STORE_OWNER, a pid) exits, and after 90 minutes.
 set -euo pipefail
-# shellcheck source=scripts/server.sh
+# shellcheck source=scripts/stores/server.sh
 . "$(dirname "$0")/server.sh"
 
 scheme=http
 
 prepare() {
-  [ -x "$GARAGE" ] || die "Garage is not there: run scripts/setup.sh garage"
-  # Garage wants keys of its own form: GK and 24 hexadecimal digits, 64 of them for the secret.
+  [ -x "$GARAGE" ] || die "Garage is not installed: run scripts/setup.sh garage"
+  # Garage accepts only keys of its own form: GK and 24 hexadecimal digits; 64 digits for the secret.
   access_key=GK$(openssl rand -hex 12)
   secret=$(openssl rand -hex 32)
   rpc_secret=$(openssl rand -hex 32)
 }
 
 serve() {
-  # A node keeps its address: one that did not come up is not tried again.
+  # A node stores its address, so a node that did not come up cannot be started again on another port.
   rm -rf "$dir/meta" "$dir/data"
   rpc_port=$(free_port)
   cat >"$dir/garage.toml" <<EOF
@@ -42,7 +43,7 @@ EOF
   launch "$GARAGE" -c "$dir/garage.toml" server --single-node --default-bucket
 }
 
-# The key comes with the node; that it may create buckets must be said.
+# The node starts with the key; the right to create buckets has to be granted.
 answers() {
   ask "$url/" &&
     "$GARAGE" -c "$dir/garage.toml" key allow --create-bucket "$access_key" >"$dir/key.log" 2>&1

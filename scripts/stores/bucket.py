@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""scripts/stores/bucket.py NAME: creates a bucket in the store that the environment (S3VAULT_*) names.
+
+Versioning is enabled if the store has it; stderr says whether it is.
+"""
+
+import sys
+
+from boto3_client import client
+from botocore.exceptions import ClientError
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: bucket.py NAME")
+    name = sys.argv[1]
+    s3 = client()
+    s3.create_bucket(Bucket=name)
+    try:
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        versioning = "with versioning"
+    except ClientError as error:
+        # Only a 501 means that the store has no versioning; any other error is a fault of the set-up.
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 501:
+            raise
+        versioning = f"without versioning: the store has none (501 {error.response['Error']['Code']})"
+    print(f"created bucket {name}, {versioning}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The callers of s3vault as programs with the same command line: put, get, versions."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A program with the commands `put CONTAINER PATH FILE|-`, `get CONTAINER PATH FILE|- [VID]`, `versions CONTAINER PATH`."""
+
+    name: str
+    argv: tuple[str, ...]
+
+    def start(self, *args: str, **popen) -> subprocess.Popen:
+        """Starts the program with these arguments; the environment names the store."""
+        return subprocess.Popen([*self.argv, *args], **popen)
+
+    def with_store_at(self, api_url: str) -> "Caller":
+        """Returns the same caller with the store at this address."""
+        return Caller(self.name, ("env", f"S3VAULT_API_URL={api_url}", *self.argv))
+
+    def run(self, *args: str, **options) -> subprocess.CompletedProcess:
+        """Runs the program and waits for it."""
+        return subprocess.run([*self.argv, *args], **options)
+
+
+def c_example() -> Caller:
+    return Caller("C", (str(ROOT / "bindings/c/build/backup"),))
+
+
+def java_example() -> Caller:
+    target = ROOT / "bindings/java/target"
+    jars = [jar for jar in target.glob("s3vault-*.jar") if not jar.stem.endswith(("-sources", "-javadoc"))]
+    classpath = os.pathsep.join(map(str, [*jars, target / "dependency/*"]))
+    return Caller("Java", ("java", "-cp", classpath, "io.s3vault.examples.Backup"))
+
+
+def python_api() -> Caller:
+    return Caller("Python", (sys.executable, str(ROOT / "tests/system/python_caller.py")))
+
+
+def command() -> Caller:
+    return Caller("command", (str(Path(sys.executable).parent / "s3vault"),))
+
+
+def all_callers() -> list[Caller]:
+    return [c_example(), java_example(), python_api(), command()]
