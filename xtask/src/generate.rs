@@ -1,10 +1,10 @@
-//! The generated files that are committed: written, or compared with what would be written.
+//! Writes the generated files that are committed, or compares them with what would be written.
 
 use std::fs;
 
 use crate::{Result, header, root, tables};
 
-/// Path from the workspace's folder, and content.
+/// Path relative to the workspace's root, and content.
 type Generated = (&'static str, String);
 
 fn all() -> Result<Vec<Generated>> {
@@ -17,28 +17,28 @@ fn all() -> Result<Vec<Generated>> {
     ])
 }
 
-/// Writes the files that are not as they should be.
+/// Writes the files that are out of date.
 pub(crate) fn write() -> Result<()> {
-    for (path, wanted) in all()? {
+    for (path, generated) in all()? {
         let file = root().join(path);
-        if fs::read_to_string(&file).is_ok_and(|found| found == wanted) {
+        if fs::read_to_string(&file).is_ok_and(|found| found == generated) {
             continue;
         }
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder)?;
         }
-        fs::write(&file, wanted).map_err(|e| format!("{path}: {e}"))?;
+        fs::write(&file, generated).map_err(|e| format!("{path}: {e}"))?;
         println!("wrote {path}");
     }
     Ok(())
 }
 
-/// Fails where a file is not as it should be, and shows the first line that differs.
+/// Fails if a file is out of date, and shows the first line that differs.
 pub(crate) fn check() -> Result<()> {
     let mut stale = Vec::new();
-    for (path, wanted) in all()? {
+    for (path, generated) in all()? {
         let found = fs::read_to_string(root().join(path)).unwrap_or_default();
-        if let Some(difference) = difference(&found, &wanted) {
+        if let Some(difference) = difference(&found, &generated) {
             eprintln!("{path}:{difference}");
             stale.push(path);
         }
@@ -46,15 +46,15 @@ pub(crate) fn check() -> Result<()> {
     if stale.is_empty() {
         return Ok(());
     }
-    Err(format!("not as generated: {}. Run: cargo xtask generate", stale.join(", ")).into())
+    Err(format!("out of date: {}. Run: cargo xtask generate", stale.join(", ")).into())
 }
 
-/// The first line in which two texts differ, for people.
-fn difference(found: &str, wanted: &str) -> Option<String> {
-    if found == wanted {
+/// The first line in which two texts differ, as `LINE: found ..., generated ...`.
+fn difference(found: &str, generated: &str) -> Option<String> {
+    if found == generated {
         return None;
     }
-    let (mut a, mut b) = (found.split('\n'), wanted.split('\n'));
+    let (mut a, mut b) = (found.split('\n'), generated.split('\n'));
     let mut line = 0;
     loop {
         line += 1;
@@ -71,14 +71,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_changed_line_and_a_missing_end_are_found() {
+    fn a_changed_line_and_a_missing_last_line_are_found() {
         assert_eq!(difference("a\nb\n", "a\nb\n"), None);
         assert_eq!(difference("a\nx\n", "a\nb\n").unwrap(), "2: found Some(\"x\"), generated Some(\"b\")");
         assert_eq!(difference("a", "a\n").unwrap(), "2: found None, generated Some(\"\")");
     }
 
     #[test]
-    fn the_same_sources_give_the_same_files() {
+    fn generating_twice_gives_the_same_files() {
         assert_eq!(all().unwrap(), all().unwrap());
     }
 }

@@ -1,11 +1,11 @@
-//! Makes what is generated, and compares what must agree:
+//! Generates files and checks the workspace:
 //!
-//! - `cargo xtask generate [--check]`: the header, and the tables of other languages. With `--check` nothing is
-//!   written: it fails where a file is not what would be written.
-//! - `cargo xtask wasm`: the package of bindings/wasm, in bindings/wasm/pkg.
-//! - `cargo xtask wasm-test`: core's tests on wasm32, under Node.
-//! - `cargo xtask abi-check`: the functions of the header, of the built library, of Python's table and of Java's class
-//!   are the same.
+//! - `cargo xtask generate [--check]` writes the header and the tables of other languages. With `--check` it writes
+//!   nothing, and fails if a file differs from what it would write.
+//! - `cargo xtask wasm` builds the package of bindings/wasm into bindings/wasm/pkg.
+//! - `cargo xtask wasm-test` runs core's tests on wasm32, under Node.
+//! - `cargo xtask abi-check` checks that the header, the built library, Python's table and Java's class declare the same
+//!   functions.
 
 mod abi_check;
 mod generate;
@@ -19,7 +19,7 @@ mod wasm_test;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What a task gives back; the text of an error is for people.
+/// The result of a task. The error is printed as text.
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 const USAGE: &str = "usage: cargo xtask generate [--check] | wasm | wasm-test | abi-check";
@@ -27,14 +27,14 @@ const USAGE: &str = "usage: cargo xtask generate [--check] | wasm | wasm-test | 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let done = match arguments[..] {
+    let result = match arguments[..] {
         ["generate"] => generate::write(),
         ["generate", "--check"] => generate::check(),
         ["abi-check"] => abi_check::run(),
         [task @ ("wasm" | "wasm-test")] => wasm(task),
         _ => Err(USAGE.into()),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("xtask: {e}");
@@ -48,25 +48,25 @@ fn wasm(task: &str) -> Result<()> {
     if task == "wasm" { wasm::package() } else { wasm_test::run() }
 }
 
-/// Starts this program again with the feature that these tasks need: the others stay quick to build.
+/// Runs this program again with the feature that these tasks need. Without it the other tasks build quickly.
 #[cfg(not(feature = "wasm"))]
 fn wasm(task: &str) -> Result<()> {
     let mut cargo = std::process::Command::new(cargo());
     run(cargo.args(["run", "-q", "-p", "xtask", "--features", "wasm", "--", task]).current_dir(root()))
 }
 
-/// The folder of the workspace.
+/// The root folder of the workspace.
 fn root() -> PathBuf {
     let member = Path::new(env!("CARGO_MANIFEST_DIR"));
     member.parent().unwrap_or(member).to_owned()
 }
 
-/// The cargo that runs this.
+/// The cargo that runs this program.
 fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())
 }
 
-/// Runs a command to its end; not to succeed is an error.
+/// Runs a command and waits for it. A failure of the command is an error.
 fn run(command: &mut std::process::Command) -> Result<()> {
     let status = command.status().map_err(|e| format!("cannot run {:?}: {e}", command.get_program()))?;
     if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}").into()) }

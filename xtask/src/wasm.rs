@@ -1,4 +1,4 @@
-//! The package of bindings/wasm: built, bound to JavaScript, and looked through for imports that it must not have.
+//! Builds the package of bindings/wasm, binds it to JavaScript, and checks what the module imports.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -8,10 +8,10 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::{Result, cargo, root};
 
-/// BLAKE3 is more than twice as fast with it, and every browser since 2023 has it.
+/// BLAKE3 is more than twice as fast with SIMD, which every browser since 2023 supports.
 const RUSTFLAGS: &str = "-C target-feature=+simd128";
 
-/// Makes bindings/wasm/pkg.
+/// Builds bindings/wasm/pkg.
 pub(crate) fn package() -> Result<()> {
     let built = build(&["build", "--release"], "s3vault-wasm")?;
     let folder = root().join("bindings/wasm/pkg");
@@ -32,15 +32,15 @@ pub(crate) fn package() -> Result<()> {
     Ok(())
 }
 
-/// Runs cargo for wasm32, and gives back the one module that it made of this package. (Dependencies may make some too:
-/// crc-fast is a cdylib beside.)
+/// Runs cargo for wasm32 and returns the path of this package's module. Dependencies may build modules too: crc-fast
+/// has a cdylib.
 pub(crate) fn build(arguments: &[&str], package: &str) -> Result<PathBuf> {
     let output = Command::new(cargo())
         .args(arguments)
         .args(["-p", package])
         .args(["--target", "wasm32-unknown-unknown", "--message-format", "json-render-diagnostics"])
         .env("RUSTFLAGS", RUSTFLAGS)
-        // wasm-bindgen reads sections that the linker would strip, and strips by itself.
+        // wasm-bindgen reads sections that the linker would strip, and strips them itself.
         .env("CARGO_PROFILE_RELEASE_STRIP", "none")
         .current_dir(root())
         .stderr(Stdio::inherit())
@@ -60,11 +60,11 @@ pub(crate) fn build(arguments: &[&str], package: &str) -> Result<PathBuf> {
     }
     match <[PathBuf; 1]>::try_from(modules) {
         Ok([module]) => Ok(module),
-        Err(modules) => Err(format!("cargo {}: one module was expected, not {modules:?}", arguments.join(" ")).into()),
+        Err(modules) => Err(format!("cargo {}: expected one module, found {modules:?}", arguments.join(" ")).into()),
     }
 }
 
-/// Refuses imports from anywhere but `own`: `env` above all, which is what C code that found no libc asks for.
+/// Fails if the module imports from anywhere but `own`. C code that was linked without a libc imports from `env`.
 fn check_imports(module: &walrus::Module, own: &str) -> Result<()> {
     let foreign: Vec<String> = module
         .imports
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_import_from_elsewhere_is_named() {
+    fn a_foreign_import_is_refused_and_named() {
         let mut module = walrus::Module::default();
         let function = module.types.add(&[], &[]);
         module.add_import_func("./own.js", "log", function);

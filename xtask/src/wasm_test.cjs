@@ -1,8 +1,8 @@
-// Runs the tests of a module that wasm-bindgen bound to Node: its exports that begin with __wbgt_. It exits non-zero
-// where one fails, and where there is none.
+// Runs the tests of a module that wasm-bindgen bound to Node: its exports that start with __wbgt_. It exits with 1 if a
+// test fails or there are no tests.
 "use strict";
 
-// The module prints its report by this function; what tests print goes through console, which it captures.
+// The module prints its report with this function; the output of tests goes through console, which it captures.
 globalThis.__wbgtest_og_console_log = console.log;
 globalThis.__wbg_test_invoke = (f) => f();
 

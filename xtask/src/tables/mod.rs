@@ -1,4 +1,4 @@
-//! Core's tables of error codes and options, as other languages want them.
+//! Core's tables of error codes and options in other languages.
 
 mod java;
 mod python;
@@ -10,7 +10,7 @@ pub(crate) use typescript::tables as typescript;
 
 use s3vault_core::error::CodeInfo;
 
-/// What other languages call a code: without C's prefix.
+/// The name of a code in other languages: without C's prefix.
 fn short(row: &CodeInfo) -> &'static str {
     row.name.strip_prefix("S3V_E_").unwrap_or(row.name)
 }

@@ -4,24 +4,24 @@ import com.sun.jna.Memory;
 import io.s3vault.internal.Loader;
 import io.s3vault.internal.Native;
 
-/** What all transfers of this process share: memory, connections, bandwidth. */
+/** The limits that all transfers of this process share: memory, connections and bandwidth. */
 public final class Budget {
     // struct s3v_stats { uint32_t size, transfers; uint64_t memory, memory_peak, memory_limit, connections,
     // connections_peak, connections_limit, bytes_up, bytes_down; }
     private static final int STATS_SIZE = 72;
 
     /**
-     * What the transfers of this process use now, and have used.
+     * Current, peak and total use of the transfers of this process.
      *
-     * @param transfers how many are under way
-     * @param memory bytes of payload in memory
-     * @param memoryPeak the most that these were
-     * @param memoryLimit the most that they may be
-     * @param connections requests that are under way
-     * @param connectionsPeak the most that these were
-     * @param connectionsLimit the most that they may be
-     * @param bytesUp bytes of payload that were sent, those that were sent again too
-     * @param bytesDown bytes of payload that came
+     * @param transfers number of transfers in progress
+     * @param memory payload bytes held in memory
+     * @param memoryPeak highest value of {@code memory} so far
+     * @param memoryLimit upper limit of {@code memory}
+     * @param connections requests in progress
+     * @param connectionsPeak highest value of {@code connections} so far
+     * @param connectionsLimit upper limit of {@code connections}
+     * @param bytesUp payload bytes sent, including those sent again
+     * @param bytesDown payload bytes received
      */
     public record Stats(
             int transfers,
@@ -37,12 +37,12 @@ public final class Budget {
     private Budget() {}
 
     /**
-     * Sets an option of the whole process. It takes effect at once, on transfers that are under way too.
+     * Sets an option of the whole process. It takes effect immediately, also for transfers in progress.
      *
      * @param key {@link Option#MEMORY}, {@link Option#CONNECTIONS}, {@link Option#BANDWIDTH_UP} or
      *     {@link Option#BANDWIDTH_DOWN}
-     * @param value its value
-     * @throws S3VaultException if there is no such option, or it does not take this value
+     * @param value the new value
+     * @throws S3VaultException if the option does not exist or does not accept this value
      */
     public static void set(String key, String value) throws S3VaultException {
         Loader.load();
@@ -56,7 +56,7 @@ public final class Budget {
     /**
      * {@return what the transfers of this process use}
      *
-     * @throws S3VaultException never, unless the library has a defect
+     * @throws S3VaultException only if the library has a defect
      */
     public static Stats stats() throws S3VaultException {
         Loader.load();

@@ -7,14 +7,13 @@ import java.nio.file.Path;
 import java.util.Map;
 
 /**
- * Settings by key; {@link Option} has the keys. A key that does not exist and a value that cannot be used are refused
- * when they are set. Later values replace earlier ones. Nothing is read from files or the environment unless it is
- * asked for.
+ * Settings by key; {@link Option} has the keys. Unknown keys and invalid values are refused when they are set. Later
+ * values replace earlier ones. Files and the environment are read only by {@link #load} and {@link #environment}.
  */
 public final class Config implements AutoCloseable {
     final Handle handle;
 
-    /** Makes one without settings. */
+    /** Creates a config without settings. */
     public Config() {
         Loader.load();
         handle = new Handle("config", Native.s3v_config_new(), Native::s3v_config_free).ownedBy(this);
@@ -34,7 +33,7 @@ public final class Config implements AutoCloseable {
         return config;
     }
 
-    /** The options of a call, null for none: the library takes NULL then. */
+    /** The options of a call as a config; null, which the library accepts, where there are none. */
     static Config ofCall(Map<String, String> options) throws S3VaultException {
         return options.isEmpty() ? null : of(options);
     }
@@ -44,11 +43,11 @@ public final class Config implements AutoCloseable {
     }
 
     /**
-     * Sets a value; an empty one takes the setting back.
+     * Sets a value; an empty value removes the setting.
      *
      * @param key one of {@link Option}
      * @param value the value as text
-     * @return this
+     * @return this config
      * @throws S3VaultException if the key or the value is refused
      */
     public synchronized Config set(String key, String value) throws S3VaultException {
@@ -61,9 +60,10 @@ public final class Config implements AutoCloseable {
     }
 
     /**
-     * Sets what the environment says: {@code S3VAULT_} and a key in upper case, for example {@code S3VAULT_API_URL}.
+     * Reads settings from the environment: {@code S3VAULT_} and the key in upper case, for example
+     * {@code S3VAULT_API_URL}.
      *
-     * @return this
+     * @return this config
      * @throws S3VaultException if a value is refused
      */
     public synchronized Config environment() throws S3VaultException {
@@ -74,10 +74,10 @@ public final class Config implements AutoCloseable {
     }
 
     /**
-     * Sets what a TOML file says: one flat table of settings.
+     * Reads settings from a TOML file, which is one flat table of keys and values.
      *
      * @param file the file
-     * @return this
+     * @return this config
      * @throws S3VaultException if the file cannot be read, or a key or a value is refused
      */
     public synchronized Config load(Path file) throws S3VaultException {
@@ -89,19 +89,19 @@ public final class Config implements AutoCloseable {
     }
 
     /**
-     * {@return the value of a setting; {@code ***} for a secret}
+     * {@return the value of a setting, or its default; {@code ***} for a secret}
      *
      * @param key one of {@link Option}
-     * @throws S3VaultException if there is no such key
+     * @throws S3VaultException if the key does not exist
      */
     public String get(String key) throws S3VaultException {
         return read(Text.argument("key", key));
     }
 
     /**
-     * {@return all that is set, as a JSON object; secrets are {@code ***}}
+     * {@return all settings that were set, as a JSON object; secrets are {@code ***}}
      *
-     * @throws S3VaultException if this was closed
+     * @throws S3VaultException if this config was closed
      */
     public String json() throws S3VaultException {
         return read(null);

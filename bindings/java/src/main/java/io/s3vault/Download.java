@@ -10,12 +10,12 @@ import java.nio.channels.ReadableByteChannel;
 import java.util.Objects;
 
 /**
- * The data of a version as a stream, or read by position. The end of the stream is reported when all of it was verified;
- * data that is not what was stored ends in {@link ErrorCode#DAMAGED}. {@link Option#VERIFY} says which bytes are given out
- * before.
+ * The data of a version, as a stream or read by position. The stream reports its end only after all of the data was
+ * verified; a read of damaged data fails with {@link ErrorCode#DAMAGED}. {@link Option#VERIFY} selects which bytes
+ * are handed out before that.
  */
 public final class Download extends InputStream implements ReadableByteChannel {
-    // One direct buffer for each stream: JNA would copy a whole byte[] for each call.
+    // One direct buffer per stream: JNA would copy a whole byte[] in each call.
     private static final int BUFFER = 1 << 20;
 
     private final Control control;
@@ -51,16 +51,16 @@ public final class Download extends InputStream implements ReadableByteChannel {
         if (!fill()) {
             return -1;
         }
-        int given = Math.min(length, buffer.remaining());
-        buffer.get(bytes, offset, given);
-        return given;
+        int count = Math.min(length, buffer.remaining());
+        buffer.get(bytes, offset, count);
+        return count;
     }
 
     /**
-     * Reads some bytes into the buffer; without a copy if it is direct.
+     * Reads some bytes into a buffer, without a copy if the buffer is direct.
      *
-     * @param bytes where they go
-     * @return how many there were, -1 at the end
+     * @param bytes the buffer to fill
+     * @return the number of bytes read, -1 at the end
      */
     @Override
     public synchronized int read(ByteBuffer bytes) throws IOException {
@@ -70,35 +70,36 @@ public final class Download extends InputStream implements ReadableByteChannel {
         }
         if (bytes.isDirect() && !bytes.isReadOnly() && !buffer.hasRemaining()) {
             // JNA checks no length: address and count come from the buffer itself.
-            int given = receive(
+            int count = receive(
                     com.sun.jna.Native.getDirectBufferPointer(bytes).share(bytes.position()), bytes.remaining());
-            bytes.position(bytes.position() + given);
+            bytes.position(bytes.position() + count);
             Reference.reachabilityFence(bytes);
-            return given == 0 ? -1 : given;
+            return count == 0 ? -1 : count;
         }
         if (!fill()) {
             return -1;
         }
         ByteBuffer part = buffer.slice(buffer.position(), Math.min(bytes.remaining(), buffer.remaining()));
         buffer.position(buffer.position() + part.remaining());
-        int given = part.remaining();
+        int count = part.remaining();
         bytes.put(part);
-        return given;
+        return count;
     }
 
     /**
-     * Reads by position, wherever the stream is, and without a copy if the buffer is direct. Threads may share it.
+     * Reads by position, independently of the stream's own position, and without a copy if the buffer is direct.
+     * Several threads may call it at once.
      *
-     * <p>The bytes are verified only where the download was opened with {@link Option#VERIFY} as {@code part}.
+     * <p>The bytes are verified only if the download was opened with {@link Option#VERIFY} set to {@code part}.
      *
-     * @param bytes where they go: as many as there is room for, fewer at the data's end
-     * @param position of the first one in the data
-     * @return how many there were, -1 at or behind the end
-     * @throws IOException if they cannot be read, or are not what was stored
+     * @param bytes the buffer to fill; fewer bytes are read only at the end of the data
+     * @param position offset of the first byte in the data
+     * @return the number of bytes read, -1 at or after the end
+     * @throws IOException if the data cannot be read or is damaged
      */
     public int readAt(ByteBuffer bytes, long position) throws IOException {
         if (position < 0) {
-            throw new IllegalArgumentException("the position is " + position);
+            throw new IllegalArgumentException("position is " + position + ", expected 0 or more");
         }
         int room = bytes.remaining();
         if (room == 0) {
@@ -109,24 +110,24 @@ public final class Download extends InputStream implements ReadableByteChannel {
         }
         ByteBuffer into = bytes.isDirect() ? bytes.slice() : ByteBuffer.allocateDirect(Math.min(room, BUFFER));
         Pointer address = com.sun.jna.Native.getDirectBufferPointer(into);
-        int given = 0;
+        int total = 0;
         int count;
         do {
-            count = receiveAt(address, Math.min(into.capacity(), room - given), position + given);
+            count = receiveAt(address, Math.min(into.capacity(), room - total), position + total);
             if (bytes.isDirect()) {
                 bytes.position(bytes.position() + count);
             } else {
                 bytes.put(into.clear().limit(count));
             }
-            given += count;
-        } while (given < room && count == into.capacity());
+            total += count;
+        } while (total < room && count == into.capacity());
         Reference.reachabilityFence(bytes);
         Reference.reachabilityFence(into);
-        return given == 0 ? -1 : given;
+        return total == 0 ? -1 : total;
     }
 
     private int receiveAt(Pointer bytes, long length, long position) throws IOException {
-        // A frame of its own: the stream's serves one call at a time.
+        // A frame of its own, since the stream's frame serves one call at a time.
         try (Frame own = new Frame(control)) {
             own.stopsWith(handle);
             own.call(p -> Native.s3v_get_pread(p[0], position, bytes, length, own.ctl, own.out, own.err), handle);
@@ -147,7 +148,7 @@ public final class Download extends InputStream implements ReadableByteChannel {
         return !handle.isClosed();
     }
 
-    /** Ends the download. A read that runs in another thread is stopped. */
+    /** Closes the download. A read in progress in another thread is stopped. */
     @Override
     public void close() {
         handle.close();
@@ -162,25 +163,25 @@ public final class Download extends InputStream implements ReadableByteChannel {
         }
     }
 
-    /** Whether there is a byte to give; if none waits, it fetches some. */
+    /** Fills the buffer if it is empty; false at the end of the data. */
     private boolean fill() throws IOException {
         if (!buffer.hasRemaining()) {
-            buffer.limit(0); // stays empty if the call fails
+            buffer.limit(0); // the buffer stays empty if the call fails
             buffer.position(0).limit(receive(bufferAddress, BUFFER));
         }
         return buffer.hasRemaining();
     }
 
-    /** 0 at the end, and from then on. */
+    /** Reads up to {@code length} bytes; 0 at the end, also when called again. */
     private int receive(Pointer bytes, long length) throws IOException {
         if (ended) {
             return 0;
         }
         try {
             frame.call(p -> Native.s3v_get_read(p[0], bytes, length, frame.ctl, count, frame.err), handle);
-            int given = Math.toIntExact(count.getLong(0));
-            ended = given == 0;
-            return given;
+            int received = Math.toIntExact(count.getLong(0));
+            ended = received == 0;
+            return received;
         } finally {
             Reference.reachabilityFence(this);
         }

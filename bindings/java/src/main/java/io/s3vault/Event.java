@@ -3,14 +3,14 @@ package io.s3vault;
 import com.sun.jna.Pointer;
 
 /**
- * What a running call reports.
+ * What a call in progress reports.
  *
- * @param kind what it is about
- * @param done bytes that are done
- * @param total bytes in all, -1 while that is not known
- * @param parts parts that are done
- * @param retries requests that were sent again
- * @param text for a person; empty where there is nothing to say
+ * @param kind the kind of event
+ * @param done bytes transferred so far
+ * @param total bytes to transfer in total, -1 while unknown
+ * @param parts parts finished so far
+ * @param retries requests that were sent again so far
+ * @param text text of the event; empty where it has none
  */
 public record Event(Kind kind, long done, long total, long parts, long retries, String text) {
     private static final System.Logger LOG = System.getLogger("io.s3vault");
@@ -23,25 +23,25 @@ public record Event(Kind kind, long done, long total, long parts, long retries, 
     private static final int RETRIES = 32;
     private static final int TEXT = 40;
 
-    /** The kinds of events; the order is that of their numbers in the C interface, which begin at 1. */
+    /** The kinds of events, in the order of their numbers in the C interface, which start at 1. */
     public enum Kind {
-        /** Bytes moved. */
+        /** Bytes were transferred. */
         PROGRESS,
-        /** Something a person may want to know; it also goes to the system logger {@code io.s3vault}. */
+        /** A log message; it also goes to the system logger {@code io.s3vault}. */
         LOG,
         /** The store refuses the keys, or they have expired. */
         CREDENTIALS,
-        /** Something that nobody refers to was left in the store; it also goes to the system logger. */
+        /** An upload could not be aborted and is left in the store; the text also goes to the system logger. */
         ORPHAN,
-        /** The call still runs; it comes every 200 ms. */
+        /** The call is still in progress; sent every 200 ms. */
         HEARTBEAT
     }
 
-    /** Reads an event and hands it to the listener, which may be null. */
+    /** Reads an event and passes it to the listener, which may be null. */
     static void deliver(Pointer event, Listener listener) throws Exception {
         int number = event.getInt(KIND);
         if (number < 1 || number > Kind.values().length) {
-            return; // of a newer library
+            return; // from a newer library
         }
         Kind kind = Kind.values()[number - 1];
         boolean logged = kind == Kind.LOG || kind == Kind.ORPHAN;

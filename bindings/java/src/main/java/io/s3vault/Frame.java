@@ -10,11 +10,11 @@ import java.lang.ref.Reference;
 import java.util.function.Consumer;
 
 /**
- * What a call into the library needs in native memory: an {@code s3v_ctl} and the out-parameters, in one block that
- * the calls of a stream use again and again. It serves one call at a time: who keeps one, guards it.
+ * The native memory that a call into the library needs: an {@code s3v_ctl} and the out-parameters, in one block that
+ * the calls of a stream reuse. It serves one call at a time; its owner must make sure of that.
  *
- * <p>The library calls back on the calling thread, every 200 ms even when idle. There an interrupt of the thread, or
- * the close of the stream by another, stops the call.
+ * <p>The library calls back on the calling thread, every 200 ms even when idle. The callback stops the call if the
+ * thread was interrupted or another thread closed the stream.
  */
 final class Frame implements AutoCloseable {
     // struct s3v_ctl { uint32_t size; void *ctx; s3v_event_fn on_event; s3v_cancel *cancel; uint64_t timeout_ms; }
@@ -26,14 +26,14 @@ final class Frame implements AutoCloseable {
     private static final int ERR = 48;
     private static final int SIZE = 56;
 
-    // One native callback for all frames, and never collected: it finds the frame by the thread it is called on.
+    // One native callback for all frames, never collected. It finds the frame by the thread it is called on.
     private static final Native.EventFn CALLBACK = Frame::onEvent;
     private static final ThreadLocal<Frame> RUNNING = new ThreadLocal<>();
 
-    /** What stopped a call from inside its callback. */
+    /** Why the callback stopped the call. */
     private enum Stop { NONE, INTERRUPTED, CLOSED, THROWN }
 
-    /** A call of a native function; {@code handles} as given to {@link #call}, null for those that were null. */
+    /** A call of a native function with the handles that were passed to {@link #call}; null for each that was null. */
     interface Body {
         int call(Pointer[] handles);
     }
@@ -49,7 +49,7 @@ final class Frame implements AutoCloseable {
     private Stop stop = Stop.NONE;
     private Throwable thrown;
 
-    /** For calls that only work in memory: no control. */
+    /** A frame without a control, for calls that do not wait. */
     Frame() {
         this(Control.NONE);
     }
@@ -65,12 +65,12 @@ final class Frame implements AutoCloseable {
         block.setLong(TIMEOUT, control.timeoutMillis());
     }
 
-    /** From now on a close of this handle stops a running call. */
+    /** Makes a close of this handle stop the call in progress. */
     void stopsWith(Handle stream) {
         this.stream = stream;
     }
 
-    /** A call that may wait: an interrupt, the control's listener and cancel stop it. Returns 0 or more. */
+    /** Makes a call that may wait. An interrupt, the control's listener and its cancel stop it. Returns 0 or more. */
     int call(Body body, Handle... handles) throws IOException {
         checkInterrupt();
         int rc = run(body, handles);
@@ -78,7 +78,7 @@ final class Frame implements AutoCloseable {
         return rc;
     }
 
-    /** A {@link #call} that makes a handle. */
+    /** Makes a {@link #call} that creates a handle. */
     Handle open(String name, Consumer<Pointer> free, Body body, Handle... handles) throws IOException {
         checkInterrupt();
         int rc = run(body, handles);
@@ -94,7 +94,7 @@ final class Frame implements AutoCloseable {
         return made;
     }
 
-    /** A call that does not wait, or must not be stopped by an interrupt. */
+    /** Makes a call that does not wait, or that an interrupt must not stop. */
     int callLocal(Body body, Handle... handles) throws S3VaultException {
         int rc = run(body, handles);
         if (rc < 0) {
@@ -103,7 +103,7 @@ final class Frame implements AutoCloseable {
         return rc;
     }
 
-    /** The bytes that the call before gave. */
+    /** Copies and frees the bytes that the last call returned. */
     byte[] takeBytes() {
         Pointer bytes = out.getPointer(0);
         try {
@@ -115,12 +115,12 @@ final class Frame implements AutoCloseable {
         }
     }
 
-    /** Whether a call runs: then this is its callback. */
+    /** Whether a call is in progress; the caller is then inside of its callback. */
     boolean isBusy() {
         return busy;
     }
 
-    /** Frees the block; not while a call may run. */
+    /** Frees the block. No call may be in progress. */
     @Override
     public void close() {
         block.close();
@@ -169,7 +169,7 @@ final class Frame implements AutoCloseable {
         }
     }
 
-    /** Throws what ended the call, if anything but success did. */
+    /** Throws what ended the call, unless it succeeded. */
     private void throwStop(int rc) throws IOException {
         S3VaultException error = rc < 0 ? S3VaultException.take(rc, err.getPointer(0)) : null;
         if (stop == Stop.THROWN) {
@@ -223,7 +223,7 @@ final class Frame implements AutoCloseable {
                 Event.deliver(event, control.listener());
             }
         } catch (Throwable e) {
-            // JNA would swallow it and answer 0, "go on".
+            // JNA would swallow it and return 0, which continues the call.
             stop = Stop.THROWN;
             thrown = e;
         }

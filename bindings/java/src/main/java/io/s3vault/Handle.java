@@ -5,8 +5,9 @@ import java.lang.ref.Cleaner;
 import java.util.function.Consumer;
 
 /**
- * A handle of the library, freed once: by {@link #close()}, or when its owner is collected. While calls on it run, a
- * close takes effect at the end of the last. It is the state that the Cleaner keeps, so it never refers to its owner.
+ * A handle of the library, freed once: by {@link #close()}, or when its owner is garbage collected. While calls on it
+ * are in progress, a close takes effect when the last of them ends. The Cleaner holds it, so it must not refer to its
+ * owner.
  */
 final class Handle {
     private static final Cleaner CLEANER = Cleaner.create();
@@ -23,13 +24,13 @@ final class Handle {
         this.free = free;
     }
 
-    /** Frees the handle when {@code owner} can no longer be reached. */
+    /** Frees the handle when {@code owner} is no longer reachable. */
     Handle ownedBy(Object owner) {
         CLEANER.register(owner, this::close);
         return this;
     }
 
-    /** Begins a call; {@link #leave()} ends it. */
+    /** Starts a call; {@link #leave()} ends it. */
     synchronized Pointer enter() throws S3VaultException {
         if (closed) {
             throw new S3VaultException(ErrorCode.WRONG_STATE, "the " + name + " is closed");

@@ -7,7 +7,7 @@ import io.s3vault.internal.Native;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 
-/** The keys of a vault. Backups are signed by its signing key, and trusted when they were. */
+/** The keys of a vault. Its signing key signs the vault's backups, and backups signed with it are trusted. */
 public final class Keyring implements AutoCloseable {
     final Handle handle;
 
@@ -21,10 +21,10 @@ public final class Keyring implements AutoCloseable {
     }
 
     /**
-     * {@return the keyring of a file}
+     * {@return the keyring in a file}
      *
      * @param file the file
-     * @throws S3VaultException if it cannot be read, or holds no keyring
+     * @throws S3VaultException if the file cannot be read or is not a keyring
      */
     public static Keyring open(Path file) throws S3VaultException {
         return new Keyring(Text.file(file), null, 0, false);
@@ -33,27 +33,27 @@ public final class Keyring implements AutoCloseable {
     /**
      * {@return a new keyring, written to a file}
      *
-     * @param file the file, which must not exist
-     * @throws S3VaultException if it exists, or cannot be written
+     * @param file the file, which must not exist yet
+     * @throws S3VaultException if the file exists or cannot be written
      */
     public static Keyring create(Path file) throws S3VaultException {
         return new Keyring(Text.file(file), null, 0, true);
     }
 
     /**
-     * {@return a new keyring in memory; what it signs cannot be trusted once it is gone, so it is for tests}
+     * {@return a new keyring that exists only in memory, for tests: once it is lost, what it signed is trusted no more}
      *
-     * @throws S3VaultException if no key can be made
+     * @throws S3VaultException if no key can be generated
      */
     public static Keyring generate() throws S3VaultException {
         return new Keyring(null, null, 0, true);
     }
 
     /**
-     * {@return the keyring that a file's content holds}
+     * {@return the keyring in these bytes}
      *
      * @param content the content of a keyring file, for example from a secret store
-     * @throws S3VaultException if it holds no keyring
+     * @throws S3VaultException if the content is not a keyring
      */
     public static Keyring of(byte[] content) throws S3VaultException {
         Loader.load();
@@ -68,10 +68,10 @@ public final class Keyring implements AutoCloseable {
     }
 
     /**
-     * {@return what is public of the keyring, as JSON, with the lines that a verifier needs:
+     * {@return the public part of the keyring, as JSON, with the line that a verifier needs:
      * {@code {"signing":{"id":"...","public":"ed25519 <id> <base64>"}}}}
      *
-     * @throws S3VaultException if this was closed
+     * @throws S3VaultException if this keyring was closed
      */
     public String info() throws S3VaultException {
         try (Frame frame = new Frame()) {

@@ -4,7 +4,7 @@ import io.s3vault.internal.Loader;
 import io.s3vault.internal.Native;
 import java.time.Duration;
 
-/** The native library as a whole. */
+/** Functions of the native library as a whole. */
 public final class Library {
     private Library() {}
 
@@ -21,11 +21,11 @@ public final class Library {
     }
 
     /**
-     * Waits for what goes on in the background, such as the abort of uploads that were closed without a commit. For
-     * the end of a program; nothing may be called afterwards.
+     * Waits for work in the background, such as aborting uploads that were closed without a commit. Call it at the end
+     * of a program, and nothing after it.
      *
      * @param timeout how long to wait
-     * @throws S3VaultException if work is left then
+     * @throws S3VaultException if work is left after the timeout
      */
     public static void shutdown(Duration timeout) throws S3VaultException {
         Loader.load();

@@ -1,11 +1,11 @@
 package io.s3vault;
 
-/** Hears what a running call reports, on the thread that made the call. */
+/** Receives the events of a call, on the thread that made the call. */
 @FunctionalInterface
 public interface Listener {
     /**
-     * Takes an event. What it throws stops the call and comes out of it: an exception that is neither unchecked nor
-     * an IOException as the cause of one. If it throws at the very end, the call may have taken effect.
+     * Handles an event. An exception stops the call, which then throws it; a checked exception other than IOException
+     * becomes the cause of an IOException. If the last event's listener throws, the call may have taken effect already.
      *
      * @param event what happened
      * @throws Exception to stop the call

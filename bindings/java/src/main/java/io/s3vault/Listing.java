@@ -14,33 +14,33 @@ import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 
 /**
- * What a vault lists, fetched as it is read, once. An error on the way comes out of the iterator as
- * {@link UncheckedIOException}, whose cause is the {@link S3VaultException}.
+ * The entries of a vault, fetched as they are read. It can be read once. If fetching fails, the iterator throws an
+ * {@link UncheckedIOException} whose cause is the {@link S3VaultException}.
  *
- * @param <T> what is listed
+ * @param <T> type of an entry
  */
 public final class Listing<T> implements Iterable<T>, AutoCloseable {
-    /** The call that begins a listing. */
-    interface Begin {
+    /** The call that opens a listing. */
+    interface Open {
         int call(Pointer[] handles, Frame frame);
     }
 
     private final Frame frame;
     private final Handle handle;
-    private final Function<Row, T> made;
+    private final Function<Row, T> convert;
     private boolean iterated;
 
-    Listing(Control control, Function<Row, T> made, Begin begin, Handle... handles) throws IOException {
+    Listing(Control control, Function<Row, T> convert, Open open, Handle... handles) throws IOException {
         this.frame = new Frame(control);
-        this.made = made;
-        this.handle = frame.open("listing", Native::s3v_list_free, p -> begin.call(p, frame), handles).ownedBy(this);
+        this.convert = convert;
+        this.handle = frame.open("listing", Native::s3v_list_free, p -> open.call(p, frame), handles).ownedBy(this);
         frame.stopsWith(handle);
     }
 
     /**
      * {@return the iterator}
      *
-     * @throws IllegalStateException if there was one before
+     * @throws IllegalStateException if it was called before
      */
     @Override
     public Iterator<T> iterator() {
@@ -51,7 +51,7 @@ public final class Listing<T> implements Iterable<T>, AutoCloseable {
         return new Rows();
     }
 
-    /** {@return the same as a stream; its close closes this} */
+    /** {@return the entries as a stream; closing it closes this listing} */
     public Stream<T> stream() {
         return StreamSupport.stream(
                         Spliterators.spliteratorUnknownSize(iterator(), Spliterator.ORDERED | Spliterator.NONNULL),
@@ -64,11 +64,11 @@ public final class Listing<T> implements Iterable<T>, AutoCloseable {
         handle.close();
     }
 
-    /** The next, or null at the end. */
+    /** The next entry, or null at the end. */
     private synchronized T next() {
         try {
             int rc = frame.call(p -> Native.s3v_list_next(p[0], frame.ctl, frame.out, frame.err), handle);
-            return rc == 0 ? null : made.apply(Row.read(frame.out.getPointer(0)));
+            return rc == 0 ? null : convert.apply(Row.read(frame.out.getPointer(0)));
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         } finally {
@@ -76,7 +76,7 @@ public final class Listing<T> implements Iterable<T>, AutoCloseable {
         }
     }
 
-    /** Keeps the listing reachable while it is read. */
+    /** The iterator, which keeps the listing reachable while it is read. */
     private final class Rows implements Iterator<T> {
         private T ahead;
         private boolean ended;

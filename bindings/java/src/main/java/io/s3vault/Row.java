@@ -2,7 +2,7 @@ package io.s3vault;
 
 import com.sun.jna.Pointer;
 
-/** A copy of a {@code s3v_row}, which the library keeps only until the next call; null where it has NULL. */
+/** A copy of an {@code s3v_row}, which the library keeps only until the next call. A NULL text is null. */
 record Row(int kind, String container, String path, String vid, String parent, long initiatedMs, long recordedMs,
         long bytes, String manifestHash) {
 

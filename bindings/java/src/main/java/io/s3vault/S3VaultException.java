@@ -4,7 +4,7 @@ import com.sun.jna.Pointer;
 import io.s3vault.internal.Native;
 import java.io.IOException;
 
-/** What went wrong, on what, what the store answered, and what helps. */
+/** The one exception of this binding: what failed and why, what the store answered, and what to do about it. */
 public final class S3VaultException extends IOException {
     private static final long serialVersionUID = 1;
 
@@ -23,7 +23,7 @@ public final class S3VaultException extends IOException {
     private final String name;
     /** The message without the hint. */
     private final String detail;
-    /** What helps. */
+    /** What to do about it. */
     private final String hint;
     /** HTTP status. */
     private final int httpStatus;
@@ -39,10 +39,10 @@ public final class S3VaultException extends IOException {
     private final String bucket;
     /** The key. */
     private final String key;
-    /** All of it as JSON. */
+    /** All fields as JSON. */
     private final String json;
 
-    /** A misuse that this binding found by itself. */
+    /** A misuse that this binding detects itself. */
     S3VaultException(ErrorCode code, String detail) {
         super(withHint(detail, code.hint()));
         this.code = code;
@@ -77,7 +77,7 @@ public final class S3VaultException extends IOException {
         this.json = Field.JSON.of(error);
     }
 
-    /** Reads and frees the error that a call gave. */
+    /** Reads and frees the error that a call returned. */
     static S3VaultException take(int rc, Pointer error) {
         try {
             return new S3VaultException(rc, error);
@@ -91,7 +91,7 @@ public final class S3VaultException extends IOException {
         return code;
     }
 
-    /** {@return the number of the code in the C interface: the only way to tell codes that are UNKNOWN here} */
+    /** {@return the number of the code in the C interface; it tells apart the codes that are UNKNOWN here} */
     public int number() {
         return number;
     }
@@ -101,32 +101,32 @@ public final class S3VaultException extends IOException {
         return name;
     }
 
-    /** {@return the message without the hint: what was tried, on what, and what came back} */
+    /** {@return the message without the hint: what failed and why} */
     public String detail() {
         return detail;
     }
 
-    /** {@return what helps; empty where nothing does} */
+    /** {@return what to do about it; may be empty} */
     public String hint() {
         return hint;
     }
 
-    /** {@return the HTTP status of the store's answer, 0 where there was none} */
+    /** {@return the HTTP status of the store's answer; 0 where it did not answer} */
     public int httpStatus() {
         return httpStatus;
     }
 
-    /** {@return S3's own code, for example {@code NoSuchBucket}; empty where there was none} */
+    /** {@return S3's own code, for example {@code NoSuchBucket}; empty where the store did not send one} */
     public String s3Code() {
         return s3Code;
     }
 
-    /** {@return the store's id of the request, for its support; empty where there was none} */
+    /** {@return the store's id of the request, for its support; empty where the store did not send one} */
     public String requestId() {
         return requestId;
     }
 
-    /** {@return the S3 operation, for example {@code PutObject}; empty outside of one} */
+    /** {@return the S3 operation, for example {@code PutObject}; empty where none was involved} */
     public String operation() {
         return operation;
     }
@@ -141,22 +141,22 @@ public final class S3VaultException extends IOException {
         return key;
     }
 
-    /** {@return all of it as a JSON object, for a log; empty for a misuse that never reached the library} */
+    /** {@return all fields as a JSON object, for a log; empty for a misuse that never reached the library} */
     public String json() {
         return json;
     }
 
-    /** {@return whether the caller is at fault: the same call fails again} */
+    /** {@return whether the call itself is wrong, so that it would fail again} */
     public boolean isMisuse() {
         return (flags & MISUSE) != 0;
     }
 
-    /** {@return whether the store answered, and its answer is the trouble} */
+    /** {@return whether the store answered and its answer is the problem} */
     public boolean isRemote() {
         return (flags & REMOTE) != 0;
     }
 
-    /** {@return whether no answer came} */
+    /** {@return whether the store did not answer} */
     public boolean isTransport() {
         return (flags & TRANSPORT) != 0;
     }
@@ -166,7 +166,7 @@ public final class S3VaultException extends IOException {
         return (flags & RETRYABLE) != 0;
     }
 
-    /** {@return whether the request may have taken effect although no answer came} */
+    /** {@return whether the request may have taken effect although the store did not answer} */
     public boolean isMaybeSent() {
         return (flags & MAYBE_SENT) != 0;
     }

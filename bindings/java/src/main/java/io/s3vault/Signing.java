@@ -9,25 +9,27 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 
 /**
- * Signatures (AWS Signature Version 4) for requests that another HTTP client sends, and what a refusal of one means.
+ * Signs requests that another HTTP client sends (AWS Signature Version 4), and explains why a store refused a signature.
  *
  * <p>The settings are {@link Option#ACCESS_KEY}, {@link Option#SECRET_KEY}, {@link Option#SESSION_TOKEN},
- * {@link Option#REGION}, and {@link Option#SERVICE} where it is not s3. A URL is as it is sent, or
- * {@code s3://bucket/key} for the endpoint of the settings. Headers are signed, and sent as they are.
+ * {@link Option#REGION}, and {@link Option#SERVICE} where it is not s3. A URL must be the one that is sent, or
+ * {@code s3://bucket/key} for the endpoint of the settings. All headers that are passed are signed, and must be sent
+ * unchanged.
  */
 public final class Signing {
     private Signing() {}
 
     /**
-     * {@return the headers to add to a request, {@code authorization} among them}
+     * {@return the headers to add to a request, including {@code authorization}}
      *
-     * @param settings whose keys sign
-     * @param now the time of the signature; null for now
+     * @param settings the settings with the keys
+     * @param now time of the signature; null for the current time
      * @param method GET, HEAD, PUT, POST or DELETE
      * @param url the URL
-     * @param headers what is sent and signed
-     * @param payloadHash the body's SHA-256 in hex, or a word of x-amz-content-sha256; null leaves the body unsigned
-     * @throws S3VaultException if this cannot be signed
+     * @param headers the headers to sign and send
+     * @param payloadHash the body's SHA-256 in hex, or a special value of x-amz-content-sha256; null leaves the body
+     *     unsigned
+     * @throws S3VaultException if the request cannot be signed
      */
     public static Map<String, String> sign(
             Config settings, Instant now, String method, String url, Map<String, String> headers, String payloadHash)
@@ -49,15 +51,15 @@ public final class Signing {
     }
 
     /**
-     * {@return the URL with a signature in its query: whoever has it may send this one request}
+     * {@return the URL with a signature in its query: anybody who has it may send this one request}
      *
-     * @param settings whose keys sign
-     * @param now when its time begins; null for now
+     * @param settings the settings with the keys
+     * @param now start of the period in which the URL is valid; null for the current time
      * @param method GET, HEAD, PUT or DELETE
      * @param url the URL
-     * @param headers what must be sent with it
-     * @param expires how long it is good, in seconds: 1 second to 7 days
-     * @throws S3VaultException if this cannot be signed
+     * @param headers the headers that must be sent with the request
+     * @param expires how long the URL is valid: 1 second to 7 days, in whole seconds
+     * @throws S3VaultException if the request cannot be signed
      */
     public static String presign(
             Config settings, Instant now, String method, String url, Map<String, String> headers, Duration expires)
@@ -65,7 +67,7 @@ public final class Signing {
         String lines = lines(headers);
         Text.argument("method", method);
         Text.argument("url", url);
-        // What is too long or negative stays so: the library refuses it.
+        // A duration that is too long or negative stays invalid: the library refuses it.
         int seconds = (int) Math.max(0, Math.min(Integer.MAX_VALUE, expires.toSeconds()));
         try (Frame frame = new Frame()) {
             frame.callLocal(p -> Native.s3v_presign(
@@ -76,11 +78,11 @@ public final class Signing {
 
     /**
      * {@return why a store refused a signature, as JSON: {@code cause}, {@code difference}, both canonical requests and
-     * more; {@code s3vault.h} has the shape}
+     * more; {@code s3vault.h} documents the fields}
      *
      * @param request the request as it was sent: its first line, then a line for each header; or the canonical request
      * @param reply the body of the store's answer; null to see only what was signed
-     * @throws S3VaultException if the request cannot be read, or is not signed by version 4
+     * @throws S3VaultException if the request cannot be parsed or is not signed with version 4
      */
     public static String explain(String request, String reply) throws S3VaultException {
         Text.argument("request", request);
@@ -98,7 +100,7 @@ public final class Signing {
             String line = header.getKey() + ": " + header.getValue();
             if (line.indexOf('\n') >= 0 || line.indexOf('\r') >= 0) {
                 throw new S3VaultException(
-                        ErrorCode.INVALID_ARGUMENT, "header " + header.getKey() + " has a line end in it");
+                        ErrorCode.INVALID_ARGUMENT, "header " + header.getKey() + " contains a line break");
             }
             lines.append(line).append('\n');
         }

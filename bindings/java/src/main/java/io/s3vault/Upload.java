@@ -10,17 +10,17 @@ import java.nio.channels.WritableByteChannel;
 import java.util.Objects;
 
 /**
- * Stores a stream as a new version. The version exists from {@link #commit()} on, and only then: {@link #close()}
- * without it gives the upload up, so that an exception never leaves half a backup behind.
+ * Stores a stream as a new version. The version exists once {@link #commit()} has returned. {@link #close()} without a
+ * commit aborts the upload, so that an exception never leaves half a backup behind.
  *
- * <p>With {@link Option#CHECKPOINT}, a file, it is suspended instead: create with the same checkpoint, in another process
- * too, goes on. Write the stream from {@link #offset()} on then.
+ * <p>With {@link Option#CHECKPOINT}, which names a file, {@link #close()} suspends the upload instead. To resume it,
+ * also in another process, call {@link Vault#create} with the same checkpoint and write the stream from
+ * {@link #offset()} on.
  *
- * <p>A stream that wraps this one must be flushed before the commit. After a write that failed nothing but close
- * works.
+ * <p>Flush a stream that wraps this one before the commit. After a failed write, only close, abort and suspend work.
  */
 public final class Upload extends OutputStream implements WritableByteChannel {
-    // One direct buffer for each stream: JNA would copy a whole byte[] for each call.
+    // One direct buffer per stream: JNA would copy a whole byte[] in each call.
     private static final int BUFFER = 1 << 20;
 
     private final Vault vault;
@@ -46,10 +46,11 @@ public final class Upload extends OutputStream implements WritableByteChannel {
     }
 
     /**
-     * {@return where in the stream to go on: after create with a checkpoint, what it had; from then on, how many bytes the
-     * library has taken. What waits for a {@link #flush()} is not among them}
+     * {@return the position from which to write the stream: after a create that resumed an upload, the number of bytes
+     * it already has; later, the number of bytes that the library has accepted. Bytes that wait for a
+     * {@link #flush()} are not included}
      *
-     * @throws S3VaultException if this is closed
+     * @throws S3VaultException if this upload is closed
      */
     public long offset() throws S3VaultException {
         Pointer put = handle.enter();
@@ -86,10 +87,10 @@ public final class Upload extends OutputStream implements WritableByteChannel {
     }
 
     /**
-     * Writes all that remains in the buffer; without a copy if it is direct.
+     * Writes all that remains in a buffer, without a copy if the buffer is direct.
      *
      * @param bytes the bytes
-     * @return how many there were
+     * @return the number of bytes written
      */
     @Override
     public synchronized int write(ByteBuffer bytes) throws IOException {
@@ -114,7 +115,7 @@ public final class Upload extends OutputStream implements WritableByteChannel {
         return length;
     }
 
-    /** Hands what was written to the library. It does not make a version of it. */
+    /** Passes the written bytes to the library. Only {@link #commit()} makes them a version. */
     @Override
     public synchronized void flush() throws IOException {
         check();
@@ -122,11 +123,10 @@ public final class Upload extends OutputStream implements WritableByteChannel {
     }
 
     /**
-     * Makes what was written a version. When the outcome is not known ({@link ErrorCode#OUTCOME_UNKNOWN}), call it
-     * again.
+     * Makes a version of the written bytes. Call it again if the outcome is unknown ({@link ErrorCode#OUTCOME_UNKNOWN}).
      *
      * @return the version
-     * @throws IOException if it was not stored
+     * @throws IOException if the version was not stored
      */
     public synchronized Version commit() throws IOException {
         check();
@@ -140,13 +140,13 @@ public final class Upload extends OutputStream implements WritableByteChannel {
     }
 
     /**
-     * Gives the upload up and waits until the store has forgotten it; a checkpoint is removed. {@link #close()} does the
-     * same in the background where there is no checkpoint. An interrupt does not stop it.
+     * Aborts the upload, waits until the store has dropped its parts, and removes the checkpoint. Without a checkpoint,
+     * {@link #close()} does the same in the background. An interrupt does not stop it.
      *
-     * @throws S3VaultException if this is closed, or the store could not be told
+     * @throws S3VaultException if this upload is closed, or the store did not drop it
      */
     public synchronized void abort() throws S3VaultException {
-        // Without a control: what stopped the writes must not stop the cleaning up.
+        // Without a control: what stopped the writes must not stop the cleanup.
         check(false);
         ended = "aborted";
         try (Frame local = new Frame()) {
@@ -155,16 +155,16 @@ public final class Upload extends OutputStream implements WritableByteChannel {
     }
 
     /**
-     * Stops where it stands and waits until the checkpoint has all that it takes to go on; {@link #close()} does the same
-     * in the background. What waits for a {@link #flush()} is dropped. An interrupt does not stop it.
+     * Suspends the upload and waits until the checkpoint has all that is needed to resume it. {@link #close()} does the
+     * same in the background. Bytes that wait for a {@link #flush()} are dropped. An interrupt does not stop it.
      *
-     * @throws S3VaultException if this is closed or has no checkpoint, or the checkpoint cannot be written
+     * @throws S3VaultException if this upload is closed or has no checkpoint, or the checkpoint cannot be written
      */
     public synchronized void suspend() throws S3VaultException {
         check(false);
         if (!resumable) {
             throw new S3VaultException(
-                    ErrorCode.WRONG_STATE, "the upload has no checkpoint, so nothing could go on with it");
+                    ErrorCode.WRONG_STATE, "the upload has no checkpoint, so it could not be resumed");
         }
         ended = "suspended";
         try (Frame local = new Frame()) {
@@ -178,8 +178,8 @@ public final class Upload extends OutputStream implements WritableByteChannel {
     }
 
     /**
-     * Gives the upload up, or suspends it where it has a checkpoint, unless it was committed; in the background, which
-     * {@link Library#shutdown} waits for. A write that runs in another thread is stopped.
+     * Closes the upload. Unless it was committed, it is aborted, or suspended if it has a checkpoint. That happens in the
+     * background; {@link Library#shutdown} waits for it. A write in progress in another thread is stopped.
      */
     @Override
     public void close() {
@@ -190,20 +190,20 @@ public final class Upload extends OutputStream implements WritableByteChannel {
         check(true);
     }
 
-    private void check(boolean goesOn) throws S3VaultException {
+    private void check(boolean continues) throws S3VaultException {
         if (frame.isBusy()) {
             throw new S3VaultException(ErrorCode.BUSY, "the upload is used from inside its own listener");
         }
         if (handle.isClosed()) {
             throw new S3VaultException(ErrorCode.WRONG_STATE, "the upload is closed");
         }
-        if (goesOn && ended != null) {
+        if (continues && ended != null) {
             throw new S3VaultException(ErrorCode.WRONG_STATE, "the upload was " + ended);
         }
-        if (goesOn && failure != null) {
-            // Going on would leave a hole: a part of what failed was taken.
+        if (continues && failure != null) {
+            // The library may have accepted only a part of that write: continuing would leave a hole.
             S3VaultException e =
-                    new S3VaultException(ErrorCode.WRONG_STATE, "a write to this upload has failed before");
+                    new S3VaultException(ErrorCode.WRONG_STATE, "an earlier write to this upload failed");
             e.initCause(failure);
             throw e;
         }

@@ -10,8 +10,8 @@ import java.util.HashMap;
 import java.util.Map;
 
 /**
- * A vault: a store, the keys to it, and the backups in it. It may be shared by threads. What was made from it stays
- * good when it is closed, but for listed versions whose data was not asked for before.
+ * A vault: a store, the keys to it, and the backups in it. Threads may share it. Objects made from it stay usable after
+ * it is closed, except listed versions whose data was not requested before.
  */
 public final class Vault implements AutoCloseable {
     private final Handle handle;
@@ -21,7 +21,7 @@ public final class Vault implements AutoCloseable {
     }
 
     /**
-     * {@return the vault that these settings name; the bucket is looked at, and becomes a vault if it was none}
+     * {@return the vault that these settings name} It checks the bucket, and makes it a vault if it is not one yet.
      *
      * @param config the settings; it may be closed afterwards
      * @param keyring signs and verifies; null for neither; it may be closed afterwards
@@ -77,7 +77,7 @@ public final class Vault implements AutoCloseable {
      * @param container the container, for example a machine's name
      * @param path the path in it, for example a disk's name
      * @param options options of the call, by key
-     * @param control follows and stops each write and the commit
+     * @param control follows and stops the create, each write and the commit
      * @throws IOException if a name is refused, or the store cannot be reached or refuses
      */
     public Upload create(String container, String path, Map<String, String> options, Control control)
@@ -166,7 +166,7 @@ public final class Vault implements AutoCloseable {
      * {@return the versions of a backup, newest first}
      *
      * @param container the container; null for all
-     * @param path the path in it; null for all
+     * @param path the path in it; null for all paths
      * @throws IOException if the store cannot be reached or refuses
      */
     public Listing<Version> versions(String container, String path) throws IOException {
@@ -198,7 +198,7 @@ public final class Vault implements AutoCloseable {
      * {@return the newest version of each path}
      *
      * @param container the container
-     * @param prefix how the paths begin; null for all
+     * @param prefix start of the paths to list; null for all
      * @throws IOException if the store cannot be reached or refuses
      */
     public Listing<Version> paths(String container, String prefix) throws IOException {
@@ -209,7 +209,7 @@ public final class Vault implements AutoCloseable {
      * {@return the newest version of each path}
      *
      * @param container the container
-     * @param prefix how the paths begin; null for all
+     * @param prefix start of the paths to list; null for all
      * @param options options of the call, by key
      * @param control follows and stops each step
      * @throws IOException if the store cannot be reached or refuses
@@ -252,11 +252,11 @@ public final class Vault implements AutoCloseable {
 
     /**
      * {@return the verdict on a manifest, as JSON: {@code verdict} is {@code good}, {@code unsigned} or {@code bad},
-     * {@code reason} says why, and the rest is what the manifest says} It needs no vault and no store.
+     * {@code reason} says why, and the other fields are the manifest's own} It needs no vault and no store.
      *
-     * @param manifest the signed manifest as {@link Version#manifest()} gave it
-     * @param publicKeys the keys to trust, one {@code ed25519 <id> <base64>} a line
-     * @throws S3VaultException if the manifest or a key cannot be read
+     * @param manifest the signed manifest as {@link Version#manifest()} returns it
+     * @param publicKeys the keys to trust, one {@code ed25519 <id> <base64>} per line
+     * @throws S3VaultException if the manifest or a key cannot be parsed
      */
     public static String verifyManifest(byte[] manifest, String publicKeys) throws S3VaultException {
         Loader.load();
@@ -271,13 +271,13 @@ public final class Vault implements AutoCloseable {
     }
 
     /**
-     * Gives the vault new keys. They are tried with one request; where the store refuses them, the old ones stay.
-     * Transfers that are under way go on with the new ones. It may be called from a {@link Listener}: so an event of
-     * {@link Event.Kind#CREDENTIALS} is answered.
+     * Replaces the keys of the vault. The new keys are tried with one request; if the store refuses them, the vault keeps
+     * the old ones. Transfers in progress continue with the new keys. A {@link Listener} may call it: that is how to
+     * answer an event of {@link Event.Kind#CREDENTIALS}.
      *
      * @param accessKey the access key id
-     * @param secretKey its secret
-     * @param sessionToken the token of temporary keys; null for none
+     * @param secretKey the secret access key
+     * @param sessionToken the session token of temporary keys; null for none
      * @throws IOException if the store refuses the keys, or cannot be reached
      */
     public void update(String accessKey, String secretKey, String sessionToken) throws IOException {
@@ -293,7 +293,7 @@ public final class Vault implements AutoCloseable {
         }
     }
 
-    /** Closes the vault. Calls that run come to their end. */
+    /** Closes the vault. Calls in progress are not stopped. */
     @Override
     public void close() {
         handle.close();

@@ -8,15 +8,15 @@ import java.time.Instant;
 import java.util.Map;
 import java.util.Optional;
 
-/** One stored version of a backup. It may be shared by threads, and stays good when the vault is closed. */
+/** One stored version of a backup. Threads may share it, and it stays usable after the vault is closed. */
 public final class Version implements AutoCloseable {
-    /** What a version is. */
+    /** The kinds of versions. */
     public enum Kind {
-        /** A whole image. */
+        /** A full backup. */
         FULL,
-        /** What has changed since its parent. */
+        /** The changes since its parent. */
         INCREMENTAL,
-        /** The mark of a deletion. */
+        /** A deletion marker. */
         DELETED,
         /** A kind that this binding does not know. */
         OTHER
@@ -24,10 +24,10 @@ public final class Version implements AutoCloseable {
 
     private final Vault vault;
     private final Row row;
-    private Handle handle; // of a listed version: null until it is needed
+    private Handle handle; // null for a listed version until it is needed
     private boolean closed;
 
-    /** A version that the library gave a handle for. */
+    /** A version with a handle of the library. */
     Version(Vault vault, Handle handle) throws S3VaultException {
         this.vault = vault;
         this.handle = handle.ownedBy(this);
@@ -39,7 +39,7 @@ public final class Version implements AutoCloseable {
         }
     }
 
-    /** A version of a listing: the handle is fetched when its data is asked for. */
+    /** A version of a listing. The handle is fetched when its data is requested. */
     Version(Vault vault, Row row) {
         this.vault = vault;
         this.row = row;
@@ -55,12 +55,12 @@ public final class Version implements AutoCloseable {
         return row.path();
     }
 
-    /** {@return the version id, which is made from the time} */
+    /** {@return the version id: 26 characters that sort by time} */
     public String vid() {
         return row.vid();
     }
 
-    /** {@return what it is} */
+    /** {@return the kind of the version} */
     public Kind kind() {
         return switch (row.kind()) {
             case 1 -> Kind.FULL;
@@ -75,7 +75,7 @@ public final class Version implements AutoCloseable {
         return row.parent() == null || row.parent().isEmpty() ? Optional.empty() : Optional.of(row.parent());
     }
 
-    /** {@return when the put began} */
+    /** {@return when the put started} */
     public Instant initiated() {
         return Instant.ofEpochMilli(row.initiatedMs());
     }
@@ -90,7 +90,7 @@ public final class Version implements AutoCloseable {
         return row.bytes();
     }
 
-    /** {@return the hash of the signed manifest, for {@link Option#PIN}; empty where the version was only listed} */
+    /** {@return the hash of the signed manifest, for {@link Option#PIN}; empty if the version was only listed} */
     public Optional<String> manifestHash() {
         return Optional.ofNullable(row.manifestHash());
     }
@@ -98,7 +98,7 @@ public final class Version implements AutoCloseable {
     /**
      * {@return the signed manifest, byte for byte as it is stored}
      *
-     * @throws IOException if it cannot be read
+     * @throws IOException if the manifest cannot be read
      */
     public byte[] manifest() throws IOException {
         Handle version = handle(Control.NONE);
@@ -111,7 +111,7 @@ public final class Version implements AutoCloseable {
     /**
      * {@return the data as a stream}
      *
-     * @throws IOException if it cannot be read
+     * @throws IOException if the data cannot be read
      */
     public Download openStream() throws IOException {
         return openStream(Map.of(), Control.NONE);
@@ -122,7 +122,7 @@ public final class Version implements AutoCloseable {
      *
      * @param options options of the call, by key
      * @param control follows and stops each read
-     * @throws IOException if it cannot be read
+     * @throws IOException if the data cannot be read
      */
     public Download openStream(Map<String, String> options, Control control) throws IOException {
         Handle version = handle(control);
@@ -132,22 +132,22 @@ public final class Version implements AutoCloseable {
     }
 
     /**
-     * Writes the data to a file, which appears when all of it was verified.
+     * Restores the data to a file, which appears only after all of the data was verified.
      *
      * @param file the file
-     * @throws IOException if the data cannot be read or is not what was stored, or the file cannot be written
+     * @throws IOException if the data cannot be read or is damaged, or the file cannot be written
      */
     public void restore(Path file) throws IOException {
         restore(file, Map.of(), Control.NONE);
     }
 
     /**
-     * Writes the data to a file, which appears when all of it was verified.
+     * Restores the data to a file, which appears only after all of the data was verified.
      *
      * @param file the file
      * @param options options of the call, by key
      * @param control follows and stops the call
-     * @throws IOException if the data cannot be read or is not what was stored, or the file cannot be written
+     * @throws IOException if the data cannot be read or is damaged, or the file cannot be written
      */
     public void restore(Path file, Map<String, String> options, Control control) throws IOException {
         String name = Text.file(file);

@@ -1,9 +1,9 @@
 /**
  * Backups in AWS S3 and S3-compatible stores.
  *
- * <p>A {@link io.s3vault.Vault} holds backups, each named by a container and a path; each store of one makes a
- * {@link io.s3vault.Version}. An {@link io.s3vault.Upload} stores a stream, a {@link io.s3vault.Download} gives it
- * back, verified.
+ * <p>A {@link io.s3vault.Vault} holds backups, each named by a container and a path. Every time one is stored, a new
+ * {@link io.s3vault.Version} of it is created. An {@link io.s3vault.Upload} stores a stream; a
+ * {@link io.s3vault.Download} reads it back, verified.
  *
  * <pre>{@code
  * try (Config config = new Config().environment();
@@ -17,9 +17,9 @@
  * }
  * }</pre>
  *
- * <p>Vault, keyring, version and cancel may be shared by threads; a stream or a listing serves one thread at a time.
- * Each may be closed by any thread, in any order, more than once; what is not closed is freed when it is collected.
- * An interrupt of the thread stops its call with {@link java.io.InterruptedIOException}; the thread stays
- * interrupted. Other failures are {@link io.s3vault.S3VaultException}.
+ * <p>Threads may share a vault, a keyring, a version and a cancel; a stream or a listing serves one thread at a time.
+ * Any thread may close any of them, in any order, more than once. An object that is not closed is freed when it is
+ * garbage collected. If the thread is interrupted, its call throws {@link java.io.InterruptedIOException} and the thread
+ * stays interrupted. Other failures are {@link io.s3vault.S3VaultException}.
  */
 package io.s3vault;

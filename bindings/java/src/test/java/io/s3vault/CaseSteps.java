@@ -23,7 +23,7 @@ import java.util.Map;
 import java.util.function.Function;
 import java.util.stream.Stream;
 
-/** The steps of one case, and what they remember. */
+/** Runs the steps of one case, and keeps the versions that they save. */
 final class CaseSteps implements AutoCloseable {
     private static final int CHUNK = 1 << 20;
 
@@ -64,7 +64,7 @@ final class CaseSteps implements AutoCloseable {
             case "paths" -> paths(step);
             case "containers" -> containers(step);
             case "vault" -> openVault(step);
-            default -> throw new AssertionError("this caller does not know the step " + step);
+            default -> throw new AssertionError("unknown step: " + step);
         }
     }
 
@@ -72,7 +72,7 @@ final class CaseSteps implements AutoCloseable {
         String container = text(step, "container", null);
         String path = text(step, "path", null);
         Version version;
-        // Java has no file descriptors: a step from one or to one goes by name.
+        // Java has no file descriptors: a step that uses one uses a file's name here.
         if (!text(step, "from", "stream").equals("stream")) {
             Path file = Files.createTempFile(folder, "put", null);
             try (InputStream data = data(step)) {
@@ -83,12 +83,12 @@ final class CaseSteps implements AutoCloseable {
             }
         } else {
             try (Upload upload = vault.create(container, path, options(step), Control.NONE)) {
-                goOn(step, upload, size(step));
+                writeTo(step, upload, size(step));
                 version = upload.commit();
             }
         }
         if (step.has("checkpoint")) {
-            assertFalse(Files.exists(checkpoint(step)), "the checkpoint of a stored backup is there");
+            assertFalse(Files.exists(checkpoint(step)), "the checkpoint of a stored backup still exists");
         }
         assertEquals(container, version.container());
         assertEquals(path, version.path());
@@ -104,7 +104,7 @@ final class CaseSteps implements AutoCloseable {
                 Upload upload = vault.create(
                         text(step, "container", null), text(step, "path", null), options(step),
                         Control.NONE.withCancel(cancel))) {
-            goOn(step, upload, step.get("after").getAsLong());
+            writeTo(step, upload, step.get("after").getAsLong());
             if (step.has("cancel")) {
                 cancel.trigger();
                 upload.write(0);
@@ -112,20 +112,20 @@ final class CaseSteps implements AutoCloseable {
                 assertEquals(ErrorCode.CANCELLED, e.code());
             }
             upload.suspend();
-            assertThrows(S3VaultException.class, () -> upload.write(0), "a write to what was suspended");
+            assertThrows(S3VaultException.class, () -> upload.write(0), "a write to a suspended upload");
         }
         assertTrue(Files.exists(checkpoint(step)), "the checkpoint of a suspended backup is gone");
     }
 
-    /** Writes up to byte {@code end}, from where the upload is, which must be within {@code begins}. */
-    private static void goOn(JsonObject step, Upload upload, long end) throws IOException {
-        long begin = upload.offset();
+    /** Writes from the upload's offset, which must be within {@code begins}, up to byte {@code end}. */
+    private static void writeTo(JsonObject step, Upload upload, long end) throws IOException {
+        long start = upload.offset();
         if (step.has("begins")) {
             JsonArray bounds = step.getAsJsonArray("begins");
-            assertTrue(bounds.get(0).getAsLong() <= begin && begin <= bounds.get(1).getAsLong()
-                    && begin % (8 << 20) == 0, () -> "the upload goes on at byte " + begin);
+            assertTrue(bounds.get(0).getAsLong() <= start && start <= bounds.get(1).getAsLong()
+                    && start % (8 << 20) == 0, () -> "the upload resumes at byte " + start);
         }
-        write(step, upload, begin, end);
+        write(step, upload, start, end);
         assertEquals(end, upload.offset());
     }
 
@@ -195,7 +195,7 @@ final class CaseSteps implements AutoCloseable {
             case "own" -> own;
             case "new" -> Keyring.generate();
             case "none" -> null;
-            default -> throw new AssertionError("this caller does not know the keyring of " + step);
+            default -> throw new AssertionError("unknown keyring: " + step);
         };
         Vault second = Store.open(keyring, map(step, "settings"));
         opened.add(second);
@@ -213,13 +213,13 @@ final class CaseSteps implements AutoCloseable {
         }
     }
 
-    /** Writes the data in the pieces that the step wants; the flush hands each to the library as it is. */
-    private static void write(JsonObject step, Upload upload, long begin, long end) throws IOException {
+    /** Writes the data in pieces of the step's size; the flush passes each to the library as it is. */
+    private static void write(JsonObject step, Upload upload, long start, long end) throws IOException {
         int chunk = step.has("chunk") ? step.get("chunk").getAsInt() : CHUNK;
         try (InputStream data = data(step)) {
-            data.skipNBytes(begin);
+            data.skipNBytes(start);
             byte[] piece;
-            for (long at = begin; at < end; at += piece.length) {
+            for (long at = start; at < end; at += piece.length) {
                 piece = data.readNBytes((int) Math.min(chunk, end - at));
                 upload.write(piece);
                 upload.flush();
@@ -227,20 +227,20 @@ final class CaseSteps implements AutoCloseable {
         }
     }
 
-    /** By position, the last piece first, into a direct and a plain buffer in turn. */
+    /** Reads by position, the last piece first, into a direct and a heap buffer in turn. */
     private static InputStream readBackwards(Download download, long size) throws IOException {
         int piece = 5_000_000;
         byte[] all = new byte[Math.toIntExact(size)];
-        assertEquals(-1, download.readAt(ByteBuffer.allocate(10), size), "bytes from behind the end");
-        for (int begin = all.length / piece * piece; begin >= 0; begin -= piece) {
-            ByteBuffer into = begin / piece % 2 == 0 ? ByteBuffer.allocateDirect(piece) : ByteBuffer.allocate(piece);
-            int expected = Math.min(piece, all.length - begin);
-            int given = download.readAt(into, begin);
-            assertEquals(expected == 0 ? -1 : expected, given);
-            if (given < 0) {
+        assertEquals(-1, download.readAt(ByteBuffer.allocate(10), size), "bytes after the end");
+        for (int start = all.length / piece * piece; start >= 0; start -= piece) {
+            ByteBuffer into = start / piece % 2 == 0 ? ByteBuffer.allocateDirect(piece) : ByteBuffer.allocate(piece);
+            int expected = Math.min(piece, all.length - start);
+            int count = download.readAt(into, start);
+            assertEquals(expected == 0 ? -1 : expected, count);
+            if (count < 0) {
                 continue;
             }
-            into.flip().get(all, begin, given);
+            into.flip().get(all, start, count);
         }
         return new ByteArrayInputStream(all);
     }
@@ -270,7 +270,7 @@ final class CaseSteps implements AutoCloseable {
             long offset = at;
             assertArrayEquals(piece, actual.readNBytes(piece.length), () -> "the bytes from " + offset);
         }
-        assertEquals(-1, actual.read(), "there is more than was stored");
+        assertEquals(-1, actual.read(), "the version has more bytes than were stored");
     }
 
     private Map<String, String> options(JsonObject step) {

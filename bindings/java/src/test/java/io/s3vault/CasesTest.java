@@ -19,7 +19,7 @@ import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Runs {@code tests/cases/*.json}, the cases that all callers share, each as a test of its own. */
+/** Runs {@code tests/cases/*.json}, the cases that all bindings share, each as a test of its own. */
 class CasesTest {
     private static Keyring keyring;
     private static Vault vault;
@@ -59,7 +59,7 @@ class CasesTest {
         List<DynamicNode> tests = new ArrayList<>();
         for (JsonElement element : read.getAsJsonArray("cases")) {
             JsonObject one = element.getAsJsonObject();
-            // It has nothing that a case may need.
+            // This binding has none of the features that a case may need.
             if (one.has("needs")) {
                 continue;
             }
@@ -68,7 +68,7 @@ class CasesTest {
         return DynamicContainer.dynamicContainer(file.getFileName().toString(), tests);
     }
 
-    /** Maven's summary knows a case by its number only: its name is printed here. */
+    /** Prints the name of a failed case, since Maven's summary shows only its number. */
     private static void run(JsonObject one) throws IOException {
         try {
             runCase(one);

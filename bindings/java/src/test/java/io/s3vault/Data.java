@@ -4,7 +4,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
 
-/** Bytes of a generator that all callers have: xorshift64*, words in little-endian order. */
+/** Test data from the generator that all bindings share: xorshift64*, words in little-endian order. */
 record Data(long size, long seed) {
     InputStream stream() {
         return new Generator(size, seed);

@@ -17,14 +17,14 @@ import java.util.Set;
 import java.util.TreeSet;
 import org.junit.jupiter.api.Test;
 
-/** An error says what was tried, on what, what came back, and what helps. */
+/** Errors say what failed, why, and what to do about it. */
 class ErrorsTest {
     private static S3VaultException openFails(Map<String, String> changes) {
         return assertThrows(S3VaultException.class, () -> Store.open(null, changes).close());
     }
 
     @Test
-    void aWrongSecretIsTheStoresRefusal() throws IOException {
+    void aWrongSecretKeyIsReportedAsSignatureRefused() throws IOException {
         S3VaultException e = openFails(Map.of(Option.SECRET_KEY, "not the secret"));
         assertEquals(ErrorCode.SIGNATURE_REFUSED, e.code());
         assertEquals(-21, e.number());
@@ -43,7 +43,7 @@ class ErrorsTest {
     }
 
     @Test
-    void anUnknownBucketIsNamed() {
+    void theErrorForAMissingBucketNamesIt() {
         S3VaultException e = openFails(Map.of(Option.BUCKET, "there-is-no-such-bucket"));
         assertEquals(ErrorCode.NO_SUCH_BUCKET, e.code());
         assertEquals(404, e.httpStatus());
@@ -51,7 +51,7 @@ class ErrorsTest {
     }
 
     @Test
-    void aClosedPortIsNoAnswer() throws IOException {
+    void aClosedPortIsATransportError() throws IOException {
         int port;
         try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
             port = socket.getLocalPort();
@@ -64,7 +64,7 @@ class ErrorsTest {
     }
 
     @Test
-    void aVersionThatIsMissingIsNotFound() throws IOException {
+    void aMissingVersionIsNotFound() throws IOException {
         try (Vault vault = Store.open(null)) {
             S3VaultException e =
                     assertThrows(S3VaultException.class, () -> vault.find(Store.container(), "nothing"));
@@ -73,7 +73,7 @@ class ErrorsTest {
     }
 
     @Test
-    void namesThatCWouldChangeAreRefused() throws IOException {
+    void namesThatCannotBePassedToCAreRefused() throws IOException {
         try (Vault vault = Store.open(null)) {
             for (String bad : new String[] {"a\0b", "a\ud800b"}) {
                 assertEquals(ErrorCode.INVALID_NAME,
@@ -85,7 +85,7 @@ class ErrorsTest {
     }
 
     @Test
-    void anUnknownOptionNamesTheNearest() {
+    void theErrorForAnUnknownOptionNamesTheNearestOne() {
         try (Config config = new Config()) {
             S3VaultException e = assertThrows(S3VaultException.class, () -> config.set("acces_key", "x"));
             assertEquals(ErrorCode.UNKNOWN_OPTION, e.code());
@@ -95,7 +95,7 @@ class ErrorsTest {
     }
 
     @Test
-    void textIsUtf8BothWays() throws S3VaultException {
+    void textIsPassedAsUtf8InBothDirections() throws S3VaultException {
         try (Config config = new Config()) {
             S3VaultException e =
                     assertThrows(S3VaultException.class, () -> config.set(Option.MODE, "größe 日本 😀"));
@@ -116,7 +116,7 @@ class ErrorsTest {
     }
 
     @Test
-    void theOptionsAreThoseOfTheLibrary() throws IllegalAccessException {
+    void optionHasTheSameKeysAsTheLibrary() throws IllegalAccessException {
         Set<String> library = new TreeSet<>();
         JsonParser.parseString(Library.settingsJson())
                 .getAsJsonArray()
@@ -131,7 +131,7 @@ class ErrorsTest {
     }
 
     @Test
-    void aCodeOfANewerLibraryIsUnknown() {
+    void aCodeFromANewerLibraryIsUnknown() {
         assertEquals(ErrorCode.UNKNOWN, ErrorCode.of(-9999));
         assertEquals(ErrorCode.NOT_FOUND, ErrorCode.of(-24));
         assertEquals("S3V_E_NOT_FOUND", ErrorCode.NOT_FOUND.symbol());

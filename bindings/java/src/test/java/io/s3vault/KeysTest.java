@@ -10,7 +10,7 @@ import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 
-/** New keys for an open vault. */
+/** Replaces the keys of an open vault. */
 class KeysTest {
     private static final String ACCESS_KEY = System.getenv("S3VAULT_ACCESS_KEY");
     private static final String SECRET_KEY = System.getenv("S3VAULT_SECRET_KEY");
@@ -23,7 +23,7 @@ class KeysTest {
     }
 
     @Test
-    void keysThatDoNotWorkAreNotTaken() throws IOException {
+    void theVaultKeepsItsKeysWhenNewOnesAreRefused() throws IOException {
         String container = Store.container();
         try (Keyring keyring = Keyring.generate();
                 Vault vault = Store.open(keyring)) {
@@ -37,25 +37,25 @@ class KeysTest {
         }
     }
 
-    /** Whoever hears that the keys are refused answers from inside the listener. */
+    /** A listener that receives the credentials event calls update from inside of the callback. */
     @Test
-    void aListenerMayRenewTheKeysOfTheCallThatItHearsOf() throws Exception {
+    void aListenerMayReplaceTheKeysOfItsOwnCall() throws Exception {
         String container = Store.container();
-        AtomicInteger renewed = new AtomicInteger();
+        AtomicInteger updates = new AtomicInteger();
         byte[] data = new Data(24 << 20, 7).bytes();
         try (Keyring keyring = Keyring.generate();
                 Vault vault = Store.open(keyring)) {
             Control control = Control.NONE.withListener(event -> {
-                if (renewed.get() == 0) {
+                if (updates.get() == 0) {
                     vault.update(ACCESS_KEY, SECRET_KEY, null);
-                    renewed.incrementAndGet();
+                    updates.incrementAndGet();
                 }
             });
             try (Upload upload = vault.create(container, "disk", Map.of(), control)) {
                 upload.write(data);
                 upload.commit();
             }
-            assertTrue(renewed.get() > 0, "no event came");
+            assertTrue(updates.get() > 0, "the listener received no event");
             assertArrayEquals(data, read(vault, container));
         }
     }

@@ -27,7 +27,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Handles: who frees them, when, and what is left to do afterwards. */
+/** Handles: who frees them and when, and what still works afterwards. */
 class LifecycleTest {
     private final String container = Store.container();
     private Keyring keyring;
@@ -61,7 +61,7 @@ class LifecycleTest {
     }
 
     @Test
-    void anythingMayBeClosedTwiceAndIsOfNoUseThen() throws IOException {
+    void anythingMayBeClosedTwiceAndRefusesCallsAfterwards() throws IOException {
         Config config = Store.config(Map.of());
         Cancel cancel = new Cancel();
         Keyring other = Keyring.generate();
@@ -95,7 +95,7 @@ class LifecycleTest {
     }
 
     @Test
-    void whatTheProcessSharesIsSetAndTold() throws IOException {
+    void processLimitsAreSetAndReported() throws IOException {
         Budget.Stats before = Budget.stats();
         assertTrue(before.memory() <= before.memoryPeak() && before.memoryPeak() <= before.memoryLimit());
         Budget.set(Option.CONNECTIONS, "7");
@@ -108,17 +108,17 @@ class LifecycleTest {
     }
 
     @Test
-    void onlyWithACheckpointCanAnUploadBeSuspended() throws IOException {
+    void suspendWithoutACheckpointIsRefusedAndTheUploadStaysUsable() throws IOException {
         try (Upload upload = vault.create(container, "p")) {
             assertClosed(upload::suspend);
-            upload.write(text("it goes on"));
+            upload.write(text("still usable"));
             upload.commit();
         }
         assertEquals(1, vids("p").size());
     }
 
     @Test
-    void childrenOutliveTheirParents() throws IOException {
+    void uploadsAndDownloadsWorkAfterTheirParentsAreClosed() throws IOException {
         Keyring own = Keyring.generate();
         Config config = Store.config(Map.of());
         Vault parent = Vault.open(config, own);
@@ -136,7 +136,7 @@ class LifecycleTest {
     }
 
     @Test
-    void closeWithoutCommitLeavesNothing() throws IOException {
+    void closeWithoutCommitStoresNothing() throws IOException {
         try (Upload upload = vault.create(container, "p")) {
             upload.write(text("half"));
             upload.flush();
@@ -151,7 +151,7 @@ class LifecycleTest {
     }
 
     @Test
-    void anExceptionBetweenWriteAndCommitLeavesNothing() throws IOException {
+    void anExceptionBetweenWriteAndCommitStoresNothing() throws IOException {
         assertThrows(IllegalStateException.class, () -> {
             try (Upload upload = vault.create(container, "p")) {
                 upload.write(text("half"));
@@ -162,7 +162,7 @@ class LifecycleTest {
     }
 
     @Test
-    void nothingIsWrittenAfterACommit() throws IOException {
+    void aWriteAfterTheCommitIsRefused() throws IOException {
         try (Upload upload = vault.create(container, "p")) {
             upload.write(text("whole"));
             Version version = upload.commit();
@@ -174,7 +174,7 @@ class LifecycleTest {
     }
 
     @Test
-    void aWriteThatWasCancelledBarsTheCommit() throws IOException {
+    void aCommitAfterACancelledWriteIsRefused() throws IOException {
         try (Cancel cancel = new Cancel();
                 Upload upload = vault.create(container, "p", Map.of(), Control.NONE.withCancel(cancel))) {
             cancel.trigger();
@@ -189,7 +189,7 @@ class LifecycleTest {
     }
 
     @Test
-    void allWaysOfWritingGiveTheSameBytes() throws IOException {
+    void allWriteAndReadMethodsTransferTheSameBytes() throws IOException {
         byte[] data = new Data((5 << 20) + 3, 1).bytes();
         try (Upload upload = vault.create(container, "p")) {
             upload.write(data[0]);
@@ -227,7 +227,7 @@ class LifecycleTest {
     }
 
     @Test
-    void anUploadFitsUnderOtherStreams(@TempDir Path folder) throws IOException {
+    void anUploadWorksInsideAnotherStream(@TempDir Path folder) throws IOException {
         try (Upload upload = vault.create(container, "größe/日本")) {
             OutputStream out = new BufferedOutputStream(upload);
             out.write(text("über"));
@@ -240,7 +240,7 @@ class LifecycleTest {
     }
 
     @Test
-    void aListedVersionHasItsDataAndIsReadOnce() throws IOException {
+    void aListedVersionGivesItsDataAndAListingIsReadOnce() throws IOException {
         Version stored = Store.put(vault, container, "p", text("data"));
         try (Listing<Version> versions = vault.versions(container, "p")) {
             List<Version> rows = new ArrayList<>();
@@ -258,7 +258,7 @@ class LifecycleTest {
     }
 
     @Test
-    void aStreamServesItsThreadsOneAfterAnother() throws Exception {
+    void writesOfSeveralThreadsAreSerialized() throws Exception {
         byte[] block = new byte[1 << 16];
         Arrays.fill(block, (byte) 7);
         try (Upload upload = vault.create(container, "p")) {
@@ -286,9 +286,9 @@ class LifecycleTest {
     }
 
     @Test
-    void whatIsForgottenIsCollected() throws IOException {
+    void unreachableObjectsAreGarbageCollected() throws IOException {
         Store.put(vault, container, "p", text("data"));
-        List<WeakReference<?>> forgotten = List.of(
+        List<WeakReference<?>> unreachable = List.of(
                 new WeakReference<>(new Cancel()),
                 new WeakReference<>(vault.create(container, "p")),
                 new WeakReference<>(vault.find(container, "p")),
@@ -296,13 +296,13 @@ class LifecycleTest {
                 new WeakReference<>(vault.containers()),
                 new WeakReference<>(Keyring.generate()),
                 new WeakReference<>(Store.open(null)));
-        for (WeakReference<?> reference : forgotten) {
-            assertTrue(afterGc(() -> reference.get() == null), () -> "something keeps " + reference.get());
+        for (WeakReference<?> reference : unreachable) {
+            assertTrue(afterGc(() -> reference.get() == null), () -> "not collected: " + reference.get());
         }
     }
 
     @Test
-    void aHandleIsFreedWithItsOwner() {
+    void aHandleIsFreedWhenItsOwnerIsCollected() {
         List<Pointer> freed = java.util.Collections.synchronizedList(new ArrayList<>());
         Handle handle = new Handle("thing", Pointer.createConstant(8), freed::add);
         handle.ownedBy(new Object());
@@ -312,7 +312,7 @@ class LifecycleTest {
     }
 
     @Test
-    void aHandleIsFreedAtTheEndOfItsLastCall() throws S3VaultException {
+    void aClosedHandleIsFreedWhenItsLastCallEnds() throws S3VaultException {
         List<Pointer> freed = new ArrayList<>();
         Handle handle = new Handle("thing", Pointer.createConstant(8), freed::add);
         handle.enter();
@@ -325,7 +325,7 @@ class LifecycleTest {
         assertEquals(List.of(Pointer.createConstant(8)), freed);
     }
 
-    /** Collects until it holds, for at most a minute. */
+    /** Runs the garbage collector until the condition holds, for at most a minute. */
     private static boolean afterGc(BooleanSupplier condition) {
         for (int i = 0; i < 600 && !condition.getAsBoolean(); i++) {
             System.gc();

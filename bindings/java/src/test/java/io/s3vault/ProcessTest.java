@@ -18,7 +18,7 @@ import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** What needs a JVM of its own: the example, and a library that cannot be loaded. */
+/** Tests that need a JVM of their own: the example, and a library that cannot be loaded. */
 class ProcessTest {
     @TempDir
     Path folder;
@@ -29,7 +29,7 @@ class ProcessTest {
         }
     }
 
-    /** Loads the library twice, and prints what comes of it. */
+    /** Loads the library twice, and prints the result of each attempt. */
     static final class LoadsTwice {
         private LoadsTwice() {}
 
@@ -62,7 +62,7 @@ class ProcessTest {
             try (OutputStream out = process.getOutputStream()) {
                 out.write(in);
             } catch (IOException e) {
-                // it did not want to read
+                // the process does not read its input
             }
         });
         writer.start();
@@ -106,7 +106,7 @@ class ProcessTest {
     }
 
     @Test
-    void theExampleSaysWhatFailed() throws Exception {
+    void theExampleReportsErrors() throws Exception {
         Result missing = backup(Store.environment(Map.of("S3VAULT_KEYRING", "")), new byte[0],
                 "get", Store.container(), "nothing", "-");
         assertEquals(1, missing.exit());
@@ -115,7 +115,7 @@ class ProcessTest {
     }
 
     @Test
-    void aFolderThatCannotBeUnpackedIntoIsNamedEachTime() throws Exception {
+    void theErrorForAFolderThatIsNotWritableNamesItEachTime() throws Exception {
         String bad = folder.resolve("missing/deeper").toString();
         Files.createFile(folder.resolve("missing"));
         Result result = java(Map.of(), new byte[0], List.of("-Djna.tmpdir=" + bad), LoadsTwice.class);
@@ -127,7 +127,7 @@ class ProcessTest {
     }
 
     @Test
-    void anotherLibraryOfThisNameIsRefused() throws Exception {
+    void anotherLibraryWithTheSameNameIsRefused() throws Exception {
         String name = System.mapLibraryName("s3vault");
         try (InputStream jna = com.sun.jna.Native.class.getResourceAsStream(
                 com.sun.jna.Platform.RESOURCE_PREFIX + "/libjnidispatch.so")) {

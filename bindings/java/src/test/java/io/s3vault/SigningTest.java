@@ -12,7 +12,7 @@ import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 
-/** Signatures are AWS's documented ones, and a refusal is explained. */
+/** Signatures match AWS's documented examples, and a refused one is explained. */
 class SigningTest {
     private static final Instant MAY_24 = Instant.parse("2013-05-24T00:00:00Z");
     private static final String URL = "https://examplebucket.s3.amazonaws.com/test.txt";
@@ -25,7 +25,7 @@ class SigningTest {
     }
 
     @Test
-    void theDocumentedExamples() throws S3VaultException {
+    void signaturesMatchTheDocumentedExamples() throws S3VaultException {
         try (Config keys = keys()) {
             Map<String, String> added = Signing.sign(keys, MAY_24, "GET", URL, Map.of("Range", "bytes=0-9"), EMPTY);
             assertEquals(List.of("x-amz-content-sha256", "x-amz-date", "authorization"), List.copyOf(added.keySet()));
@@ -39,7 +39,7 @@ class SigningTest {
     }
 
     @Test
-    void whatCannotBeSignedIsRefused() throws S3VaultException {
+    void aRequestThatCannotBeSignedIsRefused() throws S3VaultException {
         try (Config keys = keys()) {
             for (Duration expires : List.of(
                     Duration.ZERO, Duration.ofDays(8), Duration.ofDays(-1), Duration.ofDays(99_999))) {

@@ -12,7 +12,7 @@ import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicLong;
 
-/** Stands between library and store, passes so many bytes, and then nothing more, as a network that hangs. */
+/** A proxy before the store that stops passing bytes after a limit, like a network that hangs. */
 final class StallingProxy implements AutoCloseable {
     private final URI store = URI.create(System.getenv("S3VAULT_API_URL"));
     private final ServerSocket server = new ServerSocket(0, 50, InetAddress.getByName(store.getHost()));
@@ -24,7 +24,7 @@ final class StallingProxy implements AutoCloseable {
         start(this::accept);
     }
 
-    /** Nothing is read or written after so many bytes more, either way. */
+    /** Stops reading and writing after this many more bytes, counted over both directions. */
     void stallAfter(long bytes) {
         left.set(bytes);
     }
@@ -37,13 +37,13 @@ final class StallingProxy implements AutoCloseable {
         while (true) {
             Socket client = server.accept();
             int port = store.getPort() > 0 ? store.getPort() : store.getScheme().equals("https") ? 443 : 80;
-            Socket behind = new Socket(store.getHost(), port);
+            Socket upstream = new Socket(store.getHost(), port);
             synchronized (sockets) {
                 sockets.add(client);
-                sockets.add(behind);
+                sockets.add(upstream);
             }
-            start(() -> pass(client, behind));
-            start(() -> pass(behind, client));
+            start(() -> pass(client, upstream));
+            start(() -> pass(upstream, client));
         }
     }
 
@@ -73,16 +73,16 @@ final class StallingProxy implements AutoCloseable {
         }
     }
 
-    private interface Work {
+    private interface Task {
         void run() throws IOException, InterruptedException;
     }
 
-    private static void start(Work work) {
+    private static void start(Task task) {
         Thread thread = new Thread(() -> {
             try {
-                work.run();
+                task.run();
             } catch (IOException | InterruptedException e) {
-                // closed by one end
+                // one end closed the connection
             }
         });
         thread.setDaemon(true);

@@ -18,7 +18,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
-/** A call that hangs, because the network does, is stopped. */
+/** Stops a call that hangs because the network does. */
 class StoppingTest {
     private static final int SIZE = 24 << 20;
     private static final String CONTAINER = Store.container();
@@ -54,7 +54,7 @@ class StoppingTest {
         void run() throws Exception;
     }
 
-    /** Runs it in a thread, and returns when a heartbeat shows that it hangs. */
+    /** Runs a call in a thread, and returns once a heartbeat shows that it hangs. */
     private Thread hang(Call call) throws InterruptedException {
         Thread thread = new Thread(() -> {
             try {
@@ -65,14 +65,14 @@ class StoppingTest {
             interruptedAfterwards = Thread.currentThread().isInterrupted();
         });
         thread.start();
-        assertTrue(hangs.await(60, TimeUnit.SECONDS), () -> "no heartbeat came; the call ended with " + result);
+        assertTrue(hangs.await(60, TimeUnit.SECONDS), () -> "no heartbeat was sent; the call ended with " + result);
         return thread;
     }
 
     private void end(Thread thread) throws InterruptedException {
         thread.join(60_000);
         assertFalse(thread.isAlive(), "the call was not stopped");
-        assertNotNull(result, "the call came to its end");
+        assertNotNull(result, "the call succeeded");
     }
 
     private Listener onHeartbeat(Call call) {
@@ -126,7 +126,7 @@ class StoppingTest {
     }
 
     @Test
-    void whatAListenerThrowsComesOutOfTheCall() throws Exception {
+    void theCallThrowsWhatItsListenerThrows() throws Exception {
         Exception thrown = new IllegalStateException("enough");
         try (Download download = download(Control.NONE.withListener(onHeartbeat(() -> {
             throw thrown;
@@ -136,7 +136,7 @@ class StoppingTest {
     }
 
     @Test
-    void aCheckedExceptionOfAListenerIsACause() throws Exception {
+    void aCheckedExceptionOfAListenerBecomesACause() throws Exception {
         Exception thrown = new Exception("enough");
         try (Download download = download(Control.NONE.withListener(onHeartbeat(() -> {
             throw thrown;
@@ -155,7 +155,7 @@ class StoppingTest {
     }
 
     @Test
-    void anInterruptStopsAnUploadAndBarsTheCommit() throws Exception {
+    void anInterruptStopsAnUploadAndTheCommitIsRefused() throws Exception {
         Upload upload = vault.create(CONTAINER, "interrupted", Map.of(), untilItHangs());
         proxy.stallAfter(1 << 20);
         Thread thread = hang(() -> {
@@ -182,7 +182,7 @@ class StoppingTest {
     }
 
     @Test
-    void aThreadThatIsInterruptedAlreadyMakesNoCall() throws Exception {
+    void anInterruptedThreadMakesNoCall() throws Exception {
         Thread.currentThread().interrupt();
         try {
             assertThrows(InterruptedIOException.class, () -> vault.find(CONTAINER, "disk"));

@@ -7,14 +7,14 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.UUID;
 
-/** The store that the environment names. Its bucket is a fresh one with versioning. */
+/** The store that the environment configures, with an empty bucket that has versioning enabled. */
 final class Store {
     private Store() {}
 
-    /** The settings of the environment, and these instead. */
+    /** The settings of the environment, with these changes. */
     static Config config(Map<String, String> changes) throws S3VaultException {
         if (System.getenv("S3VAULT_API_URL") == null) {
-            fail("S3VAULT_API_URL is not set: these tests need a store. Run them by"
+            fail("S3VAULT_API_URL is not set. Run these tests with a store:"
                     + " scripts/with-store.sh embedded -- mvn -f bindings/java verify");
         }
         Config config = new Config().environment();
@@ -46,7 +46,7 @@ final class Store {
         }
     }
 
-    /** The environment for another process. */
+    /** The environment for a child process. */
     static Map<String, String> environment(Map<String, String> changes) throws S3VaultException {
         config(Map.of()).close();
         Map<String, String> environment = new HashMap<>(System.getenv());

@@ -6,7 +6,7 @@ import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import java.nio.charset.StandardCharsets;
 
-/** A case that needs no store: the verdict on a signed object. */
+/** Runs a case that needs no store: the verdict on a signed object. */
 final class VerifyCase {
     private VerifyCase() {}
 

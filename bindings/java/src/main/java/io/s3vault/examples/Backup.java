@@ -19,8 +19,8 @@ import java.time.Duration;
 import java.util.Map;
 
 /**
- * Stores, restores and lists backups. The settings come from the environment ({@code S3VAULT_API_URL} and so on), the
- * signing key from the file that {@code S3VAULT_KEYRING} names.
+ * Stores, restores and lists backups. The settings come from the environment ({@code S3VAULT_API_URL} etc.), the signing
+ * key from the file in {@code S3VAULT_KEYRING}.
  */
 public final class Backup {
     private static final String USAGE = """
@@ -31,8 +31,8 @@ public final class Backup {
     private Backup() {}
 
     /**
-     * Runs one command. A version is printed as its id, kind, size in bytes and time of record, parted by tabs. The
-     * exit code is 0 when it was done, 1 when it failed, 2 when it was not understood.
+     * Runs one command. It prints a version as its id, kind, size in bytes and recorded time, separated by tabs. The exit
+     * code is 0 on success, 1 after a failure, 2 if the arguments are wrong.
      *
      * @param args the command and its arguments
      */
@@ -42,13 +42,13 @@ public final class Backup {
 
     private static int run(String[] args) {
         String command = args.length == 0 ? "" : args[0];
-        boolean understood = switch (command) {
+        boolean valid = switch (command) {
             case "put" -> args.length == 4;
             case "get" -> args.length == 4 || args.length == 5;
             case "versions" -> args.length == 3;
             default -> false;
         };
-        if (!understood) {
+        if (!valid) {
             System.err.println(USAGE);
             return 2;
         }
@@ -64,7 +64,7 @@ public final class Backup {
         } catch (S3VaultException e) {
             System.err.println(e.name() + ": " + e.getMessage());
             if (e.httpStatus() != 0) {
-                System.err.println("the store said " + e.httpStatus() + " " + e.s3Code() + ", request "
+                System.err.println("The store answered " + e.httpStatus() + " " + e.s3Code() + ", request "
                         + e.requestId());
             }
             return 1;
@@ -121,7 +121,7 @@ public final class Backup {
                 + version.recorded());
     }
 
-    /** Bytes done, on a terminal. */
+    /** Shows the transferred bytes on a terminal. */
     private static Listener progress() {
         if (System.console() == null) {
             return null;
@@ -134,7 +134,7 @@ public final class Backup {
         };
     }
 
-    /** Lets the abort of an upload that failed come to its end. */
+    /** Waits until a failed upload is aborted. */
     private static void finish() {
         try {
             Library.shutdown(Duration.ofSeconds(10));

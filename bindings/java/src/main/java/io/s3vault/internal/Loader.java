@@ -8,8 +8,8 @@ import java.io.IOException;
 import java.util.Map;
 
 /**
- * Finds the native library, checks that it is the one this binding was written for, and binds {@link Native} to it.
- * Where it looks: the folders of {@code jna.library.path}, then the jar, then where the system looks.
+ * Finds the native library, checks its ABI version, and binds {@link Native} to it. It searches the folders of
+ * {@code jna.library.path}, then the jar, then the system's library path.
  */
 public final class Loader {
     private static final String FILE = System.mapLibraryName("s3vault");
@@ -19,10 +19,10 @@ public final class Loader {
     private Loader() {}
 
     /**
-     * Loads the library unless that was done before. A failure is thrown again by each later call: a static
-     * initializer would turn all but the first into a NoClassDefFoundError without the reason.
+     * Loads the library unless it is loaded already. Each later call after a failure throws again, with the reason: a
+     * static initializer would throw a NoClassDefFoundError without it from the second time on.
      *
-     * @throws UnsatisfiedLinkError what is missing, and what helps
+     * @throws UnsatisfiedLinkError with what is missing and what to do about it
      */
     public static synchronized void load() {
         if (loaded) {
@@ -38,26 +38,26 @@ public final class Loader {
             library = NativeLibrary.getInstance(file == null ? "s3vault" : file.getPath(), options);
         } catch (UnsatisfiedLinkError e) {
             throw failed(file == null
-                    ? "There is no " + FILE + " for " + Platform.RESOURCE_PREFIX + " in the jar, and none in the"
-                            + " system's library path. Set -Djna.library.path to the folder that holds it."
-                    : "Cannot load " + file + ": " + firstLine(e) + ". If that folder is mounted noexec, name another"
-                            + " by -Djna.tmpdir, or set -Djna.library.path to a folder that holds " + FILE + ".", e);
+                    ? "Cannot find " + FILE + " for " + Platform.RESOURCE_PREFIX + ", neither in the jar nor in the"
+                            + " system's library path. Set -Djna.library.path to the folder that contains it."
+                    : "Cannot load " + file + ": " + firstLine(e) + ". If that folder is mounted noexec, set -Djna.tmpdir"
+                            + " to another one, or -Djna.library.path to a folder that contains " + FILE + ".", e);
         }
         if (file != null && isUnpacked(file)) {
-            file.delete(); // it is mapped: the name is not needed any longer
+            file.delete(); // it is mapped, so the name is not needed any more
         }
         bind(library);
         loaded = true;
     }
 
-    /** JNA unpacks a library of its own first, and so is the first to fail where unpacked code cannot run. */
+    /** Starts JNA, which unpacks a library of its own and so fails first where unpacked code cannot run. */
     private static void startJna() {
         try {
             Class.forName("com.sun.jna.Native", true, Loader.class.getClassLoader());
         } catch (LinkageError e) {
             throw failed("JNA cannot load its own library from " + unpackFolder() + ": " + firstLine(e)
-                    + ". The folder must be writable and not mounted noexec: name another by -Djna.tmpdir=FOLDER,"
-                    + " or install JNA's library and set -Djna.boot.library.path.", e);
+                    + ". The folder must be writable and not mounted noexec: set -Djna.tmpdir to another one, or install"
+                    + " JNA's library and set -Djna.boot.library.path.", e);
         } catch (ClassNotFoundException e) {
             throw failed("JNA is not on the class path: add net.java.dev.jna:jna.", e);
         }
@@ -78,8 +78,8 @@ public final class Loader {
             return com.sun.jna.Native.extractFromResourcePath("/" + resource, Loader.class.getClassLoader());
         } catch (IOException e) {
             throw failed("Cannot unpack " + FILE + " from the jar into " + unpackFolder() + ": " + firstLine(e)
-                    + ". Name a folder that is writable and not mounted noexec by -Djna.tmpdir, or set"
-                    + " -Djna.library.path to a folder that holds " + FILE + ".", e);
+                    + ". Set -Djna.tmpdir to a folder that is writable and not mounted noexec, or -Djna.library.path to a"
+                    + " folder that contains " + FILE + ".", e);
         }
     }
 
@@ -99,7 +99,7 @@ public final class Loader {
                 + ". Use the " + FILE + " that was built with this binding.", null);
     }
 
-    /** A library that lies in a folder of the class path is used where it lies; JNA names copies otherwise. */
+    /** Whether JNA unpacked the file: a library in a folder of the class path is used in place, copies get other names. */
     private static boolean isUnpacked(File file) {
         return !file.getName().equals(FILE);
     }

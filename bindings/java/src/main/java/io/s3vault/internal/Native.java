@@ -8,10 +8,10 @@ import com.sun.jna.Pointer;
  * is UTF-8; {@code size_t} is {@code long}; handles, {@code s3v_ctl} and out-parameters are pointers.
  */
 public final class Native {
-    /** The {@code s3v_abi_version()} that this class was written for. */
+    /** The {@code s3v_abi_version()} that this class declares. */
     public static final int ABI_VERSION = 0;
 
-    /** {@code s3v_event_fn}. What it throws would be swallowed and answered by 0, "go on": it must not throw. */
+    /** {@code s3v_event_fn}. It must not throw: JNA would swallow the exception and return 0, which continues the call. */
     public interface EventFn extends Callback {
         int invoke(Pointer ctx, Pointer event);
     }
