@@ -79,7 +79,7 @@ build-java: setup build
 .PHONY: test-simulator
 test-simulator: setup-core ## run core with a model store and a fake clock: 2,000 seeds, and mutations that they must find
 	$(STEP) "simulator, 2,000 seeds" cargo test -q --release -p simulator
-	$(STEP) "simulator, planted mutations" cargo test -q --release -p simulator --features planted --test planted
+	$(STEP) "simulator, mutations" cargo test -q --release -p simulator --features mutations --test mutations
 
 .PHONY: test-oracle
 test-oracle: setup-core build ## compare core's signatures and checksums with those of botocore and awscrt

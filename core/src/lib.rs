@@ -9,11 +9,9 @@ pub mod endpoint;
 pub mod error;
 pub mod http;
 mod machine;
+#[doc(hidden)]
+pub mod mutation;
 pub mod op;
-#[cfg(not(feature = "planted"))]
-mod planted;
-#[cfg(feature = "planted")]
-pub mod planted;
 pub mod profile;
 pub mod retry;
 pub mod settings;

@@ -6,7 +6,7 @@
 //! backup of hours over a bad line must not end because many of its parts were unlucky.
 
 use crate::error::{Code, Error, Family};
-use crate::planted;
+use crate::mutation::{Mutation, is_active};
 use crate::time::{Now, parse_http_date};
 
 /// Attempts of one request, the first one included.
@@ -47,7 +47,7 @@ pub struct Failure<'a> {
 pub fn delay_ms(failure: Failure<'_>, random: &mut fastrand::Rng) -> Option<u64> {
     let throttled = failure.error.code() == Code::Unavailable && matches!(failure.error.status(), 429 | 503);
     let most = if throttled { THROTTLED_ATTEMPTS } else { ATTEMPTS };
-    if !may_help(failure.error) || failure.attempts >= most && !planted::on("no end of attempts") {
+    if !may_help(failure.error) || failure.attempts >= most && !is_active(Mutation::RetryForever) {
         return None;
     }
     let ceiling = FIRST_MS.saturating_mul(1 << (failure.attempts.max(1) - 1).min(16)).min(MOST_MS);
@@ -57,7 +57,7 @@ pub fn delay_ms(failure: Failure<'_>, random: &mut fastrand::Rng) -> Option<u64>
         Some(asked) => asked + random.u64(0..=ceiling),
         None => random.u64(0..=ceiling),
     };
-    let is_in_time = failure.elapsed_ms.saturating_add(delay) <= BUDGET_MS || planted::on("no end of attempts");
+    let is_in_time = failure.elapsed_ms.saturating_add(delay) <= BUDGET_MS || is_active(Mutation::RetryForever);
     is_in_time.then_some(delay)
 }
 

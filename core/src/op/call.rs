@@ -19,7 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, ReplyHead, Request, RequestId, TransportFailure};
 use crate::machine::{Input, Output};
-use crate::planted;
+use crate::mutation::{Mutation, is_active};
 use crate::retry;
 use crate::sigv4::{Payload, ToSign};
 use crate::store::Store;
@@ -67,7 +67,7 @@ impl Session {
 
     /// Whether all steps are on disk.
     pub(crate) fn is_saved(&self) -> bool {
-        self.journal.as_ref().is_none_or(Journal::is_saved) || planted::on("records not waited for")
+        self.journal.as_ref().is_none_or(Journal::is_saved) || is_active(Mutation::SendBeforeSaved)
     }
 
     /// How often the store asked to slow down, in all calls.
@@ -332,7 +332,7 @@ impl<O: Operation> Call<O> {
             let given: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
             let (method, host, path) = (unsigned.method, &target.host, &target.path);
             let to_sign = ToSign { method, host, path, query: &query, headers: &given, payload };
-            let dated = self.dated.filter(|_| !planted::on("dated request dated anew"));
+            let dated = self.dated.filter(|_| !is_active(Mutation::RedateRetry));
             let signed_at = dated.unwrap_or_else(|| session.clock(now));
             let (signed, generation) = store.sign(&to_sign, signed_at);
             headers.extend(signed);
@@ -368,7 +368,7 @@ impl<O: Operation> Call<O> {
     /// Takes what belongs to this call. `None`: not this call's, or not the end of it.
     pub(crate) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) -> Option<Result<O::Reply>> {
         match (&self.state, input) {
-            (State::Keyless { why, .. }, Input::CredentialsRenewed) if planted::on("new keys not taken") => {
+            (State::Keyless { why, .. }, Input::CredentialsRenewed) if is_active(Mutation::IgnoreNewCredentials) => {
                 let why = why.clone();
                 self.state = State::Over;
                 return Some(Err(why));

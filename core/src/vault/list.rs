@@ -14,8 +14,8 @@ use super::objects::{CATALOGUE, CatalogueKey, Entry, Kind, RowKey, catalogue_pre
 use super::{OBJECT_LIMIT, Row, Vault};
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
+use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Calling, GetObject, ListObjectsV2, ListedObject, Listing, Session};
-use crate::planted;
 use crate::time::Now;
 
 /// What to list.
@@ -199,7 +199,7 @@ impl ListPage {
         if let Some(next) = &mut self.next {
             next.names.clone_from(&self.cursor.names);
         }
-        let next = self.next.take().filter(|_| !planted::on("second page of a listing not asked for"));
+        let next = self.next.take().filter(|_| !is_active(Mutation::StopAfterFirstPage));
         State::Done(Ok((std::mem::take(&mut self.rows), next)))
     }
 

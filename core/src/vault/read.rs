@@ -14,8 +14,8 @@ use super::objects::{LocatorKey, locator_prefix};
 use super::{Manifest, Name, OBJECT_LIMIT, Vault, Vid};
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
+use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Calling, GetObject, ListObjectsV2, Listing, Session};
-use crate::planted;
 use crate::time::Now;
 use crate::transfer::download::{Download, Piece, Want};
 
@@ -116,7 +116,7 @@ impl Locate {
                 begins[extent] += hash.length;
                 // The hint belongs to the object that the put wrote, which later generations may have left.
                 let hint = self.manifest.extents[extent].version_id.clone();
-                let version_id = if generation == 0 && !planted::on("newest version read") { hint } else { None };
+                let version_id = if generation == 0 && !is_active(Mutation::ReadNewestVersion) { hint } else { None };
                 let (key, hash) = (keys.extent(extent + 1), *hash);
                 Piece { number, key, version_id, begin, offset, hash, verified: true }
             })

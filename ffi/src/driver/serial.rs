@@ -198,7 +198,7 @@ mod tests {
         runtime.block_on(async {
             // Behind the gate, so that both are in the queue when the first one panics.
             tokio::task::spawn_blocking(move || crate::transport::testserver::until(|| gate.load(Ordering::Acquire)));
-            let first = serial.run::<()>(|| std::panic::resume_unwind(Box::new("planted")));
+            let first = serial.run::<()>(|| std::panic::resume_unwind(Box::new("a panic on purpose")));
             let second = serial.run(|| ());
             open.store(true, Ordering::Release);
             assert!(first.await.is_err() && second.await.is_err());

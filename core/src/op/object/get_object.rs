@@ -4,8 +4,8 @@ use super::CustomerKey;
 use crate::checksum::Digest;
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Range, ReplyBody, ReplyHead};
+use crate::mutation::{Mutation, is_active};
 use crate::op::{Operation, Reply, Unsigned};
-use crate::planted;
 
 /// A small object, whole. With a version id it needs `s3:GetObjectVersion`.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +66,7 @@ pub struct GetRange {
 impl GetRange {
     /// The first byte that is asked for, in the object.
     fn first(&self) -> u64 {
-        self.begin + if planted::on("rest of a slice from its begin") { 0 } else { self.range.done }
+        self.begin + if is_active(Mutation::RestartBrokenSlice) { 0 } else { self.range.done }
     }
 
     fn last(&self) -> u64 {

@@ -19,8 +19,8 @@ use crate::checksum::{Digest, SLICE};
 use crate::error::{Code, Error, Result};
 use crate::http::Range;
 use crate::machine::{Input, Output};
+use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Calling, GetRange, Next, Session};
-use crate::planted;
 use crate::time::Now;
 use crate::vault::manifest::PartHash;
 use part::{Part, Verdict};
@@ -86,9 +86,8 @@ impl Want {
         let mut pieces = Vec::new();
         for piece in parts {
             let end = piece.offset + piece.hash.length;
-            let number =
-                piece.number - u32::from(planted::on("part behind one that is there left out") && piece.number > 0);
-            if self.have.contains(&number) && !planted::on("parts that are there read again") {
+            let number = piece.number - u32::from(is_active(Mutation::SkipPartAfterKeptOne) && piece.number > 0);
+            if self.have.contains(&number) && !is_active(Mutation::RereadKeptParts) {
                 continue;
             }
             let mut wanted = None;
@@ -103,7 +102,7 @@ impl Want {
             if self.taking == Taking::Unverified {
                 chosen.verified = false;
                 if let Some((from, to)) = wanted {
-                    if !planted::on("wanted bytes from their part's begin") {
+                    if !is_active(Mutation::ReadFromPartStart) {
                         chosen.begin += from - piece.offset;
                     }
                     (chosen.offset, chosen.hash.length) = (from, to - from);
@@ -258,7 +257,7 @@ impl Download {
             Some(Verdict::Wrong(what)) => self.wrong(session, at, what),
             None => {
                 let ends = range.offset + range.length - piece.offset;
-                let is_early = self.taking == Taking::InOrder || planted::on("part delivered before it is verified");
+                let is_early = self.taking == Taking::InOrder || is_active(Mutation::DeliverUnverifiedPart);
                 if is_early && length == range.length && ends + HELD <= piece.hash.length {
                     part.deliver(range);
                     self.accepts.push_back(range);
@@ -311,7 +310,7 @@ impl Download {
         }
         let next = match self.again.pop_front() {
             Some(again) => Some(again),
-            None if self.in_hand < self.room || planted::on("reader not waited for") => {
+            None if self.in_hand < self.room || is_active(Mutation::IgnoreSlowReader) => {
                 let next = self.next.next(&self.pieces);
                 self.in_hand += usize::from(next.is_some());
                 next

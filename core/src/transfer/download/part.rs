@@ -3,7 +3,7 @@
 use super::slices::count;
 use crate::checksum::{Digest, merge};
 use crate::http::Range;
-use crate::planted;
+use crate::mutation::{Mutation, is_active};
 use crate::vault::manifest::PartHash;
 
 /// What a part is, once all of its slices came.
@@ -64,7 +64,9 @@ impl Part {
         }
         let digests: Vec<Digest> = self.slices.iter().flatten().map(|came| came.digest).collect();
         match merge(&digests, self.slice, hash.length) {
-            Some(digest) if hash.matches(hash.length, &digest) || planted::on("part not verified") => Verdict::Right,
+            Some(digest) if hash.matches(hash.length, &digest) || is_active(Mutation::SkipPartVerification) => {
+                Verdict::Right
+            }
             _ => Verdict::Wrong("its hashes are not the manifest's"),
         }
     }

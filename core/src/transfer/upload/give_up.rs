@@ -2,8 +2,8 @@
 
 use super::{State, Upload};
 use crate::error::{Code, Error};
+use crate::mutation::{Mutation, is_active};
 use crate::op::{AbortMultipartUpload, Call, Session};
-use crate::planted;
 
 impl Upload {
     /// A part or its source failed. With a checkpoint the upload stays where another process may have better luck.
@@ -32,7 +32,7 @@ impl Upload {
     /// Drops the parts that are under way, and aborts the upload; but not once its Complete was sent.
     pub(super) fn abort(&mut self, session: &mut Session, upload_id: String, why: Error) -> State {
         self.drop_parts(session);
-        if self.completing && !planted::on("abort after Complete") {
+        if self.completing && !is_active(Mutation::AbortAfterComplete) {
             return State::Done(Err(why));
         }
         State::Abort(Call::new(AbortMultipartUpload { key: self.object.key.clone(), upload_id }), why)

@@ -31,11 +31,11 @@ use super::plan::Plan;
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::machine::{Input, Output};
+use crate::mutation::{Mutation, is_active};
 use crate::op::{
     AbortMultipartUpload, Call, Calling, CompleteMultipartUpload, Content, CreateMultipartUpload, ListParts, Paged,
     PutObject, PutReply, Session,
 };
-use crate::planted;
 use crate::time::Now;
 use crate::vault::manifest::Extent;
 use complete::is_unlike;
@@ -189,7 +189,7 @@ impl Upload {
     pub(crate) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) {
         let stop = match input {
             Input::Cancel => Some(cancelled()),
-            Input::Suspend if session.journal.is_none() || planted::on("suspend aborts") => Some(cancelled()),
+            Input::Suspend if session.journal.is_none() || is_active(Mutation::AbortOnSuspend) => Some(cancelled()),
             Input::SourceFailed(e) | Input::SaveFailed(e) => Some(e.clone()),
             _ => None,
         };
@@ -267,7 +267,7 @@ impl Upload {
                     let (key, upload_id) = (self.object.key.clone(), call.op().upload_id.clone());
                     State::Relist(Call::new(ListParts { key, upload_id, ..ListParts::default() }), call, e)
                 }
-                Some(Err(e)) if planted::on("abort after Complete") => {
+                Some(Err(e)) if is_active(Mutation::AbortAfterComplete) => {
                     let upload_id = call.op().upload_id.clone();
                     self.abort(session, upload_id, e)
                 }

@@ -7,8 +7,8 @@ use super::settle::Settle;
 use super::{Object, State, Upload};
 use crate::checksum::crc_text;
 use crate::error::{Code, Error, Result};
+use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, ListParts, ListedPart, PartListing};
-use crate::planted;
 use crate::transfer::checkpoint::{Finished, OpenUpload, length_of};
 use crate::transfer::plan::Plan;
 
@@ -21,7 +21,7 @@ impl Upload {
         listed: Option<&BTreeMap<u32, Listed>>,
     ) -> Upload {
         let first = open.first;
-        if let Some(listed) = listed.filter(|_| !planted::on("checkpoint believed over the list of parts")) {
+        if let Some(listed) = listed.filter(|_| !is_active(Mutation::TrustCheckpointOverList)) {
             // What the store lists is believed: a part that it has not, or has otherwise, is sent again.
             open.parts.retain(|number, part| {
                 let Some(found) = listed.get(&(number - first + 1)).filter(|found| found.is(part)) else {
@@ -31,7 +31,7 @@ impl Upload {
                 true
             });
         }
-        if planted::on("parts of before sent again") {
+        if is_active(Mutation::ResendStoredParts) {
             open.parts.clear();
         }
         let contiguous = (first..).take_while(|number| open.parts.contains_key(number)).count() as u32;
@@ -108,7 +108,7 @@ impl Upload {
             offset += part.length;
             let listed = found.get(&number);
             if let Some(listed) = listed.filter(|listed| listed.is(part)) {
-                if !planted::on("listed ETag not taken") {
+                if !is_active(Mutation::KeepOutdatedEtag) {
                     part.etag.clone_from(&listed.etag);
                 }
                 continue;

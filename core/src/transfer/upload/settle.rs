@@ -9,10 +9,10 @@
 
 use crate::checksum::crc_text;
 use crate::machine::Input;
+use crate::mutation::{Mutation, is_active};
 use crate::op::{
     Call, Calling, CompleteMultipartUpload, HeadObject, HeadReply, ListObjectVersions, Paged, Session, VersionListing,
 };
-use crate::planted;
 use crate::time::Now;
 
 /// What was found out.
@@ -114,7 +114,7 @@ fn of_size(page: VersionListing, key: &str, size: u64) -> impl Iterator<Item = S
 
 /// Whether this object is what this run sent.
 fn is_ours(found: &HeadReply, sent: &CompleteMultipartUpload, vid: &str) -> bool {
-    planted::on("settle takes what is newest")
+    is_active(Mutation::SettleOnNewestVersion)
         || found.size == Some(sent.size)
             && sent.crc64nvme.is_some_and(|crc| found.checksum("crc64nvme") == Some(&*crc_text(crc)))
             && found.meta("s3vault-vid") == Some(vid)

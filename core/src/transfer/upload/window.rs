@@ -5,8 +5,8 @@ use crate::checksum::{Digest, crc_text};
 use crate::error::{Code, Error, Result};
 use crate::http::{Part, RequestId};
 use crate::machine::{Input, Output};
+use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Calling, Next, Session, UploadPart};
-use crate::planted;
 use crate::time::Now;
 use crate::transfer::checkpoint::{Finished, Record};
 use crate::vault::manifest::PartHash;
@@ -35,7 +35,7 @@ impl Upload {
 
     fn has_room(&self, number: u32) -> bool {
         let oldest = self.in_flight.first_key_value().map_or(number, |(oldest, _)| *oldest);
-        number - oldest < self.width() || planted::on("window not kept")
+        number - oldest < self.width() || is_active(Mutation::ExceedWindow)
     }
 
     /// Asks for the next part, where the window has room. Not before the upload id is there: a Create whose date has
@@ -119,7 +119,7 @@ impl Upload {
             self.last = Some(number - 1);
         } else {
             self.in_flight.insert(number, InFlight::Waiting(Part { number, offset, length, digest }));
-            if planted::on("part released before it is sent") {
+            if is_active(Mutation::ReleasePartTooEarly) {
                 self.releases.push(number);
             }
         }
@@ -168,7 +168,7 @@ impl Upload {
         for (number, entry) in &mut self.in_flight {
             let InFlight::Sending { call, digest } = entry else { continue };
             if call.is_sending(id) {
-                if digest.is_some_and(|before| before != now) && !planted::on("second reading not compared") {
+                if digest.is_some_and(|before| before != now) && !is_active(Mutation::SkipRereadComparison) {
                     let Part { offset, length, .. } = call.op().part;
                     let why = format!(
                         "part {number} (bytes {offset} to {}) had other bytes when it was read again for another attempt",

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use super::resume::begun;
 use super::{Put, State, json};
 use crate::error::{Code, Error, Result};
+use crate::mutation::{Mutation, is_active};
 use crate::op::{BucketVersioning, Call, Content, ListObjectsV2, Listing, PutObject, PutReply};
-use crate::planted;
 use crate::time::{Now, rfc3339};
 use crate::transfer::checkpoint::Checkpoint;
 use crate::vault::Vid;
@@ -113,7 +113,7 @@ impl Put {
         let name = &self.request.name;
         let locator =
             Locator::first(&self.vault.id, name, self.vid, self.request.parent, self.check, self.vault.leading_slash);
-        if planted::on("data before its locator") {
+        if is_active(Mutation::WriteDataBeforeLocator) {
             return State::First { asked: false, number: 1, offset: 0 };
         }
         let content = Content::Bytes(locator.seal(self.vault.signing_key()).into());

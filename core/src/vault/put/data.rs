@@ -6,7 +6,7 @@ use super::check::For;
 use super::{BEGINNINGS, Put, PutRequest, State};
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
-use crate::planted;
+use crate::mutation::{Mutation, is_active};
 use crate::time::Now;
 use crate::transfer::upload::{GoesOn, Object, Ready, Stored, Upload};
 use crate::vault::manifest;
@@ -44,7 +44,7 @@ impl Put {
         let (name, slash) = (&self.request.name, self.vault.leading_slash);
         let key = match self.extents.len() {
             0 => data_key(name, slash),
-            before if planted::on("extents numbered from 0") => {
+            before if is_active(Mutation::NumberExtentsFromZero) => {
                 format!("{}{before}", extent_prefix(name, self.vid, slash))
             }
             before => format!("{}{}", extent_prefix(name, self.vid, slash), before + 1),

@@ -9,8 +9,8 @@ use super::check::For;
 use super::row::Fixed;
 use super::{Put, PutRequest, State};
 use crate::error::{Code, Error};
+use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, ListParts, Listing};
-use crate::planted;
 use crate::time::Now;
 use crate::transfer::checkpoint::{Begun, OpenUpload};
 use crate::transfer::plan::Plan;
@@ -100,7 +100,7 @@ impl Put {
         }
         let upload = Upload::resume(self.object(), self.plan, open, Some(listed));
         let mut goes_on = upload.goes_on();
-        if planted::on("source goes on a part too late") {
+        if is_active(Mutation::ResumeSourceTooLate) {
             goes_on.offset += 8 << 20;
         }
         // Where only Complete is missing, the source may yet be wanted from its begin: Complete tells.

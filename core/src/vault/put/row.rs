@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::check::For;
 use super::{Put, State, json};
 use crate::error::{Code, Error, Result};
+use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Content, PutObject, PutReply};
-use crate::planted;
 use crate::time::Now;
 use crate::transfer::checkpoint::Record;
 use crate::vault::Found;
@@ -36,7 +36,7 @@ impl Put {
         let class = self.vault.storage_class.clone();
         let manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, extents, class);
         let object = Bytes::from(manifest.seal(self.vault.signing_key()));
-        if !planted::on("row not saved") {
+        if !is_active(Mutation::SkipRowRecord) {
             self.session.save(|| Record::Row { object: String::from_utf8_lossy(&object) });
         }
         self.fixed = Some(Fixed { manifest, object });
@@ -45,7 +45,7 @@ impl Put {
     }
 
     pub(super) fn put_row_checked(&mut self, now: Now) -> State {
-        if planted::on("acknowledged before its row") {
+        if is_active(Mutation::AcknowledgeBeforeRow) {
             return self.acknowledge();
         }
         if self.holds(now, self.check) { self.put_row() } else { self.recheck(For::Row) }
@@ -72,7 +72,7 @@ impl Put {
                 self.row_sent |= call.maybe_done();
                 self.recheck(For::Row)
             }
-            Err(e) if call.maybe_done() && !planted::on("unknown outcome said to be a failure") => {
+            Err(e) if call.maybe_done() && !is_active(Mutation::ReportUnknownAsFailed) => {
                 State::Unknown(call, Some(row_unknown(e)))
             }
             Err(e) => self.fail(e),

@@ -1,0 +1,110 @@
+//! Mutations: deliberate bugs in the engine that the simulator must find. Without the feature `mutations`, which only
+//! the simulator's tests enable, none is ever active and the checks compile to nothing.
+
+macro_rules! mutations {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A deliberate bug in the engine.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutation { $($(#[doc = $doc])+ $name,)+ }
+
+        #[cfg(feature = "mutations")]
+        impl Mutation {
+            /// All mutations. The simulator's test iterates over this list, so each of them must be found by a seed.
+            pub const ALL: &[Mutation] = &[$(Mutation::$name,)+];
+        }
+    };
+}
+
+mutations! {
+    /// A part's digests are not compared with the manifest's.
+    SkipPartVerification,
+    /// A part is delivered before it is verified.
+    DeliverUnverifiedPart,
+    /// Ranges are requested although the reader has not consumed the ones before.
+    IgnoreSlowReader,
+    /// The rest of a broken slice is requested from the slice's start.
+    RestartBrokenSlice,
+    /// A retry of a dated request is signed with a new date.
+    RedateRetry,
+    /// A request is retried without a limit.
+    RetryForever,
+    /// A read takes the newest version of the object, not the one that the manifest names.
+    ReadNewestVersion,
+    /// New credentials are ignored.
+    IgnoreNewCredentials,
+    /// Only the first page of a listing is requested.
+    StopAfterFirstPage,
+    /// More parts are under way than the window allows.
+    ExceedWindow,
+    /// An upload is aborted after its Complete was sent.
+    AbortAfterComplete,
+    /// An upload that can never be completed is kept.
+    KeepBrokenUpload,
+    /// A part is released before it was sent.
+    ReleasePartTooEarly,
+    /// After a Complete of unknown outcome the newest version of the key counts as its result.
+    SettleOnNewestVersion,
+    /// The second extent has the number 1.
+    NumberExtentsFromZero,
+    /// Data is sent before its locator.
+    WriteDataBeforeLocator,
+    /// A put succeeds before its catalogue row is stored.
+    AcknowledgeBeforeRow,
+    /// A row PUT of unknown outcome is reported as a failure.
+    ReportUnknownAsFailed,
+    /// A resumed upload sends parts that are stored already.
+    ResendStoredParts,
+    /// A suspended upload is aborted.
+    AbortOnSuspend,
+    /// A resumed source starts one part too late.
+    ResumeSourceTooLate,
+    /// The checkpoint has no record of the row.
+    SkipRowRecord,
+    /// A checkpoint record with a wrong checksum is accepted.
+    AcceptTornRecord,
+    /// Requests are sent before the checkpoint records they depend on are saved.
+    SendBeforeSaved,
+    /// A part that the checkpoint names counts as stored although ListParts lacks it.
+    TrustCheckpointOverList,
+    /// The ETag of the checkpoint is used where ListParts has another one.
+    KeepOutdatedEtag,
+    /// Two readings of a part are not compared.
+    SkipRereadComparison,
+    /// A resumed restore reads parts again that its file has already.
+    RereadKeptParts,
+    /// A resumed restore skips the part after one that its file has already.
+    SkipPartAfterKeptOne,
+    /// A read of some bytes starts at the start of their part.
+    ReadFromPartStart,
+}
+
+/// Whether this mutation is active.
+#[cfg(not(feature = "mutations"))]
+pub(crate) const fn is_active(_mutation: Mutation) -> bool {
+    false
+}
+
+#[cfg(feature = "mutations")]
+mod active {
+    use std::cell::Cell;
+
+    use super::Mutation;
+
+    thread_local! {
+        static ACTIVE: Cell<Option<Mutation>> = const { Cell::new(None) };
+    }
+
+    /// Activates this mutation in all machines of this thread, and deactivates the one before.
+    pub fn activate(mutation: Option<Mutation>) {
+        ACTIVE.set(mutation);
+    }
+
+    pub(crate) fn is_active(mutation: Mutation) -> bool {
+        ACTIVE.get() == Some(mutation)
+    }
+}
+
+#[cfg(feature = "mutations")]
+pub use active::activate;
+#[cfg(feature = "mutations")]
+pub(crate) use active::is_active;
