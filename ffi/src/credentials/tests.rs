@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::control::Cancel;
 use crate::transport::clock;
-use crate::transport::testserver::{Seen, Server, Shared, reply, until};
+use crate::transport::testserver::{ReceivedRequest, Server, Shared, reply, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -184,8 +184,10 @@ fn is_gone(pid: &str) -> bool {
 }
 
 /// An endpoint that answers by path, and remembers what it was asked.
-fn endpoint(answer: impl Fn(&Seen) -> (u16, String) + Send + Sync + 'static) -> (Server, Shared<Vec<Seen>>) {
-    let seen: Shared<Vec<Seen>> = Shared::default();
+fn endpoint(
+    answer: impl Fn(&ReceivedRequest) -> (u16, String) + Send + Sync + 'static,
+) -> (Server, Shared<Vec<ReceivedRequest>>) {
+    let seen: Shared<Vec<ReceivedRequest>> = Shared::default();
     let into = seen.clone();
     let server = Server::http(move |request, wire| {
         into.lock().unwrap().push(request.clone());
@@ -196,7 +198,7 @@ fn endpoint(answer: impl Fn(&Seen) -> (u16, String) + Send + Sync + 'static) -> 
 }
 
 /// The metadata of an instance with a role, version 2 only.
-fn metadata(request: &Seen) -> (u16, String) {
+fn metadata(request: &ReceivedRequest) -> (u16, String) {
     let has_token = request.header("x-aws-ec2-metadata-token") == Some("hush-token==");
     match request.line.as_str() {
         "PUT /latest/api/token HTTP/1.1" if request.header("x-aws-ec2-metadata-token-ttl-seconds").is_some() => {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use s3vault_core::http::{Range, RequestId};
 
 use super::keys::Wish;
-use crate::transport::activity::Activity;
+use crate::transport::watchdog::Activity;
 
 /// What has been done, and what is being done.
 pub(super) struct Progress {

@@ -12,8 +12,8 @@ use super::download_file::FileSink;
 use super::download_stream::FrameSink;
 use super::engine::Message;
 use crate::budget::{Budget, Urgency};
-use crate::transport::activity::Activity;
 use crate::transport::body::Outgoing;
+use crate::transport::watchdog::Activity;
 use crate::transport::{Reply, Transport, clock};
 
 /// Where the bytes of a range go. Each attempt has its own; what they have put there is the range's, so that a later one
@@ -184,7 +184,7 @@ async fn take_range(
         return Err(Stop::Fatal(Error::new(Code::Internal, why)));
     };
     let mut left = range.length - range.done;
-    activity.on_its_way(true);
+    activity.transferring(true);
     let broke = loop {
         let mut beyond = [0];
         let room = if left > 0 { sink.room().await.map_err(Stop::Fatal)? } else { &mut beyond };

@@ -182,7 +182,7 @@ impl<T, A> Drop for Task<T, A> {
         } else if !self.ended
             && let Some(link) = &self.link
         {
-            let _ = link.inbox.send(Message::Detach(Background::begin()));
+            let _ = link.inbox.send(Message::Detach(Background::start()));
         }
     }
 }

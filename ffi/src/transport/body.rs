@@ -1,7 +1,8 @@
-//! Bodies of requests: bytes, frames that are held in memory, or a range of a file that is read as it is sent.
+//! Request bodies: bytes, frames held in memory, or a range of a file that is read while it is sent.
 //!
-//! A range of a file whose digest is not known goes in aws-chunked framing, hashed as it is read, with its CRC64NVME in the
-//! trailer ("Signature calculations: trailing headers", S3 API reference; the payload is not signed).
+//! A range of a file whose digest is not known yet is sent with aws-chunked encoding: it is hashed while it is read, and its
+//! CRC64NVME follows in the trailer ("Signature calculations: trailing headers", S3 API reference; the payload is not
+//! signed).
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -20,33 +21,33 @@ use s3vault_core::op::CRC64NVME;
 use s3vault_core::{Code, Error};
 use tokio::task::JoinHandle;
 
-use super::activity::Activity;
-use super::cached;
 use super::failure::SourceFailure;
 use super::frames::{FRAME, Frame};
+use super::page_cache;
+use super::watchdog::Activity;
 use crate::budget::{Budget, Flow, Pool};
 
-/// Payload is handed to the connection in slices of this length, so that progress shows on slow links:
-/// a slice is dropped when it is written.
+/// Payload is handed to the connection in slices of this length in bytes, so that progress is visible on slow links: a slice
+/// is dropped when it is written.
 const SLICE: usize = 64 * 1024;
 
-/// A disk is read ahead of the connection while fewer frames than these are in use (6 MiB). With more, other connections have
-/// something to send while one waits for its disk.
-const AHEAD: usize = 24;
+/// The disk is read ahead while fewer frames than this are in use (6 MiB). Beyond that, other connections have something to
+/// send while one waits for its disk.
+const READ_AHEAD: usize = 24;
 
-/// Is told the digest of a part when all of it was read.
-pub(crate) type Told = Box<dyn FnOnce(Digest) + Send + Sync>;
+/// Called with the digest of a part once all of it has been read.
+pub(crate) type OnDigest = Box<dyn FnOnce(Digest) + Send + Sync>;
 
-/// Is called when the last byte of a body was handed over to the system, or will never be.
-pub(crate) type Sent = Box<dyn FnOnce() + Send + Sync>;
+/// Called when the last byte of a body has been written, or when the body is dropped before.
+pub(crate) type OnSent = Box<dyn FnOnce() + Send + Sync>;
 
 /// The body of one attempt.
 pub(crate) struct Outgoing {
     source: Source,
-    /// As it goes over the wire.
+    /// Length on the wire in bytes.
     length: u64,
-    framing: Option<Framing>,
-    sent: Option<Sent>,
+    chunked: Option<AwsChunked>,
+    on_sent: Option<OnSent>,
 }
 
 enum Source {
@@ -56,56 +57,55 @@ enum Source {
 }
 
 impl Outgoing {
-    /// These bytes.
+    /// A body of these bytes.
     pub(crate) fn bytes(bytes: impl Into<Bytes>) -> Outgoing {
         let bytes = bytes.into();
-        Outgoing { length: bytes.len() as u64, source: Source::Bytes(bytes), framing: None, sent: None }
+        Outgoing { length: bytes.len() as u64, source: Source::Bytes(bytes), chunked: None, on_sent: None }
     }
 
-    /// These frames, one after the other.
+    /// A body of these frames, in order.
     pub(crate) fn frames(frames: &[Arc<Frame>]) -> Outgoing {
         let length = frames.iter().map(|frame| frame.filled().len() as u64).sum();
-        Outgoing { length, source: Source::Frames(frames.iter().cloned().collect()), framing: None, sent: None }
+        Outgoing { length, source: Source::Frames(frames.iter().cloned().collect()), chunked: None, on_sent: None }
     }
 
-    /// A part of a file. It is read while it is sent, and the last frame is held back until the CRC of all that
-    /// was read is the part's; so a store never gets a whole part whose bytes are not those that were promised.
+    /// A body that is a part of a file. The part is read while it is sent. The last frame is held back until the CRC of
+    /// everything read matches the part's, so the store never receives a complete part with other bytes than promised.
     pub(crate) fn file(file: Arc<File>, pool: Arc<Pool>, part: Part) -> Outgoing {
         let source = Source::File(Box::new(FilePart::new(file, pool, part)));
-        Outgoing { length: part.length, source, framing: None, sent: None }
+        Outgoing { length: part.length, source, chunked: None, on_sent: None }
     }
 
-    /// Puts the part of a file whose digest is not known into chunks, with its CRC64NVME behind them; `told` hears the
-    /// digest before the last chunk is sent.
-    pub(crate) fn with_trailer(&mut self, told: Told) -> Result<(), Error> {
-        if !matches!(self.source, Source::File(_)) || self.framing.is_some() {
-            return Err(Error::new(Code::Internal, "only a part of a file is hashed while it is sent"));
+    /// Sends a part of a file with aws-chunked encoding and its CRC64NVME in a trailer, for parts whose digest is not known.
+    /// `on_digest` is called before the last chunk is sent.
+    pub(crate) fn with_trailer(&mut self, on_digest: OnDigest) -> Result<(), Error> {
+        if !matches!(self.source, Source::File(_)) || self.chunked.is_some() {
+            return Err(Error::new(Code::Internal, "only a part of a file can be hashed while it is sent"));
         }
-        let framing = Framing { told: Some(told), texts: VecDeque::new() };
-        self.length = Framing::length(self.length);
-        self.framing = Some(framing);
+        self.length = AwsChunked::encoded_length(self.length);
+        self.chunked = Some(AwsChunked { on_digest: Some(on_digest), pending: VecDeque::new() });
         Ok(())
     }
 
-    /// Whom to tell when all of it is on its way; never of a body without bytes.
-    pub(crate) fn when_sent(&mut self, sent: Sent) {
-        self.sent = Some(sent);
+    /// Sets what is called when all of the body has been written. It is never called for an empty body.
+    pub(crate) fn when_sent(&mut self, on_sent: OnSent) {
+        self.on_sent = Some(on_sent);
     }
 
-    /// In bytes.
+    /// Length on the wire in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
-    /// As the client takes it; what moves is counted in `activity`.
+    /// Converts to the HTTP client's body type. Bytes that move are counted in `activity`.
     pub(super) fn into_body(self, activity: Arc<Activity>, budget: Arc<Budget>) -> Sending {
-        let Outgoing { source, length, framing, sent } = self;
+        let Outgoing { source, length, chunked, on_sent } = self;
         Sending {
             source,
             remaining: length,
             current: None,
-            framing,
-            sent,
+            chunked,
+            on_sent,
             activity,
             flow: Flow::new(budget.up.clone()),
             budget,
@@ -113,17 +113,17 @@ impl Outgoing {
     }
 }
 
-/// A body on its way.
+/// A body that is being sent.
 pub(super) struct Sending {
     source: Source,
-    /// In bytes, of what was not handed over yet.
+    /// Number of bytes that have not been handed to the connection yet.
     remaining: u64,
-    /// The frame that is being handed over, and from where on.
+    /// The frame that is being handed over, and the position in it.
     current: Option<(Arc<Frame>, usize)>,
-    framing: Option<Framing>,
-    sent: Option<Sent>,
+    chunked: Option<AwsChunked>,
+    on_sent: Option<OnSent>,
     activity: Arc<Activity>,
-    /// Payload waits here for its share of the bandwidth.
+    /// Limits the bandwidth.
     flow: Flow,
     budget: Arc<Budget>,
 }
@@ -144,15 +144,15 @@ impl Body for Sending {
             let slice = bytes.split_to(bytes.len().min(SLICE));
             return Poll::Ready(Some(Ok(this.hand_over(slice))));
         }
-        if let Some(text) = this.next_text() {
+        if let Some(text) = this.next_chunk_text() {
             return Poll::Ready(Some(Ok(text)));
         }
         let (frame, start) = match this.current.take() {
             Some(current) => current,
             None => match ready!(this.poll_next(context)) {
                 Ok(frame) => {
-                    if let Some(framing) = &mut this.framing {
-                        framing.begin(&frame);
+                    if let Some(chunked) = &mut this.chunked {
+                        chunked.start_chunk(&frame);
                         this.current = Some((frame, 0));
                         return self.poll_frame(context);
                     }
@@ -163,7 +163,7 @@ impl Body for Sending {
         };
         let end = frame.filled().len().min(start + SLICE);
         let passes = this.flow.poll_pass((end - start) as u64, context);
-        // The line is not to blame for a wait.
+        // Waiting for bandwidth is not the network's fault.
         this.activity.waiting(passes.is_pending());
         if passes.is_pending() {
             this.current = Some((frame, start));
@@ -172,8 +172,8 @@ impl Body for Sending {
         this.budget.bytes_up.fetch_add((end - start) as u64, Ordering::Relaxed);
         if end < frame.filled().len() {
             this.current = Some((frame.clone(), end));
-        } else if let (Some(framing), Source::File(part)) = (&mut this.framing, &this.source) {
-            framing.end(part.finished());
+        } else if let (Some(chunked), Source::File(part)) = (&mut this.chunked, &this.source) {
+            chunked.end_chunk(part.finished());
         }
         Poll::Ready(Some(Ok(this.hand_over(FrameSlice { frame, start, end }))))
     }
@@ -188,12 +188,14 @@ impl Body for Sending {
 }
 
 impl Sending {
-    /// The next piece of the framing, where one is due.
-    fn next_text(&mut self) -> Option<http_body::Frame<Bytes>> {
-        let text = self.framing.as_mut()?.texts.pop_front()?;
+    /// The next text of the aws-chunked encoding, if one is due.
+    fn next_chunk_text(&mut self) -> Option<http_body::Frame<Bytes>> {
+        let text = self.chunked.as_mut()?.pending.pop_front()?;
         self.remaining = self.remaining.saturating_sub(text.len() as u64);
-        Some(http_body::Frame::data(match self.sent_with_this() {
-            Some(sent) => Bytes::from_owner(Last { bytes: text, sent: Some(sent), activity: self.activity.clone() }),
+        Some(http_body::Frame::data(match self.on_sent_if_last() {
+            Some(sent) => {
+                Bytes::from_owner(LastPiece { bytes: text, on_sent: Some(sent), activity: self.activity.clone() })
+            }
             None => text,
         }))
     }
@@ -201,20 +203,20 @@ impl Sending {
     fn hand_over(&mut self, bytes: impl AsRef<[u8]> + Send + 'static) -> http_body::Frame<Bytes> {
         let (activity, length) = (self.activity.clone(), bytes.as_ref().len() as u64);
         self.remaining = self.remaining.saturating_sub(length);
-        activity.on_its_way(true);
-        let piece = Piece { bytes, moves: Moves { activity: activity.clone(), length } };
-        http_body::Frame::data(match self.sent_with_this() {
-            Some(sent) => Bytes::from_owner(Last { bytes: piece, sent: Some(sent), activity }),
+        activity.transferring(true);
+        let piece = Piece { bytes, counter: CountOnDrop { activity: activity.clone(), length } };
+        http_body::Frame::data(match self.on_sent_if_last() {
+            Some(sent) => Bytes::from_owner(LastPiece { bytes: piece, on_sent: Some(sent), activity }),
             None => Bytes::from_owner(piece),
         })
     }
 
-    /// Whom to tell of the last piece.
-    fn sent_with_this(&mut self) -> Option<Sent> {
-        if self.remaining == 0 { self.sent.take() } else { None }
+    /// What to call when this piece is written, if it is the last one.
+    fn on_sent_if_last(&mut self) -> Option<OnSent> {
+        if self.remaining == 0 { self.on_sent.take() } else { None }
     }
 
-    /// The next frame; of a file once the one before it is written.
+    /// Returns the next frame. For a file it waits until the previous frame is written.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Frame>, SourceFailure>> {
         if let Source::File(part) = &self.source
             && self.activity.poll_until(context, || part.is_written()).is_pending()
@@ -229,38 +231,38 @@ impl Sending {
         self.activity.waiting(next.is_pending());
         next.map(|frame| {
             frame.unwrap_or_else(|| {
-                let detail = "the part is shorter than it was said to be".to_owned();
+                let detail = "the part is shorter than its announced length".to_owned();
                 Err(SourceFailure { code: Code::Internal, detail })
             })
         })
     }
 }
 
-/// The chunks of aws-chunked: one for each frame, then an empty one, then the trailer.
-struct Framing {
-    told: Option<Told>,
-    /// What is due before the next bytes of a frame.
-    texts: VecDeque<Bytes>,
+/// The aws-chunked encoding: one chunk per frame, then an empty chunk, then the trailer.
+struct AwsChunked {
+    on_digest: Option<OnDigest>,
+    /// Texts to send before the next bytes of a frame.
+    pending: VecDeque<Bytes>,
 }
 
-impl Framing {
-    fn begin(&mut self, frame: &Frame) {
-        self.texts.push_back(format!("{:x}\r\n", frame.filled().len()).into());
+impl AwsChunked {
+    fn start_chunk(&mut self, frame: &Frame) {
+        self.pending.push_back(format!("{:x}\r\n", frame.filled().len()).into());
     }
 
-    /// A frame is handed over; with the last one the digest of all of them is known.
-    fn end(&mut self, finished: Option<Digest>) {
-        self.texts.push_back(Bytes::from_static(b"\r\n"));
+    /// Ends the chunk of a frame. After the last frame the digest is known, and the trailer follows.
+    fn end_chunk(&mut self, finished: Option<Digest>) {
+        self.pending.push_back(Bytes::from_static(b"\r\n"));
         if let Some(digest) = finished {
-            self.texts.push_back(format!("0\r\n{CRC64NVME}:{}\r\n\r\n", crc_text(digest.crc64nvme)).into());
-            if let Some(told) = self.told.take() {
-                told(digest);
+            self.pending.push_back(format!("0\r\n{CRC64NVME}:{}\r\n\r\n", crc_text(digest.crc64nvme)).into());
+            if let Some(on_digest) = self.on_digest.take() {
+                on_digest(digest);
             }
         }
     }
 
-    /// Of so many bytes in chunks of a frame each, with the trailer; in bytes.
-    fn length(payload: u64) -> u64 {
+    /// Length in bytes of a payload of this many bytes once it is encoded, with the trailer.
+    fn encoded_length(payload: u64) -> u64 {
         let chunk = |length: u64| format!("{length:x}\r\n").len() as u64 + length + 2;
         let (full, rest) = (payload / FRAME as u64, payload % FRAME as u64);
         let rest = if rest > 0 { chunk(rest) } else { 0 };
@@ -268,12 +270,12 @@ impl Framing {
     }
 }
 
-/// A piece of payload on its way through the connection, which drops it once it is written.
+/// A piece of payload inside the connection, which drops it once it is written.
 struct Piece<B> {
     bytes: B,
-    /// Dropped after them, as fields are: whoever it wakes finds them gone.
+    /// Fields are dropped in order, so the task that this wakes finds the bytes released.
     #[expect(dead_code, reason = "it acts when it is dropped")]
-    moves: Moves,
+    counter: CountOnDrop,
 }
 
 impl<B: AsRef<[u8]>> AsRef<[u8]> for Piece<B> {
@@ -282,36 +284,36 @@ impl<B: AsRef<[u8]>> AsRef<[u8]> for Piece<B> {
     }
 }
 
-/// Tells, when it is dropped, that so many bytes moved.
-struct Moves {
+/// Records when it is dropped that this many bytes moved.
+struct CountOnDrop {
     activity: Arc<Activity>,
     length: u64,
 }
 
-impl Drop for Moves {
+impl Drop for CountOnDrop {
     fn drop(&mut self) {
         self.activity.moved(self.length);
     }
 }
 
 /// The last piece of a body.
-struct Last<B> {
+struct LastPiece<B> {
     bytes: B,
-    sent: Option<Sent>,
+    on_sent: Option<OnSent>,
     activity: Arc<Activity>,
 }
 
-impl<B: AsRef<[u8]>> AsRef<[u8]> for Last<B> {
+impl<B: AsRef<[u8]>> AsRef<[u8]> for LastPiece<B> {
     fn as_ref(&self) -> &[u8] {
         self.bytes.as_ref()
     }
 }
 
-impl<B> Drop for Last<B> {
+impl<B> Drop for LastPiece<B> {
     fn drop(&mut self) {
-        self.activity.on_its_way(false);
-        if let Some(sent) = self.sent.take() {
-            sent();
+        self.activity.transferring(false);
+        if let Some(on_sent) = self.on_sent.take() {
+            on_sent();
         }
     }
 }
@@ -328,46 +330,46 @@ impl AsRef<[u8]> for FrameSlice {
     }
 }
 
-/// Reads a part of a file: what the system has in memory right here, since another thread would cost more than the read and
-/// would leave the bytes in another core's cache; what a disk has to bring on a thread that may block, one frame ahead of the
-/// connection while few frames are in use.
+/// Reads a part of a file. What is in the page cache is read on the calling thread, since another thread would cost more than
+/// the read and would leave the bytes in another core's cache. What must come from the disk is read on a blocking thread, one
+/// frame ahead of the connection while few frames are in use.
 ///
-/// A connection has one frame: the next is read when it is written. More of them would only wait for the line.
+/// A connection holds one frame, and the next is read when that one is written. More frames would only wait for the network.
 struct FilePart {
     file: Arc<File>,
     pool: Arc<Pool>,
     part: Part,
-    /// In the file, from where the next frame is read.
+    /// Position in the file of the next frame.
     position: u64,
-    /// The frame that was handed over last.
+    /// The last frame that was handed over.
     last: Weak<Frame>,
-    reading: Option<JoinHandle<Result<Read, SourceFailure>>>,
+    reading: Option<JoinHandle<Result<FrameRead, SourceFailure>>>,
     hash: Hash,
 }
 
-/// What a thread that may block brings.
-struct Read {
+/// A frame that a blocking thread read.
+struct FrameRead {
     frame: Frame,
-    /// Of all bytes up to this frame's last.
+    /// Hash of all bytes of the part up to the end of this frame.
     hash: Hash,
-    /// A disk was waited for.
+    /// Whether the disk had to be waited for.
     waited: bool,
 }
 
-/// What is computed of the bytes as they are read.
+/// What is computed from the bytes while they are read.
 #[derive(Clone)]
 enum Hash {
-    /// They were hashed before: their CRC must be the same.
-    Again(Box<Crc64>),
-    /// Both hashes, for the first time.
-    First(Box<Digester>),
+    /// The part was hashed before, and its CRC must be the same.
+    Verify(Box<Crc64>),
+    /// The part is hashed for the first time.
+    Compute(Box<Digester>),
 }
 
 impl Hash {
     fn update(&mut self, bytes: &[u8]) {
         match self {
-            Hash::Again(crc) => crc.update(bytes),
-            Hash::First(digester) => digester.update(bytes),
+            Hash::Verify(crc) => crc.update(bytes),
+            Hash::Compute(digester) => digester.update(bytes),
         }
     }
 }
@@ -375,8 +377,8 @@ impl Hash {
 impl FilePart {
     fn new(file: Arc<File>, pool: Arc<Pool>, part: Part) -> FilePart {
         let hash = match part.digest {
-            Some(_) => Hash::Again(Box::default()),
-            None => Hash::First(Box::default()),
+            Some(_) => Hash::Verify(Box::default()),
+            None => Hash::Compute(Box::default()),
         };
         FilePart { file, pool, part, position: part.offset, last: Weak::new(), reading: None, hash }
     }
@@ -385,7 +387,7 @@ impl FilePart {
         self.part.offset.saturating_add(self.part.length)
     }
 
-    /// Whether the connection is done with the last frame.
+    /// Whether the connection has written the last frame.
     fn is_written(&self) -> bool {
         self.last.strong_count() == 0
     }
@@ -393,67 +395,67 @@ impl FilePart {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Frame>, SourceFailure>> {
         if self.reading.is_none()
             && let Some(mut frame) = self.pool.try_take()
-            && cached::read(&self.file, &mut frame, self.position, self.next_length())
+            && page_cache::read(&self.file, &mut frame, self.position, self.next_length())
         {
             self.hash.update(frame.filled());
-            return Poll::Ready(self.passed(frame));
+            return Poll::Ready(self.finish_frame(frame));
         }
         let reading = match &mut self.reading {
             Some(reading) => reading,
-            None => self.reading.insert(self.start()),
+            None => self.reading.insert(self.start_reading()),
         };
         let read = ready!(Pin::new(reading).poll(context));
         self.reading = None;
-        let Read { frame, hash, waited } = match read {
+        let FrameRead { frame, hash, waited } = match read {
             Ok(read) => read?,
             Err(e) => return Poll::Ready(Err(SourceFailure { code: Code::Internal, detail: e.to_string() })),
         };
         self.hash = hash;
-        let passed = self.passed(frame);
-        if waited && passed.is_ok() && self.position < self.end() && self.pool.in_use() < AHEAD {
-            self.reading = Some(self.start());
+        let frame = self.finish_frame(frame);
+        if waited && frame.is_ok() && self.position < self.end() && self.pool.in_use() < READ_AHEAD {
+            self.reading = Some(self.start_reading());
         }
-        Poll::Ready(passed)
+        Poll::Ready(frame)
     }
 
-    /// This frame was read and hashed. The last one is held back where its part is not what it was.
-    fn passed(&mut self, frame: Frame) -> Result<Arc<Frame>, SourceFailure> {
+    /// Counts a frame that was read and hashed. The last one is refused if the part has changed.
+    fn finish_frame(&mut self, frame: Frame) -> Result<Arc<Frame>, SourceFailure> {
         self.position += frame.filled().len() as u64;
         if self.position >= self.end()
-            && let (Hash::Again(crc), Some(digest)) = (&self.hash, &self.part.digest)
+            && let (Hash::Verify(crc), Some(digest)) = (&self.hash, &self.part.digest)
             && crc.finish() != digest.crc64nvme
         {
-            return Err(changed(&self.file, &self.part, "its bytes differ"));
+            return Err(changed(&self.file, &self.part, "its content differs"));
         }
         let frame = Arc::new(frame);
         self.last = Arc::downgrade(&frame);
         Ok(frame)
     }
 
-    /// The digest of all bytes, once they were read, where it was not known before.
+    /// Digest of the part once all of it is read, if it was not known before.
     fn finished(&self) -> Option<Digest> {
         match &self.hash {
-            Hash::First(digester) if self.position >= self.end() => Some(digester.finish()),
+            Hash::Compute(digester) if self.position >= self.end() => Some(digester.finish()),
             _ => None,
         }
     }
 
-    /// Of the frame that is read next, in bytes.
+    /// Length of the next frame in bytes.
     fn next_length(&self) -> usize {
         (self.end() - self.position).min(FRAME as u64) as usize
     }
 
-    fn start(&self) -> JoinHandle<Result<Read, SourceFailure>> {
+    fn start_reading(&self) -> JoinHandle<Result<FrameRead, SourceFailure>> {
         let (file, pool, part, position) = (self.file.clone(), self.pool.clone(), self.part, self.position);
         let (mut hash, length) = (self.hash.clone(), self.next_length());
-        // The frame is waited for before a thread that may block is taken: who holds frames may need one to let go of them.
+        // A blocking thread is taken only once there is a frame: whoever holds frames may need such a thread to release them.
         tokio::spawn(async move {
             let mut frame = pool.take().await;
             let reading = tokio::task::spawn_blocking(move || {
-                let waited = !cached::read(&file, &mut frame, position, length);
+                let waited = !page_cache::read(&file, &mut frame, position, length);
                 if waited {
                     read_at(&file, &mut frame, position, length).map_err(|e| match e.kind() {
-                        io::ErrorKind::UnexpectedEof => changed(&file, &part, "it is shorter now"),
+                        io::ErrorKind::UnexpectedEof => changed(&file, &part, "it is shorter than before"),
                         _ => {
                             let detail = format!("reading {} at byte {position}: {e}", name(&file));
                             SourceFailure { code: Code::Io, detail }
@@ -461,7 +463,7 @@ impl FilePart {
                     })?;
                 }
                 hash.update(frame.filled());
-                Ok(Read { frame, hash, waited })
+                Ok(FrameRead { frame, hash, waited })
             });
             reading.await.unwrap_or_else(|e| Err(SourceFailure { code: Code::Internal, detail: e.to_string() }))
         })
@@ -472,7 +474,7 @@ fn changed(file: &File, part: &Part, how: &str) -> SourceFailure {
     SourceFailure {
         code: Code::SourceChanged,
         detail: format!(
-            "{} changed while it was stored: {how} (bytes {} to {}, read for the second time)",
+            "{} changed while it was being stored: {how} (bytes {} to {}, on the second reading)",
             name(file),
             part.offset,
             part.offset.saturating_add(part.length)
@@ -487,7 +489,7 @@ pub(crate) fn read_at(file: &File, frame: &mut Frame, position: u64, length: usi
     Ok(())
 }
 
-/// The name of an open file, for messages: what the system knows it by.
+/// Path of an open file for messages, as the operating system knows it.
 pub(crate) fn name(file: &File) -> String {
     use std::os::fd::AsRawFd;
     match std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) {

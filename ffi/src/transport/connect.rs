@@ -1,4 +1,4 @@
-//! Makes connections: which address of which name, TCP, a proxy's tunnel, TLS; and says what it was where one is not made.
+//! Makes connections: address, TCP, proxy tunnel, TLS; and reports which step failed.
 
 use std::future::{Ready, ready};
 use std::net::{IpAddr, SocketAddr};
@@ -16,41 +16,42 @@ use s3vault_core::http::TransportFailure;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use super::activity::Activity;
-use super::beneath::Beneath;
 use super::connection::Connection;
 use super::failure::{Peer, Role};
 use super::proxy::{Proxy, Tunnel};
+use super::record_reader::RecordReader;
 use super::resolve::Names;
-use super::stream::{Stream, Wire};
+use super::stream::{ReadWrite, Stream};
+use super::watchdog::Activity;
 
-/// A connection on which nothing moves is asked so often whether it is still there.
+/// TCP keep-alive interval of an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// The way to a new connection.
+/// Makes connections to a store, directly or through a proxy.
 pub(super) struct Connector {
     pub(super) names: Names,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) proxy: Option<Proxy>,
-    /// The longest that name resolution, TCP, tunnel and TLS may take together.
+    /// Limit for name resolution, TCP, tunnel and TLS together.
     pub(super) connect_timeout: Duration,
-    /// How long what was sent may stay unacknowledged.
+    /// How long sent data may stay unacknowledged.
     pub(super) idle_timeout: Duration,
 }
 
 impl Connector {
-    /// A connection to this store, for this attempt.
+    /// Makes a connection to this store, for this attempt.
     pub(super) async fn connect(&self, store: &Uri, attempt: &Activity) -> Result<Connection, TransportFailure> {
-        let _connecting = Connecting::begin(attempt);
+        let _connecting = Connecting::start(attempt);
         let (target, role) = match &self.proxy {
             Some(proxy) => (proxy.uri(), Role::Proxy),
             None => (store, Role::Store),
         };
-        let mut way = Way { connector: self, attempt, peer: Peer::of(store, self.proxy.as_ref()), role, dialled: None };
-        let made = tokio::time::timeout(self.connect_timeout, way.to(target, store)).await;
-        let made = made.unwrap_or_else(|_| Err(way.peer.too_slow(way.role)));
+        let peer = Peer::of(store, self.proxy.as_ref());
+        let mut handshake = Handshake { connector: self, attempt, peer, role, connected: None };
+        let made = tokio::time::timeout(self.connect_timeout, handshake.run(target, store)).await;
+        let made = made.unwrap_or_else(|_| Err(handshake.peer.too_slow(handshake.role)));
         if made.is_err()
-            && let Some((name, ip)) = &way.dialled
+            && let Some((name, ip)) = &handshake.connected
         {
             self.names.failed(name, *ip);
         }
@@ -58,23 +59,23 @@ impl Connector {
     }
 }
 
-/// One connection in the making.
-struct Way<'a> {
+/// A connection that is being made.
+struct Handshake<'a> {
     connector: &'a Connector,
     attempt: &'a Activity,
     peer: Peer,
-    /// To whom the next step leads.
+    /// The peer of the current step.
     role: Role,
-    /// The name, and the address of it that took the connection.
-    dialled: Option<(String, IpAddr)>,
+    /// The name, and its address that accepted the TCP connection.
+    connected: Option<(String, IpAddr)>,
 }
 
-impl Way<'_> {
-    async fn to(&mut self, target: &Uri, store: &Uri) -> Result<Connection, TransportFailure> {
+impl Handshake<'_> {
+    async fn run(&mut self, target: &Uri, store: &Uri) -> Result<Connection, TransportFailure> {
         let stream = self.stream(target, store).await?;
-        // Of a proxy's address the store's name knows nothing.
-        let dialled = self.dialled.as_ref().filter(|_| self.connector.proxy.is_none()).map(|(_, ip)| *ip);
-        Connection::begin(stream, dialled).await.map_err(|e| self.peer.not_connected(self.role, &e))
+        // The address of a proxy is not an address of the store's name.
+        let address = self.connected.as_ref().filter(|_| self.connector.proxy.is_none()).map(|(_, ip)| *ip);
+        Connection::start(stream, address).await.map_err(|e| self.peer.not_connected(self.role, &e))
     }
 
     async fn stream(&mut self, target: &Uri, store: &Uri) -> Result<Stream, TransportFailure> {
@@ -101,14 +102,14 @@ impl Way<'_> {
             addresses = found.map_err(|e| self.failure(Code::Resolve, &format!("dns error: {e}")))?;
             self.peer.addresses = addresses.clone();
         }
-        let mut connector = HttpConnector::new_with_resolver(Fixed(addresses.clone()));
+        let mut connector = HttpConnector::new_with_resolver(Resolved(addresses.clone()));
         connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(self.connector.connect_timeout));
         connector.set_keepalive(Some(KEEPALIVE));
         connector.set_keepalive_interval(Some(KEEPALIVE));
         connector.set_keepalive_retries(Some(3));
-        // What a dropped connection still holds must not arrive much later.
+        // Data in the socket buffer of a dropped connection must not arrive much later.
         connector.set_tcp_user_timeout(Some(self.connector.idle_timeout));
         let tcp = match connector.call(target.clone()).await {
             Ok(tcp) => tcp.into_inner(),
@@ -121,18 +122,19 @@ impl Way<'_> {
         };
         if let (false, Ok(peer)) = (addresses.is_empty(), tcp.peer_addr()) {
             self.connector.names.connected(name, &addresses, peer.ip());
-            self.dialled = Some((name.to_owned(), peer.ip()));
+            self.connected = Some((name.to_owned(), peer.ip()));
             self.peer.addresses = vec![peer.ip()];
-            self.attempt.dialled(peer.ip());
+            self.attempt.connected_to(peer.ip());
         }
         Ok(tcp)
     }
 
-    async fn tls(&self, target: &Uri, wire: Box<dyn Wire>) -> Result<Stream, TransportFailure> {
-        let name = ServerName::try_from(host(target).to_owned())
-            .map_err(|e| self.failure(Code::Connect, &format!("no certificate can name this host: {e}")))?;
+    async fn tls(&self, target: &Uri, stream: Box<dyn ReadWrite>) -> Result<Stream, TransportFailure> {
+        let name = ServerName::try_from(host(target).to_owned()).map_err(|e| {
+            self.failure(Code::Connect, &format!("the host is not a valid name for a certificate: {e}"))
+        })?;
         let connector = TlsConnector::from(self.connector.tls.clone());
-        let tls = connector.connect(name, Beneath::new(wire)).await;
+        let tls = connector.connect(name, RecordReader::new(stream)).await;
         Ok(Stream::Tls(Box::new(tls.map_err(|e| self.peer.not_connected(self.role, &e))?)))
     }
 
@@ -145,17 +147,17 @@ fn is_https(uri: &Uri) -> bool {
     uri.scheme_str() == Some("https")
 }
 
-/// Without the brackets of IPv6.
+/// Host of a URL, without the brackets of an IPv6 address.
 pub(super) fn host(uri: &Uri) -> &str {
     let host = uri.host().unwrap_or("");
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-/// A name that was resolved already.
+/// A resolver that returns these addresses.
 #[derive(Clone)]
-struct Fixed(Vec<IpAddr>);
+struct Resolved(Vec<IpAddr>);
 
-impl Service<Name> for Fixed {
+impl Service<Name> for Resolved {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = std::convert::Infallible;
     type Future = Ready<Result<Self::Response, Self::Error>>;
@@ -165,17 +167,17 @@ impl Service<Name> for Fixed {
     }
 
     fn call(&mut self, _: Name) -> Self::Future {
-        // Port 0: the URL's own.
+        // The connector replaces port 0 by the URL's port.
         let addresses: Vec<SocketAddr> = self.0.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
         ready(Ok(addresses.into_iter()))
     }
 }
 
-/// As long as it lives, the attempt is connecting.
+/// Marks the attempt as connecting until it is dropped.
 struct Connecting<'a>(&'a Activity);
 
 impl Connecting<'_> {
-    fn begin(attempt: &Activity) -> Connecting<'_> {
+    fn start(attempt: &Activity) -> Connecting<'_> {
         attempt.connecting(true);
         Connecting(attempt)
     }

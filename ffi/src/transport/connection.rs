@@ -1,8 +1,8 @@
-//! A connection and its requests, one at a time; and those that wait for their next one.
+//! Connections with one request at a time, and the pool of idle connections.
 //!
-//! hyper's connection is polled by the attempt that has it, not by a task of its own: what was received is hashed where it was
-//! read, while it lies in that core's cache, and nobody is woken in between. One that waits is polled by nobody; who takes it
-//! asks whether it still stands.
+//! hyper's connection is polled by the attempt that uses it, not by a task of its own. So received bytes are hashed on the core
+//! that read them, while they are in its cache, and no task is woken in between. An idle connection is not polled; whether it
+//! is still open is checked when it is taken.
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -24,75 +24,76 @@ use tokio::io::AsyncReadExt;
 use super::body::Sending;
 use super::stream::Stream;
 
-/// What a connection reads at once, in bytes, and the longest head of a reply. Large bodies do not come this way.
-const READ: usize = 32 * 1024;
+/// Size in bytes of hyper's read buffer, and so of the longest head of a reply. Large bodies do not pass through it.
+const READ_BUFFER: usize = 32 * 1024;
 
-/// At most so many connections to one store are kept without a request.
-const MOST: usize = 32;
+/// The most idle connections that are kept per store.
+const MAX_IDLE: usize = 32;
 
-/// One without a request is closed after this time; stores close theirs after 5 to 60 s.
-const LONGEST: Duration = Duration::from_secs(20);
+/// An idle connection is closed after this time. Stores close theirs after 5 to 60 s.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A connection that nobody else uses.
+/// A connection, used by one attempt at a time.
 pub(super) struct Connection {
     sender: SendRequest<Sending>,
     driver: http1::Connection<TokioIo<Stream>, Sending>,
     closed: bool,
-    /// The address of the store's name that was dialled.
-    pub(super) dialled: Option<IpAddr>,
-    /// It had requests before.
+    /// The address that was dialled, if the store's host is a name.
+    pub(super) address: Option<IpAddr>,
+    /// Whether it has carried a request before.
     used: bool,
-    /// The store said that it closes it after this reply.
+    /// Whether the store closes it after this reply.
     last: bool,
 }
 
 /// Why there is no reply.
-pub(super) enum Lost {
-    /// The connection was closed while it waited for this request, of which no byte was sent.
-    Unsent(Box<Request<Sending>>),
+pub(super) enum RequestError {
+    /// The idle connection had been closed, and no byte of this request was sent.
+    NotSent(Box<Request<Sending>>),
     Failed(hyper::Error),
 }
 
 impl Connection {
-    pub(super) async fn begin(stream: Stream, dialled: Option<IpAddr>) -> hyper::Result<Connection> {
+    pub(super) async fn start(stream: Stream, address: Option<IpAddr>) -> hyper::Result<Connection> {
         let mut builder = http1::Builder::new();
-        builder.read_buf_exact_size(Some(READ));
+        builder.read_buf_exact_size(Some(READ_BUFFER));
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
-        Ok(Connection { sender, driver, closed: false, dialled, used: false, last: false })
+        Ok(Connection { sender, driver, closed: false, address, used: false, last: false })
     }
 
-    /// Sends a request, and waits for the head of its reply.
-    pub(super) async fn request(&mut self, request: Request<Sending>) -> Result<Response<Incoming>, Lost> {
+    /// Sends a request and waits for the head of its reply.
+    pub(super) async fn request(&mut self, request: Request<Sending>) -> Result<Response<Incoming>, RequestError> {
         let used = std::mem::replace(&mut self.used, true);
         let mut reply = pin!(self.sender.try_send_request(request));
-        let reply = self.driving(|context| reply.as_mut().poll(context)).await;
+        let reply = self.drive_until(|context| reply.as_mut().poll(context)).await;
         self.last = reply.as_ref().is_ok_and(closes);
         reply.map_err(|mut e| match e.take_message() {
-            Some(request) if used => Lost::Unsent(Box::new(request)),
-            _ => Lost::Failed(e.into_error()),
+            Some(request) if used => RequestError::NotSent(Box::new(request)),
+            _ => RequestError::Failed(e.into_error()),
         })
     }
 
-    /// The next bytes of the body of a reply; `None` at its end.
+    /// Returns the next bytes of a reply's body, or `None` at its end.
     pub(super) async fn chunk(&mut self, body: &mut Incoming) -> hyper::Result<Option<Bytes>> {
-        self.driving(|context| poll_chunk(body, context)).await
+        self.drive_until(|context| poll_chunk(body, context)).await
     }
 
-    /// The rest of a body of which no byte was taken, without hyper between it and its reader, where its length was said.
-    pub(super) fn straight(self: Box<Self>, mut body: Incoming) -> Result<Straight, (Box<Connection>, Incoming)> {
+    /// Takes the stream back from hyper, to read the body from it. Fails if the body has no `Content-Length`. No byte of the
+    /// body may have been read before.
+    pub(super) fn into_raw_body(self: Box<Self>, mut body: Incoming) -> Result<RawBody, (Box<Connection>, Incoming)> {
         let Some(left) = body.size_hint().exact().filter(|_| !self.closed) else { return Err((self, body)) };
         let Parts { io, read_buf, .. } = self.driver.into_parts();
-        // What hyper has read of it: a piece that it has handed on, and what it would have handed on next.
+        // What hyper has read of the body: a piece that is ready, and the contents of its buffer.
         let mut early = Vec::new();
         let mut context = Context::from_waker(Waker::noop());
         while let Poll::Ready(Ok(Some(bytes))) = poll_chunk(&mut body, &mut context) {
             early.extend_from_slice(&bytes);
         }
         early.extend_from_slice(&read_buf);
-        Ok(Straight { stream: io.into_inner(), early: early.into(), left, dialled: self.dialled, last: self.last })
+        Ok(RawBody { stream: io.into_inner(), early: early.into(), left, address: self.address, last: self.last })
     }
 
-    /// Whether it can take another request: the last reply was read to its end, and so was the request.
+    /// Whether it can carry another request: it is open, and the last request and reply are complete.
     async fn is_ready(&mut self) -> bool {
         poll_fn(|context| {
             self.drive(context);
@@ -101,12 +102,12 @@ impl Connection {
         .await
     }
 
-    /// Waits for what the connection brings.
-    async fn driving<T>(&mut self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+    /// Waits for this future while driving the connection.
+    async fn drive_until<T>(&mut self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
         poll_fn(|context| {
-            let there = poll(context);
-            if there.is_ready() {
-                return there;
+            let result = poll(context);
+            if result.is_ready() {
+                return result;
             }
             self.drive(context);
             poll(context)
@@ -114,7 +115,7 @@ impl Connection {
         .await
     }
 
-    /// Reads and writes what can be. What is wrong with the connection is said to the one who waits for the reply.
+    /// Reads and writes as much as possible. hyper reports an error of the connection to whoever waits for the reply.
     fn drive(&mut self, context: &mut Context<'_>) {
         self.closed = self.closed || Pin::new(&mut self.driver).poll(context).is_ready();
     }
@@ -125,35 +126,35 @@ fn poll_chunk(body: &mut Incoming, context: &mut Context<'_>) -> Poll<hyper::Res
         let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(context)).transpose()? else {
             return Poll::Ready(Ok(None));
         };
-        // Trailers belong to nobody.
+        // Trailers are ignored.
         if let Ok(bytes) = frame.into_data() {
             return Poll::Ready(Ok(Some(bytes)));
         }
     }
 }
 
-/// Whether the connection ends with this reply (RFC 9112 §9.3).
+/// Whether the server closes the connection after this reply (RFC 9112 §9.3).
 fn closes(reply: &Response<Incoming>) -> bool {
     let says = |option: &str| {
         let values = reply.headers().get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|said| said.trim().eq_ignore_ascii_case(option))
+        values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(option))
     };
     says("close") || (reply.version() < Version::HTTP_11 && !says("keep-alive"))
 }
 
-/// A connection in the midst of a body whose length was said, read from the stream into the reader's memory.
-pub(super) struct Straight {
+/// A body with a `Content-Length`, read from the stream into the caller's memory.
+pub(super) struct RawBody {
     stream: Stream,
-    /// What was read of the stream together with the head.
+    /// Bytes of the body that were read together with the head.
     early: Bytes,
-    /// Of the body, in bytes.
+    /// Number of bytes of the body that have not been read yet.
     left: u64,
-    dialled: Option<IpAddr>,
+    address: Option<IpAddr>,
     last: bool,
 }
 
-impl Straight {
-    /// Reads what is there, and at least one byte; 0 at the end of the body.
+impl RawBody {
+    /// Reads what is available, and at least one byte. Returns 0 at the end of the body.
     pub(super) async fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(into.len());
         if most == 0 {
@@ -167,59 +168,59 @@ impl Straight {
             early.len()
         };
         if count == 0 {
-            let missing = format!("it was closed {} bytes before the end of the body", self.left);
+            let missing = format!("the connection was closed {} bytes before the end of the body", self.left);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, missing));
         }
         self.left -= count as u64;
         Ok(count)
     }
 
-    /// After the end of the body: for the next request, where there can be one.
-    pub(super) async fn ended(self) -> Option<Connection> {
+    /// Ends the body. Returns the connection if it can carry another request.
+    pub(super) async fn finish(self) -> Option<Connection> {
         if self.last || self.left > 0 || !self.early.is_empty() {
             return None;
         }
-        let mut connection = Connection::begin(self.stream, self.dialled).await.ok()?;
+        let mut connection = Connection::start(self.stream, self.address).await.ok()?;
         connection.used = true;
         Some(connection)
     }
 }
 
-/// Connections that wait for a request, by scheme, host and port of the store.
+/// Idle connections, by scheme, host and port of the store.
 #[derive(Default)]
 pub(super) struct Idle(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    waiting: HashMap<String, Vec<(Instant, Connection)>>,
-    /// Somebody will close those that waited for too long.
-    watched: bool,
+    idle: HashMap<String, Vec<(Instant, Connection)>>,
+    /// Whether a task runs that closes connections after [`IDLE_TIMEOUT`].
+    reaper_runs: bool,
 }
 
 impl Idle {
-    /// The one that was used last, if it still stands.
+    /// Takes the most recently used connection that is still open.
     pub(super) async fn take(&self, store: &str) -> Option<Connection> {
         loop {
-            let (since, mut connection) = self.state().waiting.get_mut(store)?.pop()?;
-            if since.elapsed() < LONGEST && connection.is_ready().await {
+            let (since, mut connection) = self.state().idle.get_mut(store)?.pop()?;
+            if since.elapsed() < IDLE_TIMEOUT && connection.is_ready().await {
                 return Some(connection);
             }
         }
     }
 
-    /// A reply was read to its end: what it came over waits for the next request, if it can.
-    pub(super) async fn give_back(self: &Arc<Self>, store: &str, mut connection: Connection) {
+    /// Keeps a connection whose reply was read to its end, if it can carry another request.
+    pub(super) async fn put_back(self: &Arc<Self>, store: &str, mut connection: Connection) {
         if !connection.is_ready().await {
             return;
         }
         let mut state = self.state();
-        let waiting = state.waiting.entry(store.to_owned()).or_default();
-        if waiting.len() >= MOST {
+        let idle = state.idle.entry(store.to_owned()).or_default();
+        if idle.len() >= MAX_IDLE {
             return;
         }
-        waiting.push((Instant::now(), connection));
-        if !std::mem::replace(&mut state.watched, true) {
-            tokio::spawn(watch(Watched(Arc::downgrade(self))));
+        idle.push((Instant::now(), connection));
+        if !std::mem::replace(&mut state.reaper_runs, true) {
+            tokio::spawn(reap(Reaper(Arc::downgrade(self))));
         }
     }
 
@@ -228,29 +229,29 @@ impl Idle {
     }
 }
 
-/// Closes connections that waited for too long, until none is left.
-async fn watch(idle: Watched) {
+/// Closes connections that were idle for too long, until none is left.
+async fn reap(reaper: Reaper) {
     loop {
-        tokio::time::sleep(LONGEST).await;
-        let Some(idle) = idle.0.upgrade() else { return };
+        tokio::time::sleep(IDLE_TIMEOUT).await;
+        let Some(idle) = reaper.0.upgrade() else { return };
         let mut state = idle.state();
-        state.waiting.retain(|_, waiting| {
-            waiting.retain(|(since, _)| since.elapsed() < LONGEST);
-            !waiting.is_empty()
+        state.idle.retain(|_, connections| {
+            connections.retain(|(since, _)| since.elapsed() < IDLE_TIMEOUT);
+            !connections.is_empty()
         });
-        if state.waiting.is_empty() {
+        if state.idle.is_empty() {
             return;
         }
     }
 }
 
-/// However the watch ends, with its runtime too, another may begin.
-struct Watched(Weak<Idle>);
+/// Lets another task start when this one ends, also when it ends with its runtime.
+struct Reaper(Weak<Idle>);
 
-impl Drop for Watched {
+impl Drop for Reaper {
     fn drop(&mut self) {
         if let Some(idle) = self.0.upgrade() {
-            idle.state().watched = false;
+            idle.state().reaper_runs = false;
         }
     }
 }

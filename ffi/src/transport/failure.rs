@@ -1,4 +1,4 @@
-//! What went wrong on the way, from the chain of causes that hyper, rustls and the system give.
+//! Error codes and messages of failed attempts, from the chain of errors that the HTTP client, rustls and the system report.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -12,7 +12,7 @@ use s3vault_core::http::TransportFailure;
 
 use super::proxy::Proxy;
 
-/// The source of a request's body failed: this ends the attempt, and says why.
+/// The error of a request body whose source failed. It ends the attempt.
 #[derive(Debug)]
 pub(crate) struct SourceFailure {
     pub(crate) code: Code,
@@ -27,21 +27,21 @@ impl fmt::Display for SourceFailure {
 
 impl StdError for SourceFailure {}
 
-/// Whose connection it is.
+/// The peer of a connection.
 #[derive(Clone, Copy)]
 pub(super) enum Role {
     Store,
     Proxy,
 }
 
-/// Whom an attempt talks to, for messages.
+/// The peers of an attempt, for messages.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    /// The store's scheme, host and port.
+    /// Scheme, host and port of the store.
     store: String,
-    /// The proxy's.
+    /// Scheme, host and port of the proxy.
     proxy: Option<String>,
-    /// The addresses of the name that were dialled, where it is one.
+    /// The addresses that were dialled, if the host is a name.
     pub(super) addresses: Vec<IpAddr>,
 }
 
@@ -50,7 +50,7 @@ impl Peer {
         Peer { store: origin(store), proxy: proxy.map(|proxy| proxy.shown().to_owned()), addresses: Vec::new() }
     }
 
-    /// In the role that matters.
+    /// Describes the peer that the error is about.
     pub(super) fn named(&self, role: Role) -> String {
         match (role, &self.proxy) {
             (Role::Proxy, Some(proxy)) => format!("the proxy {proxy} (option proxy){}", self.at()),
@@ -64,23 +64,23 @@ impl Peer {
         if addresses.is_empty() { String::new() } else { format!(" at {}", addresses.join(", ")) }
     }
 
-    /// There is no connection, so nothing was sent.
+    /// A failure to connect: nothing was sent.
     pub(super) fn unsent(&self, role: Role, code: Code, why: &str) -> TransportFailure {
         TransportFailure { code, maybe_sent: false, detail: format!("{}: {why}", self.named(role)) }
     }
 
     pub(super) fn too_slow(&self, role: Role) -> TransportFailure {
-        self.unsent(role, Code::TimedOut, "no connection in time (connect_timeout_ms)")
+        self.unsent(role, Code::TimedOut, "no connection was made in time (connect_timeout_ms)")
     }
 
-    /// Why there is no TCP, or no TLS.
+    /// The failure of a TCP connection or a TLS handshake.
     pub(super) fn not_connected(&self, role: Role, error: &(dyn StdError + 'static)) -> TransportFailure {
         let chain = chain(error);
         let failure = |code, why: String| self.unsent(role, code, &why);
         match find::<rustls::Error>(&chain) {
             Some(rustls::Error::InvalidCertificate(why)) => failure(Code::Certificate, certificate(role, why)),
             Some(tls @ rustls::Error::InvalidMessage(_)) => {
-                failure(Code::Connect, format!("the answer is not TLS ({tls}): is this a port for http://?"))
+                failure(Code::Connect, format!("the server did not answer with TLS ({tls}): is this an http:// port?"))
             }
             Some(tls) => failure(Code::Connect, format!("TLS: {tls}")),
             None if chain.iter().any(|e| is_timeout(*e)) => self.too_slow(role),
@@ -88,7 +88,7 @@ impl Peer {
         }
     }
 
-    /// The failure of an attempt that had a connection.
+    /// The failure of an attempt after it was connected.
     pub(super) fn lost(&self, error: &(dyn StdError + 'static)) -> TransportFailure {
         let chain = chain(error);
         if let Some(source) = find::<SourceFailure>(&chain) {
@@ -109,7 +109,7 @@ fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::TimedOut)
 }
 
-/// What is wrong with a certificate, and what helps.
+/// Describes why a certificate is refused, and what helps.
 fn certificate(role: Role, why: &CertificateError) -> String {
     let (whose, option) = match role {
         Role::Store => ("store", "api_url"),
@@ -118,35 +118,34 @@ fn certificate(role: Role, why: &CertificateError) -> String {
     let text = why.to_string();
     let advice = match why {
         CertificateError::UnknownIssuer => {
-            "no authority that is trusted here signed it: set ca_file to the one that did".to_owned()
+            "no trusted CA signed it; set ca_file to the certificate of the CA that did".to_owned()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            format!("it expired: renew it on the {whose}; or this machine's clock is wrong")
+            format!("it has expired; renew it on the {whose}, or correct this machine's clock")
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet: this machine's clock may be wrong".to_owned()
+            "it is not valid yet; check this machine's clock".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("it was made for another name: use that name in {option}, or put this one into the certificate")
+            format!("it is for another name; use that name in {option}, or add this one to the certificate")
         }
         CertificateError::BadSignature => {
-            "an authority of this name is trusted here, but with another key: the one in ca_file may be an old one"
-                .to_owned()
+            "a CA of this name is trusted, but with another key; the certificate in ca_file may be outdated".to_owned()
         }
         _ if text.contains("CaUsedAsEndEntity") => {
-            "it is an authority's own certificate: give the server one of its own, signed by that authority".to_owned()
+            "it is a CA certificate; give the server a certificate of its own, signed by that CA".to_owned()
         }
         _ => "it cannot be verified".to_owned(),
     };
     format!("the {whose}'s certificate is refused: {advice} ({text})")
 }
 
-/// The causes in words, from the outermost that says more than that there was one.
+/// Joins the messages of the errors, except those that repeat their cause or say nothing.
 fn causes(chain: &[&(dyn StdError + 'static)]) -> String {
     let mut texts: Vec<String> = Vec::new();
     for error in chain {
         let text = error.to_string();
-        // Some repeat the text of their cause.
+        // Some errors repeat the text of their cause.
         let repeats = texts.last().is_some_and(|last| last.contains(&text));
         if !repeats && !text.starts_with("client error (") {
             texts.push(text);
@@ -155,7 +154,7 @@ fn causes(chain: &[&(dyn StdError + 'static)]) -> String {
     if texts.is_empty() { "the connection failed".to_owned() } else { texts.join(": ") }
 }
 
-/// An error and its causes. An [`io::Error`] hides what it wraps from `source`.
+/// An error and its causes. `source` of an [`io::Error`] skips the error that it wraps.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
     let mut chain: Vec<&'a (dyn StdError + 'static)> = Vec::new();
     let mut next = Some(error);

@@ -1,7 +1,7 @@
-//! Frames: pieces of payload of 256 KiB, from the [`Pool`] of the process.
+//! Frames: buffers of 256 KiB for payload, from the process-wide [`Pool`].
 //!
-//! A frame goes back to the pool when the last one who needs it lets go of it: the part that may have to be
-//! sent again, or the connection that still writes from it.
+//! A frame returns to the pool when its last owner drops it: the part that may have to be sent again, or the connection that
+//! still writes from it.
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::sync::Arc;
@@ -11,58 +11,59 @@ use memmap2::MmapMut;
 use super::runtime::guard_fork;
 use crate::budget::Pool;
 
-/// The length of a frame in bytes: small enough to be hashed and sent while it lies in the cache, large enough
-/// that system calls and thread changes do not count.
+/// Size of a frame in bytes: small enough to be hashed and sent while it is in the cache, large enough that the cost of system
+/// calls and thread switches is small.
 pub(crate) const FRAME: usize = 256 * 1024;
 
-/// The memory of a frame: pages of the system's, which go back to it when they are dropped. The allocator would keep them for
-/// the thread that let go of them, while others ask it for more: half as much again as is counted, in a process that runs on.
+/// Memory of a frame: pages from the operating system, which are returned to it when they are dropped. The allocator would
+/// keep them for the thread that freed them while other threads allocate more, so a long-running process would use half as
+/// much again as is counted.
 pub(crate) struct Pages(MmapMut);
 
 impl Pages {
-    /// Where the system has no more memory the process ends, as it does when the allocator finds none.
+    /// Allocates pages. Ends the process if the system has no memory left, as the allocator does.
     pub(crate) fn new() -> Pages {
         Pages(MmapMut::map_anon(FRAME).unwrap_or_else(|_| handle_alloc_error(Layout::new::<[u8; FRAME]>())))
     }
 }
 
-/// A frame, filled from its begin.
+/// A frame, filled from its start.
 pub(crate) struct Frame {
-    /// Empty only while it is dropped.
+    /// `None` only while the frame is dropped.
     pages: Option<Pages>,
     length: usize,
     pool: Arc<Pool>,
-    /// The account that it belongs to, where it is not a connection's.
+    /// The account that the frame is charged to; `None` for a connection's frame.
     account: Option<u64>,
 }
 
 impl Frame {
-    /// An empty one; for the pool alone, which counts it.
+    /// Makes an empty frame. Only the pool calls this, since it counts frames.
     pub(crate) fn new(pages: Pages, pool: Arc<Pool>, account: Option<u64>) -> Frame {
         Frame { pages: Some(pages), length: 0, pool, account }
     }
 
-    /// Empties it.
+    /// Empties the frame.
     pub(crate) fn clear(&mut self) {
         self.length = 0;
     }
 
-    /// What it holds.
+    /// The bytes that have been filled.
     pub(crate) fn filled(&self) -> &[u8] {
         self.pages.as_ref().map_or(&[], |pages| &pages.0[..self.length])
     }
 
-    /// The rest of it, to be written to; then call [`grow`](Frame::grow).
+    /// The free part of the frame. After writing to it, call [`grow`](Frame::grow).
     pub(crate) fn room(&mut self) -> &mut [u8] {
         self.pages.as_mut().map_or(&mut [], |pages| &mut pages.0[self.length..])
     }
 
-    /// Counts `bytes` of the room as filled.
+    /// Counts `bytes` of the free part as filled.
     pub(crate) fn grow(&mut self, bytes: usize) {
         self.length = (self.length + bytes).min(FRAME);
     }
 
-    /// Copies as much of `bytes` as there is room for, and says how much that was.
+    /// Copies as much of `bytes` as there is room for, and returns how many that were.
     pub(crate) fn fill(&mut self, bytes: &[u8]) -> usize {
         let room = self.room();
         let count = bytes.len().min(room.len());
@@ -79,7 +80,7 @@ impl Frame {
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        // After a fork the pool's lock may belong to a thread that does not exist.
+        // After a fork the pool's lock may be held by a thread that does not exist in this process.
         if guard_fork().is_ok()
             && let Some(pages) = self.pages.take()
         {
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_frame_comes_back_when_its_last_owner_lets_go() {
+    async fn a_frame_returns_to_the_pool_when_its_last_owner_drops_it() {
         let pool = Pool::new(4 * FRAME as u64);
         let mut frame = pool.take().await;
         assert_eq!(frame.fill(&vec![7; FRAME + 1]), FRAME);
@@ -104,6 +105,6 @@ mod tests {
         assert_eq!(pool.in_use(), 1);
         drop(other);
         assert_eq!((pool.in_use(), pool.most_out()), (0, 1));
-        assert!(pool.take().await.filled().is_empty(), "a frame that is used again begins empty");
+        assert!(pool.take().await.filled().is_empty(), "a reused frame starts empty");
     }
 }

@@ -1,37 +1,37 @@
-//! HTTP to the store: hyper's connections on one private runtime, one attempt per request.
+//! HTTP requests to the store, each sent once, over hyper's connections on the library's private runtime.
 //!
-//! Nothing here decides: no retry, no redirect, no decompression, no proxy from the environment. Each attempt
-//! ends in a reply or in a [`TransportFailure`] that says whether the store may have seen it. (A connection that the store
-//! closed while it waited is not an attempt: another one is taken, as long as no byte of the request was written.)
+//! The transport makes no decisions: it does not retry, follow redirects, decompress, or take a proxy from the environment.
+//! Each attempt ends with a reply or with a [`TransportFailure`] that says whether the store may have received the request.
+//! (An idle connection that the store has closed does not cost an attempt: the request is sent on another connection, as long
+//! as no byte of it was written.)
 //!
-//! HTTP/1.1 only. Transfers are many large bodies at once, and a connection for each gives every one its own
-//! window, its own TLS state (so all cores encrypt) and its own loss recovery. HTTP/2 would put them all into
-//! one TCP connection behind one flow-control window, and AWS S3 and most other stores do not offer it.
+//! HTTP/1.1 only. A transfer is many large bodies at the same time, and with a connection for each, every body has its own
+//! TCP window, its own TLS state (so all cores encrypt) and its own loss recovery. HTTP/2 would put all of them into one TCP
+//! connection behind one flow-control window, and AWS S3 and most other stores do not offer it.
 //!
-//! | file | holds |
+//! | file | content |
 //! |---|---|
-//! | `runtime` | the threads, signals, fork, shutdown |
-//! | `tls` | rustls with ring, and whom it trusts |
-//! | `body`, `frames` | bodies of requests, and the frames that they lie in |
-//! | `cached` | reads of files that wait for no disk |
-//! | `activity` | when an attempt must end: no byte moves, or its date has passed |
-//! | `failure` | from errors to codes |
-//! | `connect`, `stream`, `beneath` | how a connection is made, and what it is |
-//! | `connection` | its requests, and where it waits for the next one |
-//! | `reply` | what comes back, and how its body is read |
-//! | `resolve`, `proxy` | the ways there: the addresses of a name, an HTTP proxy |
-//! | `clock` | the clocks that core is given |
+//! | `runtime` | threads, signals, fork, shutdown |
+//! | `tls` | TLS configuration, trusted CA certificates |
+//! | `body`, `frames` | request bodies, and the buffers they are read into |
+//! | `page_cache` | file reads that do not wait for a disk |
+//! | `watchdog` | idle time-out, stalled connections, deadlines |
+//! | `failure` | error codes and messages |
+//! | `connect`, `stream`, `record_reader` | making connections; their byte streams |
+//! | `connection` | requests on a connection; idle connections |
+//! | `reply` | replies and their bodies |
+//! | `resolve`, `proxy` | name resolution; HTTP proxies |
+//! | `clock` | the clocks that are passed to core |
 
-pub(crate) mod activity;
-mod beneath;
 pub(crate) mod body;
-mod cached;
 pub(crate) mod clock;
 mod connect;
 mod connection;
 pub(crate) mod failure;
 pub(crate) mod frames;
+mod page_cache;
 mod proxy;
+mod record_reader;
 mod reply;
 mod resolve;
 pub(crate) mod runtime;
@@ -41,6 +41,7 @@ mod tests;
 #[cfg(test)]
 pub(crate) mod testserver;
 mod tls;
+pub(crate) mod watchdog;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,42 +56,45 @@ use s3vault_core::{Code, Error, Result};
 
 use crate::budget::{self, Budget, Pool};
 
-use activity::{Activity, Pulse, Watch};
 use body::{Outgoing, Sending};
 use connect::Connector;
-use connection::{Connection, Idle, Lost};
+use connection::{Connection, Idle, RequestError};
 use failure::Peer;
 pub(crate) use proxy::Proxy;
 pub(crate) use reply::Reply;
 pub(crate) use resolve::Names;
+use watchdog::{Activity, LastPayload, Watchdog};
 
-/// An attempt in the midst of its payload ends when no byte moved for this part of the idle time-out while others moved.
-const STALLS: u32 = 6;
+/// While other attempts make progress, an attempt that transfers payload ends after the idle time-out divided by this.
+const STALL_DIVISOR: u32 = 6;
 
-/// What can be set.
+/// The transport's part of a vault's settings.
 #[derive(Clone, Debug)]
 pub(crate) struct TransportSettings {
-    /// PEM file with the only authorities that are trusted; the system's where there is none.
+    /// PEM file with the CA certificates to trust. `None` means the system's.
     pub(crate) ca_file: Option<PathBuf>,
-    /// The longest that name resolution, TCP and TLS may take together.
+    /// Limit for name resolution, TCP, proxy tunnel and TLS together.
     pub(crate) connect_timeout: Duration,
-    /// An attempt ends when no byte moved for so long, in either direction.
+    /// An attempt ends when no byte moves in either direction for this long.
     pub(crate) idle_timeout: Duration,
-    /// One address of a name is dialled until it fails.
+    /// Whether one address of a name is dialled until it fails.
     pub(crate) resolve_once: bool,
-    /// The proxy that all connections go through.
+    /// The proxy for all connections.
     pub(crate) proxy: Option<Proxy>,
 }
 
 impl TransportSettings {
-    /// The part of a vault's settings that is the transport's.
+    /// Reads the transport's settings from a vault's settings.
     pub(crate) fn from_settings(settings: &Settings) -> Result<TransportSettings> {
         let given = |key| Some(settings.text(key)).filter(|text| !text.is_empty());
         let proxy = given("proxy").map(Proxy::parse).transpose()?;
         let resolve_once = settings.flag("resolve_once");
         if resolve_once && proxy.is_some() {
-            return Err(Error::new(Code::InvalidOption, "resolve_once = true, but with a proxy it resolves the names")
-                .with_hint("Leave out resolve_once, or proxy."));
+            return Err(Error::new(
+                Code::InvalidOption,
+                "resolve_once = true has no effect with a proxy, because the proxy resolves the names",
+            )
+            .with_hint("Remove resolve_once or proxy."));
         }
         Ok(TransportSettings {
             ca_file: given("ca_file").map(PathBuf::from),
@@ -102,7 +106,7 @@ impl TransportSettings {
     }
 }
 
-/// The way to a store. Clones share connections and memory.
+/// Sends requests. Clones share connections and memory.
 #[derive(Clone)]
 pub(crate) struct Transport(Arc<Inner>);
 
@@ -110,25 +114,25 @@ struct Inner {
     connector: Connector,
     idle: Arc<Idle>,
     budget: Arc<Budget>,
-    pulse: Arc<Pulse>,
+    last_payload: Arc<LastPayload>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         if runtime::guard_fork().is_err() {
-            // Its locks may belong to threads that do not exist in this process.
+            // Its locks may be held by threads that do not exist in this process.
             std::mem::forget(std::mem::take(&mut self.idle));
         }
     }
 }
 
 impl Transport {
-    /// Makes a client; connects to nothing yet.
+    /// Makes a transport. Does not connect yet.
     pub(crate) fn new(settings: &TransportSettings) -> Result<Transport> {
         Transport::with(settings, Names::new(settings.resolve_once), budget::process().clone())
     }
 
-    /// The same with another resolver and another budget, for tests.
+    /// Makes a transport with another resolver and another budget. For tests.
     pub(crate) fn with(settings: &TransportSettings, names: Names, budget: Arc<Budget>) -> Result<Transport> {
         let _guard = runtime::handle()?;
         let connector = Connector {
@@ -138,25 +142,25 @@ impl Transport {
             connect_timeout: settings.connect_timeout,
             idle_timeout: settings.idle_timeout,
         };
-        Ok(Transport(Arc::new(Inner { connector, idle: Arc::default(), budget, pulse: Arc::default() })))
+        Ok(Transport(Arc::new(Inner { connector, idle: Arc::default(), budget, last_payload: Arc::default() })))
     }
 
-    /// For one attempt.
+    /// Makes the activity record of one attempt.
     pub(crate) fn activity(&self) -> Arc<Activity> {
-        Activity::new(self.0.pulse.clone())
+        Activity::new(self.0.last_payload.clone())
     }
 
-    /// Frames for payload.
+    /// The pool of frames for payload.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.0.budget.memory
     }
 
-    /// What its transfers share with all others.
+    /// The budget that all transfers of the process share.
     pub(crate) fn budget(&self) -> &Arc<Budget> {
         &self.0.budget
     }
 
-    /// Sends a request once, and waits for the head of the reply.
+    /// Sends a request once and waits for the head of the reply.
     pub(crate) async fn send(
         &self,
         request: &Request,
@@ -165,11 +169,11 @@ impl Transport {
     ) -> Result<Reply, TransportFailure> {
         let uri = exact_uri(&request.url)?;
         let (connector, store) = (&self.0.connector, failure::origin(&uri));
-        let watch = Watch {
+        let watchdog = Watchdog {
             what: format!("{} to {store}", request.operation),
             activity: activity.clone(),
             idle: connector.idle_timeout,
-            stall: connector.idle_timeout / STALLS,
+            stall: connector.idle_timeout / STALL_DIVISOR,
             drop_at: request.drop_at,
         };
         let headers = self.headers(&uri, request, body.as_ref())?;
@@ -178,14 +182,14 @@ impl Transport {
         *out.method_mut() = method(request.method);
         *out.uri_mut() = self.target(&uri);
         *out.headers_mut() = headers;
-        let way = Way { transport: self.clone(), uri, store, watch };
-        let exchange = way.watch.over(way.exchange(out)).await;
-        let (connection, response) = exchange.unwrap_or_else(|failure| Err(way.ended(failure)))?;
+        let exchange = Exchange { transport: self.clone(), uri, store, watchdog };
+        let sent = exchange.watchdog.guard(exchange.send(out)).await;
+        let (connection, response) = sent.unwrap_or_else(|failure| Err(exchange.timed_out(failure)))?;
         if let Some(proxy) = &connector.proxy
             && request.url.starts_with("http://")
             && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
         {
-            return Err(proxy.wants_user());
+            return Err(proxy.unauthorized());
         }
         activity.touch();
         let head = ReplyHead {
@@ -196,10 +200,10 @@ impl Transport {
                 .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))
                 .collect(),
         };
-        Ok(Reply::new(head, connection, response.into_body(), way))
+        Ok(Reply::new(head, connection, response.into_body(), exchange))
     }
 
-    /// As it stands in the request: whole for a proxy that forwards it (RFC 9112 §3.2.2), else path and query alone.
+    /// The request target: the whole URL for a proxy that forwards the request (RFC 9112 §3.2.2), else path and query.
     fn target(&self, uri: &Uri) -> Uri {
         let forwarded = self.0.connector.proxy.is_some() && uri.scheme_str() == Some("http");
         match uri.path_and_query() {
@@ -211,7 +215,7 @@ impl Transport {
     fn headers(&self, uri: &Uri, request: &Request, body: Option<&Outgoing>) -> Result<HeaderMap, TransportFailure> {
         let mut headers = HeaderMap::with_capacity(request.headers.len() + 3);
         for (name, value) in &request.headers {
-            let bad = |_| unsendable(&format!("the header {name} cannot be sent"));
+            let bad = |_| unsendable(&format!("the header {name} is not valid"));
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| bad(e.to_string()))?;
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|e| bad(e.to_string()))?);
         }
@@ -221,11 +225,11 @@ impl Transport {
             let host = HeaderValue::from_str(authority.as_str()).map_err(|e| unsendable(&e.to_string()))?;
             headers.insert(HOST, host);
         }
-        // Stores refuse a PUT or POST without one, and an empty body would bring none along.
+        // Stores refuse a PUT or POST without Content-Length, and hyper sends none for an empty body.
         if matches!(request.method, Method::Put | Method::Post) || body.is_some() {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.map_or(0, Outgoing::length)));
         }
-        // A tunnel was asked for with it.
+        // For https:// it goes into the CONNECT request.
         if let Some(authorization) = self.0.connector.proxy.as_ref().and_then(Proxy::authorization)
             && uri.scheme_str() == Some("http")
         {
@@ -235,63 +239,63 @@ impl Transport {
     }
 }
 
-/// How an attempt gets to the store.
-struct Way {
+/// One attempt: a request and its reply.
+struct Exchange {
     transport: Transport,
     uri: Uri,
-    /// The store's scheme, host and port.
+    /// Scheme, host and port of the store.
     store: String,
-    watch: Watch,
+    watchdog: Watchdog,
 }
 
-impl Way {
-    /// The request over a connection that waited for one, or over a new one.
-    async fn exchange(
+impl Exchange {
+    /// Sends the request over an idle connection, or over a new one.
+    async fn send(
         &self,
         mut request: hyper::Request<Sending>,
     ) -> Result<(Connection, Response<Incoming>), TransportFailure> {
-        let (inner, activity) = (&self.transport.0, &self.watch.activity);
+        let (inner, activity) = (&self.transport.0, &self.watchdog.activity);
         loop {
             let mut connection = match inner.idle.take(&self.store).await {
                 Some(connection) => connection,
                 None => inner.connector.connect(&self.uri, activity).await?,
             };
-            if let Some(address) = connection.dialled {
-                activity.dialled(address);
+            if let Some(address) = connection.address {
+                activity.connected_to(address);
             }
             match connection.request(request).await {
                 Ok(response) => return Ok((connection, response)),
-                Err(Lost::Unsent(unsent)) => request = *unsent,
-                Err(Lost::Failed(e)) => return Err(self.lost(&e)),
+                Err(RequestError::NotSent(unsent)) => request = *unsent,
+                Err(RequestError::Failed(e)) => return Err(self.lost(&e)),
             }
         }
     }
 
-    /// Some of the body, by this step.
-    async fn moving<T, E: std::error::Error + 'static>(
+    /// Runs a step that reads from the body.
+    async fn step<T, E: std::error::Error + 'static>(
         &self,
         step: impl Future<Output = Result<T, E>>,
     ) -> Result<T, TransportFailure> {
-        // The time since the last step was the caller's own.
-        self.watch.activity.touch();
-        let moved = self.watch.over(step).await.map_err(|failure| self.ended(failure))?;
-        self.watch.activity.touch();
+        // The caller used the time since the last step.
+        self.watchdog.activity.touch();
+        let moved = self.watchdog.guard(step).await.map_err(|failure| self.timed_out(failure))?;
+        self.watchdog.activity.touch();
         moved.map_err(|e| self.lost(&e))
     }
 
-    /// The connection broke.
+    /// The failure of a connection that broke.
     fn lost(&self, error: &(dyn std::error::Error + 'static)) -> TransportFailure {
         let mut peer = Peer::of(&self.uri, self.transport.0.connector.proxy.as_ref());
-        peer.addresses.extend(self.watch.activity.address());
+        peer.addresses.extend(self.watchdog.activity.address());
         peer.lost(error)
     }
 
-    /// The watch ended the attempt. A machine that hangs takes connections and is silent on them: the next attempt
-    /// dials another address.
-    fn ended(&self, mut failure: TransportFailure) -> TransportFailure {
-        if let Some(address) = self.watch.activity.address() {
+    /// Adds the address to the failure of an attempt that the watchdog ended. A machine that hangs accepts connections and then
+    /// is silent, so the next attempt dials another address.
+    fn timed_out(&self, mut failure: TransportFailure) -> TransportFailure {
+        if let Some(address) = self.watchdog.activity.address() {
             failure.detail.push_str(&format!(", dialled at {address}"));
-            if self.watch.is_silent() || self.watch.is_stalled() {
+            if self.watchdog.is_silent() || self.watchdog.is_stalled() {
                 self.transport.0.connector.names.failed(connect::host(&self.uri), address);
             }
         }
@@ -299,9 +303,9 @@ impl Way {
     }
 }
 
-/// The URL, if the client sends it as it was signed.
+/// Parses the URL, if it will be sent exactly as it was signed.
 fn exact_uri(text: &str) -> Result<Uri, TransportFailure> {
-    let uri: Uri = text.parse().map_err(|e| unsendable(&format!("the URL {text} is none: {e}")))?;
+    let uri: Uri = text.parse().map_err(|e| unsendable(&format!("the URL {text} is not valid: {e}")))?;
     let after_scheme = text.find("://").map_or(0, |at| at + 3);
     let path = text[after_scheme..].find(['/', '?']).map_or("", |at| &text[after_scheme + at..]);
     if !text.is_ascii() || uri.path_and_query().is_none_or(|sent| sent.as_str() != path) {

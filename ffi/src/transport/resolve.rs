@@ -1,14 +1,14 @@
-//! Names, and which of its addresses each connection dials.
+//! Name resolution, and which address of a name each connection dials.
 //!
-//! A store is several machines behind one name. By default connections are spread over all of them: each new one begins at the
-//! next address of the answer, so that a transfer takes what they give together and one bad machine slows few parts. The name
-//! is resolved again once its answer is [`FRESH`] old. With `resolve_once` one address is dialled for all connections, until it
-//! fails, for stores where a request to one machine does not see at once what another took. `Host`, SNI and the name in the
-//! certificate stay the name's in both.
+//! A store is often several machines behind one name. By default connections are spread over all of them: each new connection
+//! starts at the next address of the DNS answer, so that a transfer uses the bandwidth of all machines, and a bad one slows
+//! only a few parts. The name is resolved again once the answer is [`MAX_AGE`] old. With `resolve_once` all connections dial
+//! one address until it fails, for stores where a request to one machine does not immediately see what another one stored.
+//! `Host`, SNI and the name in the certificate are the original name in both cases.
 //!
-//! An address has failed when a connection to it cannot be made, or when an attempt on it ends without any byte moving. It is
-//! dialled last for [`AVOIDED`] (with `resolve_once`: not until all others have failed too). When all have, the name is resolved
-//! again. Connections that are already open are not closed for that.
+//! An address has failed when no connection to it can be made, or when an attempt on it ends without any byte moving. It is
+//! then dialled last for [`AVOID_FOR`] (with `resolve_once`: only after all others have failed too). When all addresses have
+//! failed, the name is resolved again. Connections that are already open stay open.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,159 +20,163 @@ use std::time::Duration;
 
 use super::clock;
 
-/// An answer is used for so long. Those of AWS S3 are good for a few seconds and name eight of many machines; connections
-/// live for minutes.
-const FRESH: Duration = Duration::from_secs(30);
+/// How long a DNS answer is used. Answers of AWS S3 are valid for a few seconds and name eight of many machines, but
+/// connections live for minutes.
+const MAX_AGE: Duration = Duration::from_secs(30);
 
-/// An address that failed is dialled last for so long.
-const AVOIDED: Duration = Duration::from_secs(30);
+/// How long an address that failed is dialled last.
+const AVOID_FOR: Duration = Duration::from_secs(30);
 
 type Lookup = dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> + Send + Sync;
 
-/// Names and their addresses. Clones share them.
+/// A cache of names and their addresses. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Names(Arc<Inner>);
 
 struct Inner {
     lookup: Box<Lookup>,
-    /// One address for all connections.
+    /// Whether all connections to a name use one address.
     once: bool,
-    fresh: Duration,
-    names: Mutex<HashMap<String, Known>>,
-    /// Held while a name is resolved: connections that begin at once must not each ask, and get different answers.
+    max_age: Duration,
+    names: Mutex<HashMap<String, Entry>>,
+    /// Held while a name is resolved, so that connections that start at the same time do not each ask and get different
+    /// answers.
     resolving: tokio::sync::Mutex<()>,
 }
 
-struct Known {
+/// What is known about a name.
+struct Entry {
     addresses: Vec<Address>,
-    /// Where the next connection begins.
+    /// Index of the address that the next connection starts at.
     next: usize,
-    /// When it was resolved, by the monotonic clock.
+    /// Monotonic time at which the name was resolved.
     resolved: u64,
 }
 
 struct Address {
     ip: IpAddr,
-    /// Until when it is dialled last, by the monotonic clock.
-    avoided: u64,
+    /// Monotonic time until which the address is dialled last.
+    avoid_until: u64,
 }
 
 impl Names {
-    /// With the system's resolver.
+    /// Uses the system's resolver.
     pub(crate) fn new(once: bool) -> Names {
-        Names::with(once, FRESH, |name| async move {
+        Names::with(once, MAX_AGE, |name| async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             Ok(found.map(|address| address.ip()).collect())
         })
     }
 
-    /// With another resolver, and answers that are good for so long; for tests.
-    pub(super) fn with<F>(once: bool, fresh: Duration, lookup: impl Fn(String) -> F + Send + Sync + 'static) -> Names
+    /// Uses another resolver, and another age at which answers expire. For tests.
+    pub(super) fn with<F>(once: bool, max_age: Duration, lookup: impl Fn(String) -> F + Send + Sync + 'static) -> Names
     where
         F: Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static,
     {
         Names(Arc::new(Inner {
             lookup: Box::new(move |name| Box::pin(lookup(name))),
             once,
-            fresh,
+            max_age,
             names: Mutex::default(),
             resolving: tokio::sync::Mutex::new(()),
         }))
     }
 
-    /// The addresses that the next connection to this name dials, in this order; at least one. Those of the first one's family
-    /// come first, as they are dialled (RFC 8305).
+    /// Returns the addresses that the next connection to this name dials, in order; at least one. Addresses of the first one's
+    /// family come first, as they are dialled (RFC 8305).
     pub(super) async fn addresses(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        if let Some(known) = self.known(name) {
-            return Ok(known);
+        if let Some(addresses) = self.cached(name) {
+            return Ok(addresses);
         }
-        let _alone = self.0.resolving.lock().await;
-        if let Some(known) = self.known(name) {
-            return Ok(known);
+        let _guard = self.0.resolving.lock().await;
+        if let Some(addresses) = self.cached(name) {
+            return Ok(addresses);
         }
         let found = (self.0.lookup)(name.to_owned()).await;
         match &found {
-            Ok(found) if !found.is_empty() => self.learn(name, found),
-            // What was true a minute ago is better than nothing.
-            _ => self.keep(name),
+            Ok(found) if !found.is_empty() => self.store(name, found),
+            // An expired answer is better than none.
+            _ => self.renew(name),
         }
         let nothing = |_| io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        self.turned(name).map_or_else(|| Err(found.map_or_else(|e| e, nothing)), Ok)
+        self.rotated(name).map_or_else(|| Err(found.map_or_else(|e| e, nothing)), Ok)
     }
 
-    /// Of the addresses that were dialled in this order, `ip` took the connection. Those before it did not.
+    /// Records that `ip` accepted the connection, and that the addresses dialled before it did not.
     pub(super) fn connected(&self, name: &str, dialled: &[IpAddr], ip: IpAddr) {
         for before in dialled.iter().take_while(|dialled| **dialled != ip) {
             self.failed(name, *before);
         }
     }
 
-    /// This address failed. Many connections may say so of the same one.
+    /// Records that this address failed. Several connections may report the same failure.
     pub(super) fn failed(&self, name: &str, ip: IpAddr) {
         let now = clock::mono_ms();
         let mut names = self.names();
-        let Some(known) = names.get_mut(name) else { return };
+        let Some(entry) = names.get_mut(name) else { return };
         if self.0.once {
-            if known.addresses.get(known.next).is_none_or(|chosen| chosen.ip != ip) {
+            if entry.addresses.get(entry.next).is_none_or(|current| current.ip != ip) {
                 return;
             }
-            known.next += 1;
-            if known.next == known.addresses.len() {
+            entry.next += 1;
+            if entry.next == entry.addresses.len() {
                 names.remove(name);
             }
             return;
         }
-        if let Some(address) = known.addresses.iter_mut().find(|address| address.ip == ip) {
-            address.avoided = now.saturating_add(AVOIDED.as_millis() as u64);
+        if let Some(address) = entry.addresses.iter_mut().find(|address| address.ip == ip) {
+            address.avoid_until = now.saturating_add(AVOID_FOR.as_millis() as u64);
         }
-        if known.addresses.iter().all(|address| address.avoided > now) {
+        if entry.addresses.iter().all(|address| address.avoid_until > now) {
             names.remove(name);
         }
     }
 
-    /// What is known of this name, unless that is too old.
-    pub(super) fn known(&self, name: &str) -> Option<Vec<IpAddr>> {
+    /// Returns the cached addresses of this name, unless they have expired.
+    pub(super) fn cached(&self, name: &str) -> Option<Vec<IpAddr>> {
         let resolved = self.names().get(name)?.resolved;
-        let old = clock::mono_ms().saturating_sub(resolved) >= self.0.fresh.as_millis() as u64;
-        if old && !self.0.once { None } else { self.turned(name) }
+        let old = clock::mono_ms().saturating_sub(resolved) >= self.0.max_age.as_millis() as u64;
+        if old && !self.0.once { None } else { self.rotated(name) }
     }
 
-    /// What is known of this name; who asks next gets it turned by one.
-    fn turned(&self, name: &str) -> Option<Vec<IpAddr>> {
+    /// Returns the cached addresses of this name. The next call starts at the next address.
+    fn rotated(&self, name: &str) -> Option<Vec<IpAddr>> {
         let now = clock::mono_ms();
         let mut names = self.names();
-        let known = names.get_mut(name)?;
+        let entry = names.get_mut(name)?;
         if self.0.once {
-            return Some(vec![known.addresses.get(known.next)?.ip]);
+            return Some(vec![entry.addresses.get(entry.next)?.ip]);
         }
-        let count = known.addresses.len();
-        let turned = (0..count).map(|n| &known.addresses[(known.next + n) % count]);
-        let (good, avoided): (Vec<_>, Vec<_>) = turned.partition(|address| address.avoided <= now);
+        let count = entry.addresses.len();
+        let rotated = (0..count).map(|n| &entry.addresses[(entry.next + n) % count]);
+        let (good, avoided): (Vec<_>, Vec<_>) = rotated.partition(|address| address.avoid_until <= now);
         let mut all: Vec<IpAddr> = good.into_iter().chain(avoided).map(|address| address.ip).collect();
         let first = all.first()?.is_ipv4();
         all.sort_by_key(|ip| ip.is_ipv4() != first);
-        known.next = (known.next + 1) % count;
+        entry.next = (entry.next + 1) % count;
         Some(all)
     }
 
-    fn learn(&self, name: &str, found: &[IpAddr]) {
+    fn store(&self, name: &str, found: &[IpAddr]) {
         let mut names = self.names();
         let before = names.remove(name);
-        let known = |ip| before.iter().flat_map(|known| &known.addresses).find(|known| known.ip == ip);
-        let addresses =
-            found.iter().map(|&ip| Address { ip, avoided: known(ip).map_or(0, |address| address.avoided) }).collect();
-        // With `once` a name is resolved anew only where nothing is known of it.
-        names.insert(name.to_owned(), Known { addresses, next: 0, resolved: clock::mono_ms() });
+        let known = |ip| before.iter().flat_map(|entry| &entry.addresses).find(|address| address.ip == ip);
+        let addresses = found
+            .iter()
+            .map(|&ip| Address { ip, avoid_until: known(ip).map_or(0, |address| address.avoid_until) })
+            .collect();
+        // With `once` a name is resolved only if it has no entry, so there is no previous position to keep.
+        names.insert(name.to_owned(), Entry { addresses, next: 0, resolved: clock::mono_ms() });
     }
 
-    /// What is known counts as new.
-    fn keep(&self, name: &str) {
-        if let Some(known) = self.names().get_mut(name) {
-            known.resolved = clock::mono_ms();
+    /// Treats the cached addresses as new.
+    fn renew(&self, name: &str) {
+        if let Some(entry) = self.names().get_mut(name) {
+            entry.resolved = clock::mono_ms();
         }
     }
 
-    fn names(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+    fn names(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
         self.0.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! The one runtime of the process: a few threads, in which no signal arrives, and which a fork leaves behind.
+//! The library's private runtime: a few threads that block all signals, shutdown, and the check for forked processes.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,14 +13,14 @@ static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 /// The process in which the runtime was first started; 0 before.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
-/// How many machines go on although nobody waits for them.
+/// Number of state machines that run to their end in the background.
 static BACKGROUND: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
-/// Threads for work that may block: files, and the resolver of the C library.
+/// Limit on threads for blocking work: files, and the C library's resolver.
 const BLOCKING_THREADS: usize = 64;
 
-/// Refuses in a child of the process that the library was used in: the library's threads do not exist there,
-/// and its locks may be held for ever. Costs one system call.
+/// Returns an error in a forked child of the process that used the library: the library's threads do not exist there, and its
+/// locks may be held permanently. Costs one system call.
 pub(crate) fn guard_fork() -> Result<()> {
     let process = PROCESS.load(Ordering::Acquire);
     if process == 0 || process == std::process::id() {
@@ -32,7 +32,7 @@ pub(crate) fn guard_fork() -> Result<()> {
     ))
 }
 
-/// The runtime's handle; starts the runtime where there is none.
+/// Returns a handle to the runtime, and starts it if it is not running.
 pub(crate) fn handle() -> Result<Handle> {
     guard_fork()?;
     let mut runtime = lock(&RUNTIME);
@@ -49,15 +49,15 @@ pub(crate) fn handle() -> Result<Handle> {
 fn start() -> Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let failed = |what: &str, e: &dyn std::fmt::Display| Error::new(Code::Internal, format!("{what}: {e}"));
-    // Workers inherit the mask of the thread that starts them, so that there is no instant at which a signal
-    // could arrive in one; threads that come later block for themselves.
+    // Workers inherit the signal mask of the thread that starts them, so there is no moment at which a signal could reach
+    // one. Threads that are started later block signals themselves.
     let before = signals().thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(|e| failed("blocking signals", &e))?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(cores.clamp(2, 4))
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_name("s3vault")
         .on_thread_start(|| {
-            // Cannot fail: the mask is valid.
+            // This cannot fail, since the mask is valid.
             let _ = signals().thread_block();
         })
         .enable_all()
@@ -67,9 +67,9 @@ fn start() -> Result<Runtime> {
     runtime
 }
 
-/// All signals but those that a thread brings upon itself by a fault: blocked, the kernel would end the process
-/// without the host's crash handler. SIGPIPE is among the blocked ones: a broken connection raises it in the
-/// thread that writes, which is always one of ours.
+/// All signals except those that a fault raises in the faulting thread: if they were blocked, the kernel would end the process
+/// without calling the application's crash handler. SIGPIPE is blocked: a broken connection raises it in the thread that
+/// writes, which is always one of the library's.
 fn signals() -> SigSet {
     let mut set = SigSet::all();
     for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGTRAP] {
@@ -78,12 +78,12 @@ fn signals() -> SigSet {
     set
 }
 
-/// Something that goes on in the background; [`shutdown`] waits for it.
+/// Work in the background that [`shutdown`] waits for.
 pub(crate) struct Background(());
 
 impl Background {
-    /// Counts until it is dropped.
-    pub(crate) fn begin() -> Background {
+    /// Counts as running until it is dropped.
+    pub(crate) fn start() -> Background {
         *lock(&BACKGROUND.0) += 1;
         Background(())
     }
@@ -96,8 +96,8 @@ impl Drop for Background {
     }
 }
 
-/// Waits until nothing goes on in the background, then stops the library's threads; at most `timeout` in all.
-/// Calls that other threads are in end with an error; a later call starts the threads anew.
+/// Waits for work in the background, then stops the library's threads; takes at most `timeout`. Calls in progress on other
+/// threads fail. The next call starts the threads again.
 pub(crate) fn shutdown(timeout: Duration) -> Result<()> {
     guard_fork()?;
     let end = Instant::now() + timeout;
@@ -114,14 +114,14 @@ pub(crate) fn shutdown(timeout: Duration) -> Result<()> {
     if unfinished > 0 {
         return Err(Error::new(
             Code::TimedOut,
-            format!("{unfinished} uploads were still being ended after {} ms", timeout.as_millis()),
+            format!("{unfinished} uploads had not ended after {} ms", timeout.as_millis()),
         )
-        .with_hint("Parts may be left in the store; sweep removes them."));
+        .with_hint("Parts may be left in the store. Run sweep to remove them."));
     }
     Ok(())
 }
 
-/// What these locks guard is whole after a panic too.
+/// Locks a mutex. A panic cannot leave the guarded values inconsistent, so poisoning is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

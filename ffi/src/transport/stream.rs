@@ -1,4 +1,4 @@
-//! A connection: TCP, or TLS over TCP or over a proxy's tunnel.
+//! The byte stream of a connection: TCP, or TLS over TCP or over a proxy's tunnel.
 
 use std::io;
 use std::pin::Pin;
@@ -8,17 +8,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::beneath::Beneath;
+use super::record_reader::RecordReader;
 
-/// Both directions of something.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+/// A stream that is read and written.
+pub(super) trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 
-/// A connection to the store, or to the proxy in front of it.
+/// A stream to the store, or to the proxy in front of it.
 pub(super) enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<Beneath<Box<dyn Wire>>>>),
+    Tls(Box<TlsStream<RecordReader<Box<dyn ReadWrite>>>>),
 }
 
 impl AsyncRead for Stream {
@@ -26,25 +26,25 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Plain(tcp) => Pin::new(tcp).poll_read(context, into),
             Stream::Tls(tls) => {
-                tls.get_mut().0.lend(into.remaining());
-                let read = poll_filled(tls, context, into);
-                tls.get_mut().0.settle();
+                tls.get_mut().0.lend_buffer(into.remaining());
+                let read = poll_read_all(tls, context, into);
+                tls.get_mut().0.return_buffer();
                 read
             }
         }
     }
 }
 
-/// Reads record after record, as long as they are there and fit: whoever takes what was read is woken once for all of them.
-fn poll_filled<T: Wire>(tls: &mut T, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-    let begun = into.filled().len();
+/// Reads records as long as they are available and fit, so that the reader is woken once for all of them.
+fn poll_read_all<T: ReadWrite>(tls: &mut T, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    let start = into.filled().len();
     while into.remaining() > 0 {
         let before = into.filled().len();
         let read = Pin::new(&mut *tls).poll_read(context, into);
         let more = read.is_ready() && into.filled().len() > before;
         if !more {
-            // An error comes again at the next call, and so does the end.
-            return if into.filled().len() > begun { Poll::Ready(Ok(())) } else { read };
+            // An error, or the end of the stream, is returned again by the next call.
+            return if into.filled().len() > start { Poll::Ready(Ok(())) } else { read };
         }
     }
     Poll::Ready(Ok(()))

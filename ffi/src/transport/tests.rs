@@ -18,7 +18,7 @@ use s3vault_core::Code;
 use s3vault_core::http::{Body, Method, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 
 use super::body::Outgoing;
-use super::testserver::{Seen, Server, Shared, read_head, reply};
+use super::testserver::{ReceivedRequest, Server, Shared, read_head, reply};
 use super::{Transport, TransportSettings, clock, runtime};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,7 +51,7 @@ fn request(method: Method, url: &str) -> Request {
     }
 }
 
-/// One attempt to its end.
+/// Sends one request and reads the whole reply.
 fn attempt(
     transport: &Transport,
     request: &Request,
@@ -71,9 +71,9 @@ fn get(settings: &TransportSettings, url: &str) -> Result<(ReplyHead, Vec<u8>), 
     attempt(&Transport::new(settings).unwrap(), &request(Method::Get, url), None)
 }
 
-/// Remembers what came, and answers 200.
-fn recorder() -> (Server, Shared<Vec<Seen>>) {
-    let seen: Shared<Vec<Seen>> = Shared::default();
+/// Records requests, and answers 200.
+fn recorder() -> (Server, Shared<Vec<ReceivedRequest>>) {
+    let seen: Shared<Vec<ReceivedRequest>> = Shared::default();
     let into = seen.clone();
     let server = Server::http(move |request, wire| {
         into.lock().unwrap().push(request.clone());
@@ -115,12 +115,12 @@ fn a_url_is_sent_as_it_was_signed() {
     }
     let sent: Vec<String> = seen.lock().unwrap().iter().map(|seen| seen.target().to_owned()).collect();
     assert_eq!(sent, targets);
-    // A connection is free a moment after its reply was read, so the count depends on the moment.
-    assert!(server.connections() < targets.len(), "connections are used again");
+    // A connection becomes free a moment after its reply was read, so the exact count varies.
+    assert!(server.connections() < targets.len(), "connections are reused");
 }
 
 #[test]
-fn a_connection_that_was_closed_while_it_waited_costs_no_attempt() {
+fn an_idle_connection_that_was_closed_costs_no_attempt() {
     let closed: Arc<AtomicUsize> = Arc::default();
     let count = closed.clone();
     let server = Server::raw(move |mut stream| {
@@ -132,7 +132,7 @@ fn a_connection_that_was_closed_while_it_waited_costs_no_attempt() {
     });
     let transport = Transport::new(&settings()).unwrap();
     for n in 1..=4 {
-        // What cannot be sent twice, so that nothing but a new connection helps.
+        // A PUT is not retried by HTTP clients, so only a new connection helps.
         let put = request(Method::Put, &server.url("/b/k"));
         assert_eq!(attempt(&transport, &put, Some(vec![7; 100_000])).unwrap().1, b"ok");
         super::testserver::until(|| closed.load(Ordering::SeqCst) == n);
@@ -141,7 +141,7 @@ fn a_connection_that_was_closed_while_it_waited_costs_no_attempt() {
 }
 
 #[test]
-fn a_url_that_would_be_sent_otherwise_is_not_sent() {
+fn a_url_that_would_be_sent_differently_is_refused() {
     let (server, seen) = recorder();
     for target in ["/bucket/a b", "/bucket/é", "/bucket/a#b", "/bucket/a\nb"] {
         let failure = get(&settings(), &server.url(target)).unwrap_err();
@@ -151,7 +151,7 @@ fn a_url_that_would_be_sent_otherwise_is_not_sent() {
 }
 
 #[test]
-fn heads_and_bodies_are_what_core_asked_for() {
+fn requests_are_sent_as_core_built_them() {
     let (server, seen) = recorder();
     let transport = Transport::new(&settings()).unwrap();
     for (method, body, length) in [
@@ -180,9 +180,9 @@ fn heads_and_bodies_are_what_core_asked_for() {
 }
 
 #[test]
-fn a_reply_comes_as_it_is() {
+fn a_reply_is_passed_on_unchanged() {
     let server = Server::http(|_, wire| {
-        // A redirect, a compressed body, and a header that is not text: none of it is ours to interpret.
+        // A redirect, a compressed body, and a header that is not text: the transport interprets none of them.
         wire.write_all(b"HTTP/1.1 307 Temporary\r\nLocation: http://127.0.0.1:1/\r\nContent-Encoding: gzip\r\n")
             .unwrap();
         wire.write_all(b"X-Raw: \xff\r\nETag: \"e\"\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00").is_ok()
@@ -195,7 +195,7 @@ fn a_reply_comes_as_it_is() {
 }
 
 #[test]
-fn where_nothing_listens_nothing_was_sent() {
+fn a_failure_to_connect_sent_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -208,7 +208,7 @@ fn where_nothing_listens_nothing_was_sent() {
     assert!(failure.detail.contains("store.invalid"), "{}", failure.detail);
 }
 
-/// An authority, and a server's certificate from it.
+/// A CA that issues server certificates.
 struct Authority {
     file: PathBuf,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -259,7 +259,7 @@ fn https(server: &Server) -> String {
 }
 
 #[test]
-fn a_ca_file_takes_the_place_of_the_systems_roots() {
+fn a_ca_file_replaces_the_systems_root_certificates() {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
     let server = ours.server("127.0.0.1", |_| {});
     assert_eq!(get(&ours.trusted(), &https(&server)).unwrap().1, b"over TLS");
@@ -271,14 +271,14 @@ fn a_ca_file_takes_the_place_of_the_systems_roots() {
 }
 
 #[test]
-fn what_is_wrong_with_a_certificate_is_said() {
+fn the_reason_why_a_certificate_is_refused_is_reported() {
     let authority = Authority::new("wrong");
     type Change = fn(&mut CertificateParams);
     let cases: [(&str, Change, &str); 4] = [
-        ("another.example", |_| {}, "another name"),
-        ("127.0.0.1", |params| params.not_after = date_time_ymd(2001, 1, 1), "expired"),
+        ("another.example", |_| {}, "for another name"),
+        ("127.0.0.1", |params| params.not_after = date_time_ymd(2001, 1, 1), "has expired"),
         ("127.0.0.1", |params| params.not_before = date_time_ymd(2999, 1, 1), "not valid yet"),
-        ("127.0.0.1", |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained), "authority's own"),
+        ("127.0.0.1", |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained), "a CA certificate"),
     ];
     for (name, change, says) in cases {
         let server = authority.server(name, change);
@@ -289,9 +289,9 @@ fn what_is_wrong_with_a_certificate_is_said() {
 }
 
 #[test]
-fn https_to_a_port_that_speaks_http_says_so() {
+fn https_to_an_http_port_is_reported_as_such() {
     let (server, seen) = recorder();
-    // The greeting of TLS is no request that this server can read; one that answers is needed.
+    // The recorder cannot parse a TLS handshake, so another server answers it.
     let answering = Server::raw(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
         let _ = stream.read(&mut [0; 1024]);
@@ -304,8 +304,8 @@ fn https_to_a_port_that_speaks_http_says_so() {
 }
 
 #[test]
-fn a_connection_that_is_not_made_in_time() {
-    // Accepts, and never answers TLS's greeting.
+fn a_connection_that_is_not_made_in_time_fails() {
+    // Accepts connections and never answers the TLS handshake.
     let server = Server::raw(|mut stream| {
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
@@ -313,14 +313,14 @@ fn a_connection_that_is_not_made_in_time() {
     let failure = get(&settings, &https(&server)).unwrap_err();
     assert_eq!((failure.code, failure.maybe_sent), (Code::TimedOut, false), "{}", failure.detail);
     assert!(failure.detail.contains("connect_timeout_ms"), "{}", failure.detail);
-    // The idle time-out does not run meanwhile.
+    // The idle time-out does not run while connecting.
     let settings = TransportSettings { idle_timeout: Duration::from_millis(1), ..settings };
     let failure = get(&settings, &https(&server)).unwrap_err();
     assert!(failure.detail.contains("connect_timeout_ms"), "{}", failure.detail);
 }
 
 #[test]
-fn silence_ends_an_attempt() {
+fn the_idle_timeout_ends_an_attempt() {
     let silent = Server::http(|_, wire| wire.read(&mut [0]).is_ok_and(|count| count > 0));
     let stuck = Server::http(|_, wire| {
         let _ = wire.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345");
@@ -333,8 +333,8 @@ fn silence_ends_an_attempt() {
     }
 }
 
-/// A store that takes 1 MiB of a body and then stands, for requests of `/stuck`; others are taken slowly, as long as
-/// `moves` says.
+/// A store that reads 1 MiB of the body of `/stuck` and then stops. Other bodies are read slowly, while `moves` returns
+/// `true`.
 fn sticking(moves: impl Fn() -> bool + Send + Sync + 'static) -> Server {
     Server::raw(move |mut stream| {
         let Some(head) = read_head(&mut stream) else { return };
@@ -351,11 +351,11 @@ fn sticking(moves: impl Fn() -> bool + Send + Sync + 'static) -> Server {
 }
 
 #[test]
-fn a_connection_that_stalls_is_given_up_where_others_move() {
-    // All stand: the line, or the store, is to blame, and only the idle time-out ends the attempt.
+fn a_stalled_connection_is_abandoned_while_others_make_progress() {
+    // If all connections stop, network or store are to blame, and only the idle time-out ends the attempt.
     for (others_move, says) in [(true, "the connection stalled"), (false, "(idle_timeout_ms)")] {
-        let begun = std::time::Instant::now();
-        let server = sticking(move || others_move && begun.elapsed() < PATIENCE);
+        let start = std::time::Instant::now();
+        let server = sticking(move || others_move && start.elapsed() < PATIENCE);
         let transport =
             Transport::new(&TransportSettings { idle_timeout: Duration::from_secs(3), ..settings() }).unwrap();
         let stuck = request(Method::Put, &server.url("/stuck"));
@@ -378,8 +378,8 @@ fn a_connection_that_stalls_is_given_up_where_others_move() {
 }
 
 #[test]
-fn slow_is_not_silent() {
-    // Longer in all than the idle time-out, with much shorter pauses.
+fn a_slow_reply_does_not_time_out() {
+    // The reply takes longer than the idle time-out, with much shorter pauses.
     let settings = TransportSettings { idle_timeout: Duration::from_millis(1500), ..settings() };
     let server = Server::http(|_, wire| {
         let _ = wire.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
@@ -392,7 +392,7 @@ fn slow_is_not_silent() {
 }
 
 #[test]
-fn a_body_that_is_taken_slowly_is_not_silent() {
+fn a_slow_upload_does_not_time_out() {
     let settings = TransportSettings { idle_timeout: Duration::from_millis(1500), ..settings() };
     let length = 64 << 20;
     let server = Server::raw(move |mut stream| {
@@ -430,9 +430,9 @@ fn a_body_that_is_cut_short_is_a_failure() {
 }
 
 #[test]
-fn an_answer_may_begin_with_others_and_lie_about_its_length() {
+fn interim_replies_are_skipped_and_wrong_lengths_are_failures() {
     for (wire, body) in [
-        // RFC 9110 §15.2: a client takes interim replies that it did not ask for.
+        // RFC 9110 §15.2: a client accepts interim replies that it did not ask for.
         ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Some("ok")),
         (
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
@@ -440,7 +440,7 @@ fn an_answer_may_begin_with_others_and_lie_about_its_length() {
         ),
         // Without a length the body ends with the connection.
         ("HTTP/1.1 200 OK\r\n\r\nok", Some("ok")),
-        // What comes after the announced length belongs to nobody.
+        // Bytes after the announced length are ignored.
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok, and more", Some("ok")),
         ("HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nok", None),
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", None),
@@ -465,11 +465,11 @@ fn an_answer_may_begin_with_others_and_lie_about_its_length() {
 }
 
 #[test]
-fn an_early_refusal_is_read_although_the_body_is_not_sent_yet() {
+fn an_early_refusal_is_read_before_the_body_is_sent() {
     let server = Server::raw(|mut stream| {
         read_head(&mut stream).unwrap();
         reply(&mut stream, 403, b"no");
-        // Reads on until the client closes, as a server must that wants its answer to arrive (RFC 9112 §9.6).
+        // Keeps reading until the client closes, as a server must for its answer to arrive (RFC 9112 §9.6).
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
     let transport = Transport::new(&settings()).unwrap();
@@ -479,7 +479,7 @@ fn an_early_refusal_is_read_although_the_body_is_not_sent_yet() {
 }
 
 #[test]
-fn a_dated_request_is_dropped_when_its_date_has_passed() {
+fn a_dated_request_is_abandoned_when_its_date_has_expired() {
     let closed: Shared<bool> = Shared::default();
     let into = closed.clone();
     let server = Server::http(move |_, wire| {
@@ -495,18 +495,18 @@ fn a_dated_request_is_dropped_when_its_date_has_passed() {
 }
 
 #[test]
-fn no_signal_arrives_in_the_librarys_threads() {
+fn the_librarys_threads_block_signals() {
     let own_mask = || blocked("/proc/thread-self/status");
     let before = own_mask();
     let (server, _seen) = recorder();
-    // A resolver's thread is started too.
+    // This starts a resolver thread too.
     let url = format!("http://localhost:{}/", server.address.port());
     let _ = get(&settings(), &url);
-    assert_eq!(own_mask(), before, "the caller's mask is its own");
+    assert_eq!(own_mask(), before, "the caller's mask is unchanged");
     let mut found = 0;
     for task in std::fs::read_dir("/proc/self/task").unwrap() {
         let task = task.unwrap().path();
-        // A thread may end meanwhile.
+        // A thread may have ended.
         let Ok(name) = std::fs::read_to_string(task.join("comm")) else { continue };
         if name.trim() == "s3vault" {
             found += 1;

@@ -1,4 +1,4 @@
-//! A server for tests: a thread for each connection, and full control over every byte.
+//! A server for tests, with one thread per connection and control over every byte.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
@@ -9,37 +9,37 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// Both directions of a connection.
+/// A stream that is read and written.
 pub(crate) trait Wire: Read + Write + Send {}
 
 impl<T: Read + Write + Send> Wire for T {}
 
-/// A request as it stood on the wire.
+/// A request as it was received.
 #[derive(Clone, Default)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedRequest {
     /// For example `GET /bucket/key HTTP/1.1`.
     pub(crate) line: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
-impl Seen {
+impl ReceivedRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// Path and query.
+    /// The request target: path and query.
     pub(crate) fn target(&self) -> &str {
         self.line.split(' ').nth(1).unwrap()
     }
 
-    /// Bytes of the body that follows.
+    /// Length of the body in bytes.
     pub(crate) fn length(&self) -> usize {
         self.header("content-length").map_or(0, |length| length.parse().unwrap())
     }
 }
 
-/// Stops listening when it is dropped.
+/// A server that stops listening when it is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -47,12 +47,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Hands each connection over as it is.
+    /// Passes each connection to `handle`.
     pub(crate) fn raw(handle: impl Fn(TcpStream) + Send + Sync + 'static) -> Server {
         Server::listen("127.0.0.1:0", handle)
     }
 
-    /// The same at every address of this machine.
+    /// Like [`raw`](Server::raw), on every address of this machine.
     pub(crate) fn everywhere(handle: impl Fn(TcpStream) + Send + Sync + 'static) -> Server {
         Server::listen("0.0.0.0:0", handle)
     }
@@ -75,15 +75,15 @@ impl Server {
         server
     }
 
-    /// Reads each request whole; `answer` writes the reply. `false` from it closes the connection.
-    pub(crate) fn http(answer: impl Fn(&Seen, &mut dyn Wire) -> bool + Send + Sync + 'static) -> Server {
+    /// Reads each request with its body; `answer` writes the reply, and returns `false` to close the connection.
+    pub(crate) fn http(answer: impl Fn(&ReceivedRequest, &mut dyn Wire) -> bool + Send + Sync + 'static) -> Server {
         Server::raw(move |mut stream| serve(&mut stream, &answer))
     }
 
-    /// The same over TLS.
+    /// Like [`http`](Server::http), over TLS.
     pub(crate) fn https(
         config: Arc<ServerConfig>,
-        answer: impl Fn(&Seen, &mut dyn Wire) -> bool + Send + Sync + 'static,
+        answer: impl Fn(&ReceivedRequest, &mut dyn Wire) -> bool + Send + Sync + 'static,
     ) -> Server {
         Server::raw(move |stream| {
             let connection = ServerConnection::new(config.clone()).unwrap();
@@ -91,7 +91,7 @@ impl Server {
         })
     }
 
-    /// How many connections came.
+    /// Number of connections that were accepted.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -108,8 +108,8 @@ impl Drop for Server {
     }
 }
 
-/// Answers request after request.
-pub(crate) fn serve(wire: &mut dyn Wire, answer: &dyn Fn(&Seen, &mut dyn Wire) -> bool) {
+/// Answers requests until the connection ends.
+pub(crate) fn serve(wire: &mut dyn Wire, answer: &dyn Fn(&ReceivedRequest, &mut dyn Wire) -> bool) {
     while let Some(mut seen) = read_head(wire) {
         let mut body = vec![0; seen.length()];
         if wire.read_exact(&mut body).is_err() {
@@ -122,8 +122,8 @@ pub(crate) fn serve(wire: &mut dyn Wire, answer: &dyn Fn(&Seen, &mut dyn Wire) -
     }
 }
 
-/// The head of the next request; `None` when the client closed.
-pub(crate) fn read_head(wire: &mut dyn Wire) -> Option<Seen> {
+/// Reads the head of the next request; `None` if the client closed the connection.
+pub(crate) fn read_head(wire: &mut dyn Wire) -> Option<ReceivedRequest> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -139,21 +139,21 @@ pub(crate) fn read_head(wire: &mut dyn Wire) -> Option<Seen> {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    Some(Seen { line, headers, body: Vec::new() })
+    Some(ReceivedRequest { line, headers, body: Vec::new() })
 }
 
-/// Writes a whole reply; `false` when the client has gone.
+/// Writes a reply; returns `false` if the client has closed the connection.
 pub(crate) fn reply(wire: &mut dyn Wire, status: u16, body: &[u8]) -> bool {
     let head = format!("HTTP/1.1 {status} Status\r\ncontent-length: {}\r\n\r\n", body.len());
     wire.write_all(&[head.as_bytes(), body].concat()).is_ok() && wire.flush().is_ok()
 }
 
-/// Waits until something is so. The test's own time-out is the only bound.
-pub(crate) fn until(what: impl Fn() -> bool) {
-    while !what() {
+/// Waits until the condition is true; only the test's own time-out limits the wait.
+pub(crate) fn until(condition: impl Fn() -> bool) {
+    while !condition() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// A collection that handlers fill.
+/// A value that handlers change.
 pub(crate) type Shared<T> = Arc<Mutex<T>>;

@@ -1,13 +1,11 @@
-//! TLS: rustls with ring, and whom it trusts.
+//! TLS configuration: rustls with ring, and the CA certificates that are trusted.
 //!
-//! Without `ca_file` the roots are those of the operating system (rustls-native-certs), not a list that is
-//! compiled in: backups run where a company's own authority stands in the system's store, and a root that is
-//! withdrawn there must not live on in an old copy of this library. The crate reads OpenSSL's usual places, and
-//! `SSL_CERT_FILE` and `SSL_CERT_DIR` as every other program on the machine does. With `ca_file` only the
-//! authorities in it are trusted.
+//! Without `ca_file` the root certificates are the operating system's (rustls-native-certs), not a compiled-in list: backups
+//! run where a company's own CA is in the system's store, and a root that was removed there must not stay trusted by an old
+//! copy of this library. rustls-native-certs reads OpenSSL's usual places and honours `SSL_CERT_FILE` and `SSL_CERT_DIR`, as
+//! other programs on the machine do. With `ca_file` only the CA certificates in that file are trusted.
 //!
-//! The crypto provider is named explicitly, so that neither an installed default is needed nor one of the
-//! host process disturbed.
+//! The crypto provider is passed explicitly, so that no process-wide default is needed or changed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use s3vault_core::{Code, Error, Result};
 
-/// The client's side of TLS.
+/// Makes the client's TLS configuration.
 pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig> {
     let roots = match ca_file {
         Some(file) => from_file(file)?,
@@ -35,24 +33,23 @@ pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig> {
 
 fn from_file(file: &Path) -> Result<RootCertStore> {
     let refused = |what: String| {
-        Error::new(Code::InvalidOption, format!("ca_file = {}: {what}", file.display())).with_hint(
-            "ca_file is a PEM file with the certificate of the authority that signed the store's certificate.",
-        )
+        Error::new(Code::InvalidOption, format!("ca_file = {}: {what}", file.display()))
+            .with_hint("Set ca_file to a PEM file with the certificate of the CA that signed the store's certificate.")
     };
-    let pem = std::fs::read(file).map_err(|e| refused(format!("cannot be read: {e}")))?;
+    let pem = std::fs::read(file).map_err(|e| refused(format!("the file cannot be read: {e}")))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|e| refused(format!("is not PEM: {e}")))?;
-        roots.add(certificate).map_err(|e| refused(format!("holds a certificate that cannot be used: {e}")))?;
+        let certificate = certificate.map_err(|e| refused(format!("the file is not valid PEM: {e}")))?;
+        roots.add(certificate).map_err(|e| refused(format!("a certificate in it cannot be used: {e}")))?;
     }
     if roots.is_empty() {
-        return Err(refused("holds no certificate".to_owned()));
+        return Err(refused("the file contains no certificate".to_owned()));
     }
     Ok(roots)
 }
 
-/// Certificates that cannot be parsed are left out, as every client does; a machine that has none at all fails
-/// at its first connection, with a message that says so.
+/// Certificates that cannot be parsed are skipped, as in other clients. On a machine without any certificate the first
+/// connection fails with a message that says so.
 fn from_system() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -70,8 +67,8 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         for (name, text, says) in [
             ("none", None, "cannot be read"),
-            ("empty.pem", Some(""), "holds no certificate"),
-            ("cut.pem", Some("-----BEGIN CERTIFICATE-----\nAAAA\n"), "is not PEM"),
+            ("empty.pem", Some(""), "contains no certificate"),
+            ("cut.pem", Some("-----BEGIN CERTIFICATE-----\nAAAA\n"), "not valid PEM"),
             ("other.pem", Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "cannot be used"),
         ] {
             let file = folder.join(name);

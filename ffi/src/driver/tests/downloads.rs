@@ -12,7 +12,7 @@ use super::super::toys::{Toy, ToyDownload, request};
 use super::{TempFile, host, host_with, payload};
 use crate::control::{Cancel, Control};
 use crate::transport::frames::FRAME;
-use crate::transport::testserver::{Seen, Server, Wire, reply, until};
+use crate::transport::testserver::{ReceivedRequest, Server, Wire, reply, until};
 
 const RANGE: usize = 2 * FRAME + 77;
 
@@ -39,7 +39,7 @@ fn store(
     let parts: Vec<Vec<u8>> = bytes.chunks(RANGE).map(<[u8]>::to_vec).collect();
     let count = Arc::new(AtomicUsize::new(0));
     let requests = count.clone();
-    let server = Server::http(move |seen: &Seen, wire| {
+    let server = Server::http(move |seen: &ReceivedRequest, wire| {
         let part = &parts[seen.target()[1..].parse::<usize>().unwrap()];
         let from = seen.header("x-from").map_or(0, |from| from.parse().unwrap());
         let part = &part[from..];

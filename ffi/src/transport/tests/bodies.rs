@@ -1,9 +1,9 @@
-//! How bodies of replies end, in both ways in which they are read, and whether their connection is used again.
+//! How reply bodies end, in both ways of reading them, and whether their connection is reused.
 
 use s3vault_core::Code;
 use s3vault_core::http::{Method, TransportFailure};
 
-use super::super::testserver::{Seen, Server, Wire};
+use super::super::testserver::{ReceivedRequest, Server, Wire};
 use super::super::{Transport, runtime};
 use super::{Authority, https, request, settings};
 
@@ -13,18 +13,19 @@ fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n / 251 + n) as u8).collect()
 }
 
-/// A body of so many bytes with this head, and what is done to it.
+/// A reply with this head and a body of `length` bytes that `body` changes.
 struct Case {
     name: &'static str,
     version: &'static str,
     headers: &'static str,
     length: usize,
     body: fn(&[u8]) -> Vec<u8>,
-    /// The server closes after it.
+    /// Whether the server closes the connection after it.
     closes: bool,
-    /// It comes whole.
+    /// Whether the client gets the whole body.
     whole: bool,
-    again: bool,
+    /// Whether the connection is reused.
+    reused: bool,
 }
 
 const WHOLE: Case = Case {
@@ -35,7 +36,7 @@ const WHOLE: Case = Case {
     body: |body| body.to_vec(),
     closes: false,
     whole: true,
-    again: true,
+    reused: true,
 };
 
 const CASES: [Case; 10] = [
@@ -44,21 +45,21 @@ const CASES: [Case; 10] = [
     Case {
         name: "the last of its connection",
         headers: "content-length: 300000\r\nconnection: close\r\n",
-        again: false,
+        reused: false,
         ..WHOLE
     },
-    Case { name: "HTTP/1.0", version: "1.0", again: false, ..WHOLE },
+    Case { name: "HTTP/1.0", version: "1.0", reused: false, ..WHOLE },
     Case {
         name: "HTTP/1.0, kept",
         version: "1.0",
         headers: "content-length: 300000\r\nconnection: Keep-Alive\r\n",
         ..WHOLE
     },
-    Case { name: "until it closes", headers: "", closes: true, again: false, ..WHOLE },
+    Case { name: "until it closes", headers: "", closes: true, reused: false, ..WHOLE },
     Case {
         name: "more than its length",
         body: |body| [body, b"HTTP/1.1 200 Smuggled\r\n"].concat(),
-        again: false,
+        reused: false,
         ..WHOLE
     },
     Case {
@@ -66,7 +67,7 @@ const CASES: [Case; 10] = [
         headers: "content-length: 5\r\n",
         length: 5,
         body: |body| [body, b"HTTP/1.1 200 Smuggled\r\n"].concat(),
-        again: false,
+        reused: false,
         ..WHOLE
     },
     Case {
@@ -74,7 +75,7 @@ const CASES: [Case; 10] = [
         body: |body| body[1..].to_vec(),
         closes: true,
         whole: false,
-        again: false,
+        reused: false,
         ..WHOLE
     },
     Case {
@@ -83,7 +84,7 @@ const CASES: [Case; 10] = [
         body: |body| chunked(body)[..LENGTH / 2].to_vec(),
         closes: true,
         whole: false,
-        again: false,
+        reused: false,
         ..WHOLE
     },
 ];
@@ -98,11 +99,11 @@ fn chunked(body: &[u8]) -> Vec<u8> {
 fn answer(case: &Case, wire: &mut dyn Wire) -> bool {
     let head = format!("HTTP/{} 206 Partial\r\n{}\r\n", case.version, case.headers);
     let body = (case.body)(&pattern(case.length));
-    // In one piece, so that the body's begin comes together with the head.
+    // In one write, so that the start of the body arrives together with the head.
     wire.write_all(&[head.as_bytes(), &body].concat()).is_ok() && wire.flush().is_ok() && !case.closes
 }
 
-/// By pieces as they come, or into memory of the reader's own.
+/// Reads the body in chunks, or into a buffer of this size.
 fn body_of(transport: &Transport, url: &str, into: Option<usize>) -> Result<Vec<u8>, TransportFailure> {
     runtime::handle().unwrap().block_on(async {
         let mut reply = transport.send(&request(Method::Get, url), None, transport.activity()).await?;
@@ -127,12 +128,12 @@ fn body_of(transport: &Transport, url: &str, into: Option<usize>) -> Result<Vec<
 }
 
 #[test]
-fn a_body_comes_whole_or_fails_and_its_connection_is_used_again_where_it_can_be() {
+fn a_body_is_complete_or_an_error_and_its_connection_is_reused_if_possible() {
     for tls in [false, true] {
-        // Over TLS, an end that nobody announced is no end.
+        // Over TLS a connection that is closed without notice is not the end of a body.
         for case in CASES.iter().filter(|case| !tls || !case.headers.is_empty()) {
             for into in [None, Some(100), Some(100_000), Some(1 << 20)] {
-                let answer = move |_: &Seen, wire: &mut dyn Wire| answer(case, wire);
+                let answer = move |_: &ReceivedRequest, wire: &mut dyn Wire| answer(case, wire);
                 let authority = Authority::new("bodies");
                 let (server, transport) = if tls {
                     let config = authority.config("127.0.0.1", |_| ());
@@ -145,7 +146,11 @@ fn a_body_comes_whole_or_fails_and_its_connection_is_used_again_where_it_can_be(
                 for _ in 0..2 {
                     match body_of(&transport, &url, into) {
                         Ok(body) => {
-                            assert!(case.whole && body == pattern(case.length), "{what}: {} bytes came", body.len())
+                            assert!(
+                                case.whole && body == pattern(case.length),
+                                "{what}: {} bytes were read",
+                                body.len()
+                            )
                         }
                         Err(failure) => {
                             assert!(!case.whole, "{what}: {}", failure.detail);
@@ -154,7 +159,7 @@ fn a_body_comes_whole_or_fails_and_its_connection_is_used_again_where_it_can_be(
                         }
                     }
                 }
-                assert_eq!(server.connections(), if case.again { 1 } else { 2 }, "{what}");
+                assert_eq!(server.connections(), if case.reused { 1 } else { 2 }, "{what}");
             }
         }
     }

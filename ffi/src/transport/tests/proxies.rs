@@ -1,4 +1,4 @@
-//! Proxies: what arrives at the proxy and at the store, and what is said when the proxy refuses.
+//! Proxies: what arrives at the proxy and at the store, and the errors when the proxy refuses.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -12,16 +12,16 @@ use super::*;
 
 const NAME: &str = "store.example";
 
-/// Sends everything to one store, whatever its name; remembers the heads that it saw.
+/// A proxy that forwards everything to one store, whatever its name, and records the heads that it saw.
 struct TestProxy {
     server: Server,
-    seen: Shared<Vec<Seen>>,
+    seen: Shared<Vec<ReceivedRequest>>,
     scheme: &'static str,
 }
 
 impl TestProxy {
     fn new(store: SocketAddr, tls: Option<Arc<ServerConfig>>) -> TestProxy {
-        let seen: Shared<Vec<Seen>> = Shared::default();
+        let seen: Shared<Vec<ReceivedRequest>> = Shared::default();
         let into = seen.clone();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let server = Server::raw(move |stream| {
@@ -44,7 +44,7 @@ impl TestProxy {
     }
 }
 
-fn forward(mut client: impl Wire, be_quick: impl Fn(), store: SocketAddr, seen: &Shared<Vec<Seen>>) {
+fn forward(mut client: impl Wire, be_quick: impl Fn(), store: SocketAddr, seen: &Shared<Vec<ReceivedRequest>>) {
     let mut upstream = TcpStream::connect(store).unwrap();
     while let Some(head) = read_head(&mut client) {
         seen.lock().unwrap().push(head.clone());
@@ -53,22 +53,22 @@ fn forward(mut client: impl Wire, be_quick: impl Fn(), store: SocketAddr, seen: 
             client.flush().unwrap();
             be_quick();
             upstream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-            while pass(&mut client, &mut upstream) && pass(&mut upstream, &mut client) {}
+            while copy_available(&mut client, &mut upstream) && copy_available(&mut upstream, &mut client) {}
             return;
         }
-        // From the absolute form to the one that servers take, and nothing else is changed.
+        // From the absolute form to the origin form; nothing else is changed.
         let (scheme_and_host, _) = head.target().split_at(head.target().match_indices('/').nth(2).unwrap().0);
         let mut sent = head.clone();
         sent.line = head.line.replacen(scheme_and_host, "", 1);
         sent.headers.retain(|(name, _)| name != "proxy-authorization");
-        hand_on(&sent, &mut client, &mut upstream);
+        pass_on(&sent, &mut client, &mut upstream);
         let answer = read_head(&mut upstream).unwrap();
-        hand_on(&answer, &mut upstream, &mut client);
+        pass_on(&answer, &mut upstream, &mut client);
     }
 }
 
-/// Writes a head that was read from there, and its body.
-fn hand_on(head: &Seen, from: &mut impl Wire, to: &mut impl Wire) {
+/// Writes a head, and copies its body.
+fn pass_on(head: &ReceivedRequest, from: &mut impl Wire, to: &mut impl Wire) {
     let headers: String = head.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let mut bytes = format!("{}\r\n{headers}\r\n", head.line).into_bytes();
     let start = bytes.len();
@@ -78,8 +78,8 @@ fn hand_on(head: &Seen, from: &mut impl Wire, to: &mut impl Wire) {
     to.flush().unwrap();
 }
 
-/// Passes on what is there; `false` at the end.
-fn pass(from: &mut impl Wire, to: &mut impl Wire) -> bool {
+/// Copies what is available; returns `false` at the end.
+fn copy_available(from: &mut impl Wire, to: &mut impl Wire) -> bool {
     let mut buffer = [0; 16384];
     match from.read(&mut buffer) {
         Ok(0) => false,
@@ -92,7 +92,7 @@ fn through(proxy: &str, settings: TransportSettings) -> TransportSettings {
     TransportSettings { proxy: Some(Proxy::parse(proxy).unwrap()), ..settings }
 }
 
-/// A proxy that gives the same answer to everything.
+/// A proxy that answers everything with the same reply.
 fn answering(answer: &'static str) -> (Server, String) {
     let server = Server::http(move |_, wire| {
         let _ = wire.write_all(answer.as_bytes());
@@ -118,7 +118,7 @@ const USER: &str = "us%20er:p%40ss%3Aw%2Frd%25@";
 const BASIC: &str = "Basic dXMgZXI6cEBzczp3L3JkJQ==";
 
 #[test]
-fn a_plain_request_goes_through_as_it_was_signed() {
+fn an_http_request_is_forwarded_as_it_was_signed() {
     let (store, at_store) = recorder();
     let authority = Authority::new("proxy-plain");
     for tls in [None, Some(authority.config("127.0.0.1", |_| {}))] {
@@ -146,9 +146,9 @@ fn a_plain_request_goes_through_as_it_was_signed() {
 }
 
 #[test]
-fn a_tunnel_leads_to_the_store_and_hides_all_from_the_proxy() {
+fn an_https_request_goes_through_a_tunnel() {
     let authority = Authority::new("proxy-tunnel");
-    let seen: Shared<Vec<(Option<String>, Seen)>> = Shared::default();
+    let seen: Shared<Vec<(Option<String>, ReceivedRequest)>> = Shared::default();
     let (into, config) = (seen.clone(), authority.config(NAME, |_| {}));
     let store = Server::raw(move |stream| {
         let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
@@ -175,22 +175,22 @@ fn a_tunnel_leads_to_the_store_and_hides_all_from_the_proxy() {
                 assert_eq!(head.line, format!("CONNECT {NAME}:{shown} HTTP/1.1"));
                 assert_eq!(head.header("proxy-authorization"), Some(BASIC));
             }
-            assert!(!heads.is_empty() && heads.len() < TARGETS.len(), "a tunnel is used again: {}", heads.len());
+            assert!(!heads.is_empty() && heads.len() < TARGETS.len(), "a tunnel is reused: {}", heads.len());
         }
     }
 }
 
 #[test]
-fn a_proxy_that_refuses_is_named_with_its_answer() {
+fn the_refusal_of_a_proxy_is_reported_with_its_answer() {
     const HTML: &str = "Content-Length: 6\r\n\r\n<html>";
     for (line, https, code, says) in [
-        ("407 Proxy Authentication Required", true, Code::Proxy, "wants a user and a password in it: 407"),
-        ("407 Proxy Authentication Required", false, Code::Proxy, "wants a user and a password in it: 407"),
-        ("403 Forbidden", true, Code::Proxy, "refuses a tunnel to store.example:9000: 403 Forbidden"),
-        ("405 Method Not Allowed", true, Code::Proxy, "refuses a tunnel to store.example:9000: 405"),
-        ("502 Bad Gateway", true, Code::Connect, "refuses a tunnel to store.example:9000: 502 Bad Gateway"),
-        ("503 Service Unavailable", true, Code::Connect, "refuses a tunnel to store.example:9000: 503"),
-        ("302 Found", true, Code::Connect, "refuses a tunnel to store.example:9000"),
+        ("407 Proxy Authentication Required", true, Code::Proxy, "requires a user and password in its URL: 407"),
+        ("407 Proxy Authentication Required", false, Code::Proxy, "requires a user and password in its URL: 407"),
+        ("403 Forbidden", true, Code::Proxy, "refused a tunnel to store.example:9000: 403 Forbidden"),
+        ("405 Method Not Allowed", true, Code::Proxy, "refused a tunnel to store.example:9000: 405"),
+        ("502 Bad Gateway", true, Code::Connect, "refused a tunnel to store.example:9000: 502 Bad Gateway"),
+        ("503 Service Unavailable", true, Code::Connect, "refused a tunnel to store.example:9000: 503"),
+        ("302 Found", true, Code::Connect, "refused a tunnel to store.example:9000"),
     ] {
         let answer: &'static str = Box::leak(format!("HTTP/1.1 {line}\r\n{HTML}").into_boxed_str());
         let (_server, proxy) = answering(answer);
@@ -203,13 +203,13 @@ fn a_proxy_that_refuses_is_named_with_its_answer() {
 }
 
 #[test]
-fn a_user_that_the_proxy_does_not_take_is_not_shown() {
+fn credentials_that_the_proxy_refused_are_not_shown() {
     for scheme in ["http", "https"] {
         let (server, _) = answering("HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n");
         let settings = through(&format!("http://me:hush@{}", server.address), settings());
         let failure = get(&settings, &format!("{scheme}://{NAME}/b")).unwrap_err();
         assert_eq!(failure.code, Code::Proxy);
-        assert!(failure.detail.contains("does not take the user and password"), "{}", failure.detail);
+        assert!(failure.detail.contains("refused the user and password"), "{}", failure.detail);
         for text in [failure.detail, format!("{settings:?}")] {
             assert!(text.contains(&server.address.to_string()), "{text}");
             assert!(!text.contains("hush") && !text.contains("me:"), "{text}");
@@ -218,7 +218,7 @@ fn a_user_that_the_proxy_does_not_take_is_not_shown() {
 }
 
 #[test]
-fn a_proxy_that_cannot_be_reached_is_told_from_a_store_that_cannot() {
+fn an_unreachable_proxy_is_distinguished_from_an_unreachable_store() {
     let authority = Authority::new("proxy-unreachable");
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let plain = Server::raw(|mut stream| {
@@ -238,8 +238,8 @@ fn a_proxy_that_cannot_be_reached_is_told_from_a_store_that_cannot() {
         (at("http", gone), "https", Code::Connect, "refused"),
         ("http://proxy.invalid:3128".to_owned(), "http", Code::Resolve, "dns"),
         ("http://proxy.invalid:3128".to_owned(), "https", Code::Resolve, "dns"),
-        (at("https", plain.address), "https", Code::Connect, "not TLS"),
-        (at("https", plain.address), "http", Code::Connect, "not TLS"),
+        (at("https", plain.address), "https", Code::Connect, "did not answer with TLS"),
+        (at("https", plain.address), "http", Code::Connect, "did not answer with TLS"),
         (at("https", untrusted.address), "https", Code::Certificate, "the proxy's certificate is refused"),
         (at("https", untrusted.address), "http", Code::Certificate, "the proxy's certificate is refused"),
         (at("https", misnamed.address), "https", Code::Certificate, "use that name in proxy"),
@@ -251,13 +251,13 @@ fn a_proxy_that_cannot_be_reached_is_told_from_a_store_that_cannot() {
         assert!(failure.detail.starts_with(&format!("the proxy {proxy} (option proxy)")), "{}", failure.detail);
         assert!(failure.detail.contains(says), "{proxy} {store}: {}", failure.detail);
     }
-    // Behind the proxy, the fault is the store's, and the proxy is named as the way.
+    // Beyond the proxy the error is the store's, and the message also names the proxy.
     let store = Authority::new("proxy-store").server(NAME, |_| {});
     let proxy = TestProxy::new(store.address, None);
     let failure = get(&through(&proxy.setting(""), authority.trusted()), &format!("https://{NAME}/b")).unwrap_err();
     assert_eq!((failure.code, failure.maybe_sent), (Code::Certificate, false), "{}", failure.detail);
-    let begins = format!("https://{NAME} through the proxy {} (option proxy): the store's", proxy.setting(""));
-    assert!(failure.detail.starts_with(&begins), "{}", failure.detail);
+    let start = format!("https://{NAME} through the proxy {} (option proxy): the store's", proxy.setting(""));
+    assert!(failure.detail.starts_with(&start), "{}", failure.detail);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn a_store_may_be_an_address_of_ipv6() {
 }
 
 #[test]
-fn a_connection_that_breaks_names_the_proxy() {
+fn a_broken_connection_is_reported_with_the_proxy() {
     let (_server, proxy) = answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345");
     let failure = get(&through(&proxy, settings()), &format!("http://{NAME}/b")).unwrap_err();
     assert_eq!((failure.code, failure.maybe_sent), (Code::ConnectionLost, true), "{}", failure.detail);
@@ -284,16 +284,16 @@ fn a_connection_that_breaks_names_the_proxy() {
 }
 
 #[test]
-fn settings_that_cannot_be_a_proxy_are_refused() {
+fn invalid_proxy_urls_are_refused() {
     for (text, says) in [
         ("proxy.example:3128", "http:// or https://"),
         ("socks5://h:1080", "socks5"),
-        ("http://", "no URL"),
-        ("http://h:port", "no URL"),
+        ("http://", "not a valid URL"),
+        ("http://h:port", "not a valid URL"),
         ("http://h:3128/path", "path"),
         ("http://h:3128?q", "path"),
         ("http://me:hush@h:3128#f", "path"),
-        ("http://me:hush@h:port", "no URL"),
+        ("http://me:hush@h:port", "not a valid URL"),
     ] {
         let error = Proxy::parse(text).unwrap_err();
         assert_eq!(error.code(), Code::InvalidOption, "{text}");
@@ -303,7 +303,7 @@ fn settings_that_cannot_be_a_proxy_are_refused() {
 }
 
 #[test]
-fn a_vaults_settings_become_the_transports() {
+fn transport_settings_are_read_from_a_vaults_settings() {
     let mut settings = Settings::new();
     let own = TransportSettings::from_settings(&settings).unwrap();
     assert!(own.proxy.is_none() && !own.resolve_once && own.ca_file.is_none());

@@ -1,4 +1,4 @@
-//! Which address of a name is dialled, and what stays the name's.
+//! Which address of a name is dialled, and where the name itself is still used.
 
 use std::collections::BTreeMap;
 use std::future::ready;
@@ -18,8 +18,7 @@ fn loopback(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
 }
 
-/// A resolver that gives these addresses, turned by one each time, as DNS round robin does; and how often it was
-/// asked.
+/// A resolver that returns these addresses, rotated by one each time, as round-robin DNS does; and how often it was asked.
 fn round_robin(once: bool, fresh: Duration, lasts: &'static [u8]) -> (Names, Arc<AtomicUsize>) {
     let asked: Arc<AtomicUsize> = Arc::default();
     let count = asked.clone();
@@ -41,12 +40,12 @@ fn transport(settings: TransportSettings, names: &Names) -> Transport {
     Transport::with(&settings, names.clone(), crate::budget::process().clone()).unwrap()
 }
 
-/// The one address of the name, with `once`.
+/// The address that is dialled with `resolve_once`.
 fn chosen(names: &Names) -> Option<IpAddr> {
-    names.known(NAME).map(|known| known[0])
+    names.cached(NAME).map(|addresses| addresses[0])
 }
 
-/// An answer after which the connection is closed, and said to be: each request needs one of its own.
+/// A reply that announces that the connection is closed, so that each request needs a new one.
 const LAST: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
 
 fn closing() -> Server {
@@ -61,7 +60,7 @@ fn url(server: &Server) -> String {
 }
 
 #[test]
-fn one_address_is_dialled_and_the_rest_stays_the_names() {
+fn one_address_is_dialled_and_host_and_sni_stay_the_name() {
     let authority = Authority::new("once");
     let config = authority.config(NAME, |_| {});
     let seen: Shared<Vec<(Option<String>, Option<String>)>> = Shared::default();
@@ -90,14 +89,14 @@ fn one_address_is_dialled_and_the_rest_stays_the_names() {
 }
 
 #[test]
-fn connections_that_begin_at_once_dial_the_same_address() {
+fn connections_that_start_together_dial_the_same_address() {
     let server = closing();
     let turn: Arc<AtomicUsize> = Arc::default();
     let count = turn.clone();
     let names = Names::with(true, PATIENCE, move |_| {
         let count = count.clone();
         async move {
-            // Long enough for all to be waiting.
+            // Long enough for all connections to be waiting.
             tokio::time::sleep(Duration::from_millis(100)).await;
             let turn = count.fetch_add(1, Ordering::SeqCst);
             Ok(vec![loopback(1 + turn as u8), loopback(9)])
@@ -115,7 +114,7 @@ fn connections_that_begin_at_once_dial_the_same_address() {
 }
 
 #[test]
-fn an_address_that_fails_is_left_and_the_name_is_resolved_again_when_all_have() {
+fn a_failed_address_is_left_and_the_name_is_resolved_again_when_all_have_failed() {
     let server = closing();
     // Nothing listens at 127.0.0.2.
     let (names, asked) = one_address(&[2, 1]);
@@ -135,18 +134,18 @@ fn an_address_that_fails_is_left_and_the_name_is_resolved_again_when_all_have() 
     let failure = attempt(&transport, &request, None).unwrap_err();
     assert!(failure.detail.contains("at 127.0.0.1"), "{}", failure.detail);
     assert_eq!((chosen(&names), asked.load(Ordering::SeqCst)), (None, 1));
-    // The second answer begins with 127.0.0.1.
+    // The second answer starts with 127.0.0.1.
     let failure = attempt(&transport, &request, None).unwrap_err();
     assert!(failure.detail.contains("at 127.0.0.1"), "{}", failure.detail);
     assert_eq!((chosen(&names), asked.load(Ordering::SeqCst)), (Some(loopback(2)), 2));
 }
 
 #[test]
-fn an_address_that_takes_connections_and_is_silent_is_left_too() {
+fn an_address_that_accepts_connections_and_is_silent_is_left_too() {
     let silent = Server::raw(|mut stream| {
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    // By the time-out of the connection (TLS is never answered), and by that of the attempt.
+    // By the connect time-out (the TLS handshake is not answered), and by the idle time-out.
     for (scheme, setting) in [("https", "connect_timeout_ms"), ("http", "idle_timeout_ms")] {
         let (names, _) = one_address(&[1, 2]);
         let transport = transport(impatient(), &names);
@@ -159,7 +158,7 @@ fn an_address_that_takes_connections_and_is_silent_is_left_too() {
 }
 
 #[test]
-fn a_cancel_says_nothing_about_the_address() {
+fn a_cancelled_attempt_does_not_mark_its_address_as_failed() {
     let silent = Server::raw(|mut stream| {
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
@@ -178,7 +177,7 @@ fn the_systems_resolver_is_asked() {
     let server = closing();
     let transport = Transport::new(&TransportSettings { resolve_once: true, ..settings() }).unwrap();
     let request = request(Method::Get, &format!("http://localhost:{}/b/k", server.address.port()));
-    // The server listens on IPv4 only, and localhost may begin with an address of IPv6.
+    // The server listens on IPv4 only, and localhost may resolve to an IPv6 address first.
     let replies: Vec<_> = (0..3).map(|_| attempt(&transport, &request, None)).collect();
     assert_eq!(replies[2].as_ref().unwrap().1, b"ok");
     let failure = attempt(&transport, &self::request(Method::Get, "http://store.invalid/b"), None).unwrap_err();
@@ -194,8 +193,10 @@ fn a_name_without_an_address_does_not_resolve() {
     assert_eq!((failure.code, failure.maybe_sent), (Code::Resolve, false), "{}", failure.detail);
 }
 
-/// Counts the connections to each address.
-fn everywhere(answer: impl Fn(IpAddr, &Seen, &mut dyn Wire) -> bool + Send + Sync + 'static) -> (Server, Counts) {
+/// A server on all addresses, and its number of connections by address.
+fn everywhere(
+    answer: impl Fn(IpAddr, &ReceivedRequest, &mut dyn Wire) -> bool + Send + Sync + 'static,
+) -> (Server, Counts) {
     let counts = Counts::default();
     let into = counts.clone();
     let server = Server::everywhere(move |mut stream| {
@@ -222,7 +223,7 @@ fn connections_are_spread_over_all_addresses() {
 }
 
 #[test]
-fn an_address_that_takes_no_connection_costs_no_attempt_and_is_dialled_last() {
+fn an_address_that_refuses_connections_costs_no_attempt_and_is_dialled_last() {
     let server = closing();
     // Nothing listens at 127.0.0.2 and 127.0.0.3.
     let (names, asked) = round_robin(false, PATIENCE, &[2, 3, 1]);
@@ -230,16 +231,16 @@ fn an_address_that_takes_no_connection_costs_no_attempt_and_is_dialled_last() {
     let request = request(Method::Get, &url(&server));
     for _ in 0..4 {
         assert_eq!(attempt(&transport, &request, None).unwrap().1, b"ok");
-        assert_eq!(names.known(NAME).unwrap()[0], loopback(1));
+        assert_eq!(names.cached(NAME).unwrap()[0], loopback(1));
     }
-    // When none is left the name is forgotten, and asked for anew.
+    // When none is left, the name is resolved again.
     let address = server.address;
     drop(server);
     until(|| TcpStream::connect(address).is_err());
     let failure = attempt(&transport, &request, None).unwrap_err();
     assert_eq!((failure.code, failure.maybe_sent), (Code::Connect, false), "{}", failure.detail);
     assert!(failure.detail.contains("at 127.0.0.1, 127.0.0."), "{}", failure.detail);
-    assert_eq!((names.known(NAME), asked.load(Ordering::SeqCst)), (None, 1));
+    assert_eq!((names.cached(NAME), asked.load(Ordering::SeqCst)), (None, 1));
     attempt(&transport, &request, None).unwrap_err();
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
@@ -263,7 +264,7 @@ fn an_address_that_is_silent_is_dialled_last() {
 }
 
 #[test]
-fn a_name_is_resolved_again_when_its_answer_is_old_and_an_old_answer_is_better_than_none() {
+fn a_name_is_resolved_again_when_its_answer_expires_and_an_expired_answer_is_better_than_none() {
     let server = closing();
     let asked: Arc<AtomicUsize> = Arc::default();
     let count = asked.clone();
@@ -284,7 +285,7 @@ fn a_name_is_resolved_again_when_its_answer_is_old_and_an_old_answer_is_better_t
 }
 
 #[test]
-fn addresses_of_the_other_family_come_behind() {
+fn addresses_of_the_other_family_come_last() {
     let names = Names::with(false, PATIENCE, |_| {
         ready(Ok(["::1", "127.0.0.1", "::2", "127.0.0.2"].map(|ip| ip.parse().unwrap()).to_vec()))
     });

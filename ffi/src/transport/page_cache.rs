@@ -1,7 +1,8 @@
-//! Reads that wait for no disk.
+//! Reads from the page cache: file reads that never wait for a disk.
 //!
-//! A thread that may block costs two changes of threads, and the bytes come back in another core's cache: more than a read
-//! of what is in memory. `preadv2` with RWF_NOWAIT (Linux 4.14) reads from the page cache only.
+//! Handing a read to a blocking thread costs two thread switches and leaves the bytes in another core's cache, which is more
+//! than the read itself costs when the bytes are in memory. `preadv2` with RWF_NOWAIT (Linux 4.14) reads from the page cache
+//! only.
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -12,8 +13,8 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use super::body::read_at;
 use super::frames::Frame;
 
-/// Reads exactly `length` bytes of a file into an empty frame, where no disk has to be waited for. `false`, with the frame
-/// still empty: it is for a thread that may block, which also learns what is wrong with the file.
+/// Reads exactly `length` bytes of a file into an empty frame, if they are in memory. Returns `false`, with the frame still
+/// empty, if a blocking thread must read them; that read also reports any error of the file.
 pub(super) fn read(file: &File, frame: &mut Frame, position: u64, length: usize) -> bool {
     let mut room = [IoSliceMut::new(&mut frame.room()[..length])];
     match preadv2(file, &mut room, position, ReadWriteFlags::NOWAIT) {
@@ -26,7 +27,7 @@ pub(super) fn read(file: &File, frame: &mut Frame, position: u64, length: usize)
     }
 }
 
-/// Whether it lies in a file system that has no disk. Linux knows no RWF_NOWAIT there.
+/// Whether the file is on a file system without a disk, where Linux does not support RWF_NOWAIT.
 fn is_in_memory(file: &File) -> bool {
     fstatfs(file).is_ok_and(|system| system.f_type == libc::TMPFS_MAGIC)
 }
@@ -44,14 +45,14 @@ mod tests {
     use s3vault_core::http::Part;
     use tokio::runtime::{Builder, Runtime};
 
-    use super::super::activity::Activity;
     use super::super::body::{Outgoing, Sending};
     use super::super::frames::FRAME;
+    use super::super::watchdog::Activity;
     use super::*;
     use crate::budget::Budget;
 
     #[test]
-    fn what_is_in_memory_needs_no_other_thread() {
+    fn a_file_in_the_page_cache_is_read_without_another_thread() {
         let (file, bytes) = file(MEMORY);
         let open = Arc::new(AtomicBool::new(false));
         let gate = open.clone();
@@ -69,12 +70,12 @@ mod tests {
             }
         };
         open.store(true, Ordering::Release);
-        assert!(ended, "it waited for the thread that is taken, after {} bytes", sent.len());
+        assert!(ended, "the body waited for the blocking thread, which is busy, after {} bytes", sent.len());
         assert!(sent == bytes);
     }
 
     #[test]
-    fn what_is_not_in_memory_comes_whole() {
+    fn a_file_that_is_not_in_the_page_cache_is_read_completely() {
         let (file, bytes) = file(std::env::temp_dir().to_str().unwrap());
         file.sync_all().unwrap();
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_has_one_frame_until_it_is_written() {
+    fn a_body_holds_one_frame_until_it_is_written() {
         let ((file, bytes), budget) = (file(MEMORY), budget());
         let mut body = pin!(body(file, bytes.len(), &budget));
         let woken = Arc::new(Woken(AtomicBool::new(false)));
@@ -97,27 +98,27 @@ mod tests {
         let mut context = Context::from_waker(&waker);
         let mut sent = Vec::new();
         loop {
-            let mut on_their_way = Vec::new();
+            let mut in_flight = Vec::new();
             let ended = loop {
                 match body.as_mut().poll_frame(&mut context) {
-                    Poll::Ready(Some(frame)) => on_their_way.push(frame.unwrap().into_data().unwrap()),
+                    Poll::Ready(Some(frame)) => in_flight.push(frame.unwrap().into_data().unwrap()),
                     Poll::Ready(None) => break true,
                     Poll::Pending => break false,
                 }
             };
             assert_eq!(budget.memory.in_use(), 1);
-            on_their_way.iter().for_each(|piece| sent.extend_from_slice(piece));
+            in_flight.iter().for_each(|piece| sent.extend_from_slice(piece));
             if ended {
                 break;
             }
             woken.0.store(false, Ordering::Release);
-            drop(on_their_way);
-            assert!(woken.0.load(Ordering::Acquire), "nobody said that the frame is written");
+            drop(in_flight);
+            assert!(woken.0.load(Ordering::Acquire), "the body was not woken when its frame was written");
         }
         assert!(sent == bytes);
     }
 
-    /// Whether somebody was woken.
+    /// Whether the waker was called.
     struct Woken(AtomicBool);
 
     impl Wake for Woken {
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_left_to_the_thread_that_may_block() {
+    fn a_read_beyond_the_end_is_left_to_the_blocking_thread() {
         let (file, bytes) = file(MEMORY);
         let mut frame = crate::budget::Pool::new(1 << 20).try_take().unwrap();
         assert!(!read(&file, &mut frame, bytes.len() as u64 - 100, 101));
@@ -136,7 +137,7 @@ mod tests {
         assert!(frame.filled() == &bytes[bytes.len() - 100..]);
     }
 
-    /// In memory, whatever the folder of temporary files lies on.
+    /// A file system in memory, wherever the temporary directory is.
     const MEMORY: &str = "/dev/shm";
 
     fn file(folder: &str) -> (File, Vec<u8>) {
@@ -146,7 +147,7 @@ mod tests {
         (file, bytes)
     }
 
-    /// One thread for what may block.
+    /// A runtime with one blocking thread.
     fn runtime() -> Runtime {
         Builder::new_current_thread().max_blocking_threads(1).build().unwrap()
     }
