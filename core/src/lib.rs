@@ -8,6 +8,7 @@ pub mod crypto;
 pub mod endpoint;
 pub mod error;
 pub mod http;
+mod journal;
 mod machine;
 #[doc(hidden)]
 pub mod mutation;

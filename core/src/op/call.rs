@@ -18,13 +18,13 @@ use crate::checksum::Digest;
 use crate::endpoint::Endpoint;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, ReplyHead, Request, RequestId, TransportFailure};
+use crate::journal::Journal;
 use crate::machine::{Input, Output};
 use crate::mutation::{Mutation, is_active};
 use crate::retry;
 use crate::sigv4::{Payload, ToSign};
 use crate::store::Store;
 use crate::time::{Now, parse_http_date};
-use crate::transfer::checkpoint::{Journal, Record};
 use crate::uri::encode_query;
 
 /// What all calls of one machine share.
@@ -59,9 +59,9 @@ impl Session {
     }
 
     /// Has a step saved, where there is a checkpoint.
-    pub(crate) fn save<'a>(&mut self, record: impl FnOnce() -> Record<'a>) {
+    pub(crate) fn save<R: Into<Vec<u8>>>(&mut self, record: impl FnOnce() -> R) {
         if let Some(journal) = &mut self.journal {
-            journal.add(&record(), false);
+            journal.add(record(), false);
         }
     }
 

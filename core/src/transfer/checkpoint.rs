@@ -8,14 +8,14 @@
 //! ```
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::{Crc, Digest, combine_all};
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
-use crate::vault::manifest::{Extent, PartHash};
+use crate::transfer::extent::{Extent, PartHash};
 
 /// The form of the records.
 const FORMAT: u32 = 1;
@@ -103,6 +103,13 @@ impl Record<'_> {
         let crc = u64::from_str_radix(std::str::from_utf8(crc.strip_suffix(b" ")?).ok()?, 16).ok()?;
         let is_whole = crate::checksum::digest(json).crc64nvme == crc || is_active(Mutation::AcceptTornRecord);
         is_whole.then(|| serde_json::from_slice(json).ok())?
+    }
+}
+
+/// The line that is appended.
+impl From<Record<'_>> for Vec<u8> {
+    fn from(record: Record<'_>) -> Vec<u8> {
+        record.line()
     }
 }
 
@@ -280,34 +287,6 @@ impl Checkpoint {
 
 fn wrong(why: &str) -> Error {
     Error::new(Code::BadCheckpoint, format!("the checkpoint cannot be read: {why}"))
-}
-
-/// The records of a put that are to be saved, and how many are not known to be.
-#[derive(Default)]
-pub(crate) struct Journal {
-    records: VecDeque<(Vec<u8>, bool)>,
-    unsaved: usize,
-}
-
-impl Journal {
-    /// `anew`: in place of all that was saved before.
-    pub(crate) fn add(&mut self, record: &Record<'_>, anew: bool) {
-        self.records.push_back((record.line(), anew));
-        self.unsaved += 1;
-    }
-
-    /// The next one to save.
-    pub(crate) fn next(&mut self) -> Option<(Vec<u8>, bool)> {
-        self.records.pop_front()
-    }
-
-    pub(crate) fn saved(&mut self) {
-        self.unsaved = self.unsaved.saturating_sub(1);
-    }
-
-    pub(crate) fn is_saved(&self) -> bool {
-        self.unsaved == 0
-    }
 }
 
 #[cfg(test)]

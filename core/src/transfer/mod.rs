@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub(crate) mod download;
+pub(crate) mod extent;
 pub(crate) mod pace;
 pub(crate) mod plan;
 pub(crate) mod upload;

@@ -7,9 +7,9 @@ use super::objects::{Kind, RowKey, catalogue_prefix};
 use super::signed::{self, FORMAT, Trust};
 use super::vid::Vid;
 use super::{OBJECT_LIMIT, Row};
-use crate::checksum::{Digest, json};
 use crate::crypto::keyring::{SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
+pub use crate::transfer::extent::{Extent, PartHash};
 
 /// A version, whole: written once, after its data. Times are Unix milliseconds of the store's clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,55 +45,6 @@ pub struct Manifest {
     /// Storage class of the data, where one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
-}
-
-/// One data object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Extent {
-    /// Its key when it was written; the locator knows where it is now.
-    pub key: String,
-    /// Its native version id when it was written: a hint, since a replica has others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version_id: Option<String>,
-    /// Stored bytes.
-    pub size: u64,
-    /// CRC64NVME of the whole object.
-    #[serde(with = "json::crc64nvme")]
-    pub crc64nvme: u64,
-    /// The parts, in order; their lengths sum up to `size`.
-    pub parts: Vec<PartHash>,
-}
-
-/// A part: the unit of verification. Hashes are over the bytes that a GET returns.
-///
-/// A backup may have millions of them, so they are held as 48 bytes each; on the store the CRC is base64, the BLAKE3 hex.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartHash {
-    /// In bytes.
-    pub length: u64,
-    /// CRC64NVME.
-    #[serde(with = "json::crc64nvme")]
-    pub crc64nvme: u64,
-    /// BLAKE3.
-    #[serde(with = "json::blake3")]
-    pub blake3: [u8; 32],
-}
-
-impl PartHash {
-    /// Of a part of this length and digest.
-    pub fn new(length: u64, digest: &Digest) -> PartHash {
-        PartHash { length, crc64nvme: digest.crc64nvme, blake3: digest.blake3 }
-    }
-
-    /// What its bytes are.
-    pub(crate) fn digest(&self) -> Digest {
-        Digest { crc64nvme: self.crc64nvme, blake3: self.blake3 }
-    }
-
-    /// Whether a part of this length and digest is the one that was stored.
-    pub fn matches(&self, length: u64, digest: &Digest) -> bool {
-        *self == PartHash::new(length, digest)
-    }
 }
 
 /// A manifest that was read.
@@ -248,6 +199,7 @@ pub fn hash(object: &[u8]) -> String {
 pub(crate) mod tests {
     use super::*;
     use crate::checksum;
+    use crate::checksum::Digest;
     use crate::crypto::keyring::Keyring;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;

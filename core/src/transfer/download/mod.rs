@@ -22,7 +22,7 @@ use crate::machine::{Input, Output};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Calling, GetRange, Next, Session};
 use crate::time::Now;
-use crate::vault::manifest::PartHash;
+use crate::transfer::extent::PartHash;
 use part::{Part, Verdict};
 use slices::{Slices, count};
 

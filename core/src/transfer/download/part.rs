@@ -4,7 +4,7 @@ use super::slices::count;
 use crate::checksum::{Digest, merge};
 use crate::http::Range;
 use crate::mutation::{Mutation, is_active};
-use crate::vault::manifest::PartHash;
+use crate::transfer::extent::PartHash;
 
 /// What a part is, once all of its slices came.
 pub(super) enum Verdict {

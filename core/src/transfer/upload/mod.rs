@@ -37,7 +37,7 @@ use crate::op::{
     PutObject, PutReply, Session,
 };
 use crate::time::Now;
-use crate::vault::manifest::Extent;
+use crate::transfer::extent::Extent;
 use complete::is_unlike;
 use give_up::{cancelled, never_complete, suspended, unknown};
 pub(crate) use resume::{GoesOn, Listed, unlike_listed};

@@ -9,7 +9,7 @@ use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Calling, Next, Session, UploadPart};
 use crate::time::Now;
 use crate::transfer::checkpoint::{Finished, Record};
-use crate::vault::manifest::PartHash;
+use crate::transfer::extent::PartHash;
 
 pub(super) enum InFlight {
     Asked {

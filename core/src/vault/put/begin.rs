@@ -119,7 +119,7 @@ impl Put {
         let content = Content::Bytes(locator.seal(self.vault.signing_key()).into());
         let begun = begun(&self.vault, &self.request, self.vid, self.initiated, self.plan);
         if let Some(journal) = &mut self.session.journal {
-            journal.add(&Checkpoint::record(begun), true);
+            journal.add(Checkpoint::record(begun), true);
         }
         State::Locator(Call::dated(PutObject::new(locator.key, content, json()), self.check))
     }

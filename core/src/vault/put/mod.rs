@@ -29,12 +29,13 @@ use super::manifest::{self, Extent};
 use super::{Found, Name, Vault, Vid};
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
+use crate::journal::Journal;
 use crate::machine::{Input, Machine, Output};
 use crate::op::{
     BucketVersioning, Call, Calling, GetBucketVersioning, ListObjectsV2, ListParts, Next, Paged, PutObject, Session,
 };
 use crate::time::Now;
-use crate::transfer::checkpoint::{Checkpoint, FileIdentity, Journal};
+use crate::transfer::checkpoint::{Checkpoint, FileIdentity};
 use crate::transfer::plan::Plan;
 use crate::transfer::upload::{GoesOn, Listed, Ready, Upload};
 use check::For;
