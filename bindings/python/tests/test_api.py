@@ -395,7 +395,7 @@ def test_refused_names(vault: s3vault.Vault, container: str, name: str) -> None:
 
 
 def test_what_is_not_text_is_refused_here(vault: s3vault.Vault) -> None:
-    with pytest.raises(TypeError, match="the container is a str, not bytes"):
+    with pytest.raises(TypeError, match="the container must be a str, not bytes"):
         vault.create(b"c", "p")  # type: ignore[arg-type]
     with raised(ErrorCode.INVALID_ARGUMENT):
         vault.put_file("c", "p", "a\0b")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import json
 import os
@@ -24,8 +23,8 @@ from stream import stream
 
 import s3vault
 from s3vault import ErrorCode, S3VaultError
-from s3vault._output import Output
-from s3vault.command import _resumable, _skip
+from s3vault.command.output import Output
+from s3vault.command.subcommands.put import resume_notice, skip
 
 MIB = 1 << 20
 LARGE = stream(20 * MIB + 17, 2)
@@ -76,7 +75,7 @@ class Command:
         return row
 
     def fails(self, name: str, *arguments: str, **options: Any) -> dict[str, Any]:
-        """Both forms of the failure; returns the one for programs."""
+        """Fails in both forms, text and JSON; returns the JSON."""
         shown = self.run(*arguments, **options)
         done = self.run("--json", *arguments, **options)
         assert shown.returncode == done.returncode == EXIT[name], done.stderr
@@ -97,7 +96,7 @@ def command(tmp_path: Path, keyring_file: Path) -> Command:
 # Storing and restoring
 
 
-def test_a_file_goes_in_and_comes_out(command: Command, container: str, tmp_path: Path) -> None:
+def test_a_file_is_stored_and_restored(command: Command, container: str, tmp_path: Path) -> None:
     (tmp_path / "disk.img").write_bytes(LARGE)
     stored = command.row("put", container, "disk.img", "disk.img")
     assert set(stored) == {
@@ -112,7 +111,7 @@ def test_a_file_goes_in_and_comes_out(command: Command, container: str, tmp_path
     assert (tmp_path / "restored.img").read_bytes() == LARGE
 
 
-def test_a_pipe_goes_in_and_comes_out(command: Command, container: str) -> None:
+def test_a_pipe_is_stored_and_restored(command: Command, container: str) -> None:
     shown = command.ok("put", container, "a pipe", data=LARGE).decode()
     vid = command.row("versions", container, "a pipe")["vid"]
     assert re.search(rf"^version +{vid}$", shown, re.MULTILINE)
@@ -125,7 +124,7 @@ def test_a_named_pipe_is_read_and_written(command: Command, container: str, tmp_
     (tmp_path / "disk.img").write_bytes(LARGE)
     os.mkfifo(tmp_path / "in")
     os.mkfifo(tmp_path / "out")
-    # The other ends are processes too: one that the command never meets is ended, and does not hold the test up.
+    # The other ends are processes too: they are terminated if the command never opens its end, so nothing hangs.
     with subprocess.Popen("exec cat disk.img > in", shell=True, cwd=tmp_path) as writer:
         try:
             assert command.row("put", container, "p", "in")["size"] == len(LARGE)
@@ -141,7 +140,7 @@ def test_a_named_pipe_is_read_and_written(command: Command, container: str, tmp_
     assert (tmp_path / "out").is_fifo()
 
 
-def test_older_versions_by_id_and_by_time(command: Command, container: str) -> None:
+def test_older_versions_are_found_by_id_and_by_time(command: Command, container: str) -> None:
     first = command.row("put", container, "p", data=b"first")
     # Recorded times are whole milliseconds.
     time.sleep(0.01)
@@ -156,7 +155,7 @@ def test_older_versions_by_id_and_by_time(command: Command, container: str) -> N
     assert command.ok("get", container, "p", "--as-of", second["recorded"]) == b"2"
 
 
-def test_lists_for_people_are_aligned(command: Command, container: str) -> None:
+def test_tables_are_aligned(command: Command, container: str) -> None:
     first = command.row("put", container, "etc/hosts", data=b"x" * 2000)
     command.row("put", container, "etc/a\x1b[31m\nb", data=b"x")
     lines = command.ok("versions", container, "etc/hosts").decode().splitlines()
@@ -165,12 +164,12 @@ def test_lists_for_people_are_aligned(command: Command, container: str) -> None:
     assert re.fullmatch(rf"{first['vid']}  full  2\.0 KiB  {first['recorded']}  -", lines[1])
     lines = command.ok("ls", container).decode().splitlines()
     assert len({line.index("  full  ") for line in lines[1:]}) == 1
-    # A terminal does not obey a name.
+    # Control characters in a name do not reach the terminal.
     assert [line.split("  ")[-1] for line in lines] == ["PATH", r"etc/a\x1b[31m\nb", "etc/hosts"]
     assert container in command.ok("ls").decode().splitlines()
 
 
-def test_lists_for_programs(command: Command, container: str) -> None:
+def test_lists_as_json(command: Command, container: str) -> None:
     stored = [command.row("put", container, path, data=b"x") for path in ("etc/a", "etc/b", "var/ü")]
     for row in stored:
         del row["manifest_hash"]
@@ -240,7 +239,7 @@ def test_settings_come_from_the_file_and_the_environment_wins(
     command.fails("S3V_E_CONFIG", "--config", "missing.toml", "ls")
 
 
-def test_storing_without_a_keyring_says_so(command: Command, container: str) -> None:
+def test_storing_without_a_keyring_prints_a_notice(command: Command, container: str) -> None:
     done = command.run("put", container, "p", data=b"x", settings={"S3VAULT_KEYRING": ""})
     assert done.returncode == 0
     assert b"unsigned" in done.stderr
@@ -271,7 +270,7 @@ def test_sign_prints_the_headers_to_add(command: Command, tmp_path: Path) -> Non
     assert b"UNSIGNED-PAYLOAD" in command.ok("sign", "GET", "http://h/k", settings=KEYS)
 
 
-def test_sign_prints_a_command_of_curl_that_works(command: Command, container: str, tmp_path: Path) -> None:
+def test_sign_prints_a_curl_command_that_works(command: Command, container: str, tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(b"data")
     url = f"s3://{os.environ['S3VAULT_BUCKET']}/{container} [1]/x+y"
 
@@ -345,7 +344,7 @@ def test_a_closed_port(command: Command, closed_port: str) -> None:
     assert closed_port.rpartition(":")[2] in error["message"]
 
 
-def test_what_is_not_there(command: Command, container: str) -> None:
+def test_missing_backups_and_versions(command: Command, container: str) -> None:
     stored = command.row("put", container, "p", data=b"x")
     command.fails("S3V_E_NOT_FOUND", "get", container, "missing")
     command.fails("S3V_E_NOT_FOUND", "manifest", container, "missing")
@@ -390,7 +389,7 @@ def test_a_full_disk_leaves_no_file(command: Command, container: str, tmp_path: 
     disk = tmp_path / "disk"
     disk.mkdir()
     script = 'mount -t tmpfs -o size=4m tmpfs disk && "$@"; code=$?; ls -A disk; exit $code'
-    # A mount of its own, which goes with the process.
+    # A mount namespace of its own, which ends with the process.
     namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
     done = subprocess.run(
         [*namespace, "sh", "-c", script, "sh", *command.argv("--json", "get", container, "p", "disk/restored")],
@@ -408,7 +407,7 @@ def test_a_full_disk_leaves_no_file(command: Command, container: str, tmp_path: 
 
 
 def start_upload(command: Command, container: str, *options: str, **popen: Any) -> subprocess.Popen[bytes]:
-    """A put in the middle of a stream: parts are under way, and the end has not come."""
+    """A put in the middle of a stream: parts are in flight, and its end has not been written."""
     arguments = ["put", container, "p", *options]
     process = command.start(*arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
     assert process.stdin is not None
@@ -418,14 +417,14 @@ def start_upload(command: Command, container: str, *options: str, **popen: Any) 
 
 
 def end(process: subprocess.Popen[bytes]) -> bytes:
-    """What it said on standard error."""
+    """What it printed on standard error."""
     assert process.stdin is not None
     assert process.stderr is not None
-    said = process.stderr.read()
+    printed = process.stderr.read()
     process.wait()
     process.stdin.close()
     process.stderr.close()
-    return said
+    return printed
 
 
 @pytest.mark.parametrize(
@@ -455,9 +454,10 @@ def test_ctrl_c_suspends_a_put_that_has_a_checkpoint(command: Command, container
     checkpoint = tmp_path / "checkpoint"
     process = start_upload(command, container, "--checkpoint", str(checkpoint))
     process.send_signal(signal.SIGINT)
-    said = end(process).decode()
-    assert said.startswith(f"s3vault: suspended: {checkpoint} has what the store holds")
-    assert said.endswith("s3vault: interrupted\n")
+    printed = end(process).decode()
+    assert printed.startswith("s3vault: suspended; run the same command again to resume")
+    assert str(checkpoint) in printed
+    assert printed.endswith("s3vault: interrupted\n")
     assert process.returncode == 130
     assert command.rows("versions", container, "p") == []
     command.row("put", container, "p", "--checkpoint", str(checkpoint), data=LARGE)
@@ -466,30 +466,29 @@ def test_ctrl_c_suspends_a_put_that_has_a_checkpoint(command: Command, container
 
 
 @pytest.mark.parametrize(
-    ("code", "goes_on"),
+    ("code", "can_resume"),
     [(ErrorCode.CONNECTION_LOST, True), (ErrorCode.OUTCOME_UNKNOWN, True), (ErrorCode.GIVEN_UP, False)],
 )
-def test_a_put_that_ended_early_says_whether_it_goes_on(
-    code: ErrorCode, goes_on: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_put_that_ended_early_says_whether_it_can_be_resumed(
+    code: ErrorCode, can_resume: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = tmp_path / "checkpoint"
     checkpoint.touch()
-    arguments = argparse.Namespace(checkpoint=str(checkpoint))
-    with pytest.raises(S3VaultError), _resumable(arguments, Output(json=False)):
-        raise S3VaultError(code, "the store was moody")
-    assert ("the same command again goes on" in capsys.readouterr().err) is goes_on
+    with pytest.raises(S3VaultError), resume_notice(str(checkpoint), Output(json=False)):
+        raise S3VaultError(code, "the store failed")
+    assert ("the same command again to resume" in capsys.readouterr().err) is can_resume
 
 
-def test_an_input_that_is_shorter_than_what_is_stored_is_another_one() -> None:
+def test_an_input_shorter_than_what_is_stored_is_refused() -> None:
     output = Output(json=True)
-    with tempfile.TemporaryFile() as source, pytest.raises(S3VaultError, match="ended at byte 5, and 9 bytes") as caught:
+    with tempfile.TemporaryFile() as source, pytest.raises(S3VaultError, match="at byte 5, but 9 bytes") as caught:
         source.write(b"short")
         source.seek(0)
-        _skip(source, 9, output)
+        skip(source, 9, output)
     assert caught.value.code == ErrorCode.SOURCE_CHANGED
 
 
-def test_the_limits_of_a_run_stand_in_its_settings(command: Command, container: str) -> None:
+def test_process_limits_are_read_from_the_settings(command: Command, container: str) -> None:
     settings = {"S3VAULT_MEMORY": "67108864", "S3VAULT_BANDWIDTH_UP": "0", "S3VAULT_CONNECTIONS": "3"}
     command.ok("put", container, "p", data=b"small", settings=settings)
     command.fails("S3V_E_INVALID_OPTION", "put", container, "p", settings={"S3VAULT_CONNECTIONS": "0"})
@@ -498,14 +497,14 @@ def test_the_limits_of_a_run_stand_in_its_settings(command: Command, container: 
 def test_ctrl_c_while_the_store_is_silent(command: Command, silent_store: str) -> None:
     settings = {"S3VAULT_API_URL": silent_store, "S3VAULT_IDLE_TIMEOUT_MS": "3600000"}
     process = command.start("ls", stdin=subprocess.PIPE, stderr=subprocess.PIPE, settings=settings)
-    # Long enough to be in the call; if it is not yet there, the result is the same.
+    # Long enough to be in the call; the result is the same if it is not.
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     assert end(process) == b"s3vault: interrupted\n"
     assert process.returncode == 130
 
 
-def test_a_reader_that_goes_away(command: Command, container: str) -> None:
+def test_a_reader_that_closes_the_pipe(command: Command, container: str) -> None:
     command.ok("put", container, "p", data=LARGE)
     for arguments in (["get", container, "p"], ["manifest", container, "p"], ["versions", container, "p"], ["ls"]):
         read, write = os.pipe()
@@ -519,7 +518,7 @@ def test_a_reader_that_goes_away(command: Command, container: str) -> None:
 
 
 def on_terminal(command: Command, *arguments: str) -> str:
-    """What a person sees on standard error."""
+    """What a terminal shows of standard error."""
     master, terminal = pty.openpty()
     rows_and_columns = struct.pack("HHHH", 24, 100, 0, 0)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, rows_and_columns)
@@ -539,7 +538,7 @@ def on_terminal(command: Command, *arguments: str) -> str:
 
 def test_a_terminal_shows_progress(command: Command, container: str, tmp_path: Path) -> None:
     with (tmp_path / "disk.img").open("wb") as sparse:
-        # So much that the bar moves before it is gone again.
+        # Large enough for the bar to move before it disappears.
         sparse.truncate(400 * MIB)
     assert re.search(r"put: +\d+%.*/400M .*B/s", on_terminal(command, "put", container, "p", "disk.img"))
     assert re.search(r"get: +\d+%.*/400M .*B/s", on_terminal(command, "get", container, "p", "restored.img"))

@@ -9,8 +9,8 @@
         version = vault.find("web01", "disk.img")
         version.restore("disk.img")
 
-What fails raises :class:`S3VaultError`. Progress functions run on the calling thread; what they raise stops the
-call and comes out of it, and so does Ctrl-C.
+Every failure raises :class:`S3VaultError`. Progress functions run on the calling thread; an exception in one, or
+Ctrl-C, stops the call and is raised from it.
 """
 
 from . import process

@@ -1,4 +1,4 @@
-"""`python -m s3vault`: the command."""
+"""`python -m s3vault` runs the command."""
 
 import sys
 

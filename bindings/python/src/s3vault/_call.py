@@ -1,9 +1,9 @@
 """One call into the library: its events, its error, and the memory that it borrows.
 
-Why the callback is a generator. The library calls back at least every 200 ms, and that is when Python runs a
-signal's handler: on the first instruction of the callback, *before* a `try` in it could catch anything, and ctypes
-drops what a callback raises and answers 0, "go on". A generator that waits at a `yield` inside of a `try` is resumed
-inside of it. So the callback is `generator.send` itself, with the generator as its context.
+Why the callback is a generator: the library calls back at least every 200 ms, and that is when Python runs signal
+handlers, on the first instruction of the callback, *before* a `try` in it could catch anything. ctypes discards what
+a callback raises and returns 0, "continue". A generator that waits at a `yield` inside a `try` is resumed inside that
+`try`. So the callback is `generator.send` itself, with the generator as its context.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _log = logging.getLogger("s3vault")
 
 
 class Handle:
-    """Owns a pointer of the library; the last reference frees it.
+    """Owns a pointer from the library; the last reference frees it.
 
-    Made before the call that fills it, so that nothing can be raised between the two. A call that is under way
-    holds a reference, so closing an object in another thread frees only afterwards.
+    It is created before the call that fills it, so that nothing can be raised between the two. A call in progress
+    holds a reference, so an object that another thread closes is freed after the call.
     """
 
     __slots__ = ("_as_parameter_", "_free")
@@ -52,7 +52,7 @@ class Handle:
 
     @property
     def out(self) -> Any:
-        """Where a call writes the pointer."""
+        """The place where a call writes the pointer."""
         return byref(self._as_parameter_)
 
     def __del__(self) -> None:
@@ -61,36 +61,38 @@ class Handle:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a call is. ``total`` is None while it is not known."""
+    """How far a call has come."""
 
     done: int
-    """Bytes of the backup that are through."""
+    """Bytes of the backup transferred."""
     total: int | None
+    """Size of the backup in bytes, or None if it is not known yet."""
     parts: int
-    """Parts that are through."""
+    """Parts transferred."""
     retries: int
+    """Requests that were repeated."""
 
 
 ProgressFunction = Callable[[Progress], object]
 
-# Gives the vault new keys, or leaves it.
+# Gives the vault new keys, or does nothing if there are none.
 RenewFunction = Callable[[], None]
 
 
 class Cancel:
-    """Stops calls from another thread: they end with ``ErrorCode.CANCELLED``. It stays triggered."""
+    """Stops calls from another thread; they raise ``ErrorCode.CANCELLED``. Once triggered, it stays triggered."""
 
     def __init__(self) -> None:
         self._handle = Handle(_ffi.Cancel, lib.s3v_cancel_free)
         self._handle._as_parameter_ = lib.s3v_cancel_new()
 
     def trigger(self) -> None:
-        """Stops the calls that were given this object, and those to come."""
+        """Stops every call that was given this object, now and later."""
         lib.s3v_cancel_trigger(self._handle)
 
 
 class _State:
-    """What the callback leaves behind."""
+    """What the callback shares with its call."""
 
     __slots__ = ("progress", "raised", "renew")
 
@@ -114,7 +116,7 @@ def _handle_event(state: _State, event: Any) -> None:
 
 
 def _answers(state: _State) -> Generator[int, Any, None]:
-    """Takes events, gives the callback's result: 0 to go on, 1 to stop."""
+    """Receives events, and yields the callback's result: 0 to continue, 1 to stop."""
     try:
         while True:
             _handle_event(state, (yield 0).contents)
@@ -130,7 +132,7 @@ _ON_EVENT = _ffi.EventFunction(GeneratorType.send)
 
 
 class Call:
-    """Arguments and result of one call: pass ``ctl`` and ``err``, then give the result to :meth:`check`."""
+    """The arguments and the result of one call: pass ``ctl`` and ``err``, then pass the result to :meth:`check`."""
 
     __slots__ = ("_cancel", "_error", "_state", "_structure", "ctl", "err")
 
@@ -152,7 +154,7 @@ class Call:
         self.err = self._error.out
 
     def check(self, result: int) -> int:
-        """The result, or what the callback raised, or the library's error."""
+        """Returns the result, or raises what the callback raised, or the library's error."""
         raised, self._state.raised = self._state.raised, None
         if raised is not None:
             raise raised
@@ -162,26 +164,26 @@ class Call:
 
 
 def take_bytes(handle: Handle) -> bytes:
-    """A copy of the library's bytes."""
+    """Copies bytes of the library."""
     length = c_size_t()
     address = lib.s3v_bytes_data(handle, byref(length))
     return string_at(address, length.value) if length.value else b""
 
 
 def new_bytes() -> Handle:
-    """A place for the library's bytes."""
+    """A handle for bytes of the library, still empty."""
     return Handle(_ffi.Bytes, lib.s3v_bytes_free)
 
 
 def to_text(value: bytes | None) -> str | None:
-    """Text of the library."""
+    """Decodes a text of the library."""
     return None if value is None else value.decode()
 
 
 def from_text(value: str, what: str, code: ErrorCode = ErrorCode.INVALID_ARGUMENT) -> bytes:
-    """Text for the library: UTF-8 without NUL, which C would take for the end."""
+    """Encodes a text for the library: UTF-8 without NUL, which would end it in C."""
     if not isinstance(value, str):
-        raise TypeError(f"{what} is a str, not {type(value).__name__}")
+        raise TypeError(f"{what} must be a str, not {type(value).__name__}")
     try:
         encoded = value.encode()
     except UnicodeEncodeError as error:
@@ -192,7 +194,7 @@ def from_text(value: str, what: str, code: ErrorCode = ErrorCode.INVALID_ARGUMEN
 
 
 def from_name(value: str, what: str) -> bytes:
-    """A container, a path, or a prefix."""
+    """Encodes a container, a path, or a prefix."""
     return from_text(value, what, ErrorCode.INVALID_NAME)
 
 
@@ -203,18 +205,17 @@ class _HasDescriptor(Protocol):
     def fileno(self) -> int: ...
 
 
-# An open file: its number, or an object that knows it.
+# An open file: its descriptor, or an object with a `fileno()`.
 FileDescriptor = Union[int, _HasDescriptor]
 
 
 def to_descriptor(file: FileDescriptor) -> int:
-    """The number of an open file."""
+    """The descriptor of an open file."""
     return file if isinstance(file, int) else file.fileno()
 
 
-
 def from_file(file: FilePath) -> bytes:
-    """A file's name, in the bytes that the operating system knows it by."""
+    """Encodes a file name in the bytes that the operating system uses."""
     encoded = os.fsencode(file)
     if b"\0" in encoded:
         raise S3VaultError(ErrorCode.INVALID_ARGUMENT, f"the file name {file!r} contains a NUL character")
@@ -247,7 +248,7 @@ _release_buffer.argtypes, _release_buffer.restype = [POINTER(_PyBuffer)], None
 
 
 class Buffer:
-    """The address and size of any bytes-like object, without a copy; read-only ones too."""
+    """The address and size of any bytes-like object, read-only or not, without a copy."""
 
     __slots__ = ("_view", "address", "size")
 

@@ -1,4 +1,4 @@
-"""Settings: where they come from is said, never implied."""
+"""Settings. They come from where the caller says, and from nowhere else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OptionValue = Union[str, bool, int, datetime]
 
 
 def option_text(key: str, value: OptionValue) -> bytes:
-    """A value as the library takes it."""
+    """Encodes a value for the library."""
     if isinstance(value, bool):
         return b"true" if value else b"false"
     if isinstance(value, datetime):
@@ -25,11 +25,11 @@ def option_text(key: str, value: OptionValue) -> bytes:
 
 
 class Config:
-    """Settings of a vault. What is set later wins, so files come before the environment::
+    """Settings of a vault. The value that is set last wins, so load files before the environment::
 
         config = Config().load("s3vault.toml").env()
 
-    ``OPTIONS`` lists all keys. An unknown one is refused, and the message names the nearest.
+    ``OPTIONS`` lists all keys. An unknown key is an error that names the nearest one.
     """
 
     def __init__(self, values: Mapping[str, OptionValue] | None = None) -> None:
@@ -39,25 +39,25 @@ class Config:
             self.set(key, value)
 
     def set(self, key: str, value: OptionValue) -> Config:
-        """Sets a value; an empty text is the same as none."""
+        """Sets a value; an empty string unsets it."""
         call = Call()
         call.check(lib.s3v_config_set(self._handle, from_text(key, "a key"), option_text(key, value), call.err))
         return self
 
     def load(self, file: FilePath) -> Config:
-        """Reads a TOML file: one flat table of settings."""
+        """Loads a TOML file: one flat table of settings."""
         call = Call()
         call.check(lib.s3v_config_load(self._handle, from_file(file), call.err))
         return self
 
     def env(self) -> Config:
-        """Reads the environment: ``S3VAULT_`` and the key in upper case."""
+        """Loads the environment: ``S3VAULT_`` and the key in upper case."""
         call = Call()
         call.check(lib.s3v_config_env(self._handle, call.err))
         return self
 
     def get(self, key: str) -> str:
-        """The value of a key, else its default; secrets as ``***``."""
+        """The value of a key, or its default. Secrets are shown as ``***``."""
         return self._get(from_text(key, "a key"))
 
     def _get(self, key: bytes | None) -> str:
@@ -70,11 +70,11 @@ class Config:
 
 
 def call_options(**values: OptionValue | None) -> Config | None:
-    """Options of one call; None stands for "not given"."""
+    """The options of one call; an option that is None is left out."""
     given = {key: value for key, value in values.items() if value is not None}
     return Config(given) if given else None
 
 
 def handle_of(config: Config | None) -> Handle | None:
-    """The handle to pass, NULL where there are no options."""
+    """The handle to pass; NULL if there are no options."""
     return None if config is None else config._handle

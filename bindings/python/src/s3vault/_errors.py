@@ -1,4 +1,4 @@
-"""The one exception of this package, and how it is made from the library's error."""
+"""The exception of this package, and how it is made from an error of the library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INFO: dict[int, ErrorInfo] = {row.code: row for row in ERRORS}
 
 
 class ErrorFlag(enum.IntFlag):
-    """Who is at fault, and what may be done about it."""
+    """Whose fault an error is, and whether a retry may help."""
 
     MISUSE = 1
     REMOTE = 2
@@ -31,26 +31,30 @@ _FAMILY_FLAGS = {
 
 
 class S3VaultError(Exception):
-    """What went wrong (``message``) and what helps (``hint``).
-
-    ``http_status`` is 0, and the texts are empty, where no store's answer was involved.
-    """
+    """What failed and why (``message``), and what to do about it (``hint``)."""
 
     code: ErrorCode
-    """Number of the error; comparable with the constants of :class:`ErrorCode`."""
+    """Code of the error, a member of :class:`ErrorCode`."""
     name: str
-    """The code's constant in C, for example ``S3V_E_NOT_FOUND``."""
+    """Name of the code in the C interface, for example ``S3V_E_NOT_FOUND``."""
     message: str
+    """What failed and why."""
     hint: str
+    """What to do about it; may be empty."""
     flags: ErrorFlag
+    """Whose fault it is, and whether a retry may help."""
     http_status: int
+    """HTTP status of the store's reply; 0 if there was no reply."""
     s3_code: str
-    """S3's own error code, for example ``NoSuchKey``."""
+    """S3's error code in the reply, for example ``NoSuchKey``; empty if there was none."""
     request_id: str
+    """The store's id of the request; empty if there was none."""
     operation: str
-    """The S3 operation, for example ``PutObject``."""
+    """S3 operation that failed, for example ``PutObject``; empty if it was none."""
     bucket: str
+    """Bucket of the operation; may be empty."""
     key: str
+    """Object key of the operation; may be empty."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(code, message)
@@ -68,18 +72,18 @@ class S3VaultError(Exception):
 
     @property
     def exit_code(self) -> int:
-        """What the command exits with."""
+        """Exit code of the command for this error."""
         return _INFO[self.code].exit
 
     @classmethod
     def from_library(cls, code: int, error: Any) -> S3VaultError:
-        """The library's error as an exception; the library's stays the caller's to free."""
+        """Makes an exception of an error of the library, which the caller still has to free."""
 
         def text(field: int) -> str:
             value: bytes | None = _ffi.lib.s3v_error_get(error, field)
             return (value or b"").decode(errors="replace")
 
-        # A newer library may know more codes: then the name says what the number here cannot.
+        # A newer library may have codes that are not in the table here: the name still says which one it is.
         made = cls(ErrorCode(code) if code in _INFO else ErrorCode.INTERNAL, text(_ffi.FIELD_MESSAGE))
         made.name = text(_ffi.FIELD_NAME)
         made.hint = text(_ffi.FIELD_HINT)
@@ -94,7 +98,7 @@ class S3VaultError(Exception):
 
     @classmethod
     def from_os(cls, error: OSError, doing: str) -> S3VaultError:
-        """A file's error with the code that the library gives to the same one."""
+        """Makes an exception of an error of the operating system, with the code that the library has for it."""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         code = ErrorCode.DISK_FULL if full else ErrorCode.IO
         return cls(code, f"{doing}: {error.strerror or error}")

@@ -11,19 +11,19 @@ from ._ffi import lib
 
 
 class Keyring:
-    """Signing key, from a file that the caller owns. Make one by :meth:`create`, once; keep a copy elsewhere."""
+    """The signing key of a vault, in a file of the caller. Call :meth:`create` once, and keep a copy of the file."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
 
     @classmethod
     def create(cls, file: FilePath | None = None) -> Keyring:
-        """Makes a new key and its file, which must not exist yet; without a file, in memory only."""
+        """Creates a new key and its file, which must not exist yet. Without a file, the key is in memory only."""
         return cls._open(None if file is None else from_file(file), None, 0, create=True)
 
     @classmethod
     def open(cls, source: FilePath | bytes | bytearray | memoryview) -> Keyring:
-        """Opens a keyring file, by its name; or its content, as bytes."""
+        """Opens a keyring file by its name, or from its content as bytes."""
         if not isinstance(source, (bytes, bytearray, memoryview)):
             return cls._open(from_file(source), None, 0, create=False)
         with Buffer(source) as content:
@@ -48,7 +48,7 @@ class Keyring:
 
     @property
     def public(self) -> str:
-        """What a verifier needs: one line ``ed25519 <id> <base64>``."""
+        """The public key, which a verifier needs: one line ``ed25519 <id> <base64>``."""
         return str(self._signing()["public"])
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The verdict on a signed manifest, without a store."""
+"""Verifies a signed manifest without a store."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from ._ffi import lib
 from ._time import from_ms
 from ._version import VersionInfo
 
-# The manifest's words for the kinds, and everybody's.
+# Kinds as the manifest names them, and as the API does.
 _KINDS = {"full": "full", "inc": "incremental", "del": "deleted"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``good``: signed by one of the keys. ``unsigned``: whole, and by nobody. ``bad``: do not trust it."""
+    """The result of :func:`verify_manifest`."""
 
     verdict: str
+    """``good``: signed by one of the keys. ``unsigned``: valid, but not signed. ``bad``: do not trust it."""
     reason: str
-    """Why, in words."""
+    """Why the verdict is ``bad``; otherwise empty."""
     key_id: str | None
-    """Who signed it."""
+    """Id of the key that signed it."""
     info: VersionInfo | None
-    """What it says of itself; None where it cannot be read. Believe it only where the verdict is ``good``."""
+    """The version it describes, or None if it cannot be read. Trust it only if the verdict is ``good``."""
     parts: int
-    """How many parts the data has."""
+    """Number of parts of the data."""
 
 
 def verify_manifest(manifest: Any, public_keys: str) -> Verdict:
-    """Checks the signature of a manifest (bytes-like, as :meth:`Version.manifest` returns it).
+    """Verifies the signature of a manifest: a bytes-like object, as :meth:`Version.manifest` returns it.
 
-    ``public_keys``: lines as :attr:`Keyring.public` gives them.
+    ``public_keys``: the trusted keys, one line each, as :attr:`Keyring.public` returns them.
     """
     call, out = Call(), new_bytes()
     with Buffer(manifest) as source:

@@ -1,4 +1,4 @@
-"""Signatures for requests that another HTTP client sends, and what a refusal of one means."""
+"""Signatures for requests that another HTTP client sends, and why a store refused one."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def _lines(headers: Headers) -> bytes:
     for name, value in pairs:
         line = f"{name}: {value}"
         if "\n" in line or "\r" in line:
-            raise S3VaultError(ErrorCode.INVALID_ARGUMENT, f"header {name!r} has a line end in it")
+            raise S3VaultError(ErrorCode.INVALID_ARGUMENT, f"header {name!r} contains a line break")
         lines.append(line)
     return from_text("\n".join(lines), "headers")
 
 
 def _ms(now: datetime | None) -> int:
-    """0 is the library's word for its own clock."""
+    """Milliseconds for the library; 0 means its own clock."""
     return 0 if now is None else to_ms(now, "now")
 
 
@@ -50,11 +50,12 @@ def sign(
     payload_hash: str = "",
     now: datetime | None = None,
 ) -> dict[str, str]:
-    """The headers to add to a request, ``authorization`` among them.
+    """Signs a request, and returns the headers to add to it, ``authorization`` among them.
 
-    ``url`` is as it is sent, or ``s3://bucket/key`` for the endpoint of the config. ``headers`` are signed, and sent as
-    they are. ``payload_hash`` is the body's SHA-256 in hex, or a word of ``x-amz-content-sha256``; without one the body
-    is not signed (``UNSIGNED-PAYLOAD``).
+    ``url``: the URL of the request, or ``s3://bucket/key`` for the endpoint in ``config``.
+    ``headers``: headers to sign too; send them unchanged.
+    ``payload_hash``: SHA-256 of the body in hex, or a value of ``x-amz-content-sha256``. Without it the body is not
+    signed (``UNSIGNED-PAYLOAD``).
     """
     call, out = Call(), new_bytes()
     call.check(
@@ -82,13 +83,14 @@ def presign(
     headers: Headers = (),
     now: datetime | None = None,
 ) -> str:
-    """The URL with a signature in its query: whoever has it may send this one request, for 1 second to 7 days.
+    """Returns the URL with a signature in its query. Anyone who has it can send this one request until it expires.
 
-    ``headers`` must be sent with it as they are given here. The other arguments are those of :func:`sign`.
+    ``expires``: lifetime of the URL, from 1 second to 7 days.
+    ``headers``: headers that must be sent with the request, unchanged. The other arguments are those of :func:`sign`.
     """
     seconds = expires // timedelta(seconds=1)
     if not 0 <= seconds < 2**32:
-        raise S3VaultError(ErrorCode.INVALID_ARGUMENT, f"a presigned URL cannot be good for {seconds} seconds")
+        raise S3VaultError(ErrorCode.INVALID_ARGUMENT, f"a presigned URL cannot be valid for {seconds} seconds")
     call, out = Call(), new_bytes()
     call.check(
         lib.s3v_presign(
@@ -107,47 +109,47 @@ def presign(
 
 @dataclass(frozen=True)
 class Difference:
-    """The first difference between what was signed and what the store saw."""
+    """The first difference between the request that was signed and the one that the store received."""
 
     part: str
-    """``method``, ``path``, ``query``, ``header``, ``signed headers``, ``payload hash``, ``date``, ``scope``,
-    ``canonical request's hash`` or ``access key``."""
+    """Where it is: ``method``, ``path``, ``query``, ``header``, ``signed headers``, ``payload hash``, ``date``,
+    ``scope``, ``canonical request's hash`` or ``access key``."""
     name: str
-    """Of the header or the parameter; else empty."""
+    """Name of the header or the query parameter; otherwise empty."""
     line: int
-    """In the canonical request, or the string to sign; from 1, and 0 where it is in neither."""
+    """Line of the canonical request or of the string to sign, from 1; 0 if it is in neither."""
     column: int
-    """The first character that differs, from 1."""
+    """Column of the first character that differs, from 1."""
     ours: str
-    """As it was signed; empty where there is none."""
+    """The text that was signed; may be empty."""
     store: str
-    """As the store has it; empty where it has none."""
+    """The text that the store has; may be empty."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a request was signed as, what the store says, and what that means. Secret values are ``***``."""
+    """What was signed, what the store computed, and the likely cause. Secrets are shown as ``***``."""
 
     canonical_request: str
     string_to_sign: str
     store_code: str
-    """S3's code; this and what follows are empty where the store does not say."""
+    """S3's error code. This and the other fields of the store are empty if its reply does not have them."""
     store_message: str
     store_canonical_request: str
     store_string_to_sign: str
     difference: Difference | None
-    """None where nothing differs, or the store does not say enough."""
+    """The first difference, or None if nothing differs or the reply does not say enough."""
     cause: str
-    """The likely cause, and what helps."""
+    """The likely cause, and what to do about it."""
     notes: tuple[str, ...]
-    """What else is odd."""
+    """Other findings."""
 
 
 def explain(request: str, reply: str = "") -> Explanation:
-    """Why a store refused a signature.
+    """Explains why a store refused a signature.
 
-    ``request``: as it was sent, its first line and then a line for each header (``curl -v`` shows them); or the
-    canonical request alone. ``reply``: the body of the store's answer.
+    ``request``: the request that was sent, its first line and then one line per header (``curl -v`` prints them), or
+    only the canonical request. ``reply``: the body of the store's reply.
     """
     found = json.loads(_explain(request, reply))
     store: dict[str, Any] = found["store"]

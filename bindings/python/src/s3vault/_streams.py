@@ -1,4 +1,4 @@
-"""The streams of a backup: one that stores, one that restores. One thread at a time on each."""
+"""The two streams of a backup, to store it and to restore it. Only one thread at a time may use a stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Stream(io.RawIOBase):
-    """A raw stream over a handle that goes with it."""
+    """A raw stream that owns a handle."""
 
     def __init__(
         self,
@@ -47,10 +47,11 @@ class _Stream(io.RawIOBase):
 
 
 class Download(_Stream):
-    """The data of a version. :meth:`Version.open` gives it with a buffer around it.
+    """The data of a version. :meth:`Version.open` returns it with a buffer around it.
 
-    What is read in order is one stream, which ends after all was verified. After a :meth:`seek` away from it, bytes are
-    read by position, each time; a :meth:`seek` back to where the stream stands goes on with it.
+    Reads in order are one stream, and its end is reported only after all of the data is verified. After a
+    :meth:`seek` elsewhere, each read is a request of its own, by position; after a :meth:`seek` back to where the
+    stream was, reads continue the stream.
     """
 
     def __init__(
@@ -66,31 +67,31 @@ class Download(_Stream):
         self._position = self._streamed = 0
 
     def readable(self) -> bool:
-        """Always."""
+        """Returns True."""
         return True
 
     def seekable(self) -> bool:
-        """Always."""
+        """Returns True."""
         return True
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """Position of the next read."""
         self._open_handle()
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Where the next read begins, as of any file."""
+        """Moves the position of the next read, as for any file."""
         self._open_handle()
         if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
-            raise ValueError(f"whence is {whence}, and 0, 1 or 2 is wanted")
+            raise ValueError(f"whence must be 0, 1 or 2, not {whence}")
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         if base + offset < 0:
-            raise ValueError(f"a seek to byte {base + offset}, before the begin")
+            raise ValueError(f"cannot seek to byte {base + offset}, before the start")
         self._position = base + offset
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Reads into any writable buffer, without a copy; 0 is the end."""
+        """Reads into any writable buffer, without a copy; returns 0 at the end."""
         if self._position != self._streamed:
             given = self.pread_into(buffer, self._position)
         else:
@@ -105,31 +106,31 @@ class Download(_Stream):
         return given
 
     def pread_into(self, buffer: Any, offset: int) -> int:
-        """Reads by position into any writable buffer, and moves nothing; threads may share it. Fewer bytes than there
-        is room for are the end."""
+        """Reads from byte ``offset`` into any writable buffer, and leaves the position unchanged; several threads may
+        do so at once. Returns fewer bytes than the buffer holds only at the end."""
         handle, call, count = self._open_handle(), self._call(), c_size_t()
         if offset < 0:
-            raise ValueError(f"a read at byte {offset}, before the begin")
+            raise ValueError(f"cannot read at byte {offset}, before the start")
         with Buffer(buffer, writable=True) as into:
             call.check(lib.s3v_get_pread(handle, offset, into.address, into.size, call.ctl, byref(count), call.err))
         return count.value
 
     def pread(self, size: int, offset: int) -> bytes:
-        """``size`` bytes from byte ``offset`` on, fewer at the end. See :meth:`pread_into`."""
+        """Reads ``size`` bytes from byte ``offset``, fewer at the end. See :meth:`pread_into`."""
         buffer = bytearray(max(0, min(size, self._size - offset)))
         return bytes(memoryview(buffer)[: self.pread_into(buffer, offset)])
 
 
 class Upload(_Stream):
-    """A backup that is being stored. A clean exit of ``with`` commits; an exception, or :meth:`close` without
-    :meth:`commit`, leaves no version behind.
+    """A backup that is being stored. A clean exit of ``with`` commits it. After an exception, or :meth:`close` without
+    :meth:`commit`, no version exists.
 
-    With a checkpoint, they suspend it: ``create`` with the same checkpoint goes on, in another process too, at
-    :attr:`offset`. Without one they give it up.
+    With a checkpoint, that suspends the upload: :meth:`Vault.create` with the same checkpoint, also in another
+    process, resumes it at :attr:`offset`. Without one, that aborts the upload.
     """
 
     version: Version | None = None
-    """What was stored, after the commit."""
+    """The stored version, after the commit."""
 
     def __init__(
         self,
@@ -144,11 +145,11 @@ class Upload(_Stream):
         self._resumable = resumable
 
     def writable(self) -> bool:
-        """Always."""
+        """Returns True."""
         return True
 
     def write(self, data: Any) -> int:
-        """Takes all of any bytes-like object, without a copy of its own."""
+        """Writes all of any bytes-like object."""
         handle, call = self._open_handle(), self._call()
         with Buffer(data) as source:
             call.check(lib.s3v_put_write(handle, source.address, source.size, call.ctl, call.err))
@@ -156,7 +157,7 @@ class Upload(_Stream):
 
     @property
     def offset(self) -> int:
-        """Where in the stream to go on: after ``create`` with a checkpoint, and after a write that failed."""
+        """The byte of the stream to continue at: after :meth:`Vault.create` with a checkpoint, or a failed write."""
         return int(lib.s3v_put_offset(self._open_handle()))
 
     def tell(self) -> int:
@@ -164,14 +165,14 @@ class Upload(_Stream):
         return self.offset
 
     def commit(self) -> Version:
-        """Makes the version visible. After ``ErrorCode.OUTCOME_UNKNOWN``, call it again."""
+        """Makes the version visible, and returns it. After ``ErrorCode.OUTCOME_UNKNOWN``, call it again."""
         from ._version import Version
 
         if self.version is None:
             handle, call, out = self._open_handle(), self._call(), Version.new_handle()
             result = lib.s3v_put_commit(handle, call.ctl, out.out, call.err)
             if result == 0:
-                # Before anything that a progress function raised at the very end: it is stored all the same.
+                # Before an exception of a progress function is raised: the version is stored all the same.
                 self.version = Version(out, self._renew)
             call.check(result)
             self.close()
@@ -179,21 +180,22 @@ class Upload(_Stream):
         return self.version
 
     def suspend(self) -> None:
-        """Closes, so that ``create`` with the same checkpoint goes on. Refused where there is no checkpoint."""
+        """Closes the upload, so that :meth:`Vault.create` with the same checkpoint can resume it. It is an error
+        without a checkpoint."""
         self._open_handle()
         if not self._resumable:
             raise S3VaultError(
-                ErrorCode.WRONG_STATE, "the upload has no checkpoint, so nothing could go on with it: close() gives it up"
+                ErrorCode.WRONG_STATE, "the upload has no checkpoint, so it cannot be resumed; close() aborts it"
             )
         self._end(lib.s3v_put_suspend)
 
     def abort(self) -> None:
-        """Gives the upload up, and waits until the store has dropped it; a checkpoint is removed."""
+        """Aborts the upload, waits until the store has removed it, and removes the checkpoint."""
         self._end(lib.s3v_put_abort)
 
     def close(self) -> None:
-        """Without a commit: suspends where there is a checkpoint; else gives the upload up, and waits until the store
-        has dropped it."""
+        """Closes the upload. If it is not committed, this suspends it if there is a checkpoint; otherwise it aborts it,
+        and waits until the store has removed it."""
         self._end(lib.s3v_put_suspend if self._resumable else lib.s3v_put_abort)
 
     def _end(self, function: Any) -> None:
@@ -212,13 +214,13 @@ class Upload(_Stream):
             self._abandon()
         elif self.version is None:
             if self.closed:
-                # By the end of a wrapper, most likely: an exit without an error would pass for "stored".
+                # Most likely a wrapper closed it. Without an error the caller would think that it is stored.
                 message = "the upload was closed before its 'with' block ended, so nothing was stored"
                 raise S3VaultError(ErrorCode.WRONG_STATE, message)
             try:
                 self.commit()
             except S3VaultError as error:
-                # The handle is good for another commit().
+                # The handle can commit() again.
                 if error.code != ErrorCode.OUTCOME_UNKNOWN:
                     self._abandon()
                 raise
@@ -227,15 +229,15 @@ class Upload(_Stream):
                 raise
 
     def _abandon(self) -> None:
-        """Closes where another exception is on its way and must not be hidden."""
+        """Closes while another exception is being raised, which must not be hidden."""
         try:
             self.close()
         except S3VaultError as error:
-            what = "the upload was not suspended in order" if self._resumable else "an unfinished upload may be left"
+            what = "the upload was not suspended cleanly" if self._resumable else "an unfinished upload may be left"
             _log.warning("%s: %s", what, error)
 
     def __del__(self) -> None:
-        # Not IOBase's, which closes: the library suspends or aborts in the background, without a wait here.
+        # Not IOBase's, which closes and waits: the library suspends or aborts in the background.
         if self._handle is not None:
             self._handle = None
-            warnings.warn(f"unfinished {type(self).__name__} was dropped; nothing was stored", ResourceWarning, 2)
+            warnings.warn(f"unclosed {type(self).__name__} was collected; nothing was stored", ResourceWarning, 2)

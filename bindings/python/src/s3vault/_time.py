@@ -1,4 +1,4 @@
-"""Times: Unix milliseconds in the library, aware datetimes in UTC here, RFC 3339 for people."""
+"""Times: Unix milliseconds in the library, aware datetimes in UTC in the API, RFC 3339 in what people read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def to_ms(time: datetime, what: str) -> int:
-    """Unix milliseconds; a time without a zone could be anybody's, and is refused."""
+    """Unix milliseconds of a time, which must have a time zone."""
     if time.tzinfo is None:
         raise ValueError(f"{what} has no time zone: use datetime.now(timezone.utc) or .astimezone()")
     return (time - _EPOCH) // _MILLISECOND

@@ -1,4 +1,4 @@
-"""A vault: opening one, storing into it, finding and listing what it holds."""
+"""A vault: opens it, stores backups, finds and lists their versions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ._version import Version, VersionInfo
 
 T = TypeVar("T")
 
-# How long the interpreter's end waits for uploads that are being given up in the background.
+# How long the interpreter waits at its end for uploads that are being aborted in the background.
 _SHUTDOWN_MS = 10_000
 
 
@@ -47,7 +47,7 @@ def _update(handle: Handle, access_key: str, secret_key: str, session_token: str
 
 
 def _checkpoint(file: FilePath | None) -> str | None:
-    """As an option's text: options are UTF-8, and so the file's name must be."""
+    """The checkpoint as an option. Options are UTF-8, so the file name must be too."""
     return None if file is None else os.fsdecode(file)
 
 
@@ -61,7 +61,7 @@ def _renewal(handle: Handle, credentials: CredentialsFunction) -> RenewFunction:
 
 
 class Rows(Iterator[T], Generic[T]):
-    """Rows of a list, fetched as they are asked for."""
+    """An iterator over the rows of a list, which are fetched as needed."""
 
     def __init__(self, handle: Handle, make: Callable[[Any], T], renew: RenewFunction | None) -> None:
         self._handle: Handle | None = handle
@@ -79,7 +79,7 @@ class Rows(Iterator[T], Generic[T]):
 
 
 class Vault:
-    """An open vault; threads may share it. Use it as a context manager, or call :meth:`close`."""
+    """An open vault, made by :func:`open`. Threads may share it. Use it as a context manager, or call :meth:`close`."""
 
     def __init__(self, handle: Handle, credentials: CredentialsFunction | None = None) -> None:
         self._open_handle: Handle | None = handle
@@ -104,11 +104,11 @@ class Vault:
         cancel: Cancel | None = None,
         **options: OptionValue,
     ) -> Upload:
-        """Begins to store a backup of any length, or goes on with one; write to it as to a file. See :class:`Upload`.
+        """Starts to store a backup of any length, and returns a file to write it to. See :class:`Upload`.
 
         ``kind``: ``full`` (default) or ``incremental``, which needs ``parent``, the vid that it builds on.
-        ``checkpoint``: a file that remembers how far the backup came. Where it is there, this goes on: write the stream
-        from :attr:`Upload.offset` on.
+        ``checkpoint``: a file that records the progress. If it exists, this resumes the upload: write the stream from
+        byte :attr:`Upload.offset` on.
         """
         names = from_name(container, "the container"), from_name(path, "the path")
         config = call_options(kind=kind, parent=parent, checkpoint=_checkpoint(checkpoint), **options)
@@ -129,8 +129,8 @@ class Vault:
         cancel: Cancel | None = None,
         **options: OptionValue,
     ) -> Version:
-        """Stores a file. Options as for :meth:`create`; with a ``checkpoint``, the same call goes on after whatever
-        ended the last one, and sends only what is missing."""
+        """Stores a file. The options are those of :meth:`create`. With a ``checkpoint``, the same call resumes the
+        upload after an interruption, a crash or a failure, and sends only what is missing."""
         config = call_options(kind=kind, parent=parent, checkpoint=_checkpoint(checkpoint), **options)
         return self._store(lib.s3v_put_file, container, path, from_file(file), config, progress, cancel)
 
@@ -147,8 +147,8 @@ class Vault:
         cancel: Cancel | None = None,
         **options: OptionValue,
     ) -> Version:
-        """Stores what an open file descriptor, or an object with ``fileno()``, gives: a regular file whole, by position;
-        a pipe or a socket to its end. It stays open. Options as for :meth:`put_file`."""
+        """Stores the content of an open file descriptor, or of an object with ``fileno()``: all of a regular file, by
+        position, or a pipe or a socket to its end. It stays open. The options are those of :meth:`put_file`."""
         config = call_options(kind=kind, parent=parent, checkpoint=_checkpoint(checkpoint), **options)
         return self._store(lib.s3v_put_fd, container, path, to_descriptor(file), config, progress, cancel)
 
@@ -178,9 +178,10 @@ class Vault:
         cancel: Cancel | None = None,
         **options: OptionValue,
     ) -> Version:
-        """The newest version; or the one with this vid, or the newest that was recorded at ``as_of`` or before.
+        """Finds a version: the newest, or with ``version`` the one with this vid, or with ``as_of`` the newest one
+        recorded at or before that time.
 
-        ``pin``: the manifest's hash, as storing returned it; another manifest is refused.
+        ``pin``: hash of the manifest, from when the version was stored; any other manifest is an error.
         """
         names = from_name(container, "the container"), from_name(path, "the path")
         config = call_options(version=version, as_of=as_of, pin=pin, **options)
@@ -189,18 +190,18 @@ class Vault:
         return Version(out, self._renew)
 
     def versions(self, container: str, path: str) -> Rows[VersionInfo]:
-        """The versions of a backup, newest first."""
+        """Lists the versions of a backup, newest first."""
         names = from_name(container, "the container"), from_name(path, "the path")
         return self._list(lib.s3v_list_versions, *names, make=VersionInfo.from_row)
 
     def paths(self, container: str, prefix: str | None = None) -> Rows[VersionInfo]:
-        """The paths of a container, by name, each with its newest version."""
+        """Lists the paths of a container in the order of their names, each with its newest version."""
         begin = None if prefix is None else from_name(prefix, "the prefix")
         name = from_name(container, "the container")
         return self._list(lib.s3v_list_paths, name, begin, make=VersionInfo.from_row)
 
     def containers(self) -> Rows[str]:
-        """The containers, by name."""
+        """Lists the containers in the order of their names."""
         return self._list(lib.s3v_list_containers, make=lambda row: str(row.container.decode()))
 
     def _list(self, function: Any, *arguments: bytes | None, make: Callable[[Any], T]) -> Rows[T]:
@@ -209,12 +210,12 @@ class Vault:
         return Rows(out, make, self._renew)
 
     def update(self, access_key: str, secret_key: str, session_token: str | None = None) -> None:
-        """Gives the vault new keys. They are tried with one request; where the store refuses them, the old ones stay.
-        Transfers that are under way go on with the new ones."""
+        """Gives the vault new keys. They are tried with one request; if the store refuses them, the old ones stay.
+        Transfers in progress continue with the new ones."""
         _update(self._handle, access_key, secret_key, session_token)
 
     def close(self) -> None:
-        """Closes the vault. What was opened from it stays good."""
+        """Closes the vault. Versions and streams that were opened from it stay usable."""
         self._open_handle = None
 
     def __enter__(self) -> Vault:
@@ -233,14 +234,14 @@ def open(
     credentials: CredentialsFunction | None = None,
     cancel: Cancel | None = None,
 ) -> Vault:
-    """Opens a vault, and looks whether the store lets it in.
+    """Opens a vault, and checks that the store accepts its credentials.
 
-    ``config``: a :class:`Config` or a mapping; nothing is read from files or the environment unless it says so.
-    ``keyring``: a :class:`Keyring` or its file; without one, the setting ``keyring``; without that, nothing that is
-    written is signed.
-    ``credentials``: called in the thread of a call whose keys the store refuses, or whose keys have expired. It gives
-    the new ones, as (access key, secret key) or with a session token as the third, or None where there are none; then
-    the call goes on, or fails.
+    ``config``: a :class:`Config` or a mapping. No file and no environment variable is read unless the Config loads it.
+    ``keyring``: a :class:`Keyring` or its file; the default is the setting ``keyring``. Without one, what is written is
+    not signed.
+    ``credentials``: a function that returns new keys, as (access key, secret key) or (access key, secret key, session
+    token), or None if there are none. It is called in the thread of a call whose keys have expired or are refused by
+    the store; then the call continues with the new keys, or fails.
     """
     if not isinstance(config, Config):
         config = Config(config)
@@ -256,7 +257,7 @@ def open(
 
 
 def _at_exit() -> None:
-    """Lets the library finish at the interpreter's end; registered once, and by users of a vault only."""
+    """Lets the library finish at the end of the interpreter. Registered once, and only if a vault is opened."""
     atexit.unregister(_shutdown)
     atexit.register(_shutdown)
 

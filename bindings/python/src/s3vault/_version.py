@@ -1,4 +1,4 @@
-"""A version of a backup: what is known of it, and how it is read."""
+"""A version of a backup: its description, and how to restore it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from ._ffi import lib
 from ._streams import Download
 from ._time import from_ms
 
-# Large enough for few calls, small enough to stay in a processor's cache.
+# Large enough for few calls, small enough to stay in the processor's cache.
 BUFFER_SIZE = 256 << 10
 
-# By the number in a row; 0 is a name without a version.
+# By the number in a row of the library; 0 is a name without a version.
 _KINDS = ("name", "full", "incremental", "deleted")
 
 
 @dataclass(frozen=True)
 class VersionInfo:
-    """A version as the catalogue has it."""
+    """A version, as the catalogue describes it."""
 
     container: str
     path: str
@@ -47,15 +47,17 @@ class VersionInfo:
     parent: str | None
     """The vid that an incremental builds on."""
     size: int
-    """Bytes of the backup."""
+    """Size of the backup in bytes."""
     initiated: datetime
+    """When the put started, by the store's clock."""
     recorded: datetime
+    """The time by which ``as_of`` finds the version."""
     manifest_hash: str | None
     """BLAKE3 of the signed manifest, in hex: the ``pin`` of :meth:`Vault.find`. None in lists."""
 
     @classmethod
     def from_row(cls, row: Any) -> VersionInfo:
-        """A copy of the library's row."""
+        """Copies a row of the library."""
         return cls(
             container=to_text(row.container) or "",
             path=to_text(row.path) or "",
@@ -70,7 +72,7 @@ class VersionInfo:
 
 
 class Version:
-    """A version that was found or stored; threads may share it."""
+    """A version that was found or stored. Threads may share it."""
 
     info: VersionInfo
 
@@ -80,7 +82,7 @@ class Version:
 
     @staticmethod
     def new_handle() -> Handle:
-        """A place for the library's version."""
+        """A handle for a version of the library, still empty."""
         return Handle(_ffi.Version, lib.s3v_version_free)
 
     def open(
@@ -91,12 +93,12 @@ class Version:
         cancel: Cancel | None = None,
         **options: OptionValue,
     ) -> io.BufferedReader:
-        """Opens the data for reading, from its begin to its end; or anywhere, by ``seek``.
+        """Opens the data for reading, from start to end or from any position by ``seek``.
 
-        Read in order, the backup is whole only once ``read`` has returned ``b""``: a failure may still come before.
-        ``verify``: ``end`` (default) hands bytes out as they come, but for the last of each part, which wait until its
-        hash is right, and does not verify what is read after a ``seek``; ``part`` hands out only bytes of parts whose
-        hash is right, wherever they are.
+        ``verify="end"`` (default) returns bytes as they arrive, before the hash of their part is checked; only the last
+        64 KiB of each part wait for it. So the data is verified only once ``read`` has returned ``b""``, and what is
+        read after a ``seek`` is not verified. ``verify="part"`` returns only bytes of parts whose hash has been
+        checked, also after a ``seek``.
         """
         config = call_options(verify=verify, **options)
         call, handle = Call(progress, cancel, self._renew), Handle(_ffi.Get, lib.s3v_get_free)
@@ -112,8 +114,9 @@ class Version:
         cancel: Cancel | None = None,
         **options: OptionValue,
     ) -> None:
-        """Restores into a file, which gets its name only when all was verified. A restore that was killed goes on when
-        it is begun again. ``holes``: whether the file keeps holes where the data is zero."""
+        """Restores into a file, which appears under its name only when all of it is verified. If the process is killed,
+        the same call resumes the restore. ``holes``: whether to write a sparse file, with holes where the data is
+        zero."""
         config = call_options(holes=holes, **options)
         call = Call(progress, cancel, self._renew)
         call.check(lib.s3v_get_file(self._handle, from_file(file), handle_of(config), call.ctl, call.err))
@@ -128,13 +131,13 @@ class Version:
         **options: OptionValue,
     ) -> None:
         """Restores into an open file descriptor, or an object with ``fileno()``: a regular file by position, a pipe in
-        order. It stays open. What is written counts only after success."""
+        order. It stays open. The data is verified only once this returns."""
         config = call_options(holes=holes, **options)
         call = Call(progress, cancel, self._renew)
         call.check(lib.s3v_get_fd(self._handle, to_descriptor(file), handle_of(config), call.ctl, call.err))
 
     def manifest(self) -> bytes:
-        """The signed manifest as it is stored: what a verifier needs beside the data and the public key."""
+        """The signed manifest, as it is stored. A verifier needs it, the data and the public key."""
         call, out = Call(), new_bytes()
         call.check(lib.s3v_version_manifest(self._handle, call.ctl, out.out, call.err))
         return take_bytes(out)

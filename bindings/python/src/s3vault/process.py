@@ -1,4 +1,4 @@
-"""What all transfers of this process share: memory, connections, bandwidth.
+"""Limits that all transfers of this process share: memory, connections, bandwidth.
 
     s3vault.process.set(memory=512 << 20, bandwidth_up=50_000_000)
     print(s3vault.process.stats())
@@ -19,33 +19,38 @@ __all__ = ["Stats", "set", "stats"]
 
 @dataclass(frozen=True)
 class Stats:
-    """What the transfers of this process use now, and have used."""
+    """What the transfers of this process use."""
 
     transfers: int
-    """Transfers that are under way."""
+    """Transfers in progress."""
     memory: int
     """Bytes of payload in memory."""
     memory_peak: int
+    """The most that ``memory`` has been."""
     memory_limit: int
+    """The setting ``memory``."""
     connections: int
-    """Requests that are under way."""
+    """Requests in progress."""
     connections_peak: int
+    """The most that ``connections`` has been."""
     connections_limit: int
+    """The setting ``connections``."""
     bytes_up: int
-    """Bytes of payload that were sent, those that were sent again too."""
+    """Bytes of payload sent, including repeated ones."""
     bytes_down: int
+    """Bytes of payload received, including repeated ones."""
 
 
 def set(**values: OptionValue) -> None:
-    """Sets options of scope *process*: ``memory``, ``connections``, ``bandwidth_up``, ``bandwidth_down``. They take effect
-    at once, on transfers that are under way too."""
+    """Sets options of scope *process*: ``memory``, ``connections``, ``bandwidth_up``, ``bandwidth_down``. They take
+    effect at once, also on transfers in progress."""
     for key, value in values.items():
         call = Call()
         call.check(lib.s3v_process_set(from_text(key, "a key"), option_text(key, value), call.err))
 
 
 def stats() -> Stats:
-    """What the transfers of this process use."""
+    """Returns what the transfers of this process use."""
     call, found = Call(), _ffi.Stats(size=sizeof(_ffi.Stats))
     call.check(lib.s3v_process_stats(byref(found), call.err))
     return Stats(**{name: getattr(found, name) for name, _ in _ffi.Stats._fields_ if name != "size"})

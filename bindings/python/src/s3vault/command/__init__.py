@@ -1,0 +1,57 @@
+"""The command `s3vault`: parses its arguments, runs one subcommand, and ends with an exit code.
+
+Each subcommand is a module of `subcommands`: its arguments, what it does, and what it prints.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+from .._errors import S3VaultError
+from .output import Output
+from .parser import parser
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM. It ends a call as Ctrl-C does, so that an unfinished upload is suspended or aborted."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    args = parser().parse_args(arguments)
+    output = Output(json=args.json, verbose=args.verbose)
+    try:
+        signal.signal(signal.SIGTERM, _terminate)
+        args.run(args, output)
+        sys.stdout.flush()
+        return 0
+    except S3VaultError as error:
+        output.error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of the pipe has ended (`| head`): end as a program that SIGPIPE killed.
+        _drop_stdout()
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        _drop_stdout()
+        failed = S3VaultError.from_os(error, str(error.filename or "standard input or output"))
+        output.error(failed)
+        return failed.exit_code
+    except Terminated:
+        output.notice("terminated")
+        return 128 + signal.SIGTERM
+    except KeyboardInterrupt:
+        output.notice("interrupted")
+        return 128 + signal.SIGINT
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    raise Terminated
+
+
+def _drop_stdout() -> None:
+    """Discards what is still buffered and cannot be written; the interpreter would report it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

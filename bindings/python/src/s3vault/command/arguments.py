@@ -1,0 +1,45 @@
+"""Arguments that several subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+
+from .._errors import S3VaultError
+from .._tables import OPTIONS, ErrorCode
+
+
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """CONTAINER and PATH."""
+    parser.add_argument("container", metavar="CONTAINER", help="what is backed up, for example the name of a machine")
+    parser.add_argument("path", metavar="PATH", help="name of the backup in the container")
+
+
+def add_request(parser: argparse.ArgumentParser) -> None:
+    """The request to sign: METHOD, URL and headers."""
+    parser.add_argument("method", metavar="METHOD", help="GET, HEAD, PUT, POST or DELETE")
+    parser.add_argument("url", metavar="URL", help="the URL to send it to, or s3://BUCKET/KEY for the configured store")
+    parser.add_argument(
+        "-H",
+        "--header",
+        metavar="'NAME: VALUE'",
+        dest="headers",
+        action="append",
+        default=[],
+        help="sign this header too, which must be sent with the request; may be repeated",
+    )
+
+
+def headers(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """The headers of :func:`add_request` as pairs."""
+    pairs = []
+    for header in args.headers:
+        name, colon, value = header.partition(":")
+        if not colon:
+            raise S3VaultError(ErrorCode.INVALID_ARGUMENT, f"-H {header!r} is not 'NAME: VALUE'")
+        pairs.append((name, value.strip()))
+    return pairs
+
+
+def words(key: str) -> str:
+    """The values of a setting, for a metavar: ``full|incremental``."""
+    return "|".join(next(row.words for row in OPTIONS if row.key == key))

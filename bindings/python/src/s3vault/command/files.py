@@ -1,0 +1,59 @@
+"""Files, pipes and standard streams, read and written without a buffer of Python's."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+CHUNK = 1 << 20
+_SIGNALS_EVERY = 0.2
+
+
+def is_stream(file: str) -> bool:
+    """Whether this is standard input, a named pipe or a device: read here, where Ctrl-C ends a wait for its writer."""
+    if file == "-":
+        return True
+    try:
+        mode = os.stat(file).st_mode
+    except OSError:
+        # The library reports what is wrong with it.
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+@contextmanager
+def reader(file: str) -> Iterator[IO[bytes]]:
+    """Opens a file to read; ``-`` is standard input."""
+    with open(0 if file == "-" else file, "rb", buffering=0, closefd=file != "-") as source:
+        yield source
+
+
+@contextmanager
+def writer(file: str) -> Iterator[IO[bytes]]:
+    """Opens a file to write; ``-`` is standard output. Unbuffered, so that a failure at the end is raised here too."""
+    with open(1 if file == "-" else file, "wb", buffering=0, closefd=file != "-") as target:
+        yield target
+
+
+def read_text(file: str) -> str:
+    """A whole file as text; bytes that are not UTF-8, and NUL, are replaced."""
+    with open(0 if file == "-" else file, "rb", closefd=file != "-") as source:
+        return source.read().decode(errors="replace").replace("\0", "\ufffd")
+
+
+def read_into(source: Any, buffer: memoryview) -> int:
+    """Reads from a file or pipe; 0 at its end."""
+    # A read that started just after a signal came would wait for the writer before the signal is handled.
+    while not select.select([source], [], [], _SIGNALS_EVERY)[0]:
+        pass
+    return int(source.readinto(buffer))
+
+
+def write_all(target: Any, data: memoryview) -> None:
+    """Writes all of the data."""
+    while data:
+        data = data[target.write(data) :]

@@ -1,0 +1,137 @@
+"""How the command prints: tables for people, or one JSON object per line for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .._call import Progress, ProgressFunction
+from .._errors import S3VaultError
+from .._time import rfc3339
+from .._version import VersionInfo
+
+_ERROR_FIELDS = (
+    "name",
+    "message",
+    "hint",
+    "http_status",
+    "s3_code",
+    "request_id",
+    "operation",
+    "bucket",
+    "key",
+)
+
+
+def printable(text: str) -> str:
+    """Text with its control characters escaped: names may contain any, and a terminal must not obey them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def size_text(size: int) -> str:
+    """A number of bytes for people: ``1.5 GiB``."""
+    if size < 1024:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("KiB", "MiB", "GiB"):
+        value /= 1024
+        if value < 1024:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1024:.1f} TiB"
+
+
+def version_fields(info: VersionInfo) -> dict[str, Any]:
+    """A version as a JSON object."""
+    fields: dict[str, Any] = {
+        "vid": info.vid,
+        "container": info.container,
+        "path": info.path,
+        "kind": info.kind,
+        "parent": info.parent,
+        "size": info.size,
+        "initiated": rfc3339(info.initiated),
+        "recorded": rfc3339(info.recorded),
+    }
+    if info.manifest_hash is not None:
+        fields["manifest_hash"] = info.manifest_hash
+    return fields
+
+
+def version_text(info: VersionInfo) -> str:
+    """A version in a sentence: ``web01/disk.img (full, 1.5 GiB)``."""
+    return f"{printable(info.container)}/{printable(info.path)} ({info.kind}, {size_text(info.size)})"
+
+
+class Output:
+    """Prints results to standard output, and progress, notices and errors to standard error."""
+
+    def __init__(self, *, json: bool, verbose: bool = False) -> None:
+        self.json = json
+        self._verbose = verbose
+        # Characters that the terminal's encoding lacks are escaped, not an error.
+        reconfigure = getattr(sys.stdout, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+    def error(self, error: S3VaultError) -> None:
+        """A failure: what happened, and what to do."""
+        if self.json:
+            fields = {name: getattr(error, name) for name in _ERROR_FIELDS}
+            found = {name: value for name, value in fields.items() if value}
+            print(json.dumps({"error": {"code": int(error.code), **found}}), file=sys.stderr)
+        else:
+            print(f"s3vault: {printable(error.message)}", file=sys.stderr)
+            if error.hint:
+                print(f"help: {printable(error.hint)}", file=sys.stderr)
+
+    def notice(self, text: str) -> None:
+        """Something that a person should know and a program does not need."""
+        if not self.json:
+            print(f"s3vault: {printable(text)}", file=sys.stderr)
+
+    def verbose(self, text: str) -> None:
+        """A notice that is printed with --verbose only."""
+        if self._verbose:
+            self.notice(text)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[ProgressFunction | None]:
+        """A progress bar, if standard error is a terminal."""
+        if self.json or not sys.stderr.isatty():
+            yield None
+            return
+        # Imported here, since most runs in a pipe never need it.
+        from tqdm import tqdm
+
+        with tqdm(desc=title, unit="B", unit_scale=True, unit_divisor=1024, leave=False, file=sys.stderr) as bar:
+
+            def show(progress: Progress) -> None:
+                bar.total = progress.total
+                bar.update(progress.done - bar.n)
+
+            yield show
+
+    def text(self, line: str) -> None:
+        """A line, unchanged."""
+        print(line, flush=True)
+
+    def object(self, fields: dict[str, Any]) -> None:
+        """A JSON object on a line of its own, at once: a program may read a long list as it comes."""
+        print(json.dumps(fields), flush=True)
+
+    def table(self, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+        """Aligned columns under their heads."""
+        table = [head, *rows]
+        if len(table) == 1:
+            self.notice("nothing found")
+            return
+        widths = [max(len(row[column]) for row in table) for column in range(len(head))]
+        for row in table:
+            cells = (
+                cell.rjust(width) if name == "SIZE" else cell.ljust(width)
+                for name, cell, width in zip(head, row, widths)
+            )
+            print("  ".join(cells).rstrip())

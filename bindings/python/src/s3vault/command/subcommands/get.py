@@ -1,0 +1,82 @@
+"""`s3vault get`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from ..._errors import S3VaultError
+from ..._tables import ErrorCode
+from ..._time import rfc3339
+from ..._version import VersionInfo
+from ..arguments import add_names, words
+from ..configuration import load, open_with
+from ..files import CHUNK, write_all, writer
+from ..output import Output, printable, version_fields, version_text
+
+SUMMARY = "restore a version into a file or to standard output"
+EXAMPLES = """\
+  s3vault get web01 disk.img restored.img
+  s3vault get db01 shop.sql | psql shop
+  s3vault get web01 disk.img restored.img --as-of 2026-11-24T13:30:00Z
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    add_names(parser)
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default="-",
+        help="file to restore into, which appears when all of it is verified (default: -, standard output)",
+    )
+    parser.add_argument(
+        "--verify",
+        metavar=words("verify"),
+        help="when bytes reach standard output. end (default): as they arrive, before the hash of their part is "
+        "checked; only the last 64 KiB of each part wait for it. part: after the hash of their part is checked",
+    )
+    parser.add_argument("--holes", action="store_true", help="write a sparse file: leave holes where the data is zero")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--version", metavar="VID", help="restore this version (default: the newest)")
+    which.add_argument(
+        "--as-of",
+        metavar="TIME",
+        help="restore the newest version recorded at or before TIME (RFC 3339, or Unix milliseconds)",
+    )
+
+
+def run(args: argparse.Namespace, output: Output) -> None:
+    """Restores the version."""
+    if args.file == "-" and sys.stdout.isatty():
+        raise S3VaultError(
+            ErrorCode.INVALID_ARGUMENT, "standard output is a terminal: name a file, or redirect the output"
+        )
+    with open_with(load(args, output)) as vault:
+        version = vault.find(args.container, args.path, version=args.version, as_of=args.as_of)
+        with output.progress("get") as progress:
+            if args.file == "-":
+                with writer("-") as target, version.open(verify=args.verify, progress=progress) as source:
+                    _copy(source.raw, target)
+            else:
+                version.restore(args.file, verify=args.verify, holes=args.holes or None, progress=progress)
+    if args.file != "-":
+        _print(version.info, args.file, output)
+
+
+def _print(info: VersionInfo, file: str, output: Output) -> None:
+    if output.json:
+        output.object({**version_fields(info), "file": file})
+        return
+    print(f"restored  {version_text(info)} to {printable(file)}")
+    print(f"version   {info.vid}")
+    print(f"recorded  {rfc3339(info.recorded)}")
+
+
+def _copy(source: Any, target: Any) -> None:
+    buffer = memoryview(bytearray(CHUNK))
+    while count := source.readinto(buffer):
+        write_all(target, buffer[:count])

@@ -1,0 +1,32 @@
+"""The keyring file that a subcommand of `keys` works on."""
+
+from __future__ import annotations
+
+import argparse
+
+from ...._errors import S3VaultError
+from ...._keyring import Keyring
+from ...._tables import ErrorCode
+from ...configuration import load
+from ...output import Output
+
+
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """FILE."""
+    parser.add_argument("file", metavar="FILE", nargs="?", help="keyring file (default: the setting keyring)")
+
+
+def keyring_file(args: argparse.Namespace, output: Output) -> str:
+    """The file that the arguments name, or else the settings."""
+    file = args.file or load(args, output).get("keyring")
+    if not file:
+        raise S3VaultError(ErrorCode.KEYRING, "no keyring file is named: give FILE, or set keyring")
+    return str(file)
+
+
+def print_public(file: str, keyring: Keyring, output: Output) -> None:
+    """Prints the public key."""
+    if output.json:
+        output.object({"keyring": file, "id": keyring.id, "public": keyring.public})
+    else:
+        print(keyring.public)

@@ -1,0 +1,52 @@
+"""`s3vault ls`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+
+from ..._time import rfc3339
+from ..._version import VersionInfo
+from ..configuration import load, open_with
+from ..output import Output, printable, size_text, version_fields
+
+SUMMARY = "list the containers, or the paths of one container"
+EXAMPLES = """\
+  s3vault ls
+  s3vault ls web01
+  s3vault ls web01 etc/
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("container", metavar="CONTAINER", nargs="?", help="list the paths of this container")
+    parser.add_argument("prefix", metavar="PREFIX", nargs="?", help="list only paths that start with PREFIX")
+
+
+def run(args: argparse.Namespace, output: Output) -> None:
+    """Lists the containers or the paths."""
+    with open_with(load(args, output)) as vault:
+        if args.container is None:
+            _print_containers(vault.containers(), output)
+        else:
+            _print_paths(vault.paths(args.container, args.prefix), output)
+
+
+def _print_containers(names: Iterable[str], output: Output) -> None:
+    for name in names:
+        if output.json:
+            output.object({"container": name})
+        else:
+            print(printable(name))
+
+
+def _print_paths(paths: Iterable[VersionInfo], output: Output) -> None:
+    if output.json:
+        for info in paths:
+            output.object(version_fields(info))
+    else:
+        output.table(
+            ("VERSION", "KIND", "SIZE", "RECORDED", "PATH"),
+            ((v.vid, v.kind, size_text(v.size), rfc3339(v.recorded), printable(v.path)) for v in paths),
+        )

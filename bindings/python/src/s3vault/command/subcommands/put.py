@@ -1,0 +1,120 @@
+"""`s3vault put`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..._errors import ErrorFlag, S3VaultError
+from ..._streams import Upload
+from ..._tables import ErrorCode
+from ..._time import rfc3339
+from ..._version import VersionInfo
+from ..arguments import add_names, words
+from ..configuration import load, open_with
+from ..files import CHUNK, is_stream, read_into, reader
+from ..output import Output, version_fields, version_text
+
+SUMMARY = "store a file or a stream as a new version"
+EXAMPLES = """\
+  s3vault put web01 disk.img /var/lib/images/disk.img
+  pg_dump shop | s3vault put db01 shop.sql
+  s3vault put web01 disk.img disk.img --checkpoint disk.checkpoint
+  s3vault put web01 disk.img delta.img --kind incremental --parent 7SZQ4M3T8X0V5R9K2N6B1D4F8G
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    add_names(parser)
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", default="-", help="file to store (default: -, standard input)"
+    )
+    parser.add_argument("--kind", metavar=words("kind"), help="kind of the backup (default: full)")
+    parser.add_argument("--parent", metavar="VID", help="version that an incremental builds on")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="record the progress in FILE, so that running the same command again resumes the upload after Ctrl-C, a "
+        "crash or a failure; standard input must then supply the same bytes from the start. FILE is removed when the "
+        "backup is stored",
+    )
+
+
+def run(args: argparse.Namespace, output: Output) -> None:
+    """Stores the file or the stream."""
+    config = load(args, output)
+    options = {"kind": args.kind, "parent": args.parent, "checkpoint": args.checkpoint}
+    with open_with(config) as vault, resume_notice(args.checkpoint, output):
+        if not config.get("keyring"):
+            output.notice("no keyring is set, so the backup is stored unsigned; 's3vault keys new FILE' creates one")
+        with output.progress("put") as progress:
+            if is_stream(args.file):
+                with reader(args.file) as source:
+                    upload = vault.create(args.container, args.path, progress=progress, **options)
+                    with upload:
+                        skip(source, upload.offset, output)
+                        _copy(source, upload)
+                    version = upload.commit()
+            else:
+                version = vault.put_file(args.container, args.path, args.file, progress=progress, **options)
+    _print(version.info, output)
+
+
+def _print(info: VersionInfo, output: Output) -> None:
+    if output.json:
+        output.object(version_fields(info))
+        return
+    print(f"stored    {version_text(info)}")
+    print(f"version   {info.vid}")
+    print(f"recorded  {rfc3339(info.recorded)}")
+    print(f"manifest  {info.manifest_hash}")
+
+
+@contextmanager
+def resume_notice(checkpoint: str | None, output: Output) -> Iterator[None]:
+    """Says how to resume, if the put ended early and its checkpoint allows it. An abandoned put cannot be resumed."""
+    try:
+        yield
+    except BaseException as error:
+        is_final = isinstance(error, S3VaultError) and (
+            ErrorFlag.MISUSE in error.flags or error.code == ErrorCode.GIVEN_UP
+        )
+        if checkpoint is not None and not is_final and os.path.exists(checkpoint):
+            state = "suspended" if isinstance(error, KeyboardInterrupt) else "not stored yet"
+            output.notice(f"{state}; run the same command again to resume from the checkpoint {checkpoint}")
+        raise
+
+
+def skip(source: Any, offset: int, output: Output) -> None:
+    """Reads past the bytes that are stored already: the input starts again, the upload resumes."""
+    if not offset:
+        return
+    output.notice(f"resuming at byte {offset}; skipping that many bytes of the input, which are stored already")
+    buffer, left = memoryview(bytearray(CHUNK)), offset
+    while left:
+        count = read_into(source, buffer[: min(left, CHUNK)])
+        if not count:
+            raise S3VaultError(
+                ErrorCode.SOURCE_CHANGED,
+                f"the input ended at byte {offset - left}, but {offset} bytes of it are stored already: "
+                "this is not the same input",
+            )
+        left -= count
+
+
+def _copy(source: Any, upload: Upload) -> None:
+    """Copies in large writes, however little the pipe returns at a time."""
+    buffer = memoryview(bytearray(CHUNK))
+    filled = 0
+    while True:
+        count = read_into(source, buffer[filled:])
+        filled += count
+        if filled and (filled == CHUNK or not count):
+            upload.write(buffer[:filled])
+            filled = 0
+        if not count:
+            return

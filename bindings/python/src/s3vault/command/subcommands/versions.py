@@ -1,0 +1,34 @@
+"""`s3vault versions`."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..._time import rfc3339
+from ..arguments import add_names
+from ..configuration import load, open_with
+from ..output import Output, size_text, version_fields
+
+SUMMARY = "list the versions of a backup, newest first"
+EXAMPLES = """\
+  s3vault versions web01 disk.img
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    add_names(parser)
+
+
+def run(args: argparse.Namespace, output: Output) -> None:
+    """Lists the versions."""
+    with open_with(load(args, output)) as vault:
+        versions = vault.versions(args.container, args.path)
+        if output.json:
+            for info in versions:
+                output.object(version_fields(info))
+        else:
+            output.table(
+                ("VERSION", "KIND", "SIZE", "RECORDED", "PARENT"),
+                ((v.vid, v.kind, size_text(v.size), rfc3339(v.recorded), v.parent or "-") for v in versions),
+            )
