@@ -1,5 +1,5 @@
-// Makes dist/s3vault-verify.html: script, worker, style and wasm in one file, under a Content-Security-Policy that
-// names the hash of each and forbids everything else.
+// Builds dist/s3vault-verify.html: script, worker, style and wasm in one file, with a Content-Security-Policy that
+// lists their hashes and forbids everything else.
 
 import { createHash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
@@ -19,7 +19,7 @@ async function bundle(entry, define = {}) {
     target: 'es2022',
     define,
     loader: { '.wasm': 'binary', '.css': 'text' },
-    // wasm-bindgen can load its module by a request to where it came from; nothing here asks for that.
+    // wasm-bindgen can also fetch its module from the URL of the script; the page does not use that.
     logOverride: { 'empty-import-meta': 'silent' },
     legalComments: 'none',
   })
@@ -42,12 +42,12 @@ function policy(script, style) {
 const worker = await bundle('src/worker.js')
 const script = await bundle('src/page.js', { WORKER_SOURCE: JSON.stringify(worker) })
 const style = (await readFile(at('src/style.css'), 'utf8')).trim()
-if (/<\/(script|style)/i.test(script + style)) throw new Error('the page would end inside its script or style')
+if (/<\/(script|style)/i.test(script + style)) throw new Error('the script or the style contains a closing tag, which would end it early')
 
 let html = await readFile(at('src/index.html'), 'utf8')
 for (const [name, text] of Object.entries({ POLICY: policy(script, style), STYLE: style, SCRIPT: script })) {
   const parts = html.split(`{{${name}}}`)
-  if (parts.length !== 2) throw new Error(`src/index.html must hold {{${name}}} exactly once`)
+  if (parts.length !== 2) throw new Error(`src/index.html must contain {{${name}}} exactly once`)
   html = parts.join(text)
 }
 await mkdir(at('dist'), { recursive: true })

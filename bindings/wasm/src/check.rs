@@ -1,4 +1,4 @@
-//! The data, checked part by part as it passes.
+//! Checks the data part by part, as it is read.
 
 use std::rc::Rc;
 
@@ -11,15 +11,16 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use crate::error::to_js;
 use crate::verification::Verification;
 
-/// Checks a run of parts, or all of them: CRC64NVME and BLAKE3 of each. Several of them, in workers, can share the
-/// parts of a backup.
+/// Checks consecutive parts, or all of them: the length, CRC64NVME and BLAKE3 of each. Several of these, in workers, can
+/// share the parts of a backup.
 #[wasm_bindgen]
 pub struct PartsCheck {
     parts: Rc<[PartHash]>,
-    /// Index of the part that the next byte belongs to, and of the one where the run ends.
+    /// Index of the part that the next byte belongs to.
     next: usize,
+    /// Index after the last part to check.
     end: usize,
-    /// What has come of that part.
+    /// Bytes received of the part `next`.
     filled: u64,
     digester: Digester,
     excess: u64,
@@ -28,13 +29,13 @@ pub struct PartsCheck {
 
 #[wasm_bindgen]
 impl PartsCheck {
-    /// For `count` parts of the backup from the one with this number (from 1).
+    /// Checks `count` parts of the backup, starting at the part with the number `first` (from 1).
     #[wasm_bindgen(constructor)]
     pub fn new(verification: &Verification, first: u32, count: u32) -> Result<PartsCheck, JsValue> {
         PartsCheck::over(verification.parts(), first, count).map_err(|e| to_js(&e))
     }
 
-    /// Takes the next bytes: they begin with the run's first byte, and may be cut anywhere.
+    /// Adds the next bytes, in pieces of any size, from the first byte of the first part on.
     pub fn update(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -53,8 +54,8 @@ impl PartsCheck {
         }
     }
 
-    /// The numbers (from 1) of the parts that are not what was stored, in order. A part whose bytes did not all come
-    /// is one of them. Call it once, after the last bytes.
+    /// Returns the numbers (from 1) of the damaged parts, in order, including parts whose bytes are missing. Call it
+    /// once, after the last bytes.
     pub fn finish(&mut self) -> Vec<u32> {
         while self.next < self.end {
             self.close();
@@ -62,7 +63,7 @@ impl PartsCheck {
         std::mem::take(&mut self.bad)
     }
 
-    /// Bytes that came after the run's last one: the file is longer than the backup.
+    /// Number of bytes after the last part; if it is not 0, the file is longer than the backup.
     #[wasm_bindgen(getter)]
     pub fn excess(&self) -> u64 {
         self.excess
@@ -74,9 +75,9 @@ impl PartsCheck {
         let next = (first as usize).checked_sub(1);
         let end = next.and_then(|next| next.checked_add(count as usize)).filter(|end| *end <= parts.len());
         let (Some(next), Some(end)) = (next, end) else {
-            let why = format!("parts {first} and the {count} from there on: the manifest has {}", parts.len());
+            let why = format!("the manifest has {} parts; {count} from part {first} on were requested", parts.len());
             return Err(Error::new(Code::InvalidArgument, why)
-                .with_hint("Parts count from 1; a manifest that is bad has none to check."));
+                .with_hint("Number the parts from 1. A manifest whose verdict is bad has no parts to check."));
         };
         Ok(PartsCheck { parts, next, end, filled: 0, digester: Digester::new(), excess: 0, bad: Vec::new() })
     }

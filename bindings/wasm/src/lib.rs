@@ -1,7 +1,7 @@
-//! `@s3vault/verify`: proves, in a browser or in Node, that a backup is whole and signed. It needs the manifest (as
-//! `s3vault manifest` gives it out), the owner's public key and the stored bytes; no store, no network.
+//! `@s3vault/verify` verifies, in a browser or in Node, that a backup is complete, unchanged and signed. It needs the
+//! manifest (as `s3vault manifest` writes it), the owner's public key and the stored bytes; no store, no network.
 //!
-//! [`Verification`] judges the manifest and its signature, [`PartsCheck`] the data. 64-bit numbers are BigInt.
+//! [`Verification`] verifies the manifest and its signature, [`PartsCheck`] the data. 64-bit numbers are BigInt.
 
 mod check;
 mod error;

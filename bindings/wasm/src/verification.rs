@@ -1,4 +1,4 @@
-//! The manifest and its signature, judged.
+//! Verifies the manifest and its signature.
 
 use std::rc::Rc;
 
@@ -12,26 +12,26 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error::to_js;
 
-/// A manifest that was read and judged. The data is judged apart, by `PartsCheck`.
+/// A manifest that was read and verified. `PartsCheck` verifies the data.
 #[wasm_bindgen]
 pub struct Verification {
-    judgement: Judgement,
+    outcome: Outcome,
     signer: Option<String>,
     hash: String,
     parts: Rc<[PartHash]>,
 }
 
-enum Judgement {
+enum Outcome {
     Good(Manifest),
     Unsigned(Manifest),
     Bad(Error),
 }
 
-/// What a manifest says of its backup.
+/// How a manifest describes its backup.
 #[wasm_bindgen(getter_with_clone)]
 #[derive(Clone)]
 pub struct Summary {
-    /// The container: a VM's name with an identifier.
+    /// The container, for example the name of a VM.
     #[wasm_bindgen(readonly)]
     pub container: String,
     /// The path in the container.
@@ -40,78 +40,78 @@ pub struct Summary {
     /// The version id.
     #[wasm_bindgen(readonly)]
     pub vid: String,
-    /// `full` or `inc` (an incremental, which needs its parent).
+    /// `full` or `inc` (incremental).
     #[wasm_bindgen(readonly)]
     pub kind: String,
     /// The version that an incremental builds on.
     #[wasm_bindgen(readonly)]
     pub parent: Option<String>,
-    /// The instant of the backup, in Unix milliseconds of the store's clock.
+    /// The time of the backup by the store's clock, in Unix milliseconds.
     #[wasm_bindgen(readonly)]
     pub recorded: i64,
-    /// Bytes of the backup.
+    /// Size of the backup in bytes.
     #[wasm_bindgen(readonly)]
     pub size: u64,
-    /// Objects that its data is stored in; their bytes, one after the other, are the backup.
+    /// Number of objects that hold the data, one after the other.
     #[wasm_bindgen(readonly)]
     pub extents: u32,
-    /// Parts that it is verified in.
+    /// Number of parts.
     #[wasm_bindgen(readonly)]
     pub parts: u32,
 }
 
 #[wasm_bindgen]
 impl Verification {
-    /// Reads a manifest and checks its signature with these public keys: lines `ed25519 <id> <base64>`, as
+    /// Reads a manifest and verifies its signature with the trusted public keys: lines `ed25519 <id> <base64>`, as
     /// `s3vault keys public` prints them.
     ///
-    /// Throws an `Error` with the code as `name` and with a `hint` where there is nothing to judge: a public key that
-    /// is none (`S3V_E_INVALID_OPTION`), or bytes that are no manifest (`S3V_E_FORMAT`).
+    /// Throws an `Error`, with the code as `name` and with a `hint`, if `public_keys` has a line that is not a public
+    /// key (`S3V_E_INVALID_OPTION`), or if `object` is not a manifest (`S3V_E_FORMAT`).
     #[wasm_bindgen(constructor)]
     pub fn new(object: &[u8], public_keys: &str) -> Result<Verification, JsValue> {
-        judge(object, public_keys).map_err(|e| to_js(&e))
+        verify(object, public_keys).map_err(|e| to_js(&e))
     }
 
-    /// `good`: a trusted key signed this manifest. `unsigned`: it carries no signature, so anybody may have written
-    /// it. `bad`: its signature is wrong or by a key that is not trusted, or it contradicts itself.
+    /// `good`: a trusted key signed this manifest. `unsigned`: it has no signature, so anyone could have written it.
+    /// `bad`: its signature is wrong or by a key that is not trusted, or the manifest is inconsistent.
     #[wasm_bindgen(getter, unchecked_return_type = r#""good" | "unsigned" | "bad""#)]
     pub fn verdict(&self) -> String {
-        match self.judgement {
-            Judgement::Good(_) => "good",
-            Judgement::Unsigned(_) => "unsigned",
-            Judgement::Bad(_) => "bad",
+        match self.outcome {
+            Outcome::Good(_) => "good",
+            Outcome::Unsigned(_) => "unsigned",
+            Outcome::Bad(_) => "bad",
         }
         .into()
     }
 
-    /// Why the verdict is `bad`; else empty.
+    /// Why the verdict is `bad`; otherwise empty.
     #[wasm_bindgen(getter)]
     pub fn reason(&self) -> String {
         self.error().map_or_else(String::new, |e| e.message().to_owned())
     }
 
-    /// The code of the reason: `S3V_E_UNTRUSTED` or `S3V_E_FORMAT`; empty where the verdict is not `bad`.
+    /// The code of the reason: `S3V_E_UNTRUSTED` or `S3V_E_FORMAT`; empty unless the verdict is `bad`.
     #[wasm_bindgen(getter)]
     pub fn code(&self) -> String {
         self.error().map_or_else(String::new, |e| e.code().info().name.to_owned())
     }
 
-    /// The id of the key that the signature claims to be by, right or not; undefined where there is none.
+    /// The id of the key that the signature names, whether or not it is valid; undefined without a signature.
     #[wasm_bindgen(getter, js_name = keyId)]
     pub fn key_id(&self) -> Option<String> {
         self.signer.clone()
     }
 
-    /// BLAKE3 of the object as it is stored, in hex: what a pin holds.
+    /// BLAKE3 of the manifest as it is stored, in hex: the pin of this version.
     #[wasm_bindgen(getter)]
     pub fn hash(&self) -> String {
         self.hash.clone()
     }
 
-    /// What the manifest says; undefined where the verdict is `bad`.
+    /// How the manifest describes its backup; undefined if the verdict is `bad`.
     #[wasm_bindgen(getter)]
     pub fn summary(&self) -> Option<Summary> {
-        let (Judgement::Good(manifest) | Judgement::Unsigned(manifest)) = &self.judgement else {
+        let (Outcome::Good(manifest) | Outcome::Unsigned(manifest)) = &self.outcome else {
             return None;
         };
         Some(Summary {
@@ -127,7 +127,7 @@ impl Verification {
         })
     }
 
-    /// Bytes of each part, in order; empty where the verdict is `bad`.
+    /// Length of each part in bytes, in order; empty if the verdict is `bad`.
     #[wasm_bindgen(js_name = partLengths)]
     pub fn part_lengths(&self) -> Vec<u64> {
         self.parts.iter().map(|part| part.length).collect()
@@ -140,33 +140,33 @@ impl Verification {
     }
 
     fn error(&self) -> Option<&Error> {
-        match &self.judgement {
-            Judgement::Bad(error) => Some(error),
+        match &self.outcome {
+            Outcome::Bad(error) => Some(error),
             _ => None,
         }
     }
 }
 
-fn judge(object: &[u8], public_keys: &str) -> Result<Verification, Error> {
+fn verify(object: &[u8], public_keys: &str) -> Result<Verification, Error> {
     let keys = VerifyKeys::parse(public_keys)?;
-    let judgement = match signed::open(object, &keys) {
-        Err(error) if error.code() == Code::Untrusted => Judgement::Bad(error),
+    let outcome = match signed::open(object, &keys) {
+        Err(error) if error.code() == Code::Untrusted => Outcome::Bad(error),
         _ if !claims_to_be_manifest(object) => {
-            return Err(Error::new(Code::Format, "this is no manifest of a backup")
+            return Err(Error::new(Code::Format, "this is not a manifest of a backup")
                 .with_hint("Choose the file that 's3vault manifest CONTAINER PATH FILE' writes."));
         }
-        // Something stands where the signature belongs, and is none.
-        Err(error) => Judgement::Bad(error),
+        // What is in the place of the signature is not one.
+        Err(error) => Outcome::Bad(error),
         Ok(_) => read(object, &keys)?,
     };
-    let parts = match &judgement {
-        Judgement::Good(manifest) | Judgement::Unsigned(manifest) => manifest.parts().map(|p| *p.2).collect(),
-        Judgement::Bad(_) => Rc::default(),
+    let parts = match &outcome {
+        Outcome::Good(manifest) | Outcome::Unsigned(manifest) => manifest.parts().map(|p| *p.2).collect(),
+        Outcome::Bad(_) => Rc::default(),
     };
-    Ok(Verification { judgement, signer: signer(object), hash: manifest::hash(object), parts })
+    Ok(Verification { outcome, signer: signer(object), hash: manifest::hash(object), parts })
 }
 
-/// What does not even say that it is a manifest is an error; what says so and is wrong is bad.
+/// Tells an object that is not a manifest, which is an error, from a manifest that is wrong, whose verdict is bad.
 fn claims_to_be_manifest(object: &[u8]) -> bool {
     let json = object.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let value: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
@@ -174,19 +174,22 @@ fn claims_to_be_manifest(object: &[u8]) -> bool {
     key.starts_with("_s3vault/") && key.split('/').nth(2) == Some("cat")
 }
 
-fn read(object: &[u8], keys: &VerifyKeys) -> Result<Judgement, Error> {
+fn read(object: &[u8], keys: &VerifyKeys) -> Result<Outcome, Error> {
     Ok(match Manifest::open(object, keys) {
         Ok((opened, _)) if opened.manifest.kind == Kind::Del => {
-            return Err(Error::new(Code::Format, "this says that a backup was deleted: there is no data to verify")
-                .with_hint("Choose the manifest of a version that holds data."));
+            return Err(Error::new(
+                Code::Format,
+                "this manifest records that a backup was deleted, so there is no data to verify",
+            )
+            .with_hint("Choose the manifest of a version that has data."));
         }
-        Ok((opened, Trust::Signed { .. })) => Judgement::Good(opened.manifest),
-        Ok((opened, Trust::Unsigned)) => Judgement::Unsigned(opened.manifest),
-        Err(error) => Judgement::Bad(error),
+        Ok((opened, Trust::Signed { .. })) => Outcome::Good(opened.manifest),
+        Ok((opened, Trust::Unsigned)) => Outcome::Unsigned(opened.manifest),
+        Err(error) => Outcome::Bad(error),
     })
 }
 
-/// The second word of the second line.
+/// The id of the key that signed: the second word of the second line.
 fn signer(object: &[u8]) -> Option<String> {
     let line = object.split(|byte| *byte == b'\n').nth(1)?;
     std::str::from_utf8(line).ok()?.split(' ').nth(1).map(str::to_owned)

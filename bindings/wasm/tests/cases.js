@@ -1,4 +1,4 @@
-// The cases of tests/cases/*.json that need no store.
+// Reads the cases of tests/cases/*.json; those with `verify` need no store.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -14,14 +14,14 @@ const FOLDER = process.env.S3VAULT_CASES ?? fileURLToPath(new URL('../../../test
  * @typedef {{ name: string, verify?: Verify }} Case
  */
 
-/** All cases of the folder; those without `verify` need a store.
+/** Reads all cases; those without `verify` need a store.
  * @returns {Case[]} */
 export function loadCases() {
   const files = readdirSync(FOLDER).filter((name) => name.endsWith('.json')).sort()
   return files.flatMap((name) => JSON.parse(readFileSync(join(FOLDER, name), 'utf8')).cases)
 }
 
-/** The data of a case, with its damage done.
+/** The data of a case, damaged as the case says.
  * @param {Verify} verify
  * @returns {Uint8Array} */
 export function bytesOf({ data, damage }) {

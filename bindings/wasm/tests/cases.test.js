@@ -1,4 +1,4 @@
-// The shared cases, through the package as Node loads it.
+// Runs the shared cases through the package, as Node loads it.
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -20,20 +20,20 @@ for (const { name, verify } of cases) {
     console.log(`skip ${name}: needs a store`)
     continue
   }
-  // The pieces are cut where no part ends.
+  // No piece ends where a part ends.
   for (const piece of [7777, 1 << 20]) {
     test(`${name}, pieces of ${piece}`, () => {
-      assert.deepEqual(judge(verify, piece), { part: undefined, ...verify.expect })
+      assert.deepEqual(verdictOf(verify, piece), { part: undefined, ...verify.expect })
     })
   }
 }
 
-function judge(verify, piece) {
+function verdictOf(verify, piece) {
   let v
   try {
     v = new Verification(new TextEncoder().encode(verify.object), verify.public_keys)
   } catch {
-    // No manifest at all, or no public key: here one more way to be bad.
+    // Not a manifest, or not a public key: bad in the terms of the cases.
     return { verdict: 'bad', part: undefined }
   }
   if (v.verdict === 'bad') {
@@ -46,6 +46,6 @@ function judge(verify, piece) {
   const bytes = bytesOf(verify)
   for (let at = 0; at < bytes.length; at += piece) check.update(bytes.subarray(at, at + piece))
   const [part] = check.finish()
-  const whole = part === undefined && check.excess === 0n
-  return { verdict: whole ? v.verdict : 'bad', part }
+  const complete = part === undefined && check.excess === 0n
+  return { verdict: complete ? v.verdict : 'bad', part }
 }

@@ -1,4 +1,4 @@
-// The vectors that are committed are those that their maker makes.
+// The committed vectors equal the generated ones.
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 
-test('tests/cases/verify.json is what the fixtures example makes', () => {
+test('tests/cases/verify.json equals the output of the fixtures example', () => {
   const command = ['run', '-q', '--release', '-p', 's3vault-wasm', '--example', 'fixtures', '--', 'cases']
   const made = execFileSync('cargo', command, { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
   assert.equal(readFileSync(`${ROOT}/tests/cases/verify.json`, 'utf8'), made)

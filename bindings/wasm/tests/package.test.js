@@ -1,4 +1,4 @@
-// The package itself: what it imports, what it says, what it refuses.
+// The package itself: its imports, its results, its errors.
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -30,7 +30,7 @@ function refusal(action) {
   return assert.fail('nothing was thrown')
 }
 
-test('the module imports only what wasm-bindgen brings along', () => {
+test('the module imports only what wasm-bindgen supplies', () => {
   const module = new WebAssembly.Module(wasm)
   for (const { module: from, name } of WebAssembly.Module.imports(module)) {
     assert.equal(from, './s3vault_wasm_bg.js')
@@ -38,13 +38,13 @@ test('the module imports only what wasm-bindgen brings along', () => {
   }
 })
 
-test('SIMD is switched on: it doubles the speed of BLAKE3', () => {
-  // i32x4.add, of which vector code has many, and chance in all the rest has a few.
+test('SIMD is enabled: it doubles the speed of BLAKE3', () => {
+  // Counts the opcode of i32x4.add: vector code has many, other code a few by chance.
   const adds = wasm.toString('latin1').split('\xfd\xae\x01').length - 1
   assert.ok(adds > 100, `${adds} found`)
 })
 
-test('the summary is what the manifest says', () => {
+test('the summary equals the manifest', () => {
   const v = open('verify: good incremental')
   const { summary } = v
   const manifest = JSON.parse(cases.get('verify: good incremental').object.split('\n')[0])
@@ -60,7 +60,7 @@ test('the summary is what the manifest says', () => {
   assert.equal(open('verify: good three parts').summary.parent, undefined)
 })
 
-test('a signature without any key to check it with is not trusted, and says whose it is', () => {
+test('a signature is not trusted without a public key, and names its key', () => {
   const { object, public_keys: keys } = cases.get('verify: good three parts')
   const v = new Verification(encode(object), '')
   assert.equal(v.verdict, 'bad')
@@ -69,7 +69,7 @@ test('a signature without any key to check it with is not trusted, and says whos
   assert.equal(open('verify: unsigned').keyId, undefined)
 })
 
-test('what is no manifest is an error, not a verdict', () => {
+test('an object that is not a manifest is an error, not a verdict', () => {
   for (const text of ['', '\n', 'x', 'x\n', '{}\n', '[1]\n', '{"format":1}\n', '{"format":1,"key":"_s3vault/1/loc/a/b/c"}\n', '{"key":"a/b/cat"}\n']) {
     assert.equal(refusal(() => new Verification(encode(text), '')), 'S3V_E_FORMAT', text)
   }
@@ -77,13 +77,13 @@ test('what is no manifest is an error, not a verdict', () => {
   assert.equal(refusal(() => new Verification(encode('{}\n'), 'no key')), 'S3V_E_INVALID_OPTION')
 })
 
-test('a record of a deletion has no data to verify', () => {
+test('the manifest of a deletion has no data to verify', () => {
   const object = cases.get('verify: good empty').object.split('\n')[0]
   const deletion = object.replace('.full.0.', '.del.0.').replace('"kind":"full"', '"kind":"del"') + '\n'
   assert.equal(refusal(() => new Verification(encode(deletion), '')), 'S3V_E_FORMAT')
 })
 
-test('parts can be checked run by run', () => {
+test('parts can be checked in several runs', () => {
   const v = open('verify: flipped first byte of part 2')
   const bytes = bytesOf(cases.get('verify: flipped first byte of part 2'))
   const run = (first, count, from, to) => {
@@ -98,7 +98,7 @@ test('parts can be checked run by run', () => {
   assert.deepEqual(run(4, 0, 0, 0), [])
 })
 
-test('bytes behind the last part are counted', () => {
+test('bytes after the last part are counted', () => {
   const check = new PartsCheck(open('verify: good one part'), 1, 1)
   check.update(bytesOf(cases.get('verify: good one part')))
   check.update(encode('four'))

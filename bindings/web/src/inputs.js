@@ -7,7 +7,7 @@ const LARGEST_KEY = 64 * 1024
 const input = (id) => /** @type {HTMLInputElement} */ (document.getElementById(id))
 const keyText = /** @type {HTMLTextAreaElement} */ (document.getElementById('public-key-text'))
 
-/** What is chosen now.
+/** The current choice.
  * @returns {import('./verify.js').Chosen} */
 export const chosen = () => ({
   manifest: input('manifest').files?.[0],
@@ -15,7 +15,7 @@ export const chosen = () => ({
   keys: keyText.value,
 })
 
-/** Calls back whenever something else is chosen.
+/** Calls back whenever the choice changes.
  * @param {() => void} changed */
 export function watch(changed) {
   for (const id of ['manifest', 'data']) input(id).addEventListener('change', changed)
@@ -30,13 +30,13 @@ export function watch(changed) {
   watchDrops(changed)
 }
 
-/** The key's file goes into the text, so that it can be seen what is trusted. */
+/** Shows the content of the key file in the text area, so that the user sees which key is trusted. */
 async function readKey() {
   const file = input('public-key').files?.[0]
   try {
     keyText.value = file ? await file.slice(0, LARGEST_KEY).text() : ''
   } catch {
-    // What cannot be read is no key; the check of the text says so.
+    // This text is not a key, so the verification will report it.
     keyText.value = `${file?.name} cannot be read`
   }
 }
@@ -79,7 +79,7 @@ function choose(id, file) {
   input(id).files = transfer.files
 }
 
-/** Which input a file is for, by how it begins.
+/** Which input a file is for, according to its first bytes.
  * @param {File} file */
 async function sort(file) {
   const head = await file.slice(0, 1024).text().catch(() => '')

@@ -1,4 +1,4 @@
-// The page: whenever something else is chosen, what runs is given up and a verification begins.
+// The page: whenever the choice changes, it aborts the verification in progress and starts a new one.
 
 import { chosen, watch } from './inputs.js'
 import { verify } from './verify.js'
@@ -11,12 +11,12 @@ let run = new AbortController()
 function start() {
   run.abort()
   run = new AbortController()
-  let begun = 0
+  let started = 0
   let shown = 0
   const listener = {
     /** @type {import('./verify.js').Listener['show']} */
     show(outcome, described) {
-      begun = performance.now()
+      started = performance.now()
       show(outcome, described)
     },
     /** @type {import('./verify.js').Listener['progress']} */
@@ -24,12 +24,12 @@ function start() {
       const now = performance.now()
       if (now - shown < SHOW_EVERY_MS && done < total) return
       shown = now
-      progress(done, total, (now - begun) / 1000)
+      progress(done, total, (now - started) / 1000)
     },
   }
   void verify(chosen(), listener, run.signal)
 }
 
 watch(start)
-// A reload keeps what was chosen, in some browsers.
+// Some browsers keep the chosen files after a reload.
 start()

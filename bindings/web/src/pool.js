@@ -1,12 +1,12 @@
-// Two workers that check the parts of a file: the disk is the limit from there on.
+// Two workers check the parts of a file; with more of them the disk is the limit.
 
 export const WORKERS = 2
 
 /**
- * Numbers of the parts, among those of the runs, that are not what was stored; in order.
+ * The numbers of the damaged parts among those of the runs, in order.
  * @param {import('./worker.js').Start} start
  * @param {import('./runs.js').Run[]} runs
- * @param {(bytes: number) => void} onBytes told how many bytes more were checked
+ * @param {(bytes: number) => void} onBytes called with the number of bytes checked since the last call
  * @param {AbortSignal} signal
  * @returns {Promise<number[]>}
  */
@@ -29,7 +29,7 @@ export async function checkParts(start, runs, onBytes, signal) {
 }
 
 /**
- * Hands runs of the queue to a worker until none is left.
+ * Gives runs from the queue to a worker until the queue is empty.
  * @param {Worker} worker
  * @param {import('./worker.js').Start} start
  * @param {import('./runs.js').Run[]} queue
@@ -55,7 +55,7 @@ function work(worker, start, queue, onBytes, signal) {
       }
     }
     worker.onerror = (event) => reject(new Error(event.message || 'the worker did not start'))
-    worker.onmessageerror = () => reject(new Error('the worker could not be given the file'))
+    worker.onmessageerror = () => reject(new Error('the file could not be sent to the worker'))
     signal.addEventListener('abort', () => reject(signal.reason), { once: true })
     worker.postMessage(start)
     next()

@@ -1,4 +1,4 @@
-// One verification, from the files that were chosen to the outcome.
+// One verification, from the chosen files to the outcome.
 
 import { initSync, Verification } from '@s3vault/verify'
 import wasm from '@s3vault/verify/wasm'
@@ -7,7 +7,7 @@ import { badManifest, failed, judge, waiting, working } from './outcome.js'
 import { checkParts, WORKERS } from './pool.js'
 import { divide } from './runs.js'
 
-/** Half a million parts. More is not a manifest, but the wrong file. */
+/** The size of half a million parts. A larger file is not a manifest. */
 const LARGEST_MANIFEST = 64 * 1024 * 1024
 
 /**
@@ -30,12 +30,12 @@ async function load() {
   } catch (error) {
     throw refusal(
       `this browser cannot run the verifier: ${/** @type {Error} */ (error).message}`,
-      'WebAssembly with SIMD is needed: Chrome or Edge 91, Firefox 89, Safari 16.4, or newer, and not switched off.',
+      'WebAssembly with SIMD is needed, and must not be disabled: Chrome or Edge 91, Firefox 89, Safari 16.4, or newer.',
     )
   }
 }
 
-/** Verifies as far as what was chosen allows, and tells the listener.
+/** Verifies as much as the chosen files allow, and reports to the listener.
  * @param {Chosen} chosen
  * @param {Listener} listener
  * @param {AbortSignal} signal */
@@ -75,7 +75,7 @@ async function run({ manifest, data, keys }, listener, signal) {
     return
   }
   const trusted = verdict === 'good'
-  const signature = trusted ? `good, by key ${keyId}` : 'none'
+  const signature = trusted ? `valid, by key ${keyId}` : 'none'
   const described = { summary, keyId, hash, signature }
   if (data === undefined) {
     listener.show(waiting(has, keyId), described)
@@ -99,7 +99,7 @@ async function run({ manifest, data, keys }, listener, signal) {
   listener.show(outcome, described)
 }
 
-/** A file that went away says that it is empty: a read tells.
+/** A file that was removed reports the size 0; reading it fails.
  * @param {File} file */
 async function probe(file) {
   try {
@@ -112,7 +112,7 @@ async function probe(file) {
 /** @param {File} file */
 async function readManifest(file) {
   if (file.size > LARGEST_MANIFEST) {
-    throw refusal(`'${file.name}' is too large to be a manifest`, 'Was the stored file chosen in its place?')
+    throw refusal(`'${file.name}' is too large to be a manifest`, 'Check that this is not the stored file.')
   }
   try {
     return new Uint8Array(await file.arrayBuffer())
@@ -127,7 +127,7 @@ async function readManifest(file) {
 function unreadable(what, file, error) {
   return refusal(
     `${what}, '${file.name}', cannot be read: ${/** @type {Error} */ (error).message}`,
-    'It may have been changed, moved or removed since it was chosen, or be a folder: choose it again.',
+    'It was changed, moved or removed since it was chosen, or it is a folder. Choose it again.',
   )
 }
 

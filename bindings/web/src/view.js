@@ -1,4 +1,4 @@
-// The outcome on the page. Text is only ever set as text.
+// Shows the outcome on the page. Text is only ever set as text, never as HTML.
 
 import { bytes, count, duration, parts, shortened, time, visible } from './words.js'
 
@@ -28,7 +28,7 @@ export function show({ verdict, title, text, todo, note, findings = [], needed =
 
 /** @param {number} done bytes
  * @param {number} total bytes
- * @param {number} seconds since the begin */
+ * @param {number} seconds since the start */
 export function progress(done, total, seconds) {
   const bar = /** @type {HTMLProgressElement} */ (at('bar'))
   bar.value = total > 0 ? done / total : 0
@@ -39,17 +39,17 @@ export function progress(done, total, seconds) {
 
 /** @param {import('./outcome.js').Finding[]} findings */
 function showFindings(findings) {
-  const rows = findings.slice(0, ROWS).map(({ first, last, begin, end, what }) => {
+  const rows = findings.slice(0, ROWS).map(({ first, last, start, end, what }) => {
     const row = document.createElement('tr')
     row.dataset.first = String(first)
-    const numbers = first === 0 ? 'behind the last' : first === last ? count(first) : `${count(first)} to ${count(last)}`
-    const range = begin === end ? 'none' : `${count(begin)} to ${count(end - 1)}`
+    const numbers = first === 0 ? 'after the last' : first === last ? count(first) : `${count(first)} to ${count(last)}`
+    const range = start === end ? 'none' : `${count(start)} to ${count(end - 1)}`
     row.append(element('td', numbers), element('td', range), element('td', what))
     return row
   })
   if (findings.length > ROWS) {
     const row = document.createElement('tr')
-    const cell = element('td', `and ${count(findings.length - ROWS)} rows more`)
+    const cell = element('td', `and ${count(findings.length - ROWS)} more rows`)
     cell.colSpan = 3
     row.append(cell)
     rows.push(row)
@@ -63,8 +63,8 @@ function showSummary(described) {
   at('summary').hidden = described === undefined
   if (described === undefined) return
   const { summary, hash, signature } = described
-  const stored = summary.extents > 1 ? `, stored in ${count(summary.extents)} objects, one after the other` : ''
-  const kind = summary.parent === undefined ? 'full' : `incremental, needs version ${summary.parent}`
+  const stored = summary.extents > 1 ? `, stored in ${count(summary.extents)} consecutive objects` : ''
+  const kind = summary.parent === undefined ? 'full' : `incremental, based on version ${summary.parent}`
   /** @type {[string, string, string?][]} */
   const rows = [
     ['Container', visible(summary.container)],
@@ -74,7 +74,7 @@ function showSummary(described) {
     ['Kind', kind],
     ['Version id', summary.vid, 'mono'],
     ['Signature', signature],
-    ['Manifest’s hash', `BLAKE3 ${hash}`, 'mono'],
+    ['Hash of the manifest', `BLAKE3 ${hash}`, 'mono'],
   ]
   at('summary').querySelector('dl')?.replaceChildren(
     ...rows.flatMap(([name, value, style]) => [element('dt', name), element('dd', value, style)]),

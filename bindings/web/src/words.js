@@ -1,4 +1,4 @@
-// Numbers, times and names as people read them.
+// Formats numbers, times and names for people.
 
 const UNITS = ['KiB', 'MiB', 'GiB', 'TiB', 'PiB']
 
@@ -37,7 +37,7 @@ export function duration(seconds) {
   return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`
 }
 
-/** Text from a file, with what cannot be seen, or turns the direction of writing, made visible.
+/** Text from a file, with invisible characters and those that change the writing direction escaped.
  * @param {string} text */
 export function visible(text) {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${/** @type {number} */ (c.codePointAt(0)).toString(16)}}`)

@@ -1,6 +1,6 @@
-// A worker: reads runs of the file and checks their parts.
+// A worker reads runs of the file and checks their parts.
 //
-// The file is read by slices of 64 MiB as streams: the fastest way of several that were measured in Chromium; many
+// It reads slices of 64 MiB as streams: of several ways that were measured in Chromium this is the fastest, and many
 // small slices are the slowest.
 
 import { initSync, PartsCheck, Verification } from '@s3vault/verify'
@@ -38,21 +38,21 @@ self.onmessage = async (/** @type {MessageEvent<Start | Task>} */ { data }) => {
 }
 
 /** @param {import('./runs.js').Run} run */
-async function check({ first, count, begin, end }) {
+async function check({ first, count, start, end }) {
   const parts = new PartsCheck(verification, first, count)
-  for (let at = begin; at < end; at += SLICE) await readSlice(parts, at, Math.min(at + SLICE, end))
+  for (let at = start; at < end; at += SLICE) await readSlice(parts, at, Math.min(at + SLICE, end))
   const bad = parts.finish()
   parts.free()
   return bad
 }
 
 /** @param {PartsCheck} parts
- * @param {number} begin
+ * @param {number} start
  * @param {number} end */
-async function readSlice(parts, begin, end) {
-  const reader = file.slice(begin, end).stream().getReader()
-  let at = begin
-  let reported = begin
+async function readSlice(parts, start, end) {
+  const reader = file.slice(start, end).stream().getReader()
+  let at = start
+  let reported = start
   for (;;) {
     const { done, value } = await reader.read().catch((error) => fail(at, error))
     if (done) break
@@ -66,7 +66,7 @@ async function readSlice(parts, begin, end) {
   report({ bytes: at - reported })
 }
 
-/** Chromium's streams of files fail with 'network error', whatever the cause; a plain read tells it.
+/** In Chromium a stream of a file fails with 'network error', whatever the cause; a plain read reports the cause.
  * @param {number} at
  * @param {Error} error
  * @returns {Promise<never>} */

@@ -1,5 +1,5 @@
-// A large backup: the one that S3VAULT_TEST_MANIFEST, S3VAULT_TEST_DATA and S3VAULT_TEST_KEY name (files that came
-// out of a store), or else one of 256 MiB that no store has seen. Data is always a copy, since the tests damage it.
+// A large backup: the one that S3VAULT_TEST_MANIFEST, S3VAULT_TEST_DATA and S3VAULT_TEST_KEY name (files from a
+// store), or one of 256 MiB that is generated without a store. Data is always a copy, since the tests damage it.
 
 import { execFileSync } from 'node:child_process'
 import { constants, copyFileSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
@@ -10,7 +10,7 @@ import { ROOT } from './browser.js'
 const SIZE = 256 * 1024 ** 2
 const PART = 8 * 1024 ** 2
 
-/** @typedef {{ manifest: string, data: string, key: string, parts: { begin: number, end: number }[], remove: () => void }} Backup */
+/** @typedef {{ manifest: string, data: string, key: string, parts: { start: number, end: number }[], remove: () => void }} Backup */
 
 /** @returns {Backup} */
 export function makeBackup() {
@@ -36,7 +36,7 @@ export function makeBackup() {
     )
   }
   const { extents } = JSON.parse(readFileSync(backup.manifest, 'utf8').split('\n')[0])
-  let begin = 0
-  const parts = extents.flatMap((extent) => extent.parts).map(({ length }) => ({ begin, end: (begin += length) }))
+  let start = 0
+  const parts = extents.flatMap((extent) => extent.parts).map(({ length }) => ({ start, end: (start += length) }))
   return { ...backup, parts }
 }

@@ -1,5 +1,5 @@
-// The page in Debian's Chromium, as a double click opens it, under guard: a request, a violation of its policy or an
-// error in its console fails the test.
+// Opens the page in Debian's Chromium from its file. A request, a violation of its policy or an error in its console
+// fails the test.
 
 import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
@@ -70,10 +70,10 @@ export class VerifyPage {
     if (key !== undefined) await this.page.setInputFiles('#public-key', asFile(key, 'public-key'))
   }
 
-  /** Waits until the page says one of these. */
+  /** Waits until the page has one of these verdicts. */
   async until(...verdicts) {
     const any = verdicts.map((verdict) => `html[data-verdict="${verdict}"]`).join(',')
-    // A file that was chosen just now may begin another check between the two looks.
+    // A file that was chosen just now may start another verification between the two queries.
     for (;;) {
       await this.page.locator(any).waitFor({ state: 'attached', timeout: 300_000 })
       const verdict = await this.verdict()
@@ -93,7 +93,7 @@ export class VerifyPage {
     return this.page.locator('#title').innerText()
   }
 
-  /** Everything that the verdict says. */
+  /** The whole text of the verdict. */
   text() {
     return this.page.locator('#verdict').innerText()
   }
@@ -102,7 +102,7 @@ export class VerifyPage {
     return this.page.locator('#summary').innerText()
   }
 
-  /** Numbers of the first part of each finding; 0 stands for bytes behind the last part. */
+  /** Numbers of the first part of each finding; 0 is the bytes after the last part. */
   findings() {
     return this.page.locator('#parts tbody tr').evaluateAll((rows) => rows.map((row) => Number(row.dataset.first)))
   }

@@ -1,4 +1,4 @@
-// A large backup (256 MiB in `make test`, 1 GiB in `make deep`), whole and damaged in every way.
+// A large backup (256 MiB in `make test`, 1 GiB in `make deep`), intact and with every kind of damage.
 
 import assert from 'node:assert/strict'
 import { createHash, generateKeyPairSync } from 'node:crypto'
@@ -34,7 +34,7 @@ function flip(offset) {
   closeSync(file)
 }
 
-/** Verifies the backup as it lies there. */
+/** Verifies the backup in its current state. */
 const verify = (check, options) =>
   withPage(browser, async (page) => {
     await page.choose(backup)
@@ -42,8 +42,8 @@ const verify = (check, options) =>
     await check(page, verdict)
   }, options)
 
-test('whole: good', () => withPage(browser, async (page) => {
-  assert.ok(size() >= 256 * 1024 ** 2, 'the backup has 256 MiB at least')
+test('intact: good', () => withPage(browser, async (page) => {
+  assert.ok(size() >= 256 * 1024 ** 2, 'the backup has at least 256 MiB')
   await page.choose(backup)
   await page.until('working')
   await page.page.locator('#speed', { hasText: 'MB/s' }).waitFor()
@@ -61,15 +61,15 @@ for (const where of ['first', 'middle', 'last']) {
   test(`a flipped byte in the ${where} part: bad, and the part is named`, async () => {
     const { length } = backup.parts
     const n = { first: 1, middle: Math.ceil(length / 2), last: length }[where]
-    const { begin, end } = backup.parts[n - 1]
-    const offset = { first: begin, middle: Math.floor((begin + end) / 2), last: end - 1 }[where]
+    const { start, end } = backup.parts[n - 1]
+    const offset = { first: start, middle: Math.floor((start + end) / 2), last: end - 1 }[where]
     flip(offset)
     try {
       await verify(async (page, verdict) => {
         assert.equal(verdict, 'bad')
         assert.deepEqual(await page.findings(), [n])
         assert.equal(await page.title(), `Part ${n} is damaged`)
-        const range = `${begin.toLocaleString('en')} to ${(end - 1).toLocaleString('en')}`
+        const range = `${start.toLocaleString('en')} to ${(end - 1).toLocaleString('en')}`
         assert.ok((await page.text()).includes(range))
         if (where === 'middle') await page.screenshot('bad-flipped-byte')
       })
@@ -79,16 +79,16 @@ for (const where of ['first', 'middle', 'last']) {
   })
 }
 
-test('a cut: bad, and the first part that is not whole is named', async () => {
+test('truncated: bad, and the first incomplete part is named', async () => {
   const n = Math.floor(backup.parts.length * 0.7)
-  const { begin, end } = backup.parts[n - 1]
-  const cut = Math.floor((begin + end) / 2)
+  const { start, end } = backup.parts[n - 1]
+  const cut = Math.floor((start + end) / 2)
   const rest = readFileSync(backup.data).subarray(cut)
   truncateSync(backup.data, cut)
   try {
     await verify(async (page, verdict) => {
       assert.equal(verdict, 'bad')
-      assert.equal(await page.title(), `The file is cut off: part ${n} is not whole`)
+      assert.equal(await page.title(), `The file is truncated: part ${n} is incomplete`)
       assert.deepEqual(await page.findings(), [n, n + 1])
       await page.screenshot('bad-cut')
     })
@@ -119,15 +119,15 @@ test('without its signature: unsigned', () => withPage(browser, async (page) => 
   await page.screenshot('unsigned')
 }))
 
-test('another key’s: bad, and the file is not read', () => withPage(browser, async (page) => {
+test('signed by another key: bad, and the file is not read', () => withPage(browser, async (page) => {
   await page.choose({ manifest: backup.manifest, data: backup.data, key: Buffer.from(otherKey()) })
   assert.equal(await page.final(), 'bad')
-  assert.equal(await page.title(), 'The signature is not good')
+  assert.equal(await page.title(), 'The signature is not valid')
   assert.match(await page.text(), /not trusted/)
   await page.screenshot('bad-other-key')
 }))
 
-// The last one: what it leaves of the data is worth nothing.
+// The last test, since it destroys the data.
 test('a swapped file of the same size: bad, and its first part is named', async () => {
   const file = openSync(backup.data, 'r+')
   ftruncateSync(file, 0)
@@ -137,14 +137,14 @@ test('a swapped file of the same size: bad, and its first part is named', async 
     assert.equal(verdict, 'bad')
     assert.equal(await page.title(), 'This is not the file of this backup')
     assert.deepEqual(await page.findings(), [1])
-    assert.match(await page.text(), /the first wrong one is part 1/)
+    assert.match(await page.text(), /the first that does not is part 1/)
     await page.screenshot('bad-swapped')
   }, { dark: true })
 })
 
 function otherKey() {
   const { publicKey } = generateKeyPairSync('ed25519')
-  // The raw key is the end of its DER form (RFC 8410).
+  // The raw key is the end of its DER encoding (RFC 8410).
   const raw = publicKey.export({ type: 'spki', format: 'der' }).subarray(-32)
   const id = createHash('sha256').update(raw).digest('hex').slice(0, 16)
   return `ed25519 ${id} ${raw.toString('base64')}\n`

@@ -1,4 +1,4 @@
-// The page's behaviour: its ways in, what it waits for, what it refuses, and that it stays alone.
+// The behaviour of the page: its inputs, what it waits for, what it refuses, and that it makes no requests.
 
 import assert from 'node:assert/strict'
 import { appendFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
@@ -44,7 +44,7 @@ test('at first it is idle and names what is needed', on(async (page) => {
   await page.screenshot('idle')
 }))
 
-test('it is idle in the dark, too', on(async (page) => {
+test('it is idle in dark mode, too', on(async (page) => {
   assert.equal(await page.verdict(), 'idle')
   await page.screenshot('idle-dark')
 }, { dark: true }))
@@ -67,7 +67,7 @@ test('it waits for the file, and shows what the manifest says meanwhile', on(asy
   assert.equal(await page.final(), 'good')
 }))
 
-test('a key may be pasted, and is corrected', on(async (page) => {
+test('a key can be pasted and corrected', on(async (page) => {
   await page.choose({ manifest: small.manifest, data: small.data })
   const text = page.page.locator('#public-key-text')
   await text.fill('ed25519 0123456789abcdef nonsense')
@@ -77,21 +77,21 @@ test('a key may be pasted, and is corrected', on(async (page) => {
   assert.equal(await page.until('good'), 'good')
 }))
 
-test('three files dropped anywhere find their places', on(async (page) => {
+test('three files dropped anywhere are sorted to their inputs', on(async (page) => {
   await drop(page, 'h1', [['a', small.key], ['b', small.data], ['c', small.manifest]])
   assert.equal(await page.final(), 'good')
   const names = await page.page.locator('input[type=file]').evaluateAll((all) => all.map((one) => one.files[0].name))
   assert.deepEqual(names, ['c', 'b', 'a'])
 }))
 
-test('a file dropped onto a place goes there, whatever it is', on(async (page) => {
+test('a file dropped on an input is used for that input, whatever it is', on(async (page) => {
   await page.choose({ manifest: small.manifest, key: small.key })
   await drop(page, '[data-drop=data] p', [['another-manifest', small.manifest]])
   assert.equal(await page.final(), 'bad')
   assert.equal(await page.page.locator('#data').evaluate((input) => input.files[0].name), 'another-manifest')
 }))
 
-test('a right file after a wrong one is good', on(async (page) => {
+test('an intact file after a damaged one is good', on(async (page) => {
   await page.choose({ ...small, data: filesOf('verify: flipped last byte of part 2').data })
   assert.equal(await page.final(), 'bad')
   assert.deepEqual(await page.findings(), [2])
@@ -100,7 +100,7 @@ test('a right file after a wrong one is good', on(async (page) => {
   assert.deepEqual(await page.findings(), [])
 }))
 
-/** A file that keeps the workers busy: what is read of it is zeros. */
+/** A large file of zeros, which keeps the workers busy. */
 async function withLarge(use) {
   const folder = mkdtempSync(join(tmpdir(), 's3vault-page-'))
   const data = join(folder, 'large.img')
@@ -124,10 +124,10 @@ async function withLarge(use) {
   }
 }
 
-test('choosing other files gives up what runs', () => withLarge(async (page) => {
+test('choosing other files aborts the verification in progress', () => withLarge(async (page) => {
   await page.choose({ data: small.data })
   assert.equal(await page.final(), 'bad')
-  assert.match(await page.title(), /cut off: part 1 is/)
+  assert.match(await page.title(), /truncated: part 1 is/)
   await page.choose(small)
   assert.equal(await page.until('good'), 'good')
   assert.equal(page.page.workers().length, 0)
@@ -140,20 +140,20 @@ test('a file that changes while it is read is an error', () => withLarge(async (
   assert.equal(page.page.workers().length, 0)
 }))
 
-test('what is no manifest is an error with a hint', on(async (page) => {
+test('a file that is not a manifest is an error with a hint', on(async (page) => {
   await page.choose({ manifest: encode('%PDF-1.7\nnot a manifest\n'), data: small.data, key: small.key })
   assert.equal(await page.final(), 'error')
-  assert.match(await page.text(), /no manifest[^]*s3vault manifest CONTAINER PATH FILE/)
+  assert.match(await page.text(), /not a manifest[^]*s3vault manifest CONTAINER PATH FILE/)
   await page.screenshot('error')
 }))
 
-test('a manifest of a newer format is not accepted, and says what helps', on(async (page) => {
+test('a manifest of a newer format is not accepted, and the page says what to do', on(async (page) => {
   await page.choose(filesOf('verify: format 2'))
   assert.equal(await page.final(), 'bad')
   assert.match(await page.text(), /format 2[^]*newer version of this page/)
 }))
 
-for (const when of ['before it is looked at', 'after that']) test(`a file that went away ${when} is an error that names it`, async () => {
+for (const when of ['before it is read', 'after that']) test(`a file removed ${when} is an error that names it`, async () => {
   const folder = mkdtempSync(join(tmpdir(), 's3vault-page-'))
   const data = join(folder, 'gone.img')
   try {
@@ -176,16 +176,16 @@ test('a browser without WebAssembly is told so', on(async (page) => {
   assert.match(await page.text(), /WebAssembly with SIMD is needed/)
 }, { before: 'delete globalThis.WebAssembly' }))
 
-test('names cannot pretend to be others', on(async (page) => {
+test('invisible characters in names are escaped', on(async (page) => {
   await page.choose(filesOf('verify: good unusual names'))
   assert.equal(await page.final(), 'good')
   assert.match(await page.summary(), /größe 日本=%[^]*a b\/~c\/\+"d'\\u\{a\}/)
 }))
 
-test('an incremental says what it needs', on(async (page) => {
+test('an incremental names its parent', on(async (page) => {
   await page.choose(filesOf('verify: good incremental'))
   assert.equal(await page.final(), 'good')
-  assert.match(await page.summary(), /incremental, needs version [0-9A-Z]{26}/)
+  assert.match(await page.summary(), /incremental, based on version [0-9A-Z]{26}/)
 }))
 
 test('the keyboard reaches every input, in order', on(async (page) => {
@@ -198,9 +198,9 @@ test('the keyboard reaches every input, in order', on(async (page) => {
   for (const id of reached) assert.ok(await page.page.locator(`#${id}`).evaluate((one) => one.labels.length > 0))
 }))
 
-test('the policy keeps it from asking anybody anything', async () => {
-  let asked = 0
-  const server = createServer((_, reply) => { asked++; reply.end() })
+test('the policy forbids all requests', async () => {
+  let requests = 0
+  const server = createServer((_, reply) => { requests++; reply.end() })
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
   const url = `http://127.0.0.1:${server.address().port}/`
   try {
@@ -220,7 +220,7 @@ test('the policy keeps it from asking anybody anything', async () => {
       })
       assert.equal(injected, false)
     }, { expectErrors: true })
-    assert.equal(asked, 0)
+    assert.equal(requests, 0)
   } finally {
     server.close()
   }

@@ -1,4 +1,4 @@
-// What needs no browser: runs, words, outcomes.
+// Runs, words and outcomes, without a browser.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -9,29 +9,29 @@ import { bytes, duration, time, visible } from '../src/words.js'
 
 const MIB = 1024 ** 2
 
-test('runs hold every whole part once, in order, and about 64 MiB each', () => {
+test('runs contain every complete part once, in order, and about 64 MiB each', () => {
   const lengths = Array(300).fill(8 * MIB)
   const runs = divide(lengths, 2400 * MIB, 2)
   assert.equal(runs.length, Math.ceil(300 / 8))
   let [part, offset] = [1, 0]
-  for (const { first, count, begin, end } of runs) {
-    assert.deepEqual([first, begin], [part, offset])
-    assert.equal(end - begin, count * 8 * MIB)
-    assert.ok(end - begin <= 64 * MIB)
+  for (const { first, count, start, end } of runs) {
+    assert.deepEqual([first, start], [part, offset])
+    assert.equal(end - start, count * 8 * MIB)
+    assert.ok(end - start <= 64 * MIB)
     part += count
     offset = end
   }
   assert.deepEqual([part, offset], [301, 2400 * MIB])
 })
 
-test('a small file is dealt to all workers, a large part is a run of its own', () => {
+test('a small file is divided among all workers, and a large part is a run of its own', () => {
   assert.equal(divide(Array(16).fill(MIB), 16 * MIB, 2).length, 8)
   assert.deepEqual(divide([5 * 1024 * MIB], 5 * 1024 * MIB, 2).length, 1)
-  assert.deepEqual(divide([0], 0, 2), [{ first: 1, count: 1, begin: 0, end: 0 }])
+  assert.deepEqual(divide([0], 0, 2), [{ first: 1, count: 1, start: 0, end: 0 }])
   assert.deepEqual(divide([], 0, 2), [])
 })
 
-test('parts that the file does not hold whole are not dealt', () => {
+test('incomplete parts are not in any run', () => {
   const covered = (size) => divide([10, 10, 10], size, 2).reduce((sum, run) => sum + run.count, 0)
   assert.deepEqual([0, 9, 10, 29, 30, 31].map(covered), [0, 0, 1, 2, 3, 3])
 })
@@ -39,33 +39,33 @@ test('parts that the file does not hold whole are not dealt', () => {
 const signed = { trusted: true, keyId: 'k', keyGiven: true }
 const found = (fileSize, bad) =>
   judge({ fileSize, lengths: Array(20).fill(10), bad }, signed).findings
-    .map(({ first, last, begin, end, what }) => `${first}-${last} ${begin}-${end} ${what}`)
+    .map(({ first, last, start, end, what }) => `${first}-${last} ${start}-${end} ${what}`)
 
-test('neighbours that are wrong in the same way are one finding', () => {
+test('consecutive parts with the same damage are one finding', () => {
   assert.deepEqual(found(200, [2, 3, 7]), ['2-3 10-30 damaged', '7-7 60-70 damaged'])
-  assert.deepEqual(found(175, [2]), ['2-2 10-20 damaged', '18-18 170-180 cut off', '19-20 180-200 missing'])
+  assert.deepEqual(found(175, [2]), ['2-2 10-20 damaged', '18-18 170-180 truncated', '19-20 180-200 missing'])
   assert.deepEqual(found(180, []), ['19-20 180-200 missing'])
-  assert.deepEqual(found(203, [20]), ['20-20 190-200 damaged', '0-0 200-203 does not belong here'])
+  assert.deepEqual(found(203, [20]), ['20-20 190-200 damaged', '0-0 200-203 not part of the backup'])
 })
 
-test('a file of which nearly nothing is right is another file', () => {
+test('a file of which hardly any part matches is another file', () => {
   const title = (fileSize, bad) => judge({ fileSize, lengths: Array(20).fill(10), bad }, signed).title
   const numbers = (from, to) => Array.from({ length: to - from + 1 }, (_, n) => from + n)
   assert.equal(title(200, numbers(1, 20)), 'This is not the file of this backup')
   assert.equal(title(200, numbers(3, 20)), 'This is not the file of this backup')
   assert.equal(title(105, numbers(1, 10)), 'This is not the file of this backup')
   assert.equal(title(200, numbers(4, 20)), '17 parts are damaged')
-  assert.equal(title(105, []), 'The file is cut off: part 11 is not whole')
-  assert.equal(title(0, []), 'The file is cut off: part 1 is not whole')
+  assert.equal(title(105, []), 'The file is truncated: part 11 is incomplete')
+  assert.equal(title(0, []), 'The file is truncated: part 1 is incomplete')
 })
 
-test('a missing signature is told beside the damage', () => {
+test('a missing signature is reported along with the damage', () => {
   const outcome = judge({ fileSize: 10, lengths: [5, 5], bad: [2] }, { ...signed, trusted: false })
   assert.equal(outcome.verdict, 'bad')
   assert.match(outcome.text.join(' '), /no signature either/)
 })
 
-test('numbers, times and names are written as people read them', () => {
+test('numbers, times and names are formatted for people', () => {
   assert.equal(bytes(1), '1 byte')
   assert.equal(bytes(1023), '1,023 bytes')
   assert.equal(bytes(1024 ** 3), '1,073,741,824 bytes (1 GiB)')
