@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-/// Records to be saved, and how many of them are not known to be saved.
+/// Records of a put that have to be saved, and the number of those whose save is not confirmed yet.
 #[derive(Default)]
 pub(crate) struct Journal {
     records: VecDeque<(Vec<u8>, bool)>,

@@ -1,175 +1,189 @@
-//! The contract of every machine: `handle` what happened, then `poll` until it waits or is done.
+//! The contract of every machine: `handle` an input, then `poll` until the machine waits or is done.
 
 use crate::checksum::Digest;
 use crate::error::Error;
 use crate::http::{Range, ReplyHead, Request, RequestId, TransportFailure};
 use crate::time::Now;
 
-/// What happened.
+/// What happened: an input of a machine.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
-    /// The head of a reply came.
+    /// The head of a reply arrived.
     Head {
-        /// Of this request.
-        id: RequestId,
-        /// Status and headers.
-        head: ReplyHead,
-    },
-    /// A piece of a collected body came.
-    Body {
-        /// Of the reply to this request.
-        id: RequestId,
-        /// The piece.
-        bytes: &'a [u8],
-    },
-    /// A collected body ended as it should.
-    End {
-        /// Of the reply to this request.
-        id: RequestId,
-    },
-    /// A range's connection broke, and so many of its bytes lie where they belong; the next request for it begins behind
-    /// them. Comes before [`Input::Failed`].
-    Arrived {
         /// The request.
         id: RequestId,
-        /// In bytes, from the range's begin: those of earlier requests too.
+        /// Status and headers of the reply.
+        head: ReplyHead,
+    },
+    /// A piece of a collected body arrived.
+    Body {
+        /// The request.
+        id: RequestId,
+        /// The bytes of the piece.
+        bytes: &'a [u8],
+    },
+    /// A collected body is complete.
+    End {
+        /// The request.
+        id: RequestId,
+    },
+    /// The connection of a range broke after `length` of its bytes were put in place; the next request for the range
+    /// starts after them. Comes before [`Input::Failed`].
+    RangeProgress {
+        /// The request.
+        id: RequestId,
+        /// Number of bytes in place from the start of the range, those of earlier requests included.
         length: u64,
     },
-    /// A range ended as HTTP says it should; the bytes lie where they belong, but are not trusted yet.
+    /// The body of a range is complete. Its bytes are in place, but not verified yet.
     RangeEnd {
-        /// Of the reply to this request.
+        /// The request.
         id: RequestId,
-        /// How many bytes came, with those of earlier requests.
+        /// Number of bytes that arrived, those of earlier requests included.
         length: u64,
-        /// What they were.
+        /// Digest of these bytes.
         digest: Digest,
     },
-    /// No whole reply came. Nothing more comes for this request.
+    /// The request failed without a complete reply. Nothing more comes for it.
     Failed {
         /// The request.
         id: RequestId,
-        /// Why.
+        /// Why the request failed.
         failure: TransportFailure,
     },
-    /// A part that [`Output::NeedPart`] asked for is there, and its bytes can be sent.
+    /// A part that [`Output::NeedPart`] asked for is ready to be sent.
     PartReady {
-        /// The number that was asked for.
+        /// Number of the part.
         number: u32,
-        /// In bytes; shorter than `least` of [`Output::NeedPart`] only where it is the last.
+        /// Length in bytes. Only the last part may be shorter than [`PartRequest::min_length`].
         length: u64,
-        /// What the bytes are; `None` where they will be hashed while they are sent.
+        /// Digest of the bytes; `None` if they will be hashed while they are sent.
         digest: Option<Digest>,
-        /// Whether the source ends with it.
+        /// Whether the source ends with this part.
         last: bool,
     },
-    /// All bytes of a part whose digest was not known are on their way. Comes before the end of the reply.
+    /// All bytes of a part whose digest was not known were sent. Comes before the end of the reply.
     PartSent {
-        /// The request that sends it.
+        /// The request that sends the part.
         id: RequestId,
-        /// What the bytes were.
+        /// Digest of the bytes that were sent.
         digest: Digest,
     },
     /// The source of parts failed; the transfer ends with this error.
     SourceFailed(Error),
-    /// All bytes of a request are on their way, and the connection waits for its reply. Comes once for a request, before
-    /// its end; the time from here on to the reply's head is the store's alone.
+    /// All bytes of a request were sent, and the connection waits for the reply. Comes at most once for a request,
+    /// before its end. The time from here to the reply's head is spent by the store alone.
     Sent {
         /// The request.
         id: RequestId,
     },
-    /// The oldest record of [`Output::Save`] that was not answered yet is on disk.
+    /// The oldest record of [`Output::Save`] that was not yet acknowledged is on disk.
     Saved,
-    /// A record of [`Output::Save`] could not be saved. What the checkpoint has stays good.
+    /// A record of [`Output::Save`] could not be saved. Earlier records stay valid.
     SaveFailed(Error),
-    /// Stop where it stands, and leave everything so that the checkpoint can go on from it; ends in
+    /// Stop, and leave everything so that a put with the checkpoint can resume; ends in
     /// [`Code::Suspended`](crate::Code::Suspended).
     Suspend,
-    /// The reader has taken all of an accepted range: its memory is free. File downloads send it at once.
+    /// The reader has consumed all of an accepted range, and its memory is free. File downloads send this at once.
     RangeConsumed {
-        /// Of this range.
+        /// [`Range::index`] of the range.
         index: u32,
     },
-    /// [`Output::NeedCredentials`] was answered: the store has new ones now.
+    /// Answer to [`Output::NeedCredentials`]: the store has new credentials now.
     CredentialsRenewed,
-    /// [`Output::NeedCredentials`] was answered: there are no others. Why, where somebody tried to get some.
+    /// Answer to [`Output::NeedCredentials`]: there are no others. Contains the error if getting new ones failed.
     CredentialsKept(Option<Error>),
-    /// Come to an end soon, and leave as little behind as can be.
+    /// Stop soon, and leave as little as possible on the store.
     Cancel,
-    /// Try the last step again. Only after [`Output::Done`] with [`Code::OutcomeUnknown`](crate::Code::OutcomeUnknown),
-    /// and the one thing that may be handled then.
-    Again,
+    /// Retry the last step. Allowed only after [`Output::Done`] with
+    /// [`Code::OutcomeUnknown`](crate::Code::OutcomeUnknown), and the only input allowed then.
+    Retry,
 }
 
-/// What to do.
+/// Where an upload's source starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceStart {
+    /// Offset in the source of the first byte that is needed; not 0 when the put resumes from a checkpoint. Parts of a
+    /// file after this offset may be stored already.
+    pub offset: u64,
+    /// The source had already ended: nothing more of it is accepted or asked for.
+    pub ended: bool,
+    /// Number of bytes that the store already has; of a file, including those after `offset`.
+    pub stored: u64,
+}
+
+impl SourceStart {
+    /// Everything before `offset` is stored, and nothing after it.
+    pub(crate) fn at(offset: u64, ended: bool) -> SourceStart {
+        SourceStart { offset, ended, stored: offset }
+    }
+}
+
+/// A part of the source that a machine needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartRequest {
+    /// Part number, from 1. Each number is requested once, in ascending order.
+    pub number: u32,
+    /// Offset of the part in the source, in bytes.
+    pub offset: u64,
+    /// Maximum length of the part, in bytes.
+    pub length: u64,
+    /// Minimum length of the part, in bytes, unless the source ends: a stream's part may end before `length` where memory
+    /// is short. For files, and for providers that want parts of equal size, it equals `length`.
+    pub min_length: u64,
+    /// The digest must be known before the part is sent. Otherwise a driver that can read the part at any time need not
+    /// read it now.
+    pub hash_first: bool,
+}
+
+/// What to do: an output of a machine.
 #[derive(Debug)]
 pub enum Output<T> {
-    /// Send this request, once. Whatever comes of it is an [`Input`].
+    /// Send this request, once. Its results are [`Input`]s.
     Send(Request),
-    /// Drop this request's connection; nothing that still comes of it is wanted.
+    /// Drop the connection of this request, and discard what still arrives for it.
     Abandon(RequestId),
-    /// An upload can take its source: from this byte on, which is not 0 where it goes on from a checkpoint. Comes
-    /// before the first [`Output::NeedPart`], and once more where a file is begun anew.
-    Begin {
-        /// In bytes, from the source's begin. Of a file the first part that is wanted begins here, but others behind it
-        /// may be there.
-        offset: u64,
-        /// The source was at its end before: nothing more is taken, and nothing asked for.
-        ended: bool,
-        /// What the store has already, in bytes: of a file also behind `offset`.
-        done: u64,
-    },
+    /// An upload can accept its source now. Comes before the first [`Output::NeedPart`], and again if a file is restarted
+    /// from scratch.
+    Start(SourceStart),
     /// Append this record to the checkpoint, and have it on disk before [`Input::Saved`]. Records come in order, and only
     /// to a put that has a checkpoint.
     Save {
-        /// To be appended as it stands.
+        /// The bytes to append.
         record: Vec<u8>,
-        /// In place of all that the checkpoint has: the put begins anew.
-        anew: bool,
+        /// Replace everything in the checkpoint with this record: the put restarts from scratch.
+        restart: bool,
     },
-    /// Keep the next part of the source ready: up to `length` bytes from `offset`.
-    NeedPart {
-        /// From 1, each number once, in order.
-        number: u32,
-        /// In bytes, from the source's begin.
-        offset: u64,
-        /// At most so many bytes.
-        length: u64,
-        /// At least so many, but at the source's end: where memory is short, a stream's part may end before `length`. A
-        /// file's parts, and those of a provider that wants equal ones, have exactly `length`.
-        least: u64,
-        /// Its digest must be known before it is sent. Else a driver that can read it at any time need not read it now.
-        hashed: bool,
-    },
-    /// This part is not needed any more.
+    /// Keep this part of the source ready, then answer with [`Input::PartReady`].
+    NeedPart(PartRequest),
+    /// This part is no longer needed.
     ReleasePart(u32),
-    /// Deliver this range. It is verified, or the machine was told to deliver others too. Ranges are accepted in any order;
-    /// those of a part that go into a file together, when all of it is verified.
+    /// Deliver this range. It is verified, unless the machine was told to deliver unverified ranges too. Ranges come in
+    /// any order; when delivered by position, those of a part come together once the part is verified.
     Accept(Range),
-    /// The store refuses the keys of this generation, or they have expired: find others, give them to
-    /// [`Store::renew`](crate::store::Store::renew), and say [`Input::CredentialsRenewed`]; or say
-    /// [`Input::CredentialsKept`]. It may be asked again before it is answered: one answer is enough for all.
+    /// The store refused the keys of this generation, or they expired. Give other keys to
+    /// [`Store::renew`](crate::store::Store::renew) and answer [`Input::CredentialsRenewed`], or answer
+    /// [`Input::CredentialsKept`]. This may be emitted again before it is answered: one answer is enough for all.
     NeedCredentials {
-        /// Of the keys that were refused; where [`Store::generation`](crate::store::Store::generation) is higher,
-        /// somebody has renewed them already.
+        /// Generation of the refused keys. If [`Store::generation`](crate::store::Store::generation) is higher, they
+        /// were already renewed.
         generation: u64,
     },
-    /// Nothing to do until an input comes or this monotonic time is reached.
+    /// There is nothing to do until an input arrives or this monotonic time is reached.
     Wait(Option<u64>),
-    /// The end. Nothing may be handled or polled after it, but for [`Input::Again`].
+    /// The machine is done. Nothing may be handled or polled after this, except [`Input::Retry`].
     Done(Result<T, Error>),
 }
 
 impl<T> Output<T> {
-    /// The same for a machine that has this one inside of it; the end comes back as it is.
+    /// The same output for a machine that contains this one; the result of [`Output::Done`] comes back as `Err`.
     pub fn outward<U>(self) -> Result<Output<U>, Result<T, Error>> {
         Ok(match self {
             Output::Send(request) => Output::Send(request),
             Output::Abandon(id) => Output::Abandon(id),
-            Output::Begin { offset, ended, done } => Output::Begin { offset, ended, done },
-            Output::Save { record, anew } => Output::Save { record, anew },
-            Output::NeedPart { number, offset, length, least, hashed } => {
-                Output::NeedPart { number, offset, length, least, hashed }
-            }
+            Output::Start(start) => Output::Start(start),
+            Output::Save { record, restart } => Output::Save { record, restart },
+            Output::NeedPart(part) => Output::NeedPart(part),
             Output::ReleasePart(number) => Output::ReleasePart(number),
             Output::Accept(range) => Output::Accept(range),
             Output::NeedCredentials { generation } => Output::NeedCredentials { generation },
@@ -179,14 +193,14 @@ impl<T> Output<T> {
     }
 }
 
-/// A machine: it decides, and the driver does.
+/// A machine: it decides what to do, and its driver does it.
 pub trait Machine {
-    /// What it ends with.
+    /// Result of the machine.
     type Done;
 
-    /// Takes notice of what happened. An input that does not fit (a late reply to an abandoned request) is ignored.
+    /// Processes an input. One that does not fit (a late reply to an abandoned request) is ignored.
     fn handle(&mut self, now: Now, input: Input<'_>);
 
-    /// Says what to do next. Call it until it answers [`Output::Wait`] or [`Output::Done`].
+    /// Returns what to do next. Call it until it returns [`Output::Wait`] or [`Output::Done`].
     fn poll(&mut self, now: Now) -> Output<Self::Done>;
 }

@@ -1,4 +1,5 @@
-//! What a listing costs in memory: nothing a row beyond what the caller keeps, and one page however long it is.
+//! Memory of a listing: no allocation for a row beyond what the caller keeps, and one page at a time however long the
+//! listing is.
 
 #![cfg(not(target_family = "wasm"))]
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -17,7 +18,7 @@ use s3vault_core::store::Store;
 use s3vault_core::time::Now;
 use s3vault_core::{Input, Machine, Output};
 
-/// Counts what the system's allocator is asked for, by each thread alone: the test runner's own thread allocates too.
+/// Counts the system allocator's allocations of each thread separately: the test runner's own thread allocates too.
 struct Counting;
 
 thread_local! {
@@ -36,11 +37,11 @@ fn gave(bytes: usize) {
     HELD.set(HELD.get() - bytes as isize);
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         took(layout.size());
-        // SAFETY: the caller keeps the contract of this function, which is the same.
+        // SAFETY: the caller upholds this function's contract, which is the same.
         unsafe { System.alloc(layout) }
     }
 
@@ -65,7 +66,7 @@ const OWNER: &str = "<Owner><ID>75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078e
 const ETAG: &str = "<ETag>&quot;fba9dede5f27731c9771645a39863328&quot;</ETag>";
 const TIME: &str = "2009-10-12T17:50:30.000Z";
 
-/// Writes a page with rows `from..to`, whose keys need decoding, and its marker where more follows.
+/// Writes a page with rows `from..to`, whose keys need decoding, and a marker if more follows.
 fn versions(out: &mut String, from: u32, to: u32, more: bool) {
     out.clear();
     out.push_str("<ListVersionsResult><EncodingType>url</EncodingType>");
@@ -94,7 +95,7 @@ fn page(root: &str, rows: u32, row: impl Fn(u32) -> String) -> String {
     format!("<{root}><EncodingType>url</EncodingType>{rows}</{root}>")
 }
 
-/// How often visiting this page allocates, when nothing is kept.
+/// Number of allocations when visiting this page, if nothing is kept.
 fn allocations(visit: &dyn Fn(&[u8]) -> u32, page: &str, rows: u32) -> usize {
     let before = COUNT.get();
     let seen = visit(page.as_bytes());
@@ -104,7 +105,7 @@ fn allocations(visit: &dyn Fn(&[u8]) -> u32, page: &str, rows: u32) -> usize {
 }
 
 #[test]
-fn a_row_costs_nothing() {
+fn a_row_allocates_nothing() {
     type Visit = Box<dyn Fn(&[u8]) -> u32>;
     type Element<'a> = &'a dyn Fn(u32) -> String;
     macro_rules! visit {
@@ -165,7 +166,7 @@ fn store() -> Arc<Store> {
     Arc::new(Store::from_settings(&settings, Credentials::from_settings(&settings).unwrap()).unwrap())
 }
 
-/// Goes through so many pages of 1,000 rows that are written as they are asked for; the rows that came.
+/// Lists this many pages of 1,000 rows, which are written as they are requested. Returns the number of rows.
 fn list(count: u32) -> u64 {
     let mut pages = Pages::new(&store(), ListObjectVersions { prefix: "p/".into(), ..Default::default() });
     let now = Now { unix_ms: 1_764_000_000_000, mono_ms: 0 };

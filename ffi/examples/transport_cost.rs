@@ -46,7 +46,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use s3vault_core::checksum::{Crc64, Digest, digest};
 use s3vault_core::http::{Body, Method, Part, ReplyBody, Request, RequestId};
 use s3vault_core::time::Now;
-use s3vault_core::{Code, Error, Input, Machine, Output};
+use s3vault_core::{Code, Error, Input, Machine, Output, PartRequest};
 
 use control::Control;
 use transport::{Transport, TransportSettings};
@@ -238,7 +238,9 @@ impl Machine for Upload {
         self.open += 1;
         let length = self.part_length.min(self.length - offset);
         match &self.digests {
-            None => Output::NeedPart { number, offset, length, least: length, hashed: self.hashed },
+            None => {
+                Output::NeedPart(PartRequest { number, offset, length, min_length: length, hash_first: self.hashed })
+            }
             Some(crcs) => {
                 let digest = Some(Digest { crc64nvme: crcs[number as usize - 1], blake3: [0; 32] });
                 self.send(Part { number, offset, length, digest })

@@ -1,7 +1,7 @@
-//! The checkpoint of an upload: what a new process needs to go on with it, appended record by record.
+//! The checkpoint of an upload: what a new process needs to resume it, appended record by record.
 //!
-//! A record is a line, `<CRC64NVME of the JSON, 16 hex digits> <JSON>\n`. A last line that is torn is dropped: it was being
-//! written when the process ended. Nothing in it is secret.
+//! A record is a line, `<CRC64NVME of the JSON, 16 hex digits> <JSON>\n`. A torn last line is dropped: it was being
+//! written when the process ended. A checkpoint contains no secrets.
 //!
 //! ```text
 //!  begin ─▶ (extent ─▶ part … ─▶ complete ─▶ stored)… ─▶ row
@@ -17,56 +17,57 @@ use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
 use crate::transfer::extent::{Extent, PartHash};
 
-/// The form of the records.
+/// Version of the record format.
 const FORMAT: u32 = 1;
 
-/// What a file is known by: whether it is still the one that a checkpoint began with.
+/// Identity of a file, to tell whether it is still the one that a checkpoint was started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileIdentity {
-    /// Of the file system. It may change with a reboot or on another host, and is for people.
+    /// Device number of the file system. It may change with a reboot or on another host, so it is informational only.
     pub device: u64,
-    /// Number in the file system.
+    /// Inode number in the file system.
     pub inode: u64,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// When it was written to last, in Unix nanoseconds.
+    /// Time of the last modification, in Unix nanoseconds.
     pub modified_ns: i64,
 }
 
 impl FileIdentity {
-    /// Whether this is still the same file with the same content, as far as the file system tells.
-    fn is_still(&self, other: &FileIdentity) -> bool {
+    /// Whether this is still the same file with the same content, as far as the file system can tell.
+    fn is_same_file(&self, other: &FileIdentity) -> bool {
         (self.inode, self.size, self.modified_ns) == (other.inode, other.size, other.modified_ns)
     }
 }
 
-/// Which backup it is, and what was decided when it began.
+/// The backup that a checkpoint belongs to, and what was decided when its put started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Begun {
+pub(crate) struct Header {
     pub(crate) vault: String,
     pub(crate) container: String,
     pub(crate) path: String,
     pub(crate) parent: Option<String>,
     pub(crate) vid: String,
-    /// In Unix milliseconds.
+    /// Start of the put, in Unix milliseconds.
     pub(crate) initiated: i64,
     pub(crate) source: Option<FileIdentity>,
-    /// Known for a file, in bytes.
+    /// Length in bytes; known for a file only.
     pub(crate) length: Option<u64>,
-    /// A file's part, in bytes.
+    /// Size of a file's parts, in bytes.
     pub(crate) part: u64,
 }
 
-/// A step that was made.
+/// A completed step of a put.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "lowercase")]
 pub(crate) enum Record<'a> {
-    Begin {
+    #[serde(rename = "begin")]
+    Header {
         format: u32,
         #[serde(flatten)]
-        begun: Begun,
+        header: Header,
     },
-    /// An upload was created, for the object that begins with this part.
+    /// An upload was created, for the object that starts with this part.
     Extent { key: String, upload_id: String, first: u32, offset: u64, signed: i64 },
     /// The store has a part.
     Part {
@@ -75,22 +76,22 @@ pub(crate) enum Record<'a> {
         hash: PartHash,
         etag: String,
     },
-    /// All parts of the extent are there: Complete is about to be sent. `ended`: the source ends with it.
+    /// All parts of the extent are stored, and Complete is about to be sent. `ended`: the source ends with this extent.
     Complete { last: u32, ended: bool },
-    /// The extent is an object.
+    /// The extent's object is complete.
     Stored { version_id: Option<String>, date: Option<i64> },
-    /// The catalogue row, fixed.
+    /// The catalogue row, in its final bytes.
     Row { object: Cow<'a, str> },
 }
 
-/// What stands before a record's JSON: its checksum and a space.
+/// Length of what precedes a record's JSON: its checksum and a space.
 const SUM: usize = 17;
 
 impl Record<'_> {
-    /// As it is appended.
+    /// The line to append to the checkpoint.
     pub(crate) fn line(&self) -> Vec<u8> {
         let mut line = vec![b' '; SUM];
-        // Strings and numbers, into memory: nothing that can fail.
+        // Writing strings and numbers into memory cannot fail.
         let _ = serde_json::to_writer(&mut line, self);
         let sum = format!("{:016x}", crate::checksum::digest(&line[SUM..]).crc64nvme);
         line[..SUM - 1].copy_from_slice(sum.as_bytes());
@@ -121,7 +122,7 @@ pub(crate) struct Finished {
     pub(crate) etag: String,
 }
 
-/// An upload that was created and is not known to be complete.
+/// An upload that was created and is not known to be completed.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenUpload {
     pub(crate) key: String,
@@ -130,18 +131,18 @@ pub(crate) struct OpenUpload {
     pub(crate) offset: u64,
     pub(crate) signed: i64,
     pub(crate) parts: BTreeMap<u32, Finished>,
-    /// Complete may have been sent: the last part, and whether the source ends with it.
+    /// If Complete may have been sent: the last part, and whether the source ends with it.
     pub(crate) complete: Option<(u32, bool)>,
 }
 
 impl OpenUpload {
-    /// The object, once it is stored.
+    /// The extent that this upload makes once it is completed.
     fn extent(&self, version_id: Option<String>) -> Extent {
         extent(&self.key, version_id, &self.parts)
     }
 }
 
-/// The extent that these parts make.
+/// The extent that consists of these parts.
 pub(crate) fn extent(key: &str, version_id: Option<String>, parts: &BTreeMap<u32, Finished>) -> Extent {
     Extent {
         key: key.to_owned(),
@@ -152,24 +153,24 @@ pub(crate) fn extent(key: &str, version_id: Option<String>, parts: &BTreeMap<u32
     }
 }
 
-/// How long these parts are together, in bytes.
+/// Total length of these parts, in bytes.
 pub(crate) fn length_of<'a>(parts: impl Iterator<Item = &'a Finished>) -> u64 {
     parts.map(|part| part.length).sum()
 }
 
-/// The CRC64NVME of the object that these parts make.
+/// CRC64NVME of the object that consists of these parts.
 pub(crate) fn whole_crc(parts: &BTreeMap<u32, Finished>) -> u64 {
     combine_all(Crc::Crc64Nvme, parts.values().map(|part| (part.digest.crc64nvme, part.length)))
 }
 
-/// A checkpoint as it was read; without records it is of a put that has not begun.
+/// A checkpoint that was read; one without records belongs to a put that has not started.
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoint {
-    pub(crate) begun: Option<Begun>,
-    /// What is stored, and the `Date` of the reply that completed the last of it.
+    pub(crate) header: Option<Header>,
+    /// Extents that are stored, and the `Date` of the reply that completed the last of them.
     pub(crate) extents: Vec<Extent>,
     pub(crate) stored_ms: Option<i64>,
-    /// The part behind the last extent, and where it begins.
+    /// Number and offset of the first part after the last extent.
     pub(crate) next: (u32, u64),
     pub(crate) open: Option<OpenUpload>,
     /// The source ends with the last extent.
@@ -178,8 +179,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the file's bytes, and says how many of them count: a last record that is torn is dropped, and the file has to
-    /// be cut there before the next is appended.
+    /// Parses the file's bytes, and returns the length of their valid part: a torn last record is dropped, and the file
+    /// must be truncated there before the next record is appended.
     pub fn parse(bytes: &[u8]) -> Result<(Checkpoint, usize)> {
         let mut checkpoint = Checkpoint { next: (1, 0), ..Checkpoint::default() };
         let mut valid = 0;
@@ -192,42 +193,42 @@ impl Checkpoint {
                 if is_last {
                     break;
                 }
-                return Err(wrong(&format!("the record at byte {valid} is none, and others follow")));
+                return Err(malformed(&format!("the record at byte {valid} is damaged, and other records follow it")));
             };
-            checkpoint.take(record, valid)?;
+            checkpoint.apply(record, valid)?;
             valid += end.unwrap_or(0) + 1;
         }
         Ok((checkpoint, valid))
     }
 
-    fn take(&mut self, record: Record<'_>, at: usize) -> Result<()> {
-        let order = || Err(wrong(&format!("the record at byte {at} does not follow the one before")));
+    fn apply(&mut self, record: Record<'_>, at: usize) -> Result<()> {
+        let out_of_order = || Err(malformed(&format!("the record at byte {at} is out of order")));
         match record {
-            Record::Begin { format, .. } if format != FORMAT => {
-                return Err(wrong(&format!("its form is {format}, and this version reads {FORMAT}")));
+            Record::Header { format, .. } if format != FORMAT => {
+                return Err(malformed(&format!("its format is {format}, but this version reads format {FORMAT}")));
             }
-            Record::Begin { begun, .. } if self.begun.is_none() => self.begun = Some(begun),
-            _ if self.begun.is_none() => return order(),
+            Record::Header { header, .. } if self.header.is_none() => self.header = Some(header),
+            _ if self.header.is_none() => return out_of_order(),
             Record::Extent { key, upload_id, first, offset, signed } if self.open.is_none() && !self.ended => {
                 if (first, offset) != self.next {
-                    return order();
+                    return out_of_order();
                 }
                 let parts = BTreeMap::new();
                 self.open = Some(OpenUpload { key, upload_id, first, offset, signed, parts, complete: None });
             }
             Record::Part { number, hash, etag } => {
-                let Some(open) = &mut self.open else { return order() };
+                let Some(open) = &mut self.open else { return out_of_order() };
                 open.parts.insert(number, Finished { length: hash.length, digest: hash.digest(), etag });
             }
             Record::Complete { last, ended } => match &mut self.open {
                 Some(open) if (open.first..=last).all(|number| open.parts.contains_key(&number)) => {
                     open.complete = Some((last, ended));
                 }
-                _ => return order(),
+                _ => return out_of_order(),
             },
             Record::Stored { version_id, date } => {
                 let Some(open @ OpenUpload { complete: Some((last, ended)), .. }) = self.open.take() else {
-                    return order();
+                    return out_of_order();
                 };
                 let extent = open.extent(version_id);
                 self.next = (last + 1, open.offset + extent.size);
@@ -236,56 +237,59 @@ impl Checkpoint {
                 self.extents.push(extent);
             }
             Record::Row { object } if self.open.is_none() => self.row = Some(object.into_owned()),
-            Record::Begin { .. } | Record::Extent { .. } | Record::Row { .. } => return order(),
+            Record::Header { .. } | Record::Extent { .. } | Record::Row { .. } => return out_of_order(),
         }
         Ok(())
     }
 
-    /// Refuses the checkpoint of another backup than `wanted`, and of a file that has changed.
-    pub(crate) fn check(&self, wanted: &Begun) -> Result<()> {
-        let Some(begun) = &self.begun else { return Ok(()) };
+    /// Refuses the checkpoint of a backup other than `wanted`, and that of a file that has changed.
+    pub(crate) fn check(&self, wanted: &Header) -> Result<()> {
+        let Some(header) = &self.header else { return Ok(()) };
         for (what, have, want) in [
-            ("vault", &begun.vault, &wanted.vault),
-            ("container", &begun.container, &wanted.container),
-            ("path", &begun.path, &wanted.path),
+            ("vault", &header.vault, &wanted.vault),
+            ("container", &header.container, &wanted.container),
+            ("path", &header.path, &wanted.path),
         ] {
             if have != want {
                 return Err(Error::new(
                     Code::BadCheckpoint,
-                    format!("the checkpoint is of another backup: its {what} is {have}, not {want}"),
+                    format!("the checkpoint belongs to another backup: its {what} is {have}, not {want}"),
                 ));
             }
         }
-        let parent = |begun: &Begun| begun.parent.clone().unwrap_or_else(|| "none".into());
-        if begun.parent != wanted.parent {
-            let why =
-                format!("the checkpoint is of another backup: its parent is {}, not {}", parent(begun), parent(wanted));
+        let parent = |header: &Header| header.parent.clone().unwrap_or_else(|| "none".into());
+        if header.parent != wanted.parent {
+            let why = format!(
+                "the checkpoint belongs to another backup: its parent is {}, not {}",
+                parent(header),
+                parent(wanted)
+            );
             return Err(Error::new(Code::BadCheckpoint, why));
         }
-        match (&begun.source, &wanted.source) {
-            (Some(have), Some(now)) if have.is_still(now) => Ok(()),
+        match (&header.source, &wanted.source) {
+            (Some(have), Some(now)) if have.is_same_file(now) => Ok(()),
             (Some(have), Some(now)) => {
                 let why = format!(
-                    "the file is not the one that the checkpoint began with: {}",
-                    if have.size == now.size { "it was written to since, or replaced" } else { "its size is another" }
+                    "the file is not the one that the checkpoint was started with: {}",
+                    if have.size == now.size { "it was modified or replaced since" } else { "its size changed" }
                 );
                 Err(Error::new(Code::SourceChanged, why)
-                    .with_hint("Remove the checkpoint to store the file from the begin."))
+                    .with_hint("Remove the checkpoint to store the file from the start."))
             }
-            (None, None) if begun.length == wanted.length => Ok(()),
+            (None, None) if header.length == wanted.length => Ok(()),
             _ => Err(Error::new(
                 Code::BadCheckpoint,
-                "the checkpoint is of another source: one is a file, the other a stream, or their lengths differ",
+                "the checkpoint belongs to another source: one is a file and the other a stream, or their lengths differ",
             )),
         }
     }
 
-    pub(crate) fn record(begun: Begun) -> Record<'static> {
-        Record::Begin { format: FORMAT, begun }
+    pub(crate) fn record(header: Header) -> Record<'static> {
+        Record::Header { format: FORMAT, header }
     }
 }
 
-fn wrong(why: &str) -> Error {
+fn malformed(why: &str) -> Error {
     Error::new(Code::BadCheckpoint, format!("the checkpoint cannot be read: {why}"))
 }
 
@@ -295,8 +299,8 @@ mod tests {
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    fn begun() -> Begun {
-        Begun {
+    fn header() -> Header {
+        Header {
             vault: "00ff".into(),
             container: "vm".into(),
             path: "disk".into(),
@@ -312,7 +316,7 @@ mod tests {
     fn records() -> Vec<Vec<u8>> {
         let hash = |text: &[u8]| PartHash::new(text.len() as u64, &crate::checksum::digest(text));
         [
-            Checkpoint::record(begun()),
+            Checkpoint::record(header()),
             Record::Extent { key: "vm/disk".into(), upload_id: "u".into(), first: 1, offset: 0, signed: 5 },
             Record::Part { number: 2, hash: hash(b"cd"), etag: "\"2\"".into() },
             Record::Part { number: 1, hash: hash(b"ab"), etag: "\"1\"".into() },
@@ -327,11 +331,11 @@ mod tests {
     }
 
     #[test]
-    fn records_come_back_as_they_were() {
+    fn records_round_trip() {
         let bytes = records().concat();
         let (checkpoint, valid) = Checkpoint::parse(&bytes).unwrap();
         assert_eq!(valid, bytes.len());
-        assert_eq!(checkpoint.begun, Some(begun()));
+        assert_eq!(checkpoint.header, Some(header()));
         let [extent] = checkpoint.extents.as_slice() else { panic!("{:?}", checkpoint.extents) };
         assert_eq!((extent.size, extent.parts.len(), extent.version_id.as_deref()), (4, 2, Some("v")));
         assert_eq!(extent.crc64nvme, crate::checksum::digest(b"abcd").crc64nvme);
@@ -341,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_end_is_dropped_wherever_it_was_cut() {
+    fn a_torn_last_record_is_dropped_wherever_it_was_cut() {
         let records = records();
         let bytes = records.concat();
         let whole = bytes.len() - records.last().unwrap().len();
@@ -350,13 +354,13 @@ mod tests {
             assert_eq!(valid, whole, "cut at {cut}");
             assert!(checkpoint.open.unwrap().parts.is_empty());
         }
-        let mut wrong = bytes.clone();
-        *wrong.iter_mut().rev().nth(5).unwrap() ^= 1;
-        assert_eq!(Checkpoint::parse(&wrong).unwrap().1, whole, "a last record with another byte counts as torn");
+        let mut malformed = bytes.clone();
+        *malformed.iter_mut().rev().nth(5).unwrap() ^= 1;
+        assert_eq!(Checkpoint::parse(&malformed).unwrap().1, whole, "a last record with another byte counts as torn");
     }
 
     #[test]
-    fn what_is_wrong_before_the_end_is_refused() {
+    fn damage_before_the_last_record_is_refused() {
         let records = records();
         let mut bytes = records.concat();
         bytes[30] ^= 1;
@@ -367,14 +371,14 @@ mod tests {
             assert_eq!(Checkpoint::parse(&rest).unwrap_err().code(), Code::BadCheckpoint, "without record {missing}");
         }
         assert_eq!(Checkpoint::parse(b"hello\nworld\n").unwrap_err().code(), Code::BadCheckpoint);
-        assert!(Checkpoint::parse(b"").unwrap().0.begun.is_none());
+        assert!(Checkpoint::parse(b"").unwrap().0.header.is_none());
     }
 
     #[test]
     fn another_backups_checkpoint_is_refused() {
         let (checkpoint, _) = Checkpoint::parse(&records().concat()).unwrap();
-        let code = |change: fn(&mut Begun)| {
-            let mut wanted = begun();
+        let code = |change: fn(&mut Header)| {
+            let mut wanted = header();
             change(&mut wanted);
             checkpoint.check(&wanted).err().map(|e| e.code())
         };

@@ -1,5 +1,5 @@
-//! What is stored of a backup: extents, each one data object, and the parts that they are verified by. A manifest lists
-//! them, and a checkpoint records its parts in the same form.
+//! The stored data of a backup: extents, each one data object, and the parts that they are verified by. A manifest
+//! lists them, and a checkpoint records its parts in the same format.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,26 +8,27 @@ use crate::checksum::{Digest, json};
 /// One data object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extent {
-    /// Its key when it was written; the locator knows where it is now.
+    /// Key of the object when it was written; the locator says where it is now.
     pub key: String,
-    /// Its native version id when it was written: a hint, since a replica has others.
+    /// Native version id of the object when it was written: a hint, since a replica has other ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_id: Option<String>,
-    /// Stored bytes.
+    /// Size of the object in stored bytes.
     pub size: u64,
     /// CRC64NVME of the whole object.
     #[serde(with = "json::crc64nvme")]
     pub crc64nvme: u64,
-    /// The parts, in order; their lengths sum up to `size`.
+    /// The parts, in order; their lengths add up to `size`.
     pub parts: Vec<PartHash>,
 }
 
 /// A part: the unit of verification. Hashes are over the bytes that a GET returns.
 ///
-/// A backup may have millions of them, so they are held as 48 bytes each; on the store the CRC is base64, the BLAKE3 hex.
+/// A backup may have millions of parts, so each takes 48 bytes in memory. On the store the CRC is base64, the BLAKE3
+/// hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartHash {
-    /// In bytes.
+    /// Length in bytes.
     pub length: u64,
     /// CRC64NVME.
     #[serde(with = "json::crc64nvme")]
@@ -38,17 +39,17 @@ pub struct PartHash {
 }
 
 impl PartHash {
-    /// Of a part of this length and digest.
+    /// The hashes of a part with this length and digest.
     pub fn new(length: u64, digest: &Digest) -> PartHash {
         PartHash { length, crc64nvme: digest.crc64nvme, blake3: digest.blake3 }
     }
 
-    /// What its bytes are.
+    /// The digest of the part.
     pub(crate) fn digest(&self) -> Digest {
         Digest { crc64nvme: self.crc64nvme, blake3: self.blake3 }
     }
 
-    /// Whether a part of this length and digest is the one that was stored.
+    /// Whether a part with this length and digest is the stored one.
     pub fn matches(&self, length: u64, digest: &Digest) -> bool {
         *self == PartHash::new(length, digest)
     }

@@ -1,4 +1,4 @@
-//! Transfers: what moves the bytes of a backup to the store and back.
+//! Transfers: moving the bytes of a backup to the store and back.
 
 pub mod checkpoint;
 pub(crate) mod download;
@@ -7,9 +7,10 @@ pub(crate) mod pace;
 pub(crate) mod plan;
 pub(crate) mod upload;
 
-pub use download::{Taking, Want};
+pub use download::{Delivery, ReadRequest};
 
-/// Parts and slices that a transfer has under way when it begins; and at most, where it holds them in memory.
+/// Number of parts or slices that a transfer starts with in flight, which is also the maximum where it holds them in
+/// memory.
 pub const WINDOW: u32 = 8;
-/// Parts and slices of a transfer that holds none of them in memory, at most.
+/// Maximum number of parts or slices in flight of a transfer that holds none of them in memory.
 pub const WIDEST: u32 = 32;

@@ -1,81 +1,84 @@
-//! How many parts or slices a transfer has under way: more while more bring more, half where the store asks for it.
+//! How many parts or slices a transfer has in flight: more while that raises the throughput, half when the store asks
+//! to slow down.
 //!
-//! Throughput is compared from epoch to epoch. A step up that brought too little is taken back, and after a while tried
-//! again, since lines and stores change: the slow start and the hill climbing of additive-increase congestion controls, on
-//! throughput in place of losses, with the multiplicative decrease of theirs (RFC 5681 §3.1) where the store says SlowDown.
-//! The start doubles, and its epochs are as short as they come: a transfer may be over in a second.
+//! Throughput is compared from epoch to epoch. A step up that gained too little is taken back and tried again later,
+//! since networks and stores change. These are the slow start and the hill climbing of additive-increase congestion
+//! control, driven by throughput instead of losses, with its multiplicative decrease (RFC 5681 §3.1) when the store
+//! answers SlowDown. During the start the width doubles, and epochs have no minimum duration: a transfer may be over in
+//! a second.
 
 use super::{WIDEST, WINDOW};
 use crate::op::Session;
 use crate::time::Now;
 
-/// A file's parts and a download's slices, at most.
+/// Maximum width of a file's upload and of a download into a file.
 pub(crate) const FILE: u32 = WIDEST;
-/// A stream's parts, at most: each is held in memory.
+/// Maximum width of a stream: each of its parts is held in memory.
 pub(crate) const STREAM: u32 = WINDOW;
-/// An epoch lasts at least so long, in milliseconds, and at least as many parts as are under way.
+/// Minimum duration of an epoch in milliseconds. It also lasts for at least as many parts as are in flight.
 const EPOCH_MS: u64 = 200;
-/// A step up is kept that brought so many per cent; and one of the start's, which doubles.
+/// Gain in per cent that keeps a step up; and that keeps one of the start's, which doubles the width.
 const GAIN: u128 = 5;
 const START_GAIN: u128 = 25;
-/// So many epochs pass before the next step up, after one that was taken back or a SlowDown.
+/// Number of epochs before the next step up, after one that was taken back or after a SlowDown.
 const HOLD: u32 = 8;
-/// What was under way at a SlowDown hears of the same: it halves once in so many milliseconds.
+/// The width is halved at most once in this many milliseconds: requests in flight together all report the same
+/// SlowDown.
 const HALVING_MS: u64 = 1_000;
 
 /// The width of one transfer.
 #[derive(Debug)]
 pub(crate) struct Pace {
     width: u32,
-    most: u32,
-    /// Until a step up brings too little.
+    max: u32,
+    /// The width still doubles: no step up has gained too little yet.
     starting: bool,
-    /// What an epoch counts: when it began, and the parts and bytes that were finished since.
-    began: Option<u64>,
+    /// The current epoch: its start, and the parts and bytes finished since.
+    epoch_start: Option<u64>,
     parts: u32,
     bytes: u64,
-    /// The width before the step that is on trial, and the bytes and milliseconds of the epoch before it.
+    /// The width before the step on trial, and the bytes and milliseconds of the epoch before it.
     trial: Option<(u32, (u64, u64))>,
     hold: u32,
     halved: Option<u64>,
-    /// Of [`Session::slow_downs`], those that were heard.
-    heard: u64,
+    /// How many of [`Session::slow_downs`] were taken into account.
+    seen_slow_downs: u64,
 }
 
 impl Pace {
-    /// At most so many under way.
-    pub(crate) fn new(most: u32) -> Pace {
-        let width = WINDOW.min(most);
+    /// A pace with at most `max` in flight.
+    pub(crate) fn new(max: u32) -> Pace {
+        let width = WINDOW.min(max);
         Pace {
             width,
-            most,
+            max,
             starting: true,
-            began: None,
+            epoch_start: None,
             parts: 0,
             bytes: 0,
             trial: None,
             hold: 0,
             halved: None,
-            heard: 0,
+            seen_slow_downs: 0,
         }
     }
 
-    /// How many may be under way now.
+    /// How many may be in flight now.
     pub(crate) fn width(&self) -> u32 {
         self.width
     }
 
-    /// The transfer has begun, or goes on after it had nothing to do: time counts from here on.
-    pub(crate) fn begin(&mut self, now: Now) {
-        self.began.get_or_insert(now.mono_ms);
+    /// The transfer has started, or resumes after it had nothing to do: time counts from here on.
+    pub(crate) fn start(&mut self, now: Now) {
+        self.epoch_start.get_or_insert(now.mono_ms);
     }
 
-    /// A part or slice of so many bytes is there.
+    /// A part or slice of this many bytes is finished.
     pub(crate) fn finished(&mut self, now: Now, bytes: u64) {
-        let began = *self.began.get_or_insert(now.mono_ms);
+        let epoch_start = *self.epoch_start.get_or_insert(now.mono_ms);
         self.parts += 1;
         self.bytes = self.bytes.saturating_add(bytes);
-        let took = now.mono_ms.saturating_sub(began);
+        let took = now.mono_ms.saturating_sub(epoch_start);
         if self.parts < self.width || (took < EPOCH_MS && !self.starting) {
             return;
         }
@@ -90,10 +93,10 @@ impl Pace {
             self.starting = false;
         } else if self.hold > 0 {
             self.hold -= 1;
-        } else if self.width < self.most {
+        } else if self.width < self.max {
             self.trial = Some((self.width, epoch));
             let step = if self.starting { self.width } else { (self.width / 4).max(1) };
-            self.width = (self.width + step).min(self.most);
+            self.width = (self.width + step).min(self.max);
         }
     }
 
@@ -110,20 +113,21 @@ impl Pace {
         self.restart(now);
     }
 
-    /// Takes notice of what the transfer's calls were told.
-    pub(crate) fn heed(&mut self, session: &Session, now: Now) {
-        if session.slow_downs() > self.heard {
-            self.heard = session.slow_downs();
+    /// Takes into account the SlowDown answers that the transfer's calls received.
+    pub(crate) fn observe(&mut self, session: &Session, now: Now) {
+        if session.slow_downs() > self.seen_slow_downs {
+            self.seen_slow_downs = session.slow_downs();
             self.slowed(now);
         }
     }
 
     fn restart(&mut self, now: Now) {
-        (self.began, self.parts, self.bytes) = (Some(now.mono_ms), 0, 0);
+        (self.epoch_start, self.parts, self.bytes) = (Some(now.mono_ms), 0, 0);
     }
 }
 
-/// Whether the throughput of the second of these epochs (bytes, milliseconds) is so many per cent above the first's.
+/// Whether the throughput of the second of these epochs (bytes, milliseconds) is at least this many per cent above the
+/// first's.
 fn is_gain(before: (u64, u64), after: (u64, u64), percent: u128) -> bool {
     let product = |bytes: u64, ms: u64| u128::from(bytes) * u128::from(ms.max(1));
     product(after.0, before.1) * 100 >= product(before.0, after.1) * (100 + percent)
@@ -143,17 +147,17 @@ mod tests {
         Now { unix_ms: 0, mono_ms }
     }
 
-    /// A line that moves a part in `part_ms`, one after the other, with `delay_ms` more to its answer. The widths after
-    /// each part, and the time that all took.
+    /// A network that moves one part after another, each in `part_ms`, and delays its answer by `delay_ms`. Returns the
+    /// width after each part, and the total time.
     fn line(pace: &mut Pace, parts: u32, part_ms: u64, delay_ms: u64, from: u64) -> (Vec<u32>, u64) {
-        let (mut line_free, mut now, mut begun, mut widths) = (from, from, 0, Vec::new());
+        let (mut line_free, mut now, mut started, mut widths) = (from, from, 0, Vec::new());
         let mut under_way = BinaryHeap::new();
-        pace.begin(at(now));
+        pace.start(at(now));
         while widths.len() < parts as usize {
-            while begun < parts && (under_way.len() as u32) < pace.width() {
+            while started < parts && (under_way.len() as u32) < pace.width() {
                 line_free = line_free.max(now) + part_ms;
                 under_way.push(Reverse(line_free + delay_ms));
-                begun += 1;
+                started += 1;
             }
             let Some(Reverse(done)) = under_way.pop() else { break };
             now = done;
@@ -165,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_long_line_gets_as_many_as_fill_it() {
-        // 100 ms of delay and 10 of line a part: eleven fill it.
+        // With a delay of 100 ms and 10 ms a part, eleven parts fill the line.
         let (widths, _) = line(&mut Pace::new(FILE), 3_000, 10, 100, 0);
         let late = &widths[1_000..];
         let often = |width: u32| late.iter().filter(|found| **found == width).count();
@@ -174,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_nothing_fills_gets_the_most() {
+    fn a_line_that_nothing_fills_gets_the_maximum() {
         let (widths, _) = line(&mut Pace::new(FILE), 3_000, 1, 1_000, 0);
         assert_eq!((widths[0], widths[2_999], widths.iter().max()), (8, 32, Some(&32)));
         let (widths, _) = line(&mut Pace::new(STREAM), 3_000, 1, 1_000, 0);
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_changes_is_followed() {
+    fn the_width_follows_a_line_that_changes() {
         let mut pace = Pace::new(FILE);
         let (widths, took) = line(&mut pace, 1_000, 50, 10, 0);
         assert!(widths[999] <= 10);
@@ -207,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_down_halves_once_for_all_that_was_under_way_and_holds() {
+    fn a_slow_down_halves_once_for_all_requests_in_flight_and_holds() {
         let mut pace = Pace::new(FILE);
         let (_, end) = line(&mut pace, 3_000, 1, 1_000, 0);
         assert_eq!(pace.width(), 32);

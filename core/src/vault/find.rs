@@ -18,28 +18,28 @@ use crate::machine::{Input, Machine, Output};
 use crate::op::{Call, Calling, GetObject, ListObjectsV2, ListedObject, Listing, Session};
 use crate::time::{Now, rfc3339};
 
-/// Vids may run ahead of recorded times by so much, in milliseconds.
+/// How far version ids may run ahead of recorded times, in milliseconds.
 pub(crate) const AHEAD_MS: i64 = 3_600_000;
 
-/// Which version.
+/// Selects a version of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// The newest that is visible.
+pub enum Selector {
+    /// The newest visible version.
     Latest,
-    /// This one.
+    /// The version with this id.
     Version(Vid),
-    /// The newest that was recorded at this time or before, in Unix milliseconds.
+    /// The newest version that was recorded at or before this time, in Unix milliseconds.
     AsOf(i64),
 }
 
-/// A version that was found, its manifest verified.
+/// A version that was found, with its verified manifest.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Its manifest.
     pub manifest: Manifest,
-    /// As a listing shows it.
+    /// The version as a listing shows it.
     pub row: Row,
-    /// The signed manifest as it is stored.
+    /// The signed manifest object, as it is stored.
     pub object: Bytes,
 }
 
@@ -65,26 +65,26 @@ pub struct Find {
     vault: Arc<Vault>,
     session: Session,
     name: Name,
-    which: Which,
+    selector: Selector,
     pin: Option<String>,
     state: State,
-    /// Hidden by a marker that the listing has shown.
+    /// The version that the last marker in the listing hides.
     hidden: Option<Vid>,
-    /// The vid that was chosen, and the keys of its rows that were not tried yet.
+    /// The chosen version id, and the keys of its rows that were not tried yet.
     chosen: Option<Vid>,
     rows: VecDeque<String>,
-    /// Why the rows so far were refused.
+    /// Why the rows that were tried were refused.
     refused: Option<Error>,
 }
 
 impl Find {
     /// `pin` is the manifest's hash, as put returned it; `seed` drives the jitter of retries.
-    pub fn new(vault: Arc<Vault>, name: Name, which: Which, pin: Option<String>, seed: u64) -> Find {
+    pub fn new(vault: Arc<Vault>, name: Name, selector: Selector, pin: Option<String>, seed: u64) -> Find {
         let prefix = catalogue_prefix(&name);
-        let list = match which {
-            Which::Latest => ListObjectsV2 { prefix, max_keys: Some(50), ..Default::default() },
-            Which::Version(vid) => ListObjectsV2 { prefix: format!("{prefix}{vid}."), ..Default::default() },
-            Which::AsOf(at) => {
+        let list = match selector {
+            Selector::Latest => ListObjectsV2 { prefix, max_keys: Some(50), ..Default::default() },
+            Selector::Version(vid) => ListObjectsV2 { prefix: format!("{prefix}{vid}."), ..Default::default() },
+            Selector::AsOf(at) => {
                 let start_after = Some(format!("{prefix}{}", Vid::first_of(at.saturating_add(AHEAD_MS))));
                 ListObjectsV2 { prefix, start_after, ..Default::default() }
             }
@@ -93,7 +93,7 @@ impl Find {
             session: Session::new(&vault.store, seed),
             vault,
             name,
-            which,
+            selector,
             pin,
             state: State::List(Call::new(list)),
             hidden: None,
@@ -112,9 +112,9 @@ impl Find {
             match entry {
                 Entry::Deleted(vid) => self.hidden = Some(vid),
                 Entry::Suspected(_) => {}
-                Entry::Row(row) if self.hidden == Some(row.vid) || !self.fits(&row) => {}
+                Entry::Row(row) if self.hidden == Some(row.vid) || !self.matches(&row) => {}
                 Entry::Row(RowKey { kind: Kind::Del, recorded_ms, .. }) if self.chosen.is_none() => {
-                    let why = format!("{} was deleted at {}", self.what(), rfc3339(recorded_ms));
+                    let why = format!("{} was deleted at {}", self.describe(), rfc3339(recorded_ms));
                     return State::Done(Err(self.not_found(why)));
                 }
                 Entry::Row(row) => {
@@ -131,9 +131,9 @@ impl Find {
         }
     }
 
-    fn fits(&self, row: &RowKey) -> bool {
-        match self.which {
-            Which::AsOf(at) => row.recorded_ms <= at,
+    fn matches(&self, row: &RowKey) -> bool {
+        match self.selector {
+            Selector::AsOf(at) => row.recorded_ms <= at,
             _ => true,
         }
     }
@@ -144,16 +144,16 @@ impl Find {
         }
         State::Done(Err(match self.refused.take() {
             Some(e) => e,
-            None => self.not_found(format!("there is no {}", self.what())),
+            None => self.not_found(format!("there is no {}", self.describe())),
         }))
     }
 
-    fn what(&self) -> String {
+    fn describe(&self) -> String {
         let (container, path) = (self.name.container(), self.name.path());
-        match self.which {
-            Which::Latest => format!("backup {container} {path}"),
-            Which::Version(vid) => format!("version {vid} of {container} {path}"),
-            Which::AsOf(at) => format!("backup {container} {path} that was recorded by {}", rfc3339(at)),
+        match self.selector {
+            Selector::Latest => format!("backup {container} {path}"),
+            Selector::Version(vid) => format!("version {vid} of {container} {path}"),
+            Selector::AsOf(at) => format!("backup {container} {path} that was recorded by {}", rfc3339(at)),
         }
     }
 
@@ -167,11 +167,14 @@ impl Find {
     }
 
     fn row(&mut self, key: &str, object: Vec<u8>) -> State {
-        match self.vault.admit_manifest(&object, key) {
+        match self.vault.open_manifest(&object, key) {
             Ok(opened) => {
                 if let Some(pin) = self.pin.as_ref().filter(|pin| **pin != opened.hash) {
-                    let why =
-                        format!("the manifest of {} has the hash {}, and the pin is {pin}", self.what(), opened.hash);
+                    let why = format!(
+                        "the manifest of {} has the hash {}, but the pin is {pin}",
+                        self.describe(),
+                        opened.hash
+                    );
                     return State::Done(Err(Error::new(Code::PinMismatch, why)));
                 }
                 let row = opened.manifest.row(opened.hash);

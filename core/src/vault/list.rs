@@ -1,4 +1,4 @@
-//! Listing versions, containers and paths: LIST calls only, and one GET for each name that is hashed in its key.
+//! Listing versions, containers and paths: LIST calls only, plus one GET for each name that is hashed in its key.
 //!
 //! ```text
 //!  List ──names all readable──▶ Done(page)
@@ -23,17 +23,17 @@ use crate::time::Now;
 pub enum Scope {
     /// All visible versions of all backups.
     All,
-    /// All visible versions in a container.
+    /// All visible versions of a container.
     Container(String),
     /// All visible versions of one backup, newest first.
     Backup(Name),
-    /// The containers: names only.
+    /// The names of the containers.
     Containers,
-    /// The newest visible version of each path that begins with a prefix.
+    /// The newest visible version of each path that starts with a prefix.
     Paths {
         /// The container.
         container: String,
-        /// Empty for all.
+        /// Prefix of the paths; empty for all.
         prefix: String,
     },
 }
@@ -47,7 +47,7 @@ impl Scope {
         }
     }
 
-    /// What to LIST, one after the other.
+    /// Prefixes to LIST, one after another.
     fn prefixes(&self) -> Vec<String> {
         match self {
             Scope::All | Scope::Containers => vec![CATALOGUE.into()],
@@ -58,39 +58,39 @@ impl Scope {
                 if prefix.is_empty() {
                     return vec![own];
                 }
-                // A hashed path hides its begin: all of them have to be looked at.
+                // A hashed path does not show how it starts: all of them have to be checked.
                 vec![format!("{own}{}", segment_prefix(prefix)), format!("{own}~")]
             }
         }
     }
 }
 
-/// Where the next page begins.
+/// Where the next page starts.
 #[derive(Clone, Debug, Default)]
 pub struct Cursor {
-    /// Which of the scope's prefixes.
+    /// Index of the scope's prefix.
     prefix: usize,
     token: Option<String>,
-    /// The vid that the last marker hides, with the segments of its names.
+    /// The version id that the last marker hides, with the segments of its names.
     hidden: Option<(String, String, super::Vid)>,
     /// The last row that was shown (or, for paths, decided on), with the segments of its names.
     last: Option<(String, String, super::Vid)>,
-    /// Names of hashed segments, as manifests said them.
+    /// Names of hashed segments, read from manifests.
     names: BTreeMap<(String, String), (String, String)>,
 }
 
 /// A row whose names may not be known yet.
 struct Pending {
-    /// Segments of container and path; the path's is empty for a container.
+    /// Segments of container and path; the path's segment is empty for a container.
     segments: (String, String),
     row: Option<RowKey>,
-    /// A key of the catalogue that has a manifest with the names; `None`: to be looked for.
+    /// Key of a manifest that contains the names; `None` if one has to be found first.
     key: Option<String>,
 }
 
 enum State {
     List(Call<ListObjectsV2>),
-    /// A row of a hashed container is looked for.
+    /// Looks for a row of a hashed container.
     First(Call<ListObjectsV2>, Pending),
     Row(Call<GetObject>, Pending),
     Done(Result<(Vec<Row>, Option<Cursor>)>),
@@ -107,7 +107,7 @@ impl State {
     }
 }
 
-/// One page of a listing. An empty page is not the end; no cursor is.
+/// One page of a listing. The listing ends with the page that has no cursor; an empty page is not the end.
 pub struct ListPage {
     vault: Arc<Vault>,
     session: Session,
@@ -120,7 +120,7 @@ pub struct ListPage {
 }
 
 impl ListPage {
-    /// The page at `cursor`; the default one is the first. `seed` drives the jitter of retries.
+    /// Lists the page at `cursor`; the default cursor is the first page. `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, scope: Scope, cursor: Cursor, seed: u64) -> ListPage {
         let list = ListObjectsV2 {
             prefix: scope.prefixes().swap_remove(cursor.prefix.min(scope.prefixes().len() - 1)),
@@ -203,7 +203,7 @@ impl ListPage {
         State::Done(Ok((std::mem::take(&mut self.rows), next)))
     }
 
-    /// Names of segments: from the scope, from the text, or from a manifest that was read.
+    /// The names of these segments: from the scope, from the segments' text, or from a manifest that was read.
     fn names(&self, segments: &(String, String)) -> Option<(String, String)> {
         if let Some(names) = self.cursor.names.get(segments) {
             return Some(names.clone());
@@ -237,11 +237,12 @@ impl ListPage {
         });
     }
 
-    /// Learns the names of a pending row; where its manifest cannot be read or trusted, the segments stand for them.
+    /// Learns the names of a pending row from its manifest. If the manifest cannot be read or trusted, the segments are
+    /// shown instead.
     fn learn(&mut self, mut pending: Pending, object: Option<Vec<u8>>) -> State {
         let key = pending.key.take().unwrap_or_default();
         let manifest =
-            object.and_then(|object| self.vault.admit_manifest(&object, &key).ok()).map(|opened| opened.manifest);
+            object.and_then(|object| self.vault.open_manifest(&object, &key).ok()).map(|opened| opened.manifest);
         let (container, path) = &pending.segments;
         let names = match manifest {
             Some(m) if path.is_empty() && segment(&m.container) == *container => (m.container, String::new()),

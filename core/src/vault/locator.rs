@@ -1,4 +1,4 @@
-//! The locator: who owns a version's data, where it is, and (with encryption) its wrapped data key.
+//! The locator: which put owns a version's data, where the data is, and (with encryption) its wrapped data key.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::error::{Code, Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Locator {
     format: u32,
-    /// Where it stands.
+    /// Key of this object.
     pub key: String,
     /// The vault's id.
     pub vault: String,
@@ -23,7 +23,7 @@ pub struct Locator {
     pub path: String,
     /// The version id.
     pub vid: String,
-    /// Rotation, re-key and a change of tier write the next.
+    /// Generation number: rotation, re-keying and a change of storage class write the next one.
     pub generation: u32,
     /// The version that an incremental builds on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,21 +39,21 @@ pub struct Locator {
 /// The keys of the data objects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataKeys {
-    /// Extent 1.
+    /// Key of extent 1.
     pub first: String,
-    /// Extent n >= 2 is at this with n in decimal behind it.
+    /// Prefix of the other keys: extent n >= 2 is at this prefix followed by n in decimal.
     pub next: String,
 }
 
 impl DataKeys {
-    /// The key of an extent, from 1.
+    /// The key of an extent, numbered from 1.
     pub fn extent(&self, number: usize) -> String {
         if number == 1 { self.first.clone() } else { format!("{}{number}", self.next) }
     }
 }
 
 impl Locator {
-    /// Generation 0 of a version in the clear.
+    /// Generation 0 of a version that is not encrypted.
     pub(crate) fn first(
         vault: &str,
         name: &Name,
@@ -79,15 +79,15 @@ impl Locator {
     }
 
     /// The object to store.
-    pub(crate) fn seal(&self, key: Option<&SigningKey>) -> Vec<u8> {
-        signed::seal(serde_json::to_vec(self).unwrap_or_default(), key)
+    pub(crate) fn to_object(&self, key: Option<&SigningKey>) -> Vec<u8> {
+        signed::encode(serde_json::to_vec(self).unwrap_or_default(), key)
     }
 
-    /// From the JSON of an object that was found at a key.
+    /// Parses the JSON of an object that was found at a key.
     pub(crate) fn parse(json: &[u8], found_at: &str) -> Result<Locator> {
         let locator: Locator = signed::parse(json, Some(found_at))?;
         if locator.encryption != "none" {
-            let why = format!("the data is encrypted with '{}', which this version does not read", locator.encryption);
+            let why = format!("the data is encrypted with '{}', which this version cannot read", locator.encryption);
             return Err(Error::new(Code::Unsupported, why));
         }
         Ok(locator)
@@ -100,13 +100,13 @@ mod tests {
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    /// The form on the store is a promise: this test changes only together with the format's number.
+    /// The format on the store is a promise: this test changes only together with the format's number.
     #[test]
-    fn the_exact_form() {
+    fn the_exact_format() {
         let name = Name::new("vm", "disk.img").unwrap();
         let (vid, parent) = (Vid::new(1_764_000_000_000, [5; 10]), Vid::new(1_763_000_000_000, [6; 10]));
         let locator = Locator::first("00ff", &name, vid, Some(parent), 1_764_000_000_000, false);
-        let object = locator.seal(None);
+        let object = locator.to_object(None);
         let expected = format!(
             "{{\"format\":1,\"key\":\"_s3vault/1/loc/vm/disk.img/{vid}.000000.-.{parent}\",\"vault\":\"00ff\",\
              \"container\":\"vm\",\"path\":\"disk.img\",\"vid\":\"{vid}\",\"generation\":0,\"parent\":\"{parent}\",\

@@ -1,4 +1,4 @@
-//! The manifest: the body of a catalogue row. It is all that a verifier needs beside a public key.
+//! The manifest: the body of a catalogue row. Together with a public key it is all that a verifier needs.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +11,12 @@ use crate::crypto::keyring::{SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
 pub use crate::transfer::extent::{Extent, PartHash};
 
-/// A version, whole: written once, after its data. Times are Unix milliseconds of the store's clock.
+/// The complete description of a version: written once, after its data. Times are Unix milliseconds of the store's
+/// clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     format: u32,
-    /// Where it stands.
+    /// Key of this object.
     pub key: String,
     /// The vault's id.
     pub vault: String,
@@ -25,24 +26,24 @@ pub struct Manifest {
     pub path: String,
     /// The version id.
     pub vid: String,
-    /// What it is.
+    /// Full, incremental, or deleted.
     pub kind: Kind,
     /// The version that an incremental builds on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
-    /// When the put began.
+    /// When the put started.
     pub initiated: i64,
     /// When the data was complete.
     pub completed: i64,
-    /// One of these two, by the setting `record_after_store`: the instant that identifies the version.
+    /// The instant that identifies the version: one of the two above, chosen by the setting `record_after_store`.
     pub recorded: i64,
     /// `Date` of the reply that completed the data.
     pub stored: i64,
-    /// Plaintext bytes.
+    /// Size of the backup in plaintext bytes.
     pub size: u64,
     /// The data objects, in the order of their bytes.
     pub extents: Vec<Extent>,
-    /// Storage class of the data, where one was asked for.
+    /// Storage class of the data, if one was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
 }
@@ -50,14 +51,14 @@ pub struct Manifest {
 /// A manifest that was read.
 #[derive(Clone, Debug)]
 pub struct Opened {
-    /// What it says.
+    /// The manifest.
     pub manifest: Manifest,
-    /// BLAKE3 of the object as it is stored, in hex: what a pin holds.
+    /// BLAKE3 of the object as it is stored, in hex: the value of a pin.
     pub hash: String,
 }
 
 impl Manifest {
-    /// A manifest of a version that is stored whole.
+    /// The manifest of a version that is stored completely.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         vault: &str,
@@ -87,26 +88,26 @@ impl Manifest {
     }
 
     /// The object to store.
-    pub(crate) fn seal(&self, key: Option<&SigningKey>) -> Vec<u8> {
-        // Strings, numbers and lists of them: nothing that JSON cannot hold.
-        signed::seal(serde_json::to_vec(self).unwrap_or_default(), key)
+    pub(crate) fn to_object(&self, key: Option<&SigningKey>) -> Vec<u8> {
+        // Strings, numbers and lists of them always serialize.
+        signed::encode(serde_json::to_vec(self).unwrap_or_default(), key)
     }
 
-    /// Reads an object as it is stored, and says what its signature told. Without a store there is no key to compare
-    /// with: the manifest says where it belongs.
+    /// Reads an object as it is stored, and returns what its signature says. Without a store there is no key to compare
+    /// with: the manifest itself names its key.
     pub fn open(object: &[u8], keys: &VerifyKeys) -> Result<(Opened, Trust)> {
         let (json, trust) = signed::open(object, keys)?;
         Ok((Opened { manifest: Manifest::parse(json, None)?, hash: hash(object) }, trust))
     }
 
-    /// From the JSON of an object that was found at a key.
+    /// Parses the JSON of an object that was found at a key.
     pub(crate) fn parse(json: &[u8], found_at: Option<&str>) -> Result<Manifest> {
         let manifest: Manifest = signed::parse(json, found_at)?;
         manifest.check()?;
         Ok(manifest)
     }
 
-    /// What its key says of it.
+    /// The fields that its key repeats.
     fn row_key(&self) -> Result<RowKey> {
         let parent = self.parent.as_deref().map(Vid::parse).transpose()?;
         Ok(RowKey { vid: Vid::parse(&self.vid)?, recorded_ms: self.recorded, kind: self.kind, size: self.size, parent })
@@ -114,46 +115,47 @@ impl Manifest {
 
     /// Refuses a manifest that contradicts itself.
     fn check(&self) -> Result<()> {
-        let refuse = |why: &str| Err(Error::new(Code::Format, format!("the manifest at {} is wrong: {why}", self.key)));
+        let refuse =
+            |why: &str| Err(Error::new(Code::Format, format!("the manifest at {} is not valid: {why}", self.key)));
         let Ok(name) = Name::new(&self.container, &self.path) else {
             return refuse("its names are not allowed");
         };
         let Ok(row) = self.row_key() else {
-            return refuse("a version id in it is none");
+            return refuse("it contains a version id that is not valid");
         };
         if self.key != format!("{}{row}", catalogue_prefix(&name)) {
-            return refuse("its key does not say what it says");
+            return refuse("its key does not match its contents");
         }
         let mut size = 0u64;
         for extent in &self.extents {
             let parts = extent.parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.length));
             if parts != Some(extent.size) {
-                return refuse("the parts of an extent do not sum up to it");
+                return refuse("the lengths of an extent's parts do not add up to its size");
             }
             if extent.parts.iter().any(|part| part.length == 0) && extent.size > 0 {
-                return refuse("a part of it is empty");
+                return refuse("it contains an empty part");
             }
             size = size.saturating_add(extent.size);
         }
         if size != self.size {
-            return refuse("its extents do not sum up to its size");
+            return refuse("the sizes of its extents do not add up to its size");
         }
         Ok(())
     }
 
-    /// All parts with the index of their extent (from 0) and their offset in the backup, in order.
+    /// All parts in order, each with the index of its extent (from 0) and its offset in the backup.
     pub fn parts(&self) -> impl Iterator<Item = (usize, u64, &PartHash)> {
         let mut offset = 0;
         let parts =
             self.extents.iter().enumerate().flat_map(|(n, extent)| extent.parts.iter().map(move |part| (n, part)));
         parts.map(move |(n, part)| {
-            let begin = offset;
+            let start = offset;
             offset += part.length;
-            (n, begin, part)
+            (n, start, part)
         })
     }
 
-    /// As a listing shows it, with the hash of the object.
+    /// The version as a listing shows it, with the hash of the object.
     pub fn row(&self, hash: String) -> Row {
         Row {
             kind: Some(self.kind),
@@ -161,7 +163,7 @@ impl Manifest {
             path: self.path.clone(),
             vid: self.vid.clone(),
             parent: self.parent.clone(),
-            // As a listing has it, so that a version is the same row wherever it comes from.
+            // The same value as in a listing, so that a version has the same row wherever it comes from.
             initiated_ms: self.row_key().map_or(self.initiated, |key| key.initiated_ms()),
             recorded_ms: self.recorded,
             bytes: self.size,
@@ -170,13 +172,13 @@ impl Manifest {
     }
 }
 
-/// Bytes that a part takes in a manifest at most, an extent beside its parts, and all else: names are escaped, keys have
-/// up to 1,024 bytes, and so have version ids.
+/// Maximum number of bytes in a manifest of a part, of an extent without its parts, and of everything else: names are
+/// escaped, and keys and version ids have up to 1,024 bytes.
 const PART: u64 = 140;
 const EXTENT: u64 = 8 << 10;
 const REST: u64 = 32 << 10;
 
-/// Whether a manifest of so many parts in so many extents is small enough to be read, whatever stands in it.
+/// Whether a manifest of this many parts in this many extents is small enough to be read, whatever its contents.
 pub(crate) fn is_readable(parts: u64, extents: u64) -> bool {
     let size = parts.saturating_mul(PART).saturating_add(extents.saturating_mul(EXTENT));
     size.saturating_add(REST) <= OBJECT_LIMIT as u64
@@ -221,10 +223,10 @@ pub(crate) mod tests {
         Manifest::new("00112233445566778899aabbccddeeff", &name, &row, times, vec![extent], None)
     }
 
-    /// The form on the store is a promise: this test changes only together with the format's number.
+    /// The format on the store is a promise: this test changes only together with the format's number.
     #[test]
-    fn the_exact_form() {
-        let object = sample(&[b"abc"]).seal(None);
+    fn the_exact_format() {
+        let object = sample(&[b"abc"]).to_object(None);
         let vid = Vid::new(1_764_000_000_000, [5; 10]);
         let expected = format!(
             "{{\"format\":1,\"key\":\"_s3vault/1/cat/vm/disk.img/{vid}.1764000000000.full.3.-\",\
@@ -237,7 +239,7 @@ pub(crate) mod tests {
         assert_eq!(String::from_utf8(object).unwrap(), expected);
     }
 
-    /// A stream of 49 TiB has more than a million of them, in memory and in its machine.
+    /// A stream of 49 TiB has more than a million parts, and its machine holds all of their hashes.
     #[test]
     fn a_part_is_held_in_48_bytes_and_nothing_beside_them() {
         fn is_plain<T: Copy>() -> usize {
@@ -247,7 +249,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn no_manifest_is_larger_than_is_reckoned() {
+    fn no_manifest_is_larger_than_estimated() {
         let digest = Digest { crc64nvme: u64::MAX, blake3: [255; 32] };
         let part = PartHash::new(u64::MAX, &digest);
         let text = |key: usize, parts: usize| {
@@ -264,14 +266,14 @@ pub(crate) mod tests {
         let class = Some("x".repeat(1000));
         let manifest = Manifest::new(&"0".repeat(32), &name, &row, times, Vec::new(), class);
         let ring = Keyring::generate([3; 32]);
-        assert!((manifest.seal(Some(ring.signing_key())).len() as u64) < REST);
+        assert!((manifest.to_object(Some(ring.signing_key())).len() as u64) < REST);
         assert!(is_readable(1_900_000, 190) && !is_readable(2_000_000, 1));
         assert!(is_readable(10_000, 32_000) && !is_readable(10_000, 33_000));
     }
 
     #[test]
-    fn hashes_that_are_none_are_refused() {
-        let text = String::from_utf8(sample(&[b"abc"]).seal(None)).unwrap();
+    fn malformed_hashes_are_refused() {
+        let text = String::from_utf8(sample(&[b"abc"]).to_object(None)).unwrap();
         let open = |text: &str| Manifest::open(text.as_bytes(), &VerifyKeys::default()).map_err(|e| e.code());
         assert!(open(&text).is_ok());
         for (right, wrong) in [("BeXKuz/B+us=", "BeXKuz/B+us"), ("6437b3ac", "6437b3a"), ("6437b3ac", "6437b3ag")] {
@@ -280,12 +282,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_manifest_goes_there_and_back() {
+    fn a_manifest_round_trips() {
         let ring = Keyring::generate([3; 32]);
         let mut keys = VerifyKeys::default();
         keys.add(ring.signing_key().public().clone());
         let manifest = sample(&[b"abc", b"de"]);
-        let object = manifest.seal(Some(ring.signing_key()));
+        let object = manifest.to_object(Some(ring.signing_key()));
         let (opened, trust) = Manifest::open(&object, &keys).unwrap();
         assert_eq!((&opened.manifest, opened.hash), (&manifest, hash(&object)));
         assert_eq!(trust, Trust::Signed { key_id: ring.signing_key().public().id().to_owned() });
@@ -298,7 +300,7 @@ pub(crate) mod tests {
         let change = |f: fn(&mut Manifest)| {
             let mut manifest = sample(&[b"abc", b"de"]);
             f(&mut manifest);
-            Manifest::open(&manifest.seal(None), &VerifyKeys::default()).map_err(|e| e.code())
+            Manifest::open(&manifest.to_object(None), &VerifyKeys::default()).map_err(|e| e.code())
         };
         assert!(change(|_| ()).is_ok());
         for wrong in [

@@ -1,12 +1,12 @@
-//! The vault: names, the objects that it keeps beside the data, and the protocols that put them there.
+//! The vault: names, the objects that it keeps beside the data, and the protocols that write and read them.
 
-pub mod describe;
 pub mod find;
 pub mod list;
 pub mod locator;
 pub mod manifest;
 pub mod names;
 pub mod objects;
+pub mod open;
 pub mod put;
 pub mod read;
 pub mod signed;
@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
-pub use describe::Open;
-pub use find::{Find, Found, Which};
+pub use find::{Find, Found, Selector};
 pub use list::{Cursor, ListPage, Scope};
 pub use manifest::Manifest;
 pub use names::Name;
 pub use objects::{Kind, RowKey};
+pub use open::Open;
 pub use put::{Put, PutRequest};
 pub use read::{Locate, Located, Read};
 pub use vid::Vid;
@@ -37,32 +37,32 @@ use signed::Trust;
 /// A version, as a listing or a manifest shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// What it is; `None` where a listing names a container only.
+    /// Full, incremental, or deleted; `None` in a listing of containers.
     pub kind: Option<Kind>,
     /// The container.
     pub container: String,
-    /// The path; empty where a listing names a container only.
+    /// The path; empty in a listing of containers.
     pub path: String,
-    /// The version id; empty where a listing names a container only.
+    /// The version id; empty in a listing of containers.
     pub vid: String,
     /// The version that an incremental builds on.
     pub parent: Option<String>,
-    /// When its put began, in Unix milliseconds of the store's clock: the version id's time, which may run ahead, or
-    /// the recorded time, which never does, whichever is earlier. The manifest has the exact instant.
+    /// Start of the put, in Unix milliseconds of the store's clock: the version id's time, which may run ahead, or the
+    /// recorded time, which never does, whichever is earlier. The manifest has the exact instant.
     pub initiated_ms: i64,
-    /// The instant that identifies it for people: begin or end of the put, as the vault is set.
+    /// The instant that identifies the version for people: start or end of the put, as the vault is configured.
     pub recorded_ms: i64,
-    /// Plaintext bytes.
+    /// Size in plaintext bytes.
     pub bytes: u64,
-    /// BLAKE3 of the signed manifest, in hex; `None` where it was only listed.
+    /// BLAKE3 of the signed manifest, in hex; `None` in a listing.
     pub manifest_hash: Option<String>,
 }
 
-/// Largest object of the vault's own that is read, in bytes: a manifest of 10,000 parts has about 1.5 MB, and that of a
-/// stream of 49 TiB in parts of 64 MiB about 100 MB.
+/// Maximum size in bytes of the vault's own objects that are read. A manifest of 10,000 parts has about 1.5 MB, that of
+/// a stream of 49 TiB in parts of 64 MiB about 100 MB.
 const OBJECT_LIMIT: usize = 256 << 20;
 
-/// A vault, as its configuration describes it: shared by all machines that work on it.
+/// A vault, as its configuration describes it; shared by all machines that work on it.
 #[derive(Debug)]
 pub struct Vault {
     store: Arc<Store>,
@@ -73,14 +73,14 @@ pub struct Vault {
     storage_class: Option<String>,
     keyring: Option<Arc<Keyring>>,
     verify_keys: VerifyKeys,
-    /// `vault.json` was read, or written.
+    /// `vault.json` was read or written.
     described: AtomicBool,
-    /// The bucket keeps versions: it was asked.
+    /// The bucket's versioning was checked, and it is enabled.
     versioned: AtomicBool,
 }
 
 impl Vault {
-    /// From settings, the store that was made from them, and a keyring; without one nothing is signed, and nothing can be verified.
+    /// A vault from settings, the store that was made from them, and a keyring. Without a keyring nothing is signed.
     pub fn new(settings: &Settings, store: Arc<Store>, keyring: Option<Arc<Keyring>>) -> Result<Vault> {
         settings.only(crate::settings::Scope::Vault)?;
         let id = match settings.text("vault_id") {
@@ -92,8 +92,8 @@ impl Vault {
             }
         };
         if settings.flag("leading_slash") && !store.profile.leading_slash {
-            let why = format!("leading_slash = true: {} drops the '/' in front of a key", store.profile.name);
-            return Err(Error::new(Code::InvalidOption, why).with_hint("Leave leading_slash out."));
+            let why = format!("leading_slash = true: {} drops a '/' at the start of a key", store.profile.name);
+            return Err(Error::new(Code::InvalidOption, why).with_hint("Remove leading_slash."));
         }
         let mut verify_keys = VerifyKeys::parse(settings.text("verify_keys"))?;
         if let Some(keyring) = &keyring {
@@ -114,7 +114,7 @@ impl Vault {
         })
     }
 
-    /// The store that it lives in.
+    /// The store that contains the vault.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
@@ -123,9 +123,9 @@ impl Vault {
         self.keyring.as_deref().map(Keyring::signing_key)
     }
 
-    /// The JSON of a signed object that was found at `key`. A vault that trusts no key takes all and verifies nothing;
-    /// one that does takes only what a trusted key signed.
-    fn admit<'a>(&self, object: &'a [u8], key: &str) -> Result<&'a [u8]> {
+    /// Returns the JSON of a signed object that was found at `key`. A vault without trusted keys accepts every object
+    /// and verifies nothing; one with trusted keys accepts only objects that one of them signed.
+    fn open_signed<'a>(&self, object: &'a [u8], key: &str) -> Result<&'a [u8]> {
         let on = |e: Error| {
             e.context(format_args!("s3://{}/{key}", self.store.bucket)).on("GetObject", &self.store.bucket, key)
         };
@@ -135,25 +135,25 @@ impl Vault {
         match signed::open(object, &self.verify_keys).map_err(on)? {
             (json, Trust::Signed { .. }) => Ok(json),
             (_, Trust::Unsigned) => {
-                Err(on(Error::new(Code::Untrusted, "it has no signature, and this vault trusts signed objects only")))
+                Err(on(Error::new(Code::Untrusted, "it is not signed, and this vault accepts signed objects only")))
             }
         }
     }
 
-    fn admit_manifest(&self, object: &[u8], key: &str) -> Result<Opened> {
-        let manifest = Manifest::parse(self.admit(object, key)?, Some(key))?;
+    fn open_manifest(&self, object: &[u8], key: &str) -> Result<Opened> {
+        let manifest = Manifest::parse(self.open_signed(object, key)?, Some(key))?;
         if manifest.vault != self.id {
             let why = format!(
-                "s3://{}/{key} belongs to vault {}, and this is vault {}",
+                "s3://{}/{key} belongs to vault {}, but this is vault {}",
                 self.store.bucket, manifest.vault, self.id
             );
             return Err(Error::new(Code::Untrusted, why)
-                .with_hint("Set vault_id where the bucket was renamed or copied on purpose."));
+                .with_hint("If the bucket was renamed or copied on purpose, set vault_id."));
         }
         Ok(Opened { manifest, hash: manifest::hash(object) })
     }
 
-    fn is_described(&self) -> bool {
+    fn has_description(&self) -> bool {
         self.described.load(Ordering::Relaxed)
     }
 }

@@ -4,16 +4,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Code, Error, Result};
 
-/// Longest container, in bytes.
+/// Maximum length of a container's name, in bytes.
 pub const CONTAINER_LIMIT: usize = 200;
-/// Longest path, in bytes.
+/// Maximum length of a path, in bytes.
 pub const PATH_LIMIT: usize = 700;
-/// Longest segment of a path, in bytes.
+/// Maximum length of a path's segment, in bytes.
 pub const SEGMENT_LIMIT: usize = 200;
-/// The folder of the vault's own objects; no container may be called so.
+/// Prefix of the vault's own objects; no container may have this name.
 pub const OWN_FOLDER: &str = "_s3vault";
 
-/// Container and path of a backup, both checked.
+/// The name of a backup: container and path, both checked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     container: String,
@@ -21,14 +21,14 @@ pub struct Name {
 }
 
 impl Name {
-    /// Checks both.
+    /// Checks container and path.
     pub fn new(container: &str, path: &str) -> Result<Name> {
         check_container(container)?;
         check_path(path)?;
         Ok(Name { container: container.to_owned(), path: path.to_owned() })
     }
 
-    /// The container: a VM's name with an identifier.
+    /// The container, for example a VM's name with an identifier.
     pub fn container(&self) -> &str {
         &self.container
     }
@@ -40,38 +40,38 @@ impl Name {
 }
 
 fn refuse(what: &str, name: &str, why: String) -> Result<()> {
-    Err(Error::new(Code::InvalidName, format!("{what} '{}' is refused: {why}", name.escape_debug())))
+    Err(Error::new(Code::InvalidName, format!("{what} '{}' is not allowed: {why}", name.escape_debug())))
 }
 
-/// Refuses what no container can be called.
+/// Refuses a name that is not allowed for a container.
 pub fn check_container(name: &str) -> Result<()> {
     if name.is_empty() || name.len() > CONTAINER_LIMIT {
         return refuse(
             "container",
             name,
-            format!("it has {} bytes, and 1 to {CONTAINER_LIMIT} are allowed", name.len()),
+            format!("it has {} bytes, but 1 to {CONTAINER_LIMIT} are allowed", name.len()),
         );
     }
     if name == OWN_FOLDER {
         return refuse("container", name, "the vault keeps its own objects there".into());
     }
     if name.contains(['/', '\0']) {
-        return refuse("container", name, "it has a '/' or a NUL in it".into());
+        return refuse("container", name, "it contains '/' or NUL".into());
     }
     check_dots("container", name, name)
 }
 
-/// Refuses what no path can be.
+/// Refuses a path that is not allowed.
 pub fn check_path(path: &str) -> Result<()> {
     if path.is_empty() || path.len() > PATH_LIMIT {
-        return refuse("path", path, format!("it has {} bytes, and 1 to {PATH_LIMIT} are allowed", path.len()));
+        return refuse("path", path, format!("it has {} bytes, but 1 to {PATH_LIMIT} are allowed", path.len()));
     }
     if path.contains('\0') {
-        return refuse("path", path, "it has a NUL in it".into());
+        return refuse("path", path, "it contains NUL".into());
     }
     for segment in path.split('/') {
         if segment.is_empty() || segment.len() > SEGMENT_LIMIT {
-            let why = format!("a segment has {} bytes, and 1 to {SEGMENT_LIMIT} are allowed", segment.len());
+            let why = format!("a segment has {} bytes, but 1 to {SEGMENT_LIMIT} are allowed", segment.len());
             return refuse("path", path, why);
         }
         check_dots("path", path, segment)?;
@@ -87,13 +87,14 @@ fn check_dots(what: &str, name: &str, segment: &str) -> Result<()> {
     }
 }
 
-/// A name as one segment of a key: ASCII outside `[A-Za-z0-9._-]` as `=XX`; beyond 200 bytes `~` and the name's SHA-256.
+/// Encodes a name as one segment of a key: ASCII outside `[A-Za-z0-9._-]` as `=XX`; if that takes more than 200 bytes,
+/// `~` and the name's SHA-256.
 pub fn segment(name: &str) -> String {
     let encoded = segment_prefix(name);
     if encoded.len() > SEGMENT_LIMIT { format!("~{}", hex::encode(Sha256::digest(name))) } else { encoded }
 }
 
-/// The begin that the segments of all names with this begin share, but for the hashed ones.
+/// The prefix of the segments of all names that start with `name`, except hashed ones.
 pub fn segment_prefix(name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     for c in name.chars() {
@@ -106,7 +107,7 @@ pub fn segment_prefix(name: &str) -> String {
     encoded
 }
 
-/// The name of a segment; `None` for a hashed one, and for what [`segment`] does not make.
+/// Decodes the name of a segment; `None` for a hashed segment, and for text that [`segment`] does not produce.
 pub fn parse_segment(segment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
@@ -121,7 +122,7 @@ pub fn parse_segment(segment: &str) -> Option<String> {
         }
     }
     let name = String::from_utf8(bytes).ok()?;
-    // Only one segment stands for a name: `=41` for `A` would be a second.
+    // Each name has exactly one segment: `=41` for `A` would be a second one.
     (self::segment(&name) == segment).then_some(name)
 }
 
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_go_there_and_back() {
+    fn segments_round_trip() {
         for (name, text) in [
             ("disk.img", "disk.img"),
             ("a/b c", "a=2Fb=20c"),

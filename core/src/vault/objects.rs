@@ -15,27 +15,27 @@ use std::fmt;
 use super::names::{Name, parse_segment, segment};
 use super::vid::Vid;
 
-/// What the vault says about itself.
+/// Key of the vault's description.
 pub const VAULT_KEY: &str = "_s3vault/vault.json";
-/// Everything of the catalogue begins so.
+/// Prefix of the catalogue.
 pub const CATALOGUE: &str = "_s3vault/1/cat/";
-/// Every locator begins so.
+/// Prefix of all locators.
 pub const LOCATORS: &str = "_s3vault/1/loc/";
 
-/// What a version is.
+/// The kind of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Restores by itself.
+    /// A full backup: restores by itself.
     Full,
-    /// Needs its parent.
+    /// An incremental backup: needs its parent.
     Inc,
-    /// Says that the backup was deleted.
+    /// A record that the backup was deleted.
     Del,
 }
 
 impl Kind {
-    /// As it stands in keys and manifests.
+    /// The text in keys and manifests.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Full => "full",
@@ -64,33 +64,33 @@ pub fn locator_prefix(name: &Name, vid: Vid) -> String {
     format!("{LOCATORS}{}/{}/{vid}.", segment(name.container()), segment(name.path()))
 }
 
-/// The key of the data: of extent 1.
+/// The key of the data's extent 1.
 pub fn data_key(name: &Name, leading_slash: bool) -> String {
     format!("{}{}/{}", if leading_slash { "/" } else { "" }, name.container(), name.path())
 }
 
-/// What the key of extent n >= 2 begins with; n follows.
+/// Prefix of the key of extent n >= 2; n follows.
 pub fn extent_prefix(name: &Name, vid: Vid, leading_slash: bool) -> String {
     format!("{}@{vid}.", data_key(name, leading_slash))
 }
 
-/// What the last segment of a row's key says.
+/// The fields in the last segment of a row's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowKey {
     /// The version.
     pub vid: Vid,
     /// Recorded time in Unix milliseconds.
     pub recorded_ms: i64,
-    /// What it is.
+    /// Full, incremental, or deleted.
     pub kind: Kind,
-    /// Plaintext bytes.
+    /// Size in plaintext bytes.
     pub size: u64,
     /// The version that an incremental builds on.
     pub parent: Option<Vid>,
 }
 
 impl RowKey {
-    /// When the put began, as far as the key tells: its vid may run ahead, its recorded time never does.
+    /// Start of the put, as far as the key tells: its version id may run ahead, its recorded time never does.
     pub fn initiated_ms(&self) -> i64 {
         self.vid.unix_ms().min(self.recorded_ms)
     }
@@ -117,25 +117,25 @@ fn parse_parent(text: &str) -> Option<Option<Vid>> {
     if text == "-" { Some(None) } else { Vid::try_parse(text).map(Some) }
 }
 
-/// A number as keys hold it: digits without a sign or zeros in front.
+/// Parses a number in a key: digits without a sign or leading zeros.
 fn parse_number<T: std::str::FromStr>(text: &str) -> Option<T> {
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     if plain { text.parse().ok() } else { None }
 }
 
-/// An object of the catalogue, as its key tells.
+/// An object of the catalogue, parsed from its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// A version.
     Row(RowKey),
-    /// A version that is hidden, because it was deleted.
+    /// A marker: the version is hidden because it was deleted.
     Deleted(Vid),
-    /// A put that sweep suspects; readers ignore it.
+    /// A marker: sweep suspects that the put was abandoned. Readers ignore it.
     Suspected(Vid),
 }
 
 impl Entry {
-    /// From the last segment of a key. Anything else is no entry, and readers pass it over.
+    /// Parses the last segment of a key. Anything else is not an entry, and readers skip it.
     pub fn parse(last: &str) -> Option<Entry> {
         let (vid, rest) = last.split_once('.')?;
         let vid = Vid::try_parse(vid)?;
@@ -155,7 +155,7 @@ impl Entry {
         fields.next().is_none().then_some(Entry::Row(row))
     }
 
-    /// The version that it is about.
+    /// The version of this entry.
     pub fn vid(&self) -> Vid {
         match self {
             Entry::Row(row) => row.vid,
@@ -164,19 +164,19 @@ impl Entry {
     }
 }
 
-/// Where an object of the catalogue stands: segments of container and path (`None`: hashed), and the entry.
+/// The key of an object of the catalogue: the segments of container and path, and the entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueKey {
-    /// The container's segment as it stands.
+    /// The container's segment, still encoded.
     pub container: String,
-    /// The path's segment as it stands.
+    /// The path's segment, still encoded.
     pub path: String,
-    /// What it is.
+    /// Full, incremental, or deleted.
     pub entry: Entry,
 }
 
 impl CatalogueKey {
-    /// From a whole key; `None` for what does not belong there.
+    /// Parses a whole key; `None` for objects that do not belong in the catalogue.
     pub fn parse(key: &str) -> Option<CatalogueKey> {
         let mut segments = key.strip_prefix(CATALOGUE)?.split('/');
         let (container, path, last) = (segments.next()?, segments.next()?, segments.next()?);
@@ -186,18 +186,18 @@ impl CatalogueKey {
         Some(CatalogueKey { container: container.into(), path: path.into(), entry: Entry::parse(last)? })
     }
 
-    /// Container and path, where neither is hashed.
+    /// Container and path, if neither is hashed.
     pub fn names(&self) -> Option<(String, String)> {
         Some((parse_segment(&self.container)?, parse_segment(&self.path)?))
     }
 }
 
-/// What the last segment of a locator's key says.
+/// The fields in the last segment of a locator's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocatorKey {
     /// The version.
     pub vid: Vid,
-    /// 0 before the data; rotation, re-key and a change of tier write the next.
+    /// 0 before the data; rotation, re-keying and a change of storage class write the next one.
     pub generation: u32,
     /// The key-encryption key that wrapped the data key.
     pub kek: Option<String>,
@@ -213,7 +213,7 @@ impl fmt::Display for LocatorKey {
 }
 
 impl LocatorKey {
-    /// From the last segment of a key.
+    /// Parses the last segment of a key.
     pub fn parse(last: &str) -> Option<LocatorKey> {
         let mut fields = last.split('.');
         let vid = Vid::try_parse(fields.next()?)?;
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exact_forms() {
+    fn the_exact_formats() {
         let name = Name::new("vm 1", "disks/a.img").unwrap();
         let row =
             RowKey { vid: vid(1), recorded_ms: 1_764_000_000_123, kind: Kind::Inc, size: 42, parent: Some(vid(2)) };
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_go_there_and_back() {
+    fn keys_round_trip() {
         for kind in [Kind::Full, Kind::Inc, Kind::Del] {
             for parent in [None, Some(vid(3))] {
                 let row = RowKey { vid: vid(1), recorded_ms: 1, kind, size: u64::MAX, parent };
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_belong_is_passed_over() {
+    fn other_keys_are_skipped() {
         let v = vid(1);
         for bad in [
             String::new(),

@@ -17,9 +17,9 @@ use crate::machine::{Input, Machine, Output};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Calling, GetObject, ListObjectsV2, Listing, Session};
 use crate::time::Now;
-use crate::transfer::download::{Download, Piece, Want};
+use crate::transfer::download::{Download, Piece, ReadRequest};
 
-/// Where the data of a version is, as its locator said.
+/// Where the data of a version is, according to its locator.
 #[derive(Clone, Debug)]
 pub struct Located(Arc<Vec<Piece>>);
 
@@ -46,13 +46,13 @@ pub struct Locate {
     session: Session,
     manifest: Arc<Manifest>,
     state: State,
-    /// Locators that were not tried yet, the highest generation last.
+    /// Keys of locators that were not tried yet, the highest generation last.
     locators: Vec<String>,
     refused: Option<Error>,
 }
 
 impl Locate {
-    /// Of a manifest that was verified. `seed` drives the jitter of retries.
+    /// Locates the version of a verified manifest. `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, manifest: Arc<Manifest>, seed: u64) -> Result<Locate> {
         let name = Name::new(&manifest.container, &manifest.path)?;
         let prefix = locator_prefix(&name, Vid::parse(&manifest.vid)?);
@@ -70,7 +70,7 @@ impl Locate {
 
     fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> State {
         let is_locator = |key: &String| key.rsplit_once('/').is_some_and(|(_, last)| LocatorKey::parse(last).is_some());
-        // Generations have six digits, so the order of keys is theirs.
+        // Generations have six digits, so keys are in their order.
         self.locators.extend(page.objects.into_iter().map(|object| object.key).filter(is_locator));
         match page.next {
             Some(token) => State::List(Call::new(ListObjectsV2 { token: Some(token), ..asked.clone() })),
@@ -90,12 +90,12 @@ impl Locate {
     }
 
     fn locator(&mut self, key: &str, object: &[u8]) -> State {
-        match self.vault.admit(object, key).and_then(|json| Locator::parse(json, key)) {
+        match self.vault.open_signed(object, key).and_then(|json| Locator::parse(json, key)) {
             Ok(locator) if locator.vid == self.manifest.vid && locator.vault == self.manifest.vault => {
                 State::Done(Ok(Located(Arc::new(self.pieces(&locator.data, locator.generation)))))
             }
             Ok(_) => {
-                let why = format!("the locator at {key} is another version's");
+                let why = format!("the locator at {key} belongs to another version");
                 self.refused.get_or_insert(Error::new(Code::Untrusted, why));
                 self.next_locator()
             }
@@ -107,18 +107,18 @@ impl Locate {
     }
 
     fn pieces(&self, keys: &DataKeys, generation: u32) -> Vec<Piece> {
-        let mut begins = vec![0; self.manifest.extents.len()];
+        let mut starts = vec![0; self.manifest.extents.len()];
         let parts = self.manifest.parts();
         parts
             .zip(0..)
             .map(|((extent, offset, hash), number)| {
-                let begin = begins[extent];
-                begins[extent] += hash.length;
-                // The hint belongs to the object that the put wrote, which later generations may have left.
+                let start = starts[extent];
+                starts[extent] += hash.length;
+                // The hint belongs to the object that the put wrote; later generations may have moved the data.
                 let hint = self.manifest.extents[extent].version_id.clone();
                 let version_id = if generation == 0 && !is_active(Mutation::ReadNewestVersion) { hint } else { None };
                 let (key, hash) = (keys.extent(extent + 1), *hash);
-                Piece { number, key, version_id, begin, offset, hash, verified: true }
+                Piece { number, key, version_id, start, offset, hash, verified: true }
             })
             .collect()
     }
@@ -171,26 +171,26 @@ enum Stage {
     Data(Session, Box<Download>),
 }
 
-/// Reads a version, or what is wanted of it.
+/// Reads a version, or a requested portion of it.
 pub struct Read {
     vault: Arc<Vault>,
     seed: u64,
-    want: Want,
+    request: ReadRequest,
     stage: Stage,
 }
 
 impl Read {
-    /// Of a manifest that was verified. `seed` drives the jitter of retries.
-    pub fn new(vault: Arc<Vault>, manifest: Arc<Manifest>, want: Want, seed: u64) -> Result<Read> {
+    /// Reads the version of a verified manifest. `seed` drives the jitter of retries.
+    pub fn new(vault: Arc<Vault>, manifest: Arc<Manifest>, request: ReadRequest, seed: u64) -> Result<Read> {
         let locate = Locate::new(vault.clone(), manifest, seed)?;
-        Ok(Read { vault, seed, want, stage: Stage::Locate(Box::new(locate)) })
+        Ok(Read { vault, seed, request, stage: Stage::Locate(Box::new(locate)) })
     }
 
-    /// Of a version whose place is known.
-    pub fn located(vault: Arc<Vault>, located: &Located, want: Want, seed: u64) -> Read {
-        let download = Download::new(&located.0, &want, vault.parallel_download);
+    /// Reads a version that was already located.
+    pub fn located(vault: Arc<Vault>, located: &Located, request: ReadRequest, seed: u64) -> Read {
+        let download = Download::new(&located.0, &request, vault.parallel_download);
         let stage = Stage::Data(Session::new(&vault.store, seed), Box::new(download));
-        Read { vault, seed, want, stage }
+        Read { vault, seed, request, stage }
     }
 }
 
@@ -210,9 +210,9 @@ impl Machine for Read {
                 Ok(output) => return output,
                 Err(Err(e)) => return Output::Done(Err(e)),
                 Err(Ok(located)) => {
-                    // The same session goes on, so that no request's number comes twice.
+                    // The session is kept, so that no request id is used twice.
                     let session = std::mem::replace(&mut locate.session, Session::new(&self.vault.store, self.seed));
-                    let download = Download::new(&located.0, &self.want, self.vault.parallel_download);
+                    let download = Download::new(&located.0, &self.request, self.vault.parallel_download);
                     self.stage = Stage::Data(session, Box::new(download));
                 }
             }

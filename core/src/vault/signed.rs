@@ -1,12 +1,12 @@
-//! Signed objects: rows and locators.
+//! Signed objects: catalogue rows and locators.
 //!
 //! ```text
 //! {"format":1,"key":"_s3vault/1/cat/…",…}
 //! ed25519 <key id> <base64 of the signature>
 //! ```
-//! The JSON stands on one line. The signature is over `s3vault/1\0` and the JSON's bytes as they stand, without
-//! the line's end. A vault without a keyring writes no second line. The JSON holds its own `key`, so that an
-//! object that was moved or dropped verifies alone.
+//! The JSON is on one line. The signature covers `s3vault/1\0` and the JSON's bytes as they are, without the line end.
+//! A vault without a keyring writes no second line. The JSON contains its own `key`, so that an object can be verified
+//! alone, and one that was moved is recognized.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,20 +22,21 @@ const CONTEXT: &[u8] = b"s3vault/1\0";
 /// The format that this library writes and reads.
 pub const FORMAT: u32 = 1;
 
-/// What a signature told.
+/// Result of checking a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// A trusted key signed the object.
     Signed {
-        /// Which.
+        /// Id of the key.
         key_id: String,
     },
-    /// There is no signature.
+    /// The object has no signature.
     Unsigned,
 }
 
-/// An object's bytes, from its JSON: a manifest of millions of parts is signed where it lies, and becomes the object.
-pub fn seal(mut json: Vec<u8>, key: Option<&SigningKey>) -> Vec<u8> {
+/// Encodes an object from its JSON. The JSON's buffer is signed in place and becomes the object: a manifest may have
+/// millions of parts.
+pub fn encode(mut json: Vec<u8>, key: Option<&SigningKey>) -> Vec<u8> {
     let line = key.map(|key| {
         json.splice(..0, CONTEXT.iter().copied());
         let signature = STANDARD.encode(key.sign(&json));
@@ -51,8 +52,9 @@ fn message(json: &[u8]) -> Vec<u8> {
     [CONTEXT, json].concat()
 }
 
-/// The JSON of an object, and its signature checked. A signature that is wrong, or by a key that is not among
-/// `keys`, is [`Code::Untrusted`]; none at all is [`Trust::Unsigned`], and the caller decides what that is worth.
+/// Returns the JSON of an object, and checks its signature. A signature that is wrong, or by a key that is not among
+/// `keys`, is [`Code::Untrusted`]; an object without one is [`Trust::Unsigned`], and the caller decides whether to
+/// accept it.
 pub fn open<'a>(object: &'a [u8], keys: &VerifyKeys) -> Result<(&'a [u8], Trust)> {
     let (json, line) = split(object)?;
     let Some((key_id, signature)) = line else {
@@ -60,15 +62,15 @@ pub fn open<'a>(object: &'a [u8], keys: &VerifyKeys) -> Result<(&'a [u8], Trust)
     };
     let untrusted = |why: String| Err(Error::new(Code::Untrusted, why));
     match keys.get(key_id) {
-        None => untrusted(format!("the object is signed by key {key_id}, which is not trusted here")),
+        None => untrusted(format!("the object is signed by key {key_id}, which is not trusted")),
         Some(key) if !key.verifies(&message(json), &signature) => {
-            untrusted(format!("the signature by key {key_id} does not belong to these bytes: they were changed"))
+            untrusted(format!("the signature by key {key_id} does not match: the object's bytes were changed"))
         }
         Some(_) => Ok((json, Trust::Signed { key_id: key_id.to_owned() })),
     }
 }
 
-/// The JSON of an object, whoever signed it.
+/// The JSON of an object; its signature is not checked.
 pub(crate) fn json(object: &[u8]) -> Result<&[u8]> {
     Ok(split(object)?.0)
 }
@@ -76,13 +78,13 @@ pub(crate) fn json(object: &[u8]) -> Result<&[u8]> {
 type Parts<'a> = (&'a [u8], Option<(&'a str, [u8; SIGNATURE_LENGTH])>);
 
 fn split(object: &[u8]) -> Result<Parts<'_>> {
-    let refuse = |why: &str| Error::new(Code::Format, format!("this is no object of a vault: {why}"));
-    let end = object.iter().position(|b| *b == b'\n').ok_or_else(|| refuse("its JSON does not end in a line end"))?;
+    let refuse = |why: &str| Error::new(Code::Format, format!("this is not an object of a vault: {why}"));
+    let end = object.iter().position(|b| *b == b'\n').ok_or_else(|| refuse("its first line is not complete"))?;
     let (json, rest) = (&object[..end], &object[end + 1..]);
     if rest.is_empty() {
         return Ok((json, None));
     }
-    let bad = || refuse("its second line is no signature");
+    let bad = || refuse("its second line is not a signature");
     let line = std::str::from_utf8(rest).ok().and_then(|r| r.strip_suffix('\n')).ok_or_else(bad)?;
     let mut words = line.split(' ');
     let (Some("ed25519"), Some(key_id), Some(text), None) = (words.next(), words.next(), words.next(), words.next())
@@ -101,24 +103,23 @@ struct Envelope {
     key: String,
 }
 
-/// Reads an object's JSON: its format first, then what it requires, then itself. `found_at` is the key that
-/// it was read from, where it came from a store.
+/// Parses an object's JSON: checks its format first, then what it requires, then parses its fields. `found_at` is the
+/// key that it was read from, if it came from a store.
 pub fn parse<T: DeserializeOwned>(json: &[u8], found_at: Option<&str>) -> Result<T> {
     let malformed = |e: serde_json::Error| Error::new(Code::Format, format!("the object's JSON cannot be read: {e}"));
     let envelope: Envelope = serde_json::from_slice(json).map_err(malformed)?;
     if envelope.format != FORMAT {
-        let why = format!("the object has format {}, and this library reads format {FORMAT}", envelope.format);
+        let why = format!("the object has format {}, but this library reads format {FORMAT}", envelope.format);
         return Err(Error::new(Code::Format, why));
     }
     if let Some(name) = envelope.requires.first() {
-        let why = format!("the object requires '{name}', which this library does not know");
+        let why = format!("the object requires '{name}', which this library does not support");
         return Err(Error::new(Code::Format, why));
     }
     if let Some(key) = found_at.filter(|key| *key != envelope.key) {
         let why = format!("the object at {key} says that it belongs at {}: it was moved", envelope.key);
-        return Err(
-            Error::new(Code::Untrusted, why).with_hint("Somebody copied objects inside the bucket: do not trust it.")
-        );
+        return Err(Error::new(Code::Untrusted, why)
+            .with_hint("Do not trust this object: somebody copied objects inside the bucket."));
     }
     serde_json::from_slice(json).map_err(malformed)
 }
@@ -139,15 +140,15 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_holds_and_any_changed_byte_breaks_it() {
+    fn a_signature_verifies_and_any_changed_byte_breaks_it() {
         let ring = Keyring::generate([1; 32]);
-        let object = seal(JSON.to_vec(), Some(ring.signing_key()));
+        let object = encode(JSON.to_vec(), Some(ring.signing_key()));
         let key_id = ring.signing_key().public().id().to_owned();
         assert_eq!(open(&object, &keys(&ring)).unwrap(), (JSON, Trust::Signed { key_id }));
         for n in 0..object.len() {
             let mut changed = object.clone();
             changed[n] ^= 1;
-            // A changed line end can hide the signature, and then the object counts as unsigned; never as signed.
+            // A changed line end can hide the signature; then the object counts as unsigned, never as signed.
             assert!(!matches!(open(&changed, &keys(&ring)), Ok((_, Trust::Signed { .. }))), "byte {n}");
         }
         let other = open(&object, &keys(&Keyring::generate([2; 32]))).unwrap_err();
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn without_a_keyring_there_is_no_second_line() {
-        let object = seal(JSON.to_vec(), None);
+        let object = encode(JSON.to_vec(), None);
         assert_eq!(object, b"{\"format\":1,\"key\":\"k\"}\n");
         assert_eq!(open(&object, &VerifyKeys::default()).unwrap(), (JSON, Trust::Unsigned));
         let cut = open(JSON, &VerifyKeys::default()).unwrap_err();
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reader_must_know_is_looked_at_first() {
+    fn format_requirements_and_key_are_checked_first() {
         let read = |json: &str, at| parse::<serde_json::Value>(json.as_bytes(), at).map_err(|e| e.code());
         assert!(read(r#"{"format":1,"key":"k","new":[1]}"#, Some("k")).is_ok());
         assert!(read(r#"{"format":1,"key":"k"}"#, None).is_ok());

@@ -1,4 +1,4 @@
-//! Version ids: 26 characters whose order in a listing is newest first.
+//! Version ids: 26 characters that sort newest first in a listing.
 
 use std::fmt;
 
@@ -9,31 +9,31 @@ const TIME_BITS: u32 = 48;
 const RANDOM_BITS: u32 = 80;
 const LAST_MS: i64 = (1 << TIME_BITS) - 1;
 
-/// 48 bits of 2^48 - 1 - Unix milliseconds, then 80 random bits, in Crockford's base32.
+/// A version id: 48 bits of 2^48 - 1 - Unix milliseconds, then 80 random bits, in Crockford's base32.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vid(u128);
 
 impl Vid {
-    /// Characters of one.
+    /// Number of characters of a version id.
     pub const LENGTH: usize = 26;
 
-    /// Of this instant. Times outside of the 48 bits are moved to their nearest end.
+    /// A version id of this instant. Times outside the range of 48 bits are clamped to it.
     pub fn new(unix_ms: i64, random: [u8; 10]) -> Vid {
         let time = (LAST_MS - unix_ms.clamp(0, LAST_MS)) as u128;
         Vid(random.iter().fold(time, |bits, byte| bits << 8 | u128::from(*byte)))
     }
 
-    /// The first one in a listing of all that belong to this instant or an earlier one.
+    /// The version id that sorts before all others of this instant or an earlier one.
     pub fn first_of(unix_ms: i64) -> Vid {
         Vid::new(unix_ms, [0; 10])
     }
 
-    /// Its instant, in Unix milliseconds.
+    /// The instant of the version id, in Unix milliseconds.
     pub fn unix_ms(self) -> i64 {
         LAST_MS - (self.0 >> RANDOM_BITS) as i64
     }
 
-    /// From its text.
+    /// Parses a version id.
     pub fn parse(text: &str) -> Result<Vid> {
         Vid::try_parse(text).ok_or_else(|| {
             Error::new(Code::InvalidOption, format!("'{text}' is not a version id")).with_hint(
@@ -76,7 +76,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn newer_ones_come_first() {
+    fn newer_ids_sort_first() {
         let texts: Vec<String> = [LAST_MS, 1_764_000_000_001, 1_764_000_000_000, 1, 0]
             .iter()
             .map(|ms| Vid::new(*ms, [9; 10]).to_string())
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn text_goes_there_and_back() {
+    fn text_round_trips() {
         for (ms, random) in [(0, [0; 10]), (1_764_000_000_123, [0xA5; 10]), (LAST_MS, [255; 10])] {
             let vid = Vid::new(ms, random);
             assert_eq!(Vid::parse(&vid.to_string()).unwrap(), vid);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use s3vault_core::checksum::Digest;
 use s3vault_core::http::{Body, Part, Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
-use s3vault_core::{Code, Error, Input, Machine, Output, Result};
+use s3vault_core::{Code, Error, Input, Machine, Output, PartRequest, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
@@ -108,23 +108,14 @@ impl Inbox {
     }
 }
 
-/// A part that the machine asks for: see [`Output::NeedPart`].
-pub(super) struct Ask {
-    pub(super) number: u32,
-    pub(super) offset: u64,
-    pub(super) length: u64,
-    pub(super) least: u64,
-    pub(super) hashed: bool,
-}
-
 /// Who holds the payload of a transfer. The defaults are for machines that have none.
 pub(super) trait Payload: Send + 'static {
     /// The source goes on at this byte, or was at its end before.
     fn begin(&mut self, _offset: u64, _ended: bool) {}
 
     /// Read this part, and hash it where that must be; then say [`Message::PartReady`].
-    fn need_part(&mut self, ask: Ask) -> Result<()> {
-        Err(Error::new(Code::Internal, format!("part {} was asked for, and there is no source", ask.number)))
+    fn need_part(&mut self, part: PartRequest) -> Result<()> {
+        Err(Error::new(Code::Internal, format!("part {} was asked for, and there is no source", part.number)))
     }
 
     /// A part of a stream is there. Only its frames come here; the machine is told by the engine.
@@ -216,7 +207,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
     pub(super) async fn again(&mut self) -> Result<bool> {
         loop {
             match self.inbox.receiver.recv().await {
-                Some(Message::Again) => return self.handle(Input::Again).map(|()| true),
+                Some(Message::Again) => return self.handle(Input::Retry).map(|()| true),
                 Some(Message::Suspend) if self.records.is_some() => {
                     return Err(Error::new(Code::Suspended, "the put was suspended, its outcome unknown"));
                 }
@@ -242,17 +233,15 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             match guarded(|| self.machine.poll(clock::now()))? {
                 Output::Send(request) => self.send(request)?,
                 Output::Abandon(id) => self.forget(id),
-                Output::Begin { offset, ended, done } => {
-                    self.progress.resume(done);
-                    self.payload.begin(offset, ended);
+                Output::Start(start) => {
+                    self.progress.resume(start.stored);
+                    self.payload.begin(start.offset, start.ended);
                 }
-                Output::Save { record, anew } => match &self.records {
-                    Some(records) => records.save(record, anew),
+                Output::Save { record, restart } => match &self.records {
+                    Some(records) => records.save(record, restart),
                     None => return Err(Error::new(Code::Internal, "there is no checkpoint to save a record in")),
                 },
-                Output::NeedPart { number, offset, length, least, hashed } => {
-                    self.payload.need_part(Ask { number, offset, length, least, hashed })?;
-                }
+                Output::NeedPart(part) => self.payload.need_part(part)?,
                 Output::ReleasePart(number) => {
                     let length = self.payload.release_part(number);
                     self.progress.settle(length);
@@ -337,7 +326,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             Message::End { id } if self.wanted(id, true) => self.ended(id, Input::End { id }),
             Message::Arrived { id, length } if self.wanted(id, false) => {
                 self.progress.arrived(id, length);
-                self.handle(Input::Arrived { id, length })
+                self.handle(Input::RangeProgress { id, length })
             }
             Message::RangeEnd { id, length, digest } if self.wanted(id, true) => {
                 self.progress.arrived(id, length);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use s3vault_core::checksum::Digest;
 use s3vault_core::http::{Body, Method, Part, Range, ReplyBody, Request, RequestId};
 use s3vault_core::time::Now;
-use s3vault_core::{Code, Error, Input, Machine, Output};
+use s3vault_core::{Code, Error, Input, Machine, Output, PartRequest, SourceStart};
 
 /// A machine that answers each input by a function.
 pub(super) struct Toy<T> {
@@ -87,7 +87,7 @@ impl ToyUpload {
             sent: HashMap::new(),
             refused: HashSet::new(),
             retry: VecDeque::new(),
-            outputs: VecDeque::from([Output::Begin { offset: 0, ended: false, done: 0 }]),
+            outputs: VecDeque::from([Output::Start(SourceStart { offset: 0, ended: false, stored: 0 })]),
         }
     }
 
@@ -161,13 +161,13 @@ impl Machine for ToyUpload {
             self.asked += 1;
             self.open += 1;
             let offset = u64::from(self.asked - 1) * self.part_length;
-            return Output::NeedPart {
+            return Output::NeedPart(PartRequest {
                 number: self.asked,
                 offset,
                 length: self.part_length,
-                least: self.part_length,
-                hashed: self.hashed,
-            };
+                min_length: self.part_length,
+                hash_first: self.hashed,
+            });
         }
         if self.last.is_some() && self.open == 0 {
             return Output::Done(Ok(self.total));
@@ -234,7 +234,7 @@ impl Machine for ToyDownload {
                     self.send(index);
                 }
             }
-            Input::Arrived { id, length } => {
+            Input::RangeProgress { id, length } => {
                 if let Some(index) = self.requests.get(&id) {
                     self.arrived[*index].0 = length;
                 }

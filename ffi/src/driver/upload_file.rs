@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use s3vault_core::checksum::{Digest, Digester};
 use s3vault_core::http::Part;
-use s3vault_core::{Code, Error, Machine, Result};
+use s3vault_core::{Code, Error, Machine, PartRequest, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Host;
 use super::checkpoint::CheckpointFile;
-use super::engine::{Ask, Message, Payload};
+use super::engine::{Message, Payload};
 use super::progress::Progress;
 use super::task::Task;
 use crate::budget::Pool;
@@ -61,7 +61,7 @@ struct Wanted {
     offset: u64,
     length: u64,
     last: bool,
-    hashed: bool,
+    hash_first: bool,
 }
 
 impl FileSource {
@@ -82,8 +82,8 @@ impl FileSource {
 }
 
 impl Payload for FileSource {
-    fn need_part(&mut self, ask: Ask) -> Result<()> {
-        let Ask { number, offset, length, hashed, .. } = ask;
+    fn need_part(&mut self, part: PartRequest) -> Result<()> {
+        let PartRequest { number, offset, length, hash_first, .. } = part;
         if offset > 0 && offset >= self.length {
             // Beyond the last part, which says so: there is none, as in a stream that ended.
             return Ok(());
@@ -92,7 +92,7 @@ impl Payload for FileSource {
         let last = offset + length == self.length;
         self.lengths.insert(number, length);
         // The reading task lives as long as this sender.
-        let _ = self.asks.send(Wanted { number, offset, length, last, hashed });
+        let _ = self.asks.send(Wanted { number, offset, length, last, hash_first });
         Ok(())
     }
 
@@ -119,8 +119,8 @@ async fn read_parts(
     engine: UnboundedSender<Message>,
 ) {
     while let Some(ask) = asked.recv().await {
-        let Wanted { number, offset, length, last, hashed } = ask;
-        let read = if hashed {
+        let Wanted { number, offset, length, last, hash_first } = ask;
+        let read = if hash_first {
             let (file, stopped, frame) = (file.clone(), stopped.clone(), pool.take().await);
             let hash = tokio::task::spawn_blocking(move || hash(&file, frame, &stopped, offset, length));
             hash.await.map(|digest| digest.map(Some))

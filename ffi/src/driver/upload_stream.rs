@@ -6,13 +6,13 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use s3vault_core::checksum::Digester;
 use s3vault_core::http::Part;
-use s3vault_core::{Code, Error, Machine, Result};
+use s3vault_core::{Code, Error, Machine, PartRequest, Result};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot::Receiver;
 
 use super::Host;
 use super::checkpoint::CheckpointFile;
-use super::engine::{Ask, Message, Payload};
+use super::engine::{Message, Payload};
 use super::progress::Progress;
 use super::task::{News, Task, is_unknown};
 use super::wait::Deadline;
@@ -57,7 +57,7 @@ pub(super) enum Said {
 
 /// The machine asks for a part, and there is memory for the least of it.
 pub(super) struct Granted {
-    ask: Ask,
+    ask: PartRequest,
     grant: Grant,
 }
 
@@ -311,7 +311,7 @@ impl Filling {
         Filling {
             number: ask.number,
             length: ask.length,
-            least: ask.least,
+            least: ask.min_length,
             grant,
             ends: false,
             filled: 0,
@@ -371,13 +371,13 @@ struct StreamSource<T> {
     /// From the first part on, of which it holds the least.
     account: Option<Account>,
     /// To the task that waits for memory.
-    asks: UnboundedSender<(Ask, Receiver<Grant>)>,
+    asks: UnboundedSender<(PartRequest, Receiver<Grant>)>,
     to_writer: Sender<News<T, Said>>,
 }
 
 impl<T: Send + 'static> StreamSource<T> {
     fn start(pool: Arc<Pool>, to_writer: Sender<News<T, Said>>) -> StreamSource<T> {
-        let (asks, mut asked) = unbounded_channel::<(Ask, Receiver<Grant>)>();
+        let (asks, mut asked) = unbounded_channel::<(PartRequest, Receiver<Grant>)>();
         let writer = to_writer.clone();
         tokio::spawn(async move {
             while let Some((ask, granted)) = asked.recv().await {
@@ -396,11 +396,11 @@ impl<T: Send + 'static> Payload for StreamSource<T> {
         let _ = self.to_writer.send(News::Ask(Said::Begin { offset, ended }));
     }
 
-    fn need_part(&mut self, ask: Ask) -> Result<()> {
+    fn need_part(&mut self, ask: PartRequest) -> Result<()> {
         if ask.length == 0 {
             return Err(Error::new(Code::Internal, format!("part {} was asked for with no length", ask.number)));
         }
-        let least = ask.least.clamp(1, ask.length);
+        let least = ask.min_length.clamp(1, ask.length);
         let granted = self.account.get_or_insert_with(|| self.pool.account(least)).ask(least)?;
         let _ = self.asks.send((ask, granted));
         Ok(())

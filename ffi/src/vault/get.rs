@@ -1,7 +1,7 @@
 //! Reading a version as a stream.
 
 use s3vault_core::Result;
-use s3vault_core::transfer::{Taking, Want};
+use s3vault_core::transfer::{Delivery, ReadRequest};
 
 use super::{Random, Version};
 use crate::control::Control;
@@ -10,14 +10,14 @@ use crate::driver::download::StreamDownload;
 /// A version that is being read.
 pub struct Get {
     version: Version,
-    taking: Taking,
+    delivery: Delivery,
     /// From the first read on.
     stream: Option<StreamDownload>,
 }
 
 impl Get {
-    pub(super) fn new(version: &Version, taking: Taking) -> Get {
-        Get { version: version.clone(), taking, stream: None }
+    pub(super) fn new(version: &Version, delivery: Delivery) -> Get {
+        Get { version: version.clone(), delivery, stream: None }
     }
 
     /// Reads at most `buffer.len()` bytes; 0 is the end, after all was verified.
@@ -25,7 +25,8 @@ impl Get {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             None => {
-                let machine = self.version.machine(Want { taking: self.taking, ..Want::default() })?;
+                let machine =
+                    self.version.machine(ReadRequest { delivery: self.delivery, ..ReadRequest::default() })?;
                 self.stream.insert(StreamDownload::start(self.version.host(), machine, control)?)
             }
         };
@@ -34,6 +35,6 @@ impl Get {
 
     /// Reads any bytes of the version, beside the stream.
     pub fn random(&self) -> Random {
-        Random::new(&self.version, self.taking)
+        Random::new(&self.version, self.delivery)
     }
 }

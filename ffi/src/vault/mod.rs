@@ -16,7 +16,7 @@ use std::sync::Arc;
 use s3vault_core::credentials::Credentials;
 use s3vault_core::crypto::keyring::Keyring;
 use s3vault_core::settings::Settings;
-use s3vault_core::vault::{Find, Name, Open, PutRequest, Scope, Vid, Which};
+use s3vault_core::vault::{Find, Name, Open, PutRequest, Scope, Selector, Vid};
 use s3vault_core::{Code, Error, Result};
 
 use crate::client::Client;
@@ -119,9 +119,9 @@ impl Vault {
     pub fn find(&self, container: &str, path: &str, options: &Settings, control: &mut Control<'_>) -> Result<Version> {
         options.only_keys(&["version", "as_of", "pin"])?;
         let which = match (options.text("version"), options.time("as_of")) {
-            ("", None) => Which::Latest,
-            ("", Some(at)) => Which::AsOf(at),
-            (vid, None) => Which::Version(Vid::parse(vid)?),
+            ("", None) => Selector::Latest,
+            ("", Some(at)) => Selector::AsOf(at),
+            (vid, None) => Selector::Version(Vid::parse(vid)?),
             _ => return Err(contradiction("version and as_of exclude each other")),
         };
         let pin = Some(options.text("pin")).filter(|pin| !pin.is_empty()).map(str::to_owned);

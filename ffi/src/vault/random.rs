@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use s3vault_core::transfer::{Taking, Want};
+use s3vault_core::transfer::{Delivery, ReadRequest};
 use s3vault_core::vault::{Locate, Located, Read};
 use s3vault_core::{Code, Error, Result};
 
@@ -14,8 +14,8 @@ use crate::entropy;
 /// Random access to a version. Any number of threads may read at once.
 pub struct Random {
     version: Version,
-    /// Of [`Taking::WholeParts`] or [`Taking::Unverified`].
-    taking: Taking,
+    /// Of [`Delivery::WholeParts`] or [`Delivery::Unverified`].
+    delivery: Delivery,
     known: Mutex<Known>,
 }
 
@@ -32,9 +32,9 @@ struct Part {
 }
 
 impl Random {
-    pub(super) fn new(version: &Version, taking: Taking) -> Random {
-        let taking = if taking == Taking::InOrder { Taking::Unverified } else { taking };
-        Random { version: version.clone(), taking, known: Mutex::default() }
+    pub(super) fn new(version: &Version, delivery: Delivery) -> Random {
+        let delivery = if delivery == Delivery::InOrder { Delivery::Unverified } else { delivery };
+        Random { version: version.clone(), delivery, known: Mutex::default() }
     }
 
     /// Reads `buffer.len()` bytes from `offset` on; fewer only at the backup's end.
@@ -42,7 +42,7 @@ impl Random {
         let size = self.version.row().bytes;
         let count = size.saturating_sub(offset).min(buffer.len() as u64) as usize;
         let buffer = &mut buffer[..count];
-        if self.taking == Taking::Unverified {
+        if self.delivery == Delivery::Unverified {
             self.fetch(offset, buffer, control)?;
             return Ok(count);
         }
@@ -70,7 +70,7 @@ impl Random {
         let Some((_, begin, length)) = place.map(|(_, begin, hash)| ((), begin, hash.length)) else {
             return Err(Error::new(Code::Internal, format!("no part has byte {at}")));
         };
-        if let Taking::WholeParts { memory } = self.taking
+        if let Delivery::WholeParts { memory } = self.delivery
             && length > memory
         {
             // Core says why, before anything of it is held.
@@ -106,8 +106,8 @@ impl Random {
             return Ok(());
         }
         let bytes = Some(offset..offset + buffer.len() as u64);
-        let want = Want { taking: self.taking, bytes, ..Want::default() };
-        let machine = Read::located(self.version.core(), located, want, entropy::seed()?);
+        let request = ReadRequest { delivery: self.delivery, bytes, ..ReadRequest::default() };
+        let machine = Read::located(self.version.core(), located, request, entropy::seed()?);
         let mut download = StreamDownload::start(self.version.host(), machine, control)?;
         let mut done = 0;
         while done < buffer.len() {

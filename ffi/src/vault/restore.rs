@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use s3vault_core::settings::Settings;
-use s3vault_core::transfer::Want;
+use s3vault_core::transfer::ReadRequest;
 use s3vault_core::{Code, Error, Result};
 
 use super::Version;
@@ -132,7 +132,7 @@ fn in_place(version: &Version, file: File, zeros: Zeros, control: &mut Control<'
     let refused = |e| failed(Path::new(&name), &e);
     let own = file.try_clone().map_err(refused)?;
     let place = Place { file, zeros, marks: None, there: 0 };
-    download_file(version.host(), version.machine(Want::default())?, place, length, control)?;
+    download_file(version.host(), version.machine(ReadRequest::default())?, place, length, control)?;
     let end = move |_: &_| {
         if own.metadata()?.is_file() {
             own.set_len(length)?;
@@ -174,14 +174,14 @@ fn beside(version: &Version, path: &Path, holes: bool, control: &mut Control<'_>
     let mut draft = driver::blocking(open, control)??;
     let marks = draft.marks();
     let file = || draft.file.try_clone().map_err(|e| failed(path, &e));
-    let mut want = Want::default();
+    let mut request = ReadRequest::default();
     if draft.found {
         let (file, manifest) = (file()?, manifest.clone());
         // What cannot be read of it comes from the store.
         let look = move |stop: &_| Draft::have(&file, marks, &manifest, stop).unwrap_or_default();
-        want.have = driver::blocking(look, control)?;
+        request.skip = driver::blocking(look, control)?;
     }
-    let parts = (0..).zip(manifest.parts()).filter(|(number, _)| want.have.contains(number));
+    let parts = (0..).zip(manifest.parts()).filter(|(number, _)| request.skip.contains(number));
     let there = parts.map(|(_, (_, _, hash))| hash.length).sum();
     let zeros = match (holes, draft.found) {
         (false, _) => Zeros::Written,
@@ -190,7 +190,7 @@ fn beside(version: &Version, path: &Path, holes: bool, control: &mut Control<'_>
     };
     let place = Place { file: file()?, zeros, marks: Some(marks), there };
     let synced = file()?;
-    let restored = download_file(version.host(), version.machine(want)?, place, version.row().bytes, control)
+    let restored = download_file(version.host(), version.machine(request)?, place, version.row().bytes, control)
         .and_then(|()| driver::blocking(move |_| synced.sync_data(), control))
         .and_then(|synced| synced.map_err(|e| failed(path, &e)));
     match restored {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use s3vault_core::Result;
 use s3vault_core::settings::Settings;
-use s3vault_core::transfer::{Taking, Want};
+use s3vault_core::transfer::{Delivery, ReadRequest};
 use s3vault_core::vault::{Found, Manifest, Read, Row};
 
 use super::{Get, Vault, restore};
@@ -48,11 +48,11 @@ impl Version {
     /// Begins to read it, from its begin to its end, or anywhere in it. Options: `verify`.
     pub fn open(&self, options: &Settings, _control: &mut Control<'_>) -> Result<Get> {
         options.only_keys(&["verify"])?;
-        let taking = match options.text("verify") {
-            "part" => Taking::WholeParts { memory: MEMORY / 4 },
-            _ => Taking::InOrder,
+        let delivery = match options.text("verify") {
+            "part" => Delivery::WholeParts { memory: MEMORY / 4 },
+            _ => Delivery::InOrder,
         };
-        Ok(Get::new(self, taking))
+        Ok(Get::new(self, delivery))
     }
 
     /// Restores it into a file: written beside its name, and renamed when all of it was verified. A block device is
@@ -68,8 +68,8 @@ impl Version {
         restore::restore_fd(self, fd, options, control)
     }
 
-    pub(super) fn machine(&self, want: Want) -> Result<Read> {
-        Read::new(self.core(), self.0.manifest.clone(), want, entropy::seed()?)
+    pub(super) fn machine(&self, request: ReadRequest) -> Result<Read> {
+        Read::new(self.core(), self.0.manifest.clone(), request, entropy::seed()?)
     }
 
     pub(super) fn manifest(&self) -> &Arc<Manifest> {

@@ -2,9 +2,9 @@
 
 use s3vault_core::checksum::Digest;
 use s3vault_core::http::{Method, Range, ReplyBody, Request};
-use s3vault_core::transfer::Taking;
+use s3vault_core::transfer::Delivery;
 use s3vault_core::vault::objects::{CATALOGUE, CatalogueKey, Entry, LOCATORS};
-use s3vault_core::{Code, Error};
+use s3vault_core::{Code, Error, SourceStart};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -193,7 +193,7 @@ impl World {
         }
     }
 
-    pub(crate) fn check_begin(&mut self, number: usize, offset: u64, ended: bool, done: u64) {
+    pub(crate) fn check_start(&mut self, number: usize, SourceStart { offset, ended, stored }: SourceStart) {
         let Some(put) = self.tasks[number].put().cloned() else { return };
         let task = &self.tasks[number];
         let begins_anew = put.is_file && (task.upload_broken || task.replaced + task.lost_parts > 0);
@@ -207,8 +207,10 @@ impl World {
         // What is read from here on is another backup than what was read before.
         self.tasks[number].readings.clear();
         // Only of a file there is something behind a gap.
-        if done < offset || done > put.length || !put.is_file && done != offset {
-            self.violate(format!("task {number}'s source begins at {offset}, and {done} bytes are said to be stored"));
+        if stored < offset || stored > put.length || !put.is_file && stored != offset {
+            self.violate(format!(
+                "task {number}'s source starts at {offset}, and {stored} bytes are said to be stored"
+            ));
         }
     }
 
@@ -321,7 +323,7 @@ impl World {
         let Some(content) = task.ranges.get(&(range.index, range.reading)).cloned() else {
             return self.violate(format!("task {number} is to deliver range {}, which never came", range.index));
         };
-        let (taking, source) = (task.taking, task.job.source());
+        let (delivery, source) = (task.delivery, task.job.source());
         if content.length() != range.length || task.accepted.contains_key(&range.offset) {
             return self.violate(format!("task {number} is to deliver range {} twice, or not all of it", range.index));
         }
@@ -329,7 +331,7 @@ impl World {
         task.ranges.remove(&(range.index, range.reading));
         task.marks.insert(range.part);
         // In order they are delivered before their part is verified, but for its end.
-        let is_open = taking == Taking::InOrder || taking == Taking::Unverified && self.may_be_wrong(number);
+        let is_open = delivery == Delivery::InOrder || delivery == Delivery::Unverified && self.may_be_wrong(number);
         if !is_open && let Some(why) = wrong(&content, source, range.offset, range.length) {
             self.violate(format!("wrong bytes are delivered as verified: {why}"));
         }
@@ -348,7 +350,7 @@ impl World {
         }
         // What is written where it belongs is held by nobody.
         let held: u64 = task.in_hand.values().sum();
-        if task.taking != Taking::ByPosition && held > MOST_READ {
+        if task.delivery != Delivery::ByPosition && held > MOST_READ {
             self.violate(format!("task {number} has {held} bytes of ranges in hand"));
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use s3vault_core::checksum::Digest;
 use s3vault_core::credentials::Credentials;
 use s3vault_core::http::{Body, Part, Request};
-use s3vault_core::transfer::Taking;
-use s3vault_core::{Code, Error, Input, Output};
+use s3vault_core::transfer::Delivery;
+use s3vault_core::{Code, Error, Input, Output, PartRequest, SourceStart};
 use zeroize::Zeroizing;
 
 use crate::content::{BLOCK, Chunk, Content};
@@ -47,12 +47,9 @@ impl World {
             match machine.poll(self.now()) {
                 Output::Send(request) => self.send(task, &request),
                 Output::Abandon(id) => self.abandon(task, id),
-                Output::Begin { offset, ended, done } => self.source_begins(task, offset, ended, done),
-                Output::Save { record, anew } => self.save(task, record, anew),
-                Output::NeedPart { number, offset, length, least, hashed } => {
-                    let part = Held { offset, length, least, hashed, ready: false };
-                    self.need_part(task, number, part);
-                }
+                Output::Start(start) => self.source_starts(task, start),
+                Output::Save { record, restart } => self.save(task, record, restart),
+                Output::NeedPart(part) => self.need_part(task, part),
                 Output::ReleasePart(number) => self.release(task, number),
                 Output::Accept(range) => {
                     self.accept(task, range);
@@ -123,16 +120,18 @@ impl World {
         }
     }
 
-    fn source_begins(&mut self, task: usize, offset: u64, ended: bool, done: u64) {
-        self.tell(|| format!("{task} takes its source from {offset}{}", if ended { ", which has ended" } else { "" }));
-        self.check_begin(task, offset, ended, done);
+    fn source_starts(&mut self, task: usize, start: SourceStart) {
+        let SourceStart { offset, ended, .. } = start;
+        self.tell(|| format!("{task} reads its source from {offset}{}", if ended { ", which has ended" } else { "" }));
+        self.check_start(task, start);
         if offset > 0 {
             self.saw(Seen::WentOn);
         }
         self.tasks[task].position = Some(offset);
     }
 
-    fn need_part(&mut self, task: usize, number: u32, part: Held) {
+    fn need_part(&mut self, task: usize, PartRequest { number, offset, length, min_length, hash_first }: PartRequest) {
+        let part = Held { offset, length, min_length, hash_first, ready: false };
         self.check_need(task, number, &part);
         let Some(put) = self.tasks[task].put() else { return };
         let delay = self.random.u64(0..=put.slowness);
@@ -164,20 +163,20 @@ impl World {
         if !put.is_file {
             let held = self.held(task);
             let room = put.memory.saturating_sub(held);
-            if room < part.least.min(left) && held > 0 {
+            if room < part.min_length.min(left) && held > 0 {
                 // It waits for a release, which asks again.
                 return;
             }
             // Where memory is short a part ends as soon as it may.
-            length = length.min(room.max(part.least));
+            length = length.min(room.max(part.min_length));
             if self.random.u32(0..8) == 0 {
-                length = length.min(part.least);
+                length = length.min(part.min_length);
             }
         }
         let ends = part.offset + length == put.length;
-        let last = ends && (put.is_file || put.ends_early || length < part.least || length == 0);
+        let last = ends && (put.is_file || put.ends_early || length < part.min_length || length == 0);
         let content = self.read(task, part.offset, length);
-        let digest = (part.hashed || !put.is_file).then(|| content.digest());
+        let digest = (part.hash_first || !put.is_file).then(|| content.digest());
         if let Some(held) = self.tasks[task].parts.get_mut(&number) {
             *held = Held { length, ready: true, ..part };
         }
@@ -280,11 +279,11 @@ impl World {
     }
 
     /// How a version is read: by the seed.
-    pub(crate) fn taking(&mut self) -> Taking {
+    pub(crate) fn delivery(&mut self) -> Delivery {
         match self.random.u32(0..3) {
-            0 => Taking::ByPosition,
-            1 => Taking::InOrder,
-            _ => Taking::WholeParts { memory: 256 << 20 },
+            0 => Delivery::ByPosition,
+            1 => Delivery::InOrder,
+            _ => Delivery::WholeParts { memory: 256 << 20 },
         }
     }
 

@@ -1,8 +1,8 @@
 //! How tasks begin, end, die and go on; and what happens to them on the way.
 
 use s3vault_core::transfer::checkpoint::{Checkpoint, FileIdentity};
-use s3vault_core::transfer::{Taking, Want};
-use s3vault_core::vault::{Cursor, Find, ListPage, Locate, Open, Put, PutRequest, Read, Scope, Vid, Which};
+use s3vault_core::transfer::{Delivery, ReadRequest};
+use s3vault_core::vault::{Cursor, Find, ListPage, Locate, Open, Put, PutRequest, Read, Scope, Selector, Vid};
 use s3vault_core::{Code, Error, Input, Result};
 
 use crate::content::are_without_bytes;
@@ -92,7 +92,7 @@ impl World {
             (Job::Read { name, vid, .. }, Ok(Ended::Opened)) => {
                 let Ok(vid) = Vid::parse(&vid) else { return };
                 let (vault, seed) = (self.tasks[task].vault.clone(), self.random.u64(..));
-                let find = Find::new(vault, self.name(name), Which::Version(vid), None, seed);
+                let find = Find::new(vault, self.name(name), Selector::Version(vid), None, seed);
                 self.tasks[task].machine = Some(Machine::Find(find));
                 self.again_soon(task);
             }
@@ -113,21 +113,21 @@ impl World {
                         Err(e) => self.violate(format!("a manifest that was verified cannot be read: {e:?}")),
                     };
                 }
-                let (seed, mut taking) = (self.random.u64(..), self.taking());
-                let mut want = Want { taking, ..Want::default() };
+                let (seed, mut delivery) = (self.random.u64(..), self.delivery());
+                let mut request = ReadRequest { delivery, ..ReadRequest::default() };
                 if how == Some(How::File) {
-                    want = self.want_rest(task);
-                    taking = want.taking;
+                    request = self.request_rest(task);
+                    delivery = request.delivery;
                 }
-                self.tasks[task].taking = taking;
+                self.tasks[task].delivery = delivery;
                 self.tasks[task].patience_ms = [1, 50, 100_000][self.random.usize(0..3)];
-                self.saw(match taking {
-                    Taking::InOrder => Seen::ReadInOrder,
-                    Taking::WholeParts { .. } => Seen::ReadWholeParts,
+                self.saw(match delivery {
+                    Delivery::InOrder => Seen::ReadInOrder,
+                    Delivery::WholeParts { .. } => Seen::ReadWholeParts,
                     _ => Seen::ReadByPosition,
                 });
-                self.tell(|| format!("{task} reads, {taking:?}"));
-                match Read::new(vault, manifest, want, seed) {
+                self.tell(|| format!("{task} reads, {delivery:?}"));
+                match Read::new(vault, manifest, request, seed) {
                     Ok(read) => {
                         self.tasks[task].machine = Some(Machine::Read(read));
                         self.again_soon(task);
@@ -217,7 +217,7 @@ impl World {
             self.saw(Seen::Again);
             self.tell(|| format!("{task} commits again"));
             self.tasks[task].in_a_row.clear();
-            self.drive(task, Some(Input::Again));
+            self.drive(task, Some(Input::Retry));
         }
     }
 

@@ -412,7 +412,7 @@ impl World {
         if length > 0 {
             self.saw(Seen::RangeBroke);
         }
-        self.input(exchange, Input::Arrived { id: exchange.id, length: content.length() });
+        self.input(exchange, Input::RangeProgress { id: exchange.id, length: content.length() });
     }
 
     fn fail(&mut self, exchange: &mut Exchange, failure: TransportFailure) {

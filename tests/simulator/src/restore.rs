@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use s3vault_core::checksum::SLICE;
-use s3vault_core::transfer::{Taking, Want};
+use s3vault_core::transfer::{Delivery, ReadRequest};
 use s3vault_core::vault::{Located, Read};
 use s3vault_core::{Code, Error, Family};
 
@@ -49,9 +49,9 @@ impl World {
     }
 
     /// What a restore wants of a version: all that it does not find in its file.
-    pub(crate) fn want_rest(&mut self, number: usize) -> Want {
+    pub(crate) fn request_rest(&mut self, number: usize) -> ReadRequest {
         let task = &self.tasks[number];
-        let Some(found) = &task.found else { return Want::default() };
+        let Some(found) = &task.found else { return ReadRequest::default() };
         let (mut have, mut missing) = (BTreeSet::new(), 0);
         for (part, (_, offset, hash)) in (0..).zip(found.manifest.parts()).filter(|(part, _)| task.marks.contains(part))
         {
@@ -66,7 +66,7 @@ impl World {
         (0..have.len()).for_each(|_| self.saw(Seen::PartKept));
         (0..missing).for_each(|_| self.saw(Seen::MarkWithoutBytes));
         self.tasks[number].there = have.clone();
-        Want { taking: Taking::ByPosition, have, bytes: None }
+        ReadRequest { delivery: Delivery::ByPosition, skip: have, bytes: None }
     }
 
     /// Bytes came, and are written where they belong.
@@ -153,18 +153,18 @@ impl World {
         let begin = self.extra.u64(0..size);
         let length = [1, 1000, SLICE, 3 * SLICE + 1][self.extra.usize(0..4)].min(size - begin);
         let bytes = begin..begin + length;
-        let whole = Taking::WholeParts { memory: 256 << 20 };
-        let taking = [Taking::Unverified, Taking::Unverified, whole, Taking::InOrder][self.extra.usize(0..4)];
-        self.tell(|| format!("{number} reads bytes {bytes:?}, {taking:?}"));
+        let whole = Delivery::WholeParts { memory: 256 << 20 };
+        let delivery = [Delivery::Unverified, Delivery::Unverified, whole, Delivery::InOrder][self.extra.usize(0..4)];
+        self.tell(|| format!("{number} reads bytes {bytes:?}, {delivery:?}"));
         self.saw(Seen::ReadBytes);
         let (vault, seed) = (self.tasks[number].vault.clone(), self.extra.u64(..));
         let task = &mut self.tasks[number];
-        (task.taking, task.bytes) = (taking, bytes.clone());
+        (task.delivery, task.bytes) = (delivery, bytes.clone());
         task.accepted.clear();
         task.ranges.clear();
         task.in_hand.clear();
-        let want = Want { taking, bytes: Some(bytes), ..Want::default() };
-        task.machine = Some(Machine::Read(Read::located(vault, &located, want, seed)));
+        let request = ReadRequest { delivery, bytes: Some(bytes), ..ReadRequest::default() };
+        task.machine = Some(Machine::Read(Read::located(vault, &located, request, seed)));
         task.located = Some(located);
         self.again_soon(number);
     }
@@ -178,11 +178,11 @@ impl World {
         let parts = found.manifest.parts().map(|(_, offset, hash)| offset..offset + hash.length).filter(overlaps);
         let (mut begin, mut end) = (u64::MAX, 0);
         parts.for_each(|part| (begin, end) = (begin.min(part.start), end.max(part.end)));
-        if task.taking == Taking::Unverified {
+        if task.delivery == Delivery::Unverified {
             (begin, end) = (wanted.start, wanted.end);
         }
         let whole = Content::concat(task.accepted.values());
-        let is_open = task.taking == Taking::Unverified && self.may_be_wrong(number);
+        let is_open = task.delivery == Delivery::Unverified && self.may_be_wrong(number);
         let is_long =
             task.accepted.first_key_value().map(|(at, _)| *at) == Some(begin) && whole.length() == end - begin;
         match crate::checks::wrong(&whole, task.job.source(), begin, end - begin) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use s3vault_core::checksum::Digest;
 use s3vault_core::time::Now;
-use s3vault_core::transfer::Taking;
+use s3vault_core::transfer::Delivery;
 use s3vault_core::vault::{Cursor, Find, Found, ListPage, Locate, Located, Open, Put, Read, Row, Vault};
 use s3vault_core::{Input, Machine as _, Output};
 
@@ -132,9 +132,9 @@ pub struct Held {
     /// As it was asked for, or as it is once it is there.
     pub length: u64,
     /// What the machine asked for at least.
-    pub least: u64,
+    pub min_length: u64,
     /// Its digest must come with it.
-    pub hashed: bool,
+    pub hash_first: bool,
     /// It is there.
     pub ready: bool,
 }
@@ -188,7 +188,7 @@ pub struct Task {
     /// What was accepted, by its place in the backup.
     pub accepted: BTreeMap<u64, Content>,
     /// How a version is read.
-    pub taking: Taking,
+    pub delivery: Delivery,
     /// The put that stored what this task restores.
     pub of: Option<usize>,
     /// The file of a restore: its slices, by where they begin; and the marks of verified parts.
@@ -283,7 +283,7 @@ impl Task {
             position: None,
             ranges: BTreeMap::new(),
             accepted: BTreeMap::new(),
-            taking: Taking::ByPosition,
+            delivery: Delivery::ByPosition,
             of: None,
             file: BTreeMap::new(),
             marks: BTreeSet::new(),

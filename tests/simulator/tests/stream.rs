@@ -13,7 +13,7 @@ use s3vault_core::settings::Settings;
 use s3vault_core::store::Store;
 use s3vault_core::time::Now;
 use s3vault_core::vault::{Found, Name, Put, PutRequest, Vault};
-use s3vault_core::{Input, Machine as _, Output};
+use s3vault_core::{Input, Machine as _, Output, PartRequest};
 use simulator::content::mix;
 
 const LENGTH: u64 = 49 << 40;
@@ -66,7 +66,7 @@ fn store(put: &mut Put) -> Found {
     loop {
         match put.poll(NOW) {
             Output::Send(request) => answer(put, &request),
-            Output::NeedPart { number, offset, length, .. } => {
+            Output::NeedPart(PartRequest { number, offset, length, .. }) => {
                 let length = length.min(LENGTH - offset);
                 let name = mix(1, offset);
                 let blake3 = std::array::from_fn(|n| (name >> (n % 8 * 8)) as u8);
@@ -74,7 +74,7 @@ fn store(put: &mut Put) -> Found {
                 put.handle(NOW, Input::PartReady { number, length, digest, last });
             }
             Output::Done(result) => return result.unwrap(),
-            Output::Begin { .. } | Output::ReleasePart(_) => {}
+            Output::Start(_) | Output::ReleasePart(_) => {}
             other => panic!("{other:?}"),
         }
     }

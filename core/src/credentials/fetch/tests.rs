@@ -299,6 +299,6 @@ fn replies_to_others_are_ignored() {
     play.handle(Input::Head { id: other, head: ReplyHead { status: 500, headers: vec![] } });
     play.handle(Input::Body { id: other, bytes: b"x" });
     play.handle(Input::End { id: other });
-    play.handle(Input::Again);
+    play.handle(Input::Retry);
     assert!(matches!(play.poll(), Output::Wait(Some(_))));
 }

@@ -1,10 +1,11 @@
-//! Downloads: the parts of a backup in slices, several at once; a part counts when its merged hashes are the manifest's.
+//! Downloads: reads the parts of a backup in slices, several at once. A part is verified when the merged hashes of its
+//! slices match the manifest.
 //!
 //! ```text
-//!  next slice ──width──▶ Getting ──came──▶ its Part ──all came, hashes right──▶ Accept ──consumed──▶ (room for more)
+//!  next slice ──width──▶ Getting ──arrived──▶ its Part ──all arrived, hashes match──▶ Accept ──consumed──▶ (room)
 //!                         │  ▲              │
-//!                         └──┘ broke: goes  └─hashes wrong──▶ read again whole, twice ──▶ Done(Damaged)
-//!                              on behind its last byte
+//!                         └──┘ broke: resumes  └─hashes differ──▶ read again, twice ──▶ Done(Damaged)
+//!                              after its last byte
 //! ```
 
 mod part;
@@ -26,68 +27,70 @@ use crate::transfer::extent::PartHash;
 use part::{Part, Verdict};
 use slices::{Slices, count};
 
-/// How often a part is read when its bytes are not the ones that were stored: a line or a proxy may have changed them.
+/// How many times a part is read if its bytes differ from the stored ones: a network or a proxy may have changed them.
 const READINGS: u32 = 3;
 
-/// Of a part that is delivered before it is verified, so many last bytes wait until it is.
-const HELD: u64 = 64 << 10;
+/// Number of bytes at the end of a part that are held back until the part is verified, if its other bytes are delivered
+/// before.
+const HOLD_BACK: u64 = 64 << 10;
 
-/// A range that broke has got somewhere when so many more bytes came: the attempts before it do not count.
+/// Number of new bytes after which a broken range counts as progress, so that the attempts before it no longer count.
 const PROGRESS: u64 = 64 << 10;
 
-/// A piece of a backup, and where it is: a part, or what is wanted of one.
+/// A piece of a backup and its location: a part, or the requested bytes of one.
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
-    /// Of its part, from 0.
+    /// Number of its part, from 0.
     pub(crate) number: u32,
     pub(crate) key: String,
     pub(crate) version_id: Option<String>,
-    /// Where it begins in its object, in bytes.
-    pub(crate) begin: u64,
-    /// Where it belongs in the backup, in bytes.
+    /// Offset in its object, in bytes.
+    pub(crate) start: u64,
+    /// Offset in the backup, in bytes.
     pub(crate) offset: u64,
-    /// Its length, and what it is.
+    /// Length and hashes.
     pub(crate) hash: PartHash,
-    /// It is a whole part, which can be compared with its hash.
+    /// It is a whole part, which can be verified against its hashes.
     pub(crate) verified: bool,
 }
 
-/// How the bytes are taken.
+/// How the bytes are delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Taking {
-    /// Each where it belongs, in any order: a driver keeps none. A part is accepted when it is verified.
+pub enum Delivery {
+    /// By position, in any order: the driver writes each range to its place and keeps none. A part is delivered when it
+    /// is verified.
     #[default]
     ByPosition,
-    /// In order, slice by slice, before their part is verified; but the end of a part only when it is.
+    /// In order, slice by slice, before the part is verified; but the end of each part only after it is.
     InOrder,
-    /// In order, and only of parts that are verified. A part must fit into so many bytes of memory.
+    /// In order, and only from verified parts. A part must fit into `memory`.
     WholeParts {
-        /// In bytes.
+        /// Memory for one part, in bytes.
         memory: u64,
     },
-    /// Just the bytes that are wanted, in order, and not verified.
+    /// Only the requested bytes, in order, not verified.
     Unverified,
 }
 
-/// What is wanted of a version.
+/// What to read of a version.
 #[derive(Clone, Debug, Default)]
-pub struct Want {
-    /// How its bytes are taken.
-    pub taking: Taking,
-    /// Parts that are there already, by their numbers from 0.
-    pub have: BTreeSet<u32>,
-    /// Only these bytes of the backup, with the rest of their parts where parts are verified.
+pub struct ReadRequest {
+    /// How the bytes are delivered.
+    pub delivery: Delivery,
+    /// Numbers, from 0, of parts to skip because the caller has them already.
+    pub skip: BTreeSet<u32>,
+    /// Read only these bytes of the backup; where parts are verified, the parts that contain them.
     pub bytes: Option<std::ops::Range<u64>>,
 }
 
-impl Want {
-    /// Chooses from the parts of a version.
+impl ReadRequest {
+    /// The pieces to read of a version with these parts.
     fn choose(&self, parts: &[Piece]) -> Vec<Piece> {
         let mut pieces = Vec::new();
         for piece in parts {
             let end = piece.offset + piece.hash.length;
             let number = piece.number - u32::from(is_active(Mutation::SkipPartAfterKeptOne) && piece.number > 0);
-            if self.have.contains(&number) && !is_active(Mutation::RereadKeptParts) {
+            if self.skip.contains(&number) && !is_active(Mutation::RereadKeptParts) {
                 continue;
             }
             let mut wanted = None;
@@ -99,11 +102,11 @@ impl Want {
                 wanted = Some((from, to));
             }
             let mut chosen = piece.clone();
-            if self.taking == Taking::Unverified {
+            if self.delivery == Delivery::Unverified {
                 chosen.verified = false;
                 if let Some((from, to)) = wanted {
                     if !is_active(Mutation::ReadFromPartStart) {
-                        chosen.begin += from - piece.offset;
+                        chosen.start += from - piece.offset;
                     }
                     (chosen.offset, chosen.hash.length) = (from, to - from);
                 }
@@ -113,20 +116,20 @@ impl Want {
         pieces
     }
 
-    /// Refuses parts that cannot be kept until they are verified.
+    /// Refuses parts that do not fit into memory until they are verified.
     fn check(&self, pieces: &[Piece]) -> Result<()> {
-        let Taking::WholeParts { memory } = self.taking else { return Ok(()) };
+        let Delivery::WholeParts { memory } = self.delivery else { return Ok(()) };
         match pieces.iter().find(|piece| piece.hash.length > memory) {
             None => Ok(()),
             Some(piece) => Err(Error::new(
                 Code::InvalidOption,
                 format!(
-                    "verify = part holds a part in memory until it is verified, and part {} has {} bytes; a quarter of the memory is {memory}",
+                    "verify = part holds each part in memory until it is verified, but part {} has {} bytes, more than a quarter of the memory ({memory} bytes)",
                     piece.number + 1,
                     piece.hash.length
                 ),
             )
-            .with_hint("Take verify = end, restore into a file, or raise the process's option memory.")),
+            .with_hint("Use verify = end, restore into a file, or raise the process's option memory.")),
         }
     }
 }
@@ -134,47 +137,48 @@ impl Want {
 /// A download of one version.
 pub(crate) struct Download {
     pieces: Vec<Piece>,
-    taking: Taking,
+    delivery: Delivery,
     slice: u64,
     parallel: bool,
     pace: Pace,
-    /// Slices under way and delivered ones that were not consumed are at most so many.
-    room: usize,
-    /// How many there are.
-    in_hand: usize,
+    /// Maximum number of slices that are in flight, or delivered and not consumed yet.
+    max_outstanding: usize,
+    /// Current number of these slices.
+    outstanding: usize,
     next: Slices,
-    /// Slices of parts that are read again.
-    again: VecDeque<(usize, Range)>,
+    /// Slices of parts that have to be read again.
+    rereads: VecDeque<(usize, Range)>,
     getting: BTreeMap<u32, (usize, Call<GetRange>)>,
-    /// Parts with slices under way, by the place of their piece.
+    /// Parts with slices in flight, by the index of their piece.
     parts: BTreeMap<usize, Part>,
     accepts: VecDeque<Range>,
-    /// Of the version.
+    /// Number of parts of the version.
     parts_in_all: usize,
     failed: Option<Error>,
 }
 
 impl Download {
-    /// Of these parts, in the order of the backup's bytes; `parallel` unless the store cannot.
-    pub(crate) fn new(parts: &[Piece], want: &Want, parallel: bool) -> Download {
-        Download::sliced(parts, want, parallel, SLICE)
+    /// A download of these parts, in the order of the backup's bytes; `parallel` unless the store cannot serve several
+    /// ranges at once.
+    pub(crate) fn new(parts: &[Piece], request: &ReadRequest, parallel: bool) -> Download {
+        Download::sliced(parts, request, parallel, SLICE)
     }
 
-    fn sliced(parts: &[Piece], want: &Want, parallel: bool, slice: u64) -> Download {
+    fn sliced(parts: &[Piece], request: &ReadRequest, parallel: bool, slice: u64) -> Download {
         let parts_in_all = parts.len();
-        let pieces = want.choose(parts);
-        let failed = want.check(&pieces).err();
+        let pieces = request.choose(parts);
+        let failed = request.check(&pieces).err();
         let most = pieces.iter().map(|piece| count(piece.hash.length, slice)).max().unwrap_or(1) as usize;
         let mut download = Download {
-            taking: want.taking,
+            delivery: request.delivery,
             slice,
             parallel,
-            // What is read in order is held until it is its turn.
-            pace: Pace::new(if want.taking == Taking::ByPosition { pace::FILE } else { pace::STREAM }),
-            room: 0,
-            in_hand: 0,
+            // Slices that are delivered in order are held in memory until their turn.
+            pace: Pace::new(if request.delivery == Delivery::ByPosition { pace::FILE } else { pace::STREAM }),
+            max_outstanding: 0,
+            outstanding: 0,
             next: Slices::new(slice),
-            again: VecDeque::new(),
+            rereads: VecDeque::new(),
             getting: BTreeMap::new(),
             parts: BTreeMap::new(),
             accepts: VecDeque::new(),
@@ -186,16 +190,16 @@ impl Download {
             download.next.stop();
             download.failed = failed;
         }
-        download.room = match want.taking {
-            Taking::ByPosition => usize::MAX,
-            // The last slice of a part may be shorter than what is held of it; then the one before it is held, too.
-            Taking::InOrder | Taking::Unverified => download.width().max(HELD.div_ceil(slice) as usize + 1),
-            Taking::WholeParts { .. } => download.width().max(most),
+        download.max_outstanding = match request.delivery {
+            Delivery::ByPosition => usize::MAX,
+            // The last slice of a part may be shorter than what is held back; then the one before it is held back too.
+            Delivery::InOrder | Delivery::Unverified => download.width().max(HOLD_BACK.div_ceil(slice) as usize + 1),
+            Delivery::WholeParts { .. } => download.width().max(most),
         };
         download
     }
 
-    /// How many slices are under way at most.
+    /// Maximum number of slices in flight.
     fn width(&self) -> usize {
         if self.parallel { self.pace.width() as usize } else { 1 }
     }
@@ -205,8 +209,8 @@ impl Download {
             Input::Cancel => self.fail(session, Error::new(Code::Cancelled, "the download was cancelled")),
             Input::Suspend => self.fail(session, Error::new(Code::Suspended, "the download was suspended")),
             Input::SourceFailed(e) => self.fail(session, e.clone()),
-            Input::RangeConsumed { .. } => self.in_hand = self.in_hand.saturating_sub(1),
-            Input::Arrived { id, length } => {
+            Input::RangeConsumed { .. } => self.outstanding = self.outstanding.saturating_sub(1),
+            Input::RangeProgress { id, length } => {
                 let getting = self.getting.values_mut().map(|(_, call)| call).find(|call| call.is_sending(*id));
                 if let Some(call) = getting {
                     let range = &mut call.op_mut().range;
@@ -227,7 +231,7 @@ impl Download {
                     Some((index, at, range, Ok((length, digest)))) => {
                         self.getting.remove(&index);
                         self.pace.finished(now, length);
-                        self.came(session, at, range, length, digest);
+                        self.arrived(session, at, range, length, digest);
                     }
                     Some((.., Err(e))) => self.fail(session, explain(e)),
                 }
@@ -235,14 +239,14 @@ impl Download {
         }
     }
 
-    /// A slice came whole.
-    fn came(&mut self, session: &mut Session, at: usize, range: Range, length: u64, digest: Digest) {
+    /// A slice arrived completely.
+    fn arrived(&mut self, session: &mut Session, at: usize, range: Range, length: u64, digest: Digest) {
         let Some(piece) = self.pieces.get(at) else { return };
         if !piece.verified {
             if length == range.length {
                 self.accepts.push_back(range);
             } else {
-                let why = format!("{length} bytes came where {} were asked for", range.length);
+                let why = format!("{length} bytes arrived, but {} were requested", range.length);
                 let e = Error::new(Code::BadReply, why).on("GetObject", &session.store.bucket, &piece.key);
                 self.fail(session, e);
             }
@@ -251,14 +255,14 @@ impl Download {
         let part = self.parts.entry(at).or_insert_with(|| Part::new(piece.hash.length, self.slice));
         match part.take(&piece.hash, piece.offset, range, length, digest) {
             Some(Verdict::Right) => {
-                self.accepts.extend(part.waiting());
+                self.accepts.extend(part.undelivered());
                 self.parts.remove(&at);
             }
-            Some(Verdict::Wrong(what)) => self.wrong(session, at, what),
+            Some(Verdict::Wrong(what)) => self.part_mismatch(session, at, what),
             None => {
                 let ends = range.offset + range.length - piece.offset;
-                let is_early = self.taking == Taking::InOrder || is_active(Mutation::DeliverUnverifiedPart);
-                if is_early && length == range.length && ends + HELD <= piece.hash.length {
+                let is_early = self.delivery == Delivery::InOrder || is_active(Mutation::DeliverUnverifiedPart);
+                if is_early && length == range.length && ends + HOLD_BACK <= piece.hash.length {
                     part.deliver(range);
                     self.accepts.push_back(range);
                 }
@@ -266,28 +270,28 @@ impl Download {
         }
     }
 
-    /// A part came whole, and is not the one that was stored.
-    fn wrong(&mut self, session: &mut Session, at: usize, what: &str) {
+    /// A part arrived completely, but differs from the stored one.
+    fn part_mismatch(&mut self, session: &mut Session, at: usize, what: &str) {
         let (Some(part), Some(piece)) = (self.parts.get_mut(&at), self.pieces.get(at)) else { return };
         if part.any_delivered() {
-            let why = format!("{}: {what}, and bytes of it were handed out", self.name(piece));
-            let e = Error::new(Code::Damaged, why)
-                .on("GetObject", &session.store.bucket, &piece.key)
-                .with_hint("With verify = part, and into a file, a part is read again before it counts as damaged.");
+            let why = format!("{}: {what}, and some of its bytes were already delivered", self.describe_part(piece));
+            let e = Error::new(Code::Damaged, why).on("GetObject", &session.store.bucket, &piece.key).with_hint(
+                "Use verify = part or restore into a file: a part is then read again before it counts as damaged.",
+            );
             self.fail(session, e);
         } else if part.readings + 1 < READINGS {
-            let ranges: Vec<Range> = part.waiting().collect();
-            part.forget();
+            let ranges: Vec<Range> = part.undelivered().collect();
+            part.restart();
             let reading = part.readings;
-            self.again.extend(ranges.into_iter().map(|range| (at, Range { done: 0, reading, ..range })));
+            self.rereads.extend(ranges.into_iter().map(|range| (at, Range { done: 0, reading, ..range })));
         } else {
-            let why = format!("{}: {what}, {READINGS} times", self.name(piece));
+            let why = format!("{}: {what}, {READINGS} times", self.describe_part(piece));
             let e = Error::new(Code::Damaged, why).on("GetObject", &session.store.bucket, &piece.key);
             self.fail(session, e);
         }
     }
 
-    fn name(&self, piece: &Piece) -> String {
+    fn describe_part(&self, piece: &Piece) -> String {
         let (from, to) = (piece.offset, piece.offset + piece.hash.length);
         let (number, all, key) = (piece.number + 1, self.parts_in_all, &piece.key);
         format!("part {number} of {all} (bytes {from} to {to} of the backup, in {key}) is damaged")
@@ -298,21 +302,21 @@ impl Download {
             call.abandon(session);
         }
         self.getting.clear();
-        self.again.clear();
+        self.rereads.clear();
         self.next.stop();
         self.failed.get_or_insert(why);
     }
 
-    /// Begins the next slice, where there is room for one.
-    fn begin(&mut self) {
+    /// Starts the next slice, if there is room for one.
+    fn start_next(&mut self) {
         if self.getting.len() >= self.width() {
             return;
         }
-        let next = match self.again.pop_front() {
+        let next = match self.rereads.pop_front() {
             Some(again) => Some(again),
-            None if self.in_hand < self.room || is_active(Mutation::IgnoreSlowReader) => {
+            None if self.outstanding < self.max_outstanding || is_active(Mutation::IgnoreSlowReader) => {
                 let next = self.next.next(&self.pieces);
-                self.in_hand += usize::from(next.is_some());
+                self.outstanding += usize::from(next.is_some());
                 next
             }
             None => None,
@@ -320,7 +324,7 @@ impl Download {
         if let Some((at, range)) = next
             && let Some(piece) = self.pieces.get(at)
         {
-            let begin = piece.begin + (range.offset - piece.offset);
+            let begin = piece.start + (range.offset - piece.offset);
             let op = GetRange { key: piece.key.clone(), version_id: piece.version_id.clone(), begin, range };
             self.getting.insert(range.index, (at, Call::new(op)));
         }
@@ -330,16 +334,16 @@ impl Download {
         if let Some(id) = session.abandoned() {
             return Output::Abandon(id);
         }
-        // What was verified before the failure is good.
+        // What was verified before the failure is still delivered.
         if let Some(range) = self.accepts.pop_front() {
             return Output::Accept(range);
         }
         if let Some(e) = self.failed.take() {
             return Output::Done(Err(e));
         }
-        self.pace.begin(now);
-        self.pace.heed(session, now);
-        self.begin();
+        self.pace.start(now);
+        self.pace.observe(session, now);
+        self.start_next();
         let mut soonest: Option<u64> = None;
         for (_, call) in self.getting.values_mut() {
             match call.poll(session, now) {
@@ -348,18 +352,22 @@ impl Download {
                 Next::Wait(at) => soonest = soonest.into_iter().chain(at).min(),
             }
         }
-        if self.next.is_over(&self.pieces) && self.getting.is_empty() && self.again.is_empty() && self.in_hand == 0 {
+        if self.next.is_over(&self.pieces)
+            && self.getting.is_empty()
+            && self.rereads.is_empty()
+            && self.outstanding == 0
+        {
             return Output::Done(Ok(()));
         }
         Output::Wait(soonest)
     }
 }
 
-/// What a refused range means: the manifest says that the data is there.
+/// Explains a refused range: according to the manifest, the data exists.
 fn explain(e: Error) -> Error {
     match (e.code(), e.status()) {
         (Code::NotFound, _) => e.recode(Code::DataMissing),
-        (_, 416) => e.recode(Code::Damaged).context("the object is shorter than it was"),
+        (_, 416) => e.recode(Code::Damaged).context("the object is shorter than when it was stored"),
         _ => e,
     }
 }

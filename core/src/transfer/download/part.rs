@@ -1,4 +1,4 @@
-//! A part that is being read: which of its slices came, and what they were.
+//! A part that is being read: the slices that arrived, and their digests.
 
 use super::slices::count;
 use crate::checksum::{Digest, merge};
@@ -6,32 +6,32 @@ use crate::http::Range;
 use crate::mutation::{Mutation, is_active};
 use crate::transfer::extent::PartHash;
 
-/// What a part is, once all of its slices came.
+/// The result of verifying a part, once all of its slices arrived.
 pub(super) enum Verdict {
-    /// Its hashes are the manifest's.
+    /// Its hashes match the manifest.
     Right,
-    /// They are not; says what is wrong.
+    /// They do not; says what differs.
     Wrong(&'static str),
 }
 
-/// A slice that came.
+/// A slice that arrived.
 #[derive(Clone)]
-struct Came {
+struct Arrived {
     range: Range,
     digest: Digest,
     /// It was delivered before its part was verified.
     delivered: bool,
 }
 
-/// A part with slices under way.
+/// A part with slices in flight.
 pub(super) struct Part {
     slice: u64,
-    /// Of its slices; `None` where one did not come.
-    slices: Vec<Option<Came>>,
+    /// One entry for each slice; `None` if it has not arrived.
+    slices: Vec<Option<Arrived>>,
     missing: usize,
-    /// How often it was read whole.
+    /// How many times it was read completely.
     pub(super) readings: u32,
-    /// A slice came in another length.
+    /// A slice arrived with another length than requested.
     other_length: bool,
 }
 
@@ -41,17 +41,17 @@ impl Part {
         Part { slice, missing: slices.len(), slices, readings: 0, other_length: false }
     }
 
-    /// A slice came. The verdict, where it was the last.
+    /// Adds a slice that arrived. Returns the verdict if it was the last one.
     pub(super) fn take(
         &mut self,
         hash: &PartHash,
-        begin: u64,
+        start: u64,
         range: Range,
         length: u64,
         digest: Digest,
     ) -> Option<Verdict> {
-        let place = self.slices.get_mut(((range.offset - begin) / self.slice) as usize)?;
-        if place.replace(Came { range, digest, delivered: false }).is_none() {
+        let place = self.slices.get_mut(((range.offset - start) / self.slice) as usize)?;
+        if place.replace(Arrived { range, digest, delivered: false }).is_none() {
             self.missing -= 1;
         }
         self.other_length |= length != range.length;
@@ -60,35 +60,35 @@ impl Part {
 
     fn verdict(&self, hash: &PartHash) -> Verdict {
         if self.other_length {
-            return Verdict::Wrong("its length is not the manifest's");
+            return Verdict::Wrong("its length differs from the manifest");
         }
-        let digests: Vec<Digest> = self.slices.iter().flatten().map(|came| came.digest).collect();
+        let digests: Vec<Digest> = self.slices.iter().flatten().map(|arrived| arrived.digest).collect();
         match merge(&digests, self.slice, hash.length) {
             Some(digest) if hash.matches(hash.length, &digest) || is_active(Mutation::SkipPartVerification) => {
                 Verdict::Right
             }
-            _ => Verdict::Wrong("its hashes are not the manifest's"),
+            _ => Verdict::Wrong("its hashes differ from the manifest"),
         }
     }
 
-    /// The slices that came and were not delivered.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = Range> {
-        self.slices.iter().flatten().filter(|came| !came.delivered).map(|came| came.range)
+    /// The slices that arrived and were not delivered.
+    pub(super) fn undelivered(&self) -> impl Iterator<Item = Range> {
+        self.slices.iter().flatten().filter(|arrived| !arrived.delivered).map(|arrived| arrived.range)
     }
 
-    /// This slice is delivered before its part is verified.
+    /// Marks a slice as delivered before its part is verified.
     pub(super) fn deliver(&mut self, range: Range) {
-        if let Some(came) = self.slices.iter_mut().flatten().find(|came| came.range.index == range.index) {
-            came.delivered = true;
+        if let Some(arrived) = self.slices.iter_mut().flatten().find(|arrived| arrived.range.index == range.index) {
+            arrived.delivered = true;
         }
     }
 
     pub(super) fn any_delivered(&self) -> bool {
-        self.slices.iter().flatten().any(|came| came.delivered)
+        self.slices.iter().flatten().any(|arrived| arrived.delivered)
     }
 
-    /// Forgets what came, for another reading.
-    pub(super) fn forget(&mut self) {
+    /// Discards what arrived, for another reading.
+    pub(super) fn restart(&mut self) {
         self.missing = self.slices.len();
         self.slices.fill(None);
         self.other_length = false;

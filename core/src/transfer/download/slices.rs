@@ -1,18 +1,18 @@
-//! What a download asks for: the slices of its pieces, in the order of their bytes.
+//! What a download requests: the slices of its pieces, in the order of their bytes.
 
 use super::Piece;
 use crate::checksum::SliceHash;
 use crate::http::Range;
 
-/// How many slices a piece of this length has; an empty one has one, since it is an object to be asked for.
+/// Number of slices of a piece of this length. An empty piece has one slice, since its object has to be requested too.
 pub(super) fn count(length: u64, slice: u64) -> u64 {
     length.div_ceil(slice).max(1)
 }
 
-/// Goes through the slices of pieces.
+/// Iterates over the slices of pieces.
 pub(super) struct Slices {
     slice: u64,
-    /// The piece of the next slice, and the slice's number in it.
+    /// Index of the next slice's piece, and the slice's number in it.
     piece: usize,
     nth: u64,
     index: u32,
@@ -27,25 +27,25 @@ impl Slices {
         self.piece >= pieces.len()
     }
 
-    /// No more come.
+    /// Ends the iteration.
     pub(super) fn stop(&mut self) {
         self.piece = usize::MAX;
     }
 
-    /// The next slice, with the place of its piece.
+    /// The next slice, with the index of its piece.
     pub(super) fn next(&mut self, pieces: &[Piece]) -> Option<(usize, Range)> {
         let (at, piece) = (self.piece, pieces.get(self.piece)?);
-        let (length, begin) = (piece.hash.length, self.nth * self.slice);
+        let (length, start) = (piece.hash.length, self.nth * self.slice);
         let hash = match (piece.verified, length > self.slice) {
             (false, _) => SliceHash::Nothing,
             (true, false) => SliceHash::Whole,
-            (true, true) => SliceHash::Subtree(begin),
+            (true, true) => SliceHash::Subtree(start),
         };
         let range = Range {
             index: self.index,
             part: piece.number,
-            offset: piece.offset + begin,
-            length: self.slice.min(length - begin),
+            offset: piece.offset + start,
+            length: self.slice.min(length - start),
             done: 0,
             reading: 0,
             hash,

@@ -1,4 +1,5 @@
-//! Any parts and slices, over a line that breaks and changes bytes: the exact bytes, or a clean error.
+//! Any parts and slices, over a connection that breaks and changes bytes: a download delivers the exact bytes, or ends
+//! with an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,7 +36,7 @@ fn pieces(lengths: &[u64]) -> (Vec<u8>, Vec<Piece>) {
     let pieces = lengths.iter().zip(0..).map(|(&length, number)| {
         let part = &data[offset as usize..(offset + length) as usize];
         let hash = PartHash::new(length, &digest(part));
-        let piece = Piece { number, key: "k".into(), version_id: None, begin: offset, offset, hash, verified: true };
+        let piece = Piece { number, key: "k".into(), version_id: None, start: offset, offset, hash, verified: true };
         offset += length;
         piece
     });
@@ -43,30 +44,30 @@ fn pieces(lengths: &[u64]) -> (Vec<u8>, Vec<Piece>) {
     (data, pieces)
 }
 
-/// What the line does to a request.
+/// What the connection does to a request.
 #[derive(Clone, Copy, Debug)]
 enum Line {
     Good,
     /// Breaks after this share of the bytes, of 255.
     Breaks(u8),
     Flips(u8),
-    /// The reply never begins.
+    /// The connection fails before the reply starts.
     Refuses,
 }
 
 #[derive(Default)]
 struct Run {
-    /// Of each slice that is under way or came: which reading, and the bytes.
+    /// The reading and the bytes of each slice that is in flight or arrived.
     kept: BTreeMap<u32, (u32, Vec<u8>)>,
-    /// What was served: from where to where, and for which reading.
+    /// The ranges that were served (start, end), and for which reading.
     served: Vec<(u64, u64, u32)>,
     delivered: BTreeMap<u32, (Range, Vec<u8>)>,
-    /// Slices in memory at once, at most.
+    /// Maximum number of slices in memory at once.
     most: usize,
 }
 
 impl Run {
-    /// Runs a download to its end; requests under way are answered in an order that `pick` chooses.
+    /// Runs a download to its end; `pick` chooses which request in flight is answered next.
     fn run(
         &mut self,
         download: &mut Download,
@@ -85,7 +86,7 @@ impl Run {
                 Output::Accept(range) => {
                     let (_, bytes) = self.kept.remove(&range.index).expect("only what came is accepted");
                     assert!(self.delivered.insert(range.index, (range, bytes)).is_none(), "accepted twice");
-                    // The reader takes slices in order.
+                    // The reader consumes slices in order.
                     while self.delivered.contains_key(&consumed) {
                         download.handle(&mut session, now, &Input::RangeConsumed { index: consumed });
                         consumed += 1;
@@ -99,7 +100,7 @@ impl Run {
                         continue;
                     }
                     requests += 1;
-                    assert!(requests < 20_000, "requests without an end");
+                    assert!(requests < 20_000, "requests do not end");
                     let request = under_way.remove(pick(under_way.len()));
                     self.answer(download, &mut session, now, &request, data, line());
                 }
@@ -148,11 +149,11 @@ impl Run {
         if kept.0 != range.reading {
             *kept = (range.reading, Vec::new());
         }
-        assert_eq!(kept.1.len() as u64, range.done, "it goes on where it stopped");
+        assert_eq!(kept.1.len() as u64, range.done, "it resumes where it stopped");
         kept.1.extend_from_slice(&body);
         let length = kept.1.len() as u64;
         if matches!(line, Line::Breaks(_)) && length < range.length {
-            download.handle(session, now, &Input::Arrived { id, length });
+            download.handle(session, now, &Input::RangeProgress { id, length });
             return download.handle(session, now, &Input::Failed { id, failure });
         }
         let mut digester = Digester::of(range.hash);
@@ -161,14 +162,14 @@ impl Run {
         download.handle(session, now, &Input::RangeEnd { id, length, digest });
     }
 
-    /// What was delivered, in order.
+    /// The delivered bytes, in order.
     fn bytes(&self) -> Vec<u8> {
         self.delivered.values().flat_map(|(_, bytes)| bytes.clone()).collect()
     }
 }
 
-fn download(pieces: &[Piece], taking: Taking, slice: u64) -> Download {
-    Download::sliced(pieces, &Want { taking, ..Want::default() }, true, slice)
+fn download(pieces: &[Piece], delivery: Delivery, slice: u64) -> Download {
+    Download::sliced(pieces, &ReadRequest { delivery, ..ReadRequest::default() }, true, slice)
 }
 
 fn lines() -> impl Strategy<Value = Line> {
@@ -184,18 +185,18 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
-    fn exact_bytes_or_a_clean_error(
+    fn the_exact_bytes_or_an_error(
         lengths in prop::collection::vec(1..9 * SMALL, 1..6),
         story in prop::collection::vec(lines(), 1..60),
         picks in prop::collection::vec(any::<prop::sample::Index>(), 1..20),
         how in 0..3_usize,
     ) {
         let (data, pieces) = pieces(&lengths);
-        let taking = [Taking::ByPosition, Taking::InOrder, Taking::WholeParts { memory: 1 << 20 }][how];
+        let delivery = [Delivery::ByPosition, Delivery::InOrder, Delivery::WholeParts { memory: 1 << 20 }][how];
         let (mut story, mut picks) = (story.into_iter(), picks.iter().cycle());
         let line = || story.next().unwrap_or(Line::Good);
         let mut run = Run::default();
-        let mut download = download(&pieces, taking, SMALL);
+        let mut download = download(&pieces, delivery, SMALL);
         match run.run(&mut download, &data, line, |count| picks.next().unwrap().index(count)) {
             Ok(()) => prop_assert!(run.bytes() == data),
             Err(e) => prop_assert!(matches!(e.code(), Code::Damaged | Code::ConnectionLost), "{e:?}"),
@@ -204,13 +205,13 @@ proptest! {
 }
 
 #[test]
-fn no_byte_that_arrived_is_asked_for_again() {
+fn no_byte_that_arrived_is_requested_again() {
     let (data, pieces) = pieces(&[5 * SMALL + 7, 3, SMALL]);
-    for taking in [Taking::ByPosition, Taking::InOrder, Taking::WholeParts { memory: 1 << 20 }] {
+    for delivery in [Delivery::ByPosition, Delivery::InOrder, Delivery::WholeParts { memory: 1 << 20 }] {
         let mut shares = [100, 0, 200, 128, 255, 1].into_iter().map(Line::Breaks).cycle().take(30);
         let mut run = Run::default();
         let line = || shares.next().unwrap_or(Line::Good);
-        run.run(&mut download(&pieces, taking, SMALL), &data, line, |_| 0).unwrap();
+        run.run(&mut download(&pieces, delivery, SMALL), &data, line, |_| 0).unwrap();
         assert!(run.bytes() == data);
         let sum: u64 = run.served.iter().map(|(from, to, _)| to - from).sum();
         assert_eq!(sum, data.len() as u64, "{:?}", run.served);
@@ -218,24 +219,24 @@ fn no_byte_that_arrived_is_asked_for_again() {
 }
 
 #[test]
-fn a_line_that_brings_little_at_a_time_is_not_given_up_and_one_that_brings_nothing_is() {
+fn slow_progress_is_not_a_failure_and_no_progress_is() {
     let (data, pieces) = pieces(&[4 << 20]);
     let mut run = Run::default();
-    // 64 KiB of 4 MiB is a sixty-fourth, and grows as less is left.
-    run.run(&mut download(&pieces, Taking::ByPosition, SLICE), &data, || Line::Breaks(20), |_| 0).unwrap_err();
+    // 64 KiB is a sixty-fourth of 4 MiB, and a larger share of what is left later.
+    run.run(&mut download(&pieces, Delivery::ByPosition, SLICE), &data, || Line::Breaks(20), |_| 0).unwrap_err();
     let brought = run.served.len();
     assert!(brought > 20, "each brought 64 KiB until too little was left: {brought}");
     let mut run = Run::default();
-    let e = run.run(&mut download(&pieces, Taking::ByPosition, SLICE), &data, || Line::Refuses, |_| 0).unwrap_err();
+    let e = run.run(&mut download(&pieces, Delivery::ByPosition, SLICE), &data, || Line::Refuses, |_| 0).unwrap_err();
     assert_eq!(e.code(), Code::ConnectionLost);
 }
 
 #[test]
-fn a_part_is_read_whole_three_times_and_then_it_is_damaged() {
+fn a_part_is_read_three_times_before_it_counts_as_damaged() {
     let (data, pieces) = pieces(&[3 * SMALL, 4 * SMALL + 1, 2 * SMALL]);
     for (flips, is_good) in [(2, true), (3, false)] {
         let mut run = Run::default();
-        let mut download = download(&pieces, Taking::ByPosition, SMALL);
+        let mut download = download(&pieces, Delivery::ByPosition, SMALL);
         let mut left = flips;
         let mut stored = data.clone();
         stored[4 * SMALL as usize] ^= u8::from(!is_good);
@@ -263,55 +264,57 @@ fn a_part_is_read_whole_three_times_and_then_it_is_damaged() {
 }
 
 #[test]
-fn in_order_the_end_of_a_part_waits_for_its_hash_and_damage_after_delivery_ends_it() {
+fn in_order_the_end_of_a_part_waits_for_its_hash_and_damage_after_delivery_is_an_error() {
     // The last whole slice ends less than 64 KiB before the part's end.
-    let slice = HELD;
+    let slice = HOLD_BACK;
     let (mut data, pieces) = pieces(&[3 * slice + 10]);
     let last = data.len() - 1;
     data[last] ^= 1;
     let mut run = Run::default();
-    let e = run.run(&mut download(&pieces, Taking::InOrder, slice), &data, || Line::Good, |_| 0).unwrap_err();
+    let e = run.run(&mut download(&pieces, Delivery::InOrder, slice), &data, || Line::Good, |_| 0).unwrap_err();
     assert_eq!(e.code(), Code::Damaged);
-    assert!(e.message().contains("handed out"), "{e}");
+    assert!(e.message().contains("already delivered"), "{e}");
     let delivered: Vec<u32> = run.delivered.keys().copied().collect();
     assert_eq!(delivered, [0, 1], "the third slice ends 10 bytes before the part does");
     assert!(run.served.iter().all(|(.., reading)| *reading == 0), "it is not read again");
 
     let mut run = Run::default();
-    let whole = Taking::WholeParts { memory: 1 << 20 };
+    let whole = Delivery::WholeParts { memory: 1 << 20 };
     let e = run.run(&mut download(&pieces, whole, slice), &data, || Line::Good, |_| 0).unwrap_err();
     assert!(e.message().contains("3 times") && run.delivered.is_empty(), "{e}");
 }
 
 #[test]
-fn a_part_of_any_size_takes_the_memory_of_the_slices_under_way() {
-    let slice = HELD;
+fn a_part_of_any_size_needs_memory_for_the_slices_in_flight_only() {
+    let slice = HOLD_BACK;
     let (data, pieces) = pieces(&[60 * slice + 1, slice]);
-    // The slice that the reader waits for is the last that is answered.
+    // The slice that the reader waits for is answered last.
     let last = |count: usize| count - 1;
     let mut run = Run::default();
-    run.run(&mut download(&pieces, Taking::InOrder, slice), &data, || Line::Good, last).unwrap();
+    run.run(&mut download(&pieces, Delivery::InOrder, slice), &data, || Line::Good, last).unwrap();
     assert!(run.bytes() == data);
     assert!(run.most <= WINDOW as usize, "{} slices of 62 were held", run.most);
 
     let mut run = Run::default();
-    let small = Taking::WholeParts { memory: 60 * slice };
+    let small = Delivery::WholeParts { memory: 60 * slice };
     let e = run.run(&mut download(&pieces, small, slice), &data, || Line::Good, last).unwrap_err();
     assert_eq!(e.code(), Code::InvalidOption);
     assert!(e.message().contains("part 1 has 3932161 bytes") && run.served.is_empty(), "{e}");
     let mut run = Run::default();
-    let enough = Taking::WholeParts { memory: 61 * slice };
+    let enough = Delivery::WholeParts { memory: 61 * slice };
     run.run(&mut download(&pieces, enough, slice), &data, || Line::Good, last).unwrap();
     assert!(run.bytes() == data);
 }
 
 #[test]
-fn one_slice_at_a_time_comes_to_an_end_too() {
+fn a_download_of_one_slice_at_a_time_ends_too() {
     let (data, pieces) = pieces(&[200 << 10, 70 << 10, 1]);
-    for taking in [Taking::ByPosition, Taking::InOrder, Taking::Unverified, Taking::WholeParts { memory: 1 << 20 }] {
+    for delivery in
+        [Delivery::ByPosition, Delivery::InOrder, Delivery::Unverified, Delivery::WholeParts { memory: 1 << 20 }]
+    {
         let mut run = Run::default();
-        let want = Want { taking, ..Want::default() };
-        let mut download = Download::sliced(&pieces, &want, false, SMALL);
+        let request = ReadRequest { delivery, ..ReadRequest::default() };
+        let mut download = Download::sliced(&pieces, &request, false, SMALL);
         run.run(
             &mut download,
             &data,
@@ -322,26 +325,27 @@ fn one_slice_at_a_time_comes_to_an_end_too() {
             },
         )
         .unwrap();
-        assert!(run.bytes() == data, "{taking:?}");
+        assert!(run.bytes() == data, "{delivery:?}");
     }
 }
 
 #[test]
-fn only_what_is_wanted_is_asked_for() {
+fn only_the_requested_bytes_are_fetched() {
     let (data, pieces) = pieces(&[3 * SMALL, 2 * SMALL, 5 * SMALL]);
-    let served = |want: Want| {
+    let served = |request: ReadRequest| {
         let mut run = Run::default();
-        run.run(&mut Download::sliced(&pieces, &want, true, SMALL), &data, || Line::Good, |_| 0).unwrap();
+        run.run(&mut Download::sliced(&pieces, &request, true, SMALL), &data, || Line::Good, |_| 0).unwrap();
         (run.served.iter().map(|(from, ..)| *from).min(), run.served.iter().map(|(_, to, _)| *to).max(), run.bytes())
     };
     let (from, to) = (SMALL + 5, 4 * SMALL + 1);
     let bytes = Some(from..to);
-    let got = served(Want { taking: Taking::Unverified, bytes: bytes.clone(), ..Want::default() });
+    let got = served(ReadRequest { delivery: Delivery::Unverified, bytes: bytes.clone(), ..ReadRequest::default() });
     assert_eq!(got, (Some(from), Some(to), data[from as usize..to as usize].to_vec()));
-    let got = served(Want { taking: Taking::WholeParts { memory: 1 << 20 }, bytes, ..Want::default() });
+    let got =
+        served(ReadRequest { delivery: Delivery::WholeParts { memory: 1 << 20 }, bytes, ..ReadRequest::default() });
     assert_eq!(got, (Some(0), Some(5 * SMALL), data[..5 * SMALL as usize].to_vec()));
-    let got = served(Want { have: BTreeSet::from([0, 2]), ..Want::default() });
+    let got = served(ReadRequest { skip: BTreeSet::from([0, 2]), ..ReadRequest::default() });
     assert_eq!(got, (Some(3 * SMALL), Some(5 * SMALL), data[3 * SMALL as usize..5 * SMALL as usize].to_vec()));
-    let got = served(Want { have: BTreeSet::from([0, 1, 2]), ..Want::default() });
+    let got = served(ReadRequest { skip: BTreeSet::from([0, 1, 2]), ..ReadRequest::default() });
     assert_eq!(got, (None, None, Vec::new()));
 }

@@ -1,4 +1,4 @@
-//! Complete: what it names, and the object that it makes.
+//! CompleteMultipartUpload: the parts that it names, and the object that it makes.
 
 use super::{State, Stored, Upload};
 use crate::error::Error;
@@ -7,20 +7,20 @@ use crate::op::{Call, CompleteMultipartUpload, CompletedPart, PutReply, Session}
 use crate::transfer::checkpoint::{Record, extent, length_of, whole_crc};
 
 impl Upload {
-    /// It had all parts, the store cannot put them together any more, and no object stands in its place.
+    /// The upload had all parts, but the store can no longer assemble them, and there is no object instead.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
     }
 
-    /// All parts are there.
+    /// All parts are stored.
     pub(crate) fn is_finished(&self) -> bool {
         self.last.is_some_and(|last| self.finished.len() == (last - self.first + 1) as usize)
     }
 
-    /// All parts are there: Complete follows as soon as the checkpoint says that it may have been sent.
-    pub(super) fn seal(&mut self, session: &mut Session) {
+    /// All parts are stored: sends Complete as soon as the checkpoint has recorded that it may have been sent.
+    pub(super) fn start_complete(&mut self, session: &mut Session) {
         if let (false, Some(last)) = (std::mem::replace(&mut self.sealed, true), self.last) {
-            let ended = !self.more;
+            let ended = !self.continues;
             session.save(|| Record::Complete { last, ended });
         }
         if let (true, State::Sending { upload_id }) = (session.is_saved(), &self.state) {
@@ -51,12 +51,12 @@ impl Upload {
 
     pub(super) fn stored(&self, reply: PutReply, date_ms: Option<i64>) -> State {
         let extent = extent(&self.object.key, reply.version_id, &self.finished);
-        let next = self.more.then_some(self.next);
+        let next = self.continues.then_some(self.next);
         State::Done(Ok(Stored { extent, date_ms, next }))
     }
 }
 
-/// The store finds other checksums in the parts than were sent, however often it is asked.
-pub(super) fn is_unlike(refusal: &Error) -> bool {
+/// The store computes other checksums for the parts than were sent, however often it is asked.
+pub(super) fn is_checksum_refusal(refusal: &Error) -> bool {
     matches!(refusal.s3_code(), "BadDigest" | "XAmzContentChecksumMismatch") && !is_active(Mutation::KeepBrokenUpload)
 }

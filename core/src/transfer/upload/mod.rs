@@ -1,24 +1,24 @@
-//! Uploads: one PUT when the first part is the last, else multipart with a window of parts under way.
+//! Uploads: a single PUT if the first part is the last, otherwise a multipart upload with a window of parts in flight.
 //!
 //! ```text
-//!  last part is the first             more parts follow          goes on from a checkpoint
+//!  last part is the first             more parts follow          resumes from a checkpoint
 //!        │                                   │                              │
 //!     Single ──ok──▶ Stored        Create ──ok──▶ Sending ◀──────────────── ┘
 //!        │                            │            │ ▲  └──all parts──▶ Complete ──ok──▶ Stored
-//!      error                        error          │ └─other bytes─┐     ▲ └─InvalidPart──▶ Relist ──same bytes──▶ Complete
+//!      error                        error          │ └─differ──────┐     ▲ └─InvalidPart──▶ Relist ──same bytes──▶ Complete
 //!                                                  │               └─────┼───────────────────┘
 //!                                                  │ error, cancel       │ no answer, NoSuchUpload, other checksums
 //!                                                Abort ──▶ error      Settle ──same bytes──▶ Stored
-//!                                                                        ├──given up──▶ error
-//!                                                                        └──else──▶ Unknown ──again──▶ Complete
+//!                                                                        ├──broken──▶ error
+//!                                                                        └──else──▶ Unknown ──retry──▶ Complete
 //! ```
-//! Once Complete was sent, the upload is never aborted: the object may be there. Where there is a checkpoint, a failure that
-//! may pass leaves the upload for it. An upload that a store has broken in the midst of a Complete is given up: MinIO stops
-//! there when its caller is gone, some parts are not listed then, and with those sent again it answers
-//! XAmzContentChecksumMismatch for ever.
+//! Once Complete was sent, the upload is never aborted: the object may exist. With a checkpoint, a failure that may be
+//! temporary leaves the upload for the next run. An upload that the store broke while completing it is abandoned: MinIO
+//! stops a Complete when its caller disconnects, and then some parts are no longer listed; after they are sent again,
+//! it permanently answers XAmzContentChecksumMismatch.
 
+mod abandon;
 mod complete;
-mod give_up;
 mod resume;
 mod settle;
 mod window;
@@ -38,36 +38,36 @@ use crate::op::{
 };
 use crate::time::Now;
 use crate::transfer::extent::Extent;
-use complete::is_unlike;
-use give_up::{cancelled, never_complete, suspended, unknown};
-pub(crate) use resume::{GoesOn, Listed, unlike_listed};
+use abandon::{cancelled, cannot_complete, suspended, unknown};
+use complete::is_checksum_refusal;
+pub(crate) use resume::{Listed, first_missing_part};
 use settle::{Settle, Settled};
 use window::InFlight;
 
-/// How often parts that the store has otherwise are sent again.
+/// How many times parts that differ in the store are sent again.
 const RELISTS: u32 = 3;
 
-/// The object that an upload makes.
+/// The object that an upload creates.
 #[derive(Clone, Debug)]
 pub(crate) struct Object {
     pub(crate) key: String,
     /// Metadata and storage class.
     pub(crate) headers: Vec<(String, String)>,
-    /// The version id in its metadata, for settling a Complete.
+    /// The version id in its metadata, to recognize the object after a Complete without an answer.
     pub(crate) vid: String,
 }
 
-/// An object that is stored whole.
+/// An object that is stored completely.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) extent: Extent,
-    /// `Date` of the reply that completed it.
+    /// `Date` of the reply that completed the object.
     pub(crate) date_ms: Option<i64>,
-    /// The part that begins the next extent, and where; `None` where the backup ends with this one.
+    /// Number and offset of the first part of the next extent; `None` if the backup ends with this extent.
     pub(crate) next: Option<(u32, u64)>,
 }
 
-/// A part that is there.
+/// A part that is ready to be sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ready {
     pub(crate) part: Part,
@@ -81,9 +81,9 @@ enum State {
         upload_id: String,
     },
     Complete(Call<CompleteMultipartUpload>),
-    /// A part has another ETag than was answered: the list of them tells whether it has the same bytes.
+    /// A part has another ETag than UploadPart answered: ListParts tells whether it still has the same bytes.
     Relist(Call<ListParts>, Call<CompleteMultipartUpload>, Error),
-    /// The error says why Complete has to be settled.
+    /// Looks for the object. The error says why the outcome of Complete is not known.
     Settle(Settle, Call<CompleteMultipartUpload>, Error),
     /// The error is reported once.
     Unknown(Call<CompleteMultipartUpload>, Option<Error>),
@@ -111,35 +111,35 @@ pub(crate) struct Upload {
     object: Object,
     plan: Plan,
     state: State,
-    /// The next part to ask for, and where it begins.
+    /// Number and offset of the next part to request.
     next: (u32, u64),
     in_flight: BTreeMap<u32, InFlight>,
     finished: BTreeMap<u32, Finished>,
     last: Option<u32>,
-    /// The number of the first part in the backup, and where it begins.
+    /// Number and offset in the backup of the first part.
     first: u32,
-    begin: u64,
-    /// The source goes on behind the last part.
-    more: bool,
-    /// Complete is about to be sent, and the checkpoint says so.
+    start: u64,
+    /// The source continues after the last part.
+    continues: bool,
+    /// The checkpoint records that Complete is about to be sent.
     sealed: bool,
-    /// Complete was sent, by this process or may be by one before.
+    /// Complete was sent by this process, or may have been sent by an earlier one.
     completing: bool,
-    /// What came of a Complete is not known: the store may have begun to put the parts together.
+    /// The outcome of a Complete is not known: the store may have started to assemble the parts.
     doubtful: bool,
-    /// The store cannot complete it any more, and no object stands in its place.
+    /// The store can no longer complete the upload, and there is no object instead.
     broken: bool,
-    /// How often the list of parts was asked for, and what it has otherwise than it was sent: number, begin, and bytes.
+    /// How many times the parts were listed.
     relists: u32,
-    again: VecDeque<(u32, u64, Finished)>,
+    resend: VecDeque<(u32, u64, Finished)>,
     releases: Vec<u32>,
-    /// The date of the Create.
+    /// Signing date of the Create.
     signed: i64,
     pace: Pace,
 }
 
 impl Upload {
-    /// Begins with the first part, signed at `dated`.
+    /// Starts an upload with its first part; the PUT or Create is signed with the date `dated`.
     pub(crate) fn new(object: Object, plan: Plan, first: Ready, dated: i64) -> Upload {
         let state = if first.last {
             let content = Content::Part(first.part);
@@ -151,17 +151,17 @@ impl Upload {
             State::Create(Call::dated(create, dated))
         };
         let Part { number, offset, length, .. } = first.part;
-        let fills = plan.fills(number, number, offset, offset + length);
+        let fills = plan.fills_extent(number, number, offset, offset + length);
         Upload {
             next: (number + 1, offset + length),
             in_flight: BTreeMap::from([(number, InFlight::Waiting(first.part))]),
             last: (first.last || fills).then_some(number),
-            more: fills && !first.last,
+            continues: fills && !first.last,
             ..Upload::at((number, offset), object, plan, state, dated)
         }
     }
 
-    /// Before its first part, which begins there.
+    /// An upload before its first part, which starts at `first`.
     fn at(first: (u32, u64), object: Object, plan: Plan, state: State, signed: i64) -> Upload {
         Upload {
             object,
@@ -172,14 +172,14 @@ impl Upload {
             finished: BTreeMap::new(),
             last: None,
             first: first.0,
-            begin: first.1,
-            more: false,
+            start: first.1,
+            continues: false,
             sealed: false,
             completing: false,
             doubtful: false,
             broken: false,
             relists: 0,
-            again: VecDeque::new(),
+            resend: VecDeque::new(),
             releases: Vec::new(),
             signed,
             pace: Pace::new(if plan.is_stream() { pace::STREAM } else { pace::FILE }),
@@ -202,7 +202,7 @@ impl Upload {
         let state = std::mem::replace(&mut self.state, State::Over);
         self.state = match (state, input) {
             (mut state @ (State::Single(_) | State::Create(_)), _) if stop.is_some() => {
-                // What was sent may still take effect: sweep finds it by its locator.
+                // What was sent may still take effect; sweep finds it through its locator.
                 if let Some(call) = state.call() {
                     call.abandon(session);
                 }
@@ -222,7 +222,7 @@ impl Upload {
                 Ok(()) => State::Sending { upload_id },
                 Err(e) => self.failed(session, upload_id, e),
             },
-            (State::Unknown(mut call, _), Input::Again) => {
+            (State::Unknown(mut call, _), Input::Retry) => {
                 call.again();
                 State::Complete(call)
             }
@@ -236,7 +236,10 @@ impl Upload {
                             self.finished.insert(self.first, Finished { length, digest, etag: String::new() });
                             self.stored(reply, call.date_ms())
                         }
-                        _ => State::Done(Err(Error::new(Code::Internal, "a single PUT was not hashed before"))),
+                        _ => State::Done(Err(Error::new(
+                            Code::Internal,
+                            "the part of a single PUT was not hashed before it was sent",
+                        ))),
                     }
                 }
             },
@@ -248,7 +251,7 @@ impl Upload {
                         key: self.object.key.clone(),
                         upload_id: upload_id.clone(),
                         first: self.first,
-                        offset: self.begin,
+                        offset: self.start,
                         signed: self.signed,
                     });
                     State::Sending { upload_id }
@@ -271,7 +274,9 @@ impl Upload {
                     let upload_id = call.op().upload_id.clone();
                     self.abort(session, upload_id, e)
                 }
-                Some(Err(e)) if is_unlike(&e) => State::Settle(Settle::new(&self.object.key), call, never_complete(e)),
+                Some(Err(e)) if is_checksum_refusal(&e) => {
+                    State::Settle(Settle::new(&self.object.key), call, cannot_complete(e))
+                }
                 Some(Err(e)) if call.maybe_done() || e.s3_code() == "NoSuchUpload" => {
                     State::Settle(Settle::new(&self.object.key), call, e)
                 }
@@ -279,12 +284,12 @@ impl Upload {
             },
             (State::Relist(mut list, call, why), input) => match list.handle(session, now, input) {
                 None => State::Relist(list, call, why),
-                Some(Ok(page)) => match self.take_etags(list.op(), &page) {
+                Some(Ok(page)) => match self.update_from_listing(list.op(), &page) {
                     Err(e) if e.code() == Code::GivenUp => State::Settle(Settle::new(&self.object.key), call, e),
                     Err(e) => State::Done(Err(e)),
                     Ok(()) => match list.op().next(&page) {
                         Some(next) => State::Relist(Call::new(next), call, why),
-                        None if self.again.is_empty() => {
+                        None if self.resend.is_empty() => {
                             State::Complete(Call::new(self.complete(&call.op().upload_id)))
                         }
                         None => State::Sending { upload_id: call.op().upload_id.clone() },
@@ -298,7 +303,7 @@ impl Upload {
                     Some(Settled::Ours { version_id, date_ms }) => {
                         self.completed(session, PutReply { version_id }, date_ms)
                     }
-                    // Nothing is left to go on with, and nothing stands in its place.
+                    // Nothing is left to resume, and there is no object instead.
                     Some(Settled::NotThere) if why.code() == Code::GivenUp => {
                         self.broken = true;
                         State::Done(Err(why))
@@ -314,7 +319,7 @@ impl Upload {
         };
     }
 
-    /// What to do next; `Done` once.
+    /// What to do next; returns `Done` once.
     pub(crate) fn poll(&mut self, session: &mut Session, now: Now) -> Output<Stored> {
         if let Some(id) = session.abandoned() {
             return Output::Abandon(id);
@@ -323,14 +328,14 @@ impl Upload {
             return Output::ReleasePart(number);
         }
         if let State::Sending { .. } = self.state {
-            self.pace.begin(now);
-            self.pace.heed(session, now);
+            self.pace.start(now);
+            self.pace.observe(session, now);
         }
-        if let Some(ask) = self.ask() {
-            return ask;
+        if let Some(output) = self.request_part() {
+            return output;
         }
-        if matches!(self.state, State::Sending { .. }) && self.again.is_empty() && self.is_finished() {
-            self.seal(session);
+        if matches!(self.state, State::Sending { .. }) && self.resend.is_empty() && self.is_finished() {
+            self.start_complete(session);
         }
         if let Some(call) = self.state.call() {
             return call.poll(session, now).into();

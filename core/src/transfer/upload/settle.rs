@@ -1,11 +1,11 @@
-//! Whether a Complete took effect: the object is looked at, the newest under its key first, then its other versions.
+//! Finds out whether a Complete took effect: looks at the newest object of the key first, then at its other versions.
 //!
 //! ```text
 //!  Head ──ours──▶ Ours
 //!    │ another object, or none
 //!  Versions ──those of its size──▶ Head by version id … ──▶ NotThere
 //! ```
-//! A version id in its metadata proves nothing alone: size and checksum must be what was sent.
+//! A version id in an object's metadata alone proves nothing: its size and checksum must also be those that were sent.
 
 use crate::checksum::crc_text;
 use crate::machine::Input;
@@ -15,13 +15,13 @@ use crate::op::{
 };
 use crate::time::Now;
 
-/// What was found out.
+/// The result of the search.
 pub(super) enum Settled {
-    /// The object is there.
+    /// The object exists.
     Ours { version_id: Option<String>, date_ms: Option<i64> },
-    /// It is not, now.
+    /// The object does not exist at present.
     NotThere,
-    /// The store did not tell.
+    /// The store gave no answer.
     Unknown,
 }
 
@@ -34,9 +34,9 @@ enum State {
 pub(super) struct Settle {
     state: State,
     key: String,
-    /// The newest was looked at.
+    /// The newest object was checked, and the other versions are listed next.
     listed: bool,
-    /// Versions that it may be.
+    /// Version ids of the objects that have the right size.
     candidates: Vec<String>,
 }
 
@@ -66,7 +66,8 @@ impl Settle {
                     let date_ms = call.date_ms();
                     return Some(Settled::Ours { version_id: found.version_id, date_ms });
                 }
-                // Another key's object may refuse to show itself; what was never there is not found.
+                // The store may refuse to show an object that was encrypted with another key; one that does not exist
+                // is not found.
                 Ok(_) => {}
                 Err(e) if matches!(e.status(), 400 | 403 | 404) => {}
                 Err(_) => return Some(Settled::Unknown),
@@ -82,7 +83,7 @@ impl Settle {
                     self.state = State::Versions(Call::new(next));
                     return None;
                 }
-                // The newest come first, and are looked at first.
+                // The listing has the newest first, and `pop` takes the last.
                 self.candidates.reverse();
             }
         }
@@ -112,7 +113,7 @@ fn of_size(page: VersionListing, key: &str, size: u64) -> impl Iterator<Item = S
     versions.filter(move |found| found.key == key).map(|found| found.version_id)
 }
 
-/// Whether this object is what this run sent.
+/// Whether this object is the one that this run sent.
 fn is_ours(found: &HeadReply, sent: &CompleteMultipartUpload, vid: &str) -> bool {
     is_active(Mutation::SettleOnNewestVersion)
         || found.size == Some(sent.size)

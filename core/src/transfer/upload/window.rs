@@ -1,10 +1,10 @@
-//! The window of parts: asked for, ready, under way, and there.
+//! The window of parts: requested, ready, in flight, and stored.
 
 use super::{State, Stored, Upload};
 use crate::checksum::{Digest, crc_text};
 use crate::error::{Code, Error, Result};
 use crate::http::{Part, RequestId};
-use crate::machine::{Input, Output};
+use crate::machine::{Input, Output, PartRequest};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Calling, Next, Session, UploadPart};
 use crate::time::Now;
@@ -12,23 +12,23 @@ use crate::transfer::checkpoint::{Finished, Record};
 use crate::transfer::extent::PartHash;
 
 pub(super) enum InFlight {
-    Asked {
+    Requested {
         offset: u64,
         length: u64,
-        /// What its bytes were when they were sent before.
+        /// Digest of its bytes when they were sent before.
         known: Option<Digest>,
     },
-    /// There, but the upload id is not.
+    /// The part is ready, but it is not being sent yet.
     Waiting(Part),
     Sending {
         call: Box<Call<UploadPart>>,
-        /// What the part's bytes were when all of them were read last.
+        /// Digest of the part's bytes when they were last read completely.
         digest: Option<Digest>,
     },
 }
 
 impl Upload {
-    /// How many parts from the oldest unfinished one on may be under way.
+    /// How many parts may be in flight, counted from the oldest unfinished one.
     pub(super) fn width(&self) -> u32 {
         self.pace.width()
     }
@@ -38,21 +38,27 @@ impl Upload {
         number - oldest < self.width() || is_active(Mutation::ExceedWindow)
     }
 
-    /// Asks for the next part, where the window has room. Not before the upload id is there: a Create whose date has
-    /// passed begins again with part 1, and each part is asked for once. Of a stream one part is asked for at a time: it
-    /// may end early, and the next one begins there.
-    pub(super) fn ask<T>(&mut self) -> Option<Output<T>> {
+    /// Requests the next part if the window has room. It waits for the upload id: a Create whose date has passed
+    /// restarts with part 1, and each part is requested once. A stream's parts are requested one at a time: a part may
+    /// end early, and the next one starts there.
+    pub(super) fn request_part<T>(&mut self) -> Option<Output<T>> {
         if !matches!(self.state, State::Sending { .. }) {
             return None;
         }
-        if let Some((number, offset, part)) = self.again.front() {
+        if let Some((number, offset, part)) = self.resend.front() {
             let (number, offset, length, known) = (*number, *offset, part.length, Some(part.digest));
             if !self.has_room(number) {
                 return None;
             }
-            self.again.pop_front();
-            self.in_flight.insert(number, InFlight::Asked { offset, length, known });
-            return Some(Output::NeedPart { number, offset, length, least: length, hashed: false });
+            self.resend.pop_front();
+            self.in_flight.insert(number, InFlight::Requested { offset, length, known });
+            return Some(Output::NeedPart(PartRequest {
+                number,
+                offset,
+                length,
+                min_length: length,
+                hash_first: false,
+            }));
         }
         self.skip_finished();
         if self.last.is_some() {
@@ -62,21 +68,26 @@ impl Upload {
         if !self.has_room(number) {
             return None;
         }
-        let is_asked =
-            || self.in_flight.values().next_back().is_some_and(|part| matches!(part, InFlight::Asked { .. }));
-        if self.plan.is_stream() && is_asked() {
+        let is_requested =
+            || self.in_flight.values().next_back().is_some_and(|part| matches!(part, InFlight::Requested { .. }));
+        if self.plan.is_stream() && is_requested() {
             return None;
         }
-        if number > self.first && self.plan.fills(self.first, number - 1, self.begin, offset) {
+        if number > self.first && self.plan.fills_extent(self.first, number - 1, self.start, offset) {
             return None;
         }
         let length = self.plan.part_length(number, offset)?;
-        let (least, hashed) = (self.plan.least(length), self.plan.hashed(self.first, number, offset));
         if !self.plan.is_stream() {
             self.next = (number + 1, offset + length);
         }
-        self.in_flight.insert(number, InFlight::Asked { offset, length, known: None });
-        Some(Output::NeedPart { number, offset, length, least, hashed })
+        self.in_flight.insert(number, InFlight::Requested { offset, length, known: None });
+        Some(Output::NeedPart(PartRequest {
+            number,
+            offset,
+            length,
+            min_length: self.plan.min_length(length),
+            hash_first: self.plan.hash_first(self.first, number, offset),
+        }))
     }
 
     pub(super) fn part_ready(&mut self, number: u32, length: u64, digest: Option<Digest>, last: bool) -> Result<()> {
@@ -84,14 +95,14 @@ impl Upload {
             self.releases.push(number);
             return Ok(());
         }
-        let Some(InFlight::Asked { offset, length: wanted, known }) = self.in_flight.get(&number) else {
-            return Err(Error::new(Code::Internal, format!("part {number} came without being asked for")));
+        let Some(InFlight::Requested { offset, length: requested, known }) = self.in_flight.get(&number) else {
+            return Err(Error::new(Code::Internal, format!("part {number} was supplied without being asked for")));
         };
-        let (offset, wanted, known) = (*offset, *wanted, *known);
-        if length > wanted || (length < self.plan.least(wanted) && !last) {
+        let (offset, requested, known) = (*offset, *requested, *known);
+        if length > requested || (length < self.plan.min_length(requested) && !last) {
             return Err(Error::new(
                 Code::Internal,
-                format!("part {number} has {length} bytes, and {wanted} were asked for"),
+                format!("part {number} has {length} bytes, but {requested} were asked for"),
             ));
         }
         if known.is_some() {
@@ -102,18 +113,18 @@ impl Upload {
             self.next = (number + 1, offset + length);
         }
         if last {
-            // What was asked for beyond it never comes.
+            // Parts that were requested after the last one do not exist.
             let beyond: Vec<u32> = self.in_flight.range(number + 1..).map(|(number, _)| *number).collect();
             for number in beyond {
                 self.in_flight.remove(&number);
                 self.releases.push(number);
             }
             self.last = Some(number);
-        } else if self.plan.fills(self.first, number, self.begin, offset + length) {
-            (self.last, self.more) = (Some(number), true);
+        } else if self.plan.fills_extent(self.first, number, self.start, offset + length) {
+            (self.last, self.continues) = (Some(number), true);
         }
         if length == 0 {
-            // The source ended at the end of the part before.
+            // The source ended at the end of the previous part.
             self.in_flight.remove(&number);
             self.releases.push(number);
             self.last = Some(number - 1);
@@ -143,7 +154,7 @@ impl Upload {
                     let digest = match digest {
                         Some(digest) if reply.crc64nvme.is_none_or(|crc| crc == digest.crc64nvme) => *digest,
                         _ => {
-                            let e = unlike(number, &self.object.key, *digest, reply.crc64nvme);
+                            let e = checksum_mismatch(number, &self.object.key, *digest, reply.crc64nvme);
                             return self.failed(session, upload_id, e);
                         }
                     };
@@ -163,7 +174,7 @@ impl Upload {
         State::Sending { upload_id }
     }
 
-    /// All bytes of a part are on their way. Each reading must give the same.
+    /// All bytes of a part were sent. Each reading of it must give the same bytes.
     pub(super) fn part_sent(&mut self, id: RequestId, now: Digest) -> Result<()> {
         for (number, entry) in &mut self.in_flight {
             let InFlight::Sending { call, digest } = entry else { continue };
@@ -171,7 +182,7 @@ impl Upload {
                 if digest.is_some_and(|before| before != now) && !is_active(Mutation::SkipRereadComparison) {
                     let Part { offset, length, .. } = call.op().part;
                     let why = format!(
-                        "part {number} (bytes {offset} to {}) had other bytes when it was read again for another attempt",
+                        "part {number} (bytes {offset} to {}) changed between two attempts to send it",
                         offset + length
                     );
                     return Err(Error::new(Code::SourceChanged, why));
@@ -210,12 +221,18 @@ impl Upload {
     }
 }
 
-/// The store took a part whose bytes it did not get as they were sent.
-fn unlike(number: u32, key: &str, sent: Option<Digest>, found: Option<u64>) -> Error {
+/// The store accepted a part, but not with the bytes that were sent.
+fn checksum_mismatch(number: u32, key: &str, sent: Option<Digest>, found: Option<u64>) -> Error {
     let Some(sent) = sent else {
-        return Error::new(Code::BadReply, format!("part {number} of {key} was answered before all of it was sent"));
+        return Error::new(
+            Code::BadReply,
+            format!("the store answered part {number} of {key} before all of it was sent"),
+        );
     };
     let (sent, found) = (crc_text(sent.crc64nvme), found.map(crc_text).unwrap_or_default());
-    Error::new(Code::Damaged, format!("part {number} of {key}: the store has CRC64NVME {found}, and {sent} was sent"))
-        .with_hint("Something on the way changed the bytes: store the backup again.")
+    Error::new(
+        Code::Damaged,
+        format!("part {number} of {key}: the store reports CRC64NVME {found}, but {sent} was sent"),
+    )
+    .with_hint("Something between here and the store changed the bytes. Store the backup again.")
 }

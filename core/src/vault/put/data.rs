@@ -1,14 +1,15 @@
-//! The data: extent after extent, each an upload that is signed at a check which holds.
+//! The data: one extent after another, each an upload that is signed at a valid check.
 
 use std::sync::atomic::Ordering;
 
-use super::check::For;
-use super::{BEGINNINGS, Put, PutRequest, State};
+use super::check::Purpose;
+use super::{MAX_STARTS, Put, PutRequest, State};
+use crate::SourceStart;
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::mutation::{Mutation, is_active};
 use crate::time::Now;
-use crate::transfer::upload::{GoesOn, Object, Ready, Stored, Upload};
+use crate::transfer::upload::{Object, Ready, Stored, Upload};
 use crate::vault::manifest;
 use crate::vault::objects::{data_key, extent_prefix};
 use crate::vault::{OBJECT_LIMIT, Vault};
@@ -16,21 +17,21 @@ use crate::vault::{OBJECT_LIMIT, Vault};
 impl Put {
     pub(super) fn first_ready(&mut self, now: Now, part: Part, last: bool) -> State {
         if part.length == 0 && part.number > 1 {
-            // The source ended with the extent before.
+            // The source ended with the previous extent.
             self.release = Some(part.number);
-            return self.fix(now);
+            return self.build_row(now);
         }
         self.first = Some(Ready { part, last });
         self.send(now)
     }
 
-    /// Begins an extent, under a check that holds.
+    /// Starts an extent, under a valid check.
     pub(super) fn send(&mut self, now: Now) -> State {
         let Some(first) = self.first else {
-            return self.fail(Error::new(Code::Internal, "the data began without its first part"));
+            return self.fail(Error::new(Code::Internal, "an upload was started without its first part"));
         };
-        if !self.holds(now, self.check) {
-            return self.recheck(For::Data);
+        if !self.is_check_valid(now, self.check) {
+            return self.recheck(Purpose::Data);
         }
         self.data_check = self.check;
         State::Sending(Box::new(Upload::new(self.object(), self.plan, first, self.data_check)))
@@ -52,11 +53,11 @@ impl Put {
         Object { key, headers, vid }
     }
 
-    /// An extent is there: begins the next one, or fixes the row.
+    /// An extent is stored: starts the next one, or builds the row.
     pub(super) fn stored(&mut self, now: Now, stored: Stored) -> State {
         if stored.extent.version_id.as_deref().is_none_or(|id| id == "null") {
             let why = format!(
-                "the store took s3://{}/{} without giving it a version id",
+                "the store accepted s3://{}/{} but returned no version id",
                 self.vault.store.bucket, stored.extent.key
             );
             self.vault.versioned.store(false, Ordering::Relaxed);
@@ -65,52 +66,50 @@ impl Put {
         self.extents.push(stored.extent);
         self.stored_ms = stored.date_ms;
         if self.resume.take().is_some() {
-            // Only Complete was missing, if that: only now it is known where the source goes on.
+            // At most Complete was missing: only now is it known where the source starts.
             let size = self.extents.iter().map(|extent| extent.size).sum();
-            self.say_begin(GoesOn::at(size, stored.next.is_none()));
+            self.start_source(SourceStart::at(size, stored.next.is_none()));
         }
         match stored.next {
             Some((number, offset)) => self.next_extent(number, offset),
-            None => self.fix(now),
+            None => self.build_row(now),
         }
     }
 
-    /// Asks for the first part of another extent. A stream ends here with an error where its manifest might become too
-    /// large: before more of it is stored.
+    /// Requests the first part of another extent. If a stream's manifest might become too large, the put fails here,
+    /// before more of it is stored.
     pub(super) fn next_extent(&mut self, number: u32, offset: u64) -> State {
         let (before, extents) = (u64::from(number) - 1, self.extents.len() as u64);
-        if self.plan.is_stream() && !manifest::is_readable(before + self.plan.of_an_extent(), extents + 1) {
-            let why = format!("the stream has {before} parts in {offset} bytes, and has not ended");
+        if self.plan.is_stream() && !manifest::is_readable(before + self.plan.parts_per_extent(), extents + 1) {
+            let why = format!("the stream has {before} parts in {offset} bytes so far and has not ended");
             let e = too_many(&self.vault, &self.request, &why);
             return self.fail(e.with_hint(
-                "Raise the process's option memory (a stream's parts grow up to a quarter of it), or store a file, whose length is known; then begin anew, without the checkpoint.",
+                "Raise the process's option memory (a stream's parts grow up to a quarter of it), or store a file, whose length is known. Then restart without the checkpoint.",
             ));
         }
         State::First { asked: false, number, offset }
     }
 
-    pub(super) fn sending(&mut self, now: Now, result: Result<Stored>, is_broken: bool) -> State {
+    pub(super) fn upload_ended(&mut self, now: Now, result: Result<Stored>, is_broken: bool) -> State {
         match result {
             Ok(stored) => self.stored(now, stored),
-            // Where it was a checkpoint's, nothing was taken from the source yet; and all of a file can be had again.
-            Err(_)
-                if is_broken && (self.resume.is_some() || !self.plan.is_stream() && self.beginnings < BEGINNINGS) =>
-            {
-                self.anew()
+            // When resuming, nothing was read from the source yet; and a file can be read again.
+            Err(_) if is_broken && (self.resume.is_some() || !self.plan.is_stream() && self.starts < MAX_STARTS) => {
+                self.restart()
             }
-            // Part 1 is still there, and every attempt carries its bytes.
-            Err(e) if e.code() == Code::Expired => self.recheck(For::Data),
+            // Part 1 is still held, and every attempt sends its bytes.
+            Err(e) if e.code() == Code::Expired => self.recheck(Purpose::Data),
             Err(e) => self.fail(e),
         }
     }
 }
 
-/// More parts than a manifest holds that can be read again.
+/// The error for more parts than a readable manifest can contain.
 pub(super) fn too_many(vault: &Vault, request: &PutRequest, why: &str) -> Error {
     let (bucket, container, path) = (&vault.store.bucket, request.name.container(), request.name.path());
     let limit = OBJECT_LIMIT >> 20;
     let why = format!(
-        "storing {container} {path} in bucket {bucket}: {why}: its manifest might pass {limit} MiB, more than is read back"
+        "storing {container} {path} in bucket {bucket}: {why}: its manifest could exceed {limit} MiB, the most that can be read back"
     );
     Error::new(Code::InvalidOption, why)
 }

@@ -1,25 +1,25 @@
-//! Storing a version: DESIGN §3's protocol, *Put*.
+//! Storing a version: the protocol *Put* of docs/protocol.md.
 //!
 //! ```text
 //!  Versioning ─▶ List ─▶ Listed ─▶ Locator ─▶ First ─▶ Sending ─▶ Row ─▶ Done
 //!  (once for   ▲  ▲    (`vault.json`  │ expired  (part 1)  │ ▲       │ ▲
 //!   a vault)   │  │     is there)     │          Recheck ◀─┘ └───────┴─┘  when the check has aged
 //!      │       │  └───────────────────┘
-//!      │       └─ given up, gone ─┐
-//!      └─ goes on ─▶ Recheck ─────┴▶ Parts ─▶ First, Sending, Row
+//!      │       └─ gone, abandoned ─┐
+//!      └─ resumes ─▶ Recheck ─────┴▶ Parts ─▶ First, Sending, Row
 //!
-//!  Sending ── the upload was broken in its Complete ─▶ List, of a file
+//!  Sending ── of a file, if the store broke the upload in its Complete ─▶ List
 //! ```
-//! A *check* holds for the profile's `late_ms` (B). The locator and the data's PUT or Create are signed at the newest
-//! check, and the row at the one that the data was signed at, so that nothing lands later than B after its check.
-//! Nothing is checked after the row. The first put of a vault writes `vault.json` beside its LIST; nothing else is
-//! written before it is there.
+//! A *check* is valid for the profile's `late_ms` (B). The locator and the data's PUT or Create are signed with the
+//! date of the newest check, and the row with the date that the data was signed with, so that nothing takes effect
+//! later than B after its check. Nothing is checked after the row. The first put of a vault writes `vault.json` beside
+//! its LIST; nothing else is written until that is stored.
 
-mod begin;
 mod check;
 mod data;
 mod resume;
 mod row;
+mod start;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,39 +30,40 @@ use super::{Found, Name, Vault, Vid};
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::journal::Journal;
-use crate::machine::{Input, Machine, Output};
+use crate::machine::{Input, Machine, Output, PartRequest, SourceStart};
 use crate::op::{
     BucketVersioning, Call, Calling, GetBucketVersioning, ListObjectsV2, ListParts, Next, Paged, PutObject, Session,
 };
 use crate::time::Now;
 use crate::transfer::checkpoint::{Checkpoint, FileIdentity};
 use crate::transfer::plan::Plan;
-use crate::transfer::upload::{GoesOn, Listed, Ready, Upload};
-use check::For;
+use crate::transfer::upload::{Listed, Ready, Upload};
+use check::Purpose;
 use data::too_many;
-use resume::begun;
-use row::Fixed;
+use resume::header;
+use row::BuiltRow;
 
-/// How often a put begins anew when its locator's date has passed before the store took it, or when the store can complete
-/// its file's upload no more.
-const BEGINNINGS: u32 = 3;
+/// How many times a put starts if its locator's date passed before the store accepted it, or if the store can no longer
+/// complete the upload of its file.
+const MAX_STARTS: u32 = 3;
 
 /// What to store.
 #[derive(Clone, Debug)]
 pub struct PutRequest {
-    /// Under which name.
+    /// Name of the backup.
     pub name: Name,
-    /// The version that an incremental builds on; `None` for a full.
+    /// The version that an incremental builds on; `None` for a full backup.
     pub parent: Option<Vid>,
-    /// In bytes, where it is known.
+    /// Length in bytes, if it is known.
     pub length: Option<u64>,
-    /// The file that is stored, where it is one: a checkpoint goes on with the same one only.
+    /// Identity of the file, if the source is one: a checkpoint resumes only with the same file.
     pub source: Option<FileIdentity>,
-    /// `None`: no steps are saved. Else [`Output::Save`] says what to append, and the put goes on where this one ends.
+    /// The checkpoint to resume from. With one (even an empty one) each step is saved with [`Output::Save`]; with
+    /// `None` nothing is saved.
     pub checkpoint: Option<Checkpoint>,
-    /// Bytes of payload that the process may hold: a stream's parts grow up to a quarter of it.
+    /// Bytes of payload that the process may hold: a stream's parts grow up to a quarter of this.
     pub memory: u64,
-    /// Random bits of version ids, from the operating system's entropy.
+    /// Random bits of the version id, from the operating system's entropy.
     pub entropy: [u8; 10],
     /// Drives the jitter of retries.
     pub seed: u64,
@@ -71,26 +72,26 @@ pub struct PutRequest {
 enum State {
     Versioning(Call<GetBucketVersioning>),
     List(Call<ListObjectsV2>),
-    /// The listing came before the description was there.
+    /// The listing is complete, but the description is not written yet.
     Listed,
     Locator(Call<PutObject>),
-    /// The first part of an extent is wanted: its number in the backup, and where it begins.
+    /// Waits for the first part of an extent: its number and offset in the backup.
     First {
         asked: bool,
         number: u32,
         offset: u64,
     },
     Sending(Box<Upload>),
-    RecheckRows(Call<ListObjectsV2>, For),
-    RecheckLocators(Call<ListObjectsV2>, For),
-    /// The parts of a checkpoint's upload that the store has.
+    RecheckRows(Call<ListObjectsV2>, Purpose),
+    RecheckLocators(Call<ListObjectsV2>, Purpose),
+    /// Lists the parts that the store has of a checkpoint's upload.
     Parts(Call<ListParts>, BTreeMap<u32, Listed>),
-    /// The row is fixed, and waits for the checkpoint to say so.
-    Fixed,
+    /// The row is built, and waits until the checkpoint has recorded it.
+    RowBuilt,
     Row(Call<PutObject>),
     Unknown(Call<PutObject>, Option<Error>),
-    /// The row may be there, its date has passed, and the check that would tell could not be made.
-    Unchecked(Option<Error>),
+    /// The row may exist, its date has passed, and the check that would find it failed.
+    CheckFailed(Option<Error>),
     Done(Box<Result<Found>>),
     Over,
 }
@@ -104,16 +105,16 @@ impl State {
             State::Parts(call, _) => Some(call),
             State::Listed
             | State::First { .. }
-            | State::Fixed
+            | State::RowBuilt
             | State::Sending(_)
             | State::Unknown(..)
-            | State::Unchecked(_)
+            | State::CheckFailed(_)
             | State::Done(_)
             | State::Over => None,
         }
     }
 
-    /// Whether the put may stop here: the data is not there yet, and no upload has to be aborted.
+    /// Whether the put may stop here: the data is not stored yet, and no upload has to be aborted.
     fn may_stop(&self) -> bool {
         matches!(
             self,
@@ -122,8 +123,8 @@ impl State {
                 | State::Listed
                 | State::Locator(_)
                 | State::First { .. }
-                | State::RecheckRows(_, For::Data | For::Resume)
-                | State::RecheckLocators(_, For::Data | For::Resume)
+                | State::RecheckRows(_, Purpose::Data | Purpose::Resume)
+                | State::RecheckLocators(_, Purpose::Data | Purpose::Resume)
                 | State::Parts(..)
         )
     }
@@ -136,38 +137,38 @@ pub struct Put {
     request: PutRequest,
     plan: Plan,
     state: State,
-    /// Writes the vault's description, where it has none.
-    describe: Option<Call<PutObject>>,
-    beginnings: u32,
+    /// Writes the vault's description if it has none.
+    description: Option<Call<PutObject>>,
+    starts: u32,
     vid: Vid,
-    /// When the put began: the vid's instant, or the clock's where that is earlier.
+    /// Start of the put: the version id's instant, or the clock's if that is earlier.
     initiated: i64,
-    /// The store's clock before the newest check's LIST.
+    /// The newest check: the store's clock before its LIST.
     check: i64,
-    /// The newest vid of the listing so far, and whether the parent's row was in it.
+    /// The newest version id in the listing so far, and whether the listing contains the parent's row.
     newest: Option<Vid>,
     parent_seen: bool,
-    /// The check that the data was signed at.
+    /// The check that the data was signed with.
     data_check: i64,
     first: Option<Ready>,
-    /// What is stored, and the `Date` of the reply that completed the last of it.
+    /// Extents that are stored, and the `Date` of the reply that completed the last of them.
     extents: Vec<Extent>,
     stored_ms: Option<i64>,
-    /// A part that is not needed.
+    /// A part to release.
     release: Option<u32>,
-    fixed: Option<Fixed>,
-    /// An attempt to write the row, whose date has passed, may have taken effect.
+    built_row: Option<BuiltRow>,
+    /// An attempt to write the row may have taken effect, although its date has passed.
     row_sent: bool,
-    /// What the checkpoint knows, until it was gone on from.
+    /// The checkpoint, until the put has resumed from it.
     resume: Option<Checkpoint>,
-    /// To be said.
-    source: Option<GoesOn>,
-    /// It was said.
-    begun: bool,
+    /// Output to emit.
+    source_start: Option<SourceStart>,
+    /// [`Output::Start`] was emitted or is about to be.
+    source_started: bool,
 }
 
 impl Put {
-    /// A put of a vault.
+    /// Stores a version in this vault.
     pub fn new(vault: Arc<Vault>, mut request: PutRequest) -> Result<Put> {
         let mut plan = Plan::new(request.length, &vault.store.profile, request.memory);
         let mut session = Session::new(&vault.store, request.seed);
@@ -175,28 +176,28 @@ impl Put {
             None => None,
             Some(checkpoint) => {
                 session.journal = Some(Journal::default());
-                checkpoint.check(&begun(&vault, &request, Vid::first_of(0), 0, plan))?;
-                if let Some(begun) = &checkpoint.begun {
-                    plan = plan.with_part(begun.part);
+                checkpoint.check(&header(&vault, &request, Vid::first_of(0), 0, plan))?;
+                if let Some(header) = &checkpoint.header {
+                    plan = plan.with_part(header.part);
                 }
-                checkpoint.begun.is_some().then_some(checkpoint)
+                checkpoint.header.is_some().then_some(checkpoint)
             }
         };
         if let Some((parts, extents)) = plan.count()
             && !manifest::is_readable(parts, extents)
         {
             let what = format!("a file of {} bytes", request.length.unwrap_or(0));
-            let why = format!("{what} has {parts} parts of {} bytes here, in {extents} objects", plan.part());
+            let why = format!("{what} would have {parts} parts of {} bytes in {extents} objects", plan.part());
             return Err(too_many(&vault, &request, &why).with_hint(
-                "Store it as several backups. Where the store takes larger parts and objects, set provider to its name.",
+                "Store it as several backups. If the store accepts larger parts and objects, set provider to its name.",
             ));
         }
         let mut put = Put {
             plan,
             session,
             state: State::Over,
-            describe: None,
-            beginnings: 0,
+            description: None,
+            starts: 0,
             vid: Vid::first_of(0),
             initiated: 0,
             check: 0,
@@ -207,16 +208,16 @@ impl Put {
             extents: Vec::new(),
             stored_ms: None,
             release: None,
-            fixed: None,
+            built_row: None,
             row_sent: false,
             resume,
-            source: None,
-            begun: false,
+            source_start: None,
+            source_started: false,
             vault,
             request,
         };
         put.state = if put.vault.versioned.load(Ordering::Relaxed) {
-            put.describe_and_list()
+            put.write_description_and_list()
         } else {
             State::Versioning(Call::new(GetBucketVersioning))
         };
@@ -224,7 +225,7 @@ impl Put {
     }
 
     fn fail(&mut self, e: Error) -> State {
-        if let Some(mut call) = self.describe.take() {
+        if let Some(mut call) = self.description.take() {
             call.abandon(&mut self.session);
         }
         State::Done(Box::new(Err(e)))
@@ -236,11 +237,11 @@ fn json() -> Vec<(String, String)> {
 }
 
 fn suspended() -> Error {
-    Error::new(Code::Suspended, "the put was suspended: its checkpoint goes on from here")
+    Error::new(Code::Suspended, "the put was suspended: its checkpoint resumes from here")
 }
 
 fn cancelled() -> Error {
-    Error::new(Code::Cancelled, "the put was cancelled: nothing of it is listed")
+    Error::new(Code::Cancelled, "the put was cancelled before its version was listed")
 }
 
 impl Machine for Put {
@@ -257,7 +258,7 @@ impl Machine for Put {
             Input::SourceFailed(e) | Input::SaveFailed(e) => Some(e.clone()),
             _ => None,
         };
-        // What was done is in the checkpoint, so that a put may be suspended in any state.
+        // The checkpoint contains every completed step, so a put may be suspended in any state.
         let is_left = has_checkpoint && matches!(input, Input::Suspend | Input::SaveFailed(_));
         let may_stop = self.state.may_stop() || is_left && !matches!(self.state, State::Sending(_) | State::Done(_));
         if let Some(why) = stop.filter(|_| may_stop) {
@@ -266,10 +267,10 @@ impl Machine for Put {
             }
             self.state = self.fail(why);
         }
-        if let Some(call) = &mut self.describe
+        if let Some(call) = &mut self.description
             && let Some(answer) = call.handle(&mut self.session, now, &input)
         {
-            return self.described(now, answer);
+            return self.description_written(now, answer);
         }
         let state = std::mem::replace(&mut self.state, State::Over);
         self.state = match (state, &input) {
@@ -278,15 +279,15 @@ impl Machine for Put {
             {
                 self.first_ready(now, Part { number, offset, length: *length, digest: *digest }, *last)
             }
-            (State::Unchecked(_), Input::Again) => self.recheck(For::Row),
-            (State::Unknown(mut call, _), Input::Again) => {
+            (State::CheckFailed(_), Input::Retry) => self.recheck(Purpose::Row),
+            (State::Unknown(mut call, _), Input::Retry) => {
                 call.again();
                 State::Row(call)
             }
             (State::Versioning(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Versioning(call),
                 Some(Ok(status)) => self.versioning(status),
-                // Some stores without versioning do not know the question.
+                // Some stores without versioning do not support the request.
                 Some(Err(e)) if e.status() == 501 => self.versioning(BucketVersioning::Off),
                 Some(Err(e)) => self.fail(e),
             },
@@ -298,12 +299,12 @@ impl Machine for Put {
             (State::Locator(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Locator(call),
                 Some(Ok(_)) => {
-                    if !std::mem::replace(&mut self.begun, true) {
-                        self.source = Some(GoesOn::at(0, false));
+                    if !std::mem::replace(&mut self.source_started, true) {
+                        self.source_start = Some(SourceStart::at(0, false));
                     }
                     State::First { asked: false, number: 1, offset: 0 }
                 }
-                Some(Err(e)) if e.code() == Code::Expired && self.beginnings < BEGINNINGS => self.list(),
+                Some(Err(e)) if e.code() == Code::Expired && self.starts < MAX_STARTS => self.list(),
                 Some(Err(e)) => self.fail(e),
             },
             (State::Sending(mut upload), input) => {
@@ -313,12 +314,12 @@ impl Machine for Put {
             (State::RecheckRows(mut call, what), input) => match call.handle(&mut self.session, now, input) {
                 None => State::RecheckRows(call, what),
                 Some(Ok(page)) => self.rows_checked(&call, page, what),
-                Some(Err(e)) => self.unchecked(e, what),
+                Some(Err(e)) => self.check_failed(e, what),
             },
             (State::RecheckLocators(mut call, what), input) => match call.handle(&mut self.session, now, input) {
                 None => State::RecheckLocators(call, what),
                 Some(Ok(page)) => self.locators_checked(now, &page, what),
-                Some(Err(e)) => self.unchecked(e, what),
+                Some(Err(e)) => self.check_failed(e, what),
             },
             (State::Parts(mut call, mut listed), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Parts(call, listed),
@@ -332,7 +333,7 @@ impl Machine for Put {
                 Some(Err(e)) if e.status() == 404 => self.upload_gone(e),
                 Some(Err(e)) => self.fail(e),
             },
-            // From here on the data is there: a cancel comes too late.
+            // The data is stored: a cancel comes too late.
             (State::Row(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Row(call),
                 Some(answer) => self.row_answer(call, answer),
@@ -340,9 +341,9 @@ impl Machine for Put {
             (
                 state @ (State::Listed
                 | State::First { .. }
-                | State::Fixed
+                | State::RowBuilt
                 | State::Unknown(..)
-                | State::Unchecked(_)
+                | State::CheckFailed(_)
                 | State::Done(_)
                 | State::Over),
                 _,
@@ -355,7 +356,7 @@ impl Machine for Put {
             return save;
         }
         match self.next_output(now) {
-            // What was just decided may have to be saved first.
+            // The last decision may have to be saved first.
             Output::Wait(until) => self.next_record().unwrap_or(Output::Wait(until)),
             output => output,
         }
@@ -364,8 +365,8 @@ impl Machine for Put {
 
 impl Put {
     fn next_record(&mut self) -> Option<Output<Found>> {
-        let (record, anew) = self.session.journal.as_mut()?.next()?;
-        Some(Output::Save { record, anew })
+        let (record, restart) = self.session.journal.as_mut()?.next()?;
+        Some(Output::Save { record, restart })
     }
 
     fn next_output(&mut self, now: Now) -> Output<Found> {
@@ -375,14 +376,15 @@ impl Put {
         if let Some(number) = self.release.take() {
             return Output::ReleasePart(number);
         }
-        if let Some(GoesOn { offset, ended, done }) = self.source.take() {
-            return Output::Begin { offset, ended, done };
+        if let Some(start) = self.source_start.take() {
+            return Output::Start(start);
         }
-        if matches!(self.state, State::Fixed) && self.session.is_saved() {
+        if matches!(self.state, State::RowBuilt) && self.session.is_saved() {
             self.state = self.put_row_checked(now);
         }
         let mut soonest = None;
-        for call in self.describe.as_mut().map(|call| call as &mut dyn Calling).into_iter().chain(self.state.call()) {
+        for call in self.description.as_mut().map(|call| call as &mut dyn Calling).into_iter().chain(self.state.call())
+        {
             match call.poll(&mut self.session, now) {
                 Next::Wait(at) => soonest = soonest.into_iter().chain(at).min(),
                 next => return next.into(),
@@ -393,24 +395,24 @@ impl Put {
                 *asked = true;
                 let (number, offset) = (*number, *offset);
                 let length = self.plan.part_length(number, offset).unwrap_or(0);
-                Output::NeedPart {
+                Output::NeedPart(PartRequest {
                     number,
                     offset,
                     length,
-                    least: self.plan.least(length),
-                    hashed: self.plan.hashed(number, number, offset),
-                }
+                    min_length: self.plan.min_length(length),
+                    hash_first: self.plan.hash_first(number, number, offset),
+                })
             }
             State::Sending(upload) => match upload.poll(&mut self.session, now).outward() {
                 Ok(output) => output,
                 Err(Err(e)) if e.code() == Code::OutcomeUnknown => Output::Done(Err(e)),
                 Err(result) => {
                     let is_broken = upload.is_broken();
-                    self.state = self.sending(now, result, is_broken);
+                    self.state = self.upload_ended(now, result, is_broken);
                     self.next_output(now)
                 }
             },
-            State::Unknown(_, error) | State::Unchecked(error) => {
+            State::Unknown(_, error) | State::CheckFailed(error) => {
                 error.take().map_or(Output::Wait(None), |e| Output::Done(Err(e)))
             }
             State::Done(_) => match std::mem::replace(&mut self.state, State::Over) {

@@ -1,44 +1,45 @@
-//! A put that goes on from its checkpoint: DESIGN §3's protocol, *Resume*. It begins with a check; where that fails, or
-//! nothing is left to go on with, the put begins anew.
+//! Resuming a put from its checkpoint: the protocol *Resume* of docs/protocol.md. It starts with a check. If that fails, or if nothing is
+//! left to resume, the put restarts from scratch.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::check::For;
-use super::row::Fixed;
+use super::check::Purpose;
+use super::row::BuiltRow;
 use super::{Put, PutRequest, State};
+use crate::SourceStart;
 use crate::error::{Code, Error};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, ListParts, Listing};
 use crate::time::Now;
-use crate::transfer::checkpoint::{Begun, OpenUpload};
+use crate::transfer::checkpoint::{Header, OpenUpload};
 use crate::transfer::plan::Plan;
-use crate::transfer::upload::{GoesOn, Listed, Upload, unlike_listed};
+use crate::transfer::upload::{Listed, Upload, first_missing_part};
 use crate::vault::manifest::Manifest;
 use crate::vault::{Vault, Vid, signed};
 
 impl Put {
-    /// Goes on from the checkpoint, with a check.
-    pub(super) fn go_on(&mut self) -> State {
-        let Some(begun) = self.resume.as_ref().and_then(|resume| resume.begun.as_ref()) else { return self.list() };
-        let Ok(vid) = Vid::parse(&begun.vid) else {
-            return self.fail(Error::new(Code::BadCheckpoint, "the checkpoint's version id is none"));
+    /// Resumes from the checkpoint, with a check.
+    pub(super) fn resume_from_checkpoint(&mut self) -> State {
+        let Some(header) = self.resume.as_ref().and_then(|resume| resume.header.as_ref()) else { return self.list() };
+        let Ok(vid) = Vid::parse(&header.vid) else {
+            return self.fail(Error::new(Code::BadCheckpoint, "the checkpoint's version id is not valid"));
         };
-        (self.vid, self.initiated) = (vid, begun.initiated);
-        self.recheck(For::Resume)
+        (self.vid, self.initiated) = (vid, header.initiated);
+        self.recheck(Purpose::Resume)
     }
 
-    /// What was stored leads nowhere: the put begins anew, with a new version.
-    pub(super) fn anew(&mut self) -> State {
-        (self.resume, self.begun) = (None, false);
+    /// The stored data cannot be used: the put restarts from scratch with a new version.
+    pub(super) fn restart(&mut self) -> State {
+        (self.resume, self.source_started) = (None, false);
         self.extents.clear();
-        (self.fixed, self.stored_ms) = (None, None);
+        (self.built_row, self.stored_ms) = (None, None);
         self.plan = Plan::new(self.request.length, &self.vault.store.profile, self.request.memory);
-        self.describe_and_list()
+        self.write_description_and_list()
     }
 
-    /// The rows of the checkpoint's version: its own one may be there already.
+    /// The rows of the checkpoint's version are listed: the put's own row may exist already.
     pub(super) fn resume_checked(&mut self, page: &Listing) -> State {
         if let Some(object) = self.resume.as_mut().and_then(|resume| resume.row.take()).map(Bytes::from) {
             let manifest = signed::json(&object).and_then(|json| Manifest::parse(json, None));
@@ -47,28 +48,28 @@ impl Put {
                 Err(e) => return self.fail(e.recode(Code::BadCheckpoint).context("the checkpoint's row")),
             };
             let (key, size) = (manifest.key.clone(), manifest.size);
-            self.fixed = Some(Fixed { manifest, object });
+            self.built_row = Some(BuiltRow { manifest, object });
             if page.keys().any(|found| found == key) {
-                self.say_begin(GoesOn::at(size, true));
+                self.start_source(SourceStart::at(size, true));
                 return self.acknowledge();
             }
         }
         if page.keys().next().is_some() {
-            // Deleted, swept, or finished by somebody else.
-            return self.anew();
+            // Another process deleted, swept or finished the version.
+            return self.restart();
         }
-        self.recheck_locators(For::Resume)
+        self.recheck_locators(Purpose::Resume)
     }
 
-    /// The check holds: goes on behind the last step that was saved.
+    /// The check succeeded: resumes after the last step that was saved.
     pub(super) fn resumed(&mut self, now: Now) -> State {
         let Some(resume) = &mut self.resume else { return self.list() };
         self.extents = std::mem::take(&mut resume.extents);
         self.stored_ms = resume.stored_ms;
         self.data_check = self.check;
-        if let Some(fixed) = &self.fixed {
-            let size = fixed.manifest.size;
-            self.say_begin(GoesOn::at(size, true));
+        if let Some(built_row) = &self.built_row {
+            let size = built_row.manifest.size;
+            self.start_source(SourceStart::at(size, true));
             return self.put_row();
         }
         if let Some(open) = &resume.open {
@@ -78,44 +79,44 @@ impl Put {
         }
         let (number, offset) = resume.next;
         if resume.ended {
-            self.say_begin(GoesOn::at(offset, true));
-            return self.fix(now);
+            self.start_source(SourceStart::at(offset, true));
+            return self.build_row(now);
         }
         if self.extents.is_empty() {
-            // Nothing of the data is there: a single PUT is not gone on with.
-            return self.anew();
+            // None of the data is stored: a single PUT cannot be resumed.
+            return self.restart();
         }
-        // It has gone on: what is stored from here on is this process's own.
+        // The put has resumed: everything from here on is stored by this process.
         self.resume = None;
-        self.say_begin(GoesOn::at(offset, false));
+        self.start_source(SourceStart::at(offset, false));
         self.next_extent(number, offset)
     }
 
     /// The store has listed what it has of the checkpoint's upload.
     pub(super) fn listed(&mut self, listed: &BTreeMap<u32, Listed>) -> State {
         let Some(open) = self.resume.as_mut().and_then(|resume| resume.open.take()) else { return self.list() };
-        let is_sealed = open.complete.is_some();
-        if is_sealed && let Some(lacking) = unlike_listed(&open, listed) {
+        let complete_was_sent = open.complete.is_some();
+        if complete_was_sent && let Some(lacking) = first_missing_part(&open, listed) {
             return self.settle(open, lacking);
         }
         let upload = Upload::resume(self.object(), self.plan, open, Some(listed));
-        let mut goes_on = upload.goes_on();
+        let mut start = upload.source_start();
         if is_active(Mutation::ResumeSourceTooLate) {
-            goes_on.offset += 8 << 20;
+            start.offset += 8 << 20;
         }
-        // Where only Complete is missing, the source may yet be wanted from its begin: Complete tells.
-        if !(is_sealed && upload.is_finished()) {
+        // If only Complete is missing, the source may still be needed from the start: Complete tells.
+        if !(complete_was_sent && upload.is_finished()) {
             self.resume = None;
-            self.say_begin(goes_on);
+            self.start_source(start);
         }
         State::Sending(Box::new(upload))
     }
 
-    /// The checkpoint's upload is not there: complete, where Complete was sent, or aborted.
+    /// The checkpoint's upload does not exist: it was completed, if Complete was sent, or aborted.
     pub(super) fn upload_gone(&mut self, why: Error) -> State {
         let Some(open) = self.resume.as_mut().and_then(|resume| resume.open.take()) else { return self.list() };
         if open.complete.is_none() {
-            return self.anew();
+            return self.restart();
         }
         self.settle(open, why)
     }
@@ -125,15 +126,15 @@ impl Put {
         State::Sending(Box::new(Upload::settle(self.object(), self.plan, open, why)))
     }
 
-    pub(super) fn say_begin(&mut self, goes_on: GoesOn) {
-        self.begun = true;
-        self.source = Some(goes_on);
+    pub(super) fn start_source(&mut self, start: SourceStart) {
+        self.source_started = true;
+        self.source_start = Some(start);
     }
 }
 
-/// What a checkpoint of this put begins with.
-pub(super) fn begun(vault: &Vault, request: &PutRequest, vid: Vid, initiated: i64, plan: Plan) -> Begun {
-    Begun {
+/// The header of this put's checkpoint.
+pub(super) fn header(vault: &Vault, request: &PutRequest, vid: Vid, initiated: i64, plan: Plan) -> Header {
+    Header {
         vault: vault.id.clone(),
         container: request.name.container().to_owned(),
         path: request.name.path().to_owned(),

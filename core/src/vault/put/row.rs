@@ -1,8 +1,9 @@
-//! The catalogue row: its bytes are fixed once, and sent under the check that the data was signed at, until it is there.
+//! The catalogue row: its bytes are built once, and sent under the check that the data was signed with until the row is
+//! stored.
 
 use bytes::Bytes;
 
-use super::check::For;
+use super::check::Purpose;
 use super::{Put, State, json};
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
@@ -13,15 +14,15 @@ use crate::vault::Found;
 use crate::vault::manifest::{self, Manifest, Times};
 use crate::vault::objects::{Kind, RowKey};
 
-/// The row, its bytes fixed.
-pub(super) struct Fixed {
+/// The row in its final bytes.
+pub(super) struct BuiltRow {
     pub(super) manifest: Manifest,
     pub(super) object: Bytes,
 }
 
 impl Put {
-    /// All data is there: fixes the row.
-    pub(super) fn fix(&mut self, now: Now) -> State {
+    /// All data is stored: builds the row.
+    pub(super) fn build_row(&mut self, now: Now) -> State {
         let completed = self.session.clock(now);
         let extents = std::mem::take(&mut self.extents);
         let size = extents.iter().map(|extent| extent.size).sum();
@@ -35,31 +36,33 @@ impl Put {
         };
         let class = self.vault.storage_class.clone();
         let manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, extents, class);
-        let object = Bytes::from(manifest.seal(self.vault.signing_key()));
+        let object = Bytes::from(manifest.to_object(self.vault.signing_key()));
         if !is_active(Mutation::SkipRowRecord) {
             self.session.save(|| Record::Row { object: String::from_utf8_lossy(&object) });
         }
-        self.fixed = Some(Fixed { manifest, object });
+        self.built_row = Some(BuiltRow { manifest, object });
         self.check = self.data_check;
-        State::Fixed
+        State::RowBuilt
     }
 
     pub(super) fn put_row_checked(&mut self, now: Now) -> State {
         if is_active(Mutation::AcknowledgeBeforeRow) {
             return self.acknowledge();
         }
-        if self.holds(now, self.check) { self.put_row() } else { self.recheck(For::Row) }
+        if self.is_check_valid(now, self.check) { self.put_row() } else { self.recheck(Purpose::Row) }
     }
 
     pub(super) fn put_row(&mut self) -> State {
-        let Some(fixed) = &self.fixed else { return self.fail(Error::new(Code::Internal, "there is no row to write")) };
-        let content = Content::Bytes(fixed.object.clone());
-        State::Row(Call::dated(PutObject::new(&*fixed.manifest.key, content, json()), self.check))
+        let Some(built_row) = &self.built_row else {
+            return self.fail(Error::new(Code::Internal, "there is no catalogue entry to write"));
+        };
+        let content = Content::Bytes(built_row.object.clone());
+        State::Row(Call::dated(PutObject::new(&*built_row.manifest.key, content, json()), self.check))
     }
 
     pub(super) fn acknowledge(&mut self) -> State {
-        let Some(Fixed { manifest, object }) = self.fixed.take() else {
-            return self.fail(Error::new(Code::Internal, "there is no row to acknowledge"));
+        let Some(BuiltRow { manifest, object }) = self.built_row.take() else {
+            return self.fail(Error::new(Code::Internal, "there is no catalogue entry to acknowledge"));
         };
         let row = manifest.row(manifest::hash(&object));
         State::Done(Box::new(Ok(Found { row, manifest, object })))
@@ -70,7 +73,7 @@ impl Put {
             Ok(_) => self.acknowledge(),
             Err(e) if e.code() == Code::Expired => {
                 self.row_sent |= call.maybe_done();
-                self.recheck(For::Row)
+                self.recheck(Purpose::Row)
             }
             Err(e) if call.maybe_done() && !is_active(Mutation::ReportUnknownAsFailed) => {
                 State::Unknown(call, Some(row_unknown(e)))
@@ -81,5 +84,5 @@ impl Put {
 }
 
 pub(super) fn row_unknown(why: Error) -> Error {
-    why.recode(Code::OutcomeUnknown).context("the data is stored, and its row may be, or not")
+    why.recode(Code::OutcomeUnknown).context("the data is stored, but its catalogue entry may or may not be")
 }

@@ -1,4 +1,4 @@
-//! The vault's machines against a store that is played by hand.
+//! The vault's machines against a simulated store.
 
 mod opening;
 mod protocol;

@@ -1,4 +1,4 @@
-//! The fixed costs of a vault in round trips: what is asked for at once, and what waits for what.
+//! The fixed costs of a vault in round trips: which requests are sent at once, and which wait for others.
 
 use super::super::objects::{CATALOGUE, LOCATORS};
 use super::super::*;
@@ -9,7 +9,7 @@ use crate::machine::{Input, Machine, Output};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-/// What a machine sends before anything is answered.
+/// The requests that a machine sends before anything is answered.
 fn at_once<M: Machine>(world: &World, machine: &mut M) -> Vec<Request> {
     let mut requests = Vec::new();
     while let Output::Send(request) = machine.poll(world.now()) {
@@ -48,12 +48,12 @@ fn a_vault_opens_where_versioning_cannot_be_read_and_the_put_asks_itself() {
         stored(&mut world, &vault, b"first", 1);
         assert_eq!(world.objects["vm/disk"].len(), 1);
     }
-    // One that is suspended is the put's error, not the reader's.
+    // Suspended versioning is an error for a put, not for a reader.
     let (mut world, vault) = (World::new(), vault(&[]));
     world.versioning = "Suspended";
     world.run(&mut Open::new(vault.clone(), 1), &[]).unwrap();
     assert_eq!(world.run(&mut put(&vault, None, 1), b"x").unwrap_err().code(), Code::Versioning);
-    // An answer that does not come is not waited for.
+    // A missing answer is not waited for.
     let mut open = Open::new(vault, 1);
     let requests = at_once(&world, &mut open);
     world.send(&mut open, &requests[0], &[]);
@@ -64,7 +64,7 @@ fn a_vault_opens_where_versioning_cannot_be_read_and_the_put_asks_itself() {
 }
 
 #[test]
-fn the_description_is_written_beside_the_list_and_nothing_before_it_is_there() {
+fn the_description_is_written_beside_the_list_and_everything_else_after_it() {
     let (mut world, vault) = (World::new(), vault(&[]));
     world.run(&mut Open::new(vault.clone(), 1), &[]).unwrap();
     for description_first in [true, false] {

@@ -1,4 +1,4 @@
-//! Put: each promise of DESIGN §3's protocol that a single writer can show.
+//! Put: each promise of the protocol that a single writer can show.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use super::world::*;
 use crate::Code;
 use crate::checksum::digest;
 use crate::http::{Body, ReplyHead, RequestId};
-use crate::machine::{Input, Machine, Output};
+use crate::machine::{Input, Machine, Output, PartRequest};
 use crate::profile::{Profile, S3};
 use crate::time::amz_date;
-use crate::transfer::{WINDOW, Want};
+use crate::transfer::{ReadRequest, WINDOW};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -33,7 +33,7 @@ fn a_small_backup_is_one_list_and_three_puts() {
 }
 
 #[test]
-fn a_large_backup_is_whole_and_its_row_comes_last() {
+fn a_large_backup_is_complete_and_its_row_is_written_last() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let bytes = large();
     let found = stored(&mut world, &vault, &bytes, 1);
@@ -45,19 +45,19 @@ fn a_large_backup_is_whole_and_its_row_comes_last() {
 }
 
 #[test]
-fn what_one_object_cannot_take_goes_on_in_the_next_extent() {
+fn what_does_not_fit_into_one_object_continues_in_the_next_extent() {
     const MIB: usize = 1 << 20;
     for (most_parts, length, sizes) in [
         (1, 20 * MIB, &[8, 8, 4][..]),
         (2, 20 * MIB, &[16, 4]),
         (2, 17 * MIB, &[16, 1]),
-        // It ends where an extent does.
+        // It ends where an extent ends.
         (2, 16 * MIB, &[16]),
         (1, 8 * MIB, &[8]),
         (3, 20 * MIB, &[20]),
     ] {
         for (is_file, ends_late) in [(false, false), (false, true), (true, false)] {
-            // A file's parts grow to fit into one object, so its object is what ends.
+            // A file's parts grow to fit into one object, so here the object's size is the limit.
             let most_object = (u64::from(most_parts) * 8) << 20;
             let most_parts = if is_file { 10_000 } else { most_parts };
             let profile = Profile { most_parts, most_object: if is_file { most_object } else { 1 << 40 }, ..S3 };
@@ -79,16 +79,16 @@ fn what_one_object_cannot_take_goes_on_in_the_next_extent() {
             assert_eq!(world.keys(LOCATORS).len(), 1, "one locator names all of them");
             assert_eq!(world.open_uploads(), 0);
             let manifest = Arc::new(found.manifest.clone());
-            world.run(&mut Read::new(vault.clone(), manifest, Want::default(), 1).unwrap(), &[]).unwrap();
+            world.run(&mut Read::new(vault.clone(), manifest, ReadRequest::default(), 1).unwrap(), &[]).unwrap();
         }
     }
 }
 
 #[test]
-fn an_extent_is_signed_at_a_check_that_holds() {
+fn an_extent_is_signed_at_a_valid_check() {
     let profile = Profile { most_parts: 1, ..S3 };
     let (mut world, vault) = (World::new(), vault_on(profile, &[]));
-    // The first extent takes longer than a check holds.
+    // The first extent takes longer than a check is valid.
     world.hook(|world, request| {
         if matches!(request.operation, "UploadPart" | "CompleteMultipartUpload") {
             world.unix_ms += 8 * MINUTE;
@@ -106,19 +106,19 @@ fn an_extent_is_signed_at_a_check_that_holds() {
 fn a_files_parts_are_hashed_while_they_are_sent() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let bytes = large();
-    // Lost before and after it took effect: each attempt reads the part again, and gets the same.
+    // Lost before and after it took effect: each attempt reads the part again, and gets the same bytes.
     world.fault("UploadPart", "", Fault::LostBefore);
     world.fault("UploadPart", "", Fault::LostAfter);
     let found = world.run(&mut put_file(&vault, bytes.len()), &bytes).unwrap();
     assert_eq!(world.objects["vm/disk"][0].body, bytes);
-    for (_, begin, part) in found.manifest.parts() {
-        let digest = digest(&bytes[begin as usize..(begin + part.length) as usize]);
+    for (_, start, part) in found.manifest.parts() {
+        let digest = digest(&bytes[start as usize..(start + part.length) as usize]);
         assert!(part.matches(part.length, &digest));
     }
 }
 
 #[test]
-fn a_part_that_the_store_has_with_another_checksum_is_damage() {
+fn a_part_that_the_store_reports_with_another_checksum_is_damaged() {
     let (mut world, vault) = (World::new(), vault(&[]));
     world.fault("UploadPart", "", Fault::Says("x-amz-checksum-crc64nvme", "AAAAAAAAAAA="));
     let e = world.run(&mut put(&vault, None, 1), &large()).unwrap_err();
@@ -127,14 +127,14 @@ fn a_part_that_the_store_has_with_another_checksum_is_damage() {
 }
 
 #[test]
-fn a_file_that_changes_between_two_attempts_is_an_error_of_its_own() {
+fn a_file_that_changes_between_two_attempts_is_source_changed() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let bytes = large();
     let mut machine = put_file(&vault, bytes.len());
     world.fault("UploadPart", "", Fault::LostAfter);
     world.hook(|world, request| {
         let sent = world.log.iter().filter(|(operation, ..)| *operation == "UploadPart").count();
-        // Each part was sent once; this is another attempt.
+        // Each part was sent once; this is a second attempt.
         world.source_changed = request.operation == "UploadPart" && sent == 3;
     });
     let e = world.run(&mut machine, &bytes).unwrap_err();
@@ -145,13 +145,14 @@ fn a_file_that_changes_between_two_attempts_is_an_error_of_its_own() {
 #[test]
 fn locator_data_and_row_carry_the_date_of_the_check() {
     let (mut world, vault) = (World::new(), vault(&[]));
-    // Each request takes a minute: the list is sent at START, and all that counts is signed at that.
+    // Each request takes a minute: the list is sent at START, and the locator, the data and the row are signed with
+    // that date.
     world.hook(|world, _| world.unix_ms += MINUTE);
     stored(&mut world, &vault, b"x", 1);
     let dates: Vec<&str> = world.log.iter().map(|(_, _, date)| date.as_str()).collect();
     let (locator, data, row) = (dates[3], dates[4], dates[5]);
     assert!(locator == data && data == row, "{dates:?}");
-    // `Date` has whole seconds, so the check may seem to be one second older than it is: that is the safe side.
+    // `Date` has whole seconds, so the check may seem up to one second older than it is, which is safe.
     assert!(*amz_date(START + 2 * MINUTE - 1000) <= *locator && *locator <= *dates[2], "{dates:?}");
 }
 
@@ -189,14 +190,14 @@ fn a_row_whose_check_has_aged_is_signed_at_a_new_one() {
 fn data_that_comes_late_is_signed_at_a_new_check() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let mut machine = put(&vault, None, 1);
-    // Twenty minutes pass between the locator and the first byte.
+    // Almost fifteen minutes pass between the locator and the first byte.
     world.hook(|world, request| {
         if request.operation == "PutObject" && request.url.contains("/loc/") {
             world.unix_ms += 14 * MINUTE + 50_000;
         }
     });
     let found = world.run(&mut machine, b"x");
-    // The locator itself was still in time or begun anew; either way the version is there.
+    // The locator was still in time, or the put restarted; either way the version exists.
     assert!(found.is_ok(), "{found:?}");
     assert_eq!(world.keys(CATALOGUE).len(), 1);
 }
@@ -216,9 +217,9 @@ fn an_expired_locator_begins_a_new_version() {
     assert!(found.manifest.initiated > START + 15 * MINUTE);
 }
 
-/// A marker, or the loss of the locator, that appears before the check of an old put ends it, and nothing is deleted.
+/// A marker or the loss of the locator before an old put's check ends the put, and nothing is deleted.
 #[test]
-fn a_put_that_was_given_up_by_others_writes_no_row() {
+fn a_put_that_another_process_abandoned_writes_no_row() {
     for gone in [false, true] {
         let (mut world, vault) = (World::new(), vault(&[]));
         let mut done = false;
@@ -257,7 +258,7 @@ fn a_complete_without_an_answer_is_settled_by_the_object_itself() {
 }
 
 #[test]
-fn an_attempt_that_arrives_late_and_changes_an_etag_does_not_hinder_complete() {
+fn a_late_attempt_that_changes_an_etag_does_not_prevent_complete() {
     for (is_other, operations) in [
         (false, &["CompleteMultipartUpload", "ListParts", "CompleteMultipartUpload", "PutObject"][..]),
         (true, &["CompleteMultipartUpload", "ListParts"]),
@@ -284,7 +285,7 @@ fn an_attempt_that_arrives_late_and_changes_an_etag_does_not_hinder_complete() {
 }
 
 #[test]
-fn a_complete_that_stays_unknown_can_be_tried_again() {
+fn a_complete_with_an_unknown_outcome_can_be_retried() {
     let (mut world, vault) = (World::new(), vault(&[]));
     for _ in 0..crate::retry::ATTEMPTS {
         world.fault("CompleteMultipartUpload", "", Fault::LostBefore);
@@ -294,14 +295,14 @@ fn a_complete_that_stays_unknown_can_be_tried_again() {
     let e = world.run(&mut machine, &bytes).unwrap_err();
     assert_eq!(e.code(), Code::OutcomeUnknown, "{e}");
     assert!(!world.operations().contains(&"AbortMultipartUpload"), "never after Complete was sent");
-    machine.handle(crate::time::Now { unix_ms: world.unix_ms, mono_ms: (world.unix_ms - START) as u64 }, Input::Again);
+    machine.handle(crate::time::Now { unix_ms: world.unix_ms, mono_ms: (world.unix_ms - START) as u64 }, Input::Retry);
     assert!(world.run(&mut machine, &bytes).is_ok());
     assert_eq!(world.objects["vm/disk"].len(), 1);
 }
 
-/// A vid in metadata proves nothing, and neither does a size: the bytes have to be what this run sent.
+/// A version id in metadata proves nothing, and neither does a size: the bytes must be those that this run sent.
 #[test]
-fn an_object_of_others_does_not_settle_a_complete() {
+fn another_object_under_the_key_does_not_settle_a_complete() {
     for of_this_vid in [false, true] {
         let (mut world, vault) = (World::new(), vault(&[]));
         world.fault("CompleteMultipartUpload", "", Fault::Refused(404, "NoSuchUpload"));
@@ -322,21 +323,21 @@ fn an_object_of_others_does_not_settle_a_complete() {
 }
 
 #[test]
-fn a_row_that_stays_unknown_can_be_tried_again() {
+fn a_row_with_an_unknown_outcome_can_be_retried() {
     let (mut world, vault) = (World::new(), vault(&[]));
     for _ in 0..crate::retry::ATTEMPTS {
         world.fault("PutObject", CATALOGUE, Fault::LostAfter);
     }
     let mut machine = put(&vault, None, 1);
     assert_eq!(world.run(&mut machine, b"x").unwrap_err().code(), Code::OutcomeUnknown);
-    machine.handle(crate::time::Now { unix_ms: world.unix_ms, mono_ms: (world.unix_ms - START) as u64 }, Input::Again);
+    machine.handle(crate::time::Now { unix_ms: world.unix_ms, mono_ms: (world.unix_ms - START) as u64 }, Input::Retry);
     let found = world.run(&mut machine, b"x").unwrap();
     assert_eq!(world.keys(CATALOGUE), [found.manifest.key]);
 }
 
-/// The row may be there, its date has passed, and the store is gone when it is looked for.
+/// The row may exist, its date has passed, and the store does not answer when the row is looked for.
 #[test]
-fn a_row_that_cannot_be_looked_for_stays_unknown() {
+fn a_row_that_cannot_be_checked_stays_unknown() {
     let (mut world, vault) = (World::new(), vault(&[]));
     world.fault("PutObject", CATALOGUE, Fault::LostAfter);
     let mut is_first = true;
@@ -350,12 +351,12 @@ fn a_row_that_cannot_be_looked_for_stays_unknown() {
     });
     let mut machine = put(&vault, None, 1);
     assert_eq!(world.run(&mut machine, b"x").unwrap_err().code(), Code::OutcomeUnknown);
-    machine.handle(world.now(), Input::Again);
+    machine.handle(world.now(), Input::Retry);
     let found = world.run(&mut machine, b"x").unwrap();
     assert_eq!(world.keys(CATALOGUE), [found.manifest.key]);
 }
 
-/// Whatever fails once is tried again, before or after it took effect, and the backup is whole.
+/// A request that fails once, before or after it took effect, is retried, and the backup is complete.
 #[test]
 fn every_request_may_fail_once() {
     for operation in [
@@ -382,7 +383,7 @@ fn every_request_may_fail_once() {
     }
 }
 
-/// A refusal that stays is the error, and nothing is listed.
+/// A persistent refusal is the put's error, and nothing is listed.
 #[test]
 fn every_request_may_be_refused() {
     for (operation, large_only) in [
@@ -429,7 +430,7 @@ fn a_bucket_without_versioning_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn version_ids_go_on_after_a_clock_that_went_back() {
+fn version_ids_stay_in_order_after_the_clock_went_back() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let first = stored(&mut world, &vault, b"1", 1);
     world.unix_ms -= 1_000;
@@ -464,18 +465,18 @@ fn a_parent_must_be_live() {
 }
 
 #[test]
-fn a_client_whose_clock_is_an_hour_off_learns_the_stores() {
+fn a_client_whose_clock_is_an_hour_off_learns_the_stores_clock() {
     for off in [-60 * MINUTE, 60 * MINUTE] {
         let (mut world, vault) = (World::new(), vault(&[]));
         world.client_off_ms = off;
-        // The first request is refused, its answer's Date teaches the clock, and it is sent again.
+        // The first request is refused; the clock is learned from the answer's Date, and the request is sent again.
         let found = stored(&mut world, &vault, b"x", 1);
         assert_eq!(world.operations()[..2], ["GetBucketVersioning", "GetBucketVersioning"]);
         assert!((found.manifest.initiated - world.unix_ms).abs() < MINUTE);
     }
 }
 
-/// Asks for parts and sends them, unanswered, until the machine waits. Gives back the highest number asked for.
+/// Supplies parts and sends them without answers until the machine waits. Returns the highest part number requested.
 fn fill_window(world: &mut World, machine: &mut Put, sent: &mut Vec<(u32, RequestId)>) -> u32 {
     let mut asked = 0;
     loop {
@@ -484,21 +485,21 @@ fn fill_window(world: &mut World, machine: &mut Put, sent: &mut Vec<(u32, Reques
                 Body::Part(part) => sent.push((part.number, request.id)),
                 _ => world.send(machine, &request, &[]),
             },
-            Output::NeedPart { number, length, .. } => {
+            Output::NeedPart(PartRequest { number, length, .. }) => {
                 assert!(asked == 0 || number == asked + 1, "each number once, in order");
                 asked = number;
                 let digest = digest(b"");
                 machine.handle(world.now(), Input::PartReady { number, length, digest: Some(digest), last: false });
             }
             Output::Wait(_) => return asked,
-            Output::Begin { .. } | Output::ReleasePart(_) => {}
+            Output::Start(_) | Output::ReleasePart(_) => {}
             other => panic!("{other:?}"),
         }
     }
 }
 
 #[test]
-fn no_part_starts_further_than_the_window_ahead_of_the_oldest_unfinished_one() {
+fn no_part_is_sent_more_than_the_window_ahead_of_the_oldest_unfinished_one() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let (mut machine, mut sent) = (put(&vault, None, 1), Vec::new());
     let answer = |world: &World, machine: &mut Put, sent: &[(u32, RequestId)], number: u32| {
@@ -532,7 +533,7 @@ fn inputs_that_do_not_fit_are_ignored() {
                 id,
                 failure: TransportFailure { code: Code::TimedOut, maybe_sent: true, detail: String::new() },
             },
-            Input::Again,
+            Input::Retry,
         ]
     };
     struct Strayed<M> {
@@ -558,10 +559,12 @@ fn inputs_that_do_not_fit_are_ignored() {
         world.fault("CompleteMultipartUpload", "", Fault::LostAfter);
         let mut machine = Strayed { inner: put(&vault, None, 1), strays };
         let found = world.run(&mut machine, &bytes).unwrap();
-        let mut machine = Strayed { inner: Find::new(vault.clone(), name(), Which::Latest, None, 1), strays };
+        let mut machine = Strayed { inner: Find::new(vault.clone(), name(), Selector::Latest, None, 1), strays };
         assert_eq!(world.run(&mut machine, &[]).unwrap().row, found.row);
-        let mut machine =
-            Strayed { inner: Read::new(vault.clone(), Arc::new(found.manifest), Want::default(), 1).unwrap(), strays };
+        let mut machine = Strayed {
+            inner: Read::new(vault.clone(), Arc::new(found.manifest), ReadRequest::default(), 1).unwrap(),
+            strays,
+        };
         world.run(&mut machine, &[]).unwrap();
     }
 }

@@ -1,17 +1,17 @@
-//! Find, read, list and open.
+//! The machines find, read, list and open.
 
 use std::sync::Arc;
 
 use super::super::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
 use super::super::*;
 use super::world::*;
-use crate::transfer::{Taking, Want};
+use crate::transfer::{Delivery, ReadRequest};
 use crate::{Code, Error};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn read(world: &mut World, vault: &Arc<Vault>, found: &Found) -> Result<(), Error> {
-    world.run(&mut Read::new(vault.clone(), Arc::new(found.manifest.clone()), Want::default(), 1).unwrap(), &[])
+    world.run(&mut Read::new(vault.clone(), Arc::new(found.manifest.clone()), ReadRequest::default(), 1).unwrap(), &[])
 }
 
 fn list(world: &mut World, vault: &Arc<Vault>, scope: Scope) -> Vec<Row> {
@@ -30,10 +30,10 @@ fn find_costs_one_list_and_one_get() {
     let first = stored(&mut world, &vault, b"1", 1);
     let second = stored(&mut world, &vault, b"2", 2);
     world.log.clear();
-    assert_eq!(find(&mut world, &vault, Which::Latest).unwrap().row, second.row);
+    assert_eq!(find(&mut world, &vault, Selector::Latest).unwrap().row, second.row);
     assert_eq!(world.operations(), ["ListObjectsV2", "GetObject"]);
     let vid = Vid::parse(&first.row.vid).unwrap();
-    assert_eq!(find(&mut world, &vault, Which::Version(vid)).unwrap().object, first.object);
+    assert_eq!(find(&mut world, &vault, Selector::Version(vid)).unwrap().object, first.object);
     world.log.clear();
     read(&mut world, &vault, &second).unwrap();
     assert_eq!(world.operations(), ["ListObjectsV2", "GetObject", "GetObject"], "locators, the locator, the data");
@@ -44,20 +44,21 @@ fn a_version_is_the_same_row_from_put_find_and_list() {
     for record in ["false", "true"] {
         let (mut world, vault) = (World::new(), vault(&[("record_after_store", record)]));
         let first = stored(&mut world, &vault, b"1", 1);
-        // The clock goes back a little, so the second vid runs ahead of it when it begins, and not when it ends.
+        // The clock goes back a little, so the second version id is ahead of it when the put starts, and not when it
+        // ends.
         world.unix_ms = Vid::parse(&first.row.vid).unwrap().unix_ms() - 30;
         let second = stored(&mut world, &vault, b"2", 1);
         let ahead = Vid::parse(&second.row.vid).unwrap().unix_ms();
         assert!(second.manifest.initiated < ahead && ahead < second.manifest.completed);
         assert!(second.row.initiated_ms <= second.row.recorded_ms);
-        assert_eq!(find(&mut world, &vault, Which::Latest).unwrap().row, second.row);
+        assert_eq!(find(&mut world, &vault, Selector::Latest).unwrap().row, second.row);
         let listed = list(&mut world, &vault, Scope::Backup(name())).remove(0);
         assert_eq!(Row { manifest_hash: second.row.manifest_hash.clone(), ..listed }, second.row);
     }
 }
 
 #[test]
-fn as_of_takes_the_newest_that_was_recorded_by_then() {
+fn as_of_finds_the_newest_version_recorded_by_then() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let versions: Vec<Found> = (1..=3)
         .map(|n| {
@@ -72,7 +73,7 @@ fn as_of_takes_the_newest_that_was_recorded_by_then() {
         (versions[1].row.recorded_ms, Some(1)),
         (i64::MAX, Some(2)),
     ] {
-        let found = find(&mut world, &vault, Which::AsOf(at)).map(|found| found.row).map_err(|e| e.code());
+        let found = find(&mut world, &vault, Selector::AsOf(at)).map(|found| found.row).map_err(|e| e.code());
         assert_eq!(found, wanted.map_or(Err(Code::NotFound), |n: usize| Ok(versions[n].row.clone())), "{at}");
     }
 }
@@ -100,27 +101,27 @@ fn a_marked_version_is_hidden_and_a_suspected_one_is_not() {
     let second = stored(&mut world, &vault, b"2", 2);
     world.put(&format!("{CATALOGUE}vm/disk/{}.-s", first.row.vid), b"{}");
     world.put(&format!("{CATALOGUE}vm/disk/{}.-d", second.row.vid), b"{}");
-    assert_eq!(find(&mut world, &vault, Which::Latest).unwrap().row, first.row);
-    let hidden = find(&mut world, &vault, Which::Version(Vid::parse(&second.row.vid).unwrap()));
+    assert_eq!(find(&mut world, &vault, Selector::Latest).unwrap().row, first.row);
+    let hidden = find(&mut world, &vault, Selector::Version(Vid::parse(&second.row.vid).unwrap()));
     assert_eq!(hidden.unwrap_err().code(), Code::NotFound);
     let vids: Vec<String> = list(&mut world, &vault, Scope::Backup(name())).into_iter().map(|row| row.vid).collect();
     assert_eq!(vids, [first.row.vid]);
 }
 
 #[test]
-fn objects_that_do_not_belong_are_passed_over() {
+fn unknown_objects_in_the_catalogue_are_skipped() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let found = stored(&mut world, &vault, b"1", 1);
     for stray in ["0", "0000000000000000000000000A.1.half.1.-", "readme.txt"] {
         world.put(&format!("{CATALOGUE}vm/disk/{stray}"), b"?");
     }
-    assert_eq!(find(&mut world, &vault, Which::Latest).unwrap().row, found.row);
+    assert_eq!(find(&mut world, &vault, Selector::Latest).unwrap().row, found.row);
     assert_eq!(list(&mut world, &vault, Scope::All).len(), 1);
 }
 
-/// An attacker who can write to the bucket can make nothing be read as a backup that no trusted key signed.
+/// An attacker who can write to the bucket cannot make anything be read as a backup that no trusted key signed.
 #[test]
-fn what_no_trusted_key_signed_is_not_read() {
+fn an_object_that_no_trusted_key_signed_is_not_read() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let found = stored(&mut world, &vault, b"1", 1);
     let key = found.manifest.key.clone();
@@ -133,24 +134,24 @@ fn what_no_trusted_key_signed_is_not_read() {
         String::new(),
     ] {
         world.put(&key, forged.as_bytes());
-        let e = find(&mut world, &vault, Which::Latest).unwrap_err();
+        let e = find(&mut world, &vault, Selector::Latest).unwrap_err();
         assert!(matches!(e.code(), Code::Untrusted | Code::Format), "{e:?}");
     }
-    // A second row of the same vid that verifies is taken.
+    // A second row of the same version id that verifies is used.
     let newer = key.replace(&format!(".{}.", found.manifest.recorded), &format!(".{}.", found.manifest.recorded - 1));
     world.put(&newer, b"{}\n");
     world.put(&key, &found.object);
-    assert_eq!(find(&mut world, &vault, Which::Latest).unwrap().row, found.row);
+    assert_eq!(find(&mut world, &vault, Selector::Latest).unwrap().row, found.row);
     // A signed row that was copied to another place is refused.
     let elsewhere = key.replace("/disk/", "/other/");
     world.put(&elsewhere, &found.object);
     let other = Name::new("vm", "other").unwrap();
-    let e = world.run(&mut Find::new(vault.clone(), other, Which::Latest, None, 1), &[]).unwrap_err();
+    let e = world.run(&mut Find::new(vault.clone(), other, Selector::Latest, None, 1), &[]).unwrap_err();
     assert_eq!(e.code(), Code::Untrusted);
 }
 
 #[test]
-fn a_flipped_bit_on_the_way_is_read_again_and_one_in_the_store_is_damage() {
+fn a_bit_flipped_in_transit_is_read_again_and_one_in_the_store_is_damage() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let found = stored(&mut world, &vault, &large(), 1);
     world.fault("GetObject", "vm/disk", Fault::Flipped);
@@ -163,17 +164,17 @@ fn a_flipped_bit_on_the_way_is_read_again_and_one_in_the_store_is_damage() {
 }
 
 #[test]
-fn a_range_that_breaks_goes_on_at_its_last_byte_and_each_byte_is_served_once() {
-    for taking in [Taking::ByPosition, Taking::InOrder, Taking::WholeParts { memory: 64 << 20 }] {
+fn a_range_that_breaks_resumes_after_its_last_byte_and_each_byte_is_served_once() {
+    for delivery in [Delivery::ByPosition, Delivery::InOrder, Delivery::WholeParts { memory: 64 << 20 }] {
         let (mut world, vault) = (World::new(), vault(&[]));
         let found = stored(&mut world, &vault, &large(), 1);
         for at in [0, 1, 1_000_000, 3_000_000, 77] {
             world.fault("GetObject", "vm/disk", Fault::BrokenAt(at));
         }
-        let want = Want { taking, ..Want::default() };
+        let request = ReadRequest { delivery, ..ReadRequest::default() };
         let manifest = Arc::new(found.manifest.clone());
-        world.run(&mut Read::new(vault.clone(), manifest, want, 1).unwrap(), &[]).unwrap();
-        assert_eq!(world.served.len(), 3 + 5, "{taking:?}");
+        world.run(&mut Read::new(vault.clone(), manifest, request, 1).unwrap(), &[]).unwrap();
+        assert_eq!(world.served.len(), 3 + 5, "{delivery:?}");
         let mut served: Vec<(usize, usize)> = world.served.iter().map(|(_, from, to)| (*from, *to)).collect();
         served.sort_unstable();
         let end = served.iter().fold(0, |end, (from, to)| {
@@ -187,7 +188,7 @@ fn a_range_that_breaks_goes_on_at_its_last_byte_and_each_byte_is_served_once() {
 }
 
 #[test]
-fn data_that_was_cut_or_removed_is_named() {
+fn truncated_and_missing_data_are_reported() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let found = stored(&mut world, &vault, &large(), 1);
     world.objects.get_mut("vm/disk").unwrap()[0].body.truncate(18 << 20);
@@ -202,7 +203,7 @@ fn data_that_was_cut_or_removed_is_named() {
 }
 
 #[test]
-fn reading_follows_the_highest_locator_that_opens() {
+fn reading_follows_the_highest_valid_locator() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let found = stored(&mut world, &vault, b"data", 1);
     let first = world.keys(LOCATORS).remove(0);
@@ -213,13 +214,13 @@ fn reading_follows_the_highest_locator_that_opens() {
         .replace(&first, &next)
         .replace("\"generation\":0", "\"generation\":1")
         .replace("\"vm/disk\"", "\"vm/disk@moved\"");
-    let signed = signed::seal(json.clone().into_bytes(), vault.signing_key());
+    let signed = signed::encode(json.clone().into_bytes(), vault.signing_key());
     world.put(&next, &signed);
     world.put("vm/disk@moved", b"data");
     world.log.clear();
     read(&mut world, &vault, &found).unwrap();
     assert!(world.log.iter().any(|(_, key, _)| key == "vm/disk@moved"));
-    // One that does not open is skipped.
+    // A locator that does not verify is skipped.
     world.put(&next, json.as_bytes());
     world.log.clear();
     read(&mut world, &vault, &found).unwrap();
@@ -268,12 +269,12 @@ fn listings_page_through_and_read_hashed_names() {
         list(world, &vault, scope).into_iter().map(|row| row.path).collect()
     };
     assert_eq!(paths(&mut world, "a"), ["a", "a/b"]);
-    assert_eq!(paths(&mut world, "x/"), [&"/x".repeat(90)[1..]], "a hashed path is found by its begin");
+    assert_eq!(paths(&mut world, "x/"), [&"/x".repeat(90)[1..]], "a hashed path is found by its prefix");
     assert_eq!(paths(&mut world, ""), ["a", "a/b", "b", &"/x".repeat(90)[1..]]);
 }
 
 #[test]
-fn a_thousand_rows_and_one_fill_two_pages_and_a_marker_reaches_over_the_border() {
+fn a_marker_hides_its_row_across_a_page_boundary() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let row = |n: i64| RowKey {
         vid: Vid::new(START - n, [0; 10]),
@@ -285,7 +286,7 @@ fn a_thousand_rows_and_one_fill_two_pages_and_a_marker_reaches_over_the_border()
     for n in 0..1_000 {
         world.put(&format!("{CATALOGUE}vm/disk/{}", row(n)), b"{}");
     }
-    // Its marker is the thousandth key, its row the first of the second page.
+    // The marker is the thousandth key, its row the first of the second page.
     world.put(&format!("{CATALOGUE}vm/disk/{}.-d", row(999).vid), b"{}");
     assert_eq!(list(&mut world, &vault, Scope::Backup(name())).len(), 999);
     world.put(&format!("{CATALOGUE}vm/disk/{}.-d", row(0).vid), b"{}");
@@ -293,7 +294,7 @@ fn a_thousand_rows_and_one_fill_two_pages_and_a_marker_reaches_over_the_border()
 }
 
 #[test]
-fn a_vault_compares_its_description() {
+fn opening_a_vault_compares_its_description() {
     let open = |world: &mut World, vault: Arc<Vault>| world.run(&mut Open::new(vault, 1), &[]).map_err(|e| e.code());
     let (mut world, own) = (World::new(), vault(&[]));
     assert_eq!(open(&mut world, own.clone()), Ok(()), "an empty bucket is a vault");

@@ -1,8 +1,8 @@
-//! Puts that go on from their checkpoint, wherever the process before was killed.
+//! Puts that resume from their checkpoint, wherever the process before was killed.
 
 use super::super::*;
 use super::world::*;
-use crate::machine::{Input, Machine, Output};
+use crate::machine::{Input, Machine, Output, PartRequest};
 use crate::profile::{Profile, S3};
 use crate::transfer::checkpoint::{Checkpoint, FileIdentity};
 use crate::{Code, Error};
@@ -11,7 +11,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const PART: u64 = 8 << 20;
 
-/// What is put, and how.
+/// Kind of source, and profile of the store.
 #[derive(Clone, Copy)]
 struct Case {
     file: bool,
@@ -27,7 +27,7 @@ fn identity(size: usize) -> FileIdentity {
     FileIdentity { device: 1, inode: 2, size: size as u64, modified_ns: 3 }
 }
 
-/// A put with what `world` has of the checkpoint.
+/// A put with the checkpoint that `world` saved.
 fn put(world: &mut World, vault: &Arc<Vault>, case: Case, source: &[u8], random: u8) -> Put {
     world.begun = None;
     let (checkpoint, valid) = Checkpoint::parse(&world.saved).unwrap();
@@ -38,9 +38,9 @@ fn put(world: &mut World, vault: &Arc<Vault>, case: Case, source: &[u8], random:
     Put::new(vault.clone(), request).unwrap()
 }
 
-/// The data of the one version, from its objects.
+/// The data of the only version, from its objects.
 fn data(world: &mut World, vault: &Arc<Vault>) -> Vec<u8> {
-    let found = find(world, vault, Which::Latest).unwrap();
+    let found = find(world, vault, Selector::Latest).unwrap();
     let mut bytes = Vec::new();
     for extent in &found.manifest.extents {
         let objects = &world.objects[&extent.key];
@@ -52,7 +52,7 @@ fn data(world: &mut World, vault: &Arc<Vault>) -> Vec<u8> {
     bytes
 }
 
-/// A put that is killed after `steps`, and goes on. Returns whether it was killed before its end.
+/// Kills a put after `steps` and resumes it. Returns whether it was killed before its end.
 fn killed(case: Case, source: &[u8], steps: usize) -> bool {
     let (mut world, vault) = (World::new(), vault_on(case.profile, &[]));
     let mut first = put(&mut world, &vault, case, source, 1);
@@ -66,7 +66,7 @@ fn killed(case: Case, source: &[u8], steps: usize) -> bool {
     let rows = world.keys("_s3vault/1/cat/").len();
     assert_eq!((rows, world.open_uploads() > 1), (1, false), "after {steps} steps");
     assert!(data(&mut world, &vault) == source, "other bytes after {steps} steps");
-    // Requests go one after the other here, so what was answered must not be sent again: all but the last one was.
+    // Requests are sent one after another here, so every part but the last one was answered and must not be sent again.
     let (offset, _) = world.begun.unwrap();
     let twice = world.parts_sent.iter().filter(|part| before.contains(part)).count();
     if offset > 0 {
@@ -75,7 +75,7 @@ fn killed(case: Case, source: &[u8], steps: usize) -> bool {
     true
 }
 
-fn killed_everywhere(case: Case, source: &[u8]) {
+fn killed_after_every_step(case: Case, source: &[u8]) {
     let mut steps = 0;
     while killed(case, source, steps) {
         steps += if source.len() > PART as usize { 3 } else { 1 };
@@ -84,34 +84,34 @@ fn killed_everywhere(case: Case, source: &[u8]) {
 }
 
 #[test]
-fn a_stream_goes_on_wherever_it_was_killed() {
-    killed_everywhere(STREAM, &large());
+fn a_stream_resumes_wherever_it_was_killed() {
+    killed_after_every_step(STREAM, &large());
 }
 
 #[test]
-fn a_file_goes_on_wherever_it_was_killed() {
-    killed_everywhere(FILE, &large());
+fn a_file_resumes_wherever_it_was_killed() {
+    killed_after_every_step(FILE, &large());
 }
 
 #[test]
-fn a_stream_of_several_extents_goes_on_wherever_it_was_killed() {
-    killed_everywhere(EXTENTS, &[large(), large()].concat());
+fn a_stream_of_several_extents_resumes_wherever_it_was_killed() {
+    killed_after_every_step(EXTENTS, &[large(), large()].concat());
 }
 
 #[test]
-fn a_file_of_several_extents_goes_on_wherever_it_was_killed() {
-    killed_everywhere(Case { file: true, ..EXTENTS }, &[large(), large()].concat());
+fn a_file_of_several_extents_resumes_wherever_it_was_killed() {
+    killed_after_every_step(Case { file: true, ..EXTENTS }, &[large(), large()].concat());
 }
 
 #[test]
-fn a_small_backup_begins_anew() {
+fn a_small_backup_restarts_from_scratch() {
     for case in [STREAM, FILE] {
-        killed_everywhere(case, b"small");
-        killed_everywhere(case, b"");
+        killed_after_every_step(case, b"small");
+        killed_after_every_step(case, b"");
     }
 }
 
-/// A put of 20 MiB that is stopped when two parts are stored.
+/// A put of 20 MiB that is stopped after two parts are stored.
 fn two_parts(case: Case) -> (World, Arc<Vault>, Vec<u8>) {
     let (mut world, vault, source) = (World::new(), vault_on(case.profile, &[]), large());
     let mut first = put(&mut world, &vault, case, &source, 1);
@@ -123,17 +123,17 @@ fn two_parts(case: Case) -> (World, Arc<Vault>, Vec<u8>) {
 }
 
 #[test]
-fn a_stream_goes_on_behind_the_parts_that_the_store_lists() {
+fn a_stream_resumes_after_the_parts_that_the_store_lists() {
     let (mut world, vault, source) = two_parts(STREAM);
     world.late_part(2, |bytes| bytes[0] ^= 1);
     let mut second = put(&mut world, &vault, STREAM, &source, 2);
     world.run(&mut second, &source).unwrap();
-    assert_eq!(world.begun, Some((PART, false)), "the list is believed over the checkpoint");
+    assert_eq!(world.begun, Some((PART, false)), "the listing takes precedence over the checkpoint");
     assert!(data(&mut world, &vault) == source);
 }
 
 #[test]
-fn what_a_file_has_stored_behind_a_gap_is_said_to_be_done() {
+fn parts_of_a_file_stored_after_a_gap_count_as_stored() {
     for (missing, begin) in [(1, 0), (2, PART)] {
         let (mut world, vault, source) = two_parts(FILE);
         world.late_part(missing, |bytes| bytes[0] ^= 1);
@@ -146,7 +146,7 @@ fn what_a_file_has_stored_behind_a_gap_is_said_to_be_done() {
 }
 
 #[test]
-fn a_part_with_another_etag_and_the_same_bytes_counts() {
+fn a_part_with_another_etag_and_the_same_bytes_is_kept() {
     let (mut world, vault, source) = two_parts(STREAM);
     world.late_part(2, |_| ());
     let mut second = put(&mut world, &vault, STREAM, &source, 2);
@@ -156,7 +156,7 @@ fn a_part_with_another_etag_and_the_same_bytes_counts() {
 }
 
 #[test]
-fn an_upload_that_somebody_aborted_begins_anew() {
+fn an_aborted_upload_restarts_from_scratch() {
     for case in [STREAM, FILE] {
         let (mut world, vault, source) = two_parts(case);
         world.drop_uploads();
@@ -168,7 +168,7 @@ fn an_upload_that_somebody_aborted_begins_anew() {
 }
 
 #[test]
-fn an_upload_that_vanishes_while_it_is_sent_says_so_and_is_not_aborted() {
+fn an_upload_that_disappears_while_it_is_sent_is_reported_and_not_aborted() {
     for case in [STREAM, FILE] {
         let (mut world, vault, source) = two_parts(case);
         let mut second = put(&mut world, &vault, case, &source, 2);
@@ -194,7 +194,7 @@ fn an_upload_that_vanishes_while_it_is_sent_says_so_and_is_not_aborted() {
 }
 
 #[test]
-fn a_put_that_was_marked_or_whose_locator_is_gone_begins_anew() {
+fn a_put_that_was_marked_or_lost_its_locator_restarts_from_scratch() {
     let (mut world, vault, source) = two_parts(STREAM);
     let locator = world.keys("_s3vault/1/loc/").remove(0);
     world.objects.remove(&locator);
@@ -211,7 +211,7 @@ fn a_put_that_was_marked_or_whose_locator_is_gone_begins_anew() {
     assert_eq!(world.begun, Some((0, false)));
 }
 
-/// Runs until Complete was just sent, and is lost with the process in this way.
+/// Runs until Complete was sent, and loses it and the process in this way.
 fn completed(case: Case, lost: Fault) -> (World, Arc<Vault>, Vec<u8>) {
     let (mut world, vault, source) = (World::new(), vault_on(case.profile, &[]), large());
     let mut first = put(&mut world, &vault, case, &source, 1);
@@ -224,7 +224,7 @@ fn completed(case: Case, lost: Fault) -> (World, Arc<Vault>, Vec<u8>) {
 }
 
 #[test]
-fn a_complete_that_had_worked_is_found() {
+fn a_complete_that_took_effect_is_found() {
     for case in [STREAM, FILE] {
         let (mut world, vault, source) = completed(case, Fault::LostAfter);
         let mut second = put(&mut world, &vault, case, &source, 2);
@@ -235,7 +235,7 @@ fn a_complete_that_had_worked_is_found() {
 }
 
 #[test]
-fn a_complete_that_had_worked_is_found_under_a_newer_object() {
+fn a_complete_that_took_effect_is_found_below_a_newer_object() {
     let (mut world, vault, source) = completed(STREAM, Fault::LostAfter);
     world.put_as("vm/disk", &source[1..], "another");
     world.put_as("vm/disk", &source, "another");
@@ -247,10 +247,10 @@ fn a_complete_that_had_worked_is_found_under_a_newer_object() {
 }
 
 #[test]
-fn a_complete_that_left_no_object_begins_anew() {
+fn a_complete_that_left_no_object_restarts_from_scratch() {
     let (mut world, vault, source) = completed(STREAM, Fault::LostAfter);
     world.objects.remove("vm/disk");
-    // The vid in the metadata proves nothing.
+    // The version id in the metadata alone proves nothing.
     let vid = world.keys("_s3vault/1/loc/").remove(0).rsplit('/').next().unwrap()[..26].to_owned();
     let mut other = source.clone();
     other[0] ^= 1;
@@ -262,7 +262,7 @@ fn a_complete_that_left_no_object_begins_anew() {
 }
 
 #[test]
-fn an_upload_that_lacks_a_part_since_complete_was_sent_is_left_alone() {
+fn an_upload_that_lost_a_part_after_complete_was_sent_is_left_alone() {
     for case in [STREAM, FILE] {
         let (mut world, vault, source) = completed(case, Fault::LostBefore);
         world.drop_part(1);
@@ -273,7 +273,8 @@ fn an_upload_that_lacks_a_part_since_complete_was_sent_is_left_alone() {
     }
 }
 
-/// A put whose first Complete breaks off and leaves the upload so: of a file it begins anew, of a stream the next run does.
+/// A put whose first Complete breaks off and leaves the upload in this state: a file restarts from scratch at once, a
+/// stream in the next run.
 fn broken_in_complete(case: Case, leave: fn(&mut World)) {
     let (mut world, vault, source) = (World::new(), vault_on(case.profile, &[]), large());
     world.fault("CompleteMultipartUpload", "vm/disk", Fault::LostBefore);
@@ -295,7 +296,7 @@ fn broken_in_complete(case: Case, leave: fn(&mut World)) {
     }
     let e = first.unwrap_err();
     assert_eq!(e.code(), Code::GivenUp, "{e}");
-    for word in ["cannot put the parts together", "vm/disk", "again", "anew"] {
+    for word in ["no longer assemble the parts", "vm/disk", "again", "scratch"] {
         assert!(format!("{e} {}", e.hint()).contains(word), "{word}: {e:?}");
     }
     assert_eq!((world.parts_sent.len(), world.open_uploads()), (3, 1), "nothing is sent again");
@@ -308,21 +309,21 @@ fn broken_in_complete(case: Case, leave: fn(&mut World)) {
 }
 
 #[test]
-fn an_upload_that_lacks_a_part_after_a_doubtful_complete_is_given_up() {
+fn an_upload_that_lost_a_part_after_a_complete_of_unknown_outcome_is_abandoned() {
     for case in [STREAM, FILE] {
         broken_in_complete(case, |world| world.drop_part(2));
     }
 }
 
 #[test]
-fn an_upload_whose_parts_the_store_finds_otherwise_is_given_up() {
+fn an_upload_whose_parts_the_store_reports_with_other_checksums_is_abandoned() {
     for case in [STREAM, FILE] {
         broken_in_complete(case, World::break_upload);
     }
 }
 
 #[test]
-fn a_store_that_breaks_each_upload_is_not_sent_the_file_without_end() {
+fn a_store_that_breaks_each_upload_is_sent_the_file_three_times() {
     let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
     world.hook(|world, request| {
         if request.operation == "CompleteMultipartUpload" {
@@ -334,9 +335,9 @@ fn a_store_that_breaks_each_upload_is_not_sent_the_file_without_end() {
 }
 
 #[test]
-fn a_given_up_upload_that_has_become_an_object_is_taken() {
+fn an_abandoned_upload_that_became_an_object_is_used() {
     for case in [STREAM, FILE] {
-        // The same put twice: once it has worked.
+        // The same put twice; one of them completed.
         let object = completed(case, Fault::LostAfter).0.objects["vm/disk"][0].clone();
         let (mut world, vault, source) = completed(case, Fault::LostBefore);
         world.break_upload();
@@ -363,7 +364,7 @@ fn parts_of_a_stream_may_end_early() {
 }
 
 #[test]
-fn a_put_is_suspended_in_any_state_and_goes_on() {
+fn a_put_is_suspended_in_any_state_and_resumes() {
     let source = large();
     for steps in 0.. {
         let (mut world, vault) = (World::new(), vault_on(S3, &[]));
@@ -375,7 +376,7 @@ fn a_put_is_suspended_in_any_state_and_goes_on() {
         first.handle(world.now(), Input::Suspend);
         match world.run(&mut first, &source) {
             Err(e) => assert_eq!(e.code(), Code::Suspended, "after {steps} steps"),
-            // It was stored already, and only had not said so.
+            // It was stored already, but had not returned yet.
             Ok(_) => assert_eq!(world.keys("_s3vault/1/cat/").len(), 1),
         }
         assert!(!world.operations().contains(&"AbortMultipartUpload"));
@@ -410,7 +411,7 @@ fn with_a_checkpoint_a_failure_leaves_the_upload() {
 }
 
 #[test]
-fn a_full_disk_of_the_checkpoint_ends_the_put_and_leaves_the_upload() {
+fn a_checkpoint_on_a_full_disk_ends_the_put_and_leaves_the_upload() {
     let (mut world, vault, source) = two_parts(STREAM);
     let mut second = put(&mut world, &vault, STREAM, &source, 2);
     while world.parts_sent.is_empty() {
@@ -422,7 +423,7 @@ fn a_full_disk_of_the_checkpoint_ends_the_put_and_leaves_the_upload() {
 }
 
 #[test]
-fn complete_and_row_wait_until_the_checkpoint_has_them() {
+fn complete_and_row_wait_until_the_checkpoint_recorded_them() {
     let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
     let mut machine = put(&mut world, &vault, STREAM, &source, 1);
     let mut held = 0;
@@ -437,7 +438,7 @@ fn complete_and_row_wait_until_the_checkpoint_has_them() {
                 machine.handle(world.now(), Input::Saved);
             }
             Output::Send(request) => world.send(&mut machine, &request, &source),
-            Output::NeedPart { number, offset, length, .. } => {
+            Output::NeedPart(PartRequest { number, offset, length, .. }) => {
                 let end = (offset + length).min(source.len() as u64);
                 let bytes = &source[offset as usize..end as usize];
                 let (digest, last) = (Some(crate::checksum::digest(bytes)), end == source.len() as u64);
@@ -445,14 +446,14 @@ fn complete_and_row_wait_until_the_checkpoint_has_them() {
             }
             Output::Done(result) => break assert!(result.is_ok()),
             Output::Wait(Some(at)) => world.unix_ms = world.unix_ms.max(START + at as i64),
-            other => assert!(matches!(other, Output::Begin { .. } | Output::ReleasePart(_)), "{other:?}"),
+            other => assert!(matches!(other, Output::Start(_) | Output::ReleasePart(_)), "{other:?}"),
         }
     }
     assert_eq!(held, 2);
 }
 
 #[test]
-fn a_stream_of_too_many_parts_ends_before_more_is_stored() {
+fn a_stream_of_too_many_parts_fails_before_more_is_stored() {
     let source: Vec<u8> = [large(), large()].concat();
     let refused = |first: u32| {
         let (mut world, vault) = (World::new(), vault_on(EXTENTS.profile, &[]));
@@ -479,7 +480,7 @@ fn a_stream_of_too_many_parts_ends_before_more_is_stored() {
 }
 
 #[test]
-fn a_file_of_too_many_parts_is_refused_at_its_begin() {
+fn a_file_of_too_many_parts_is_refused_at_the_start() {
     let vault = vault_on(Profile { most_part: PART, most_object: PART << 10, ..S3 }, &[]);
     let put = |parts: u64| Put::new(vault.clone(), request(None, Some(parts * PART), 1)).err();
     assert_eq!(put(1_800_000), None);
@@ -501,7 +502,7 @@ fn a_file_that_changed_is_refused() {
 }
 
 #[test]
-fn parts_of_a_file_that_the_store_has_lost_are_sent_again() {
+fn lost_parts_of_a_file_are_sent_again() {
     for lost in [&[1][..], &[1, 2], &[1, 3], &[2, 3], &[1, 2, 3]] {
         let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
         let mut left = lost.to_vec();
@@ -517,7 +518,7 @@ fn parts_of_a_file_that_the_store_has_lost_are_sent_again() {
 }
 
 #[test]
-fn a_part_of_a_file_that_the_store_has_otherwise_is_sent_again() {
+fn a_part_of_a_file_that_differs_in_the_store_is_sent_again() {
     let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
     let mut damaged = false;
     world.hook(move |world, request| {

@@ -1,4 +1,4 @@
-//! The slow ones among many parts, and stores that ask to slow down: requests side by side, on a line of one's own.
+//! Slow parts among many, and stores that ask to slow down: concurrent requests on a simulated network.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,27 +7,27 @@ use super::world::*;
 use crate::Error;
 use crate::checksum::digest;
 use crate::http::{Body, ReplyHead, Request, RequestId};
-use crate::machine::{Input, Machine, Output};
+use crate::machine::{Input, Machine, Output, PartRequest};
 use crate::time::Now;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const PART: u64 = 8 << 20;
 
-/// What a store answers an UploadPart with, and after how many milliseconds; from how many were sent before it.
+/// Status and delay in milliseconds of the answer to an UploadPart, given how many were sent before it.
 type Answers = fn(usize) -> (u16, u64);
 
-/// What a backup did.
+/// Record of a backup.
 #[derive(Default)]
 struct Story {
-    /// How many parts were under way when each UploadPart was sent, itself included.
+    /// Number of parts in flight when each UploadPart was sent, itself included.
     under_way: Vec<usize>,
     abandoned: usize,
-    /// In milliseconds.
+    /// Duration in milliseconds.
     took: u64,
 }
 
-/// Stores a file of so many parts, whose bytes nobody looks at.
+/// Stores a file of this many parts, whose contents do not matter.
 fn back_up(parts: u64, answers: Answers) -> (Result<Found, Error>, Story) {
     let vault = vault(&[]);
     let mut put = Put::new(vault, request(None, Some(parts * PART), 1)).unwrap();
@@ -56,8 +56,8 @@ fn back_up(parts: u64, answers: Answers) -> (Result<Found, Error>, Story) {
                 under_way.remove(&id);
                 coming.retain(|_, (request, _)| request.id != id);
             }
-            Output::NeedPart { number, length, hashed, .. } => {
-                let digest = hashed.then(|| digest(b"part"));
+            Output::NeedPart(PartRequest { number, length, hash_first, .. }) => {
+                let digest = hash_first.then(|| digest(b"part"));
                 put.handle(at(now), Input::PartReady { number, length, digest, last: u64::from(number) == parts });
             }
             Output::Wait(until) => {
@@ -75,7 +75,7 @@ fn back_up(parts: u64, answers: Answers) -> (Result<Found, Error>, Story) {
                 story.took = now;
                 return (result, story);
             }
-            Output::Begin { .. } | Output::ReleasePart(_) => {}
+            Output::Start(_) | Output::ReleasePart(_) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -111,14 +111,14 @@ fn one_slow_part_of_a_hundred_is_not_waited_for() {
 }
 
 #[test]
-fn the_first_parts_are_waited_for_since_nothing_is_known_yet() {
+fn slow_first_parts_are_waited_for_since_nothing_is_known_yet() {
     let (result, story) = back_up(100, |sent| (200, if sent == 3 { 60_000 } else { 50 }));
     result.unwrap();
     assert_eq!((story.under_way.len(), story.abandoned), (100, 0));
 }
 
 #[test]
-fn a_store_that_has_become_slow_is_not_asked_without_end() {
+fn a_store_that_became_slow_is_hedged_a_few_times_only() {
     let (result, story) = back_up(200, |sent| (200, if sent < 30 { 50 } else { 20_000 }));
     result.unwrap();
     assert!((1..=4 + 10).contains(&story.abandoned), "{} hedges", story.abandoned);
@@ -126,7 +126,7 @@ fn a_store_that_has_become_slow_is_not_asked_without_end() {
 }
 
 #[test]
-fn a_store_that_asks_to_slow_down_gets_half() {
+fn a_slow_down_halves_the_parts_in_flight() {
     let (result, story) = back_up(60, |sent| (if sent == 2 { 503 } else { 200 }, 50));
     result.unwrap();
     assert_eq!(story.under_way.len(), 61);

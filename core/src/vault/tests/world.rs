@@ -8,7 +8,7 @@ use crate::checksum::{Digester, crc_text, digest};
 use crate::credentials::Credentials;
 use crate::crypto::keyring::Keyring;
 use crate::http::{Body, Method, Part, Range, ReplyBody, ReplyHead, Request, TransportFailure};
-use crate::machine::{Input, Machine, Output};
+use crate::machine::{Input, Machine, Output, PartRequest};
 use crate::profile::Profile;
 use crate::time::{Now, amz_date};
 use crate::{Code, Error, uri};
@@ -194,13 +194,13 @@ impl World {
         for _ in 0..steps {
             match machine.poll(self.now()) {
                 Output::Send(request) => self.send(machine, &request, source),
-                Output::NeedPart { number, offset, length, least, hashed } => {
-                    let length = if self.short_parts { least } else { length };
+                Output::NeedPart(PartRequest { number, offset, length, min_length, hash_first }) => {
+                    let length = if self.short_parts { min_length } else { length };
                     let begin = (offset as usize).min(source.len());
                     let end = (begin + length as usize).min(source.len());
                     let part = &source[begin..end];
                     let last = end == source.len() && (!self.ends_late || (part.len() as u64) < length);
-                    let digest = hashed.then(|| digest(part));
+                    let digest = hash_first.then(|| digest(part));
                     let input = Input::PartReady { number, length: part.len() as u64, digest, last };
                     machine.handle(self.now(), input);
                 }
@@ -212,14 +212,14 @@ impl World {
                 Output::Wait(None) => panic!("the machine waits for nothing, after {:?}", self.log),
                 Output::Done(result) => return Some(result),
                 Output::NeedCredentials { .. } => machine.handle(self.now(), Input::CredentialsKept(None)),
-                Output::Save { record, anew } => {
-                    if anew {
+                Output::Save { record, restart } => {
+                    if restart {
                         self.saved.clear();
                     }
                     self.saved.extend(record);
                     machine.handle(self.now(), Input::Saved);
                 }
-                Output::Begin { offset, ended, done } => (self.begun, self.done) = (Some((offset, ended)), done),
+                Output::Start(start) => (self.begun, self.done) = (Some((start.offset, start.ended)), start.stored),
                 Output::Abandon(_) | Output::ReleasePart(_) => {}
             }
         }
@@ -294,7 +294,7 @@ impl World {
                             *to = *from + length;
                         }
                         let length = kept.len() as u64;
-                        machine.handle(now, Input::Arrived { id, length });
+                        machine.handle(now, Input::RangeProgress { id, length });
                         machine.handle(now, lost);
                     }
                     _ => {
@@ -552,7 +552,7 @@ pub(super) fn stored(world: &mut World, vault: &Arc<Vault>, bytes: &[u8], random
 }
 
 /// Finds a version and reads it whole, as its last acceptance leaves it.
-pub(super) fn find(world: &mut World, vault: &Arc<Vault>, which: Which) -> Result<Found, Error> {
+pub(super) fn find(world: &mut World, vault: &Arc<Vault>, which: Selector) -> Result<Found, Error> {
     world.run(&mut Find::new(vault.clone(), name(), which, None, 1), &[])
 }
 

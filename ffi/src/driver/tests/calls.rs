@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use s3vault_core::http::{Body, ERROR_LIMIT, Method, ReplyBody};
-use s3vault_core::{Code, Error, Input, Output, Result};
+use s3vault_core::{Code, Error, Input, Output, PartRequest, Result};
 
 use super::super::run;
 use super::super::toys::{Toy, request};
@@ -164,7 +164,7 @@ fn a_panic_in_a_machine_is_an_error() {
 #[test]
 fn a_machine_that_wants_payload_where_there_is_none_is_an_error() {
     for output in [
-        Output::NeedPart { number: 1, offset: 0, length: 1, least: 1, hashed: true },
+        Output::NeedPart(PartRequest { number: 1, offset: 0, length: 1, min_length: 1, hash_first: true }),
         Output::Accept(s3vault_core::http::Range::of_part(0, 0, 1)),
     ] {
         let mut machine: Toy<()> = Toy::new(vec![output], |_, _| {});

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use s3vault_core::http::{Method, RequestId};
-use s3vault_core::{Code, Error, Input, Output};
+use s3vault_core::{Code, Error, Input, Output, PartRequest, SourceStart};
 
 use super::super::progress::{Figures, Progress};
 use super::super::toys::{Toy, ToyUpload, request};
@@ -17,7 +17,7 @@ use crate::transport::testserver::{Server, Shared, reply, until};
 
 const PART: usize = 3 * FRAME + 1000;
 
-const BEGIN: Output<()> = Output::Begin { offset: 0, ended: false, done: 0 };
+const BEGIN: Output<()> = Output::Start(SourceStart { offset: 0, ended: false, stored: 0 });
 
 type Store = Shared<BTreeMap<u32, Vec<u8>>>;
 
@@ -148,7 +148,7 @@ fn the_machines_error_reaches_every_later_call() {
     // The machine fails while the writer still fills a part.
     let first = vec![
         BEGIN,
-        Output::NeedPart { number: 1, offset: 0, length: 1 << 40, least: 1 << 20, hashed: true },
+        Output::NeedPart(PartRequest { number: 1, offset: 0, length: 1 << 40, min_length: 1 << 20, hash_first: true }),
         Output::Send(request(1, Method::Get, &url)),
     ];
     let machine: Toy<()> = Toy::new(first, |outputs, input| {
@@ -172,7 +172,10 @@ fn abort_and_drop_cancel_the_machine() {
     let machine = |cancelled: &Arc<AtomicBool>| -> Toy<()> {
         let cancelled = cancelled.clone();
         Toy::new(
-            vec![BEGIN, Output::NeedPart { number: 1, offset: 0, length: 10, least: 10, hashed: true }],
+            vec![
+                BEGIN,
+                Output::NeedPart(PartRequest { number: 1, offset: 0, length: 10, min_length: 10, hash_first: true }),
+            ],
             move |outputs, input| {
                 if matches!(input, Input::Cancel) {
                     cancelled.store(true, Ordering::Release);
@@ -300,8 +303,20 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
     let mut hashed = 0;
     let machine: Toy<u64> = Toy::new(
         vec![
-            Output::NeedPart { number: 1, offset: 0, length: PART as u64, least: PART as u64, hashed: true },
-            Output::NeedPart { number: 2, offset: PART as u64, length: PART as u64, least: PART as u64, hashed: true },
+            Output::NeedPart(PartRequest {
+                number: 1,
+                offset: 0,
+                length: PART as u64,
+                min_length: PART as u64,
+                hash_first: true,
+            }),
+            Output::NeedPart(PartRequest {
+                number: 2,
+                offset: PART as u64,
+                length: PART as u64,
+                min_length: PART as u64,
+                hash_first: true,
+            }),
         ],
         move |outputs, input| {
             use s3vault_core::Machine;
@@ -310,9 +325,9 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
                 hashed += 1;
                 if hashed == 1 {
                     // The toy counts what it asked for.
-                    assert!(matches!(upload.poll(now), Output::Begin { .. }));
-                    assert!(matches!(upload.poll(now), Output::NeedPart { .. }));
-                    assert!(matches!(upload.poll(now), Output::NeedPart { .. }));
+                    assert!(matches!(upload.poll(now), Output::Start(_)));
+                    assert!(matches!(upload.poll(now), Output::NeedPart(_)));
+                    assert!(matches!(upload.poll(now), Output::NeedPart(_)));
                 } else {
                     change(&mut to_change);
                 }

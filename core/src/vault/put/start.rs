@@ -1,9 +1,9 @@
-//! How a put begins: versioning and `vault.json` once for a vault, the listing that chooses the version's id and finds its
-//! parent, the locator.
+//! How a put starts: versioning and `vault.json` once for a vault, the listing that determines the version id and finds
+//! the parent, and the locator.
 
 use std::sync::atomic::Ordering;
 
-use super::resume::begun;
+use super::resume::header;
 use super::{Put, State, json};
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
@@ -16,25 +16,25 @@ use crate::vault::locator::Locator;
 use crate::vault::objects::{CatalogueKey, Entry, Kind, VAULT_KEY, catalogue_prefix};
 
 impl Put {
-    pub(super) fn describe_and_list(&mut self) -> State {
+    pub(super) fn write_description_and_list(&mut self) -> State {
         if self.resume.is_some() {
-            return self.go_on();
+            return self.resume_from_checkpoint();
         }
-        if !self.vault.is_described() {
+        if !self.vault.has_description() {
             let content = Content::Bytes(self.vault.description().into());
-            self.describe = Some(Call::new(PutObject::new(VAULT_KEY, content, json())));
+            self.description = Some(Call::new(PutObject::new(VAULT_KEY, content, json())));
         }
         self.list()
     }
 
-    /// The description is there, or cannot be written.
-    pub(super) fn described(&mut self, now: Now, answer: Result<PutReply>) {
-        self.describe = None;
+    /// The description was written, or cannot be.
+    pub(super) fn description_written(&mut self, now: Now, answer: Result<PutReply>) {
+        self.description = None;
         let state = std::mem::replace(&mut self.state, State::Over);
         self.state = match (answer, state) {
             (Ok(_), state) => {
                 self.vault.described.store(true, Ordering::Relaxed);
-                if let State::Listed = state { self.begin(now) } else { state }
+                if let State::Listed = state { self.start(now) } else { state }
             }
             (Err(e), mut state) => {
                 if let Some(call) = state.call() {
@@ -46,7 +46,7 @@ impl Put {
     }
 
     pub(super) fn list(&mut self) -> State {
-        self.beginnings += 1;
+        self.starts += 1;
         (self.newest, self.parent_seen) = (None, false);
         State::List(Call::new(ListObjectsV2 { prefix: catalogue_prefix(&self.request.name), ..Default::default() }))
     }
@@ -54,15 +54,15 @@ impl Put {
     pub(super) fn versioning(&mut self, status: BucketVersioning) -> State {
         if status == BucketVersioning::Enabled {
             self.vault.versioned.store(true, Ordering::Relaxed);
-            return self.describe_and_list();
+            return self.write_description_and_list();
         }
         let bucket = &self.vault.store.bucket;
-        let what = if status == BucketVersioning::Off { "has no versioning" } else { "has its versioning suspended" };
-        let why = format!("bucket {bucket} {what}, and mode single-bucket keeps versions as the bucket's own");
+        let what = if status == BucketVersioning::Off { "has no versioning" } else { "has versioning suspended" };
+        let why = format!("bucket {bucket} {what}, but mode single-bucket keeps versions as the bucket's own");
         self.fail(Error::new(Code::Versioning, why).on("GetBucketVersioning", bucket, ""))
     }
 
-    /// A page of the first LIST: chooses the vid, and looks for the parent.
+    /// A page of the first LIST: finds the newest version id and the parent.
     pub(super) fn page(&mut self, now: Now, call: &Call<ListObjectsV2>, page: Listing) -> State {
         if call.op().token.is_none() {
             self.check = call.sent_ms();
@@ -71,7 +71,7 @@ impl Put {
         let mut deleted = None;
         for key in page.keys() {
             let Some(CatalogueKey { entry, .. }) = CatalogueKey::parse(key) else { continue };
-            // Hidden rows count: the newest is the first of all.
+            // Hidden rows count too: the first entry is the newest.
             let newest = *self.newest.get_or_insert(entry.vid());
             if newest.unix_ms() > self.session.clock(now).saturating_add(AHEAD_MS) {
                 return self.future(newest);
@@ -93,19 +93,17 @@ impl Put {
             let why = format!("the parent {parent} is not a live version of {container} {path}");
             return self.fail(Error::new(Code::BadParent, why));
         }
-        if self.describe.is_some() { State::Listed } else { self.begin(now) }
+        if self.description.is_some() { State::Listed } else { self.start(now) }
     }
 
     pub(super) fn future(&mut self, newest: Vid) -> State {
         let (container, path) = (self.request.name.container(), self.request.name.path());
         let at = rfc3339(newest.unix_ms());
-        let why = format!(
-            "the newest version of {container} {path}, {newest}, says that it is of {at}, which is in the future"
-        );
+        let why = format!("the newest version of {container} {path}, {newest}, is dated {at}, which is in the future");
         self.fail(Error::new(Code::FutureVersion, why))
     }
 
-    pub(super) fn begin(&mut self, now: Now) -> State {
+    pub(super) fn start(&mut self, now: Now) -> State {
         let clock = self.session.clock(now);
         let after = self.newest.map_or(0, |vid| vid.unix_ms() + 1);
         self.initiated = clock;
@@ -116,10 +114,10 @@ impl Put {
         if is_active(Mutation::WriteDataBeforeLocator) {
             return State::First { asked: false, number: 1, offset: 0 };
         }
-        let content = Content::Bytes(locator.seal(self.vault.signing_key()).into());
-        let begun = begun(&self.vault, &self.request, self.vid, self.initiated, self.plan);
+        let content = Content::Bytes(locator.to_object(self.vault.signing_key()).into());
+        let header = header(&self.vault, &self.request, self.vid, self.initiated, self.plan);
         if let Some(journal) = &mut self.session.journal {
-            journal.add(Checkpoint::record(begun), true);
+            journal.add(Checkpoint::record(header), true);
         }
         State::Locator(Call::dated(PutObject::new(locator.key, content, json()), self.check))
     }

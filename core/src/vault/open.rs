@@ -1,5 +1,6 @@
-//! `_s3vault/vault.json`: what a vault says about itself. A pure function of the configuration, so that racing
-//! first writers write the same bytes; read and compared at every open, and the bucket's versioning beside it.
+//! Opening a vault: `_s3vault/vault.json`, the vault's description, is read and compared with the configuration, and
+//! the bucket's versioning is checked beside it. The description is a pure function of the configuration, so that
+//! concurrent first writers write the same bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,15 +36,15 @@ impl Vault {
         let format = |why: String| Err(Error::new(Code::Format, format!("{place} {why}")));
         let found: serde_json::Value = match serde_json::from_slice(found) {
             Ok(found) => found,
-            Err(e) => return format(format!("is no description of a vault: {e}")),
+            Err(e) => return format(format!("is not a vault description: {e}")),
         };
         if let Some(name) = found["requires"].as_array().and_then(|names| names.first()) {
-            return format(format!("requires {name}, which this library does not know"));
+            return format(format!("requires {name}, which this library does not support"));
         }
         match serde_json::from_value::<Description>(found) {
-            Err(e) => format(format!("is no description of a vault: {e}")),
+            Err(e) => format(format!("is not a vault description: {e}")),
             Ok(found) if found.format != FORMAT => {
-                format(format!("has format {}, and this library reads format {FORMAT}", found.format))
+                format(format!("has format {}, but this library reads format {FORMAT}", found.format))
             }
             Ok(found) if found.layout != "single-bucket" => {
                 let why = format!("{place} says that the vault's mode is {}", found.layout);
@@ -51,11 +52,11 @@ impl Vault {
             }
             Ok(found) if found.vault != self.id => {
                 let why = format!(
-                    "{place} says that this is vault {}, and the configuration means vault {}",
+                    "{place} says that this is vault {}, but the configuration names vault {}",
                     found.vault, self.id
                 );
                 Err(Error::new(Code::VaultMismatch, why).with_hint(format!(
-                    "Is it the right bucket? If it was copied or renamed, set vault_id = {}.",
+                    "Check that this is the right bucket. If it was copied or renamed, set vault_id = {}.",
                     found.vault
                 )))
             }
@@ -64,31 +65,33 @@ impl Vault {
     }
 }
 
-/// Opens a vault: reads its description and compares. A bucket without one is a vault that nothing was stored in yet.
+/// Opens a vault: reads its description and compares it with the configuration. A bucket without one is a vault that is
+/// still empty.
 ///
-/// At the same time it asks for the bucket's versioning, so that the first put need not. Who only reads may not be
-/// allowed to, and a store may not know the question: an answer that does not come changes nothing, and the put asks.
+/// At the same time it asks for the bucket's versioning, so that the first put need not. A reader may lack the
+/// permission, and a store may not support the request: without an answer nothing changes, and the put asks.
 pub struct Open {
     vault: Arc<Vault>,
     session: Session,
     call: Call<GetObject>,
     versioning: Option<Call<GetBucketVersioning>>,
-    began: Option<u64>,
-    /// Monotonic time from which on the versioning is not waited for; there once the description is.
-    patience: Option<u64>,
+    started: Option<u64>,
+    /// Monotonic time after which the versioning is no longer waited for; set once the description arrived.
+    grace_until: Option<u64>,
     result: Option<Result<()>>,
 }
 
-/// For the versioning, as long again as the description took, and never less, in milliseconds.
-const PATIENCE_MS: u64 = 200;
+/// Minimum time to wait for the versioning after the description arrived, in milliseconds; else as long as the
+/// description took.
+const GRACE_MS: u64 = 200;
 
 impl Open {
-    /// `seed` drives the jitter of retries.
+    /// Opens this vault. `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, seed: u64) -> Open {
         let session = Session::new(&vault.store, seed);
         let call = Call::new(GetObject::new(VAULT_KEY, 1 << 20));
         let versioning = (!vault.versioned.load(Ordering::Relaxed)).then(|| Call::new(GetBucketVersioning));
-        Open { vault, session, call, versioning, began: None, patience: None, result: None }
+        Open { vault, session, call, versioning, started: None, grace_until: None, result: None }
     }
 }
 
@@ -109,8 +112,8 @@ impl Machine for Open {
             self.versioning = None;
         }
         let Some(answer) = self.call.handle(&mut self.session, now, &input) else { return };
-        let took = now.mono_ms.saturating_sub(self.began.unwrap_or(now.mono_ms));
-        self.patience = Some(now.mono_ms.saturating_add(took.max(PATIENCE_MS)));
+        let took = now.mono_ms.saturating_sub(self.started.unwrap_or(now.mono_ms));
+        self.grace_until = Some(now.mono_ms.saturating_add(took.max(GRACE_MS)));
         self.result = Some(match answer {
             Ok(found) => self.vault.compare(&found).map(|()| self.vault.described.store(true, Ordering::Relaxed)),
             Err(e) if e.code() == Code::NotFound => Ok(()),
@@ -122,9 +125,9 @@ impl Machine for Open {
         if let Some(id) = self.session.abandoned() {
             return Output::Abandon(id);
         }
-        self.began.get_or_insert(now.mono_ms);
+        self.started.get_or_insert(now.mono_ms);
         let is_over = match &self.result {
-            Some(Ok(())) => self.patience.is_none_or(|until| until <= now.mono_ms),
+            Some(Ok(())) => self.grace_until.is_none_or(|until| until <= now.mono_ms),
             Some(Err(_)) => true,
             None => false,
         };
@@ -137,7 +140,7 @@ impl Machine for Open {
         {
             return Output::Done(result);
         }
-        let mut soonest = self.patience;
+        let mut soonest = self.grace_until;
         let description = self.result.is_none().then_some(&mut self.call as &mut dyn Calling);
         let versioning = self.versioning.as_mut().map(|call| call as &mut dyn Calling);
         for call in description.into_iter().chain(versioning) {

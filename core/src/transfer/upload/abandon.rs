@@ -1,4 +1,4 @@
-//! How an upload ends without its object: aborted, left for its checkpoint, or not known to be there.
+//! How an upload ends without its object: aborted, left for its checkpoint, or with an unknown outcome.
 
 use super::{State, Upload};
 use crate::error::{Code, Error};
@@ -6,11 +6,11 @@ use crate::mutation::{Mutation, is_active};
 use crate::op::{AbortMultipartUpload, Call, Session};
 
 impl Upload {
-    /// A part or its source failed. With a checkpoint the upload stays where another process may have better luck.
+    /// A part or its source failed. With a checkpoint the upload is kept, so that another process can resume it.
     pub(super) fn failed(&mut self, session: &mut Session, upload_id: String, why: Error) -> State {
         if why.s3_code() == "NoSuchUpload" {
             self.drop_parts(session);
-            return State::Done(Err(vanished(&self.object.key, &upload_id, why)));
+            return State::Done(Err(upload_disappeared(&self.object.key, &upload_id, why)));
         }
         let is_final = matches!(why.code(), Code::SourceChanged | Code::Damaged | Code::Internal);
         if session.journal.is_none() || is_final {
@@ -20,7 +20,7 @@ impl Upload {
         std::mem::replace(&mut self.state, State::Over)
     }
 
-    /// Drops what is under way, and ends; what the store has stays there.
+    /// Drops everything in flight and ends; what the store has stays there.
     pub(super) fn leave(&mut self, session: &mut Session, why: Error) {
         if let Some(call) = self.state.call() {
             call.abandon(session);
@@ -29,7 +29,7 @@ impl Upload {
         self.state = State::Done(Err(why));
     }
 
-    /// Drops the parts that are under way, and aborts the upload; but not once its Complete was sent.
+    /// Drops the parts in flight and aborts the upload, unless its Complete was sent.
     pub(super) fn abort(&mut self, session: &mut Session, upload_id: String, why: Error) -> State {
         self.drop_parts(session);
         if self.completing && !is_active(Mutation::AbortAfterComplete) {
@@ -39,11 +39,11 @@ impl Upload {
     }
 }
 
-/// Not aborted by this one: there is nothing left to abort, or to go on with.
-pub(super) fn vanished(key: &str, upload_id: &str, why: Error) -> Error {
-    let what = format!("upload {upload_id} of {key} vanished while its parts were sent");
+/// The upload is gone, and this process did not abort it: nothing is left to abort or to resume.
+pub(super) fn upload_disappeared(key: &str, upload_id: &str, why: Error) -> Error {
+    let what = format!("upload {upload_id} of {key} disappeared while its parts were being sent");
     why.recode(Code::GivenUp).context(what).with_hint(
-        "A lifecycle rule or another process aborted it, and its parts are gone: store the backup again, from its begin; a checkpoint does not help. A rule that aborts incomplete uploads needs more days than the longest backup takes.",
+        "A lifecycle rule or another process aborted the upload, and its parts are lost. Store the backup again from the start; a checkpoint cannot resume it. If a lifecycle rule aborts incomplete uploads, give it more days than the longest backup takes.",
     )
 }
 
@@ -56,12 +56,12 @@ pub(super) fn suspended() -> Error {
 }
 
 pub(super) fn unknown(why: &Error) -> Error {
-    why.clone().recode(Code::OutcomeUnknown).context("the object may be complete, or not")
+    why.clone().recode(Code::OutcomeUnknown).context("the object may or may not be complete")
 }
 
 /// The store cannot complete this upload, now or later.
-pub(super) fn never_complete(why: Error) -> Error {
+pub(super) fn cannot_complete(why: Error) -> Error {
     why.recode(Code::GivenUp)
-        .context("the store cannot put the parts together any more")
-        .with_hint("Store the backup again: it begins anew, also with the checkpoint.")
+        .context("the store can no longer assemble the parts")
+        .with_hint("Store the backup again. It restarts from scratch, even with the checkpoint.")
 }
