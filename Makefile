@@ -90,7 +90,7 @@ test-credentials: setup-core ## compare the keys that core finds in the environm
 	$(STEP) "credentials, botocore" $(PYTEST) -q core/tests/botocore_credentials.py
 
 .PHONY: test-abi
-test-abi: build ## compare the functions of the header, the library, and the tables of Python and Java
+test-abi: build ## compare the functions and structs of the header, the C compiler, the library, Python and Java
 	$(STEP) "ABI" cargo xtask abi-check
 
 .PHONY: test-wasm

@@ -2,15 +2,22 @@
 
 use std::fs;
 
+use crate::abi::{self, Abi};
 use crate::{Result, header, root, tables};
 
 /// Path relative to the workspace's root, and content.
 type Generated = (&'static str, String);
 
 fn all() -> Result<Vec<Generated>> {
+    let header = header::text()?;
+    let abi = Abi::parse(&header)?;
     Ok(vec![
-        ("include/s3vault.h", header::text()?),
+        ("include/s3vault.h", header),
+        ("bindings/python/src/s3vault/_abi.py", abi::python(&abi)),
         ("bindings/python/src/s3vault/_tables.py", tables::python()),
+        ("bindings/java/src/main/java/io/s3vault/internal/Native.java", abi::java_native(&abi)),
+        ("bindings/java/src/main/java/io/s3vault/internal/Layout.java", abi::java_layout(&abi)),
+        ("bindings/java/src/main/java/io/s3vault/EventKind.java", abi::java_event_kinds(&abi)),
         ("bindings/java/src/main/java/io/s3vault/ErrorCode.java", tables::java_codes()),
         ("bindings/java/src/main/java/io/s3vault/Option.java", tables::java_options()),
         ("bindings/web/src/tables.ts", tables::typescript()),

@@ -1,13 +1,13 @@
 //! Generates files and checks the workspace:
 //!
-//! - `cargo xtask generate [--check]` writes the header and the tables of other languages. With `--check` it writes
-//!   nothing, and fails if a file differs from what it would write.
+//! - `cargo xtask generate [--check]` writes the header, and what other languages need of it and of core's tables. With
+//!   `--check` it writes nothing, and fails if a file differs from what it would write.
 //! - `cargo xtask wasm` builds the package of bindings/wasm into bindings/wasm/pkg.
 //! - `cargo xtask wasm-test` runs core's tests on wasm32, under Node.
-//! - `cargo xtask abi-check` checks that the header, the built library, Python's table and Java's class declare the same
-//!   functions.
+//! - `cargo xtask abi-check` checks that the header, the C compiler, the built library, Python and Java agree on the
+//!   functions, the widths of their arguments and results, and the layout of structs.
 
-mod abi_check;
+mod abi;
 mod generate;
 mod header;
 mod tables;
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let result = match arguments[..] {
         ["generate"] => generate::write(),
         ["generate", "--check"] => generate::check(),
-        ["abi-check"] => abi_check::run(),
+        ["abi-check"] => abi::check::run(),
         [task @ ("wasm" | "wasm-test")] => wasm(task),
         _ => Err(USAGE.into()),
     };

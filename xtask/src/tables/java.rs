@@ -35,7 +35,7 @@ pub(crate) fn options() -> String {
 }
 
 /// Escapes text for Javadoc, which is HTML.
-fn javadoc(doc: &str) -> String {
+pub(crate) fn javadoc(doc: &str) -> String {
     doc.trim().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

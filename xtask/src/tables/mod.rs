@@ -4,7 +4,7 @@ mod java;
 mod python;
 mod typescript;
 
-pub(crate) use java::{codes as java_codes, options as java_options};
+pub(crate) use java::{codes as java_codes, javadoc, options as java_options};
 pub(crate) use python::tables as python;
 pub(crate) use typescript::tables as typescript;
 

@@ -14,9 +14,10 @@ Ctrl-C, stops the call and is raised from it.
 """
 
 from . import process
+from ._abi import ErrorFlag
 from ._call import Cancel, Progress
 from ._config import Config, OptionValue
-from ._errors import ErrorFlag, S3VaultError
+from ._errors import S3VaultError
 from ._ffi import library_version
 from ._keyring import Keyring
 from ._manifest import Verdict, verify_manifest

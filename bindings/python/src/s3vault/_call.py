@@ -29,12 +29,16 @@ from dataclasses import dataclass
 from types import GeneratorType, TracebackType
 from typing import Any, Callable, Protocol, Union
 
-from . import _ffi
+from . import _abi
+from ._abi import EventKind
 from ._errors import S3VaultError
 from ._ffi import lib
 from ._tables import ErrorCode
 
 _log = logging.getLogger("s3vault")
+
+# The total of an event (UINT64_MAX) while it is unknown.
+_UNKNOWN = 2**64 - 1
 
 
 class Handle:
@@ -83,7 +87,7 @@ class Cancel:
     """Stops calls from another thread; they raise ``ErrorCode.CANCELLED``. Once triggered, it stays triggered."""
 
     def __init__(self) -> None:
-        self._handle = Handle(_ffi.Cancel, lib.s3v_cancel_free)
+        self._handle = Handle(_abi.Cancel, lib.s3v_cancel_free)
         self._handle._as_parameter_ = lib.s3v_cancel_new()
 
     def trigger(self) -> None:
@@ -102,16 +106,16 @@ class _State:
 
 
 def _handle_event(state: _State, event: Any) -> None:
-    if event.kind == _ffi.EVENT_PROGRESS:
+    if event.kind == EventKind.PROGRESS:
         if state.progress is not None:
-            total = None if event.total == _ffi.UNKNOWN else event.total
+            total = None if event.total == _UNKNOWN else event.total
             state.progress(Progress(event.done, total, event.parts, event.retries))
-    elif event.kind == _ffi.EVENT_CREDENTIALS:
+    elif event.kind == EventKind.CREDENTIALS:
         if state.renew is not None:
             state.renew()
-    elif event.kind == _ffi.EVENT_LOG:
+    elif event.kind == EventKind.LOG:
         _log.info("%s", (event.text or b"").decode(errors="replace"))
-    elif event.kind == _ffi.EVENT_ORPHAN:
+    elif event.kind == EventKind.ORPHAN:
         _log.warning("%s", (event.text or b"").decode(errors="replace"))
 
 
@@ -128,7 +132,7 @@ def _answers(state: _State) -> Generator[int, Any, None]:
         yield 1
 
 
-_ON_EVENT = _ffi.EventFunction(GeneratorType.send)
+_ON_EVENT = _abi.EventFn(GeneratorType.send)
 
 
 class Call:
@@ -145,11 +149,11 @@ class Call:
         self._state = _State(progress, renew)
         answers = _answers(self._state)
         next(answers)
-        self._structure = _ffi.Ctl(size=sizeof(_ffi.Ctl), ctx=answers, on_event=_ON_EVENT)
+        self._structure = _abi.Ctl(size=sizeof(_abi.Ctl), ctx=answers, on_event=_ON_EVENT)
         self._cancel = cancel
         if cancel is not None:
             self._structure.cancel = cancel._handle._as_parameter_
-        self._error = Handle(_ffi.Error, lib.s3v_error_free)
+        self._error = Handle(_abi.Error, lib.s3v_error_free)
         self.ctl = byref(self._structure)
         self.err = self._error.out
 
@@ -172,7 +176,7 @@ def take_bytes(handle: Handle) -> bytes:
 
 def new_bytes() -> Handle:
     """A handle for bytes of the library, still empty."""
-    return Handle(_ffi.Bytes, lib.s3v_bytes_free)
+    return Handle(_abi.Bytes, lib.s3v_bytes_free)
 
 
 def to_text(value: bytes | None) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Union
 
-from . import _ffi
+from . import _abi
 from ._call import Call, FilePath, Handle, from_file, from_text, new_bytes, take_bytes
 from ._ffi import lib
 from ._time import to_ms
@@ -33,7 +33,7 @@ class Config:
     """
 
     def __init__(self, values: Mapping[str, OptionValue] | None = None) -> None:
-        self._handle = Handle(_ffi.Config, lib.s3v_config_free)
+        self._handle = Handle(_abi.Config, lib.s3v_config_free)
         self._handle._as_parameter_ = lib.s3v_config_new()
         for key, value in (values or {}).items():
             self.set(key, value)

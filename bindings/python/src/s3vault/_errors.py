@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import enum
 import errno
 from typing import Any
 
-from . import _ffi
+from ._abi import ErrorField, ErrorFlag
+from ._ffi import lib
 from ._tables import ERRORS, ErrorCode, ErrorInfo
 
 _INFO: dict[int, ErrorInfo] = {row.code: row for row in ERRORS}
-
-
-class ErrorFlag(enum.IntFlag):
-    """Whose fault an error is, and whether a retry may help."""
-
-    MISUSE = 1
-    REMOTE = 2
-    TRANSPORT = 4
-    RETRYABLE = 8
-    MAYBE_SENT = 16
-
 
 _FAMILY_FLAGS = {
     "misuse": ErrorFlag.MISUSE,
@@ -80,20 +69,20 @@ class S3VaultError(Exception):
         """Makes an exception of an error of the library, which the caller still has to free."""
 
         def text(field: int) -> str:
-            value: bytes | None = _ffi.lib.s3v_error_get(error, field)
+            value: bytes | None = lib.s3v_error_get(error, field)
             return (value or b"").decode(errors="replace")
 
         # A newer library may have codes that are not in the table here: the name still says which one it is.
-        made = cls(ErrorCode(code) if code in _INFO else ErrorCode.INTERNAL, text(_ffi.FIELD_MESSAGE))
-        made.name = text(_ffi.FIELD_NAME)
-        made.hint = text(_ffi.FIELD_HINT)
-        made.flags = ErrorFlag(_ffi.lib.s3v_error_flags(error))
-        made.http_status = _ffi.lib.s3v_error_http_status(error)
-        made.s3_code = text(_ffi.FIELD_S3_CODE)
-        made.request_id = text(_ffi.FIELD_REQUEST_ID)
-        made.operation = text(_ffi.FIELD_OPERATION)
-        made.bucket = text(_ffi.FIELD_BUCKET)
-        made.key = text(_ffi.FIELD_KEY)
+        made = cls(ErrorCode(code) if code in _INFO else ErrorCode.INTERNAL, text(ErrorField.MESSAGE))
+        made.name = text(ErrorField.NAME)
+        made.hint = text(ErrorField.HINT)
+        made.flags = ErrorFlag(lib.s3v_error_flags(error))
+        made.http_status = lib.s3v_error_http_status(error)
+        made.s3_code = text(ErrorField.S3_CODE)
+        made.request_id = text(ErrorField.REQUEST_ID)
+        made.operation = text(ErrorField.OPERATION)
+        made.bucket = text(ErrorField.BUCKET)
+        made.key = text(ErrorField.KEY)
         return made
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from . import _ffi
+from . import _abi
 from ._call import Buffer, Call, FilePath, Handle, from_file, new_bytes, take_bytes
 from ._ffi import lib
 
@@ -31,7 +31,7 @@ class Keyring:
 
     @classmethod
     def _open(cls, file: bytes | None, address: int | None, size: int, *, create: bool) -> Keyring:
-        call, handle = Call(), Handle(_ffi.Keyring, lib.s3v_keyring_free)
+        call, handle = Call(), Handle(_abi.Keyring, lib.s3v_keyring_free)
         call.check(lib.s3v_keyring_open(file, address, size, int(create), handle.out, call.err))
         return cls(handle)
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Callable, Generic, Optional, TypeVar, Union
 
-from . import _ffi
+from . import _abi
 from ._call import (
     Call,
     Cancel,
@@ -71,7 +71,7 @@ class Rows(Iterator[T], Generic[T]):
         handle = self._handle
         if handle is None:
             raise StopIteration
-        call, row = Call(None, None, self._renew), POINTER(_ffi.Row)()
+        call, row = Call(None, None, self._renew), POINTER(_abi.Row)()
         if call.check(lib.s3v_list_next(handle, call.ctl, byref(row), call.err)) == 0:
             self._handle = None
             raise StopIteration
@@ -112,7 +112,7 @@ class Vault:
         """
         names = from_name(container, "the container"), from_name(path, "the path")
         config = call_options(kind=kind, parent=parent, checkpoint=_checkpoint(checkpoint), **options)
-        call, out = Call(progress, cancel, self._renew), Handle(_ffi.Put, lib.s3v_put_free)
+        call, out = Call(progress, cancel, self._renew), Handle(_abi.Put, lib.s3v_put_free)
         call.check(lib.s3v_put_open(self._handle, *names, handle_of(config), call.ctl, out.out, call.err))
         return Upload(out, progress, cancel, self._renew, resumable=checkpoint is not None)
 
@@ -205,7 +205,7 @@ class Vault:
         return self._list(lib.s3v_list_containers, make=lambda row: str(row.container.decode()))
 
     def _list(self, function: Any, *arguments: bytes | None, make: Callable[[Any], T]) -> Rows[T]:
-        call, out = Call(), Handle(_ffi.List, lib.s3v_list_free)
+        call, out = Call(), Handle(_abi.List, lib.s3v_list_free)
         call.check(function(self._handle, *arguments, None, call.ctl, out.out, call.err))
         return Rows(out, make, self._renew)
 
@@ -250,7 +250,7 @@ def open(
     if keyring is not None and not isinstance(keyring, Keyring):
         keyring = Keyring.open(keyring)
     ring = None if keyring is None else keyring._handle
-    call, out = Call(None, cancel), Handle(_ffi.Vault, lib.s3v_vault_free)
+    call, out = Call(None, cancel), Handle(_abi.Vault, lib.s3v_vault_free)
     _at_exit()
     call.check(lib.s3v_vault_open(config._handle, ring, call.ctl, out.out, call.err))
     return Vault(out, credentials)

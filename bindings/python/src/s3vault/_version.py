@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from . import _ffi
+from . import _abi
+from ._abi import RowKind
 from ._call import (
     Call,
     Cancel,
@@ -29,9 +30,6 @@ from ._time import from_ms
 
 # Large enough for few calls, small enough to stay in the processor's cache.
 BUFFER_SIZE = 256 << 10
-
-# By the number in a row of the library; 0 is a name without a version.
-_KINDS = ("name", "full", "incremental", "deleted")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class VersionInfo:
             container=to_text(row.container) or "",
             path=to_text(row.path) or "",
             vid=to_text(row.vid) or "",
-            kind=_KINDS[row.kind],
+            kind=RowKind(row.kind).name.lower(),
             parent=to_text(row.parent) or None,
             size=row.bytes,
             initiated=from_ms(row.initiated_ms),
@@ -83,7 +81,7 @@ class Version:
     @staticmethod
     def new_handle() -> Handle:
         """A handle for a version of the library, still empty."""
-        return Handle(_ffi.Version, lib.s3v_version_free)
+        return Handle(_abi.Version, lib.s3v_version_free)
 
     def open(
         self,
@@ -101,7 +99,7 @@ class Version:
         checked, also after a ``seek``.
         """
         config = call_options(verify=verify, **options)
-        call, handle = Call(progress, cancel, self._renew), Handle(_ffi.Get, lib.s3v_get_free)
+        call, handle = Call(progress, cancel, self._renew), Handle(_abi.Get, lib.s3v_get_free)
         call.check(lib.s3v_get_open(self._handle, handle_of(config), call.ctl, handle.out, call.err))
         return io.BufferedReader(Download(handle, progress, cancel, self._renew, self.info.size), BUFFER_SIZE)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ctypes import byref, sizeof
 from dataclasses import dataclass
 
-from . import _ffi
+from . import _abi
 from ._call import Call, from_text
 from ._config import OptionValue, option_text
 from ._ffi import lib
@@ -51,6 +51,6 @@ def set(**values: OptionValue) -> None:
 
 def stats() -> Stats:
     """Returns what the transfers of this process use."""
-    call, found = Call(), _ffi.Stats(size=sizeof(_ffi.Stats))
+    call, found = Call(), _abi.Stats(size=sizeof(_abi.Stats))
     call.check(lib.s3v_process_stats(byref(found), call.err))
-    return Stats(**{name: getattr(found, name) for name, _ in _ffi.Stats._fields_ if name != "size"})
+    return Stats(**{name: getattr(found, name) for name, _ in _abi.Stats._fields_ if name != "size"})

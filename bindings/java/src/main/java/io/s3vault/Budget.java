@@ -1,14 +1,12 @@
 package io.s3vault;
 
 import com.sun.jna.Memory;
+import io.s3vault.internal.Layout;
 import io.s3vault.internal.Loader;
 import io.s3vault.internal.Native;
 
 /** The limits that all transfers of this process share: memory, connections and bandwidth. */
 public final class Budget {
-    // struct s3v_stats { uint32_t size, transfers; uint64_t memory, memory_peak, memory_limit, connections,
-    // connections_peak, connections_limit, bytes_up, bytes_down; }
-    private static final int STATS_SIZE = 72;
 
     /**
      * Current, peak and total use of the transfers of this process.
@@ -61,14 +59,20 @@ public final class Budget {
     public static Stats stats() throws S3VaultException {
         Loader.load();
         try (Frame frame = new Frame();
-                Memory stats = new Memory(STATS_SIZE)) {
+                Memory stats = new Memory(Layout.Stats.SIZE)) {
             stats.clear();
-            stats.setInt(0, STATS_SIZE);
+            stats.setInt(0, Layout.Stats.SIZE);
             frame.callLocal(p -> Native.s3v_process_stats(stats, frame.err));
-            long[] counts = stats.getLongArray(2 * Integer.BYTES, 8);
             return new Stats(
-                    stats.getInt(Integer.BYTES), counts[0], counts[1], counts[2], counts[3], counts[4], counts[5],
-                    counts[6], counts[7]);
+                    stats.getInt(Layout.Stats.TRANSFERS),
+                    stats.getLong(Layout.Stats.MEMORY),
+                    stats.getLong(Layout.Stats.MEMORY_PEAK),
+                    stats.getLong(Layout.Stats.MEMORY_LIMIT),
+                    stats.getLong(Layout.Stats.CONNECTIONS),
+                    stats.getLong(Layout.Stats.CONNECTIONS_PEAK),
+                    stats.getLong(Layout.Stats.CONNECTIONS_LIMIT),
+                    stats.getLong(Layout.Stats.BYTES_UP),
+                    stats.getLong(Layout.Stats.BYTES_DOWN));
         }
     }
 }

@@ -3,6 +3,7 @@ package io.s3vault;
 import com.sun.jna.CallbackReference;
 import com.sun.jna.Memory;
 import com.sun.jna.Pointer;
+import io.s3vault.internal.Layout;
 import io.s3vault.internal.Native;
 import java.io.IOException;
 import java.io.InterruptedIOException;
@@ -17,14 +18,10 @@ import java.util.function.Consumer;
  * thread was interrupted or another thread closed the stream.
  */
 final class Frame implements AutoCloseable {
-    // struct s3v_ctl { uint32_t size; void *ctx; s3v_event_fn on_event; s3v_cancel *cancel; uint64_t timeout_ms; }
-    private static final int ON_EVENT = 16;
-    private static final int CANCEL = 24;
-    private static final int TIMEOUT = 32;
-    private static final int CTL_SIZE = 40;
-    private static final int OUT = 40;
-    private static final int ERR = 48;
-    private static final int SIZE = 56;
+    // The block: an s3v_ctl, and a pointer each for the output and the error.
+    private static final int OUT = Layout.Ctl.SIZE;
+    private static final int ERR = OUT + Long.BYTES;
+    private static final int SIZE = ERR + Long.BYTES;
 
     // One native callback for all frames, never collected. It finds the frame by the thread it is called on.
     private static final Native.EventFn CALLBACK = Frame::onEvent;
@@ -56,13 +53,13 @@ final class Frame implements AutoCloseable {
 
     Frame(Control control) {
         this.control = control;
-        ctl = block.share(0, CTL_SIZE);
+        ctl = block.share(0, Layout.Ctl.SIZE);
         out = block.share(OUT, Long.BYTES);
         err = block.share(ERR, Long.BYTES);
         block.clear();
-        block.setInt(0, CTL_SIZE);
-        block.setPointer(ON_EVENT, CallbackReference.getFunctionPointer(CALLBACK));
-        block.setLong(TIMEOUT, control.timeoutMillis());
+        block.setInt(0, Layout.Ctl.SIZE);
+        block.setPointer(Layout.Ctl.ON_EVENT, CallbackReference.getFunctionPointer(CALLBACK));
+        block.setLong(Layout.Ctl.TIMEOUT_MS, control.timeoutMillis());
     }
 
     /** Makes a close of this handle stop the call in progress. */
@@ -145,7 +142,7 @@ final class Frame implements AutoCloseable {
             for (; entered < handles.length; entered++) {
                 pointers[entered] = handles[entered] == null ? null : handles[entered].enter();
             }
-            block.setPointer(CANCEL, cancel == null ? null : cancel.enter());
+            block.setPointer(Layout.Ctl.CANCEL, cancel == null ? null : cancel.enter());
             cancelEntered = cancel != null;
             stop = Stop.NONE;
             thrown = null;

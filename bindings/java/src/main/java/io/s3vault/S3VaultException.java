@@ -8,12 +8,6 @@ import java.io.IOException;
 public final class S3VaultException extends IOException {
     private static final long serialVersionUID = 1;
 
-    // S3V_FLAG_*
-    private static final int MISUSE = 1;
-    private static final int REMOTE = 2;
-    private static final int TRANSPORT = 4;
-    private static final int RETRYABLE = 8;
-    private static final int MAYBE_SENT = 16;
 
     /** The code. */
     private final ErrorCode code;
@@ -51,7 +45,7 @@ public final class S3VaultException extends IOException {
         this.detail = detail;
         this.hint = code.hint();
         this.httpStatus = 0;
-        this.flags = MISUSE;
+        this.flags = Native.S3V_FLAG_MISUSE;
         this.s3Code = "";
         this.requestId = "";
         this.operation = "";
@@ -61,20 +55,20 @@ public final class S3VaultException extends IOException {
     }
 
     private S3VaultException(int rc, Pointer error) {
-        super(withHint(Field.MESSAGE.of(error), Field.HINT.of(error)));
+        super(withHint(field(error, Native.S3V_FIELD_MESSAGE), field(error, Native.S3V_FIELD_HINT)));
         this.code = ErrorCode.of(rc);
         this.number = rc;
-        this.name = Field.NAME.of(error);
-        this.detail = Field.MESSAGE.of(error);
-        this.hint = Field.HINT.of(error);
+        this.name = field(error, Native.S3V_FIELD_NAME);
+        this.detail = field(error, Native.S3V_FIELD_MESSAGE);
+        this.hint = field(error, Native.S3V_FIELD_HINT);
         this.httpStatus = Native.s3v_error_http_status(error);
         this.flags = Native.s3v_error_flags(error);
-        this.s3Code = Field.S3_CODE.of(error);
-        this.requestId = Field.REQUEST_ID.of(error);
-        this.operation = Field.OPERATION.of(error);
-        this.bucket = Field.BUCKET.of(error);
-        this.key = Field.KEY.of(error);
-        this.json = Field.JSON.of(error);
+        this.s3Code = field(error, Native.S3V_FIELD_S3_CODE);
+        this.requestId = field(error, Native.S3V_FIELD_REQUEST_ID);
+        this.operation = field(error, Native.S3V_FIELD_OPERATION);
+        this.bucket = field(error, Native.S3V_FIELD_BUCKET);
+        this.key = field(error, Native.S3V_FIELD_KEY);
+        this.json = field(error, Native.S3V_FIELD_JSON);
     }
 
     /** Reads and frees the error that a call returned. */
@@ -148,27 +142,27 @@ public final class S3VaultException extends IOException {
 
     /** {@return whether the call itself is wrong, so that it would fail again} */
     public boolean isMisuse() {
-        return (flags & MISUSE) != 0;
+        return (flags & Native.S3V_FLAG_MISUSE) != 0;
     }
 
     /** {@return whether the store answered and its answer is the problem} */
     public boolean isRemote() {
-        return (flags & REMOTE) != 0;
+        return (flags & Native.S3V_FLAG_REMOTE) != 0;
     }
 
     /** {@return whether the store did not answer} */
     public boolean isTransport() {
-        return (flags & TRANSPORT) != 0;
+        return (flags & Native.S3V_FLAG_TRANSPORT) != 0;
     }
 
     /** {@return whether the same call may succeed later} */
     public boolean isRetryable() {
-        return (flags & RETRYABLE) != 0;
+        return (flags & Native.S3V_FLAG_RETRYABLE) != 0;
     }
 
     /** {@return whether the request may have taken effect although the store did not answer} */
     public boolean isMaybeSent() {
-        return (flags & MAYBE_SENT) != 0;
+        return (flags & Native.S3V_FLAG_MAYBE_SENT) != 0;
     }
 
     @Override
@@ -180,13 +174,8 @@ public final class S3VaultException extends IOException {
         return hint.isEmpty() ? detail : detail + " (" + hint + ")";
     }
 
-    /** Fields of {@code s3v_error_get}, in the order of their numbers. */
-    private enum Field {
-        NAME, MESSAGE, HINT, S3_CODE, REQUEST_ID, OPERATION, BUCKET, KEY, JSON;
-
-        String of(Pointer error) {
-            String text = Native.s3v_error_get(error, ordinal());
-            return text == null ? "" : text;
-        }
+    private static String field(Pointer error, int field) {
+        String text = Native.s3v_error_get(error, field);
+        return text == null ? "" : text;
     }
 }

@@ -273,7 +273,7 @@ public final class Vault implements AutoCloseable {
     /**
      * Replaces the keys of the vault. The new keys are tried with one request; if the store refuses them, the vault keeps
      * the old ones. Transfers in progress continue with the new keys. A {@link Listener} may call it: that is how to
-     * answer an event of {@link Event.Kind#CREDENTIALS}.
+     * answer an event of {@link EventKind#CREDENTIALS}.
      *
      * @param accessKey the access key id
      * @param secretKey the secret access key

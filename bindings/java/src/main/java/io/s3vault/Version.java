@@ -63,9 +63,9 @@ public final class Version implements AutoCloseable {
     /** {@return the kind of the version} */
     public Kind kind() {
         return switch (row.kind()) {
-            case 1 -> Kind.FULL;
-            case 2 -> Kind.INCREMENTAL;
-            case 3 -> Kind.DELETED;
+            case Native.S3V_ROW_FULL -> Kind.FULL;
+            case Native.S3V_ROW_INCREMENTAL -> Kind.INCREMENTAL;
+            case Native.S3V_ROW_DELETED -> Kind.DELETED;
             default -> Kind.OTHER;
         };
     }

@@ -77,7 +77,7 @@ class StoppingTest {
 
     private Listener onHeartbeat(Call call) {
         return event -> {
-            if (event.kind() == Event.Kind.HEARTBEAT) {
+            if (event.kind() == EventKind.HEARTBEAT) {
                 call.run();
             }
         };

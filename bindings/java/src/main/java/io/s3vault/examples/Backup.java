@@ -2,7 +2,7 @@ package io.s3vault.examples;
 
 import io.s3vault.Config;
 import io.s3vault.Control;
-import io.s3vault.Event;
+import io.s3vault.EventKind;
 import io.s3vault.Keyring;
 import io.s3vault.Library;
 import io.s3vault.Listener;
@@ -127,7 +127,7 @@ public final class Backup {
             return null;
         }
         return event -> {
-            if (event.kind() == Event.Kind.PROGRESS) {
+            if (event.kind() == EventKind.PROGRESS) {
                 System.err.print("\r" + (event.done() >> 20) + " MiB"
                         + (event.total() < 0 ? "" : " of " + (event.total() >> 20)) + "  ");
             }

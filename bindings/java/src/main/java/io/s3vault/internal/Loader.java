@@ -87,7 +87,7 @@ public final class Loader {
         int abi;
         try {
             abi = library.getFunction("s3v_abi_version").invokeInt(new Object[0]);
-            if (abi == Native.ABI_VERSION) {
+            if (abi == Native.S3V_ABI_VERSION) {
                 com.sun.jna.Native.register(Native.class, library);
                 return;
             }
@@ -95,7 +95,7 @@ public final class Loader {
             throw failed(library.getFile() + " lacks a function: " + firstLine(e)
                     + ". Use the " + FILE + " that was built with this binding.", e);
         }
-        throw failed(library.getFile() + " has ABI version " + abi + ", this binding needs " + Native.ABI_VERSION
+        throw failed(library.getFile() + " has ABI version " + abi + ", this binding needs " + Native.S3V_ABI_VERSION
                 + ". Use the " + FILE + " that was built with this binding.", null);
     }
 
