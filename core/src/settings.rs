@@ -127,9 +127,13 @@ pub fn option(key: &str) -> Result<&'static OptionInfo> {
     if let Some(row) = OPTIONS.iter().find(|row| row.key == key) {
         return Ok(row);
     }
-    let nearest = OPTIONS.iter().min_by_key(|row| distance(key, row.key)).map_or("", |row| row.key);
     Err(Error::new(Code::UnknownOption, format!("there is no option '{key}'"))
-        .with_hint(format!("Did you mean '{nearest}'?")))
+        .with_hint(format!("Did you mean '{}'?", nearest(key))))
+}
+
+/// The key of the table that is spelled most like this one.
+pub fn nearest(key: &str) -> &'static str {
+    OPTIONS.iter().min_by_key(|row| distance(key, row.key)).map_or("", |row| row.key)
 }
 
 /// Levenshtein distance, for the nearest key.
@@ -151,6 +155,7 @@ fn distance(a: &str, b: &str) -> usize {
 #[derive(Clone, Default)]
 pub struct Settings {
     values: BTreeMap<&'static str, Zeroizing<String>>,
+    warnings: Vec<String>,
 }
 
 impl Settings {
@@ -229,6 +234,16 @@ impl Settings {
             Ok(row) if !row.secret => (*key, value.as_str()),
             _ => (*key, "***"),
         })
+    }
+
+    /// Adds a warning about where the settings come from, such as a misspelled variable.
+    pub fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
+    /// The warnings, in order. A vault reports them as log events when it is opened.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Refuses every key that is not among `keys`: those that a call takes.

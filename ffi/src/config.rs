@@ -1,19 +1,26 @@
-//! Settings from a TOML file and from the environment. Each is read only when it is asked for.
+//! Settings from a TOML file and from the environment. Each is read only when the caller asks for it.
 
 use std::fs;
 use std::path::Path;
 
-use s3vault_core::settings::{OPTIONS, Scope, Settings};
+use s3vault_core::settings::{OPTIONS, Scope, Settings, nearest};
 use s3vault_core::{Code, Error, Result};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
-/// Sets what a TOML file holds: one flat table of options. Values are strings, booleans, whole numbers, and arrays of
-/// strings, which stand for one value of as many lines.
+/// Options whose values are names of files.
+const FILES: [&str; 2] = ["keyring", "ca_file"];
+
+/// Variables that start with `S3VAULT_` and are not settings: those of the command, of the build and of the tests.
+const OTHER_VARIABLES: [&str; 4] = ["S3VAULT_CONFIG", "S3VAULT_LIBRARY", "S3VAULT_BUILD_LIBRARY", "S3VAULT_CASES"];
+
+/// Loads a TOML file: one flat table of options. Values are strings, booleans, whole numbers, and arrays of strings; an
+/// array is one value with a line for each string. The name of a file (`keyring`, `ca_file`) is relative to the folder
+/// of the TOML file.
 ///
-/// Fails with [`Code::Config`] where the file cannot be read or is no such table, and as [`Settings::set`] does for its
-/// keys and values; the message names file and line. What stands before the line that failed is set.
+/// Fails with [`Code::Config`] if the file cannot be read or is not such a table, and as [`Settings::set`] does for its
+/// keys and values; the message names the file and the line. Options before the line that failed are set.
 pub fn load(settings: &mut Settings, file: &Path) -> Result<()> {
     let shown = file.display();
     let text = fs::read_to_string(file).map(Zeroizing::new).map_err(|e| {
@@ -29,19 +36,32 @@ pub fn load(settings: &mut Settings, file: &Path) -> Result<()> {
     entries.sort_by_key(|(key, _)| key.span().start);
     for (key, value) in entries {
         let place = place(key.span().start);
-        // An unknown key is told before its value is looked at: the value may be a whole table.
-        s3vault_core::settings::option(key.get_ref()).map_err(|e| e.context(&place))?;
-        let value = plain(&value).ok_or_else(|| {
+        // An unknown key is reported before its value is checked: the value may be a whole table.
+        let option = s3vault_core::settings::option(key.get_ref()).map_err(|e| e.context(&place))?;
+        let mut value = plain(&value).ok_or_else(|| {
             let message = format!("{place}: {} is {}", key.get_ref(), kind(&value));
             Error::new(Code::Config, message)
                 .with_hint("Give a string, true, false, a whole number, or an array of strings.")
         })?;
-        settings.set(key.get_ref(), &value).map_err(|e| e.context(&place))?;
+        if FILES.contains(&option.key) && !value.is_empty() {
+            value = beside(file, &value).map_err(|e| e.context(&place))?;
+        }
+        settings.set(option.key, &value).map_err(|e| e.context(&place))?;
     }
     Ok(())
 }
 
-/// A value as `Settings::set` takes it; none where the file's kind of value has no such form.
+/// The name of a file that a configuration file names.
+fn beside(config: &Path, file: &str) -> Result<Zeroizing<String>> {
+    let name = config.parent().unwrap_or(Path::new("")).join(file);
+    match name.into_os_string().into_string() {
+        Ok(name) => Ok(Zeroizing::new(name)),
+        Err(_) => Err(Error::new(Code::Config, "the name of the folder is not UTF-8")
+            .with_hint(format!("Give the absolute name of '{file}', or rename the folder."))),
+    }
+}
+
+/// A value as `Settings::set` accepts it, or `None` if it accepts no such value.
 fn plain(value: &Spanned<DeValue<'_>>) -> Option<Zeroizing<String>> {
     let text = match value.get_ref() {
         DeValue::String(text) => text.clone().into_owned(),
@@ -65,28 +85,47 @@ fn plain(value: &Spanned<DeValue<'_>>) -> Option<Zeroizing<String>> {
 fn kind(value: &Spanned<DeValue<'_>>) -> &'static str {
     match value.get_ref() {
         DeValue::Table(_) => "a table",
-        DeValue::Array(_) => "an array with other things than strings in it",
+        DeValue::Array(_) => "an array with elements that are not strings",
         DeValue::Float(_) => "a number with a fraction",
         DeValue::Datetime(_) => "a time without quotes",
         _ => "a number out of range",
     }
 }
 
-/// Sets what the environment holds: for each option of a vault, of the process or of the command, the variable `S3VAULT_` and the key in
-/// upper case. Other variables are ignored, those of a call's options too: a stray `S3VAULT_VERSION` must not choose
-/// what is restored.
+/// Loads the environment: for each option of a vault, of the process or of the command, the variable `S3VAULT_` and the
+/// key in upper case. Options of a call are not read: a stray `S3VAULT_VERSION` must not choose what is restored. Any
+/// other variable that starts with `S3VAULT_` adds a warning that names the nearest option.
 ///
-/// Fails as [`Settings::set`] does; the message names the variable. What came before it is set.
+/// Fails as [`Settings::set`] does; the message names the variable. Options before it are set.
 pub fn environment(settings: &mut Settings) -> Result<()> {
     for option in OPTIONS.iter().filter(|option| option.scope != Scope::Call) {
-        let name = format!("S3VAULT_{}", option.key.to_uppercase());
+        let name = variable(option.key);
         let Some(value) = std::env::var_os(&name) else { continue };
         let Ok(value) = value.into_string().map(Zeroizing::new) else {
-            return Err(Error::new(Code::InvalidOption, format!("the environment's {name} is not UTF-8")));
+            return Err(Error::new(Code::InvalidOption, format!("the environment variable {name} is not UTF-8")));
         };
-        settings.set(option.key, &value).map_err(|e| e.context(format!("the environment's {name}")))?;
+        settings.set(option.key, &value).map_err(|e| e.context(format!("the environment variable {name}")))?;
     }
+    warn_of_unknown(settings, std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()));
     Ok(())
+}
+
+fn variable(key: &str) -> String {
+    format!("S3VAULT_{}", key.to_uppercase())
+}
+
+fn warn_of_unknown(settings: &mut Settings, variables: impl Iterator<Item = String>) {
+    let mut unknown: Vec<String> = variables
+        .filter(|name| name.starts_with("S3VAULT_") && !name.starts_with("S3VAULT_TEST_"))
+        .filter(|name| !OTHER_VARIABLES.contains(&name.as_str()))
+        .filter(|name| !OPTIONS.iter().any(|option| variable(option.key) == *name))
+        .collect();
+    unknown.sort();
+    for name in unknown {
+        let nearest = variable(nearest(&name["S3VAULT_".len()..].to_lowercase()));
+        settings
+            .warn(format!("the environment variable {name} is not a setting and is ignored; did you mean {nearest}?"));
+    }
 }
 
 #[cfg(test)]
@@ -115,7 +154,38 @@ mod tests {
     }
 
     #[test]
-    fn what_the_whole_process_shares_may_stand_beside_a_vault() {
+    fn a_relative_file_is_relative_to_the_configuration_file() {
+        let file = std::env::temp_dir().join(format!("s3vault-config-{}-files.toml", std::process::id()));
+        fs::write(&file, "keyring = 'vault.keys'\nca_file = '/etc/ca.pem'\n").unwrap();
+        let mut settings = Settings::new();
+        let result = load(&mut settings, &file);
+        fs::remove_file(&file).unwrap();
+        result.unwrap();
+        assert_eq!(settings.text("keyring"), std::env::temp_dir().join("vault.keys").to_str().unwrap());
+        assert_eq!(settings.text("ca_file"), "/etc/ca.pem");
+        assert_eq!(loaded("unset", "keyring = ''\n").unwrap().text("keyring"), "");
+        assert_eq!(*beside(Path::new("here.toml"), "vault.keys").unwrap(), "vault.keys");
+    }
+
+    #[test]
+    fn an_unknown_variable_is_a_warning_that_names_the_nearest_option() {
+        let mut settings = Settings::new();
+        let known =
+            ["PATH", "S3VAULT_BUCKET", "S3VAULT_VERSION", "S3VAULT_CONFIG", "S3VAULT_LIBRARY", "S3VAULT_TEST_STORE"];
+        warn_of_unknown(&mut settings, known.map(String::from).into_iter());
+        assert_eq!(settings.warnings(), [""; 0]);
+        warn_of_unknown(&mut settings, ["S3VAULT_REGOIN", "S3VAULT_BUKCET"].map(String::from).into_iter());
+        assert_eq!(
+            settings.warnings(),
+            [
+                "the environment variable S3VAULT_BUKCET is not a setting and is ignored; did you mean S3VAULT_BUCKET?",
+                "the environment variable S3VAULT_REGOIN is not a setting and is ignored; did you mean S3VAULT_REGION?",
+            ]
+        );
+    }
+
+    #[test]
+    fn options_of_the_process_are_accepted_beside_those_of_a_vault() {
         let settings = loaded("process", "bucket = 'b'\nmemory = 0x4000000\nbandwidth_up = 1000\n").unwrap();
         assert_eq!((settings.number("memory"), settings.number("bandwidth_up")), (64 << 20, 1000));
         settings.only(Scope::Vault).unwrap();
@@ -123,14 +193,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line() {
+    fn an_error_names_the_line() {
         for (name, text, line, code, said) in [
             ("syntax", "bucket = 'b'\nregion 'x'\n", 2, Code::Config, ""),
             ("end", "bucket = 'b", 1, Code::Config, ""),
             ("unknown", "bucket = 'b'\n\nacces_key = 'k'\n", 3, Code::UnknownOption, "'acces_key'"),
             ("unknown-table", "[vault]\nbucket = 'b'\n", 1, Code::UnknownOption, "'vault'"),
             ("table", "bucket = { name = 'b' }\n", 1, Code::Config, "bucket is a table"),
-            ("array", "verify_keys = ['a', 1]\n", 1, Code::Config, "an array with other things"),
+            ("array", "verify_keys = ['a', 1]\n", 1, Code::Config, "an array with elements that"),
             ("float", "connect_timeout_ms = 1.5\n", 1, Code::Config, "a number with a fraction"),
             ("value", "\npath_style = 'perhaps'\n", 2, Code::InvalidOption, "true or false"),
             ("twice", "bucket = 'a'\nbucket = 'b'\n", 2, Code::Config, ""),
@@ -145,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_named() {
+    fn a_missing_file_is_named() {
         let e = load(&mut Settings::new(), Path::new("/nowhere/s3vault.toml")).unwrap_err();
         assert_eq!(e.code(), Code::Config);
         assert!(e.message().contains("/nowhere/s3vault.toml"), "{e}");

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use s3vault_core::{Code, Error, Result};
+
 /// Ends calls from another thread, or from a signal handler: [`trigger`](Cancel::trigger) is one atomic store.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<AtomicBool>);
@@ -32,7 +34,7 @@ impl Cancel {
 pub enum EventKind {
     /// Bytes or parts were moved since the last event.
     Progress = 1,
-    /// A line for people.
+    /// A warning for a log: nothing failed, but somebody should know.
     Log = 2,
     /// The store refuses the credentials, or they expired.
     Credentials = 3,
@@ -78,5 +80,15 @@ impl Control<'_> {
     /// No events, no cancel, no time-out.
     pub fn none() -> Control<'static> {
         Control::default()
+    }
+
+    /// Reports a warning as a log event.
+    pub(crate) fn log(&mut self, text: &str) -> Result<()> {
+        let event = Event { kind: EventKind::Log, done: 0, total: None, parts: 0, retries: 0, text: Some(text) };
+        if self.on_event.as_mut().is_none_or(|on_event| on_event(&event)) {
+            Ok(())
+        } else {
+            Err(Error::new(Code::Stopped, "the caller's callback stopped the call"))
+        }
     }
 }

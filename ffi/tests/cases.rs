@@ -246,10 +246,10 @@ impl Story<'_> {
     }
 }
 
-/// Goes on where the put is, which must be within `begins`, and writes up to byte `end`.
+/// Writes from the offset of the put, which must be within `resumes_at`, up to byte `end`.
 fn write(put: &mut Put, step: &Value, data: &[u8], end: usize) -> Result<(), Trouble> {
     let begin = put.offset() as usize;
-    if let Some(bounds) = step["begins"].as_array() {
+    if let Some(bounds) = step["resumes_at"].as_array() {
         let bounds: Vec<usize> = bounds.iter().map(|bound| bound.as_u64().unwrap() as usize).collect();
         if !(bounds[0]..=bounds[1]).contains(&begin) || !begin.is_multiple_of(8 << 20) {
             let wanted = format!("a multiple of 8 MiB from {} to {}", bounds[0], bounds[1]);

@@ -198,21 +198,21 @@ static enum outcome check_row(struct session *session, const cJSON *step, const 
     return STEP_DONE;
 }
 
-/* Opens a put and writes the data from where it goes on, which must be within "begins", up to byte `end`, `chunk` bytes
+/* Opens a put and writes the data from its offset, which must be within "resumes_at", up to byte `end`, `chunk` bytes
  * at a time. The put is the caller's, also after an error. */
 static enum outcome write_up_to(struct session *session, const cJSON *step, const s3v_config *options,
                                 struct bytes data, size_t end, s3v_put **put, char *why, s3v_error **err) {
-    const cJSON *asked = field(step, "chunk"), *begins = field(step, "begins");
+    const cJSON *asked = field(step, "chunk"), *resumes_at = field(step, "resumes_at");
     size_t chunk = cJSON_IsNumber(asked) && asked->valuedouble >= 1 ? (size_t)asked->valuedouble : MIB;
     if (s3v_put_open(session->vault, text(step, "container"), text(step, "path"), options, NULL, put, err) < 0) {
         return LIBRARY_ERROR;
     }
     size_t at = (size_t)s3v_put_offset(*put);
-    if (begins != NULL) {
-        double least = cJSON_GetNumberValue(cJSON_GetArrayItem(begins, 0));
-        double most = cJSON_GetNumberValue(cJSON_GetArrayItem(begins, 1));
+    if (resumes_at != NULL) {
+        double least = cJSON_GetNumberValue(cJSON_GetArrayItem(resumes_at, 0));
+        double most = cJSON_GetNumberValue(cJSON_GetArrayItem(resumes_at, 1));
         if ((double)at < least || (double)at > most || at % (8 * MIB) != 0) {
-            return failed(why, "the put goes on at byte %zu, not at a multiple of 8 MiB from %.0f to %.0f", at, least, most);
+            return failed(why, "the put resumes at byte %zu, not at a multiple of 8 MiB from %.0f to %.0f", at, least, most);
         }
     }
     for (; at < end; at += chunk) {
@@ -501,8 +501,8 @@ static const struct {
     const char *name, *fields;
     enum outcome (*run)(struct session *, const cJSON *, char *, s3v_error **);
 } steps[] = {
-    {"put", " do error container path data from chunk options checkpoint begins save ", step_put},
-    {"suspend", " do error container path data after chunk options checkpoint begins cancel ", step_suspend},
+    {"put", " do error container path data from chunk options checkpoint resumes_at save ", step_put},
+    {"suspend", " do error container path data after chunk options checkpoint resumes_at cancel ", step_suspend},
     {"abandon", " do error container path data ", step_abandon},
     {"get", " do error container path options reading to data ", step_get},
     {"versions", " do error container path expect ", step_versions},

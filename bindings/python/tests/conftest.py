@@ -1,4 +1,4 @@
-"""What the tests share: the store that the environment names, and a name for each test."""
+"""Fixtures: the vault in the store that the environment names, and a container for each test."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 
 import s3vault
 
-# A shell without job control starts what runs in the background with SIGINT ignored, and every child inherits that.
+# A shell without job control ignores SIGINT in background jobs, and their children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionstart() -> None:
-    """Without a store nothing here would be tested."""
+    """Fails without a store: nothing would be tested."""
     if not os.environ.get("S3VAULT_API_URL"):
         raise pytest.UsageError(
             "S3VAULT_API_URL is not set: these tests need a store; "
@@ -27,7 +27,7 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line for each case that this caller skips."""
+    """Prints one line for each skipped case."""
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2].removeprefix("Skipped: ")
         terminalreporter.write_line(f"skip {report.nodeid.split('[')[-1].rstrip(']')}: {reason}")
@@ -56,14 +56,14 @@ def container() -> str:
 
 @pytest.fixture
 def silent_store() -> Iterator[str]:
-    """URL of a server that takes connections, and never answers."""
+    """URL of a server that accepts connections and never replies."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.fixture
 def closed_port() -> Iterator[str]:
-    """URL of a port where nothing listens; bound, so that nobody else takes it."""
+    """URL of a port where nothing listens. It is bound, so that no other process can listen there."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""The API: what lives how long, which buffers it takes, and what becomes of exceptions."""
+"""The API: lifetimes, buffers, exceptions, errors."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ import s3vault
 from s3vault import ErrorCode, S3VaultError, _abi, _ffi
 
 MIB = 1 << 20
-# Larger than a part, so that there is something to break off in the middle of.
+# Larger than a part, so that an upload can end in the middle.
 LARGE = stream(20 * MIB, 1)
-# Takes so long that progress is told in the middle of it.
+# Takes so long that progress is reported in the middle.
 HUGE = 400 * MIB
 
 
@@ -41,7 +41,7 @@ def raised(code: ErrorCode) -> pytest.RaisesExc[S3VaultError]:
     return pytest.RaisesExc(S3VaultError, check=lambda error: error.code == code)
 
 
-# What lives how long
+# Lifetimes
 
 
 def test_a_clean_exit_commits(vault: s3vault.Vault, container: str) -> None:
@@ -96,7 +96,7 @@ def test_a_bare_close_stores_nothing(vault: s3vault.Vault, container: str) -> No
     assert vids(vault, container, "p") == []
 
 
-def test_a_dropped_upload_stores_nothing_and_warns(vault: s3vault.Vault, container: str) -> None:
+def test_a_collected_upload_stores_nothing_and_warns(vault: s3vault.Vault, container: str) -> None:
     f = vault.create(container, "p")
     f.write(b"x")
     with pytest.warns(ResourceWarning, match="nothing was stored"):
@@ -105,7 +105,7 @@ def test_a_dropped_upload_stores_nothing_and_warns(vault: s3vault.Vault, contain
     assert vids(vault, container, "p") == []
 
 
-def test_commit_by_hand_is_the_same_version_twice(vault: s3vault.Vault, container: str) -> None:
+def test_commit_twice_returns_the_same_version(vault: s3vault.Vault, container: str) -> None:
     with vault.create(container, "p") as f:
         f.write(b"x")
         version = f.commit()
@@ -114,14 +114,14 @@ def test_commit_by_hand_is_the_same_version_twice(vault: s3vault.Vault, containe
     assert vids(vault, container, "p") == [version.info.vid]
 
 
-def test_an_upload_is_a_file_for_others(vault: s3vault.Vault, container: str) -> None:
+def test_an_upload_is_a_writable_file(vault: s3vault.Vault, container: str) -> None:
     with vault.create(container, "p") as f:
         assert f.writable()
         assert not f.readable()
         text = io.TextIOWrapper(io.BufferedWriter(f), encoding="utf-8")
         print("line", file=text)
         text.flush()
-        # Else its end would close the upload before the commit.
+        # Otherwise its collection would close the upload before the commit.
         text.detach().detach()
     assert vault.find(container, "p").open().read() == b"line\n"
 
@@ -224,7 +224,7 @@ def test_writes_any_bytes(vault: s3vault.Vault, container: str, data: bytes) -> 
     assert vault.find(container, "p").open().read() == expected
 
 
-def test_refuses_what_is_not_bytes_in_a_row(vault: s3vault.Vault, container: str) -> None:
+def test_refuses_objects_that_are_not_contiguous_bytes(vault: s3vault.Vault, container: str) -> None:
     with vault.create(container, "p") as f:
         with pytest.raises(TypeError):
             f.write("text")
@@ -264,7 +264,7 @@ def test_reads_into_the_callers_memory(vault: s3vault.Vault, container: str) -> 
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), SystemExit(3)], ids=repr)
-def test_what_a_progress_function_raises_comes_out(
+def test_an_exception_of_a_progress_function_is_raised(
     vault: s3vault.Vault, container: str, tmp_path: Path, error: BaseException
 ) -> None:
     source = tmp_path / "source"
@@ -287,8 +287,8 @@ def test_what_a_progress_function_raises_comes_out(
     with pytest.raises(type(error)) as caught:
         vault.find(container, "file").restore(target, progress=progress)
     assert caught.value is error
-    # It may come with the last event, when all is restored; half a file never stands there, but for the draft that the
-    # next restore goes on with.
+    # The exception may come with the last event, when all is restored. An incomplete file never appears under the name;
+    # the draft is what the next restore resumes.
     left = {p.name: p.stat().st_size for p in tmp_path.iterdir() if not p.name.endswith(".restoring")}
     assert left in ({"source": HUGE}, {"source": HUGE, "target": HUGE})
 
@@ -305,7 +305,7 @@ def test_progress_counts_to_the_end(vault: s3vault.Vault, container: str, tmp_pa
     seen.clear()
     with vault.create(container, "q", progress=seen.append) as f:
         f.write(LARGE)
-        # How long a stream is, is known at its end.
+        # The size of a stream is not known before its end.
         assert {p.total for p in seen} <= {None}
     assert seen[-1].done == len(LARGE)
 
@@ -330,7 +330,7 @@ def test_ctrl_c_ends_a_call_that_waits_for_the_store(silent_store: str) -> None:
         except KeyboardInterrupt:
             print("interrupted")
     """
-    # An hour is what the call would take by itself; the wait here is bounded, and too short for that.
+    # The call itself would take an hour; the test waits for two minutes.
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],
         env={**os.environ, "SILENT": silent_store},
@@ -341,7 +341,7 @@ def test_ctrl_c_ends_a_call_that_waits_for_the_store(silent_store: str) -> None:
     assert (done.stdout, done.stderr) == (b"interrupted\n", b"")
 
 
-def test_a_signal_handler_that_returns_lets_the_call_go_on(vault: s3vault.Vault, container: str) -> None:
+def test_a_signal_handler_that_returns_does_not_stop_the_call(vault: s3vault.Vault, container: str) -> None:
     ran = list[int]()
     before = signal.signal(signal.SIGUSR1, lambda number, _: ran.append(number))
     try:
@@ -356,7 +356,7 @@ def test_a_signal_handler_that_returns_lets_the_call_go_on(vault: s3vault.Vault,
 # Errors
 
 
-def test_an_error_says_what_came_back_and_what_helps(vault: s3vault.Vault) -> None:
+def test_an_error_has_the_reply_of_the_store_and_a_hint(vault: s3vault.Vault) -> None:
     config = s3vault.Config().env().set("secret_key", "wrong")
     with raised(ErrorCode.SIGNATURE_REFUSED) as caught:
         s3vault.open(config)
@@ -394,14 +394,14 @@ def test_refused_names(vault: s3vault.Vault, container: str, name: str) -> None:
         vault.create(container, name)
 
 
-def test_what_is_not_text_is_refused_here(vault: s3vault.Vault) -> None:
+def test_names_must_be_strings(vault: s3vault.Vault) -> None:
     with pytest.raises(TypeError, match="the container must be a str, not bytes"):
         vault.create(b"c", "p")  # type: ignore[arg-type]
     with raised(ErrorCode.INVALID_ARGUMENT):
         vault.put_file("c", "p", "a\0b")
 
 
-def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
+def test_settings_are_printed_without_secrets(tmp_path: Path) -> None:
     file = tmp_path / "s3vault.toml"
     file.write_text('bucket = "from-file"\nsecret_key = "hush"\npath_style = false\n')
     config = s3vault.Config().load(file).set("region", "eu-central-1")
@@ -419,6 +419,30 @@ def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
         s3vault.Config().load(file)
     with raised(ErrorCode.CONFIG):
         s3vault.Config().load(tmp_path / "missing.toml")
+
+
+def test_the_repr_of_a_vault_names_the_store_and_no_secret(vault: s3vault.Vault, keyring_file: Path) -> None:
+    settings = s3vault.Config().env()
+    where = f"api_url={settings.get('api_url')!r}, bucket={settings.get('bucket')!r}"
+    with s3vault.open(settings, keyring=keyring_file) as opened:
+        assert repr(opened) == f"Vault({where})"
+        assert os.environ["S3VAULT_SECRET_KEY"] not in repr(opened)
+    assert repr(opened) == f"Vault({where}, closed)"
+
+
+def test_public_names_are_those_that_users_import() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import s3vault; s3vault.Config({'bukket': 'x'})"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1].startswith("s3vault.S3VaultError: ")
+    for name in s3vault.__all__:
+        public = getattr(s3vault, name)
+        if isinstance(public, type):
+            assert f"{public.__module__}.{public.__qualname__}" == f"s3vault.{name}"
+            assert pickle.loads(pickle.dumps(public)) is public
 
 
 # Keys and manifests
@@ -481,7 +505,7 @@ def test_the_setting_keyring_is_opened(keyring_file: Path, container: str) -> No
 # Library and tables
 
 
-def test_the_tables_are_the_librarys() -> None:
+def test_the_tables_equal_those_of_the_library() -> None:
     options = json.loads(_ffi.lib.s3v_settings_json())
     assert [{**row._asdict(), "words": list(row.words)} for row in s3vault.OPTIONS] == options
     assert {row.code for row in s3vault.ERRORS} == set(ErrorCode)
@@ -498,7 +522,9 @@ def test_pointers_of_different_kinds_do_not_mix(vault: s3vault.Vault) -> None:
         _ffi.lib.s3v_version_info(vault._handle)
 
 
-@pytest.mark.parametrize(("library", "says"), [("/dev/null", "cannot load the library"), ("libc.so.6", "s3v_abi_version")])
+@pytest.mark.parametrize(
+    ("library", "says"), [("/dev/null", "cannot load the library"), ("libc.so.6", "s3v_abi_version")]
+)
 def test_a_wrong_library_is_named(library: str, says: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import s3vault"],

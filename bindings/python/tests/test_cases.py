@@ -1,4 +1,4 @@
-"""The cases of `tests/cases`, which every caller runs: through the API, and some through the command too."""
+"""Runs the cases of `tests/cases`, as every caller does: through the API, and some through the command too."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Options = dict[str, Any]
 
 
 def load() -> list[Case]:
-    """Those for this caller: it has nothing that a case may need."""
+    """Loads the cases for this caller; it has none of the features that a case may need."""
     files = sorted(CASES.glob("*.json"))
     assert files, f"no cases in {CASES}"
     return [case for file in files for case in json.loads(file.read_text())["cases"] if "needs" not in case]
@@ -50,7 +50,7 @@ def data_of(spec: dict[str, Any]) -> bytes:
 
 
 class Failed(Exception):
-    """What a caller's failure shows of itself."""
+    """A failure of the command."""
 
     def __init__(self, name: str, message: str, hint: str) -> None:
         super().__init__(f"{name}: {message}")
@@ -58,7 +58,7 @@ class Failed(Exception):
 
 
 class Api:
-    """The steps, by the Python API."""
+    """Runs the steps with the Python API."""
 
     def __init__(self, keyring: s3vault.Keyring, folder: Path) -> None:
         self.own, self.folder = keyring, folder
@@ -83,13 +83,13 @@ class Api:
                 return self.vault.put_fd(*names, source, **options).info
         upload = self.vault.create(*names, **options)
         with upload:
-            go_on(upload, step, data, len(data))
+            write_from_offset(upload, step, data, len(data))
         return upload.commit().info
 
     def suspend(self, step: Step, data: bytes, options: Options) -> None:
         cancel = s3vault.Cancel()
         upload = self.vault.create(step["container"], step["path"], cancel=cancel, **options)
-        go_on(upload, step, data, step["after"])
+        write_from_offset(upload, step, data, step["after"])
         if step.get("cancel"):
             cancel.trigger()
             with pytest.raises(s3vault.S3VaultError) as caught:
@@ -188,34 +188,34 @@ def as_flags(options: Options) -> list[str]:
 
 def write_all(upload: s3vault.Upload, data: bytes, chunk: int) -> None:
     view = memoryview(data)
-    for begin in range(0, len(data), chunk):
-        upload.write(view[begin : begin + chunk])
+    for start in range(0, len(data), chunk):
+        upload.write(view[start : start + chunk])
 
 
-def go_on(upload: s3vault.Upload, step: Step, data: bytes, end: int) -> None:
-    """Writes up to byte ``end`` from where the upload is, which must be within ``begins``."""
-    begin = upload.offset
-    if "begins" in step:
-        least, most = step["begins"]
-        assert least <= begin <= most
-        assert begin % (8 * MIB) == 0
-    write_all(upload, data[begin:end], step.get("chunk", MIB))
+def write_from_offset(upload: s3vault.Upload, step: Step, data: bytes, end: int) -> None:
+    """Writes up to byte ``end`` from the offset of the upload, which must be within ``resumes_at``."""
+    start = upload.offset
+    if "resumes_at" in step:
+        least, most = step["resumes_at"]
+        assert least <= start <= most
+        assert start % (8 * MIB) == 0
+    write_all(upload, data[start:end], step.get("chunk", MIB))
     assert upload.offset == end
 
 
 def read_backwards(source: Any, size: int) -> bytes:
-    """By position, the last piece first; a read across the end gives what is there."""
-    piece, all_of_it = 5_000_000, bytearray(size)
+    """Reads by position, the last piece first. A read across the end returns what is left."""
+    piece, data = 5_000_000, bytearray(size)
     assert source.pread(10, size) == b""
-    for begin in reversed(range(0, size, piece)):
-        found = source.pread(piece, begin)
-        assert len(found) == min(piece, size - begin)
-        all_of_it[begin : begin + len(found)] = found
-    return bytes(all_of_it)
+    for start in reversed(range(0, size, piece)):
+        found = source.pread(piece, start)
+        assert len(found) == min(piece, size - start)
+        data[start : start + len(found)] = found
+    return bytes(data)
 
 
 class Runner:
-    """Runs the steps of one case in turn, and remembers what they saved."""
+    """Runs the steps of one case in order, and remembers the versions that they saved."""
 
     def __init__(self, caller: Any) -> None:
         self.caller = caller
@@ -295,7 +295,7 @@ class Runner:
 
 @contextlib.contextmanager
 def note(text: str) -> Iterator[None]:
-    """Says which step failed."""
+    """Prints which step failed."""
     try:
         yield
     except Exception:
@@ -317,7 +317,7 @@ def first_difference(a: bytes, b: bytes) -> int:
 
 
 def for_command(case: Case) -> bool:
-    """Cases with files whose steps and options the command has."""
+    """Whether the case uses files, and only steps and options that the command has."""
     steps = case["steps"]
     known: dict[str, set[str]] = {"put": {"kind", "parent"}, "get": {"version", "as_of"}}
     ways = {None, "stream", "file"}
@@ -332,7 +332,7 @@ def for_command(case: Case) -> bool:
 
 
 def renamed(case: Case) -> Case:
-    """The same case in containers of its own: the API's run of it has left its versions in the bucket."""
+    """The same case in other containers: its run with the API left versions in the bucket."""
 
     def name(container: str) -> str:
         return f"{container} by command"

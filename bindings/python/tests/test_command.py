@@ -23,6 +23,7 @@ from stream import stream
 
 import s3vault
 from s3vault import ErrorCode, S3VaultError
+from s3vault.command import configuration
 from s3vault.command.output import Output
 from s3vault.command.subcommands.put import resume_notice, skip
 
@@ -37,7 +38,8 @@ class Command:
 
     def __init__(self, folder: Path, keyring: Path) -> None:
         self.folder = folder
-        self.environment = {**os.environ, "S3VAULT_KEYRING": str(keyring)}
+        # No configuration file of whoever runs the tests.
+        self.environment = {**os.environ, "S3VAULT_KEYRING": str(keyring), "HOME": str(folder)}
 
     def argv(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "s3vault", *arguments]
@@ -84,7 +86,7 @@ class Command:
         lines = shown.stderr.decode().splitlines()
         assert lines[0].startswith("s3vault: ")
         assert lines[1].startswith("help: ")
-        assert len(lines) == 2
+        assert lines[2:] == ([f"config: {error['config']}"] if "config" in error else [])
         return error
 
 
@@ -222,21 +224,86 @@ def test_settings_come_from_the_file_and_the_environment_wins(
         for key, value in settings.items()
         if key in known
     ]
-    (tmp_path / "s3vault.toml").write_text("".join(lines))
-    assert command.row("versions", container, "p")["vid"] == stored["vid"]
-    (tmp_path / "s3vault.toml").rename(tmp_path / "other.toml")
+    (tmp_path / "other.toml").write_text("".join(lines))
     assert command.row("--config", "other.toml", "versions", container, "p")["vid"] == stored["vid"]
     assert command.row("versions", container, "p", "--config", "other.toml")["vid"] == stored["vid"]
-    command.fails(
+    by_variable = {"S3VAULT_CONFIG": "other.toml"}
+    assert command.row("versions", container, "p", settings=by_variable)["vid"] == stored["vid"]
+    error = command.fails(
         "S3V_E_CONNECT",
         "--config", "other.toml", "versions", container, "p",
         settings={"S3VAULT_API_URL": closed_port},
     )  # fmt: skip
-    (tmp_path / "s3vault.toml").write_text("bukket = 'x'\n")
+    assert error["config"] == "other.toml"
+    of_the_user = tmp_path / ".config/s3vault/config.toml"
+    of_the_user.parent.mkdir(parents=True)
+    (tmp_path / "other.toml").rename(of_the_user)
+    assert command.row("versions", container, "p")["vid"] == stored["vid"]
+    said = command.run("-v", "versions", container, "p").stderr.decode()
+    assert said == f"s3vault: the settings are those of {of_the_user} and of the environment\n"
+    of_the_user.write_text("bukket = 'x'\n")
     assert "bucket" in command.fails("S3V_E_UNKNOWN_OPTION", "ls")["hint"]
-    (tmp_path / "s3vault.toml").write_text("bucket = \n")
+    of_the_user.write_text("bucket = \n")
     command.fails("S3V_E_CONFIG", "ls")
     command.fails("S3V_E_CONFIG", "--config", "missing.toml", "ls")
+
+
+def test_the_working_folder_holds_no_configuration(command: Command, tmp_path: Path) -> None:
+    for name in ("s3vault.toml", "config.toml"):
+        (tmp_path / name).write_text("not a configuration file")
+    command.ok("ls")
+    for home in ("", "relative"):
+        (tmp_path / home / ".config/s3vault").mkdir(parents=True)
+        (tmp_path / home / ".config/s3vault/config.toml").write_text("not a configuration file")
+        # Without a home, '~' must not become a name in the working folder.
+        command.ok("ls", settings={"HOME": home})
+
+
+def test_the_first_configuration_file_that_exists_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("S3VAULT_CONFIG", raising=False)
+    users, machines = tmp_path / "user.toml", tmp_path / "machine.toml"
+    monkeypatch.setattr(configuration, "_DEFAULT_FILES", (str(users), str(machines)))
+    assert configuration.find_file(None) is None
+    machines.touch()
+    assert configuration.find_file(None) == str(machines)
+    users.touch()
+    assert configuration.find_file(None) == str(users)
+    monkeypatch.setenv("S3VAULT_CONFIG", "from-variable.toml")
+    assert configuration.find_file(None) == "from-variable.toml"
+    assert configuration.find_file("from-argument.toml") == "from-argument.toml"
+
+
+def test_files_in_a_configuration_file_are_relative_to_it(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    public = command.ok("keys", "new", "etc/vault.keys")
+    (tmp_path / "etc/s3vault.toml").write_text("keyring = 'vault.keys'\n")
+    del command.environment["S3VAULT_KEYRING"]
+    assert command.ok("keys", "public", "--config", "etc/s3vault.toml") == public
+
+
+def test_an_unknown_variable_is_a_warning_that_names_the_nearest(command: Command) -> None:
+    done = command.run("ls", settings={"S3VAULT_BUKCET": "x"})
+    assert done.returncode == 0
+    assert done.stderr.decode() == (
+        "s3vault: warning: the environment variable S3VAULT_BUKCET is not a setting and is ignored; "
+        "did you mean S3VAULT_BUCKET?\n"
+    )
+    assert (
+        "S3VAULT_BUCKET" in json.loads(command.run("--json", "ls", settings={"S3VAULT_BUKCET": "x"}).stderr)["warning"]
+    )
+
+
+def test_settings_lists_every_setting(command: Command) -> None:
+    rows = command.rows("settings")
+    assert rows == [{**row._asdict(), "words": list(row.words)} for row in s3vault.OPTIONS]
+    shown = command.ok("settings").decode()
+    for row in s3vault.OPTIONS:
+        assert re.search(rf"^{row.key}\b.*; {row.scope}\)$", shown, re.MULTILINE), row.key
+    one = command.ok("settings", "connect_timeout_ms").decode().splitlines()
+    assert one[0] == "connect_timeout_ms = 10000  (number from 1 to 600000; vault)"
+    assert "connection" in one[1]
+    assert command.row("settings", "kind")["words"] == ["full", "incremental"]
+    assert "'bucket'" in command.fails("S3V_E_UNKNOWN_OPTION", "settings", "bukket")["hint"]
 
 
 def test_storing_without_a_keyring_prints_a_notice(command: Command, container: str) -> None:
@@ -552,9 +619,26 @@ def test_data_is_not_written_to_a_terminal(command: Command, container: str) -> 
     command.fails("S3V_E_INVALID_ARGUMENT", "get", container, "p", stdout=terminal)
 
 
-@pytest.mark.parametrize("name", ["", "put", "get", "versions", "ls", "manifest", "keys", "sign", "presign", "explain"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "put",
+        "get",
+        "versions",
+        "ls",
+        "manifest",
+        "keys",
+        "keys new",
+        "keys public",
+        "settings",
+        "sign",
+        "presign",
+        "explain",
+    ],
+)
 def test_help_has_examples(command: Command, name: str) -> None:
-    shown = command.ok(*([name] if name else []), "--help").decode()
+    shown = command.ok(*name.split(), "--help").decode()
     assert f"usage: s3vault {name}".strip() in shown
     assert re.search(rf"^Examples:\n  .*s3vault {name}", shown, re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""New keys for an open vault: given, refused, and asked for while a transfer is under way."""
+"""New keys for an open vault: given by the caller, refused by the store, and asked for during a transfer."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ DATA = os.urandom(1 << 20) * 20
 
 
 class Front(ThreadingHTTPServer):
-    """Passes requests on to the store, but for those that it refuses."""
+    """Forwards requests to the store, except those that it refuses."""
 
     daemon_threads = True
     refuse = 0
-    """So many requests that move payload are refused."""
+    """How many requests with payload to refuse."""
     refused = 0
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Front
 
     def _answer(self) -> None:
-        # A call that ended in an error drops its other requests, wherever they are.
+        # A call that failed closes the connections of its other requests.
         try:
             self._pass_on()
         except (BrokenPipeError, ConnectionResetError):
@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("content-length", 0))
         body = self.rfile.read(length) if length else None
         if body is not None and len(body) < length:
-            raise ConnectionResetError(f"the client went after {len(body)} of {length} bytes")
+            raise ConnectionResetError(f"the client closed the connection after {len(body)} of {length} bytes")
         moves_payload = "partNumber" in self.path or "range" in self.headers
         if moves_payload and self.server.is_refused():
             self.send_response_only(400)
@@ -73,12 +73,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             to_store = http.client.HTTPConnection(store.netloc)
         with contextlib.closing(to_store):
-            # With the host that was signed.
+            # The Host header must be the one that was signed.
             to_store.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
                 to_store.putheader(name, value)
             to_store.endheaders(body)
-            # As a context: a reply that is not read to its end holds the connection too.
+            # A reply that is not read to its end keeps the connection, so it is closed too.
             with to_store.getresponse() as reply:
                 content = reply.read()
         self.send_response_only(reply.status)
@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def front() -> Iterator[Front]:
-    """A way to the store that can refuse."""
+    """A proxy in front of the store that can refuse requests."""
     with Front() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -112,9 +112,7 @@ def through(front: Front, keyring: Path, credentials: s3vault.CredentialsFunctio
     return s3vault.open(config, keyring=keyring, credentials=credentials)
 
 
-def test_keys_that_are_refused_on_the_way_are_asked_for(
-    front: Front, keyring_file: Path, container: str
-) -> None:
+def test_new_keys_are_asked_for_during_a_transfer(front: Front, keyring_file: Path, container: str) -> None:
     asked = []
 
     def credentials() -> tuple[str, str]:
@@ -132,7 +130,7 @@ def test_keys_that_are_refused_on_the_way_are_asked_for(
     assert asked == [threading.current_thread()] * 2, "in the thread of the call"
 
 
-def test_without_new_keys_the_call_ends_with_the_stores_refusal(
+def test_without_new_keys_the_call_fails_with_the_refusal_of_the_store(
     front: Front, keyring_file: Path, container: str
 ) -> None:
     for credentials in (None, lambda: None):
@@ -145,7 +143,7 @@ def test_without_new_keys_the_call_ends_with_the_stores_refusal(
             assert list(vault.versions(container, "p")) == []
 
 
-def test_what_the_credentials_function_raises_comes_out_of_the_call(
+def test_an_exception_of_the_credentials_function_is_raised(
     front: Front, keyring_file: Path, container: str
 ) -> None:
     def credentials() -> None:
@@ -157,7 +155,7 @@ def test_what_the_credentials_function_raises_comes_out_of_the_call(
             upload.write(DATA)
 
 
-def test_keys_that_do_not_work_are_not_taken(keyring_file: Path, container: str) -> None:
+def test_keys_that_the_store_refuses_are_not_used(keyring_file: Path, container: str) -> None:
     with s3vault.open(s3vault.Config().env(), keyring=keyring_file) as vault:
         with pytest.raises(S3VaultError) as caught:
             vault.update(KEYS[0], "wrong-secret-key")

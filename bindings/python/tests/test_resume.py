@@ -1,4 +1,4 @@
-"""Uploads that go on, reads by position, and what the process shares."""
+"""Resumed uploads, reads by position, and the limits of the process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIB = 1 << 20
 DATA = stream(20 * MIB + 7, 3)
 
 
-def begin(vault: s3vault.Vault, container: str, checkpoint: Path) -> s3vault.Upload:
+def start(vault: s3vault.Vault, container: str, checkpoint: Path) -> s3vault.Upload:
     return vault.create(container, "p", checkpoint=checkpoint)
 
 
@@ -27,13 +27,13 @@ def vids(vault: s3vault.Vault, container: str) -> list[str]:
 
 def test_close_without_a_commit_suspends(vault: s3vault.Vault, container: str, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
-    upload = begin(vault, container, checkpoint)
+    upload = start(vault, container, checkpoint)
     assert upload.offset == 0
     upload.write(DATA[: 18 * MIB])
     upload.close()
     assert checkpoint.exists()
     assert vids(vault, container) == []
-    with begin(vault, container, checkpoint) as again:
+    with start(vault, container, checkpoint) as again:
         assert again.tell() == again.offset <= 16 * MIB
         again.write(DATA[again.offset :])
     assert not checkpoint.exists()
@@ -43,22 +43,22 @@ def test_close_without_a_commit_suspends(vault: s3vault.Vault, container: str, t
 
 def test_an_exception_suspends(vault: s3vault.Vault, container: str, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
-    with pytest.raises(KeyError), begin(vault, container, checkpoint) as upload:
+    with pytest.raises(KeyError), start(vault, container, checkpoint) as upload:
         upload.write(DATA)
         raise KeyError
     assert upload.closed
     assert checkpoint.exists()
-    begin(vault, container, checkpoint).abort()
+    start(vault, container, checkpoint).abort()
     assert not checkpoint.exists()
     assert vids(vault, container) == []
 
 
-def test_only_with_a_checkpoint_can_it_be_suspended(vault: s3vault.Vault, container: str) -> None:
+def test_suspend_needs_a_checkpoint(vault: s3vault.Vault, container: str) -> None:
     upload = vault.create(container, "p")
     with pytest.raises(S3VaultError) as caught:
         upload.suspend()
     assert caught.value.code == ErrorCode.WRONG_STATE
-    upload.write(b"and it goes on")
+    upload.write(b"the upload continues")
     upload.commit()
 
 
@@ -78,7 +78,7 @@ def test_a_reader_is_seekable(vault: s3vault.Vault, container: str) -> None:
         assert source.read(1) == b""
         source.seek(0)
         assert source.read() == DATA
-        with pytest.raises(ValueError, match="before the begin"):
+        with pytest.raises(ValueError, match="before the start"):
             source.raw.seek(-1)
 
 
@@ -87,7 +87,7 @@ def test_threads_share_reads_by_position(vault: s3vault.Vault, container: str) -
         upload.write(DATA)
     with vault.find(container, "p").open(verify="part") as source, ThreadPoolExecutor(8) as pool:
         places = range(0, len(DATA), MIB)
-        found = pool.map(lambda begin: source.raw.pread(MIB, begin), places)
+        found = pool.map(lambda start: source.raw.pread(MIB, start), places)
         assert b"".join(found) == DATA
 
 
@@ -104,7 +104,7 @@ def test_descriptors(vault: s3vault.Vault, container: str, tmp_path: Path) -> No
         assert found.result() == DATA
 
 
-def test_what_the_process_shares() -> None:
+def test_the_limits_of_the_process() -> None:
     before = s3vault.process.stats()
     assert 0 <= before.memory <= before.memory_peak <= before.memory_limit
     s3vault.process.set(connections=7, memory=64 * MIB)

@@ -110,11 +110,12 @@ pub unsafe extern "C" fn s3v_config_get(
     })
 }
 
-/// Sets what a TOML file holds: one flat table whose keys are the options. Values are strings, booleans and whole
-/// numbers; an array of strings stands for one value of as many lines (verify_keys). All is set, or nothing.
+/// Loads a TOML file: one flat table whose keys are the options. Values are strings, booleans and whole numbers; an
+/// array of strings is one value with a line for each (verify_keys). The name of a file (keyring, ca_file) is relative
+/// to the folder of the TOML file. Either all values are set or none.
 ///
-/// Fails with S3V_E_CONFIG where the file cannot be read or is not such a table, and as s3v_config_set does for its
-/// keys and values; the message names file and line.
+/// Fails with S3V_E_CONFIG if the file cannot be read or is not such a table, and as s3v_config_set does for its keys
+/// and values; the message names the file and the line.
 ///
 /// # Safety
 /// `c` is a live config; `file` is NUL-terminated; `err` is NULL or may be written.
@@ -127,9 +128,10 @@ pub unsafe extern "C" fn s3v_config_load(c: *mut s3v_config, file: *const c_char
     })
 }
 
-/// Sets what the environment holds: for each option of a vault, the variable S3VAULT_ and the key in upper case. An
-/// empty variable unsets the key. Other variables are ignored, and so are options of a call. All is set, or nothing.
-/// No other thread may change the environment meanwhile.
+/// Loads the environment: for each option of a vault, the variable S3VAULT_ and the key in upper case. An empty variable
+/// unsets the key. Options of a call are ignored. Any other variable that starts with S3VAULT_ is ignored with a
+/// warning, which s3v_vault_open reports as an S3V_EVENT_LOG. Either all values are set or none. No other thread may
+/// change the environment meanwhile.
 ///
 /// Fails with S3V_E_INVALID_OPTION; the message names the variable.
 ///

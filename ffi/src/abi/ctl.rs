@@ -22,7 +22,7 @@ use super::s3v_cancel;
 
 /// Bytes moved on: done, total, parts and retries are set.
 pub const S3V_EVENT_PROGRESS: i32 = 1;
-/// A line for a log, in text.
+/// A warning for a log, in text, such as a misspelled environment variable.
 pub const S3V_EVENT_LOG: i32 = 2;
 /// The store refuses the keys, or they have expired; text says which.
 pub const S3V_EVENT_CREDENTIALS: i32 = 3;

@@ -46,6 +46,9 @@ impl Vault {
     /// One request: the bucket's own description is compared with the settings. A bucket without one is a vault that
     /// nothing was stored in yet.
     pub fn open(settings: &Settings, keyring: Option<Arc<Keyring>>, control: &mut Control<'_>) -> Result<Vault> {
+        for warning in settings.warnings() {
+            control.log(warning)?;
+        }
         let client = Client::open(settings, control)?;
         let vault = Arc::new(s3vault_core::vault::Vault::new(settings, client.store().clone(), keyring)?);
         driver::run(&client.host, Open::new(vault.clone(), entropy::seed()?), control)?;

@@ -29,6 +29,36 @@ from ._version import Version, VersionInfo
 
 __version__ = "0.1.0"
 
+# Tracebacks, `repr` and `help` name the public classes and functions as users import them.
+for _public in (
+    Cancel,
+    Config,
+    Difference,
+    Download,
+    ErrorCode,
+    ErrorFlag,
+    ErrorInfo,
+    Explanation,
+    Keyring,
+    OptionInfo,
+    Progress,
+    Rows,
+    S3VaultError,
+    Upload,
+    Vault,
+    Verdict,
+    Version,
+    VersionInfo,
+    explain,
+    library_version,
+    open,
+    presign,
+    sign,
+    verify_manifest,
+):
+    _public.__module__ = __name__
+del _public
+
 __all__ = [
     "ERRORS",
     "OPTIONS",

@@ -70,7 +70,7 @@ class EventKind(IntEnum):
     PROGRESS = 1
     """Bytes moved on: done, total, parts and retries are set."""
     LOG = 2
-    """A line for a log, in text."""
+    """A warning for a log, in text, such as a misspelled environment variable."""
     CREDENTIALS = 3
     """The store refuses the keys, or they have expired; text says which."""
     ORPHAN = 4

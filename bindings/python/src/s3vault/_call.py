@@ -113,9 +113,7 @@ def _handle_event(state: _State, event: Any) -> None:
     elif event.kind == EventKind.CREDENTIALS:
         if state.renew is not None:
             state.renew()
-    elif event.kind == EventKind.LOG:
-        _log.info("%s", (event.text or b"").decode(errors="replace"))
-    elif event.kind == EventKind.ORPHAN:
+    elif event.kind in (EventKind.LOG, EventKind.ORPHAN):
         _log.warning("%s", (event.text or b"").decode(errors="replace"))
 
 

@@ -9,6 +9,7 @@ from ctypes import POINTER, byref
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Callable, Generic, Optional, TypeVar, Union
+from urllib.parse import urlsplit, urlunsplit
 
 from . import _abi
 from ._call import (
@@ -81,8 +82,11 @@ class Rows(Iterator[T], Generic[T]):
 class Vault:
     """An open vault, made by :func:`open`. Threads may share it. Use it as a context manager, or call :meth:`close`."""
 
-    def __init__(self, handle: Handle, credentials: CredentialsFunction | None = None) -> None:
+    def __init__(
+        self, handle: Handle, credentials: CredentialsFunction | None = None, *, api_url: str = "", bucket: str = ""
+    ) -> None:
         self._open_handle: Handle | None = handle
+        self._api_url, self._bucket = api_url, bucket
         self._renew = None if credentials is None else _renewal(handle, credentials)
 
     @property
@@ -218,6 +222,10 @@ class Vault:
         """Closes the vault. Versions and streams that were opened from it stay usable."""
         self._open_handle = None
 
+    def __repr__(self) -> str:
+        closed = ", closed" if self._open_handle is None else ""
+        return f"Vault(api_url={self._api_url!r}, bucket={self._bucket!r}{closed})"
+
     def __enter__(self) -> Vault:
         return self
 
@@ -253,7 +261,13 @@ def open(
     call, out = Call(None, cancel), Handle(_abi.Vault, lib.s3v_vault_free)
     _at_exit()
     call.check(lib.s3v_vault_open(config._handle, ring, call.ctl, out.out, call.err))
-    return Vault(out, credentials)
+    return Vault(out, credentials, api_url=_without_secrets(config.get("api_url")), bucket=config.get("bucket"))
+
+
+def _without_secrets(url: str) -> str:
+    """The URL without a user, a password and a query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _at_exit() -> None:

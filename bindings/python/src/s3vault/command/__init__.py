@@ -5,6 +5,7 @@ Each subcommand is a module of `subcommands`: its arguments, what it does, and w
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -19,10 +20,22 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM. It ends a call as Ctrl-C does, so that an unfinished upload is suspended or aborted."""
 
 
+class _Warnings(logging.Handler):
+    """Prints the warnings of the library."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__(logging.WARNING)
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._output.warning(record.getMessage())
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     args = parser().parse_args(arguments)
     output = Output(json=args.json, verbose=args.verbose)
+    logging.getLogger("s3vault").addHandler(_Warnings(output))
     try:
         signal.signal(signal.SIGTERM, _terminate)
         args.run(args, output)

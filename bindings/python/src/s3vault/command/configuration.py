@@ -1,4 +1,4 @@
-"""Where the command's settings come from."""
+"""Where the settings of the command come from."""
 
 from __future__ import annotations
 
@@ -12,21 +12,35 @@ from .._vault import Vault
 from .._vault import open as open_vault
 from .output import Output
 
-DEFAULT_FILE = "s3vault.toml"
-PLACES = """\
-  --config FILE
-  s3vault.toml in this folder"""
+_VARIABLE = "S3VAULT_CONFIG"
+_DEFAULT_FILES = ("~/.config/s3vault/config.toml", "/etc/s3vault/config.toml")
+
+# For `--help`.
+PLACES = "\n".join(f"  {place}" for place in ("--config FILE", f"the file named by {_VARIABLE}", *_DEFAULT_FILES))
+
+
+def find_file(named: str | None) -> str | None:
+    """The configuration file: the one that is named, or the first default file that exists.
+
+    The working folder is not one of the places: it may belong to somebody else.
+    """
+    named = named or os.environ.get(_VARIABLE)
+    if named:
+        return named
+    files = (os.path.expanduser(file) for file in _DEFAULT_FILES)
+    # Without a home folder, the name stays relative.
+    return next((file for file in files if os.path.isabs(file) and os.path.exists(file)), None)
 
 
 def load(args: argparse.Namespace, output: Output) -> Config:
     """The settings of the configuration file, and over them those of the environment."""
     config = Config()
-    file = args.config
-    if file is None and os.path.exists(DEFAULT_FILE):
-        file = DEFAULT_FILE
-    if file is not None:
-        output.verbose(f"the settings are read from {file}")
-        config.load(file)
+    output.configuration = find_file(args.config)
+    if output.configuration is None:
+        output.verbose("no configuration file was found; the settings are those of the environment")
+    else:
+        output.verbose(f"the settings are those of {output.configuration} and of the environment")
+        config.load(output.configuration)
     return config.env()
 
 

@@ -71,6 +71,8 @@ class Output:
     def __init__(self, *, json: bool, verbose: bool = False) -> None:
         self.json = json
         self._verbose = verbose
+        # The configuration file that was read, so that errors can name it.
+        self.configuration: str | None = None
         # Characters that the terminal's encoding lacks are escaped, not an error.
         reconfigure = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:
@@ -80,12 +82,21 @@ class Output:
         """A failure: what happened, and what to do."""
         if self.json:
             fields = {name: getattr(error, name) for name in _ERROR_FIELDS}
-            found = {name: value for name, value in fields.items() if value}
+            found = {name: value for name, value in {**fields, "config": self.configuration}.items() if value}
             print(json.dumps({"error": {"code": int(error.code), **found}}), file=sys.stderr)
         else:
             print(f"s3vault: {printable(error.message)}", file=sys.stderr)
             if error.hint:
                 print(f"help: {printable(error.hint)}", file=sys.stderr)
+            if self.configuration:
+                print(f"config: {printable(self.configuration)}", file=sys.stderr)
+
+    def warning(self, text: str) -> None:
+        """Something that is probably a mistake, although the command continues."""
+        if self.json:
+            print(json.dumps({"warning": text}), file=sys.stderr)
+        else:
+            print(f"s3vault: warning: {printable(text)}", file=sys.stderr)
 
     def notice(self, text: str) -> None:
         """Something that a person should know and a program does not need."""

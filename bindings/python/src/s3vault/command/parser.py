@@ -26,9 +26,10 @@ and from the environment, which wins: S3VAULT_ and the key in upper case. A mini
   access_key = "..."
   secret_key = "..."
   bucket = "backups"                     # versioning must be enabled
-  keyring = "vault.keys"                 # s3vault keys new FILE creates it; relative to this file
+  keyring = "vault.keys"                 # created by: s3vault keys new FILE
 
-'s3vault settings' lists all settings with their defaults.
+'s3vault settings' lists all settings with their types and defaults. The names of files in a configuration file are
+relative to the folder of that file.
 
 Exit codes: 0 success, 1 other failure, 2 misuse, 3 not found, 4 refused by the store, 5 the store cannot be
 reached, 6 damaged or tampered data, 7 outcome unknown, 130 interrupted, 143 terminated.

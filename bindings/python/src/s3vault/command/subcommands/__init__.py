@@ -3,6 +3,6 @@
 A new one is a module here (see `Subcommand` and `Group` in `parser.py`) and its name in `SUBCOMMANDS`.
 """
 
-from . import explain, get, keys, ls, manifest, presign, put, sign, versions
+from . import explain, get, keys, ls, manifest, presign, put, settings, sign, versions
 
-SUBCOMMANDS = (put, get, versions, ls, manifest, keys, sign, presign, explain)
+SUBCOMMANDS = (put, get, versions, ls, manifest, keys, settings, sign, presign, explain)

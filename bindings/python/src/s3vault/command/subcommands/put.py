@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..._errors import ErrorFlag, S3VaultError
+from ..._abi import ErrorFlag
+from ..._errors import S3VaultError
 from ..._streams import Upload
 from ..._tables import ErrorCode
 from ..._time import rfc3339

@@ -36,7 +36,7 @@ public record Event(EventKind kind, long done, long total, long parts, long retr
                 event.getLong(Layout.Event.RETRIES),
                 text == null ? "" : text.getString(0, "UTF-8"));
         if (logged) {
-            LOG.log(kind == EventKind.LOG ? System.Logger.Level.INFO : System.Logger.Level.WARNING, read.text());
+            LOG.log(System.Logger.Level.WARNING, read.text());
         }
         if (listener != null) {
             listener.on(read);

@@ -5,7 +5,7 @@ package io.s3vault;
 public enum EventKind {
     /** Bytes moved on: done, total, parts and retries are set. */
     PROGRESS(1),
-    /** A line for a log, in text. */
+    /** A warning for a log, in text, such as a misspelled environment variable. */
     LOG(2),
     /** The store refuses the keys, or they have expired; text says which. */
     CREDENTIALS(3),

@@ -117,11 +117,11 @@ final class CaseSteps implements AutoCloseable {
         assertTrue(Files.exists(checkpoint(step)), "the checkpoint of a suspended backup is gone");
     }
 
-    /** Writes from the upload's offset, which must be within {@code begins}, up to byte {@code end}. */
+    /** Writes from the upload's offset, which must be within {@code resumes_at}, up to byte {@code end}. */
     private static void writeTo(JsonObject step, Upload upload, long end) throws IOException {
         long start = upload.offset();
-        if (step.has("begins")) {
-            JsonArray bounds = step.getAsJsonArray("begins");
+        if (step.has("resumes_at")) {
+            JsonArray bounds = step.getAsJsonArray("resumes_at");
             assertTrue(bounds.get(0).getAsLong() <= start && start <= bounds.get(1).getAsLong()
                     && start % (8 << 20) == 0, () -> "the upload resumes at byte " + start);
         }
