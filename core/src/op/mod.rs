@@ -17,6 +17,7 @@ mod refusal;
 #[cfg(test)]
 mod replies;
 mod run;
+mod sequence;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -44,6 +45,8 @@ pub use object::{
     GetRange, HeadObject, HeadReply, LockMode, NotDeleted, PutObject, PutObjectRetention, PutReply, Restore, Retention,
 };
 pub use run::{Pages, Single};
+pub(crate) use sequence::Step;
+pub use sequence::{Sequence, Steps};
 
 use std::fmt;
 

@@ -13,10 +13,9 @@ use bytes::Bytes;
 
 use super::objects::{CatalogueKey, Entry, Kind, RowKey, catalogue_prefix};
 use super::{Manifest, Name, OBJECT_LIMIT, Row, Vault, Vid};
-use crate::error::{Code, Error, Result};
-use crate::machine::{Input, Machine, Output};
-use crate::op::{Call, Calling, GetObject, ListObjectsV2, ListedObject, Listing, Session};
-use crate::time::{Now, rfc3339};
+use crate::error::{Code, Error};
+use crate::op::{GetObject, ListObjectsV2, ListedObject, Listing, Sequence, Step, Steps};
+use crate::time::rfc3339;
 
 /// How far version ids may run ahead of recorded times, in milliseconds.
 pub(crate) const AHEAD_MS: i64 = 3_600_000;
@@ -43,38 +42,27 @@ pub struct Found {
     pub object: Bytes,
 }
 
-enum State {
-    List(Call<ListObjectsV2>),
-    Row(Call<GetObject>),
-    Done(Result<Found>),
-    Over,
-}
+/// The machine that finds a version.
+pub type Find = Sequence<FindSteps>;
 
-impl State {
-    fn call(&mut self) -> Option<&mut dyn Calling> {
-        match self {
-            State::List(call) => Some(call),
-            State::Row(call) => Some(call),
-            State::Done(_) | State::Over => None,
-        }
-    }
-}
-
-/// Finds a version.
-pub struct Find {
+/// What [`Find`] knows on its way.
+pub struct FindSteps {
     vault: Arc<Vault>,
-    session: Session,
     name: Name,
     selector: Selector,
     pin: Option<String>,
-    state: State,
-    /// The version that the last marker in the listing hides.
+    /// The version that the last marker of the listing hides.
     hidden: Option<Vid>,
-    /// The chosen version id, and the keys of its rows that were not tried yet.
+    /// The version that was chosen, and the keys of its rows that were not tried yet.
     chosen: Option<Vid>,
     rows: VecDeque<String>,
-    /// Why the rows that were tried were refused.
+    /// Why the rows so far were refused.
     refused: Option<Error>,
+}
+
+impl Steps for FindSteps {
+    type Done = Found;
+    const WHAT: &'static str = "finding the version";
 }
 
 impl Find {
@@ -89,21 +77,22 @@ impl Find {
                 ListObjectsV2 { prefix, start_after, ..Default::default() }
             }
         };
-        Find {
-            session: Session::new(&vault.store, seed),
-            vault,
+        let steps = FindSteps {
+            vault: vault.clone(),
             name,
             selector,
             pin,
-            state: State::List(Call::new(list)),
             hidden: None,
             chosen: None,
             rows: VecDeque::new(),
             refused: None,
-        }
+        };
+        Sequence::start(&vault.store, steps, Step::call(list, FindSteps::page), seed)
     }
+}
 
-    fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> State {
+impl FindSteps {
+    fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> Step<Self> {
         for ListedObject { key, .. } in page.objects {
             let Some(CatalogueKey { entry, .. }) = CatalogueKey::parse(&key) else { continue };
             if self.chosen.is_some_and(|vid| vid != entry.vid()) {
@@ -115,7 +104,7 @@ impl Find {
                 Entry::Row(row) if self.hidden == Some(row.vid) || !self.matches(&row) => {}
                 Entry::Row(RowKey { kind: Kind::Del, recorded_ms, .. }) if self.chosen.is_none() => {
                     let why = format!("{} was deleted at {}", self.describe(), rfc3339(recorded_ms));
-                    return State::Done(Err(self.not_found(why)));
+                    return Step::done(Err(self.not_found(why)));
                 }
                 Entry::Row(row) => {
                     self.chosen = Some(row.vid);
@@ -125,7 +114,8 @@ impl Find {
         }
         match page.next {
             Some(token) => {
-                State::List(Call::new(ListObjectsV2 { token: Some(token), start_after: None, ..asked.clone() }))
+                let next = ListObjectsV2 { token: Some(token), start_after: None, ..asked.clone() };
+                Step::call(next, Self::page)
             }
             None => self.next_row(),
         }
@@ -138,11 +128,16 @@ impl Find {
         }
     }
 
-    fn next_row(&mut self) -> State {
+    fn next_row(&mut self) -> Step<Self> {
         if let Some(key) = self.rows.pop_front() {
-            return State::Row(Call::new(GetObject::new(key, OBJECT_LIMIT)));
+            return Step::try_call(GetObject::new(key, OBJECT_LIMIT), |find: &mut Self, op, answer| match answer {
+                Ok(object) => find.row(&op.key, object),
+                // It was deleted after the LIST.
+                Err(e) if e.code() == Code::NotFound => find.next_row(),
+                Err(e) => Step::done(Err(e)),
+            });
         }
-        State::Done(Err(match self.refused.take() {
+        Step::done(Err(match self.refused.take() {
             Some(e) => e,
             None => self.not_found(format!("there is no {}", self.describe())),
         }))
@@ -166,7 +161,7 @@ impl Find {
         )
     }
 
-    fn row(&mut self, key: &str, object: Vec<u8>) -> State {
+    fn row(&mut self, key: &str, object: Vec<u8>) -> Step<Self> {
         match self.vault.open_manifest(&object, key) {
             Ok(opened) => {
                 if let Some(pin) = self.pin.as_ref().filter(|pin| **pin != opened.hash) {
@@ -175,58 +170,15 @@ impl Find {
                         self.describe(),
                         opened.hash
                     );
-                    return State::Done(Err(Error::new(Code::PinMismatch, why)));
+                    return Step::done(Err(Error::new(Code::PinMismatch, why)));
                 }
                 let row = opened.manifest.row(opened.hash);
-                State::Done(Ok(Found { row, manifest: opened.manifest, object: object.into() }))
+                Step::done(Ok(Found { row, manifest: opened.manifest, object: object.into() }))
             }
             Err(e) => {
                 self.refused.get_or_insert(e);
                 self.next_row()
             }
-        }
-    }
-}
-
-impl Machine for Find {
-    type Done = Found;
-
-    fn handle(&mut self, now: Now, input: Input<'_>) {
-        if let (Input::Cancel, Some(call)) = (&input, self.state.call()) {
-            call.abandon(&mut self.session);
-            self.state = State::Done(Err(Error::new(Code::Cancelled, "finding the version was cancelled")));
-        }
-        let state = std::mem::replace(&mut self.state, State::Over);
-        self.state = match (state, &input) {
-            (State::List(mut call), input) => match call.handle(&mut self.session, now, input) {
-                None => State::List(call),
-                Some(Ok(page)) => self.page(call.op(), page),
-                Some(Err(e)) => State::Done(Err(e)),
-            },
-            (State::Row(mut call), input) => match call.handle(&mut self.session, now, input) {
-                None => State::Row(call),
-                Some(Ok(object)) => {
-                    let key = call.op().key.clone();
-                    self.row(&key, object)
-                }
-                // It was deleted after the LIST.
-                Some(Err(e)) if e.code() == Code::NotFound => self.next_row(),
-                Some(Err(e)) => State::Done(Err(e)),
-            },
-            (state @ (State::Done(_) | State::Over), _) => state,
-        };
-    }
-
-    fn poll(&mut self, now: Now) -> Output<Found> {
-        if let Some(id) = self.session.abandoned() {
-            return Output::Abandon(id);
-        }
-        if let Some(call) = self.state.call() {
-            return call.poll(&mut self.session, now).into();
-        }
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Done(result) => Output::Done(result),
-            _ => Output::Wait(None),
         }
     }
 }

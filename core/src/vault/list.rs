@@ -12,11 +12,9 @@ use std::sync::Arc;
 use super::names::{Name, check_container, parse_segment, segment, segment_prefix};
 use super::objects::{CATALOGUE, CatalogueKey, Entry, Kind, RowKey, catalogue_prefix, container_prefix};
 use super::{OBJECT_LIMIT, Row, Vault};
-use crate::error::{Code, Error, Result};
-use crate::machine::{Input, Machine, Output};
+use crate::error::{Code, Result};
 use crate::mutation::{Mutation, is_active};
-use crate::op::{Call, Calling, GetObject, ListObjectsV2, ListedObject, Listing, Session};
-use crate::time::Now;
+use crate::op::{GetObject, ListObjectsV2, ListedObject, Listing, Sequence, Step, Steps};
 
 /// What to list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,35 +86,22 @@ struct Pending {
     key: Option<String>,
 }
 
-enum State {
-    List(Call<ListObjectsV2>),
-    /// Looks for a row of a hashed container.
-    First(Call<ListObjectsV2>, Pending),
-    Row(Call<GetObject>, Pending),
-    Done(Result<(Vec<Row>, Option<Cursor>)>),
-    Over,
-}
+/// The machine that lists one page. The listing ends with the page that has no cursor; an empty page is not the end.
+pub type ListPage = Sequence<ListSteps>;
 
-impl State {
-    fn call(&mut self) -> Option<&mut dyn Calling> {
-        match self {
-            State::List(call) | State::First(call, _) => Some(call),
-            State::Row(call, _) => Some(call),
-            State::Done(_) | State::Over => None,
-        }
-    }
-}
-
-/// One page of a listing. The listing ends with the page that has no cursor; an empty page is not the end.
-pub struct ListPage {
+/// What [`ListPage`] knows on its way.
+pub struct ListSteps {
     vault: Arc<Vault>,
-    session: Session,
     scope: Scope,
     cursor: Cursor,
     next: Option<Cursor>,
     pending: VecDeque<Pending>,
     rows: Vec<Row>,
-    state: State,
+}
+
+impl Steps for ListSteps {
+    type Done = (Vec<Row>, Option<Cursor>);
+    const WHAT: &'static str = "the listing";
 }
 
 impl ListPage {
@@ -128,19 +113,14 @@ impl ListPage {
             token: cursor.token.clone(),
             ..Default::default()
         };
-        ListPage {
-            session: Session::new(&vault.store, seed),
-            vault,
-            scope,
-            cursor,
-            next: None,
-            pending: VecDeque::new(),
-            rows: Vec::new(),
-            state: State::List(Call::new(list)),
-        }
+        let steps =
+            ListSteps { vault: vault.clone(), scope, cursor, next: None, pending: VecDeque::new(), rows: Vec::new() };
+        Sequence::start(&vault.store, steps, Step::call(list, |steps: &mut ListSteps, _, page| steps.page(page)), seed)
     }
+}
 
-    fn page(&mut self, page: Listing) -> State {
+impl ListSteps {
+    fn page(&mut self, page: Listing) -> Step<Self> {
         for prefix in page.common_prefixes {
             let container = prefix.strip_prefix(CATALOGUE).and_then(|rest| rest.strip_suffix('/'));
             if let Some(container) = container.filter(|segment| !segment.is_empty()) {
@@ -182,15 +162,15 @@ impl ListPage {
     }
 
     /// Shows rows as long as their names are known.
-    fn resolve(&mut self) -> State {
+    fn resolve(&mut self) -> Step<Self> {
         while let Some(pending) = self.pending.pop_front() {
             let Some((container, path)) = self.names(&pending.segments) else {
                 return match &pending.key {
-                    Some(key) => State::Row(Call::new(GetObject::new(key.clone(), OBJECT_LIMIT)), pending),
+                    Some(key) => Self::read(key.clone(), pending),
                     None => {
                         let prefix = format!("{CATALOGUE}{}/", pending.segments.0);
                         let list = ListObjectsV2 { prefix, max_keys: Some(20), ..Default::default() };
-                        State::First(Call::new(list), pending)
+                        Step::call(list, |steps: &mut Self, _, page| steps.first(page, pending))
                     }
                 };
             };
@@ -200,7 +180,26 @@ impl ListPage {
             next.names.clone_from(&self.cursor.names);
         }
         let next = self.next.take().filter(|_| !is_active(Mutation::StopAfterFirstPage));
-        State::Done(Ok((std::mem::take(&mut self.rows), next)))
+        Step::done(Ok((std::mem::take(&mut self.rows), next)))
+    }
+
+    /// Looks for a row of a container whose name is hashed.
+    fn first(&mut self, page: Listing, mut pending: Pending) -> Step<Self> {
+        let is_row = |key: &String| matches!(CatalogueKey::parse(key), Some(key) if matches!(key.entry, Entry::Row(_)));
+        pending.key = page.objects.into_iter().map(|object| object.key).find(is_row);
+        match &pending.key {
+            Some(key) => Self::read(key.clone(), pending),
+            None => self.learn(pending, None),
+        }
+    }
+
+    /// Reads a row for its names.
+    fn read(key: String, pending: Pending) -> Step<Self> {
+        Step::try_call(GetObject::new(key, OBJECT_LIMIT), |steps: &mut Self, _, answer| match answer {
+            Ok(object) => steps.learn(pending, Some(object)),
+            Err(e) if e.code() == Code::NotFound => steps.learn(pending, None),
+            Err(e) => Step::done(Err(e)),
+        })
     }
 
     /// The names of these segments: from the scope, from the segments' text, or from a manifest that was read.
@@ -239,7 +238,7 @@ impl ListPage {
 
     /// Learns the names of a pending row from its manifest. If the manifest cannot be read or trusted, the segments are
     /// shown instead.
-    fn learn(&mut self, mut pending: Pending, object: Option<Vec<u8>>) -> State {
+    fn learn(&mut self, mut pending: Pending, object: Option<Vec<u8>>) -> Step<Self> {
         let key = pending.key.take().unwrap_or_default();
         let manifest =
             object.and_then(|object| self.vault.open_manifest(&object, &key).ok()).map(|opened| opened.manifest);
@@ -252,56 +251,5 @@ impl ListPage {
         self.cursor.names.insert(pending.segments.clone(), names);
         self.pending.push_front(pending);
         self.resolve()
-    }
-}
-
-impl Machine for ListPage {
-    type Done = (Vec<Row>, Option<Cursor>);
-
-    fn handle(&mut self, now: Now, input: Input<'_>) {
-        if let (Input::Cancel, Some(call)) = (&input, self.state.call()) {
-            call.abandon(&mut self.session);
-            self.state = State::Done(Err(Error::new(Code::Cancelled, "the listing was cancelled")));
-        }
-        let state = std::mem::replace(&mut self.state, State::Over);
-        self.state = match (state, &input) {
-            (State::List(mut call), input) => match call.handle(&mut self.session, now, input) {
-                None => State::List(call),
-                Some(Ok(page)) => self.page(page),
-                Some(Err(e)) => State::Done(Err(e)),
-            },
-            (State::First(mut call, mut pending), input) => match call.handle(&mut self.session, now, input) {
-                None => State::First(call, pending),
-                Some(Ok(page)) => {
-                    let is_row = |key: &String| matches!(CatalogueKey::parse(key), Some(key) if matches!(key.entry, Entry::Row(_)));
-                    pending.key = page.objects.into_iter().map(|object| object.key).find(is_row);
-                    match &pending.key {
-                        Some(key) => State::Row(Call::new(GetObject::new(key.clone(), OBJECT_LIMIT)), pending),
-                        None => self.learn(pending, None),
-                    }
-                }
-                Some(Err(e)) => State::Done(Err(e)),
-            },
-            (State::Row(mut call, pending), input) => match call.handle(&mut self.session, now, input) {
-                None => State::Row(call, pending),
-                Some(Ok(object)) => self.learn(pending, Some(object)),
-                Some(Err(e)) if e.code() == Code::NotFound => self.learn(pending, None),
-                Some(Err(e)) => State::Done(Err(e)),
-            },
-            (state @ (State::Done(_) | State::Over), _) => state,
-        };
-    }
-
-    fn poll(&mut self, now: Now) -> Output<Self::Done> {
-        if let Some(id) = self.session.abandoned() {
-            return Output::Abandon(id);
-        }
-        if let Some(call) = self.state.call() {
-            return call.poll(&mut self.session, now).into();
-        }
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Done(result) => Output::Done(result),
-            _ => Output::Wait(None),
-        }
     }
 }

@@ -15,7 +15,7 @@ use super::{Manifest, Name, OBJECT_LIMIT, Vault, Vid};
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
 use crate::mutation::{Mutation, is_active};
-use crate::op::{Call, Calling, GetObject, ListObjectsV2, Listing, Session};
+use crate::op::{GetObject, ListObjectsV2, Listing, Sequence, Session, Step, Steps};
 use crate::time::Now;
 use crate::transfer::download::{Download, Piece, ReadRequest};
 
@@ -23,32 +23,21 @@ use crate::transfer::download::{Download, Piece, ReadRequest};
 #[derive(Clone, Debug)]
 pub struct Located(Arc<Vec<Piece>>);
 
-enum State {
-    List(Call<ListObjectsV2>),
-    Locator(Call<GetObject>),
-    Done(Result<Located>),
-    Over,
-}
+/// The machine that finds where the data of a version is.
+pub type Locate = Sequence<LocateSteps>;
 
-impl State {
-    fn call(&mut self) -> Option<&mut dyn Calling> {
-        match self {
-            State::List(call) => Some(call),
-            State::Locator(call) => Some(call),
-            State::Done(_) | State::Over => None,
-        }
-    }
-}
-
-/// Finds where the data of a version is.
-pub struct Locate {
+/// What [`Locate`] knows on its way.
+pub struct LocateSteps {
     vault: Arc<Vault>,
-    session: Session,
     manifest: Arc<Manifest>,
-    state: State,
     /// Keys of locators that were not tried yet, the highest generation last.
     locators: Vec<String>,
     refused: Option<Error>,
+}
+
+impl Steps for LocateSteps {
+    type Done = Located;
+    const WHAT: &'static str = "reading the version";
 }
 
 impl Locate {
@@ -57,42 +46,41 @@ impl Locate {
         let name = Name::new(&manifest.container, &manifest.path)?;
         let prefix = locator_prefix(&name, Vid::parse(&manifest.vid)?);
         let list = ListObjectsV2 { prefix, ..Default::default() };
-        let session = Session::new(&vault.store, seed);
-        Ok(Locate {
-            vault,
-            session,
-            manifest,
-            state: State::List(Call::new(list)),
-            locators: Vec::new(),
-            refused: None,
-        })
+        let steps = LocateSteps { vault: vault.clone(), manifest, locators: Vec::new(), refused: None };
+        Ok(Sequence::start(&vault.store, steps, Step::call(list, LocateSteps::page), seed))
     }
+}
 
-    fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> State {
+impl LocateSteps {
+    fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> Step<Self> {
         let is_locator = |key: &String| key.rsplit_once('/').is_some_and(|(_, last)| LocatorKey::parse(last).is_some());
         // Generations have six digits, so keys are in their order.
         self.locators.extend(page.objects.into_iter().map(|object| object.key).filter(is_locator));
         match page.next {
-            Some(token) => State::List(Call::new(ListObjectsV2 { token: Some(token), ..asked.clone() })),
+            Some(token) => Step::call(ListObjectsV2 { token: Some(token), ..asked.clone() }, Self::page),
             None => self.next_locator(),
         }
     }
 
-    fn next_locator(&mut self) -> State {
+    fn next_locator(&mut self) -> Step<Self> {
         if let Some(key) = self.locators.pop() {
-            return State::Locator(Call::new(GetObject::new(key, OBJECT_LIMIT)));
+            return Step::try_call(GetObject::new(key, OBJECT_LIMIT), |locate: &mut Self, op, answer| match answer {
+                Ok(object) => locate.locator(&op.key, &object),
+                Err(e) if e.code() == Code::NotFound => locate.next_locator(),
+                Err(e) => Step::done(Err(e)),
+            });
         }
         let manifest = &self.manifest;
-        State::Done(Err(self.refused.take().unwrap_or_else(|| {
+        Step::done(Err(self.refused.take().unwrap_or_else(|| {
             let why = format!("version {} of {} {} has no locator", manifest.vid, manifest.container, manifest.path);
             Error::new(Code::DataMissing, format!("{why} in bucket {}", self.vault.store.bucket))
         })))
     }
 
-    fn locator(&mut self, key: &str, object: &[u8]) -> State {
+    fn locator(&mut self, key: &str, object: &[u8]) -> Step<Self> {
         match self.vault.open_signed(object, key).and_then(|json| Locator::parse(json, key)) {
             Ok(locator) if locator.vid == self.manifest.vid && locator.vault == self.manifest.vault => {
-                State::Done(Ok(Located(Arc::new(self.pieces(&locator.data, locator.generation)))))
+                Step::done(Ok(Located(Arc::new(self.pieces(&locator.data, locator.generation)))))
             }
             Ok(_) => {
                 let why = format!("the locator at {key} belongs to another version");
@@ -121,48 +109,6 @@ impl Locate {
                 Piece { number, key, version_id, start, offset, hash, verified: true }
             })
             .collect()
-    }
-}
-
-impl Machine for Locate {
-    type Done = Located;
-
-    fn handle(&mut self, now: Now, input: Input<'_>) {
-        if let (Input::Cancel | Input::Suspend, Some(call)) = (&input, self.state.call()) {
-            call.abandon(&mut self.session);
-            self.state = State::Done(Err(Error::new(Code::Cancelled, "reading the version was cancelled")));
-        }
-        let state = std::mem::replace(&mut self.state, State::Over);
-        self.state = match (state, &input) {
-            (State::List(mut call), input) => match call.handle(&mut self.session, now, input) {
-                None => State::List(call),
-                Some(Ok(page)) => self.page(call.op(), page),
-                Some(Err(e)) => State::Done(Err(e)),
-            },
-            (State::Locator(mut call), input) => match call.handle(&mut self.session, now, input) {
-                None => State::Locator(call),
-                Some(Ok(object)) => {
-                    let key = call.op().key.clone();
-                    self.locator(&key, &object)
-                }
-                Some(Err(e)) if e.code() == Code::NotFound => self.next_locator(),
-                Some(Err(e)) => State::Done(Err(e)),
-            },
-            (state @ (State::Done(_) | State::Over), _) => state,
-        };
-    }
-
-    fn poll(&mut self, now: Now) -> Output<Located> {
-        if let Some(id) = self.session.abandoned() {
-            return Output::Abandon(id);
-        }
-        if let Some(call) = self.state.call() {
-            return call.poll(&mut self.session, now).into();
-        }
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Done(result) => Output::Done(result),
-            _ => Output::Wait(None),
-        }
     }
 }
 
@@ -211,7 +157,7 @@ impl Machine for Read {
                 Err(Err(e)) => return Output::Done(Err(e)),
                 Err(Ok(located)) => {
                     // The session is kept, so that no request id is used twice.
-                    let session = std::mem::replace(&mut locate.session, Session::new(&self.vault.store, self.seed));
+                    let session = std::mem::replace(locate.session_mut(), Session::new(&self.vault.store, self.seed));
                     let download = Download::new(&located.0, &self.request, self.vault.parallel_download);
                     self.stage = Stage::Data(session, Box::new(download));
                 }

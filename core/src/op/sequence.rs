@@ -1,0 +1,139 @@
+//! The scaffold of machines that make one call after the other: it polls the call, hands it the inputs, abandons it on a
+//! cancel, and continues with what the answer decides. A machine on it consists of its data and its decisions:
+//!
+//! ```text
+//!  Step::call(op, then) ──answer──▶ then(data, op, answer) ──▶ Step::call(…) … ──▶ Step::Done(result)
+//! ```
+
+use std::sync::Arc;
+
+use super::{Call, Calling, Next, Operation, Session};
+use crate::error::{Code, Error, Result};
+use crate::machine::{Input, Machine, Output};
+use crate::store::Store;
+use crate::time::Now;
+
+/// The data of a machine that makes one call after the other.
+pub trait Steps {
+    /// The result of the machine.
+    type Done;
+    /// What the machine does, for the error of a cancel: "finding the version".
+    const WHAT: &'static str;
+}
+
+/// What such a machine does next.
+pub(crate) enum Step<S: Steps> {
+    /// It waits for the answer of this call.
+    Call(Box<dyn Pending<S> + Send>),
+    /// It ends. `None` once the result was delivered.
+    Done(Option<Result<S::Done>>),
+}
+
+impl<S: Steps> Step<S> {
+    /// Makes a call. `then` gets its operation and its reply, and decides the next step; an error ends the machine.
+    pub(crate) fn call<O, F>(op: O, then: F) -> Step<S>
+    where
+        O: Operation + Send + 'static,
+        F: FnOnce(&mut S, &O, O::Reply) -> Step<S> + Send + 'static,
+    {
+        Step::try_call(op, |steps, op, answer| match answer {
+            Ok(reply) => then(steps, op, reply),
+            Err(e) => Step::done(Err(e)),
+        })
+    }
+
+    /// Makes a call whose errors `then` decides on, too.
+    pub(crate) fn try_call<O, F>(op: O, then: F) -> Step<S>
+    where
+        O: Operation + Send + 'static,
+        F: FnOnce(&mut S, &O, Result<O::Reply>) -> Step<S> + Send + 'static,
+    {
+        Step::Call(Box::new(Waiting { call: Call::new(op), then: Some(then) }))
+    }
+
+    /// Ends with this result.
+    pub(crate) fn done(result: Result<S::Done>) -> Step<S> {
+        Step::Done(Some(result))
+    }
+}
+
+/// A call of any operation, and what follows its answer.
+pub(crate) trait Pending<S: Steps> {
+    /// Returns what the call needs next.
+    fn poll(&mut self, session: &mut Session, now: Now) -> Next;
+
+    /// Handles an input. Returns the next step once the call has ended.
+    fn handle(&mut self, steps: &mut S, session: &mut Session, now: Now, input: &Input<'_>) -> Option<Step<S>>;
+
+    /// Abandons the call.
+    fn abandon(&mut self, session: &mut Session);
+}
+
+struct Waiting<O, F> {
+    call: Call<O>,
+    then: Option<F>,
+}
+
+impl<S, O, F> Pending<S> for Waiting<O, F>
+where
+    S: Steps,
+    O: Operation,
+    F: FnOnce(&mut S, &O, Result<O::Reply>) -> Step<S>,
+{
+    fn poll(&mut self, session: &mut Session, now: Now) -> Next {
+        self.call.poll(session, now)
+    }
+
+    fn handle(&mut self, steps: &mut S, session: &mut Session, now: Now, input: &Input<'_>) -> Option<Step<S>> {
+        let answer = self.call.handle(session, now, input)?;
+        let then = self.then.take()?;
+        Some(then(steps, self.call.op(), answer))
+    }
+
+    fn abandon(&mut self, session: &mut Session) {
+        self.call.abandon(session);
+    }
+}
+
+/// A machine that makes one call after the other.
+pub struct Sequence<S: Steps> {
+    steps: S,
+    session: Session,
+    step: Step<S>,
+}
+
+impl<S: Steps> Sequence<S> {
+    /// A machine that starts with `first`. `seed` drives the jitter of retries.
+    pub(crate) fn start(store: &Arc<Store>, steps: S, first: Step<S>, seed: u64) -> Sequence<S> {
+        Sequence { steps, session: Session::new(store, seed), step: first }
+    }
+
+    /// The session, for a machine that continues after this one: no request id may occur twice.
+    pub(crate) fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+}
+
+impl<S: Steps> Machine for Sequence<S> {
+    type Done = S::Done;
+
+    fn handle(&mut self, now: Now, input: Input<'_>) {
+        let Step::Call(call) = &mut self.step else { return };
+        if let Input::Cancel | Input::Suspend = input {
+            call.abandon(&mut self.session);
+            self.step = Step::done(Err(Error::new(Code::Cancelled, format!("{} was cancelled", S::WHAT))));
+        } else if let Some(next) = call.handle(&mut self.steps, &mut self.session, now, &input) {
+            self.step = next;
+        }
+    }
+
+    fn poll(&mut self, now: Now) -> Output<S::Done> {
+        if let Some(id) = self.session.abandoned() {
+            return Output::Abandon(id);
+        }
+        match &mut self.step {
+            Step::Call(call) => call.poll(&mut self.session, now).into(),
+            Step::Done(result) => result.take().map_or(Output::Wait(None), Output::Done),
+        }
+    }
+}
