@@ -108,8 +108,11 @@ extern "C" {
 /** The same call may succeed later. */
 #define S3V_FLAG_RETRYABLE 8
 
-/** The request may have taken effect although no answer came. */
+/** The request may have taken effect although it failed. */
 #define S3V_FLAG_MAYBE_SENT 16
+
+/** This machine failed (a file, a disk), or the call was cancelled. */
+#define S3V_FLAG_LOCAL 32
 
 /** The code's constant, for example "S3V_E_NO_SUCH_BUCKET". */
 #define S3V_FIELD_NAME 0
@@ -159,7 +162,7 @@ int32_t s3v_error_code(const s3v_error *e);
 int32_t s3v_error_http_status(const s3v_error *e);
 
 /**
- * The S3V_FLAG_ bits that hold; 0 for NULL. An error of this machine has no family's bit.
+ * The S3V_FLAG_ bits that are set: one of the family, and others; 0 for NULL.
  *
  * Requires: `e` is NULL or an error that was not freed.
  */
@@ -1121,60 +1124,60 @@ int32_t s3v_explain(const char *request,
 
 /**
  * An argument is NULL, not UTF-8, or out of range.
- * Look at the argument that the message names.
+ * Correct the argument that the message names.
  */
 #define S3V_E_INVALID_ARGUMENT (-1)
 
 /**
- * There is no option of this name.
- * The message names the nearest option; s3v_settings_json lists all.
+ * There is no option with this name.
+ * Check the spelling: the message suggests the nearest option, and s3v_settings_json lists all of them.
  */
 #define S3V_E_UNKNOWN_OPTION (-2)
 
 /**
- * An option's value cannot be used, or options contradict each other.
+ * The value of an option is invalid, or two options contradict each other.
  * Correct the option that the message names.
  */
 #define S3V_E_INVALID_OPTION (-3)
 
 /**
- * The container or path is not a name that a vault takes.
- * Container: 1 to 200 bytes without '/'. Path: 1 to 700 bytes, each segment 1 to 200. No NUL, no '.' or '..'.
+ * The container or the path is not a valid name.
+ * Use 1 to 200 bytes without '/' for the container, and 1 to 700 bytes for the path, each segment 1 to 200; no NUL, '.' or '..'.
  */
 #define S3V_E_INVALID_NAME (-4)
 
 /**
- * The handle is in use by another call.
- * One call at a time on this handle; use a handle for each thread.
+ * Another call is using the handle.
+ * Make one call at a time on this handle, or use one handle per thread.
  */
 #define S3V_E_BUSY (-5)
 
 /**
- * The call does not fit what the handle has done so far.
- * After commit or abort only free is left.
+ * The handle's state does not allow this call.
+ * After commit or abort, only free the handle.
  */
 #define S3V_E_WRONG_STATE (-6)
 
 /**
- * The process was forked after the library was used.
- * Open the vault in the child; in Python use multiprocessing's 'spawn'.
+ * The process was forked after it had used the library.
+ * Open the vault in the child process; in Python, use multiprocessing's 'spawn'.
  */
 #define S3V_E_FORKED (-7)
 
 /**
- * The parent of an incremental is not a live version of the same container and path.
+ * The parent of an incremental backup is not a live version of the same container and path.
  * Store a full backup instead.
  */
 #define S3V_E_BAD_PARENT (-8)
 
 /**
  * The keyring cannot be read, or has no signing key.
- * Check the keyring file; 's3vault keys new FILE' makes one.
+ * Check the keyring file; create one with 's3vault keys new FILE'.
  */
 #define S3V_E_KEYRING (-9)
 
 /**
- * The object needs more than this version of the library knows.
+ * The object needs a feature that this version of the library does not have.
  * Use a newer version of s3vault.
  */
 #define S3V_E_UNSUPPORTED (-10)
@@ -1186,51 +1189,51 @@ int32_t s3v_explain(const char *request,
 #define S3V_E_CONFIG (-11)
 
 /**
- * No credentials were found, or the place that should have some has none that can be used.
- * Look at the places that the message names.
+ * No usable credentials were found.
+ * Check the sources that the message names.
  */
 #define S3V_E_CREDENTIALS (-12)
 
 /**
- * The checkpoint is another backup's, or none.
- * Name the checkpoint of this backup, or remove the file to store from the begin.
+ * The file is not a checkpoint, or is the checkpoint of another backup.
+ * Pass the checkpoint of this backup, or remove the file to store the backup from the start.
  */
 #define S3V_E_BAD_CHECKPOINT (-13)
 
 /* Remote: the store answered, and its answer, or what it holds, is the trouble */
 
 /**
- * The store refuses the operation to these credentials.
- * Give the access key the permission for this operation, on the bucket and on its objects.
+ * The store denies the operation to these credentials.
+ * Grant the access key the permission for this operation, on the bucket and on its objects.
  */
 #define S3V_E_ACCESS_DENIED (-20)
 
 /**
- * The store computed another signature: the secret key is wrong, or something on the way changed the request.
- * Check secret_key; if it is right, a proxy may rewrite headers or the path.
+ * The store computed another signature: the secret key is wrong, or the request was changed on the way.
+ * Check secret_key; if it is right, check whether a proxy rewrites headers or the path.
  */
 #define S3V_E_SIGNATURE_REFUSED (-21)
 
 /**
  * The store does not know the access key.
- * Check access_key and api_url: keys belong to one store.
+ * Check access_key and api_url: each key belongs to one store.
  */
 #define S3V_E_UNKNOWN_ACCESS_KEY (-22)
 
 /**
- * There is no such bucket.
- * Check bucket and api_url, or make the bucket, with versioning enabled.
+ * The bucket does not exist.
+ * Check bucket and api_url, or create the bucket with versioning enabled.
  */
 #define S3V_E_NO_SUCH_BUCKET (-23)
 
 /**
- * There is no such backup or version.
+ * The backup or the version does not exist.
  * List the versions of this container and path.
  */
 #define S3V_E_NOT_FOUND (-24)
 
 /**
- * The clocks of this machine and of the store are too far apart.
+ * The clocks of this machine and the store differ too much (clock skew).
  * Set this machine's clock (NTP).
  */
 #define S3V_E_CLOCK_SKEW (-25)
@@ -1242,25 +1245,25 @@ int32_t s3v_explain(const char *request,
 #define S3V_E_WRONG_REGION (-26)
 
 /**
- * The store asks to slow down, or is not available, and went on so through all retries.
+ * The store was unavailable, or asked to slow down, at every attempt.
  * Try again later.
  */
 #define S3V_E_UNAVAILABLE (-27)
 
 /**
- * Another refusal by the store; S3_CODE says which.
+ * The store refused the request for another reason; see S3_CODE.
  * See the store's own message.
  */
 #define S3V_E_STORE (-28)
 
 /**
- * The answer is not what S3 answers: a proxy's page, cut XML, wrong lengths.
+ * The reply is not a valid S3 reply: a proxy's page, truncated XML, or a wrong length.
  * Check that api_url is an S3 endpoint, and that no proxy answers in its place.
  */
 #define S3V_E_BAD_REPLY (-29)
 
 /**
- * The bucket's versioning does not fit the vault's mode.
+ * The bucket's versioning does not match the vault's mode.
  * Enable versioning on the bucket.
  */
 #define S3V_E_VERSIONING (-30)
@@ -1272,76 +1275,70 @@ int32_t s3v_explain(const char *request,
 #define S3V_E_VAULT_MISMATCH (-31)
 
 /**
- * An object of the vault has a form that this library does not read.
+ * An object of the vault has a format that this version of the library cannot read.
  * Use the version of s3vault that wrote it, or a newer one.
  */
 #define S3V_E_FORMAT (-32)
 
 /**
- * Stored bytes are not what was stored: length or hash differ.
- * Restore another version, and look into the store's health.
+ * The stored data is damaged: its length or its hash differs from the manifest's.
+ * Restore another version, and check the store's health.
  */
 #define S3V_E_DAMAGED (-33)
 
 /**
- * A version's data is not there.
- * Something deleted the data outside of s3vault: restore another version.
+ * The data of a version is missing.
+ * Restore another version, and find out what deleted the data outside of s3vault.
  */
 #define S3V_E_DATA_MISSING (-34)
 
 /**
- * A signature is missing, wrong, or by a key that this vault does not trust.
- * Open the vault with the keyring that wrote it, or add the key to verify_keys.
+ * A signature is missing, wrong, or made with a key that this vault does not trust.
+ * Open the vault with the keyring that signed it, or add its public key to verify_keys.
  */
 #define S3V_E_UNTRUSTED (-35)
 
 /**
- * The newest version lies more than an hour in the future.
- * A clock was wrong when it was written: delete that version, or wait.
+ * The newest version is dated more than an hour in the future.
+ * Delete that version (it was written by a machine whose clock was wrong), or wait.
  */
 #define S3V_E_FUTURE_VERSION (-36)
 
 /**
- * The put was given up: its version was marked as deleted, another process took its place, or its upload is gone or can be completed no more.
+ * The put was abandoned: its version was marked as deleted, another process took it over, or its upload is gone or can no longer be completed.
  * Store the backup again.
  */
-#define S3V_E_GIVEN_UP (-37)
+#define S3V_E_ABANDONED (-37)
 
 /**
- * It is not known whether the store has the object: the last request had no answer.
- * Commit again on the same handle, or run the same put again with its checkpoint.
+ * It is unknown whether the store has the object: the last request was not answered.
+ * Call commit again on the same handle, or run the same put again with its checkpoint.
  */
 #define S3V_E_OUTCOME_UNKNOWN (-38)
 
 /**
- * The manifest is not the one that the pin names.
- * The version was replaced since the pin was taken: do not trust it.
+ * The manifest's hash differs from the pin.
+ * Do not trust this version: it was replaced after the pin was recorded.
  */
 #define S3V_E_PIN_MISMATCH (-39)
-
-/**
- * The date that a request was signed with has passed; used inside, never returned alone.
- * Try again.
- */
-#define S3V_E_EXPIRED (-40)
 
 /* Transport: no answer came, or none that is whole */
 
 /**
  * The host name of api_url, or of the proxy, does not resolve.
- * Check api_url (and proxy, where one is set), and this machine's DNS.
+ * Check api_url (and proxy, if it is set) and this machine's DNS.
  */
 #define S3V_E_RESOLVE (-50)
 
 /**
- * No connection: nothing listens there, or a firewall is between.
- * Check host and port of api_url (and of proxy, where one is set), and firewalls.
+ * The connection was refused or could not be established.
+ * Check the host and port of api_url (and of proxy, if it is set), and firewalls.
  */
 #define S3V_E_CONNECT (-51)
 
 /**
  * The store's certificate is not trusted.
- * Set ca_file to the authority that signed the store's certificate.
+ * Set ca_file to the certificate of the CA that issued the store's certificate.
  */
 #define S3V_E_CERTIFICATE (-52)
 
@@ -1352,14 +1349,14 @@ int32_t s3v_explain(const char *request,
 #define S3V_E_TIMED_OUT (-53)
 
 /**
- * The connection broke.
+ * The connection was lost.
  * Check the network.
  */
 #define S3V_E_CONNECTION_LOST (-54)
 
 /**
- * The proxy refuses: it wants a user and a password, or does not let requests to this store through.
- * Check the option proxy: the user and password in it, and whether this proxy lets the host and port of api_url through.
+ * The proxy refused: it requires a user and a password, or does not allow connections to this store.
+ * Check the option proxy (its user and password), and whether the proxy allows the host and port of api_url.
  */
 #define S3V_E_PROXY (-55)
 
@@ -1378,8 +1375,8 @@ int32_t s3v_explain(const char *request,
 #define S3V_E_DISK_FULL (-71)
 
 /**
- * The source changed between two readings.
- * Store from a snapshot, or stop the writer.
+ * The source changed while it was being stored.
+ * Store from a snapshot, or stop the program that writes to the source.
  */
 #define S3V_E_SOURCE_CHANGED (-72)
 
@@ -1389,19 +1386,19 @@ int32_t s3v_explain(const char *request,
 #define S3V_E_CANCELLED (-73)
 
 /**
- * The caller's own callback asked to stop.
+ * The caller's callback asked to stop.
  */
 #define S3V_E_STOPPED (-74)
 
 /**
- * A defect in the library: please report the message.
- * Report this message; the vault itself is not affected.
+ * There is a defect in the library.
+ * Report this message to the developers of s3vault; the vault itself is not affected.
  */
 #define S3V_E_INTERNAL (-75)
 
 /**
- * The put was suspended: its checkpoint goes on from here.
- * Open the put again with the same checkpoint.
+ * The put was suspended; its checkpoint says where to resume it.
+ * Open the put again with the same checkpoint to resume it.
  */
 #define S3V_E_SUSPENDED (-76)
 
@@ -1416,7 +1413,7 @@ int32_t s3v_explain(const char *request,
 /* For s3v_vault_open */
 
 /**
- * The store's endpoint, for example https://s3.example.com:9000. Empty: AWS, from region.
+ * Endpoint of the store, for example https://s3.example.com:9000. Empty: AWS, in the region that region names.
  * Text.
  */
 #define S3V_OPT_API_URL "api_url"
@@ -1434,133 +1431,133 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_SECRET_KEY "secret_key"
 
 /**
- * Session token that belongs to temporary keys.
+ * Session token of temporary credentials.
  * Text; a secret, shown as ***.
  */
 #define S3V_OPT_SESSION_TOKEN "session_token"
 
 /**
- * Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata).
+ * Where the credentials come from. static: access_key and secret_key. chain: the places where AWS's tools look (environment, shared files, process, container, instance metadata).
  * static or chain; static where not set.
  */
 #define S3V_OPT_CREDENTIALS "credentials"
 
 /**
- * Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default.
+ * Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, or else default.
  * Text.
  */
 #define S3V_OPT_PROFILE "profile"
 
 /**
- * Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says.
+ * Region of the bucket. Empty: the region in api_url if that is an AWS endpoint, or else us-east-1; corrected if the store names another.
  * Text.
  */
 #define S3V_OPT_REGION "region"
 
 /**
- * Where backups go. single-bucket: one bucket with versioning for all containers.
+ * How backups are laid out. single-bucket: one bucket with versioning for all containers.
  * single-bucket; single-bucket where not set.
  */
 #define S3V_OPT_MODE "mode"
 
 /**
- * The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled.
+ * The bucket, for mode single-bucket; on AWS, also an access point's alias or ARN. It must exist and have versioning enabled.
  * Text.
  */
 #define S3V_OPT_BUCKET "bucket"
 
 /**
- * Identity of the vault, 32 lower-case hex digits. Empty: made from the bucket's name.
+ * Identity of the vault: 32 lower-case hex digits. Empty: derived from the bucket's name.
  * Text.
  */
 #define S3V_OPT_VAULT_ID "vault_id"
 
 /**
- * Which instant identifies a backup: false the begin of the put, true the end of the transfer.
+ * Which time identifies a backup. false: the start of the put. true: the end of the transfer.
  * true or false; false where not set.
  */
 #define S3V_OPT_RECORD_AFTER_STORE "record_after_store"
 
 /**
- * How the data is encrypted. none: as the store does by itself.
+ * How the data is encrypted. none: only as the store does by default.
  * none; none where not set.
  */
 #define S3V_OPT_ENCRYPTION "encryption"
 
 /**
- * Public keys that are trusted beside the keyring's own, one 'ed25519 <id> <base64>' a line.
+ * Public keys to trust in addition to the keyring's own, one 'ed25519 <id> <base64>' per line.
  * Text.
  */
 #define S3V_OPT_VERIFY_KEYS "verify_keys"
 
 /**
- * true: the bucket in the path. false: the bucket in the host name, where its name can stand there.
+ * Where the bucket is in a URL. true: in the path. false: in the host name, if its name allows it.
  * true or false; true where not set.
  */
 #define S3V_OPT_PATH_STYLE "path_style"
 
 /**
- * AWS only: hosts that are reached over IPv6 as well as IPv4.
+ * AWS only: use the endpoints that support IPv6 as well as IPv4.
  * true or false; false where not set.
  */
 #define S3V_OPT_DUALSTACK "dualstack"
 
 /**
- * AWS only: hosts whose TLS is validated by FIPS 140.
+ * AWS only: use the endpoints with FIPS 140 validated TLS.
  * true or false; false where not set.
  */
 #define S3V_OPT_FIPS "fips"
 
 /**
- * Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines.
+ * Resolve the store's host name once, and connect to that one address until it fails. For names that stand for several machines.
  * true or false; false where not set.
  */
 #define S3V_OPT_RESOLVE_ONCE "resolve_once"
 
 /**
- * HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked.
+ * HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: no proxy; environment variables such as HTTPS_PROXY are ignored.
  * Text; a secret, shown as ***.
  */
 #define S3V_OPT_PROXY "proxy"
 
 /**
- * PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones.
+ * PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates.
  * Text.
  */
 #define S3V_OPT_CA_FILE "ca_file"
 
 /**
- * How long to wait for a connection.
+ * Time to wait for a connection, in milliseconds.
  * A whole number from 1 to 600000; 10000 where not set.
  */
 #define S3V_OPT_CONNECT_TIMEOUT_MS "connect_timeout_ms"
 
 /**
- * How long a request may stand without any byte moving.
+ * Time after which a request fails if no byte moves, in milliseconds.
  * A whole number from 1 to 3600000; 60000 where not set.
  */
 #define S3V_OPT_IDLE_TIMEOUT_MS "idle_timeout_ms"
 
 /**
- * Whether a restore reads several ranges at once.
+ * Read several ranges at once during a restore.
  * true or false; true where not set.
  */
 #define S3V_OPT_PARALLEL_DOWNLOAD "parallel_download"
 
 /**
- * Whether data keys begin with '/', for buckets that were written so.
+ * Start data keys with '/', for buckets whose keys already do.
  * true or false; false where not set.
  */
 #define S3V_OPT_LEADING_SLASH "leading_slash"
 
 /**
- * Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's own.
+ * Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default.
  * Text.
  */
 #define S3V_OPT_STORAGE_CLASS "storage_class"
 
 /**
- * Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has.
+ * Type of the store; it says which checksums, trailers, conditional requests and versioning features the store supports.
  * s3 or minio or ceph or garage or versitygw; s3 where not set.
  */
 #define S3V_OPT_PROVIDER "provider"
@@ -1568,13 +1565,13 @@ int32_t s3v_explain(const char *request,
 /* Taken in a config, and not used by a vault: the command s3vault reads them, or s3v_sign */
 
 /**
- * File that holds the signing key. The command opens it; the library takes a keyring handle.
+ * File with the signing key. The command opens it; a program passes a keyring handle to the library.
  * Text.
  */
 #define S3V_OPT_KEYRING "keyring"
 
 /**
- * sign, presign: the service that a request is signed for.
+ * The service to sign a request for.
  * Text; s3 where not set.
  */
 #define S3V_OPT_SERVICE "service"
@@ -1582,25 +1579,25 @@ int32_t s3v_explain(const char *request,
 /* For s3v_process_set; taken in a config, and not used by a vault */
 
 /**
- * Bytes of payload that all transfers of the process hold in memory at most; a writer waits when they are used up.
+ * Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits.
  * A whole number from 33554432 to 1125899906842624; 268435456 where not set.
  */
 #define S3V_OPT_MEMORY "memory"
 
 /**
- * Requests that all transfers of the process have under way at most.
+ * Most requests that all transfers of the process have in progress together.
  * A whole number from 1 to 4096; 64 where not set.
  */
 #define S3V_OPT_CONNECTIONS "connections"
 
 /**
- * Bytes a second that all transfers of the process send at most. 0: as many as the line takes.
+ * Most bytes per second that all transfers of the process send together. 0: no limit.
  * A whole number from 0 to 1125899906842624; 0 where not set.
  */
 #define S3V_OPT_BANDWIDTH_UP "bandwidth_up"
 
 /**
- * Bytes a second that all transfers of the process receive at most. 0: as many as the line gives.
+ * Most bytes per second that all transfers of the process receive together. 0: no limit.
  * A whole number from 0 to 1125899906842624; 0 where not set.
  */
 #define S3V_OPT_BANDWIDTH_DOWN "bandwidth_down"
@@ -1608,49 +1605,49 @@ int32_t s3v_explain(const char *request,
 /* For one call */
 
 /**
- * put: what the backup is. An incremental needs parent.
+ * put: kind of the backup. An incremental needs parent.
  * full or incremental; full where not set.
  */
 #define S3V_OPT_KIND "kind"
 
 /**
- * put: version id of the backup that an incremental builds on.
+ * put: version id of the backup that an incremental is based on.
  * Text.
  */
 #define S3V_OPT_PARENT "parent"
 
 /**
- * put: file that remembers how far the backup came; a put of the same backup that names it goes on from there. It is removed when the backup is stored.
+ * put: file that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored.
  * Text.
  */
 #define S3V_OPT_CHECKPOINT "checkpoint"
 
 /**
- * find: this version id.
+ * find: the version with this id.
  * Text.
  */
 #define S3V_OPT_VERSION "version"
 
 /**
- * find: the newest version that was recorded at this time or before.
+ * find: the newest version recorded at or before this time.
  * A time: Unix milliseconds, or RFC 3339.
  */
 #define S3V_OPT_AS_OF "as_of"
 
 /**
- * find: the manifest's hash, as put returned it; another manifest is refused.
+ * find: the manifest's hash, as put returned it; any other manifest is refused.
  * Text.
  */
 #define S3V_OPT_PIN "pin"
 
 /**
- * get: when bytes are handed out. end: as they come, but for the last of each part, which waits until its hash is right. part: only from parts whose hash is right.
+ * get: when bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified.
  * end or part; end where not set.
  */
 #define S3V_OPT_VERIFY "verify"
 
 /**
- * get: whether a file keeps holes where the data is zero.
+ * get: leave holes in the file where the data is zero (a sparse file).
  * true or false; false where not set.
  */
 #define S3V_OPT_HOLES "holes"

@@ -1,4 +1,4 @@
-//! HTTP as core sees it: heads of requests and replies, and names for the payload that stays with the driver.
+//! HTTP messages: the heads of requests and replies, and descriptions of the payload, which stays with the driver.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// As it stands on the wire.
+    /// The method as it is sent.
     pub fn as_str(self) -> &'static str {
         match self {
             Method::Get => "GET",
@@ -35,71 +35,72 @@ impl Method {
     }
 }
 
-/// Names one request of one machine; never used twice by it.
+/// Identifies a request of a machine. A machine never uses an id twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// A signed request, ready to be sent once.
+/// A signed request, to be sent once.
 #[derive(Clone)]
 pub struct Request {
-    /// Which one; the replies to it carry the same id.
+    /// The id of the request; inputs about its reply have the same id.
     pub id: RequestId,
-    /// The S3 operation, for logs and counts.
+    /// The S3 operation, for logs and statistics.
     pub operation: &'static str,
     /// The method.
     pub method: Method,
-    /// Scheme, authority, path and query, escaped as they were signed: send them as they stand.
+    /// Scheme, host, port, path and query, percent-encoded as they were signed. They must be sent unchanged.
     pub url: String,
-    /// All headers but `content-length`, which follows from the body. Names are lower-case.
+    /// All headers except `content-length`, which follows from the body. Names are in lower case.
     pub headers: Vec<(String, String)>,
-    /// What to send.
+    /// The body to send.
     pub body: Body,
-    /// What to do with the body of a reply whose status is 2xx. Any other reply's body is collected,
-    /// up to [`ERROR_LIMIT`] bytes.
+    /// What to do with the body of a reply whose status is 2xx. The body of any other reply is collected, up to
+    /// [`ERROR_LIMIT`] bytes.
     pub reply: ReplyBody,
-    /// The monotonic time at which the connection must be dropped, for a dated request: an attempt that
-    /// lives longer could take effect when nobody counts on it any more.
+    /// For a dated request, the monotonic time at which its connection must be dropped: a later attempt could take
+    /// effect after the machine has stopped counting on it.
     pub drop_at: Option<u64>,
 }
 
-/// How much of a refusal's body is read, in bytes.
+/// How much of the body of an error reply is read, in bytes.
 pub const ERROR_LIMIT: usize = 64 * 1024;
 
 /// The body of a request.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// None.
+    /// No body.
     Empty,
-    /// These bytes, which may be many: whoever sends them shares them.
+    /// These bytes. There may be many of them; a clone shares them.
     Bytes(Bytes),
-    /// A part that the driver holds (a stream's) or can read again (a file's).
+    /// A part that the driver holds in memory (of a stream) or can read again (of a file).
     Part(Part),
 }
 
 /// A part of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// From 1.
+    /// Number of the part, from 1.
     pub number: u32,
-    /// Where it begins in the stream or file, in bytes.
+    /// Offset of the part in the stream or file, in bytes.
     pub offset: u64,
-    /// Its length in bytes.
+    /// Length of the part in bytes.
     pub length: u64,
-    /// What the bytes were when they were first read: a driver that reads them again compares. `None`: they are hashed
-    /// while they are sent, in aws-chunked framing whose trailer says the CRC64NVME; when the last of them is on its way,
-    /// the driver says [`Input::PartSent`](crate::Input::PartSent).
+    /// The hashes of the bytes when they were first read; a driver that reads them again compares. `None`: the driver
+    /// hashes the bytes while it sends them, in aws-chunked encoding with the CRC64NVME in the trailer, and reports the
+    /// digest in [`Input::PartSent`](crate::Input::PartSent) once the last byte is sent.
     pub digest: Option<Digest>,
 }
 
 /// The body of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyBody {
-    /// Collected: [`Input::Body`](crate::Input::Body) for each piece. More than `limit` bytes is a failure.
+    /// The driver passes the body to the machine, each piece as [`Input::Body`](crate::Input::Body). A body of more than
+    /// `limit` bytes is a failure.
     Collect {
-        /// In bytes.
+        /// The largest size in bytes.
         limit: usize,
     },
-    /// A range of the backup: the driver hashes it and puts it where it belongs, then says
+    /// The body is a range of the backup: the driver hashes it and writes it to its destination, and then reports
     /// [`Input::RangeEnd`](crate::Input::RangeEnd).
     Range(Range),
 }
@@ -107,40 +108,40 @@ pub enum ReplyBody {
 /// A range of a download: a slice of one part of the backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// From 0, in the order in which the download takes its slices, which is that of the bytes.
+    /// Index of the slice, from 0, in the order of the bytes, which is the order in which slices are requested.
     pub index: u32,
-    /// The part that it is of, from 0.
+    /// Index of the part that the slice belongs to, from 0.
     pub part: u32,
-    /// Where its first byte belongs in the backup, in bytes.
+    /// Offset of the slice in the backup, in bytes.
     pub offset: u64,
-    /// How many bytes belong to it.
+    /// Length of the slice in bytes.
     pub length: u64,
-    /// How many of them arrived before, so that the request brings those behind them.
+    /// How many bytes of the slice arrived in earlier attempts; the request is for the bytes after them.
     pub done: u64,
-    /// How often its part was read before, from its begin: what such a reading has left is not counted on.
+    /// How often the part was read from its start before. Bytes from an earlier reading are not counted.
     pub reading: u32,
-    /// How it is hashed.
+    /// How the slice is hashed.
     pub hash: SliceHash,
 }
 
 impl Range {
-    /// A part whole, of which nothing has arrived.
+    /// A slice that is a whole part, of which nothing has arrived.
     pub fn of_part(part: u32, offset: u64, length: u64) -> Range {
         Range { index: part, part, offset, length, done: 0, reading: 0, hash: SliceHash::Whole }
     }
 }
 
-/// Status and headers of a reply.
+/// The status and headers of a reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplyHead {
-    /// For example 200.
+    /// HTTP status, for example 200.
     pub status: u16,
-    /// As they came, names in lower case; a value that is not UTF-8 is left out.
+    /// The headers in the order in which they arrived, names in lower case. A value that is not UTF-8 is left out.
     pub headers: Vec<(String, String)>,
 }
 
 impl ReplyHead {
-    /// The first value of a header, by its lower-case name.
+    /// The first value of the header with this name, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
@@ -151,20 +152,20 @@ impl ReplyHead {
     }
 }
 
-/// Why no whole reply came.
+/// Why no complete reply arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportFailure {
-    /// A code of the transport family, or [`Code::SourceChanged`] and [`Code::Io`] for a part that could
-    /// not be read again.
+    /// A code of the transport family, or [`Code::SourceChanged`] or [`Code::Io`] for a part that could not be read
+    /// again.
     pub code: Code,
     /// Whether the request may have reached the store.
     pub maybe_sent: bool,
-    /// What happened, for people.
+    /// What happened, for the error message.
     pub detail: String,
 }
 
 impl fmt::Debug for Request {
-    /// Headers are left out: one of them holds the signature.
+    /// Leaves the headers out: one of them is the signature.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.operation, self.method.as_str(), self.url)
     }

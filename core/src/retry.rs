@@ -1,59 +1,61 @@
-//! When to try again: full-jitter backoff for failures after which the same request may succeed, slower where the store
-//! asks for it, and for all of a client's requests together no faster than a token bucket lets them.
+//! When to retry: full-jitter backoff for failures after which the same request may succeed, with longer delays if the
+//! store asks for them. A token bucket limits the rate of all retries of a client.
 //!
 //! Source: "Exponential Backoff and Jitter", AWS architecture blog; "Retry behavior", AWS SDKs and tools reference
-//! guide; `Retry-After`, RFC 9110 §10.2.3. Other than in AWS's SDKs an empty bucket makes a retry wait, not fail: a
-//! backup of hours over a bad line must not end because many of its parts were unlucky.
+//! guide; `Retry-After`, RFC 9110 §10.2.3. Unlike in AWS's SDKs, an empty bucket delays a retry and does not fail it: a
+//! backup that takes hours over a bad connection must not fail because many of its parts needed retries.
 
 use crate::error::{Code, Error, Family};
 use crate::mutation::{Mutation, is_active};
 use crate::time::{Now, parse_http_date};
 
-/// Attempts of one request, the first one included.
+/// Most attempts of one request, including the first.
 pub const ATTEMPTS: u32 = 6;
-/// Attempts of a request that the store asks to send later (SlowDown, 429, 503).
+/// Most attempts of a request that the store throttles (SlowDown, 429, 503).
 pub const THROTTLED_ATTEMPTS: u32 = 12;
-/// No attempt begins later than so long after the first one, in milliseconds.
+/// Longest time from the first attempt to the start of the last, in milliseconds.
 pub const BUDGET_MS: u64 = 180_000;
-const FIRST_MS: u64 = 100;
-const MOST_MS: u64 = 10_000;
-/// A store that asks for more patience than this is not available, in milliseconds.
-const MOST_RETRY_AFTER_MS: u64 = 60_000;
+/// Largest delay after the first attempt, in milliseconds; it doubles with each attempt.
+const FIRST_DELAY_MS: u64 = 100;
+/// Largest delay after any attempt, in milliseconds.
+const MAX_DELAY_MS: u64 = 10_000;
+/// Longest `Retry-After` that is waited for, in milliseconds; a store that asks for more is treated as unavailable.
+const MAX_RETRY_AFTER_MS: u64 = 60_000;
 
-/// Whether the same request may succeed when it is sent again.
+/// Whether the same request may succeed if it is sent again.
 pub fn may_help(error: &Error) -> bool {
-    error.is_retryable() || error.family() == Family::Transport && !is_lasting(error)
+    error.is_retryable() || error.family() == Family::Transport && !is_permanent(error)
 }
 
-/// A certificate that is not trusted, a name that does not resolve, or a proxy that refuses, will be so in a second.
-fn is_lasting(error: &Error) -> bool {
+/// An untrusted certificate, a name that does not resolve or a proxy that refuses will not change within seconds.
+fn is_permanent(error: &Error) -> bool {
     matches!(error.code(), Code::Certificate | Code::Resolve | Code::Proxy)
 }
 
-/// What is known when a request has failed.
+/// What is known about a request that has failed.
 #[derive(Clone, Copy, Debug)]
 pub struct Failure<'a> {
-    /// Why.
+    /// Why the last attempt failed.
     pub error: &'a Error,
-    /// Attempts so far.
+    /// Number of attempts so far.
     pub attempts: u32,
-    /// Milliseconds since the first attempt began.
+    /// Time since the start of the first attempt, in milliseconds.
     pub elapsed_ms: u64,
-    /// What the reply's `Retry-After` says, in milliseconds.
+    /// The reply's `Retry-After`, in milliseconds.
     pub retry_after_ms: Option<u64>,
 }
 
-/// How long to wait before the next attempt, in milliseconds; `None` where there is none.
+/// How long to wait before the next attempt, in milliseconds; `None` if the request must not be retried.
 pub fn delay_ms(failure: Failure<'_>, random: &mut fastrand::Rng) -> Option<u64> {
     let throttled = failure.error.code() == Code::Unavailable && matches!(failure.error.status(), 429 | 503);
     let most = if throttled { THROTTLED_ATTEMPTS } else { ATTEMPTS };
     if !may_help(failure.error) || failure.attempts >= most && !is_active(Mutation::RetryForever) {
         return None;
     }
-    let ceiling = FIRST_MS.saturating_mul(1 << (failure.attempts.max(1) - 1).min(16)).min(MOST_MS);
+    let ceiling = FIRST_DELAY_MS.saturating_mul(1 << (failure.attempts.max(1) - 1).min(16)).min(MAX_DELAY_MS);
     let delay = match failure.retry_after_ms {
-        Some(asked) if asked > MOST_RETRY_AFTER_MS => return None,
-        // Whoever was told the same time must not come back at the same instant.
+        Some(asked) if asked > MAX_RETRY_AFTER_MS => return None,
+        // Clients that were told the same time must not all retry at the same instant.
         Some(asked) => asked + random.u64(0..=ceiling),
         None => random.u64(0..=ceiling),
     };
@@ -61,7 +63,7 @@ pub fn delay_ms(failure: Failure<'_>, random: &mut fastrand::Rng) -> Option<u64>
     is_in_time.then_some(delay)
 }
 
-/// `Retry-After` in milliseconds from now on, by the store's clock.
+/// Parses `Retry-After` (seconds or a date) into milliseconds from now, by the store's clock.
 pub fn retry_after_ms(text: &str, store_unix_ms: i64) -> Option<u64> {
     match text.trim().parse::<u32>() {
         Ok(seconds) => Some(u64::from(seconds) * 1000),
@@ -69,17 +71,17 @@ pub fn retry_after_ms(text: &str, store_unix_ms: i64) -> Option<u64> {
     }
 }
 
-/// The token bucket of a client: all its retries together are no faster than it fills.
+/// The token bucket of a client: it limits the rate of all the client's retries.
 #[derive(Clone, Copy, Debug)]
 pub struct Tokens {
-    /// Milliseconds of filling that are in it; negative where retries were promised tokens that are still to come.
+    /// Fill level in milliseconds of refilling; negative while retries wait for tokens that were promised to them.
     filled_ms: i64,
     at: u64,
 }
 
-/// A full bucket holds so many tokens.
+/// Capacity of the bucket in tokens.
 const CAPACITY: i64 = 100;
-/// It fills at 10 tokens a second.
+/// Milliseconds per token: the bucket refills at 10 tokens a second.
 const TOKEN_MS: i64 = 100;
 
 impl Default for Tokens {
@@ -89,7 +91,7 @@ impl Default for Tokens {
 }
 
 impl Tokens {
-    /// Takes a token for a retry; answers how long it has to wait for it, in milliseconds.
+    /// Takes a token for a retry, and returns how long the retry must wait for it, in milliseconds.
     pub fn take(&mut self, now: Now) -> u64 {
         let passed = now.mono_ms.saturating_sub(self.at).min(i64::MAX as u64) as i64;
         self.at = self.at.max(now.mono_ms);
@@ -109,12 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn the_backoff_grows_is_bounded_and_ends() {
+    fn backoff_grows_up_to_a_limit_and_attempts_end() {
         let mut random = fastrand::Rng::with_seed(1);
         let lost = Error::new(Code::ConnectionLost, "x");
         for attempts in 1..ATTEMPTS {
             for _ in 0..200 {
-                assert!(delay_ms(failure(&lost, attempts), &mut random).unwrap() <= FIRST_MS << (attempts - 1));
+                assert!(delay_ms(failure(&lost, attempts), &mut random).unwrap() <= FIRST_DELAY_MS << (attempts - 1));
             }
         }
         assert_eq!(delay_ms(failure(&lost, ATTEMPTS), &mut random), None);
@@ -123,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_asks_for_time_gets_more_of_it() {
+    fn a_store_that_throttles_gets_more_attempts_and_longer_delays() {
         let mut random = fastrand::Rng::with_seed(1);
         let slow = Error::new(Code::Unavailable, "x").with_reply(503, "SlowDown", "").retryable();
         assert!(delay_ms(failure(&slow, THROTTLED_ATTEMPTS - 1), &mut random).is_some());
         assert_eq!(delay_ms(failure(&slow, THROTTLED_ATTEMPTS), &mut random), None);
         let asked = |ms| Failure { retry_after_ms: Some(ms), ..failure(&slow, 1) };
         assert!((7_000..=7_100).contains(&delay_ms(asked(7_000), &mut random).unwrap()));
-        assert_eq!(delay_ms(asked(61_000), &mut random), None, "that is not an answer to wait for");
+        assert_eq!(delay_ms(asked(61_000), &mut random), None, "longer than is waited for");
     }
 
     #[test]
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
+    fn only_transient_errors_are_retried() {
         let e = |code| Error::new(code, "x");
         assert!(may_help(&e(Code::Connect)) && may_help(&e(Code::TimedOut)) && may_help(&e(Code::Store).retryable()));
         for code in [Code::Certificate, Code::Resolve, Code::Proxy, Code::AccessDenied, Code::Store, Code::DiskFull] {
@@ -151,14 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn all_retries_together_are_no_faster_than_the_bucket_fills() {
+    fn the_rate_of_all_retries_is_at_most_the_refill_rate_of_the_bucket() {
         let at = |mono_ms| Now { unix_ms: 0, mono_ms };
         let mut tokens = Tokens::default();
         for _ in 0..CAPACITY {
             assert_eq!(tokens.take(at(5)), 0);
         }
         assert_eq!([tokens.take(at(5)), tokens.take(at(5)), tokens.take(at(5))], [100, 200, 300]);
-        assert_eq!(tokens.take(at(1_305)), 0, "a second and more has passed");
+        assert_eq!(tokens.take(at(1_305)), 0, "more than a second has passed");
         assert_eq!(tokens.take(at(0)), 0, "a clock that goes back takes nothing away");
     }
 }

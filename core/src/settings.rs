@@ -1,6 +1,8 @@
-//! Settings: one table for the configuration, the per-call options, TOML, the environment and every language.
+//! Settings: one table of the options for the configuration, for single calls, for TOML files, for the environment and
+//! for every language.
 //!
-//! A key that is not in the table fails at once and names the nearest; a value is checked when it is set.
+//! Setting a key that is not in the table fails with an error that names the nearest key. A value is checked when it is
+//! set.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,21 +11,21 @@ use zeroize::Zeroizing;
 
 use crate::error::{Code, Error, Result};
 
-/// Where an option may be given.
+/// Where an option can be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Scope {
-    /// When a vault is opened.
+    /// In the configuration of a vault, when it is opened.
     Vault,
     /// For one call (put, find, get).
     Call,
-    /// For the whole process, at any time (`s3v_process_set`); a vault accepts it in its configuration and ignores it.
+    /// For the whole process, at any time (`s3v_process_set`). A vault's configuration accepts it, and the vault ignores it.
     Process,
-    /// Read by the command, or by calls that need no vault; a vault accepts it in its configuration and ignores it.
+    /// For the command, or for calls that need no vault. A vault's configuration accepts it, and the vault ignores it.
     Command,
 }
 
-/// What values an option takes.
+/// Which values an option accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
@@ -39,16 +41,16 @@ pub enum Kind {
     Time,
 }
 
-/// A row of the table of options.
+/// An entry of the table of options.
 #[derive(Clone, Copy, Debug)]
 pub struct OptionInfo {
-    /// The key: the same in TOML, in `s3v_config_set`, and after `S3VAULT_` in upper case in the environment.
+    /// The key, as in TOML and `s3v_config_set`. Its environment variable is `S3VAULT_` and the key in upper case.
     pub key: &'static str,
-    /// Where it may be given.
+    /// Where it can be set.
     pub scope: Scope,
-    /// What it takes.
+    /// Which values it accepts.
     pub kind: Kind,
-    /// The value where none is given; empty for none.
+    /// The value if it is not set; empty if it has no default.
     pub default: &'static str,
     /// Whether the value is shown as `***`.
     pub secret: bool,
@@ -60,7 +62,7 @@ pub struct OptionInfo {
 
 macro_rules! options {
     ($($key:literal $scope:ident $kind:expr, $default:literal, $flags:literal, $doc:literal;)+) => {
-        /// All options, in the order in which a manual lists them.
+        /// All options, in the order in which the manuals list them.
         pub const OPTIONS: &[OptionInfo] = &[$(OptionInfo {
             key: $key, scope: Scope::$scope, kind: $kind, default: $default,
             secret: flag($flags, b's'), live: flag($flags, b'l'), doc: $doc,
@@ -81,48 +83,48 @@ const fn flag(flags: &str, wanted: u8) -> bool {
 }
 
 options! {
-    "api_url" Vault Kind::Text, "", "", "The store's endpoint, for example https://s3.example.com:9000. Empty: AWS, from region.";
+    "api_url" Vault Kind::Text, "", "", "Endpoint of the store, for example https://s3.example.com:9000. Empty: AWS, in the region that region names.";
     "access_key" Vault Kind::Text, "", "l", "Access key id.";
     "secret_key" Vault Kind::Text, "", "sl", "Secret access key.";
-    "session_token" Vault Kind::Text, "", "sl", "Session token that belongs to temporary keys.";
-    "credentials" Vault Kind::Words(&["static", "chain"]), "static", "", "Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata).";
-    "profile" Vault Kind::Text, "", "", "Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default.";
-    "region" Vault Kind::Text, "", "", "Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says.";
-    "mode" Vault Kind::Words(&["single-bucket"]), "single-bucket", "", "Where backups go. single-bucket: one bucket with versioning for all containers.";
-    "bucket" Vault Kind::Text, "", "", "The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled.";
-    "vault_id" Vault Kind::Text, "", "", "Identity of the vault, 32 lower-case hex digits. Empty: made from the bucket's name.";
-    "record_after_store" Vault Kind::Bool, "false", "", "Which instant identifies a backup: false the begin of the put, true the end of the transfer.";
-    "encryption" Vault Kind::Words(&["none"]), "none", "", "How the data is encrypted. none: as the store does by itself.";
-    "keyring" Command Kind::Text, "", "", "File that holds the signing key. The command opens it; the library takes a keyring handle.";
-    "service" Command Kind::Text, "s3", "", "sign, presign: the service that a request is signed for.";
-    "verify_keys" Vault Kind::Text, "", "", "Public keys that are trusted beside the keyring's own, one 'ed25519 <id> <base64>' a line.";
-    "path_style" Vault Kind::Bool, "true", "", "true: the bucket in the path. false: the bucket in the host name, where its name can stand there.";
-    "dualstack" Vault Kind::Bool, "false", "", "AWS only: hosts that are reached over IPv6 as well as IPv4.";
-    "fips" Vault Kind::Bool, "false", "", "AWS only: hosts whose TLS is validated by FIPS 140.";
-    "resolve_once" Vault Kind::Bool, "false", "", "Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines.";
-    "proxy" Vault Kind::Text, "", "s", "HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked.";
-    "ca_file" Vault Kind::Text, "", "", "PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones.";
-    "connect_timeout_ms" Vault Kind::Number(1, 600_000), "10000", "", "How long to wait for a connection.";
-    "idle_timeout_ms" Vault Kind::Number(1, 3_600_000), "60000", "", "How long a request may stand without any byte moving.";
-    "parallel_download" Vault Kind::Bool, "true", "", "Whether a restore reads several ranges at once.";
-    "leading_slash" Vault Kind::Bool, "false", "", "Whether data keys begin with '/', for buckets that were written so.";
-    "storage_class" Vault Kind::Text, "", "", "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's own.";
-    "provider" Vault Kind::Words(&["s3", "minio", "ceph", "garage", "versitygw"]), "s3", "", "Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has.";
-    "memory" Process Kind::Number(32 << 20, 1 << 50), "268435456", "l", "Bytes of payload that all transfers of the process hold in memory at most; a writer waits when they are used up.";
-    "connections" Process Kind::Number(1, 4096), "64", "l", "Requests that all transfers of the process have under way at most.";
-    "bandwidth_up" Process Kind::Number(0, 1 << 50), "0", "l", "Bytes a second that all transfers of the process send at most. 0: as many as the line takes.";
-    "bandwidth_down" Process Kind::Number(0, 1 << 50), "0", "l", "Bytes a second that all transfers of the process receive at most. 0: as many as the line gives.";
-    "kind" Call Kind::Words(&["full", "incremental"]), "full", "", "put: what the backup is. An incremental needs parent.";
-    "parent" Call Kind::Text, "", "", "put: version id of the backup that an incremental builds on.";
-    "checkpoint" Call Kind::Text, "", "", "put: file that remembers how far the backup came; a put of the same backup that names it goes on from there. It is removed when the backup is stored.";
-    "version" Call Kind::Text, "", "", "find: this version id.";
-    "as_of" Call Kind::Time, "", "", "find: the newest version that was recorded at this time or before.";
-    "pin" Call Kind::Text, "", "", "find: the manifest's hash, as put returned it; another manifest is refused.";
-    "verify" Call Kind::Words(&["end", "part"]), "end", "", "get: when bytes are handed out. end: as they come, but for the last of each part, which waits until its hash is right. part: only from parts whose hash is right.";
-    "holes" Call Kind::Bool, "false", "", "get: whether a file keeps holes where the data is zero.";
+    "session_token" Vault Kind::Text, "", "sl", "Session token of temporary credentials.";
+    "credentials" Vault Kind::Words(&["static", "chain"]), "static", "", "Where the credentials come from. static: access_key and secret_key. chain: the places where AWS's tools look (environment, shared files, process, container, instance metadata).";
+    "profile" Vault Kind::Text, "", "", "Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, or else default.";
+    "region" Vault Kind::Text, "", "", "Region of the bucket. Empty: the region in api_url if that is an AWS endpoint, or else us-east-1; corrected if the store names another.";
+    "mode" Vault Kind::Words(&["single-bucket"]), "single-bucket", "", "How backups are laid out. single-bucket: one bucket with versioning for all containers.";
+    "bucket" Vault Kind::Text, "", "", "The bucket, for mode single-bucket; on AWS, also an access point's alias or ARN. It must exist and have versioning enabled.";
+    "vault_id" Vault Kind::Text, "", "", "Identity of the vault: 32 lower-case hex digits. Empty: derived from the bucket's name.";
+    "record_after_store" Vault Kind::Bool, "false", "", "Which time identifies a backup. false: the start of the put. true: the end of the transfer.";
+    "encryption" Vault Kind::Words(&["none"]), "none", "", "How the data is encrypted. none: only as the store does by default.";
+    "keyring" Command Kind::Text, "", "", "File with the signing key. The command opens it; a program passes a keyring handle to the library.";
+    "service" Command Kind::Text, "s3", "", "The service to sign a request for.";
+    "verify_keys" Vault Kind::Text, "", "", "Public keys to trust in addition to the keyring's own, one 'ed25519 <id> <base64>' per line.";
+    "path_style" Vault Kind::Bool, "true", "", "Where the bucket is in a URL. true: in the path. false: in the host name, if its name allows it.";
+    "dualstack" Vault Kind::Bool, "false", "", "AWS only: use the endpoints that support IPv6 as well as IPv4.";
+    "fips" Vault Kind::Bool, "false", "", "AWS only: use the endpoints with FIPS 140 validated TLS.";
+    "resolve_once" Vault Kind::Bool, "false", "", "Resolve the store's host name once, and connect to that one address until it fails. For names that stand for several machines.";
+    "proxy" Vault Kind::Text, "", "s", "HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: no proxy; environment variables such as HTTPS_PROXY are ignored.";
+    "ca_file" Vault Kind::Text, "", "", "PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates.";
+    "connect_timeout_ms" Vault Kind::Number(1, 600_000), "10000", "", "Time to wait for a connection, in milliseconds.";
+    "idle_timeout_ms" Vault Kind::Number(1, 3_600_000), "60000", "", "Time after which a request fails if no byte moves, in milliseconds.";
+    "parallel_download" Vault Kind::Bool, "true", "", "Read several ranges at once during a restore.";
+    "leading_slash" Vault Kind::Bool, "false", "", "Start data keys with '/', for buckets whose keys already do.";
+    "storage_class" Vault Kind::Text, "", "", "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default.";
+    "provider" Vault Kind::Words(&["s3", "minio", "ceph", "garage", "versitygw"]), "s3", "", "Type of the store; it says which checksums, trailers, conditional requests and versioning features the store supports.";
+    "memory" Process Kind::Number(32 << 20, 1 << 50), "268435456", "l", "Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits.";
+    "connections" Process Kind::Number(1, 4096), "64", "l", "Most requests that all transfers of the process have in progress together.";
+    "bandwidth_up" Process Kind::Number(0, 1 << 50), "0", "l", "Most bytes per second that all transfers of the process send together. 0: no limit.";
+    "bandwidth_down" Process Kind::Number(0, 1 << 50), "0", "l", "Most bytes per second that all transfers of the process receive together. 0: no limit.";
+    "kind" Call Kind::Words(&["full", "incremental"]), "full", "", "put: kind of the backup. An incremental needs parent.";
+    "parent" Call Kind::Text, "", "", "put: version id of the backup that an incremental is based on.";
+    "checkpoint" Call Kind::Text, "", "", "put: file that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored.";
+    "version" Call Kind::Text, "", "", "find: the version with this id.";
+    "as_of" Call Kind::Time, "", "", "find: the newest version recorded at or before this time.";
+    "pin" Call Kind::Text, "", "", "find: the manifest's hash, as put returned it; any other manifest is refused.";
+    "verify" Call Kind::Words(&["end", "part"]), "end", "", "get: when bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified.";
+    "holes" Call Kind::Bool, "false", "", "get: leave holes in the file where the data is zero (a sparse file).";
 }
 
-/// The row of a key, or an error that names the nearest key.
+/// The table's entry for `key`, or an error that names the nearest key.
 pub fn option(key: &str) -> Result<&'static OptionInfo> {
     if let Some(row) = OPTIONS.iter().find(|row| row.key == key) {
         return Ok(row);
@@ -136,7 +138,7 @@ pub fn nearest(key: &str) -> &'static str {
     OPTIONS.iter().min_by_key(|row| distance(key, row.key)).map_or("", |row| row.key)
 }
 
-/// Levenshtein distance, for the nearest key.
+/// The Levenshtein distance, which finds the nearest key.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (i, ca) in a.chars().enumerate() {
@@ -151,7 +153,8 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or(0)
 }
 
-/// Values by key. What is not set has the table's default. Secrets are zeroized and never shown.
+/// The values of the options, by key. An option that is not set has the table's default. Secrets are zeroized, and never
+/// shown.
 #[derive(Clone, Default)]
 pub struct Settings {
     values: BTreeMap<&'static str, Zeroizing<String>>,
@@ -159,12 +162,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// No values set.
+    /// Settings with every option at its default.
     pub fn new() -> Settings {
         Settings::default()
     }
 
-    /// Sets a value, after it was checked against the table. An empty value is the same as none.
+    /// Checks a value against the table, and sets it. An empty value resets the option to its default.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let row = option(key)?;
         let value = value.trim();
@@ -174,7 +177,7 @@ impl Settings {
         }
         let refuse = |wanted: String| {
             let shown = if row.secret { "***" } else { value };
-            Err(Error::new(Code::InvalidOption, format!("{key} = '{shown}': {wanted} expected")))
+            Err(Error::new(Code::InvalidOption, format!("invalid value '{shown}' for option {key}: expected {wanted}")))
         };
         match row.kind {
             Kind::Bool if !matches!(value, "true" | "false") => {
@@ -185,7 +188,7 @@ impl Settings {
                 return refuse(format!("a whole number from {least} to {most}"));
             }
             Kind::Time if parse_time(value).is_none() => {
-                return refuse("a time such as 2026-11-24T13:30:00Z, or Unix milliseconds,".into());
+                return refuse("a time such as 2026-11-24T13:30:00Z, or Unix milliseconds".into());
             }
             Kind::Text if value.contains(['\0', '\r']) => {
                 return refuse("text without control characters".into());
@@ -196,7 +199,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The value of a key of the table, or its default.
+    /// The value of an option of the table, or its default.
     pub fn text(&self, key: &'static str) -> &str {
         match self.values.get(key) {
             Some(value) => value,
@@ -204,31 +207,31 @@ impl Settings {
         }
     }
 
-    /// A text that must be there.
+    /// The value of an option that must be set.
     pub fn required(&self, key: &'static str) -> Result<&str> {
         match self.text(key) {
             "" => Err(Error::new(Code::InvalidOption, format!("option {key} is not set"))
-                .with_hint(format!("Set {key}, or S3VAULT_{} in the environment.", key.to_uppercase()))),
+                .with_hint(format!("Set {key}, or the environment variable S3VAULT_{}.", key.to_uppercase()))),
             text => Ok(text),
         }
     }
 
-    /// The value of a key that takes `true` or `false`.
+    /// The value of an option of [`Kind::Bool`].
     pub fn flag(&self, key: &'static str) -> bool {
         self.text(key) == "true"
     }
 
-    /// The value of a key that takes a number.
+    /// The value of an option of [`Kind::Number`].
     pub fn number(&self, key: &'static str) -> u64 {
         self.text(key).parse().unwrap_or(0)
     }
 
-    /// The value of a key that takes a time, in Unix milliseconds.
+    /// The value of an option of [`Kind::Time`], in Unix milliseconds.
     pub fn time(&self, key: &'static str) -> Option<i64> {
         parse_time(self.text(key))
     }
 
-    /// All that is set, secrets as `***`.
+    /// All options that are set, with `***` in place of secrets.
     pub fn shown(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.values.iter().map(|(key, value)| match option(key) {
             Ok(row) if !row.secret => (*key, value.as_str()),
@@ -246,33 +249,34 @@ impl Settings {
         &self.warnings
     }
 
-    /// Refuses every key that is not among `keys`: those that a call takes.
+    /// Fails if an option is set that is not among `keys`, the options of a call.
     pub fn only_keys(&self, keys: &[&str]) -> Result<()> {
         match self.values.keys().find(|key| !keys.contains(*key)) {
             None => Ok(()),
-            Some(key) if keys.is_empty() => {
-                Err(Error::new(Code::InvalidOption, format!("option {key} is not one of this call's: it takes none")))
-            }
+            Some(key) if keys.is_empty() => Err(Error::new(
+                Code::InvalidOption,
+                format!("this call does not accept option {key}: it has no options"),
+            )),
             Some(key) => Err(Error::new(
                 Code::InvalidOption,
-                format!("option {key} is not one of this call's: {}", keys.join(", ")),
+                format!("this call does not accept option {key}: its options are {}", keys.join(", ")),
             )),
         }
     }
 
-    /// Refuses keys of another scope than `wanted`. A vault's configuration may carry those of `Command` and `Process`
-    /// too, since one file or environment serves all of them; it ignores them.
+    /// Fails if an option of another scope than `wanted` is set. A vault's configuration may also have options of
+    /// `Command` and `Process`, since one file or environment serves all of them; the vault ignores them.
     pub fn only(&self, wanted: Scope) -> Result<()> {
         for key in self.values.keys() {
             let row = option(key)?;
             let carried = wanted == Scope::Vault && matches!(row.scope, Scope::Command | Scope::Process);
             if row.scope != wanted && !carried {
                 let place = match row.scope {
-                    Scope::Call => "for a call",
+                    Scope::Call => "for a single call",
                     Scope::Process => "for the whole process",
                     Scope::Vault | Scope::Command => "when a vault is opened",
                 };
-                return Err(Error::new(Code::InvalidOption, format!("option {key} is given {place}, not here")));
+                return Err(Error::new(Code::InvalidOption, format!("option {key} must be set {place}, not here")));
             }
         }
         Ok(())
@@ -289,7 +293,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// The table as JSON: an array of objects with the fields of [`OptionInfo`].
+/// The table of options as JSON: an array of objects with the fields of [`OptionInfo`].
 pub fn options_json() -> String {
     let rows: Vec<serde_json::Value> = OPTIONS
         .iter()
@@ -320,7 +324,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn an_unknown_key_names_the_nearest() {
+    fn an_unknown_key_fails_and_names_the_nearest_key() {
         let e = Settings::new().set("acces_key", "x").unwrap_err();
         assert_eq!((e.code(), e.hint()), (Code::UnknownOption, "Did you mean 'access_key'?"));
     }
@@ -353,14 +357,14 @@ mod tests {
     }
 
     #[test]
-    fn defaults_pass_their_own_check() {
+    fn every_default_is_a_valid_value() {
         for row in OPTIONS {
             Settings::new().set(row.key, row.default).unwrap();
         }
     }
 
     #[test]
-    fn options_of_a_call_are_refused_for_a_vault() {
+    fn a_vault_refuses_the_options_of_a_call() {
         let mut s = Settings::new();
         s.set("keyring", "k").unwrap();
         s.set("memory", "67108864").unwrap();

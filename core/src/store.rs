@@ -1,4 +1,4 @@
-//! The store: where requests go, in whose name, and what is shared by all machines that talk to it.
+//! The store: its endpoint and bucket, the credentials, and the state that all machines on it share.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,25 +14,25 @@ use crate::settings::Settings;
 use crate::sigv4::{Signer, ToSign};
 use crate::time::{Now, StoreClock};
 
-/// One bucket of a store, as these credentials see it. Shared by all machines that talk to it.
+/// One bucket of a store, accessed with one set of credentials. All machines on the bucket share it.
 #[derive(Debug)]
 pub struct Store {
     pub(crate) bucket: String,
     pub(crate) profile: Profile,
     endpoint: RwLock<Arc<Endpoint>>,
-    /// No region was set, so what the store says of it is believed.
-    region_is_open: bool,
+    /// Whether the region may be learned from the store, because none was set.
+    learns_region: bool,
     keys: Mutex<Keys>,
     clock_offset_ms: AtomicI64,
     retries: Mutex<Tokens>,
     first_bytes: Mutex<FirstBytes>,
 }
 
-/// The credentials that requests are signed with now.
+/// The credentials in use, and their signer.
 struct Keys {
     credentials: Credentials,
     signer: Signer,
-    /// Counts renewals.
+    /// Number of renewals.
     generation: u64,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Debug for Keys {
 }
 
 impl Store {
-    /// From a vault's settings.
+    /// A store with the settings of a vault.
     pub fn from_settings(settings: &Settings, credentials: Credentials) -> Result<Store> {
         let endpoint = Endpoint::from_settings(settings)?;
         let bucket = settings.required("bucket")?;
@@ -53,7 +53,7 @@ impl Store {
             bucket: bucket.to_owned(),
             profile: profile::named(settings.text("provider"))?,
             endpoint: RwLock::new(Arc::new(endpoint)),
-            region_is_open: settings.text("region").is_empty(),
+            learns_region: settings.text("region").is_empty(),
             keys: Mutex::new(Keys { credentials, signer, generation: 0 }),
             clock_offset_ms: AtomicI64::new(0),
             retries: Mutex::new(Tokens::default()),
@@ -61,14 +61,14 @@ impl Store {
         })
     }
 
-    /// The same store with other facts than the setting `provider` names.
+    /// The same store with another profile than the one of the option `provider`.
     #[must_use]
     pub fn with_profile(mut self, profile: Profile) -> Store {
         self.profile = profile;
         self
     }
 
-    /// The same bucket with other credentials, to try them. It shares nothing with this one.
+    /// The same bucket with other credentials, to try them. It shares no state with this one.
     pub fn with_credentials(&self, credentials: Credentials) -> Store {
         let endpoint = self.endpoint();
         let signer = Signer::new(credentials.clone(), endpoint.region_for(&self.bucket));
@@ -76,7 +76,7 @@ impl Store {
             bucket: self.bucket.clone(),
             profile: self.profile,
             endpoint: RwLock::new(endpoint),
-            region_is_open: self.region_is_open,
+            learns_region: self.learns_region,
             keys: Mutex::new(Keys { credentials, signer, generation: 0 }),
             clock_offset_ms: AtomicI64::new(self.clock_offset_ms.load(Ordering::Relaxed)),
             retries: Mutex::new(Tokens::default()),
@@ -84,20 +84,20 @@ impl Store {
         }
     }
 
-    /// Whether the bucket stands in the host name.
+    /// Whether the bucket is in the host name.
     pub(crate) fn has_bucket_in_host(&self) -> bool {
         self.endpoint().has_bucket_in_host(&self.bucket)
     }
 
-    /// Where requests go.
+    /// The endpoint that requests are sent to.
     pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
         self.endpoint.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes notice of the region that the store names. Whether another attempt may succeed: a region that was set is
-    /// not corrected in silence.
+    /// Learns the region that the store names, unless one was set: a region that was set is never corrected silently.
+    /// Returns whether another attempt may succeed.
     pub(crate) fn learn_region(&self, region: &str) -> bool {
-        if !self.region_is_open {
+        if !self.learns_region {
             return false;
         }
         let mut keys = self.keys();
@@ -115,7 +115,7 @@ impl Store {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts how often the credentials were renewed.
+    /// How often the credentials were renewed.
     pub fn generation(&self) -> u64 {
         self.keys().generation
     }
@@ -125,12 +125,12 @@ impl Store {
         self.keys().credentials.access_key.clone()
     }
 
-    /// Whether these are the ones in use.
+    /// Whether these credentials are in use.
     pub fn uses(&self, credentials: &Credentials) -> bool {
         self.keys().credentials == *credentials
     }
 
-    /// Replaces the credentials: the next signature, also of a transfer that is under way, is made with these.
+    /// Replaces the credentials. The next request is signed with the new ones, also in a transfer in progress.
     pub fn renew(&self, credentials: Credentials) {
         let mut keys = self.keys();
         keys.signer = Signer::new(credentials.clone(), self.endpoint().region_for(&self.bucket));
@@ -138,14 +138,14 @@ impl Store {
         keys.generation += 1;
     }
 
-    /// The generation of keys that end soon, where they do, and whether they have ended.
+    /// If the credentials expire soon: their generation, and whether they have expired.
     pub(crate) fn ending_keys(&self, unix_ms: i64) -> Option<(u64, bool)> {
         let keys = self.keys();
         let credentials = &keys.credentials;
         credentials.is_due(unix_ms).then(|| (keys.generation, credentials.is_expired(unix_ms)))
     }
 
-    /// Signs a request: the headers to add, and the generation of the keys.
+    /// Signs a request. Returns the headers to add, and the generation of the credentials.
     pub(crate) fn sign(&self, to_sign: &ToSign<'_>, unix_ms: i64) -> (Vec<(String, String)>, u64) {
         let mut keys = self.keys();
         let signed = keys.signer.sign(to_sign, unix_ms);
@@ -153,22 +153,22 @@ impl Store {
         (headers, keys.generation)
     }
 
-    /// How long a retry has to wait for its token, in milliseconds.
+    /// Takes a token for a retry, and returns how long the retry must wait for it, in milliseconds.
     pub(crate) fn take_retry(&self, now: Now) -> u64 {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner).take(now)
     }
 
-    /// How long its answers to payload take.
+    /// The times of the store's replies to requests with payload.
     pub(crate) fn first_bytes(&self) -> MutexGuard<'_, FirstBytes> {
         self.first_bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The store's clock, as far as it is known.
+    /// The store's clock, as far as it was learned.
     pub(crate) fn clock(&self) -> StoreClock {
         StoreClock::with_offset(self.clock_offset_ms.load(Ordering::Relaxed))
     }
 
-    /// Learns from a reply's `Date`.
+    /// Learns the store's clock from the `Date` of a reply.
     pub(crate) fn learn_date(&self, date_ms: i64, sent: Now, received: Now) {
         let mut clock = self.clock();
         clock.learn(date_ms, sent, received);

@@ -1,4 +1,4 @@
-//! Time is an argument: the two clocks of a caller, what replies teach about the store's, and the formats on the wire.
+//! Time: the caller's two clocks, which are arguments; the store's clock, learned from its replies; and date formats.
 
 use jiff::Timestamp;
 use jiff::fmt::strtime;
@@ -6,18 +6,18 @@ use jiff::fmt::strtime;
 /// The caller's clocks at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Wall clock: milliseconds since 1970-01-01T00:00:00Z. It may be wrong and may jump.
+    /// The wall clock, in milliseconds since 1970-01-01T00:00:00Z. It may be wrong, and it may jump.
     pub unix_ms: i64,
-    /// A clock that never goes back, in milliseconds since any instant.
+    /// A monotonic clock, in milliseconds since an arbitrary instant.
     pub mono_ms: u64,
 }
 
-/// `20130524T000000Z`: the date of SigV4.
+/// Formats a date as SigV4 does: `20130524T000000Z`.
 pub fn amz_date(unix_ms: i64) -> String {
     format("%Y%m%dT%H%M%SZ", unix_ms)
 }
 
-/// `2013-05-24T00:00:00.000Z`: RFC 3339 in UTC with milliseconds.
+/// Formats a time as RFC 3339 in UTC with milliseconds: `2013-05-24T00:00:00.000Z`.
 pub fn rfc3339(unix_ms: i64) -> String {
     format("%Y-%m-%dT%H:%M:%S.%3fZ", unix_ms)
 }
@@ -27,20 +27,20 @@ fn format(pattern: &str, unix_ms: i64) -> String {
     strtime::format(pattern, at).unwrap_or_default()
 }
 
-/// Unix milliseconds of an RFC 3339 time, as S3 writes it in XML and people on a command line.
+/// Parses an RFC 3339 time, as in S3's XML or on a command line, into Unix milliseconds.
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(|at| at.as_millisecond())
 }
 
-/// Unix milliseconds of an HTTP date (RFC 9110 §5.6.7, the form that servers must send).
+/// Parses an HTTP date (RFC 9110 §5.6.7, in the form that servers must send) into Unix milliseconds.
 pub fn parse_http_date(text: &str) -> Option<i64> {
     static PARSER: jiff::fmt::rfc2822::DateTimeParser = jiff::fmt::rfc2822::DateTimeParser::new();
     PARSER.parse_timestamp(text).ok().map(|at| at.as_millisecond())
 }
 
-/// The store's clock, as far as the `Date` of its replies has taught it.
+/// The store's clock, as learned from the `Date` headers of its replies: it corrects the clock skew of this machine.
 ///
-/// `Date` has whole seconds and arrives late, so a local clock that could be right is left alone.
+/// `Date` has whole seconds and arrives late, so a local clock that could be right is not corrected.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StoreClock {
     offset_ms: i64,
@@ -52,20 +52,20 @@ impl StoreClock {
         StoreClock { offset_ms }
     }
 
-    /// What to add to the local wall clock.
+    /// The correction to add to the local wall clock, in milliseconds.
     pub fn offset_ms(self) -> i64 {
         self.offset_ms
     }
 
-    /// The store's time now.
+    /// The store's time at `now`, in Unix milliseconds.
     pub fn at(self, now: Now) -> i64 {
         now.unix_ms.saturating_add(self.offset_ms)
     }
 
-    /// Learns from a reply's `Date`; `sent` and `received` enclose the instant at which it was written.
+    /// Learns from the `Date` of a reply, which the store wrote between `sent` and `received`.
     pub fn learn(&mut self, date_ms: i64, sent: Now, received: Now) {
         let travelled = received.mono_ms.saturating_sub(sent.mono_ms) as i64;
-        // The store's time at `received` lies between these two.
+        // The store's time at `received` is between these two.
         let (early, late) = (date_ms, date_ms.saturating_add(999).saturating_add(travelled));
         let here = self.at(received);
         if here < early {

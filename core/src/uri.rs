@@ -1,10 +1,10 @@
-//! Percent-encoding as SigV4 wants it: S3 encodes a key once and never normalises it.
+//! Percent-encoding as SigV4 requires it: a key is encoded once, and its path is never normalised.
 //!
 //! Source: "Create a signed AWS API request", UriEncode(), in the IAM user guide.
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
-/// Bytes that stand for themselves (RFC 3986 §2.3).
+/// The bytes that are not encoded: the unreserved characters (RFC 3986 §2.3).
 pub(crate) const UNRESERVED: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -16,12 +16,12 @@ pub(crate) const UNRESERVED: [bool; 256] = {
     table
 };
 
-/// A byte that does not stand for itself, in ASCII.
+/// The encoded form of a byte.
 pub(crate) fn escape(byte: u8) -> [u8; 3] {
     [b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
 }
 
-/// Appends `text`, encoded: all but `A-Za-z0-9-._~`, and `/` where `keep_slash`.
+/// Appends `text` and encodes all bytes except `A-Za-z0-9-._~`, and `/` if `keep_slash`.
 pub fn encode_into(out: &mut String, text: &str, keep_slash: bool) {
     for byte in text.bytes() {
         if UNRESERVED[usize::from(byte)] || keep_slash && byte == b'/' {
@@ -32,14 +32,15 @@ pub fn encode_into(out: &mut String, text: &str, keep_slash: bool) {
     }
 }
 
-/// A key in a path.
+/// Encodes an object key for a URL's path.
 pub fn encode_path(key: &str) -> String {
     let mut out = String::with_capacity(key.len() + key.len() / 4);
     encode_into(&mut out, key, true);
     out
 }
 
-/// Query parameters as they are sent and signed: each encoded, then sorted. One without a value gets `=`.
+/// Encodes query parameters as they are sent and signed: each is encoded, then they are sorted. A parameter without a
+/// value ends with `=`.
 pub fn encode_query<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut pairs: Vec<(String, String)> = parameters
         .into_iter()
@@ -54,14 +55,14 @@ pub fn encode_query<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// Text of `encoding-type=url` in a listing's reply; `None` where it is not that. `+` is a space there.
+/// Decodes text of a listing with `encoding-type=url`, in which `+` is a space. `None` if the text is malformed.
 pub fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     decode_into(&mut bytes, text)?;
     String::from_utf8(bytes).ok()
 }
 
-/// Appends what `text` is the encoding of, bytes of any kind.
+/// Decodes `text` and appends the bytes, which need not be UTF-8.
 pub(crate) fn decode_into(out: &mut Vec<u8>, text: &str) -> Option<()> {
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_decodes() {
+    fn decode_reverses_encode_path() {
         let all: String = (1..=0x2ff).filter_map(char::from_u32).collect();
         assert_eq!(decode(&encode_path(&all)).as_deref(), Some(all.as_str()));
         assert_eq!(decode("a+b%20c").as_deref(), Some("a b c"));

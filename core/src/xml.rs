@@ -1,5 +1,5 @@
-//! XML of replies, as a bounded stream: no tree is built, nothing is allocated for an element, and a hostile reply costs
-//! no more than its bytes.
+//! Streaming XML parser for replies, and XML for requests. It builds no tree and allocates nothing per element, so a
+//! hostile reply costs no more than its bytes.
 
 use std::borrow::Cow;
 
@@ -7,26 +7,26 @@ use quick_xml::events::{BytesStart, Event};
 
 use crate::error::{Code, Error, Result};
 
-/// S3's replies are four elements deep.
+/// Deepest nesting that is accepted; S3's replies are four elements deep.
 const DEPTH_LIMIT: usize = 16;
 
-/// What a reader sees of a reply.
+/// An item that the parser reports.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// An element with text only: its parent's name (empty for the root), its own, the text.
+    /// An element that contains only text: its parent's name (empty for the root), its name, and the text.
     Value(&'a str, &'a str, &'a str),
-    /// The end of an element with other elements in it: its name.
+    /// The end of an element that contains other elements: its name.
     End(&'a str),
 }
 
-/// An element that has not ended: its tag, which stays where it is in the document.
+/// An open element: its start tag, which is borrowed from the document.
 struct Open<'a> {
     tag: BytesStart<'a>,
     has_children: bool,
 }
 
-/// The text between two tags: a slice of the document where it is one plain piece, else put together in a buffer that is
-/// used again.
+/// The text between two tags: a slice of the document if it is one plain piece, or else assembled in a buffer that is
+/// reused.
 #[derive(Default)]
 struct Text<'a> {
     plain: &'a str,
@@ -61,9 +61,10 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Reads a document whose root is `root`, item by item.
+/// Parses a document whose root element is `root`, and calls `each` for each item.
 pub fn read(xml: &[u8], root: &str, mut each: impl FnMut(Item<'_>) -> Result<()>) -> Result<()> {
-    let malformed = |why: String| Error::new(Code::BadReply, format!("the reply is not the XML <{root}> of S3: {why}"));
+    let malformed =
+        |why: String| Error::new(Code::BadReply, format!("the reply is not an S3 document <{root}>: {why}"));
     let xml = std::str::from_utf8(xml).map_err(|e| malformed(e.to_string()))?;
     let mut reader = quick_xml::Reader::from_str(xml);
     reader.config_mut().expand_empty_elements = true;
@@ -74,10 +75,10 @@ pub fn read(xml: &[u8], root: &str, mut each: impl FnMut(Item<'_>) -> Result<()>
         match reader.read_event().map_err(|e| malformed(e.to_string()))? {
             Event::Start(tag) => {
                 if open.is_empty() && (seen_root || tag.local_name().as_ref() != root) {
-                    return Err(malformed(format!("it begins with <{}>", tag.local_name().as_ref())));
+                    return Err(malformed(format!("its root element is <{}>", tag.local_name().as_ref())));
                 }
                 if open.len() == DEPTH_LIMIT {
-                    return Err(malformed("it is nested too deep".into()));
+                    return Err(malformed("its elements are nested too deeply".into()));
                 }
                 seen_root = true;
                 if let Some(parent) = open.last_mut() {
@@ -94,11 +95,13 @@ pub fn read(xml: &[u8], root: &str, mut each: impl FnMut(Item<'_>) -> Result<()>
                 match (character, quick_xml::escape::resolve_xml_entity(&name)) {
                     (Some(character), _) => text.buffer().push(character),
                     (None, Some(known)) => text.buffer().push_str(known),
-                    (None, None) => return Err(malformed(format!("it has the unknown entity &{name};"))),
+                    (None, None) => return Err(malformed(format!("it contains the unknown entity &{name};"))),
                 }
             }
             Event::End(_) => {
-                let Some(element) = open.pop() else { return Err(malformed("it ends too often".into())) };
+                let Some(element) = open.pop() else {
+                    return Err(malformed("it has an end tag without a start tag".into()));
+                };
                 let name = element.tag.local_name();
                 if element.has_children {
                     each(Item::End(name.as_ref()))?;
@@ -109,15 +112,16 @@ pub fn read(xml: &[u8], root: &str, mut each: impl FnMut(Item<'_>) -> Result<()>
                 text.clear();
             }
             Event::Eof if seen_root && open.is_empty() => return Ok(()),
-            Event::Eof => return Err(malformed("it ends too early".into())),
-            // A declaration, a comment, a processing instruction; a document type brings nothing either, since no
-            // entity of its own is resolved.
+            Event::Eof => return Err(malformed("it is truncated".into())),
+            // A declaration, a comment, a processing instruction or a document type. The entities of a document type
+            // are never resolved.
             _ => {}
         }
     }
 }
 
-/// Text as it may stand between tags. A reader makes a line feed of a bare carriage return, and may trim white space.
+/// Escapes text for an element's content. White space is escaped too, since a parser turns a bare carriage return into a
+/// line feed, and may trim.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -136,12 +140,12 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Whether XML 1.0 has a form for this character (Char, section 2.2); it has none for most control characters.
+/// Whether XML 1.0 can represent this character (Char, section 2.2); it cannot represent most control characters.
 pub fn can_hold(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | ' '..='\u{FFFD}' | '\u{10000}'..)
 }
 
-/// Appends an element with this text.
+/// Appends an element that contains this text.
 pub fn element(out: &mut String, name: &str, text: &str) {
     let text = escape(text);
     for piece in ["<", name, ">", &text, "</", name, ">"] {
@@ -168,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_with_their_parents() {
+    fn values_are_reported_with_their_parents() {
         let xml = "<?xml version=\"1.0\"?>\n<R xmlns=\"http://s3\"><A>1 &lt;&#x41;&amp;</A><B/><C>\n<D><![CDATA[<x>]]></D> </C><C><D>2</D></C></R>\n";
         assert_eq!(items(xml).unwrap(), ["R/A=1 <A&", "R/B=", "C/D=<x>", "/C", "C/D=2", "/C", "/R"]);
         assert_eq!(items("<R/>").unwrap(), ["/R="]);
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_elements_are_parsed_back() {
         let all = "a<b>&'\"\r\n\t\u{e9}";
         let mut xml = String::from("<R>");
         element(&mut xml, "K", all);
@@ -184,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_an_error() {
+    fn malformed_documents_are_errors() {
         let deep = format!("<R>{}", "<a>".repeat(100));
         for bad in [
             "",
@@ -209,7 +213,7 @@ mod tests {
 
         use super::*;
 
-        /// The same items in the plainest way: quick-xml's own events, everything owned.
+        /// The same items computed in the simplest way: from quick-xml's own events, with everything owned.
         fn reference(xml: &str) -> Option<Vec<String>> {
             let mut reader = quick_xml::Reader::from_str(xml);
             let (mut open, mut items, mut text) = (Vec::<(String, bool)>::new(), Vec::new(), String::new());
@@ -251,7 +255,7 @@ mod tests {
             }
         }
 
-        /// An element of depth four at most, with all that may stand in one.
+        /// An element of depth four at most, with every kind of content.
         fn element() -> impl Strategy<Value = String> {
             let name = select(vec!["R", "a", "b:c", "\u{e9}"]);
             let text = select(vec![
@@ -276,7 +280,7 @@ mod tests {
             })
         }
 
-        /// Pieces of a document that seldom fit together.
+        /// Pieces of a document, which rarely form a valid one.
         const TOKENS: &[&str] = &[
             "<R>",
             "</R>",
@@ -301,12 +305,12 @@ mod tests {
             #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
             #[test]
-            fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..200)) {
+            fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..200)) {
                 let _ = read(&bytes, "R", |_| Ok(()));
             }
 
             #[test]
-            fn well_formed_documents_read_as_quick_xmls_own_events_say(inner in element()) {
+            fn well_formed_documents_give_the_items_of_quick_xmls_events(inner in element()) {
                 let xml = format!("<?xml version=\"1.0\"?>\n<R>{inner}</R>\n");
                 let expected = reference(&xml);
                 prop_assert!(expected.is_some(), "{}", xml);
@@ -314,7 +318,7 @@ mod tests {
             }
 
             #[test]
-            fn so_do_tags_in_any_order(tokens in vec(select(TOKENS), 0..12)) {
+            fn tags_in_any_order_give_the_items_of_quick_xmls_events(tokens in vec(select(TOKENS), 0..12)) {
                 let xml = tokens.concat();
                 prop_assert_eq!(items(&xml).ok(), reference(&xml), "{}", xml);
             }

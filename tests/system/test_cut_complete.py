@@ -79,7 +79,7 @@ def test_a_put_survives_a_broken_complete(kind: str, number: int, source, proxie
     cutter.join()
     counts["cut off"] += proxy.counts.broken > 0
     counts["files restarted"] += done.returncode == 0 and proxy.counts.up > 1.5 * mib * MIB
-    abandoned = kind == "stream" and "S3V_E_GIVEN_UP" in done.stderr
+    abandoned = kind == "stream" and "S3V_E_ABANDONED" in done.stderr
     unknown = "S3V_E_OUTCOME_UNKNOWN" in done.stderr
     counts["streams abandoned and stored again"] += abandoned
     counts["puts with unknown outcome stored again"] += unknown

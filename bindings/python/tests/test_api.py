@@ -315,9 +315,10 @@ def test_cancel_from_another_thread(silent_store: str) -> None:
     config = s3vault.Config().env().set("api_url", silent_store).set("idle_timeout_ms", 3_600_000)
     timer = threading.Timer(0.3, cancel.trigger)
     timer.start()
-    with raised(ErrorCode.CANCELLED):
+    with raised(ErrorCode.CANCELLED) as caught:
         s3vault.open(config, cancel=cancel)
     timer.join()
+    assert caught.value.flags == s3vault.ErrorFlag.LOCAL
 
 
 def test_ctrl_c_ends_a_call_that_waits_for_the_store(silent_store: str) -> None:
@@ -371,6 +372,11 @@ def test_an_error_has_the_reply_of_the_store_and_a_hint(vault: s3vault.Vault) ->
     assert error.exit_code == 4
     copy = pickle.loads(pickle.dumps(error))
     assert vars(copy) == vars(error)
+
+
+def test_each_code_has_the_flag_of_its_family() -> None:
+    flags = {row.family: S3VaultError(ErrorCode(row.code), "x").flags for row in s3vault.ERRORS}
+    assert flags == {family: s3vault.ErrorFlag[family.upper()] for family in ("misuse", "remote", "transport", "local")}
 
 
 def test_an_unknown_option_names_the_nearest(vault: s3vault.Vault, container: str) -> None:

@@ -534,7 +534,7 @@ def test_ctrl_c_suspends_a_put_that_has_a_checkpoint(command: Command, container
 
 @pytest.mark.parametrize(
     ("code", "can_resume"),
-    [(ErrorCode.CONNECTION_LOST, True), (ErrorCode.OUTCOME_UNKNOWN, True), (ErrorCode.GIVEN_UP, False)],
+    [(ErrorCode.CONNECTION_LOST, True), (ErrorCode.OUTCOME_UNKNOWN, True), (ErrorCode.ABANDONED, False)],
 )
 def test_a_put_that_ended_early_says_whether_it_can_be_resumed(
     code: ErrorCode, can_resume: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]

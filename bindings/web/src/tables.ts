@@ -4,97 +4,95 @@
 export const ErrorCode = {
   /** An argument is NULL, not UTF-8, or out of range. */
   INVALID_ARGUMENT: -1,
-  /** There is no option of this name. */
+  /** There is no option with this name. */
   UNKNOWN_OPTION: -2,
-  /** An option's value cannot be used, or options contradict each other. */
+  /** The value of an option is invalid, or two options contradict each other. */
   INVALID_OPTION: -3,
-  /** The container or path is not a name that a vault takes. */
+  /** The container or the path is not a valid name. */
   INVALID_NAME: -4,
-  /** The handle is in use by another call. */
+  /** Another call is using the handle. */
   BUSY: -5,
-  /** The call does not fit what the handle has done so far. */
+  /** The handle's state does not allow this call. */
   WRONG_STATE: -6,
-  /** The process was forked after the library was used. */
+  /** The process was forked after it had used the library. */
   FORKED: -7,
-  /** The parent of an incremental is not a live version of the same container and path. */
+  /** The parent of an incremental backup is not a live version of the same container and path. */
   BAD_PARENT: -8,
   /** The keyring cannot be read, or has no signing key. */
   KEYRING: -9,
-  /** The object needs more than this version of the library knows. */
+  /** The object needs a feature that this version of the library does not have. */
   UNSUPPORTED: -10,
   /** A configuration file cannot be read. */
   CONFIG: -11,
-  /** No credentials were found, or the place that should have some has none that can be used. */
+  /** No usable credentials were found. */
   CREDENTIALS: -12,
-  /** The checkpoint is another backup's, or none. */
+  /** The file is not a checkpoint, or is the checkpoint of another backup. */
   BAD_CHECKPOINT: -13,
-  /** The store refuses the operation to these credentials. */
+  /** The store denies the operation to these credentials. */
   ACCESS_DENIED: -20,
-  /** The store computed another signature: the secret key is wrong, or something on the way changed the request. */
+  /** The store computed another signature: the secret key is wrong, or the request was changed on the way. */
   SIGNATURE_REFUSED: -21,
   /** The store does not know the access key. */
   UNKNOWN_ACCESS_KEY: -22,
-  /** There is no such bucket. */
+  /** The bucket does not exist. */
   NO_SUCH_BUCKET: -23,
-  /** There is no such backup or version. */
+  /** The backup or the version does not exist. */
   NOT_FOUND: -24,
-  /** The clocks of this machine and of the store are too far apart. */
+  /** The clocks of this machine and the store differ too much (clock skew). */
   CLOCK_SKEW: -25,
   /** The bucket is in another region. */
   WRONG_REGION: -26,
-  /** The store asks to slow down, or is not available, and went on so through all retries. */
+  /** The store was unavailable, or asked to slow down, at every attempt. */
   UNAVAILABLE: -27,
-  /** Another refusal by the store; S3_CODE says which. */
+  /** The store refused the request for another reason; see S3_CODE. */
   STORE: -28,
-  /** The answer is not what S3 answers: a proxy's page, cut XML, wrong lengths. */
+  /** The reply is not a valid S3 reply: a proxy's page, truncated XML, or a wrong length. */
   BAD_REPLY: -29,
-  /** The bucket's versioning does not fit the vault's mode. */
+  /** The bucket's versioning does not match the vault's mode. */
   VERSIONING: -30,
   /** The bucket belongs to another vault, or to another configuration of this one. */
   VAULT_MISMATCH: -31,
-  /** An object of the vault has a form that this library does not read. */
+  /** An object of the vault has a format that this version of the library cannot read. */
   FORMAT: -32,
-  /** Stored bytes are not what was stored: length or hash differ. */
+  /** The stored data is damaged: its length or its hash differs from the manifest's. */
   DAMAGED: -33,
-  /** A version's data is not there. */
+  /** The data of a version is missing. */
   DATA_MISSING: -34,
-  /** A signature is missing, wrong, or by a key that this vault does not trust. */
+  /** A signature is missing, wrong, or made with a key that this vault does not trust. */
   UNTRUSTED: -35,
-  /** The newest version lies more than an hour in the future. */
+  /** The newest version is dated more than an hour in the future. */
   FUTURE_VERSION: -36,
-  /** The put was given up: its version was marked as deleted, another process took its place, or its upload is gone or can be completed no more. */
-  GIVEN_UP: -37,
-  /** It is not known whether the store has the object: the last request had no answer. */
+  /** The put was abandoned: its version was marked as deleted, another process took it over, or its upload is gone or can no longer be completed. */
+  ABANDONED: -37,
+  /** It is unknown whether the store has the object: the last request was not answered. */
   OUTCOME_UNKNOWN: -38,
-  /** The manifest is not the one that the pin names. */
+  /** The manifest's hash differs from the pin. */
   PIN_MISMATCH: -39,
-  /** The date that a request was signed with has passed; used inside, never returned alone. */
-  EXPIRED: -40,
   /** The host name of api_url, or of the proxy, does not resolve. */
   RESOLVE: -50,
-  /** No connection: nothing listens there, or a firewall is between. */
+  /** The connection was refused or could not be established. */
   CONNECT: -51,
   /** The store's certificate is not trusted. */
   CERTIFICATE: -52,
   /** The store did not answer in time. */
   TIMED_OUT: -53,
-  /** The connection broke. */
+  /** The connection was lost. */
   CONNECTION_LOST: -54,
-  /** The proxy refuses: it wants a user and a password, or does not let requests to this store through. */
+  /** The proxy refused: it requires a user and a password, or does not allow connections to this store. */
   PROXY: -55,
   /** A local file cannot be read or written. */
   IO: -70,
   /** The disk is full. */
   DISK_FULL: -71,
-  /** The source changed between two readings. */
+  /** The source changed while it was being stored. */
   SOURCE_CHANGED: -72,
   /** The call was cancelled. */
   CANCELLED: -73,
-  /** The caller's own callback asked to stop. */
+  /** The caller's callback asked to stop. */
   STOPPED: -74,
-  /** A defect in the library: please report the message. */
+  /** There is a defect in the library. */
   INTERNAL: -75,
-  /** The put was suspended: its checkpoint goes on from here. */
+  /** The put was suspended; its checkpoint says where to resume it. */
   SUSPENDED: -76,
 } as const;
 
@@ -103,23 +101,23 @@ export type ErrorCode = (typeof ErrorCode)[keyof typeof ErrorCode];
 
 /** What to do about an error, unless its own hint says more; may be empty. */
 export const hints: Readonly<Record<ErrorCode, string>> = {
-  [ErrorCode.INVALID_ARGUMENT]: "Look at the argument that the message names.",
-  [ErrorCode.UNKNOWN_OPTION]: "The message names the nearest option; s3v_settings_json lists all.",
+  [ErrorCode.INVALID_ARGUMENT]: "Correct the argument that the message names.",
+  [ErrorCode.UNKNOWN_OPTION]: "Check the spelling: the message suggests the nearest option, and s3v_settings_json lists all of them.",
   [ErrorCode.INVALID_OPTION]: "Correct the option that the message names.",
-  [ErrorCode.INVALID_NAME]: "Container: 1 to 200 bytes without '/'. Path: 1 to 700 bytes, each segment 1 to 200. No NUL, no '.' or '..'.",
-  [ErrorCode.BUSY]: "One call at a time on this handle; use a handle for each thread.",
-  [ErrorCode.WRONG_STATE]: "After commit or abort only free is left.",
-  [ErrorCode.FORKED]: "Open the vault in the child; in Python use multiprocessing's 'spawn'.",
+  [ErrorCode.INVALID_NAME]: "Use 1 to 200 bytes without '/' for the container, and 1 to 700 bytes for the path, each segment 1 to 200; no NUL, '.' or '..'.",
+  [ErrorCode.BUSY]: "Make one call at a time on this handle, or use one handle per thread.",
+  [ErrorCode.WRONG_STATE]: "After commit or abort, only free the handle.",
+  [ErrorCode.FORKED]: "Open the vault in the child process; in Python, use multiprocessing's 'spawn'.",
   [ErrorCode.BAD_PARENT]: "Store a full backup instead.",
-  [ErrorCode.KEYRING]: "Check the keyring file; 's3vault keys new FILE' makes one.",
+  [ErrorCode.KEYRING]: "Check the keyring file; create one with 's3vault keys new FILE'.",
   [ErrorCode.UNSUPPORTED]: "Use a newer version of s3vault.",
   [ErrorCode.CONFIG]: "Correct the line of the file that the message names.",
-  [ErrorCode.CREDENTIALS]: "Look at the places that the message names.",
-  [ErrorCode.BAD_CHECKPOINT]: "Name the checkpoint of this backup, or remove the file to store from the begin.",
-  [ErrorCode.ACCESS_DENIED]: "Give the access key the permission for this operation, on the bucket and on its objects.",
-  [ErrorCode.SIGNATURE_REFUSED]: "Check secret_key; if it is right, a proxy may rewrite headers or the path.",
-  [ErrorCode.UNKNOWN_ACCESS_KEY]: "Check access_key and api_url: keys belong to one store.",
-  [ErrorCode.NO_SUCH_BUCKET]: "Check bucket and api_url, or make the bucket, with versioning enabled.",
+  [ErrorCode.CREDENTIALS]: "Check the sources that the message names.",
+  [ErrorCode.BAD_CHECKPOINT]: "Pass the checkpoint of this backup, or remove the file to store the backup from the start.",
+  [ErrorCode.ACCESS_DENIED]: "Grant the access key the permission for this operation, on the bucket and on its objects.",
+  [ErrorCode.SIGNATURE_REFUSED]: "Check secret_key; if it is right, check whether a proxy rewrites headers or the path.",
+  [ErrorCode.UNKNOWN_ACCESS_KEY]: "Check access_key and api_url: each key belongs to one store.",
+  [ErrorCode.NO_SUCH_BUCKET]: "Check bucket and api_url, or create the bucket with versioning enabled.",
   [ErrorCode.NOT_FOUND]: "List the versions of this container and path.",
   [ErrorCode.CLOCK_SKEW]: "Set this machine's clock (NTP).",
   [ErrorCode.WRONG_REGION]: "Set region to the one that the message names.",
@@ -129,108 +127,107 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.VERSIONING]: "Enable versioning on the bucket.",
   [ErrorCode.VAULT_MISMATCH]: "Check bucket, mode and vault_id.",
   [ErrorCode.FORMAT]: "Use the version of s3vault that wrote it, or a newer one.",
-  [ErrorCode.DAMAGED]: "Restore another version, and look into the store's health.",
-  [ErrorCode.DATA_MISSING]: "Something deleted the data outside of s3vault: restore another version.",
-  [ErrorCode.UNTRUSTED]: "Open the vault with the keyring that wrote it, or add the key to verify_keys.",
-  [ErrorCode.FUTURE_VERSION]: "A clock was wrong when it was written: delete that version, or wait.",
-  [ErrorCode.GIVEN_UP]: "Store the backup again.",
-  [ErrorCode.OUTCOME_UNKNOWN]: "Commit again on the same handle, or run the same put again with its checkpoint.",
-  [ErrorCode.PIN_MISMATCH]: "The version was replaced since the pin was taken: do not trust it.",
-  [ErrorCode.EXPIRED]: "Try again.",
-  [ErrorCode.RESOLVE]: "Check api_url (and proxy, where one is set), and this machine's DNS.",
-  [ErrorCode.CONNECT]: "Check host and port of api_url (and of proxy, where one is set), and firewalls.",
-  [ErrorCode.CERTIFICATE]: "Set ca_file to the authority that signed the store's certificate.",
+  [ErrorCode.DAMAGED]: "Restore another version, and check the store's health.",
+  [ErrorCode.DATA_MISSING]: "Restore another version, and find out what deleted the data outside of s3vault.",
+  [ErrorCode.UNTRUSTED]: "Open the vault with the keyring that signed it, or add its public key to verify_keys.",
+  [ErrorCode.FUTURE_VERSION]: "Delete that version (it was written by a machine whose clock was wrong), or wait.",
+  [ErrorCode.ABANDONED]: "Store the backup again.",
+  [ErrorCode.OUTCOME_UNKNOWN]: "Call commit again on the same handle, or run the same put again with its checkpoint.",
+  [ErrorCode.PIN_MISMATCH]: "Do not trust this version: it was replaced after the pin was recorded.",
+  [ErrorCode.RESOLVE]: "Check api_url (and proxy, if it is set) and this machine's DNS.",
+  [ErrorCode.CONNECT]: "Check the host and port of api_url (and of proxy, if it is set), and firewalls.",
+  [ErrorCode.CERTIFICATE]: "Set ca_file to the certificate of the CA that issued the store's certificate.",
   [ErrorCode.TIMED_OUT]: "Check the network; idle_timeout_ms and connect_timeout_ms set the limits.",
   [ErrorCode.CONNECTION_LOST]: "Check the network.",
-  [ErrorCode.PROXY]: "Check the option proxy: the user and password in it, and whether this proxy lets the host and port of api_url through.",
+  [ErrorCode.PROXY]: "Check the option proxy (its user and password), and whether the proxy allows the host and port of api_url.",
   [ErrorCode.IO]: "See the operating system's message.",
   [ErrorCode.DISK_FULL]: "Free some space, or restore to another disk.",
-  [ErrorCode.SOURCE_CHANGED]: "Store from a snapshot, or stop the writer.",
+  [ErrorCode.SOURCE_CHANGED]: "Store from a snapshot, or stop the program that writes to the source.",
   [ErrorCode.CANCELLED]: "",
   [ErrorCode.STOPPED]: "",
-  [ErrorCode.INTERNAL]: "Report this message; the vault itself is not affected.",
-  [ErrorCode.SUSPENDED]: "Open the put again with the same checkpoint.",
+  [ErrorCode.INTERNAL]: "Report this message to the developers of s3vault; the vault itself is not affected.",
+  [ErrorCode.SUSPENDED]: "Open the put again with the same checkpoint to resume it.",
 };
 
 /** The keys of the options. */
 export const OptionKey = {
-  /** The store's endpoint, for example https://s3.example.com:9000. Empty: AWS, from region. */
+  /** Endpoint of the store, for example https://s3.example.com:9000. Empty: AWS, in the region that region names. */
   API_URL: "api_url",
   /** Access key id. */
   ACCESS_KEY: "access_key",
   /** Secret access key. */
   SECRET_KEY: "secret_key",
-  /** Session token that belongs to temporary keys. */
+  /** Session token of temporary credentials. */
   SESSION_TOKEN: "session_token",
-  /** Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata). */
+  /** Where the credentials come from. static: access_key and secret_key. chain: the places where AWS's tools look (environment, shared files, process, container, instance metadata). */
   CREDENTIALS: "credentials",
-  /** Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default. */
+  /** Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, or else default. */
   PROFILE: "profile",
-  /** Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says. */
+  /** Region of the bucket. Empty: the region in api_url if that is an AWS endpoint, or else us-east-1; corrected if the store names another. */
   REGION: "region",
-  /** Where backups go. single-bucket: one bucket with versioning for all containers. */
+  /** How backups are laid out. single-bucket: one bucket with versioning for all containers. */
   MODE: "mode",
-  /** The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled. */
+  /** The bucket, for mode single-bucket; on AWS, also an access point's alias or ARN. It must exist and have versioning enabled. */
   BUCKET: "bucket",
-  /** Identity of the vault, 32 lower-case hex digits. Empty: made from the bucket's name. */
+  /** Identity of the vault: 32 lower-case hex digits. Empty: derived from the bucket's name. */
   VAULT_ID: "vault_id",
-  /** Which instant identifies a backup: false the begin of the put, true the end of the transfer. */
+  /** Which time identifies a backup. false: the start of the put. true: the end of the transfer. */
   RECORD_AFTER_STORE: "record_after_store",
-  /** How the data is encrypted. none: as the store does by itself. */
+  /** How the data is encrypted. none: only as the store does by default. */
   ENCRYPTION: "encryption",
-  /** File that holds the signing key. The command opens it; the library takes a keyring handle. */
+  /** File with the signing key. The command opens it; a program passes a keyring handle to the library. */
   KEYRING: "keyring",
-  /** sign, presign: the service that a request is signed for. */
+  /** The service to sign a request for. */
   SERVICE: "service",
-  /** Public keys that are trusted beside the keyring's own, one 'ed25519 <id> <base64>' a line. */
+  /** Public keys to trust in addition to the keyring's own, one 'ed25519 <id> <base64>' per line. */
   VERIFY_KEYS: "verify_keys",
-  /** true: the bucket in the path. false: the bucket in the host name, where its name can stand there. */
+  /** Where the bucket is in a URL. true: in the path. false: in the host name, if its name allows it. */
   PATH_STYLE: "path_style",
-  /** AWS only: hosts that are reached over IPv6 as well as IPv4. */
+  /** AWS only: use the endpoints that support IPv6 as well as IPv4. */
   DUALSTACK: "dualstack",
-  /** AWS only: hosts whose TLS is validated by FIPS 140. */
+  /** AWS only: use the endpoints with FIPS 140 validated TLS. */
   FIPS: "fips",
-  /** Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines. */
+  /** Resolve the store's host name once, and connect to that one address until it fails. For names that stand for several machines. */
   RESOLVE_ONCE: "resolve_once",
-  /** HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked. */
+  /** HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: no proxy; environment variables such as HTTPS_PROXY are ignored. */
   PROXY: "proxy",
-  /** PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones. */
+  /** PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates. */
   CA_FILE: "ca_file",
-  /** How long to wait for a connection. */
+  /** Time to wait for a connection, in milliseconds. */
   CONNECT_TIMEOUT_MS: "connect_timeout_ms",
-  /** How long a request may stand without any byte moving. */
+  /** Time after which a request fails if no byte moves, in milliseconds. */
   IDLE_TIMEOUT_MS: "idle_timeout_ms",
-  /** Whether a restore reads several ranges at once. */
+  /** Read several ranges at once during a restore. */
   PARALLEL_DOWNLOAD: "parallel_download",
-  /** Whether data keys begin with '/', for buckets that were written so. */
+  /** Start data keys with '/', for buckets whose keys already do. */
   LEADING_SLASH: "leading_slash",
-  /** Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's own. */
+  /** Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default. */
   STORAGE_CLASS: "storage_class",
-  /** Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has. */
+  /** Type of the store; it says which checksums, trailers, conditional requests and versioning features the store supports. */
   PROVIDER: "provider",
-  /** Bytes of payload that all transfers of the process hold in memory at most; a writer waits when they are used up. */
+  /** Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits. */
   MEMORY: "memory",
-  /** Requests that all transfers of the process have under way at most. */
+  /** Most requests that all transfers of the process have in progress together. */
   CONNECTIONS: "connections",
-  /** Bytes a second that all transfers of the process send at most. 0: as many as the line takes. */
+  /** Most bytes per second that all transfers of the process send together. 0: no limit. */
   BANDWIDTH_UP: "bandwidth_up",
-  /** Bytes a second that all transfers of the process receive at most. 0: as many as the line gives. */
+  /** Most bytes per second that all transfers of the process receive together. 0: no limit. */
   BANDWIDTH_DOWN: "bandwidth_down",
-  /** put: what the backup is. An incremental needs parent. */
+  /** put: kind of the backup. An incremental needs parent. */
   KIND: "kind",
-  /** put: version id of the backup that an incremental builds on. */
+  /** put: version id of the backup that an incremental is based on. */
   PARENT: "parent",
-  /** put: file that remembers how far the backup came; a put of the same backup that names it goes on from there. It is removed when the backup is stored. */
+  /** put: file that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. */
   CHECKPOINT: "checkpoint",
-  /** find: this version id. */
+  /** find: the version with this id. */
   VERSION: "version",
-  /** find: the newest version that was recorded at this time or before. */
+  /** find: the newest version recorded at or before this time. */
   AS_OF: "as_of",
-  /** find: the manifest's hash, as put returned it; another manifest is refused. */
+  /** find: the manifest's hash, as put returned it; any other manifest is refused. */
   PIN: "pin",
-  /** get: when bytes are handed out. end: as they come, but for the last of each part, which waits until its hash is right. part: only from parts whose hash is right. */
+  /** get: when bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified. */
   VERIFY: "verify",
-  /** get: whether a file keeps holes where the data is zero. */
+  /** get: leave holes in the file where the data is zero (a sparse file). */
   HOLES: "holes",
 } as const;
 

@@ -1,10 +1,11 @@
-//! Which place has the keys: the environment, the shared files, a process, a container's agent, the instance's metadata.
+//! The credential chain: finds the source of the credentials among the environment, the shared files, a process, a
+//! container's agent and the instance metadata.
 //!
-//! Source: "Standardized credential providers", AWS SDKs and Tools reference guide; where the SDKs differ, as botocore
-//! does it. The first place that has keys, or says that it should have them, is taken; when it fails, no other one is
-//! tried, since that would be another identity. A `profile` that the settings name goes before the environment's keys.
+//! Source: "Standardized credential providers", AWS SDKs and Tools reference guide; where the SDKs differ, botocore. The
+//! first source that has credentials, or is configured to have them, is used; if it fails, no other is tried, since that
+//! would be another identity. A `profile` in the settings takes precedence over the environment's keys.
 //!
-//! Roles, web identity and single sign-on need other services than S3: they are recognised and refused.
+//! Roles, web identity and single sign-on need other services than S3: they are recognised, and refused.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,14 +34,14 @@ const METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 const METADATA_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
 const METADATA_MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
 
-/// The variable that names the config file, in place of `~/.aws/config`.
+/// The variable that names the config file, instead of `~/.aws/config`.
 pub const CONFIG_FILE: &str = "AWS_CONFIG_FILE";
-/// The variable that names the credentials file, in place of `~/.aws/credentials`.
+/// The variable that names the credentials file, instead of `~/.aws/credentials`.
 pub const CREDENTIALS_FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
 /// The variable that names the file with a container's token.
 pub const CONTAINER_TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 
-/// The variables that [`resolve`] looks at.
+/// The variables that [`resolve`] uses.
 pub const VARIABLES: &[&str] = &[
     ACCESS_KEY,
     SECRET_KEY,
@@ -56,13 +57,13 @@ pub const VARIABLES: &[&str] = &[
     METADATA_MODE,
 ];
 
-/// Values of a profile that ask for another service before its keys are looked at.
+/// Values of a profile that need another service and take precedence over its keys.
 const ROLES: &[&str] = &["role_arn", "web_identity_token_file", "sso_account_id", "sso_role_name"];
 
-/// The same, for a profile that has no keys of its own.
+/// Values of a profile that need another service, if the profile has no keys of its own.
 const OTHER_LOGINS: &[&str] = &["source_profile", "sso_session", "sso_start_url", "login_session"];
 
-/// What this machine has. The caller gathers it; nothing is read here.
+/// The environment of this machine. The caller gathers it; nothing is read here.
 #[derive(Clone, Default)]
 pub struct Environment {
     /// The [`VARIABLES`] that are set.
@@ -71,7 +72,7 @@ pub struct Environment {
     pub config_file: File,
     /// The shared credentials file.
     pub credentials_file: File,
-    /// The file of a container's token, where [`CONTAINER_TOKEN_FILE`] is set.
+    /// The file with a container's token, if [`CONTAINER_TOKEN_FILE`] is set.
     pub container_token: Option<File>,
 }
 
@@ -83,21 +84,21 @@ impl Environment {
 }
 
 impl fmt::Debug for Environment {
-    /// Names only: variables and files hold keys.
+    /// Shows names only: variables and files contain keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&String> = self.vars.keys().collect();
         write!(f, "Environment({names:?}, {}, {})", self.config_file.name, self.credentials_file.name)
     }
 }
 
-/// Where the keys come from.
+/// The source of the credentials.
 #[derive(Debug)]
 pub enum Source {
-    /// They are here.
+    /// The credentials themselves.
     Keys(Credentials),
-    /// This process prints them, for [`parse_process`](super::parse_process).
+    /// A process that prints them, for [`parse_process`](super::parse_process).
     Process(Process),
-    /// This machine asks for them.
+    /// A machine that requests them from an endpoint.
     Fetch(Box<Fetch>),
 }
 
@@ -105,25 +106,25 @@ pub enum Source {
 pub struct Process {
     /// The profile that names it, for messages.
     pub profile: String,
-    /// The program and its arguments; never none.
+    /// The program and its arguments; never empty.
     pub words: Zeroizing<Vec<String>>,
 }
 
 impl fmt::Debug for Process {
-    /// The program only: a secret may stand in its arguments.
+    /// Shows the program only: its arguments may contain a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Process({}, {:?})", self.profile, self.words.first())
     }
 }
 
-/// Finds the place that has the keys. `profile` is the setting; empty for `AWS_PROFILE`, else `default`.
+/// Finds the source of the credentials. `profile` is the option; if it is empty, `AWS_PROFILE` or else `default` is used.
 ///
-/// Fails with [`Code::Credentials`] where no place has keys, or the first one that should have some has not, with
-/// [`Code::Config`] where a file cannot be read, and with [`Code::Unsupported`] for roles and single sign-on.
+/// Fails with [`Code::Credentials`] if no source has credentials, or the first one that is configured has none; with
+/// [`Code::Config`] if a file cannot be read; and with [`Code::Unsupported`] for roles and single sign-on.
 pub fn resolve(env: &Environment, profile: &str) -> Result<Source> {
     let mut tried = Vec::new();
     if !profile.is_empty() {
-        tried.push("the environment's keys are passed over, since the setting profile is set".to_owned());
+        tried.push("the environment's keys are ignored, since the option profile is set".to_owned());
     } else if let Some(keys) = environment(env)? {
         return Ok(Source::Keys(keys));
     } else if env.var(WEB_IDENTITY).is_some() {
@@ -146,15 +147,15 @@ pub fn resolve(env: &Environment, profile: &str) -> Result<Source> {
 
     match container(env, &tried)? {
         Some(fetch) => return Ok(Source::Fetch(Box::new(fetch))),
-        None => tried.push(format!("there is no container's agent ({RELATIVE_URI}, {FULL_URI})")),
+        None => tried.push(format!("no container agent is configured ({RELATIVE_URI}, {FULL_URI})")),
     }
     instance(env, &mut tried).map(|fetch| Source::Fetch(Box::new(fetch)))
 }
 
-/// The error of a chain that is at its end. `tried` says for each place why it has no keys.
+/// The error if no source has credentials. `tried` says for each source why not.
 pub(super) fn exhausted(tried: &[String]) -> Error {
     unusable(format!("no credentials were found: {}", tried.join("; ")))
-        .with_hint("Put keys into one of these places, or set credentials = static with access_key and secret_key.")
+        .with_hint("Configure one of these sources, or set credentials = static, access_key and secret_key.")
 }
 
 fn no_keys_in(file: &File, profile: &str) -> String {
@@ -165,28 +166,28 @@ fn no_keys_in(file: &File, profile: &str) -> String {
 }
 
 fn no_such_profile(env: &Environment, name: &str, by_variable: bool) -> Error {
-    let who = if by_variable { PROFILE } else { "the setting profile" };
+    let who = if by_variable { PROFILE } else { "the option profile" };
     let place = |file: &File| match file.content {
         Content::Absent => format!("{} does not exist", file.name),
         _ => format!("{} has no such section", file.name),
     };
     let (config, credentials) = (place(&env.config_file), place(&env.credentials_file));
-    unusable(format!("{who} is '{name}', and there is no such profile: {config}, {credentials}"))
-        .with_hint(format!("A profile is [profile {name}] in the config file or [{name}] in the credentials file."))
+    unusable(format!("{who} is '{name}', but there is no such profile: {config}, {credentials}"))
+        .with_hint(format!("Add [profile {name}] to the config file or [{name}] to the credentials file."))
 }
 
 fn other_service(what: &str) -> Error {
-    let message = format!("{what}: that needs AWS's STS or IAM Identity Center, which comes with a later version");
+    let message = format!("{what}: it needs AWS's STS or IAM Identity Center, which this version does not support");
     Error::new(Code::Unsupported, message).with_hint(
-        "Get temporary keys by a credential_process, for example 'aws configure export-credentials --format process'.",
+        "Use a credential_process to get temporary credentials, for example 'aws configure export-credentials --format process'.",
     )
 }
 
-/// The keys in the environment's variables.
+/// The credentials in the environment.
 fn environment(env: &Environment) -> Result<Option<Credentials>> {
     let Some(access_key) = env.var(ACCESS_KEY) else { return Ok(None) };
     let Some(secret_key) = env.var(SECRET_KEY) else {
-        return Err(unusable(format!("the environment has {ACCESS_KEY} and no {SECRET_KEY}"))
+        return Err(unusable(format!("the environment has {ACCESS_KEY} but no {SECRET_KEY}"))
             .with_hint("Set both variables, or neither."));
     };
     let expires_ms = match env.var(EXPIRATION) {
@@ -197,10 +198,10 @@ fn environment(env: &Environment) -> Result<Option<Credentials>> {
     };
     Credentials::checked(access_key, secret_key, env.var(SESSION_TOKEN), expires_ms)
         .map(Some)
-        .map_err(|why| unusable(format!("the environment's pair of keys cannot be used: {why}")))
+        .map_err(|why| unusable(format!("the environment's keys cannot be used: {why}")))
 }
 
-/// What a profile says about where its keys are.
+/// The source that a profile names.
 fn from_profile(env: &Environment, name: &str, profile: &Profile, tried: &[String]) -> Result<Option<Source>> {
     let refused = |keys: &[&str]| match keys.iter().find(|key| profile.get(key).is_some()) {
         Some(key) => Err(other_service(&format!("the profile '{name}' has {key}"))),
@@ -223,17 +224,17 @@ fn from_profile(env: &Environment, name: &str, profile: &Profile, tried: &[Strin
     }
 }
 
-/// The pair of keys in one file's section.
+/// The credentials in one file's section.
 fn keys_of(values: Option<&Values>, profile: &str, file: &File) -> Result<Option<Credentials>> {
     let value = |name| values.and_then(|values| ini::get(values, name)).filter(|value| !value.is_empty());
     let place = || format!("the profile '{profile}' in {}", file.name);
     let Some(access_key) = value("aws_access_key_id") else { return Ok(None) };
     let Some(secret_key) = value("aws_secret_access_key") else {
-        return Err(unusable(format!("{} has aws_access_key_id and no aws_secret_access_key", place())));
+        return Err(unusable(format!("{} has aws_access_key_id but no aws_secret_access_key", place())));
     };
     Credentials::checked(access_key, secret_key, value("aws_session_token"), None)
         .map(Some)
-        .map_err(|why| unusable(format!("{} has a pair of keys that cannot be used: {why}", place())))
+        .map_err(|why| unusable(format!("{} has keys that cannot be used: {why}", place())))
 }
 
 fn process(profile: &str, command: &str) -> Result<Process> {
@@ -241,15 +242,13 @@ fn process(profile: &str, command: &str) -> Result<Process> {
         Some(words) if !words.is_empty() => Ok(Process { profile: profile.to_owned(), words: Zeroizing::new(words) }),
         _ => Err(Error::new(
             Code::Config,
-            format!(
-                "the profile '{profile}' has a credential_process that is no command: a quote is open, or it is empty"
-            ),
+            format!("the profile '{profile}' has an invalid credential_process: it is empty, or a quote is not closed"),
         )
-        .with_hint("It is a program and its arguments, with quotes as in a shell.")),
+        .with_hint("Set it to a program and its arguments, quoted as in a shell.")),
     }
 }
 
-/// `credential_source`: the profile says which place has its keys. With `role_arn` it was refused before.
+/// The source that `credential_source` names. A profile with `role_arn` was refused before.
 fn named_place(env: &Environment, profile: &str, place: &str, tried: &[String]) -> Result<Source> {
     let says = format!("the profile '{profile}' has credential_source = {place}");
     let found = match place {
@@ -261,14 +260,14 @@ fn named_place(env: &Environment, profile: &str, place: &str, tried: &[String]) 
             Some(Source::Fetch(Box::new(instance(env, &mut tried)?)))
         }
         _ => {
-            return Err(unusable(format!("{says}, which is no place"))
-                .with_hint("It is Environment, EcsContainer or Ec2InstanceMetadata."));
+            return Err(unusable(format!("{says}, which is not a valid source"))
+                .with_hint("Set it to Environment, EcsContainer or Ec2InstanceMetadata."));
         }
     };
-    found.ok_or_else(|| unusable(format!("{says}, and there are no keys")))
+    found.ok_or_else(|| unusable(format!("{says}, but it has no credentials")))
 }
 
-/// The agent of a container, where the variables name one.
+/// A container's agent, if the variables name one.
 fn container(env: &Environment, tried: &[String]) -> Result<Option<Fetch>> {
     let (variable, url) = match (env.var(RELATIVE_URI), env.var(FULL_URI)) {
         (Some(path), _) => (RELATIVE_URI, endpoint::relative(path)),
@@ -278,7 +277,7 @@ fn container(env: &Environment, tried: &[String]) -> Result<Option<Fetch>> {
     let url = url.map_err(|why| unusable(format!("{variable} cannot be used: {why}")))?;
     let token = match &env.container_token {
         Some(file) => {
-            let missing = || unusable(format!("{CONTAINER_TOKEN_FILE} is {}, and that does not exist", file.name));
+            let missing = || unusable(format!("{CONTAINER_TOKEN_FILE} is {}, which does not exist", file.name));
             Some((CONTAINER_TOKEN_FILE, file.text()?.ok_or_else(missing)?.trim()))
         }
         None => env.var(CONTAINER_TOKEN).map(|token| (CONTAINER_TOKEN, token)),
@@ -286,15 +285,15 @@ fn container(env: &Environment, tried: &[String]) -> Result<Option<Fetch>> {
     if let Some((variable, token)) = token
         && (token.is_empty() || !token.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()))
     {
-        return Err(unusable(format!("{variable} gives a token that cannot stand in a header")));
+        return Err(unusable(format!("{variable} gives a token that is not valid in a header")));
     }
     Ok(Some(Fetch::container(url, token.map(|(_, token)| token), tried)))
 }
 
-/// The metadata of an EC2 instance: the last place.
+/// The metadata of an EC2 instance: the last source.
 fn instance(env: &Environment, tried: &mut Vec<String>) -> Result<Fetch> {
     if env.var(METADATA_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-        tried.push(format!("the instance's metadata are not asked ({METADATA_DISABLED})"));
+        tried.push(format!("the instance metadata service is disabled ({METADATA_DISABLED})"));
         return Err(exhausted(tried));
     }
     let url = endpoint::instance(env.var(METADATA_ENDPOINT), env.var(METADATA_MODE)).map_err(unusable)?;

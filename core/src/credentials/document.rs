@@ -1,9 +1,9 @@
-//! The JSON in which processes and endpoints hand out keys.
+//! Parser for the JSON documents in which processes and endpoints return credentials.
 //!
 //! Sources: "Process credential provider" and "Container credential provider", AWS SDKs and Tools reference guide;
 //! "Retrieve security credentials from instance metadata", Amazon EC2 user guide.
 //!
-//! No error shows anything of a document that may hold keys.
+//! No error shows any part of a document that may contain keys.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ use super::{Credentials, unusable};
 use crate::error::Result;
 use crate::time::parse_rfc3339;
 
-/// All fields of both documents. Unknown ones are ignored.
+/// The fields of both documents. Unknown fields are ignored.
 #[derive(Deserialize)]
 struct Keys {
     #[serde(rename = "Version")]
@@ -33,7 +33,7 @@ struct Keys {
     expiration: Option<String>,
 }
 
-/// What an endpoint says instead of keys. Containers write the names in lower case.
+/// An endpoint's error document. Containers write the names in lower case.
 #[derive(Deserialize)]
 struct Excuse {
     #[serde(alias = "Code")]
@@ -42,12 +42,12 @@ struct Excuse {
     message: Option<String>,
 }
 
-/// What a `credential_process` printed: version 1 of its document.
+/// Parses the output of a `credential_process`: version 1 of its document.
 pub fn parse_process(output: &[u8]) -> Result<Credentials> {
     process(output).map_err(|why| {
-        unusable(format!("what it printed {why}")).with_hint(
-            "A credential_process prints {\"Version\": 1, \"AccessKeyId\": ..., \"SecretAccessKey\": ..., \
-             \"SessionToken\": ..., \"Expiration\": ...}; run it by hand.",
+        unusable(format!("its output {why}")).with_hint(
+            "Run the credential_process by hand: it must print {\"Version\": 1, \"AccessKeyId\": ..., \
+             \"SecretAccessKey\": ..., \"SessionToken\": ..., \"Expiration\": ...}.",
         )
     })
 }
@@ -56,21 +56,21 @@ fn process(output: &[u8]) -> Result<Credentials, String> {
     let keys: Keys = json(output)?;
     match keys.version {
         Some(1.0) => {}
-        Some(version) => return Err(format!("has Version {version}, and 1 is known here")),
+        Some(version) => return Err(format!("has Version {version}, but only 1 is supported")),
         None => return Err("has no Version".to_owned()),
     }
     let token = keys.session_token.clone();
     keys.credentials(token)
 }
 
-/// What the endpoint of a container answered. Keys of its own making need not end.
+/// Parses the reply of a container's endpoint. Its credentials need not expire.
 pub(super) fn container(body: &[u8]) -> Result<Credentials, String> {
     let keys: Keys = json(body)?;
     let token = keys.token.clone();
     keys.credentials(token)
 }
 
-/// What the instance's metadata answered. These keys are always temporary.
+/// Parses the reply of the instance metadata service. Its credentials are always temporary.
 pub(super) fn instance(body: &[u8]) -> Result<Credentials, String> {
     let keys: Keys = json(body)?;
     if let Some(code) = keys.code.as_deref().filter(|code| *code != "Success") {
@@ -84,7 +84,7 @@ pub(super) fn instance(body: &[u8]) -> Result<Credentials, String> {
     keys.credentials(token)
 }
 
-/// Code and message of a refusal; `None` where the body is something else.
+/// Code and message of an error document; `None` if the body is something else.
 pub(super) fn excuse(body: &[u8]) -> Option<String> {
     let excuse: Excuse = serde_json::from_slice(body).ok()?;
     let parts: Vec<String> =
@@ -107,13 +107,13 @@ impl Keys {
     }
 }
 
-/// serde's own messages quote what they found, so they are not passed on.
+/// Parses JSON. serde's own messages quote the document, so they are not shown.
 fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|e| match (e.classify(), bytes.trim_ascii_start().first()) {
         (_, None) => "is empty".to_owned(),
         (_, Some(b'<')) => "is HTML or XML, not JSON".to_owned(),
-        (Category::Eof, _) => format!("is cut short: the JSON does not end in its {} bytes", bytes.len()),
-        (Category::Data, _) => format!("is JSON of another form (line {}, column {})", e.line(), e.column()),
+        (Category::Eof, _) => format!("is truncated: the JSON is incomplete after {} bytes", bytes.len()),
+        (Category::Data, _) => format!("is JSON with another structure (line {}, column {})", e.line(), e.column()),
         _ => format!("is not JSON (line {}, column {})", e.line(), e.column()),
     })
 }
@@ -173,27 +173,27 @@ mod tests {
         let cut = document(&[]);
         for (output, why) in [
             (document(&[("Version", ().into())]), "has no Version"),
-            (document(&[("Version", 2.into())]), "has Version 2, and 1 is known"),
-            (document(&[("Version", "hush".into())]), "is JSON of another form"),
+            (document(&[("Version", 2.into())]), "has Version 2, but only 1"),
+            (document(&[("Version", "hush".into())]), "is JSON with another structure"),
             (document(&[("AccessKeyId", ().into())]), "has no AccessKeyId"),
             (document(&[("SecretAccessKey", ().into())]), "has no SecretAccessKey"),
             (document(&[("SecretAccessKey", "".into())]), "is not usable: its secret key is empty"),
             (document(&[("SecretAccessKey", "hush\n".repeat(2).into())]), "is not usable: its secret key has"),
-            (document(&[("SecretAccessKey", 1.into())]), "is JSON of another form"),
+            (document(&[("SecretAccessKey", 1.into())]), "is JSON with another structure"),
             (document(&[("Expiration", "hush".into())]), "has an Expiration that is not a time"),
             (document(&[("Expiration", "2026-11-24T13:30:00".into())]), "has an Expiration that is not a time"),
-            (document(&[("Expiration", 1_795_527_000.into())]), "is JSON of another form"),
-            (cut[..cut.len() - 9].to_vec(), "is cut short"),
+            (document(&[("Expiration", 1_795_527_000.into())]), "is JSON with another structure"),
+            (cut[..cut.len() - 9].to_vec(), "is truncated"),
             (b"export AWS_SECRET_ACCESS_KEY=hush".to_vec(), "is not JSON (line 1"),
             (b"<html>hush".to_vec(), "is HTML or XML"),
-            (b"[\"hush\"]".to_vec(), "is JSON of another form"),
-            (b"\"hush\"".to_vec(), "is JSON of another form"),
+            (b"[\"hush\"]".to_vec(), "is JSON with another structure"),
+            (b"\"hush\"".to_vec(), "is JSON with another structure"),
             (b"\xff\xfehush".to_vec(), "is not JSON"),
             (b" \n".to_vec(), "is empty"),
         ] {
             let e = parse_process(&output).unwrap_err();
             assert_eq!(e.code(), Code::Credentials);
-            assert!(e.message().starts_with(&format!("what it printed {why}")), "{e}");
+            assert!(e.message().starts_with(&format!("its output {why}")), "{e}");
             assert!(!format!("{e} {e:?}").contains("hush"), "{e}");
         }
     }

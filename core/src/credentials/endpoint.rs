@@ -1,8 +1,8 @@
-//! Which URLs may be asked for keys.
+//! The URLs that credentials may be requested from.
 //!
 //! Source: "Container credential provider" and "IMDS credential provider", AWS SDKs and Tools reference guide. A
-//! container's URL comes from the environment, and the request to it may carry a token; so over plain HTTP it must be
-//! this machine's own address or that of an agent on it.
+//! container's URL comes from the environment, and the request may carry a token. So over plain HTTP, its host must be
+//! this machine, or an agent on it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -16,11 +16,11 @@ const INSTANCE_V6: &str = "http://[fd00:ec2::254]";
 const AGENTS: [Ipv4Addr; 2] = [Ipv4Addr::new(169, 254, 170, 2), Ipv4Addr::new(169, 254, 170, 23)];
 const AGENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x23);
 
-/// A URL in its parts. Nothing in it is left to the taste of a URL parser: what two parsers could read differently (a
-/// user, a backslash, blanks, a fragment) is refused.
+/// The parts of a URL. Anything that two URL parsers could read differently (a user, a backslash, blanks, a fragment) is
+/// refused.
 struct Parts<'a> {
     is_https: bool,
-    /// In brackets, where it is an IPv6 address.
+    /// Host; an IPv6 address is in brackets.
     host: &'a str,
     /// Host and port.
     authority: &'a str,
@@ -29,14 +29,14 @@ struct Parts<'a> {
 }
 
 fn parts(url: &str) -> Result<Parts<'_>, &'static str> {
-    let (scheme, after) = url.split_once("://").ok_or("it is no URL")?;
+    let (scheme, after) = url.split_once("://").ok_or("it is not a URL")?;
     let is_https = match scheme {
         "https" => true,
         "http" => false,
-        _ => return Err("it does not begin with http:// or https://"),
+        _ => return Err("it does not start with http:// or https://"),
     };
     if !after.bytes().all(|byte| byte.is_ascii_graphic()) || after.contains(['\\', '#']) {
-        return Err("it has blanks, '\\', '#' or characters beyond ASCII");
+        return Err("it contains blanks, '\\', '#' or non-ASCII characters");
     }
     let (authority, rest) = after.split_at(after.find(['/', '?']).unwrap_or(after.len()));
     let (host, port) = match authority.rsplit_once(':') {
@@ -48,23 +48,23 @@ fn parts(url: &str) -> Result<Parts<'_>, &'static str> {
         None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')),
     };
     match (is_host, port) {
-        (false, _) => Err("its host is no host"),
-        (_, false) => Err("its port is no port"),
+        (false, _) => Err("its host is invalid"),
+        (_, false) => Err("its port is invalid"),
         _ => Ok(Parts { is_https, host, authority, rest }),
     }
 }
 
-/// Where keys never pass over a network: this machine, and the agents on it.
+/// Whether a request to this host stays on this machine: the host is this machine, or an agent on it.
 fn is_local(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return address.parse().is_ok_and(|address: Ipv6Addr| address.is_loopback() || address == AGENT_V6);
     }
-    // The parser of `Ipv4Addr` takes four plain numbers only, so no other reading of the text is possible.
+    // The parser of `Ipv4Addr` accepts only four decimal numbers, so the text cannot be read in another way.
     host.eq_ignore_ascii_case("localhost")
         || host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback() || AGENTS.contains(&address))
 }
 
-/// The URL of `AWS_CONTAINER_CREDENTIALS_FULL_URI`, or why it may not be asked.
+/// The URL in `AWS_CONTAINER_CREDENTIALS_FULL_URI`, or why it is refused.
 pub(super) fn full(url: &str) -> Result<String, String> {
     let Parts { is_https, host, authority, rest } = parts(url)?;
     if !is_https && !is_local(host) {
@@ -78,15 +78,15 @@ pub(super) fn full(url: &str) -> Result<String, String> {
     Ok(format!("{scheme}://{authority}{slash}{rest}"))
 }
 
-/// The URL of `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`.
+/// The URL that `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` stands for, or why it is refused.
 pub(super) fn relative(path: &str) -> Result<String, String> {
     if !path.starts_with('/') {
-        return Err("it does not begin with '/'".to_owned());
+        return Err("it does not start with '/'".to_owned());
     }
     full(&format!("{ECS}{path}"))
 }
 
-/// The address of the instance's metadata, without a slash at its end.
+/// The URL of the instance metadata service, without a trailing slash.
 pub(super) fn instance(endpoint: Option<&str>, mode: Option<&str>) -> Result<String, String> {
     let Some(endpoint) = endpoint else {
         return match mode.map(str::to_ascii_lowercase).as_deref() {
@@ -102,7 +102,7 @@ pub(super) fn instance(endpoint: Option<&str>, mode: Option<&str>) -> Result<Str
     }
 }
 
-/// Scheme, host and port. The path of a container's URL is as good as a key, so messages do without it.
+/// Scheme, host and port. Messages leave out the path, since the path of a container's URL is a secret.
 pub(super) fn origin(url: &str) -> &str {
     let start = url.find("://").map_or(0, |at| at + 3);
     url[start..].find(['/', '?']).map_or(url, |at| &url[..start + at])

@@ -1,4 +1,5 @@
-//! The machine that asks an endpoint for keys: a container's agent, or the metadata of an EC2 instance.
+//! The machine that requests credentials from an endpoint: a container's agent, or the metadata service of an EC2
+//! instance.
 //!
 //! ```text
 //! container                       Keys ──▶ done
@@ -11,7 +12,7 @@
 //! (version 2; version 1, without a token, is never used) and "Retrieve security credentials from instance metadata",
 //! Amazon EC2 user guide.
 //!
-//! No redirect is followed: the request may carry a token, and its answer is a secret.
+//! Redirects are not followed: the request may carry a token, and its reply is a secret.
 
 use std::fmt;
 
@@ -24,22 +25,22 @@ use crate::machine::{Input, Machine, Output};
 use crate::retry;
 use crate::time::Now;
 
-/// How often it is begun in all: these endpoints are on this machine, so a failure that lasts is no accident.
+/// Most attempts. These endpoints are on this machine, so few failures are transient.
 const ATTEMPTS: u32 = 3;
 
-/// Before the second attempt, in milliseconds; twice as long before the third.
+/// Delay before the second attempt, in milliseconds; it doubles before the third.
 const PAUSE_MS: u64 = 250;
 
-/// How long an attempt may take in all, in milliseconds. botocore gives both endpoints one or two seconds.
+/// Time-out of an attempt, in milliseconds. botocore waits one or two seconds for either endpoint.
 const ATTEMPT_MS: u64 = 4_000;
 
-/// How long to wait for a connection, in milliseconds. Outside of EC2 nobody answers at its address.
+/// Time to wait for a connection, in milliseconds. Outside of EC2, nothing answers at the address.
 const CONNECT_MS: u64 = 1_000;
 
-/// Documents with keys have about 2 KiB.
+/// Size limit of a reply, in bytes. Documents with credentials have about 2 KiB.
 const LARGEST_REPLY: usize = 64 * 1024;
 
-/// How long the token of the metadata is good, in seconds: the longest that is allowed.
+/// Lifetime of the metadata service's token, in seconds: the longest that is allowed.
 const TOKEN_TTL: &str = "21600";
 
 const ROLES_PATH: &str = "/latest/meta-data/iam/security-credentials/";
@@ -49,7 +50,7 @@ enum From {
     Instance { endpoint: String },
 }
 
-/// What is asked next.
+/// The next request.
 enum Step {
     Keys,
     Token,
@@ -58,7 +59,7 @@ enum Step {
 }
 
 enum State {
-    /// To be sent at this monotonic time.
+    /// The next request is due at this monotonic time.
     Due(u64),
     Sent(Exchange),
     Over,
@@ -66,20 +67,20 @@ enum State {
 
 struct Exchange {
     id: RequestId,
-    /// When it is given up, by the monotonic clock.
+    /// Monotonic time at which it is abandoned.
     end: u64,
     head: Option<ReplyHead>,
     body: Zeroizing<Vec<u8>>,
 }
 
-/// What came of an answer.
+/// The result of a reply.
 enum Verdict {
     Next(Step),
     Done(Credentials),
     Failed(Failure),
 }
 
-/// Why an attempt failed, and whether another one may help.
+/// Why an attempt failed, and whether a retry may help.
 struct Failure {
     why: String,
     passing: bool,
@@ -91,10 +92,11 @@ impl Failure {
     }
 }
 
-/// Gets keys from an endpoint. A driver gives it a transport of its own: no proxy, [`Fetch::connect_timeout_ms`].
+/// Requests credentials from an endpoint. A driver runs it on a transport without a proxy, and with
+/// [`Fetch::connect_timeout_ms`].
 pub struct Fetch {
     from: From,
-    /// The places that come before this one, and why they have no keys.
+    /// The sources before this one, and why they have no credentials.
     tried: Vec<String>,
     step: Step,
     token: Option<Zeroizing<String>>,
@@ -106,13 +108,13 @@ pub struct Fetch {
 }
 
 impl Fetch {
-    /// From a container's agent. The URL was checked; the token can stand in a header.
+    /// Requests from a container's agent. The URL was checked, and the token is valid in a header.
     pub(super) fn container(url: String, token: Option<&str>, tried: &[String]) -> Fetch {
         let authorization = token.map(|token| Zeroizing::new(token.to_owned()));
         Fetch::new(From::Container { url, authorization }, Step::Keys, tried)
     }
 
-    /// From the metadata of an instance.
+    /// Requests from the metadata service of an instance.
     pub(super) fn instance(endpoint: String, tried: &[String]) -> Fetch {
         Fetch::new(From::Instance { endpoint }, Step::Token, tried)
     }
@@ -147,10 +149,10 @@ impl Fetch {
     /// The place, and what is asked of it, for messages. A container's path is as good as a key: it is not shown.
     fn place(&self) -> String {
         match &self.step {
-            Step::Keys => format!("the container's agent (GET {}/...)", self.origin()),
-            Step::Token => format!("the instance's metadata (PUT {}/latest/api/token)", self.origin()),
-            Step::Role => format!("the instance's metadata (GET {}{ROLES_PATH})", self.origin()),
-            Step::RoleKeys(role) => format!("the instance's metadata (GET {}{ROLES_PATH}{role})", self.origin()),
+            Step::Keys => format!("the container agent (GET {}/...)", self.origin()),
+            Step::Token => format!("the instance metadata service (PUT {}/latest/api/token)", self.origin()),
+            Step::Role => format!("the instance metadata service (GET {}{ROLES_PATH})", self.origin()),
+            Step::RoleKeys(role) => format!("the instance metadata service (GET {}{ROLES_PATH}{role})", self.origin()),
         }
     }
 
@@ -188,19 +190,19 @@ impl Fetch {
         }
         let keys = |read: fn(&[u8]) -> Result<Credentials, String>| match read(body) {
             Ok(keys) => Verdict::Done(keys),
-            Err(why) => Verdict::Failed(Failure::lasting(format!("the answer {why}"))),
+            Err(why) => Verdict::Failed(Failure::lasting(format!("the reply {why}"))),
         };
         match &self.step {
             Step::Keys => keys(document::container),
             Step::RoleKeys(_) => keys(document::instance),
             Step::Token => match std::str::from_utf8(body).map(str::trim) {
                 Ok(token) if is_token(token) => Verdict::Next(Step::Role),
-                _ => Verdict::Failed(Failure::lasting("the answer is no token; a proxy may answer in its place")),
+                _ => Verdict::Failed(Failure::lasting("the reply is not a token; a proxy may have answered")),
             },
             Step::Role => match std::str::from_utf8(body).ok().and_then(|text| text.trim().lines().next()) {
                 Some(role) if is_role(role.trim()) => Verdict::Next(Step::RoleKeys(role.trim().to_owned())),
-                Some(_) => Verdict::Failed(Failure::lasting("the answer is no role's name")),
-                None => Verdict::Failed(Failure::lasting("the answer is empty: the instance has no role")),
+                Some(_) => Verdict::Failed(Failure::lasting("the reply is not a role name")),
+                None => Verdict::Failed(Failure::lasting("the reply is empty: the instance has no role")),
             },
         }
     }
@@ -208,23 +210,23 @@ impl Fetch {
     fn refused(&self, head: &ReplyHead, body: &[u8]) -> Verdict {
         let status = head.status;
         if status == 401 && matches!(self.step, Step::Role | Step::RoleKeys(_)) {
-            // The token has expired, or the machine slept: the next attempt gets a new one.
-            return Verdict::Failed(Failure { why: "401, the token is refused".to_owned(), passing: true });
+            // The token has expired, for example while the machine slept: the next attempt gets a new one.
+            return Verdict::Failed(Failure { why: "401, the token was refused".to_owned(), passing: true });
         }
         let meaning = match (status, &self.step) {
             (300..=399, _) => ": redirects are not followed",
             (404, Step::Role | Step::RoleKeys(_)) => ": the instance has no role",
-            (404 | 405, Step::Token) => ": version 2 of the metadata service is not there, and version 1 is not used",
-            (403, Step::Token) => ": the metadata service is turned off",
-            (401 | 403, Step::Keys) => ": the token is refused",
+            (404 | 405, Step::Token) => ": version 2 of the metadata service is missing, and version 1 is never used",
+            (403, Step::Token) => ": the metadata service is disabled",
+            (401 | 403, Step::Keys) => ": the token was refused",
             _ => "",
         };
         let excuse = document::excuse(body).map(|text| format!(" ({})", self.without_token(&text))).unwrap_or_default();
         let passing = status >= 500 || matches!(status, 408 | 429);
-        Verdict::Failed(Failure { why: format!("the answer is {status}{meaning}{excuse}"), passing })
+        Verdict::Failed(Failure { why: format!("the reply is {status}{meaning}{excuse}"), passing })
     }
 
-    /// An endpoint may say what it was sent.
+    /// Removes the token from an endpoint's text, which may quote the request.
     fn without_token(&self, text: &str) -> String {
         let own = match &self.from {
             From::Container { authorization, .. } => authorization.as_ref(),
@@ -236,24 +238,24 @@ impl Fetch {
         }
     }
 
-    /// No answer came.
+    /// The failure of an attempt without a reply.
     fn lost(&self, failure: &TransportFailure) -> Failure {
         let error = Error::new(failure.code, "");
-        // Nobody at the metadata's address: this is no EC2 instance, and will be none in a second.
+        // Nothing answers at the metadata service's address: this machine is not an EC2 instance.
         let nobody = matches!(self.step, Step::Token) && matches!(failure.code, Code::Connect | Code::TimedOut);
         let why = match failure.code {
-            // The answer to the first request dies on the way where there is one hop more than the instance allows.
+            // The reply to the first request is dropped if it takes more hops than the instance allows.
             Code::TimedOut if matches!(self.step, Step::Token) && failure.maybe_sent => {
-                "no answer in time; in a container, the instance's hop limit may have to be 2".to_owned()
+                "no reply in time; in a container, the hop limit of the instance metadata may need to be 2".to_owned()
             }
-            Code::TimedOut => "no answer in time".to_owned(),
+            Code::TimedOut => "no reply in time".to_owned(),
             Code::Connect | Code::Resolve | Code::Certificate | Code::ConnectionLost => failure.detail.clone(),
             _ => "the request could not be sent".to_owned(),
         };
         Failure { why, passing: retry::may_help(&error) && !nobody }
     }
 
-    /// Goes on after an answer, or after none.
+    /// Continues after a reply or a failure.
     fn conclude(&mut self, now: Now, verdict: Verdict) {
         match verdict {
             Verdict::Next(step) => {
@@ -350,7 +352,7 @@ impl Machine for Fetch {
             State::Sent(exchange) => return Output::Wait(Some(exchange.end)),
             State::Over => return Output::Wait(None),
         }
-        // A step that goes well costs no attempt.
+        // A step that succeeds does not count as an attempt.
         if matches!(self.step, Step::Keys | Step::Token) {
             self.attempts += 1;
         }
@@ -363,11 +365,11 @@ impl Machine for Fetch {
 }
 
 fn cancelled() -> Error {
-    Error::new(Code::Cancelled, "the call was cancelled while it asked for credentials")
+    Error::new(Code::Cancelled, "the call was cancelled while it requested credentials")
 }
 
 impl fmt::Debug for Fetch {
-    /// Neither tokens nor paths.
+    /// Shows neither tokens nor paths.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Fetch({})", self.place())
     }

@@ -1,10 +1,10 @@
-//! The form of the shared config and credentials files, as botocore reads it: Python's `configparser.RawConfigParser`
-//! with its defaults.
+//! Parser for the shared config and credentials files. It follows botocore: Python's `configparser.RawConfigParser` with
+//! its defaults.
 //!
-//! A line whose first character is `#` or `;` is a comment; there are none behind a value. A line that is indented more
-//! than the name above it goes on with that name's value. Names are lower-cased. `[DEFAULT]` stands behind every other
-//! section. A name that comes twice in a section is an error, and so is a section that comes twice. What follows a
-//! name without a value, indented, is a section inside of the section: S3's own settings, for example. It is left out.
+//! A line that starts with `#` or `;` is a comment; a value is never followed by one. A line that is indented more than
+//! the name above it continues that name's value. Names are converted to lower case. `[DEFAULT]` has the defaults for
+//! all other sections. A duplicate name in a section is an error, and so is a duplicate section. Indented lines after a
+//! name without a value are a nested section (for example S3's own settings), which is ignored.
 
 use zeroize::Zeroizing;
 
@@ -17,23 +17,23 @@ pub(super) struct Section {
 /// Values by name, in the order of the file.
 pub(super) type Values = Vec<(String, Zeroizing<String>)>;
 
-/// What is wrong, and in which line. The line itself is not shown: it may hold a key.
+/// A syntax error and its line number. The line itself is not shown, since it may contain a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) line: usize,
     pub(super) why: String,
 }
 
-/// The section that stands behind all others.
+/// The section with the defaults for all others.
 const DEFAULTS: &str = "DEFAULT";
 
-/// A value that may go on in the next line.
+/// A value that the next line may continue.
 struct Open {
     name: String,
     value: Zeroizing<String>,
 }
 
-/// Reads a file.
+/// Parses a file.
 pub(super) fn parse(text: &str) -> Result<Vec<Section>, Fault> {
     let mut sections: Vec<Section> = Vec::new();
     let mut open: Option<Open> = None;
@@ -66,20 +66,20 @@ pub(super) fn parse(text: &str) -> Result<Vec<Section>, Fault> {
                     let defaults = sections.remove(defaults);
                     sections.push(defaults);
                 }
-                Some(_) => return Err(fault(format!("the section [{name}] is there twice"))),
+                Some(_) => return Err(fault(format!("the section [{name}] is a duplicate"))),
                 None => sections.push(Section { name: name.to_owned(), values: Vec::new() }),
             }
             continue;
         }
         let Some(section) = sections.last() else {
-            return Err(fault("something stands before the first [section]".to_owned()));
+            return Err(fault("there is text before the first [section]".to_owned()));
         };
         let (name, value) = match content.split_once(['=', ':']) {
             Some((name, value)) if !name.trim().is_empty() => (name.trim().to_lowercase(), value.trim()),
-            _ => return Err(fault("neither a [section] nor name = value".to_owned())),
+            _ => return Err(fault("it is neither a [section] nor name = value".to_owned())),
         };
         if get(&section.values, &name).is_some() {
-            return Err(fault(format!("{name} is there twice in [{}]", section.name)));
+            return Err(fault(format!("{name} is a duplicate in [{}]", section.name)));
         }
         open = Some(Open { name, value: Zeroizing::new(value.to_owned()) });
     }
@@ -99,7 +99,7 @@ fn close(sections: &mut [Section], open: Option<Open>) {
     }
 }
 
-/// Puts the defaults behind each section, and leaves out the sections inside of sections.
+/// Adds the defaults to each section, and removes nested sections.
 fn finish(mut sections: Vec<Section>) -> Vec<Section> {
     let defaults = match sections.iter().position(|section| section.name == DEFAULTS) {
         Some(at) => sections.remove(at).values,
@@ -129,7 +129,7 @@ mod tests {
 
     /// The same cases are read by botocore in `core/tests/botocore_credentials.py`.
     #[test]
-    fn files_are_read_as_botocore_reads_them() {
+    fn files_are_parsed_as_botocore_parses_them() {
         let cases: serde_json::Value = serde_json::from_str(include_str!("testdata/ini.json")).unwrap();
         let cases = cases.as_array().unwrap();
         assert!(cases.len() > 40);
@@ -149,10 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_names_its_line_and_shows_nothing_of_it() {
+    fn a_syntax_error_names_its_line_but_does_not_show_it() {
         let secret = "[a]\nb = c\nhush-hush\n";
-        assert_eq!(parse(secret).err().unwrap(), Fault { line: 3, why: "neither a [section] nor name = value".into() });
+        assert_eq!(
+            parse(secret).err().unwrap(),
+            Fault { line: 3, why: "it is neither a [section] nor name = value".into() }
+        );
         let twice = "[a]\nkey = hush\nKEY: hush\n";
-        assert_eq!(parse(twice).err().unwrap(), Fault { line: 3, why: "key is there twice in [a]".into() });
+        assert_eq!(parse(twice).err().unwrap(), Fault { line: 3, why: "key is a duplicate in [a]".into() });
     }
 }

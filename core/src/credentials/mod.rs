@@ -1,15 +1,15 @@
-//! Credentials: an access key, its secret, and for temporary keys a session token and the time of their end.
+//! Credentials: an access key id, a secret key and, for temporary credentials, a session token and an expiry time.
 //!
-//! They stand in the settings, or come from the places where AWS's own tools look ([`chain`]), and only there where
-//! the setting `credentials` says so.
+//! They are in the settings or, if the option `credentials` says so, in one of the places where AWS's own tools look
+//! ([`chain`]).
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | `chain` | which place has the keys |
-//! | `ini`, `shared` | the shared config and credentials files |
-//! | `document` | the JSON of processes and endpoints |
-//! | `endpoint` | which URLs may be asked for keys |
-//! | `fetch` | the machine that asks them |
+//! | `chain` | finds the source of the credentials |
+//! | `ini`, `shared` | parse the shared config and credentials files |
+//! | `document` | parses the JSON of processes and endpoints |
+//! | `endpoint` | decides which URLs credentials may be requested from |
+//! | `fetch` | the machine that requests them |
 
 pub mod chain;
 mod document;
@@ -28,25 +28,25 @@ use crate::settings::Settings;
 pub use document::parse_process;
 pub use fetch::Fetch;
 
-/// Temporary keys are renewed so long before their end, in milliseconds: a request that is signed with the old ones
-/// must still arrive. The other SDKs take five minutes too.
+/// How long before they expire temporary credentials are renewed, in milliseconds: a request that was signed with the old
+/// ones must still arrive in time. The AWS SDKs use five minutes too.
 const REFRESH_MS: i64 = 300_000;
 
-/// A pair of keys. Wiped when dropped, never shown.
+/// Credentials. The secrets are zeroized on drop, and never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// Access key id.
     pub access_key: String,
     /// Secret access key.
     pub secret_key: Zeroizing<String>,
-    /// Session token of temporary keys.
+    /// Session token of temporary credentials.
     pub session_token: Option<Zeroizing<String>>,
-    /// When the keys end, in Unix milliseconds; `None` where they do not, or nobody said.
+    /// When they expire, in Unix milliseconds; `None` if they do not, or if it is not known.
     pub expires_ms: Option<i64>,
 }
 
 impl Credentials {
-    /// From the settings `access_key`, `secret_key` and `session_token`.
+    /// The credentials in the options `access_key`, `secret_key` and `session_token`.
     pub fn from_settings(settings: &Settings) -> Result<Credentials> {
         let token = settings.text("session_token");
         Ok(Credentials {
@@ -57,17 +57,17 @@ impl Credentials {
         })
     }
 
-    /// Whether new keys should be got now: they end within five minutes.
+    /// Whether to renew them now, since they expire within five minutes.
     pub fn is_due(&self, unix_ms: i64) -> bool {
         self.expires_ms.is_some_and(|end| unix_ms >= end.saturating_sub(REFRESH_MS))
     }
 
-    /// Whether the keys have ended.
+    /// Whether they have expired.
     pub fn is_expired(&self, unix_ms: i64) -> bool {
         self.expires_ms.is_some_and(|end| unix_ms >= end)
     }
 
-    /// From a place other than the settings; refuses, in words, what cannot stand in a header.
+    /// Credentials from outside the settings. Fails, with the reason, if a value is not valid in a header.
     fn checked(
         access_key: &str,
         secret_key: &str,
@@ -77,7 +77,7 @@ impl Credentials {
         let clean = |what: &str, value: &str| match value.trim() {
             "" => Err(format!("its {what} is empty")),
             value if value.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Zeroizing::new(value.to_owned())),
-            _ => Err(format!("its {what} has characters that no key has")),
+            _ => Err(format!("its {what} contains invalid characters")),
         };
         let session_token = match session_token {
             None | Some("") => None,
@@ -98,28 +98,28 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Where the settings say that the keys are.
+/// Where the credentials come from, according to the settings.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    /// In the settings.
+    /// The settings.
     Static(Credentials),
-    /// Where [`chain::resolve`] finds them, with this profile; empty for none in particular.
+    /// The source that [`chain::resolve`] finds.
     Chain {
-        /// The setting `profile`.
+        /// The option `profile`; empty if it is not set.
         profile: String,
     },
 }
 
 impl Origin {
-    /// From the settings `credentials`, `profile` and the keys. Settings that contradict each other are refused: nobody
-    /// should have to guess which keys are used.
+    /// The origin according to the options `credentials`, `profile` and those of the keys. Contradictory options are an
+    /// error: it must be clear which credentials are used.
     pub fn from_settings(settings: &Settings) -> Result<Origin> {
         let profile = settings.text("profile").to_owned();
         if settings.text("credentials") != "chain" {
             if !profile.is_empty() {
                 return Err(contradiction(
-                    "profile is set, and credentials = static does not look at profiles",
-                    "Set credentials = chain, or leave profile out.",
+                    "profile is set, but credentials = static does not use profiles",
+                    "Set credentials = chain, or remove profile.",
                 ));
             }
             return Credentials::from_settings(settings).map(Origin::Static);
@@ -127,8 +127,8 @@ impl Origin {
         match ["access_key", "secret_key", "session_token"].into_iter().find(|key| !settings.text(key).is_empty()) {
             None => Ok(Origin::Chain { profile }),
             Some(key) => Err(contradiction(
-                &format!("{key} is set, and credentials = chain takes keys from elsewhere"),
-                &format!("Leave {key} out, or set credentials = static."),
+                &format!("{key} is set, but credentials = chain does not use it"),
+                &format!("Remove {key}, or set credentials = static."),
             )),
         }
     }
@@ -138,7 +138,7 @@ fn contradiction(what: &str, hint: &str) -> Error {
     Error::new(Code::InvalidOption, what).with_hint(hint)
 }
 
-/// The error of keys that a place should have and has not.
+/// The error of a source that has no usable credentials.
 fn unusable(why: impl Into<String>) -> Error {
     Error::new(Code::Credentials, why)
 }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_renewed_before_they_end() {
+    fn credentials_are_renewed_before_they_expire() {
         let mut keys = Credentials::checked("A", "S", None, Some(1_000_000)).unwrap();
         for (now, due, expired) in [(699_999, false, false), (700_000, true, false), (1_000_000, true, true)] {
             assert_eq!((keys.is_due(now), keys.is_expired(now)), (due, expired), "{now}");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chain_is_used_only_where_the_setting_says_so() {
+    fn the_chain_is_used_only_if_the_option_says_so() {
         let keys = [("access_key", "A"), ("secret_key", "hush"), ("session_token", "hush-token")];
         assert!(matches!(Origin::from_settings(&settings(&keys)).unwrap(), Origin::Static(keys)
             if keys.access_key == "A" && *keys.secret_key == "hush" && keys.session_token.is_some()));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_contradict_each_other_are_refused() {
+    fn contradictory_options_are_errors() {
         for (key, value) in [("access_key", "A"), ("secret_key", "hush"), ("session_token", "hush")] {
             let e = Origin::from_settings(&settings(&[("credentials", "chain"), (key, value)])).unwrap_err();
             assert_eq!(e.code(), Code::InvalidOption);
@@ -192,13 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_stand_in_a_header_is_refused_and_not_shown() {
+    fn values_that_are_not_valid_in_a_header_are_refused_and_not_shown() {
         for (access, secret, token, why) in [
             ("", "hush", None, "its access key is empty"),
             ("A", " ", None, "its secret key is empty"),
-            ("A\nhush", "S", None, "its access key has characters"),
-            ("A", "hush\u{fc}", None, "its secret key has characters"),
-            ("A", "S", Some("hush hush"), "its session token has characters"),
+            ("A\nhush", "S", None, "its access key contains invalid characters"),
+            ("A", "hush\u{fc}", None, "its secret key contains invalid characters"),
+            ("A", "S", Some("hush hush"), "its session token contains invalid characters"),
         ] {
             let e = Credentials::checked(access, secret, token, None).unwrap_err();
             assert!(e.starts_with(why) && !e.contains("hush"), "{e}");

@@ -1,36 +1,36 @@
-//! A profile in the shared files (AWS SDKs and Tools reference guide, "Shared config and credentials files").
+//! Profiles in the shared files (AWS SDKs and Tools reference guide, "Shared config and credentials files").
 //!
-//! In the config file a profile is `[profile NAME]`, and `[default]`; in the credentials file it is `[NAME]`. Where
-//! both have a value, the credentials file's counts; but a pair of keys always comes from one file.
+//! In the config file, a profile is `[profile NAME]` or `[default]`; in the credentials file, it is `[NAME]`. If both
+//! files have a value, the credentials file takes precedence; but a pair of keys always comes from one file.
 
 use super::ini::{self, Section, Values};
 use crate::error::{Code, Error, Result};
 use zeroize::Zeroizing;
 
-/// A file that may be there.
+/// A file that may exist.
 #[derive(Clone, Default)]
 pub struct File {
-    /// Its path, for messages.
+    /// Path of the file, for messages.
     pub name: String,
-    /// What is in it.
+    /// Contents of the file.
     pub content: Content,
 }
 
-/// What is in a file.
+/// Contents of a file.
 #[derive(Clone, Default)]
 pub enum Content {
-    /// There is no such file.
+    /// The file does not exist.
     #[default]
     Absent,
-    /// It is there and cannot be read, for this reason.
+    /// The file exists but cannot be read, for this reason.
     Unreadable(String),
-    /// This text.
+    /// The text of the file.
     Text(Zeroizing<String>),
 }
 
 impl File {
-    /// The text; `None` where there is no file. One that is there and cannot be read is an error: other keys than those
-    /// that somebody put there must not be used in its place.
+    /// The text; `None` if the file does not exist. A file that cannot be read is an error: no other credentials may be
+    /// used instead of those in it.
     pub(super) fn text(&self) -> Result<Option<&str>> {
         match &self.content {
             Content::Absent => Ok(None),
@@ -47,7 +47,7 @@ impl File {
     }
 }
 
-/// A profile: what each file has of it.
+/// A profile: its section in each file.
 #[derive(Default)]
 pub(super) struct Profile {
     pub(super) config: Option<Values>,
@@ -57,7 +57,7 @@ pub(super) struct Profile {
 impl Profile {
     pub(super) fn read(name: &str, config: &File, credentials: &File) -> Result<Profile> {
         let of = |sections: Vec<Section>, is_it: &dyn Fn(&str) -> bool| {
-            // Two sections may be the same profile: [default] and [profile default]. The later one counts.
+            // Two sections can be the same profile: [default] and [profile default]. The later one is used.
             sections.into_iter().rev().find(|section| is_it(&section.name)).map(|section| section.values)
         };
         Ok(Profile {
@@ -70,14 +70,14 @@ impl Profile {
         self.config.is_some() || self.credentials.is_some()
     }
 
-    /// A value that is not empty, the credentials file's first.
+    /// A value that is not empty; the credentials file takes precedence.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let in_either = self.credentials.iter().chain(&self.config).find_map(|values| ini::get(values, name));
         in_either.filter(|value| !value.is_empty())
     }
 }
 
-/// The profile that a section of the config file is. Its name may stand in quotes.
+/// The name of the profile that a section of the config file describes. It may be quoted.
 fn profile_of(section: &str) -> Option<String> {
     if section == "default" {
         return Some(section.to_owned());

@@ -1,12 +1,12 @@
-//! One operation until it has answered or failed: attempts, signatures, retries.
+//! A call: one operation with its attempts, signatures and retries, until it succeeds or fails.
 //!
 //! ```text
-//!          ┌──── the region, the clock or new keys were learned; a retry may help ────┐
-//!          ▼                                                                          │
-//!  Due ──▶ Sent ──▶ answered, refused, no whole reply ──▶ Over                        │
-//!          │                                                                          │
-//!          ├─ payload is sent, and the reply's head is late ──▶ Due (first_byte.rs) ──────┘
-//!          └─ keys refused or expired ──▶ Keyless ──renewed───────────────────────────┘
+//!          ┌──── retry: after a delay, or with a learned region, clock or credentials ────┐
+//!          ▼                                                                              │
+//!  Due ──▶ Sent ──▶ success, refusal, or no complete reply ──▶ Over                       │
+//!          │                                                                              │
+//!          ├─ payload is sent, and the reply is late ──▶ Due (hedge, first_byte.rs) ──────┤
+//!          └─ keys refused or expired ──▶ AwaitingKeys ──renewed──────────────────────────┘
 //!                                          └──kept──▶ Over
 //! ```
 
@@ -27,16 +27,16 @@ use crate::store::Store;
 use crate::time::{Now, parse_http_date};
 use crate::uri::encode_query;
 
-/// What all calls of one machine share.
+/// State that all calls of one machine share.
 pub(crate) struct Session {
     pub(crate) store: Arc<Store>,
     random: fastrand::Rng,
     next_id: u64,
-    /// Requests whose connections are to be dropped.
+    /// Requests whose connections the driver must drop.
     abandoned: Vec<RequestId>,
-    /// Where the machine has a checkpoint.
+    /// The machine's checkpoint, if it has one.
     pub(crate) journal: Option<Journal>,
-    /// Counts the replies that asked to slow down.
+    /// Number of replies that asked to slow down.
     slow_downs: u64,
 }
 
@@ -53,24 +53,24 @@ impl Session {
         }
     }
 
-    /// The next request to drop, for [`Output::Abandon`](crate::Output::Abandon).
+    /// The next request to abandon, for [`Output::Abandon`](crate::Output::Abandon).
     pub(crate) fn abandoned(&mut self) -> Option<RequestId> {
         self.abandoned.pop()
     }
 
-    /// Has a step saved, where there is a checkpoint.
+    /// Saves a step if there is a checkpoint.
     pub(crate) fn save<R: Into<Vec<u8>>>(&mut self, record: impl FnOnce() -> R) {
         if let Some(journal) = &mut self.journal {
             journal.add(record(), false);
         }
     }
 
-    /// Whether all steps are on disk.
+    /// Whether all saved steps are on disk.
     pub(crate) fn is_saved(&self) -> bool {
         self.journal.as_ref().is_none_or(Journal::is_saved) || is_active(Mutation::SendBeforeSaved)
     }
 
-    /// How often the store asked to slow down, in all calls.
+    /// How often the store asked to slow down, over all calls.
     pub(crate) fn slow_downs(&self) -> u64 {
         self.slow_downs
     }
@@ -81,14 +81,14 @@ impl Session {
     }
 }
 
-/// What a call wants.
-#[allow(clippy::large_enum_variant)] // Nothing keeps one: what is to be sent goes straight on to the driver.
+/// What a call needs next.
+#[allow(clippy::large_enum_variant)] // Nothing stores one: a request goes straight to the driver.
 pub(crate) enum Next {
-    /// To be sent.
+    /// Send this request.
     Send(Request),
-    /// The keys of this generation were refused or have expired: others are needed.
+    /// The credentials of this generation were refused or have expired: new ones are needed.
     NeedCredentials(u64),
-    /// To be polled again at this monotonic time, if nothing happens before.
+    /// Poll the call again at this monotonic time, unless an input arrives first.
     Wait(Option<u64>),
 }
 
@@ -103,78 +103,82 @@ impl<T> From<Next> for Output<T> {
 }
 
 enum State {
-    /// To be sent at this monotonic time.
+    /// The next attempt is due at this monotonic time.
     Due(u64),
     Sent(Exchange),
-    Keyless {
+    /// The call waits for new credentials.
+    AwaitingKeys {
         generation: u64,
-        /// The error if there are no others.
+        /// The error if there are no new credentials.
         why: Error,
-        /// The driver was asked.
+        /// The driver was asked for them.
         asked: bool,
-        /// They end soon, but were not refused: without others these will do.
+        /// The current ones expire soon but were not refused: without new ones, the call continues with them.
         still_good: bool,
     },
-    /// Answered, or failed for good.
+    /// The call succeeded, or failed finally.
     Over,
 }
 
 struct Exchange {
     id: RequestId,
     sent: Now,
-    /// Monotonic time at which all of it was on its way.
-    whole_at: Option<u64>,
-    /// Monotonic time from which on its reply's head is late.
+    /// Monotonic time at which the last byte was sent.
+    last_byte_at: Option<u64>,
+    /// Monotonic time after which the reply's head is late.
     late_at: Option<u64>,
-    /// Of the keys that it was signed with.
+    /// Generation of the credentials that signed it.
     generation: u64,
     place: Place,
-    /// Where it was sent.
+    /// The endpoint that it was sent to.
     endpoint: Arc<Endpoint>,
     head: Option<ReplyHead>,
     body: Vec<u8>,
 }
 
-/// What can be done with a call whatever its operation is: machines poll and give up the call of their state so.
+/// The methods of a call that do not depend on its operation: a machine polls or abandons the call of its state with
+/// them.
 pub(crate) trait Calling {
-    /// What to do next.
+    /// What the call needs next.
     fn poll(&mut self, session: &mut Session, now: Now) -> Next;
 
-    /// Gives the call up; the connection of a request that is under way is dropped.
+    /// Abandons the call; the connection of a request in progress is dropped.
     fn abandon(&mut self, session: &mut Session);
 }
 
-/// An operation on its way.
+/// An operation in progress.
 pub(crate) struct Call<O> {
     op: O,
-    /// The date that every attempt is signed with, for a *dated* request (DESIGN §3).
+    /// For a *dated* request, the date that every attempt is signed with. Stores refuse a request whose date is too old,
+    /// so such a request cannot take effect long after the check that it relies on.
     dated: Option<i64>,
     attempts: u32,
     /// Monotonic time of the first attempt.
-    began: u64,
+    started: u64,
     state: State,
-    /// What was learned from refusals, each once: another region, the store's clock.
+    /// Whether another region was learned from a refusal; this happens once per call.
     region_learned: bool,
+    /// Whether the store's clock was learned from a refusal; this happens once per call.
     clock_learned: bool,
     renewals: u32,
-    /// How often an attempt was not waited for, since its reply was late.
+    /// Number of attempts that were replaced because their reply was late.
     hedges: u32,
-    /// The generation of keys that others were asked for since they end.
+    /// Generation of the expiring credentials for which new ones were requested.
     ending_asked: Option<u64>,
     /// `Date` of the last reply, in Unix milliseconds.
     date_ms: Option<i64>,
-    /// The store's clock before that attempt was sent.
+    /// The store's clock just before the last attempt was sent, in Unix milliseconds.
     sent_ms: i64,
     /// Whether an earlier attempt may have taken effect.
     maybe_done: bool,
 }
 
-/// Keys are renewed so often for one operation: whoever renews has none that work.
-const RENEWALS: u32 = 3;
+/// How often one operation asks for new credentials; after that, none of them work.
+const MAX_RENEWALS: u32 = 3;
 
 impl<O: Operation> Calling for Call<O> {
     fn poll(&mut self, session: &mut Session, now: Now) -> Next {
-        if let State::Keyless { generation, asked, .. } = &mut self.state {
+        if let State::AwaitingKeys { generation, asked, .. } = &mut self.state {
             if session.store.generation() > *generation {
                 self.state = State::Due(0);
             } else if !std::mem::replace(asked, true) {
@@ -188,19 +192,19 @@ impl<O: Operation> Calling for Call<O> {
                 return Next::Wait(self.hedge(session, now));
             }
             State::Sent(Exchange { late_at, .. }) => return Next::Wait(late_at),
-            State::Keyless { .. } | State::Over => return Next::Wait(None),
+            State::AwaitingKeys { .. } | State::Over => return Next::Wait(None),
         }
         if let Some((generation, have_ended)) = session.store.ending_keys(session.clock(now))
             && self.ending_asked != Some(generation)
         {
-            let why = Error::new(Code::AccessDenied, format!("{}: the temporary keys have expired", O::NAME))
+            let why = Error::new(Code::AccessDenied, format!("{}: the temporary credentials have expired", O::NAME))
                 .with_hint(super::refusal::RENEW);
             self.ending_asked = Some(generation);
-            self.state = State::Keyless { generation, why, asked: true, still_good: !have_ended };
+            self.state = State::AwaitingKeys { generation, why, asked: true, still_good: !have_ended };
             return Next::NeedCredentials(generation);
         }
         if self.attempts == 0 {
-            self.began = now.mono_ms;
+            self.started = now.mono_ms;
         }
         self.attempts += 1;
         session.next_id += 1;
@@ -221,7 +225,7 @@ impl<O: Operation> Call<O> {
             op,
             dated: None,
             attempts: 0,
-            began: 0,
+            started: 0,
             state: State::Due(0),
             region_learned: false,
             clock_learned: false,
@@ -234,7 +238,7 @@ impl<O: Operation> Call<O> {
         }
     }
 
-    /// Signed at `unix_ms` at every attempt, never dated anew.
+    /// A dated request: every attempt is signed with the date `unix_ms`.
     pub(crate) fn dated(op: O, unix_ms: i64) -> Call<O> {
         Call { dated: Some(unix_ms), ..Call::new(op) }
     }
@@ -243,45 +247,46 @@ impl<O: Operation> Call<O> {
         &self.op
     }
 
-    /// For an operation that asks for less at its next attempt.
+    /// The operation, to make its next attempt request less.
     pub(crate) fn op_mut(&mut self) -> &mut O {
         &mut self.op
     }
 
-    /// The attempt under way has brought something: the ones before it count no more.
+    /// Resets the count of attempts, since the attempt in progress has received data.
     pub(crate) fn progressed(&mut self, now: Now) {
         self.attempts = 1;
-        self.began = now.mono_ms;
+        self.started = now.mono_ms;
     }
 
-    /// `Date` of the last reply.
+    /// `Date` of the last reply, in Unix milliseconds.
     pub(crate) fn date_ms(&self) -> Option<i64> {
         self.date_ms
     }
 
-    /// The store's clock before the last attempt was sent: the `Date` of its reply less the time since.
+    /// The store's clock just before the last attempt was sent, in Unix milliseconds: the `Date` of its reply minus the
+    /// time since it was sent.
     pub(crate) fn sent_ms(&self) -> i64 {
         self.sent_ms
     }
 
-    /// Whether an attempt had no definite answer, so that it may have taken effect.
+    /// Whether an earlier attempt had no definite answer, so that it may have taken effect.
     pub(crate) fn maybe_done(&self) -> bool {
         self.maybe_done
     }
 
-    /// Whether this request is the attempt under way.
+    /// Whether this request is the attempt in progress.
     pub(crate) fn is_sending(&self, id: RequestId) -> bool {
         matches!(&self.state, State::Sent(exchange) if exchange.id == id)
     }
 
-    /// Begins again, with all attempts.
-    pub(crate) fn again(&mut self) {
+    /// Restarts the call, with a fresh count of attempts.
+    pub(crate) fn restart(&mut self) {
         self.attempts = 0;
         self.state = State::Due(0);
     }
 
-    /// The reply is late: drops the attempt, which does not count as one that failed, for another that is due at once.
-    /// Where all calls together have done so often enough, this one waits.
+    /// Hedges a late reply: abandons the attempt, which does not count as failed, and makes another due at once. If all
+    /// calls together have hedged often enough, this one keeps waiting.
     fn hedge(&mut self, session: &mut Session, now: Now) -> Option<u64> {
         let State::Sent(exchange) = &mut self.state else { return None };
         if !session.store.first_bytes().take_hedge() {
@@ -293,20 +298,20 @@ impl<O: Operation> Call<O> {
         self.attempts = self.attempts.saturating_sub(1);
         self.maybe_done = true;
         self.state = State::Due(now.mono_ms);
-        // At once, but after the driver was told to drop the other.
+        // At once, but after the driver was told to abandon the other.
         Some(now.mono_ms)
     }
 
-    /// All of the attempt is on its way: from now on it is the store's turn.
-    fn whole(&mut self, session: &Session, now: Now) {
+    /// The last byte of the attempt was sent: the wait for the store's reply starts.
+    fn last_byte_sent(&mut self, session: &Session, now: Now) {
         let State::Sent(exchange) = &mut self.state else { return };
-        if !O::PAYLOAD || self.dated.is_some() || exchange.head.is_some() || exchange.whole_at.is_some() {
+        if !O::PAYLOAD || self.dated.is_some() || exchange.head.is_some() || exchange.last_byte_at.is_some() {
             return;
         }
-        exchange.whole_at = Some(now.mono_ms);
+        exchange.last_byte_at = Some(now.mono_ms);
         let mut first_bytes = session.store.first_bytes();
         if self.attempts == 1 && self.hedges == 0 {
-            first_bytes.began();
+            first_bytes.started();
         }
         exchange.late_at = first_bytes.limit_ms(self.hedges).map(|limit| now.mono_ms.saturating_add(limit));
     }
@@ -345,7 +350,7 @@ impl<O: Operation> Call<O> {
         self.state = State::Sent(Exchange {
             id,
             sent: now,
-            whole_at: None,
+            last_byte_at: None,
             late_at: None,
             generation,
             place: unsigned.place,
@@ -365,21 +370,25 @@ impl<O: Operation> Call<O> {
         }
     }
 
-    /// Takes what belongs to this call. `None`: not this call's, or not the end of it.
+    /// Handles an input if it belongs to this call. Returns the result once the call is over.
     pub(crate) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) -> Option<Result<O::Reply>> {
         match (&self.state, input) {
-            (State::Keyless { why, .. }, Input::CredentialsRenewed) if is_active(Mutation::IgnoreNewCredentials) => {
+            (State::AwaitingKeys { why, .. }, Input::CredentialsRenewed)
+                if is_active(Mutation::IgnoreNewCredentials) =>
+            {
                 let why = why.clone();
                 self.state = State::Over;
                 return Some(Err(why));
             }
-            (State::Keyless { .. }, Input::CredentialsRenewed)
-            | (State::Keyless { still_good: true, .. }, Input::CredentialsKept(_)) => {
+            (State::AwaitingKeys { .. }, Input::CredentialsRenewed)
+            | (State::AwaitingKeys { still_good: true, .. }, Input::CredentialsKept(_)) => {
                 self.state = State::Due(0);
                 return None;
             }
-            (State::Keyless { .. }, Input::CredentialsKept(reason)) => {
-                let State::Keyless { why, .. } = std::mem::replace(&mut self.state, State::Over) else { return None };
+            (State::AwaitingKeys { .. }, Input::CredentialsKept(reason)) => {
+                let State::AwaitingKeys { why, .. } = std::mem::replace(&mut self.state, State::Over) else {
+                    return None;
+                };
                 return Some(Err(match reason {
                     Some(reason) => why.and_then_failed("getting new ones", reason),
                     None => why,
@@ -390,7 +399,7 @@ impl<O: Operation> Call<O> {
         if let Input::Sent { id } = input
             && self.is_sending(*id)
         {
-            self.whole(session, now);
+            self.last_byte_sent(session, now);
             return None;
         }
         let State::Sent(exchange) = &mut self.state else { return None };
@@ -402,14 +411,14 @@ impl<O: Operation> Call<O> {
                     self.sent_ms = date.saturating_sub(now.mono_ms.saturating_sub(exchange.sent.mono_ms) as i64);
                 }
                 exchange.late_at = None;
-                if let Some(whole_at) = exchange.whole_at
+                if let Some(last_byte_at) = exchange.last_byte_at
                     && head.is_success()
                 {
-                    session.store.first_bytes().answered(now.mono_ms.saturating_sub(whole_at));
+                    session.store.first_bytes().answered(now.mono_ms.saturating_sub(last_byte_at));
                 }
-                let admitted = if head.is_success() { self.op.admit(head) } else { Ok(()) };
+                let checked = if head.is_success() { self.op.check_head(head) } else { Ok(()) };
                 exchange.head = Some(head.clone());
-                match admitted {
+                match checked {
                     Ok(()) => return None,
                     Err(e) => {
                         session.abandoned.push(exchange.id);
@@ -433,29 +442,30 @@ impl<O: Operation> Call<O> {
 
     fn read(&self, session: &Session, range: Option<(u64, Digest)>) -> Result<O::Reply, Refusal> {
         let State::Sent(Exchange { head: Some(head), body, place, .. }) = &self.state else {
-            return Err(Error::new(Code::Internal, "a reply ended before it began").into());
+            return Err(Error::new(Code::Internal, "a reply ended before its head arrived").into());
         };
         if !head.is_success() || is_error(body) {
             return Err(refusal(&self.op, &session.store, place, head, body));
         }
         self.op.parse(&Reply { head, body, range }).map_err(|e| {
-            // XML that was cut may come whole the next time; another document, or a page of a proxy, stays what it is.
-            let is_whole = is_html(body) || body.trim_ascii_end().ends_with(b">");
-            let is_cut = e.code() == Code::BadReply && !is_whole;
+            // Truncated XML may arrive complete at the next attempt; another document, or a proxy's page, will not change.
+            let is_complete = is_html(body) || body.trim_ascii_end().ends_with(b">");
+            let is_truncated = e.code() == Code::BadReply && !is_complete;
             let e = self.describe(session, e);
-            if is_cut { e.retryable().into() } else { e.into() }
+            if is_truncated { e.retryable().into() } else { e.into() }
         })
     }
 
-    /// Adds to the error of a reply what it was a reply to, and what stands in it where that is not S3's.
+    /// Adds the request to the error of a reply, and an excerpt of the body if it is not a reply of S3.
     fn describe(&self, session: &Session, e: Error) -> Error {
         let State::Sent(Exchange { head: Some(head), body, place, .. }) = &self.state else { return e };
         let (bucket, key, id) = (&session.store.bucket, place.key(), head.header("x-amz-request-id").unwrap_or(""));
         let mut e = e.on(O::NAME, bucket, key).with_reply(head.status, "", id);
         if e.code() == Code::BadReply {
-            let begin = if body.is_empty() { String::new() } else { format!("; the body begins {}", excerpt(body)) };
+            let start =
+                if body.is_empty() { String::new() } else { format!("; the body starts with {}", excerpt(body)) };
             e = e.context(format_args!("{} on {} was answered with {}", O::NAME, describe(bucket, place), head.status));
-            e = e.append(&begin);
+            e = e.append(&start);
         } else {
             e = e.context(format_args!("{} on {}", O::NAME, describe(bucket, place)));
         }
@@ -472,13 +482,13 @@ impl<O: Operation> Call<O> {
             .maybe_sent(failure.maybe_sent);
         match failure.code {
             Code::Resolve if session.store.has_bucket_in_host() => e.with_hint(
-                "The bucket is part of this host name: if the store has no virtual hosts, set path_style = true. Else check api_url and this machine's DNS.",
+                "If the store does not support virtual hosts, set path_style = true, since this host name includes the bucket. Otherwise check api_url and this machine's DNS.",
             ),
             _ => e,
         }
     }
 
-    /// Ends the call, or sets it up for another attempt.
+    /// Ends the call, or prepares it for another attempt.
     fn conclude(
         &mut self,
         session: &mut Session,
@@ -492,17 +502,18 @@ impl<O: Operation> Call<O> {
             }
             Err(refusal) => refusal,
         };
-        let e = self.expired(session, now, refusal.error);
+        let e = self.mark_expired(session, now, refusal.error);
         session.slow_downs += u64::from(matches!(e.status(), 429 | 503));
-        // A 5xx may come from a proxy in front of a store that did the work, and so may a page that is not S3's.
-        // One that asks to slow down has not done it.
-        let is_open = e.is_maybe_sent() || e.status() >= 500 && e.s3_code() != "SlowDown" || e.code() == Code::BadReply;
-        self.maybe_done |= is_open;
+        // A 5xx, or a reply that is not S3's, may come from a proxy in front of a store that executed the request. A store
+        // that asks to slow down has not executed it.
+        let may_be_done =
+            e.is_maybe_sent() || e.status() >= 500 && e.s3_code() != "SlowDown" || e.code() == Code::BadReply;
+        self.maybe_done |= may_be_done;
         let State::Sent(Exchange { generation, endpoint, .. }) = &self.state else { return None };
         let generation = *generation;
         if let Some(region) = &refusal.region
             && !std::mem::replace(&mut self.region_learned, true)
-            // Another call may have learned it while this one was under way.
+            // Another call may have learned it while this one was in progress.
             && (session.store.learn_region(region) || *endpoint != session.store.endpoint())
         {
             self.state = State::Due(0);
@@ -515,16 +526,16 @@ impl<O: Operation> Call<O> {
             self.state = State::Due(0);
             return None;
         }
-        if refusal.about_keys && self.renewals < RENEWALS {
+        if refusal.about_keys && self.renewals < MAX_RENEWALS {
             self.renewals += 1;
-            self.state = State::Keyless { generation, why: e, asked: false, still_good: false };
+            self.state = State::AwaitingKeys { generation, why: e, asked: false, still_good: false };
             return None;
         }
-        let may_repeat = O::REPEATABLE || !is_open;
+        let may_repeat = O::REPEATABLE || !may_be_done;
         let failure = retry::Failure {
             error: &e,
             attempts: self.attempts,
-            elapsed_ms: now.mono_ms.saturating_sub(self.began),
+            elapsed_ms: now.mono_ms.saturating_sub(self.started),
             retry_after_ms: refusal.retry_after.and_then(|text| retry::retry_after_ms(&text, session.clock(now))),
         };
         if may_repeat && let Some(delay) = retry::delay_ms(failure, &mut session.random) {
@@ -540,13 +551,13 @@ impl<O: Operation> Call<O> {
         Some(Err(e.append(&tried)))
     }
 
-    /// For a dated request, a refused date and a date that has passed mean the same: expired.
-    fn expired(&self, session: &Session, now: Now, e: Error) -> Error {
+    /// Marks the error of a dated request as expired if the store refused its date, or the date is too old for a retry.
+    fn mark_expired(&self, session: &Session, now: Now, e: Error) -> Error {
         let Some(dated) = self.dated else { return e };
         let passed = session.clock(now) >= dated.saturating_add(session.store.profile.late_ms);
         let undecided = retry::may_help(&e);
-        // A clock that is off from the start is an error of its own; only a date that has aged is expired.
+        // Clock skew from the start is an error of its own: a date expires only by ageing.
         let aged = e.code() == Code::ClockSkew && session.clock(now).saturating_sub(dated).abs() > 60_000;
-        if aged || passed && undecided { e.recode(Code::Expired) } else { e }
+        if aged || passed && undecided { e.expired() } else { e }
     }
 }

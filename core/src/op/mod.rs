@@ -1,11 +1,11 @@
-//! S3's operations, one a file: how a request is built and how its reply is read.
+//! The operations of S3, one per file: how a request is built and how its reply is parsed.
 //!
-//! An operation is a value with its arguments. [`Single`] runs one to its end, [`Pages`] goes through a listing; both are
-//! machines. The engine's own machines hold a [`call::Call`] for each operation that is under way.
+//! An operation is a value that holds its arguments. [`Single`] is a machine that runs one operation, and [`Pages`] makes
+//! such a machine for each page of a listing. The engine's machines hold a [`call::Call`] for each operation in progress.
 //!
-//! Operations lie by what they are about: `bucket`, `object`, `multipart`, `list`. What comes with the stores has its
-//! place there too: lifecycle in `bucket`; tags, legal hold, attributes and restore in `object`;
-//! AssumeRoleWithWebIdentity, which is another service's, in a folder of its own.
+//! The folders group operations by what they act on: `bucket`, `object`, `multipart` and `list`. Operations that are
+//! added later belong there too: lifecycle in `bucket`; tags, legal hold, attributes and restore in `object`.
+//! AssumeRoleWithWebIdentity belongs to another service, and needs a folder of its own.
 
 mod bucket;
 mod call;
@@ -54,28 +54,28 @@ use crate::checksum::{content_md5, crc_text};
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method, Part, ReplyBody, ReplyHead};
 
-/// Of S3's documents.
+/// XML namespace of S3's documents.
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
-/// Largest reply of an operation that answers with a short document, in bytes.
+/// Size limit of a reply that is a short document, in bytes.
 const SHORT_REPLY: usize = 64 * 1024;
 
-/// The header, or trailer, with a CRC64NVME.
+/// Name of the header, or trailer, with a CRC64NVME.
 pub const CRC64NVME: &str = "x-amz-checksum-crc64nvme";
 
-/// What a request is about.
+/// The resource that a request acts on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// All buckets of these credentials.
+    /// The service: all buckets of these credentials.
     Service,
-    /// The store's bucket.
+    /// The bucket.
     Bucket,
-    /// The object with this key in it.
+    /// The object with this key in the bucket.
     Object(String),
 }
 
 impl Place {
-    /// The object's key; empty where it is about no object.
+    /// The object's key; empty for the service and the bucket.
     pub fn key(&self) -> &str {
         match self {
             Place::Object(key) => key,
@@ -89,15 +89,15 @@ impl Place {
 pub struct Unsigned {
     /// The method.
     pub method: Method,
-    /// What it is about.
+    /// The resource that it acts on.
     pub place: Place,
-    /// Parameters, not encoded, in any order.
+    /// Query parameters, not yet encoded, in any order.
     pub query: Vec<(&'static str, String)>,
-    /// Names in lower case.
+    /// Headers, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// What is sent.
+    /// The body to send.
     pub body: Body,
-    /// What is done with the body of a 2xx reply.
+    /// What to do with the body of a 2xx reply.
     pub reply: ReplyBody,
 }
 
@@ -131,7 +131,7 @@ impl Unsigned {
         self
     }
 
-    /// A part as the body, with its checksum: in a header where it is known, else in a trailer.
+    /// Makes a part the body, with its checksum: in a header if it is known, or else in a trailer.
     fn part(self, part: &Part) -> Unsigned {
         let mut request = match part.digest {
             Some(digest) => self.header(CRC64NVME, crc_text(digest.crc64nvme)),
@@ -156,7 +156,7 @@ impl Unsigned {
         self
     }
 
-    /// A body of XML. Stores demand the MD5 of some, and take it of all.
+    /// Makes an XML document the body, with its MD5: stores require it for some documents, and accept it for all.
     fn xml(mut self, root: &str, inner: &str) -> Unsigned {
         let body = format!("<{root} xmlns=\"{NAMESPACE}\">{inner}</{root}>").into_bytes();
         let md5 = content_md5(&body);
@@ -166,7 +166,7 @@ impl Unsigned {
 }
 
 impl fmt::Debug for Unsigned {
-    /// Headers' values are left out: one of them may be a key.
+    /// Leaves out the headers' values: one of them may be a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         let Unsigned { method, place, query, reply, .. } = self;
@@ -174,64 +174,64 @@ impl fmt::Debug for Unsigned {
     }
 }
 
-/// A reply with status 2xx, whole.
+/// A complete reply with status 2xx.
 #[derive(Debug)]
 pub struct Reply<'a> {
     /// Status and headers.
     pub head: &'a ReplyHead,
-    /// Empty where the body was a range.
+    /// The body; empty if it was a range.
     pub body: &'a [u8],
-    /// What came of a range: its length in bytes, and its digest.
+    /// For a range, the length that arrived in bytes, and its digest.
     pub range: Option<(u64, crate::checksum::Digest)>,
 }
 
 impl Reply<'_> {
-    /// A header that S3 always sends with this reply. A proxy that answers in the store's place does not.
+    /// A header that S3 always sends with this reply. The reply of a proxy in the store's place does not have it.
     fn required(&self, name: &str) -> Result<&str> {
         let missing = || Error::new(Code::BadReply, format!("the reply has no {name} header, which S3 always sends"));
         self.head.header(name).ok_or_else(missing)
     }
 
-    /// A header as text of its own.
+    /// A copy of a header's value.
     fn text(&self, name: &str) -> Option<String> {
         self.head.header(name).map(str::to_owned)
     }
 }
 
-/// An operation of S3 with its arguments.
+/// An S3 operation with its arguments.
 pub trait Operation {
-    /// What its reply says.
+    /// The parsed reply.
     type Reply;
-    /// Its name in the S3 API reference.
+    /// Name of the operation in the S3 API reference.
     const NAME: &'static str;
-    /// The permission that it needs, as IAM names it ("Actions, resources, and condition keys for Amazon S3", service
+    /// IAM action (permission) that the operation needs ("Actions, resources, and condition keys for Amazon S3", service
     /// authorization reference).
     const ACTION: &'static str;
-    /// Whether it may be sent again after an attempt that may have taken effect: the second time changes nothing that
-    /// anybody could notice.
+    /// Whether the operation is idempotent: it may be retried after an attempt that may have taken effect.
     const REPEATABLE: bool = true;
-    /// Whether it moves a part's bytes, is one of many, and may be under way twice: a late reply is not waited for.
+    /// Whether the operation transfers a part's bytes. It is one of many and may be in progress twice, so an attempt whose
+    /// reply is late is hedged.
     const PAYLOAD: bool = false;
 
-    /// [`Operation::ACTION`], or the one that these arguments need.
+    /// The IAM action that the operation needs with these arguments.
     fn action(&self) -> &'static str {
         Self::ACTION
     }
 
-    /// The request, the same at each attempt.
+    /// Builds the request, the same for every attempt.
     fn request(&self) -> Unsigned;
 
-    /// Looks at the head of a 2xx reply before its body comes, so that no wrong bytes are taken.
-    fn admit(&self, _head: &ReplyHead) -> Result<()> {
+    /// Checks the head of a 2xx reply before its body arrives, so that wrong bytes are never accepted.
+    fn check_head(&self, _head: &ReplyHead) -> Result<()> {
         Ok(())
     }
 
-    /// Reads a whole 2xx reply.
+    /// Parses a complete 2xx reply.
     fn parse(&self, reply: &Reply<'_>) -> Result<Self::Reply>;
 }
 
-/// An operation that answers page by page.
+/// An operation whose reply is one page of a listing.
 pub trait Paged: Operation + Sized {
-    /// The operation that asks for the page after this one; `None` after the last.
+    /// The operation that requests the page after this one; `None` after the last page.
     fn next(&self, page: &Self::Reply) -> Option<Self>;
 }

@@ -1,4 +1,5 @@
-//! What a store's refusal means. Source: "Error responses", S3 API reference, and stores' own dialects.
+//! Error replies of stores: what they mean, and the hint for each. Source: "Error responses", S3 API reference, and the
+//! stores' own variations.
 
 use super::{Operation, Place};
 use crate::error::{Code, Error};
@@ -7,7 +8,7 @@ use crate::store::Store;
 use crate::time::parse_rfc3339;
 use crate::xml::{self, Item};
 
-/// The document `<Error>`.
+/// The `<Error>` document.
 #[derive(Debug, Default)]
 struct Document {
     code: String,
@@ -21,7 +22,7 @@ fn document(body: &[u8]) -> Option<Document> {
     let mut found = Document::default();
     xml::read(body, "Error", |item| {
         if let Item::Value("Error", name, text) = item {
-            let (field, most) = match name {
+            let (field, limit) = match name {
                 "Code" => (&mut found.code, 64),
                 "Message" => (&mut found.message, 400),
                 "Region" => (&mut found.region, 64),
@@ -29,7 +30,7 @@ fn document(body: &[u8]) -> Option<Document> {
                 "ServerTime" => (&mut found.server_time, 64),
                 _ => return Ok(()),
             };
-            *field = presentable(text, most);
+            *field = presentable(text, limit);
         }
         Ok(())
     })
@@ -37,12 +38,12 @@ fn document(body: &[u8]) -> Option<Document> {
     Some(found)
 }
 
-/// Text of a store as it may stand in a message: no control characters, which could forge a log, and no more than `most`
-/// bytes and a few.
-fn presentable(text: &str, most: usize) -> String {
-    let mut out = String::with_capacity(text.len().min(most));
+/// Makes a store's text safe for a message: without control characters, which could forge log lines, and cut at about
+/// `limit` bytes.
+fn presentable(text: &str, limit: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(limit));
     for c in text.trim().chars() {
-        if out.len() >= most {
+        if out.len() >= limit {
             out.push('…');
             break;
         }
@@ -51,12 +52,12 @@ fn presentable(text: &str, most: usize) -> String {
     out
 }
 
-/// Whether a body is an `<Error>` document: some operations send one with status 200.
+/// Whether a body is an `<Error>` document: some operations answer with one and status 200.
 pub(super) fn is_error(body: &[u8]) -> bool {
-    // Most bodies are not, and large: their first bytes tell.
-    let begin = body.trim_ascii_start();
-    begin.starts_with(b"<")
-        && begin[..begin.len().min(512)].windows(6).any(|window| window == b"<Error")
+    // Most bodies are not, and are large: the first bytes show it.
+    let start = body.trim_ascii_start();
+    start.starts_with(b"<")
+        && start[..start.len().min(512)].windows(6).any(|window| window == b"<Error")
         && document(body).is_some_and(|found| !found.code.is_empty())
 }
 
@@ -64,23 +65,23 @@ fn contains(body: &[u8], words: &[u8]) -> bool {
     body.windows(words.len()).any(|window| window == words)
 }
 
-/// Whether a body is a page for people.
+/// Whether a body is an HTML page.
 pub(super) fn is_html(body: &[u8]) -> bool {
-    let begin = body.trim_ascii_start();
-    let begin = begin[..begin.len().min(64)].to_ascii_lowercase();
-    begin.starts_with(b"<!doctype html") || begin.starts_with(b"<html")
+    let start = body.trim_ascii_start();
+    let start = start[..start.len().min(64)].to_ascii_lowercase();
+    start.starts_with(b"<!doctype html") || start.starts_with(b"<html")
 }
 
-/// A failed attempt: its error, and what was learned from it.
+/// A failed attempt: its error, and what it tells about the store.
 pub(super) struct Refusal {
     pub(super) error: Error,
-    /// The region that the store names for the bucket.
+    /// The bucket's region, if the reply names it.
     pub(super) region: Option<String>,
-    /// The store's time, where the refusal says it.
+    /// The store's time in Unix milliseconds, if the reply names it.
     pub(super) server_ms: Option<i64>,
     /// The header `Retry-After`.
     pub(super) retry_after: Option<String>,
-    /// The keys were refused, so that others may help.
+    /// Whether the credentials were refused, so that new ones may help.
     pub(super) about_keys: bool,
 }
 
@@ -90,11 +91,10 @@ impl From<Error> for Refusal {
     }
 }
 
-/// What helps when keys are refused or have expired.
-pub(super) const RENEW: &str =
-    "The temporary keys have expired or do not belong together: set access_key, secret_key and session_token anew.";
+/// The hint for temporary credentials that were refused or have expired.
+pub(super) const RENEW: &str = "Set new values for access_key, secret_key and session_token: the temporary credentials have expired, or do not belong together.";
 
-/// The error of a reply that is not what was asked for.
+/// Turns an error reply into an error.
 pub(super) fn refusal<O: Operation>(op: &O, store: &Store, place: &Place, head: &ReplyHead, body: &[u8]) -> Refusal {
     let found = document(body);
     let is_nonsense = found.is_none() && !body.is_empty();
@@ -109,13 +109,13 @@ pub(super) fn refusal<O: Operation>(op: &O, store: &Store, place: &Place, head: 
         }
     }
     if is_nonsense {
-        message.push_str(&format!(" and a body that is not S3's: {}", excerpt(body)));
+        message.push_str(&format!(" and a body that is not an S3 reply: {}", excerpt(body)));
     }
     if !request_id.is_empty() {
         message.push_str(&format!(" [request id {request_id}]"));
     }
     let (mut code, retryable) = classify(head.status, &found.code, is_nonsense);
-    // The answer to HeadBucket has no body that could say so.
+    // The reply to HeadBucket has no body that could name the error.
     if code == Code::NotFound && found.code.is_empty() && matches!(place, Place::Bucket) {
         code = Code::NoSuchBucket;
     }
@@ -138,7 +138,7 @@ pub(super) fn refusal<O: Operation>(op: &O, store: &Store, place: &Place, head: 
     }
 }
 
-/// Refusals that other keys may not meet: expired ones, deleted ones, and a secret that was rotated.
+/// Whether other credentials may succeed: the ones in use have expired, were deleted, or their secret was rotated.
 fn is_about_keys(s3_code: &str) -> bool {
     matches!(
         s3_code,
@@ -152,7 +152,7 @@ fn is_about_keys(s3_code: &str) -> bool {
     )
 }
 
-/// What helps, where more is known than the code's own hint says.
+/// The hint, if it can be more specific than the one of the code.
 fn hint<O: Operation>(
     op: &O,
     code: Code,
@@ -168,43 +168,47 @@ fn hint<O: Operation>(
         Code::AccessDenied => {
             let (bucket, object) = (&store.bucket, if place.key().is_empty() { "" } else { "/*" });
             let also = match place {
-                // Without s3:ListBucket a key that is not there is answered with 403, not 404.
+                // Without s3:ListBucket, the reply for a missing key is 403, not 404.
                 Place::Object(_) if matches!(O::NAME, "GetObject" | "HeadObject") => {
-                    format!(" Without s3:ListBucket on arn:aws:s3:::{bucket} it may also mean that there is no such object.")
+                    format!(" The object may also be missing: without s3:ListBucket on arn:aws:s3:::{bucket}, a store does not tell the difference.")
                 }
                 _ => String::new(),
             };
             let resource = if matches!(place, Place::Service) { "*".into() } else { format!("arn:aws:s3:::{bucket}{object}") };
-            Some(format!("Give the access key the permission {} on {resource}.{also}", op.action()))
+            Some(format!("Grant the access key the permission {} on {resource}.{also}", op.action()))
         }
         Code::NoSuchBucket if !store.has_bucket_in_host() => None,
-        Code::NoSuchBucket => Some("Check bucket and api_url; if the store has no virtual hosts, set path_style = true.".into()),
-        // A page in front of a store that may be well.
+        Code::NoSuchBucket => {
+            Some("Check bucket and api_url; if the store does not support virtual hosts, set path_style = true.".into())
+        }
+        // A proxy's page; the store itself may be available.
         Code::Unavailable if is_html(body) => Some(
-            "A proxy answers in the store's place (setting proxy, or one in between): try again later, and look at the proxy.".into(),
+            "Try again later, and check the proxy (the one that the option proxy names, or one on the way): it answers in the store's place.".into(),
         ),
-        // Go's and nginx's words to a client that speaks http:// to a port for TLS.
+        // The replies of Go and nginx to a client that speaks http:// to a TLS port.
         Code::BadReply if [&b"HTTPS server"[..], b"HTTPS port"].iter().any(|words| contains(body, words)) => {
-            Some("The port is for TLS: begin api_url with https://.".into())
+            Some("Start api_url with https://, since the port is for TLS.".into())
         }
         Code::BadReply if is_html(body) => Some(
-            "A page for people came: check that api_url is an S3 endpoint, and whether a proxy (setting proxy, or one in between) answers in its place."
+            "Check that api_url is an S3 endpoint, and that no proxy (the one that the option proxy names, or one on the way) answers in its place: the reply is a web page."
                 .into(),
         ),
         Code::Store | Code::Unavailable => match s3_code {
             "XAmzContentSHA256Mismatch" if O::NAME == "UploadPart" => Some(
-                "The store may not take a checksum in a trailer: set provider to its name (ceph knows none).".into(),
+                "Set provider to the store's name: it may not support a checksum in a trailer (ceph does not).".into(),
             ),
             "NotImplemented" => {
-                Some(format!("The store does not have {}: set provider to its name, or use another store.", O::NAME))
+                Some(format!("Set provider to the store's name, or use another store: this one does not support {}.", O::NAME))
             }
             "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "StorageFull" => {
-                Some("The store is full, or the bucket's quota is used up: free space there, or raise the quota.".into())
+                Some("Free space in the store, or raise the bucket's quota.".into())
             }
-            "InvalidObjectState" => Some("The object is in an archive: it has to be restored there first.".into()),
-            "InvalidStorageClass" => Some("The store does not have this class: change storage_class.".into()),
-            "EntityTooLarge" => Some("The store's limits are lower than those that are assumed: set provider to its name.".into()),
-            "KeyTooLongError" => Some("The store's keys are shorter: use shorter names.".into()),
+            "InvalidObjectState" => Some("Restore the object from the archive first.".into()),
+            "InvalidStorageClass" => Some("Change storage_class: the store does not have this class.".into()),
+            "EntityTooLarge" => {
+                Some("Set provider to the store's name: its limits are lower than the assumed ones.".into())
+            }
+            "KeyTooLongError" => Some("Use shorter names: the store's limit on keys is lower.".into()),
             _ => None,
         },
         _ => None,
@@ -227,12 +231,12 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
         | "IllegalLocationConstraintException" => {
             return (Code::WrongRegion, false);
         }
-        // A 403 of S3 that is not about permissions.
+        // A 403 that is not about permissions.
         "InvalidObjectState" => return (Code::Store, false),
         "SlowDown" | "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "OperationAborted" => {
             return (Code::Unavailable, true);
         }
-        // The bytes changed on the way: the same bytes again may arrive whole.
+        // The bytes were changed on the way: they may arrive intact at the next attempt.
         "BadDigest"
         | "InvalidDigest"
         | "XAmzContentChecksumMismatch"
@@ -253,7 +257,7 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
     }
 }
 
-/// `s3://bucket/key`, or the bucket alone.
+/// Names the resource of a request: `s3://bucket/key`, the bucket, or the store.
 pub(super) fn describe(bucket: &str, place: &Place) -> String {
     match place {
         Place::Service => "the store".into(),
@@ -262,7 +266,7 @@ pub(super) fn describe(bucket: &str, place: &Place) -> String {
     }
 }
 
-/// The begin of a body that nobody expected, fit to be shown.
+/// The start of an unexpected body, in a printable form.
 pub(super) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(160)]);
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -284,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_says_what_was_tried_what_came_back_and_what_helps() {
+    fn an_error_names_the_operation_the_object_and_the_stores_answer() {
         let xml =
             |code: &str| format!("<Error><Code>{code}</Code><Message>Why.</Message><RequestId>R1</RequestId></Error>");
         let e = error(403, &[], &xml("SignatureDoesNotMatch"));
@@ -316,10 +320,10 @@ mod tests {
     }
 
     #[test]
-    fn what_helps_is_known_for_the_stores_own_limits() {
+    fn the_limits_of_stores_have_hints_of_their_own() {
         for (status, s3_code, says) in [
-            (501, "NotImplemented", "does not have GetObject"),
-            (507, "XMinioStorageFull", "free space"),
+            (501, "NotImplemented", "does not support GetObject"),
+            (507, "XMinioStorageFull", "Free space"),
             (403, "InvalidObjectState", "archive"),
             (400, "InvalidStorageClass", "storage_class"),
             (400, "EntityTooLarge", "provider"),
@@ -341,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_store_says_cannot_flood_or_forge_a_log() {
+    fn a_stores_text_cannot_flood_or_forge_a_log() {
         let body = format!("<Error><Code>A&#10;B</Code><Message>{}</Message></Error>", "x".repeat(60_000));
         let e = error(400, &[("x-amz-request-id", &"r".repeat(9_000))], &body);
         assert!(e.message().len() < 1_000 && !e.message().contains('\n'), "{e}");
@@ -359,10 +363,10 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_are_not_s3s() {
+    fn replies_that_do_not_come_from_s3() {
         let e = error(404, &[], "<html><body>No   such\n page</body></html>");
         assert_eq!(e.code(), Code::BadReply);
-        assert!(e.message().ends_with("not S3's: '<html><body>No such page</body></html>'"), "{e}");
+        assert!(e.message().ends_with("not an S3 reply: '<html><body>No such page</body></html>'"), "{e}");
         let e = error(503, &[], "<html>");
         assert!(e.code() == Code::Unavailable && e.hint().contains("proxy"), "{e}");
         let e = error(400, &[], "Client sent an HTTP request to an HTTPS server.\n");

@@ -1,4 +1,4 @@
-//! Machines that run one operation, or one page of a listing after the other.
+//! Machines that run one operation, or a listing page by page.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::machine::{Input, Machine, Output};
 use crate::store::Store;
 use crate::time::Now;
 
-/// Runs one operation to its end.
+/// A machine that runs one operation.
 pub struct Single<O: Operation> {
     session: Session,
     call: Call<O>,
@@ -46,8 +46,8 @@ impl<O: Operation> Machine for Single<O> {
     }
 }
 
-/// A listing, page by page: run the machine that [`next`](Pages::next) gives, and hand its page to
-/// [`after`](Pages::after). What is held is one page, however long the listing is.
+/// A listing, page by page: run the machine that [`next`](Pages::next) returns, and pass its page to
+/// [`after`](Pages::after). Only one page is in memory at a time, however long the listing is.
 #[derive(Clone, Debug)]
 pub struct Pages<O> {
     store: Arc<Store>,
@@ -55,17 +55,17 @@ pub struct Pages<O> {
 }
 
 impl<O: Paged + Clone> Pages<O> {
-    /// From the first page that this operation asks for.
+    /// A listing whose first page is the one that `first` requests.
     pub fn new(store: &Arc<Store>, first: O) -> Pages<O> {
         Pages { store: store.clone(), next: Some(first) }
     }
 
-    /// The machine of the next page; `None` after the last. The same page again, until `after` was told of it.
+    /// The machine for the next page; `None` after the last page. It is the same page until `after` is called with it.
     pub fn next(&self, seed: u64) -> Option<Single<O>> {
         Some(Single::new(&self.store, self.next.clone()?, seed))
     }
 
-    /// Goes on behind this page.
+    /// Moves on to the page after this one.
     pub fn after(&mut self, page: &O::Reply) {
         self.next = self.next.take().and_then(|op| op.next(page));
     }

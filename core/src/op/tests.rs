@@ -194,7 +194,7 @@ fn keys_are_renewed_before_they_end() {
     let outcome = run(&ending(60_000), op.clone(), vec![ok()], |_| false);
     assert!(outcome.result.is_ok() && outcome.asked == 1, "the old ones are good for another minute");
     let e = run(&ending(-1), op.clone(), vec![], |_| false).result.unwrap_err();
-    assert_eq!((e.code(), e.message()), (Code::AccessDenied, "GetObject: the temporary keys have expired"));
+    assert_eq!((e.code(), e.message()), (Code::AccessDenied, "GetObject: the temporary credentials have expired"));
     assert_eq!(run(&ending(600_000), op, vec![ok()], |_| panic!("there is time")).asked, 0);
 }
 
@@ -219,7 +219,7 @@ fn a_missing_permission_is_named_by_its_action() {
     let e = get(&[], vec![xml(403, "AccessDenied")]).result.unwrap_err();
     assert_eq!(e.code(), Code::AccessDenied);
     assert!(e.hint().contains("s3:GetObject on arn:aws:s3:::bkt/*"), "{e}");
-    assert!(e.hint().contains("Without s3:ListBucket"), "403 in place of 404: {e}");
+    assert!(e.hint().contains("without s3:ListBucket"), "403 in place of 404: {e}");
     let version = GetObject { version_id: Some("v".into()), ..GetObject::new("k", 9) };
     let e = run(&Arc::new(store(&[]).unwrap()), version, vec![xml(403, "AccessDenied")], |_| false).result.unwrap_err();
     assert!(e.hint().contains("s3:GetObjectVersion on arn:aws:s3:::bkt/*"), "{e}");

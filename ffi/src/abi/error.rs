@@ -22,8 +22,10 @@ pub const S3V_FLAG_REMOTE: u32 = 2;
 pub const S3V_FLAG_TRANSPORT: u32 = 4;
 /// The same call may succeed later.
 pub const S3V_FLAG_RETRYABLE: u32 = 8;
-/// The request may have taken effect although no answer came.
+/// The request may have taken effect although it failed.
 pub const S3V_FLAG_MAYBE_SENT: u32 = 16;
+/// This machine failed (a file, a disk), or the call was cancelled.
+pub const S3V_FLAG_LOCAL: u32 = 32;
 
 /// The code's constant, for example "S3V_E_NO_SUCH_BUCKET".
 pub const S3V_FIELD_NAME: i32 = 0;
@@ -94,8 +96,8 @@ fn flags(error: &Error) -> u32 {
         Family::Misuse => S3V_FLAG_MISUSE,
         Family::Remote => S3V_FLAG_REMOTE,
         Family::Transport => S3V_FLAG_TRANSPORT,
-        // Local has no flag of its own; the families can only grow together with the constants.
-        _ => 0,
+        // Local. The families can only grow together with the constants.
+        _ => S3V_FLAG_LOCAL,
     };
     let retryable = if error.is_retryable() { S3V_FLAG_RETRYABLE } else { 0 };
     let maybe_sent = if error.is_maybe_sent() { S3V_FLAG_MAYBE_SENT } else { 0 };
@@ -120,7 +122,7 @@ pub unsafe extern "C" fn s3v_error_http_status(e: *const s3v_error) -> i32 {
     boundary!(else 0, { e.as_ref().map_or(0, |e| e.status) })
 }
 
-/// The S3V_FLAG_ bits that hold; 0 for NULL. An error of this machine has no family's bit.
+/// The S3V_FLAG_ bits that are set: one of the family, and others; 0 for NULL.
 ///
 /// # Safety
 /// `e` is NULL or an error that was not freed.
@@ -153,4 +155,25 @@ pub unsafe extern "C" fn s3v_error_free(e: *mut s3v_error) {
             drop(Box::from_raw(e));
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use s3vault_core::error::CODES;
+
+    use super::*;
+
+    #[test]
+    fn every_code_has_the_flag_of_its_family_and_no_other() {
+        for row in CODES {
+            let expected = match row.family {
+                Family::Misuse => S3V_FLAG_MISUSE,
+                Family::Remote => S3V_FLAG_REMOTE,
+                Family::Transport => S3V_FLAG_TRANSPORT,
+                Family::Local => S3V_FLAG_LOCAL,
+                other => panic!("{other:?} has no flag"),
+            };
+            assert_eq!(flags(&Error::new(row.code, "x")), expected, "{}", row.name);
+        }
+    }
 }

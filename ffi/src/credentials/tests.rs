@@ -127,10 +127,10 @@ fn a_process_that_fails_is_told_with_its_own_words() {
     assert_eq!(e.code(), Code::Credentials);
     assert!(e.message().ends_with("of the profile 'default' failed (exit status: 3); it said: no ticket"), "{e}");
     let e = Home::new().script("echo hush hush; echo look here >&2").error();
-    assert!(e.message().contains("ended well, but what it printed is not JSON"), "{e}");
+    assert!(e.message().contains("ended well, but its output is not JSON"), "{e}");
     assert!(e.message().ends_with("it said: look here") && e.hint().starts_with("A credential_process prints"), "{e}");
     let e = Home::new().script(&format!("printf %s '{}'", &PRINTED[..80])).error();
-    assert!(e.message().contains("what it printed is cut short"), "{e}");
+    assert!(e.message().contains("its output is truncated"), "{e}");
     let e = Home::new().script("head -c 300000 /dev/zero; head -c 300000 /dev/zero | tr '\\0' x >&2").error();
     assert!(e.message().contains("is not JSON") && e.message().len() < 1_000, "{e}");
     let e = Home::new().file(".aws/config", "[default]\ncredential_process = /nowhere/prog hush\n").error();

@@ -61,8 +61,8 @@ impl Operation for GetBytes {
         Unsigned { reply: ReplyBody::Collect { limit: 64 << 20 }, ..self.0.request() }
     }
 
-    fn admit(&self, head: &ReplyHead) -> Result<()> {
-        self.0.admit(head)
+    fn check_head(&self, head: &ReplyHead) -> Result<()> {
+        self.0.check_head(head)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<Vec<u8>> {

@@ -396,14 +396,14 @@ impl World {
             Err(e) if e.s3_code() == "InvalidPart" && task.replaced + task.lost_parts < RELISTS => {
                 self.violate(format!("task {number} ends with {e:?}, and ListParts would have told"));
             }
-            Err(e) if e.s3_code() == "XAmzContentChecksumMismatch" && e.code() != Code::GivenUp => {
+            Err(e) if e.s3_code() == "XAmzContentChecksumMismatch" && e.code() != Code::Abandoned => {
                 self.violate(format!("task {number} ends with {e:?}, and would go on with what never completes"));
             }
             Err(e) if unprovoked(e.code(), task) => {
                 self.violate(format!("task {number} ends with {e:?}, and nobody gave a reason"));
             }
             Err(e) if is_calm => self.violate(format!("task {number} fails without a fault: {e:?}")),
-            Err(e) if matches!(e.code(), Code::Internal | Code::Expired) => {
+            Err(e) if e.code() == Code::Internal || e.is_expired() => {
                 self.violate(format!("task {number} ends with {e:?}"));
             }
             Err(e) if e.code() == Code::BadCheckpoint => {

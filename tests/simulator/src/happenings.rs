@@ -190,9 +190,9 @@ impl World {
             Err(e) => {
                 let name = e.code().info().name.to_owned();
                 let for_good =
-                    matches!(e.code(), Code::Cancelled | Code::SourceChanged | Code::Damaged | Code::GivenUp);
+                    matches!(e.code(), Code::Cancelled | Code::SourceChanged | Code::Damaged | Code::Abandoned);
                 // Who is given up begins anew.
-                let goes_on = !for_good || e.code() == Code::GivenUp;
+                let goes_on = !for_good || e.code() == Code::Abandoned;
                 if put.has_checkpoint && goes_on && self.tasks[task].patience > 0 && e.code() != Code::BadCheckpoint {
                     self.tasks[task].patience -= 1;
                     return self.killed(task);

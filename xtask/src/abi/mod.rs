@@ -271,7 +271,7 @@ fn variable(text: &str) -> Result<Variable> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 

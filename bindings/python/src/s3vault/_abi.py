@@ -38,7 +38,9 @@ class ErrorFlag(IntFlag):
     RETRYABLE = 8
     """The same call may succeed later."""
     MAYBE_SENT = 16
-    """The request may have taken effect although no answer came."""
+    """The request may have taken effect although it failed."""
+    LOCAL = 32
+    """This machine failed (a file, a disk), or the call was cancelled."""
 
 
 class ErrorField(IntEnum):

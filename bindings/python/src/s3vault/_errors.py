@@ -15,7 +15,7 @@ _FAMILY_FLAGS = {
     "misuse": ErrorFlag.MISUSE,
     "remote": ErrorFlag.REMOTE,
     "transport": ErrorFlag.TRANSPORT,
-    "local": ErrorFlag(0),
+    "local": ErrorFlag.LOCAL,
 }
 
 

@@ -13,97 +13,95 @@ class ErrorCode(IntEnum):
     INVALID_ARGUMENT = -1
     """An argument is NULL, not UTF-8, or out of range."""
     UNKNOWN_OPTION = -2
-    """There is no option of this name."""
+    """There is no option with this name."""
     INVALID_OPTION = -3
-    """An option's value cannot be used, or options contradict each other."""
+    """The value of an option is invalid, or two options contradict each other."""
     INVALID_NAME = -4
-    """The container or path is not a name that a vault takes."""
+    """The container or the path is not a valid name."""
     BUSY = -5
-    """The handle is in use by another call."""
+    """Another call is using the handle."""
     WRONG_STATE = -6
-    """The call does not fit what the handle has done so far."""
+    """The handle's state does not allow this call."""
     FORKED = -7
-    """The process was forked after the library was used."""
+    """The process was forked after it had used the library."""
     BAD_PARENT = -8
-    """The parent of an incremental is not a live version of the same container and path."""
+    """The parent of an incremental backup is not a live version of the same container and path."""
     KEYRING = -9
     """The keyring cannot be read, or has no signing key."""
     UNSUPPORTED = -10
-    """The object needs more than this version of the library knows."""
+    """The object needs a feature that this version of the library does not have."""
     CONFIG = -11
     """A configuration file cannot be read."""
     CREDENTIALS = -12
-    """No credentials were found, or the place that should have some has none that can be used."""
+    """No usable credentials were found."""
     BAD_CHECKPOINT = -13
-    """The checkpoint is another backup's, or none."""
+    """The file is not a checkpoint, or is the checkpoint of another backup."""
     ACCESS_DENIED = -20
-    """The store refuses the operation to these credentials."""
+    """The store denies the operation to these credentials."""
     SIGNATURE_REFUSED = -21
-    """The store computed another signature: the secret key is wrong, or something on the way changed the request."""
+    """The store computed another signature: the secret key is wrong, or the request was changed on the way."""
     UNKNOWN_ACCESS_KEY = -22
     """The store does not know the access key."""
     NO_SUCH_BUCKET = -23
-    """There is no such bucket."""
+    """The bucket does not exist."""
     NOT_FOUND = -24
-    """There is no such backup or version."""
+    """The backup or the version does not exist."""
     CLOCK_SKEW = -25
-    """The clocks of this machine and of the store are too far apart."""
+    """The clocks of this machine and the store differ too much (clock skew)."""
     WRONG_REGION = -26
     """The bucket is in another region."""
     UNAVAILABLE = -27
-    """The store asks to slow down, or is not available, and went on so through all retries."""
+    """The store was unavailable, or asked to slow down, at every attempt."""
     STORE = -28
-    """Another refusal by the store; S3_CODE says which."""
+    """The store refused the request for another reason; see S3_CODE."""
     BAD_REPLY = -29
-    """The answer is not what S3 answers: a proxy's page, cut XML, wrong lengths."""
+    """The reply is not a valid S3 reply: a proxy's page, truncated XML, or a wrong length."""
     VERSIONING = -30
-    """The bucket's versioning does not fit the vault's mode."""
+    """The bucket's versioning does not match the vault's mode."""
     VAULT_MISMATCH = -31
     """The bucket belongs to another vault, or to another configuration of this one."""
     FORMAT = -32
-    """An object of the vault has a form that this library does not read."""
+    """An object of the vault has a format that this version of the library cannot read."""
     DAMAGED = -33
-    """Stored bytes are not what was stored: length or hash differ."""
+    """The stored data is damaged: its length or its hash differs from the manifest's."""
     DATA_MISSING = -34
-    """A version's data is not there."""
+    """The data of a version is missing."""
     UNTRUSTED = -35
-    """A signature is missing, wrong, or by a key that this vault does not trust."""
+    """A signature is missing, wrong, or made with a key that this vault does not trust."""
     FUTURE_VERSION = -36
-    """The newest version lies more than an hour in the future."""
-    GIVEN_UP = -37
-    """The put was given up: its version was marked as deleted, another process took its place, or its upload is gone or can be completed no more."""
+    """The newest version is dated more than an hour in the future."""
+    ABANDONED = -37
+    """The put was abandoned: its version was marked as deleted, another process took it over, or its upload is gone or can no longer be completed."""
     OUTCOME_UNKNOWN = -38
-    """It is not known whether the store has the object: the last request had no answer."""
+    """It is unknown whether the store has the object: the last request was not answered."""
     PIN_MISMATCH = -39
-    """The manifest is not the one that the pin names."""
-    EXPIRED = -40
-    """The date that a request was signed with has passed; used inside, never returned alone."""
+    """The manifest's hash differs from the pin."""
     RESOLVE = -50
     """The host name of api_url, or of the proxy, does not resolve."""
     CONNECT = -51
-    """No connection: nothing listens there, or a firewall is between."""
+    """The connection was refused or could not be established."""
     CERTIFICATE = -52
     """The store's certificate is not trusted."""
     TIMED_OUT = -53
     """The store did not answer in time."""
     CONNECTION_LOST = -54
-    """The connection broke."""
+    """The connection was lost."""
     PROXY = -55
-    """The proxy refuses: it wants a user and a password, or does not let requests to this store through."""
+    """The proxy refused: it requires a user and a password, or does not allow connections to this store."""
     IO = -70
     """A local file cannot be read or written."""
     DISK_FULL = -71
     """The disk is full."""
     SOURCE_CHANGED = -72
-    """The source changed between two readings."""
+    """The source changed while it was being stored."""
     CANCELLED = -73
     """The call was cancelled."""
     STOPPED = -74
-    """The caller's own callback asked to stop."""
+    """The caller's callback asked to stop."""
     INTERNAL = -75
-    """A defect in the library: please report the message."""
+    """There is a defect in the library."""
     SUSPENDED = -76
-    """The put was suspended: its checkpoint goes on from here."""
+    """The put was suspended; its checkpoint says where to resume it."""
 
 
 class ErrorInfo(NamedTuple):
@@ -133,93 +131,92 @@ class OptionInfo(NamedTuple):
 
 
 ERRORS: tuple[ErrorInfo, ...] = (
-    ErrorInfo(ErrorCode.INVALID_ARGUMENT, "S3V_E_INVALID_ARGUMENT", "misuse", 2, "An argument is NULL, not UTF-8, or out of range.", "Look at the argument that the message names."),
-    ErrorInfo(ErrorCode.UNKNOWN_OPTION, "S3V_E_UNKNOWN_OPTION", "misuse", 2, "There is no option of this name.", "The message names the nearest option; s3v_settings_json lists all."),
-    ErrorInfo(ErrorCode.INVALID_OPTION, "S3V_E_INVALID_OPTION", "misuse", 2, "An option's value cannot be used, or options contradict each other.", "Correct the option that the message names."),
-    ErrorInfo(ErrorCode.INVALID_NAME, "S3V_E_INVALID_NAME", "misuse", 2, "The container or path is not a name that a vault takes.", "Container: 1 to 200 bytes without '/'. Path: 1 to 700 bytes, each segment 1 to 200. No NUL, no '.' or '..'."),
-    ErrorInfo(ErrorCode.BUSY, "S3V_E_BUSY", "misuse", 2, "The handle is in use by another call.", "One call at a time on this handle; use a handle for each thread."),
-    ErrorInfo(ErrorCode.WRONG_STATE, "S3V_E_WRONG_STATE", "misuse", 2, "The call does not fit what the handle has done so far.", "After commit or abort only free is left."),
-    ErrorInfo(ErrorCode.FORKED, "S3V_E_FORKED", "misuse", 2, "The process was forked after the library was used.", "Open the vault in the child; in Python use multiprocessing's 'spawn'."),
-    ErrorInfo(ErrorCode.BAD_PARENT, "S3V_E_BAD_PARENT", "misuse", 2, "The parent of an incremental is not a live version of the same container and path.", "Store a full backup instead."),
-    ErrorInfo(ErrorCode.KEYRING, "S3V_E_KEYRING", "misuse", 2, "The keyring cannot be read, or has no signing key.", "Check the keyring file; 's3vault keys new FILE' makes one."),
-    ErrorInfo(ErrorCode.UNSUPPORTED, "S3V_E_UNSUPPORTED", "misuse", 2, "The object needs more than this version of the library knows.", "Use a newer version of s3vault."),
+    ErrorInfo(ErrorCode.INVALID_ARGUMENT, "S3V_E_INVALID_ARGUMENT", "misuse", 2, "An argument is NULL, not UTF-8, or out of range.", "Correct the argument that the message names."),
+    ErrorInfo(ErrorCode.UNKNOWN_OPTION, "S3V_E_UNKNOWN_OPTION", "misuse", 2, "There is no option with this name.", "Check the spelling: the message suggests the nearest option, and s3v_settings_json lists all of them."),
+    ErrorInfo(ErrorCode.INVALID_OPTION, "S3V_E_INVALID_OPTION", "misuse", 2, "The value of an option is invalid, or two options contradict each other.", "Correct the option that the message names."),
+    ErrorInfo(ErrorCode.INVALID_NAME, "S3V_E_INVALID_NAME", "misuse", 2, "The container or the path is not a valid name.", "Use 1 to 200 bytes without '/' for the container, and 1 to 700 bytes for the path, each segment 1 to 200; no NUL, '.' or '..'."),
+    ErrorInfo(ErrorCode.BUSY, "S3V_E_BUSY", "misuse", 2, "Another call is using the handle.", "Make one call at a time on this handle, or use one handle per thread."),
+    ErrorInfo(ErrorCode.WRONG_STATE, "S3V_E_WRONG_STATE", "misuse", 2, "The handle's state does not allow this call.", "After commit or abort, only free the handle."),
+    ErrorInfo(ErrorCode.FORKED, "S3V_E_FORKED", "misuse", 2, "The process was forked after it had used the library.", "Open the vault in the child process; in Python, use multiprocessing's 'spawn'."),
+    ErrorInfo(ErrorCode.BAD_PARENT, "S3V_E_BAD_PARENT", "misuse", 2, "The parent of an incremental backup is not a live version of the same container and path.", "Store a full backup instead."),
+    ErrorInfo(ErrorCode.KEYRING, "S3V_E_KEYRING", "misuse", 2, "The keyring cannot be read, or has no signing key.", "Check the keyring file; create one with 's3vault keys new FILE'."),
+    ErrorInfo(ErrorCode.UNSUPPORTED, "S3V_E_UNSUPPORTED", "misuse", 2, "The object needs a feature that this version of the library does not have.", "Use a newer version of s3vault."),
     ErrorInfo(ErrorCode.CONFIG, "S3V_E_CONFIG", "misuse", 2, "A configuration file cannot be read.", "Correct the line of the file that the message names."),
-    ErrorInfo(ErrorCode.CREDENTIALS, "S3V_E_CREDENTIALS", "misuse", 2, "No credentials were found, or the place that should have some has none that can be used.", "Look at the places that the message names."),
-    ErrorInfo(ErrorCode.BAD_CHECKPOINT, "S3V_E_BAD_CHECKPOINT", "misuse", 2, "The checkpoint is another backup's, or none.", "Name the checkpoint of this backup, or remove the file to store from the begin."),
-    ErrorInfo(ErrorCode.ACCESS_DENIED, "S3V_E_ACCESS_DENIED", "remote", 4, "The store refuses the operation to these credentials.", "Give the access key the permission for this operation, on the bucket and on its objects."),
-    ErrorInfo(ErrorCode.SIGNATURE_REFUSED, "S3V_E_SIGNATURE_REFUSED", "remote", 4, "The store computed another signature: the secret key is wrong, or something on the way changed the request.", "Check secret_key; if it is right, a proxy may rewrite headers or the path."),
-    ErrorInfo(ErrorCode.UNKNOWN_ACCESS_KEY, "S3V_E_UNKNOWN_ACCESS_KEY", "remote", 4, "The store does not know the access key.", "Check access_key and api_url: keys belong to one store."),
-    ErrorInfo(ErrorCode.NO_SUCH_BUCKET, "S3V_E_NO_SUCH_BUCKET", "remote", 3, "There is no such bucket.", "Check bucket and api_url, or make the bucket, with versioning enabled."),
-    ErrorInfo(ErrorCode.NOT_FOUND, "S3V_E_NOT_FOUND", "remote", 3, "There is no such backup or version.", "List the versions of this container and path."),
-    ErrorInfo(ErrorCode.CLOCK_SKEW, "S3V_E_CLOCK_SKEW", "remote", 4, "The clocks of this machine and of the store are too far apart.", "Set this machine's clock (NTP)."),
+    ErrorInfo(ErrorCode.CREDENTIALS, "S3V_E_CREDENTIALS", "misuse", 2, "No usable credentials were found.", "Check the sources that the message names."),
+    ErrorInfo(ErrorCode.BAD_CHECKPOINT, "S3V_E_BAD_CHECKPOINT", "misuse", 2, "The file is not a checkpoint, or is the checkpoint of another backup.", "Pass the checkpoint of this backup, or remove the file to store the backup from the start."),
+    ErrorInfo(ErrorCode.ACCESS_DENIED, "S3V_E_ACCESS_DENIED", "remote", 4, "The store denies the operation to these credentials.", "Grant the access key the permission for this operation, on the bucket and on its objects."),
+    ErrorInfo(ErrorCode.SIGNATURE_REFUSED, "S3V_E_SIGNATURE_REFUSED", "remote", 4, "The store computed another signature: the secret key is wrong, or the request was changed on the way.", "Check secret_key; if it is right, check whether a proxy rewrites headers or the path."),
+    ErrorInfo(ErrorCode.UNKNOWN_ACCESS_KEY, "S3V_E_UNKNOWN_ACCESS_KEY", "remote", 4, "The store does not know the access key.", "Check access_key and api_url: each key belongs to one store."),
+    ErrorInfo(ErrorCode.NO_SUCH_BUCKET, "S3V_E_NO_SUCH_BUCKET", "remote", 3, "The bucket does not exist.", "Check bucket and api_url, or create the bucket with versioning enabled."),
+    ErrorInfo(ErrorCode.NOT_FOUND, "S3V_E_NOT_FOUND", "remote", 3, "The backup or the version does not exist.", "List the versions of this container and path."),
+    ErrorInfo(ErrorCode.CLOCK_SKEW, "S3V_E_CLOCK_SKEW", "remote", 4, "The clocks of this machine and the store differ too much (clock skew).", "Set this machine's clock (NTP)."),
     ErrorInfo(ErrorCode.WRONG_REGION, "S3V_E_WRONG_REGION", "remote", 4, "The bucket is in another region.", "Set region to the one that the message names."),
-    ErrorInfo(ErrorCode.UNAVAILABLE, "S3V_E_UNAVAILABLE", "remote", 5, "The store asks to slow down, or is not available, and went on so through all retries.", "Try again later."),
-    ErrorInfo(ErrorCode.STORE, "S3V_E_STORE", "remote", 4, "Another refusal by the store; S3_CODE says which.", "See the store's own message."),
-    ErrorInfo(ErrorCode.BAD_REPLY, "S3V_E_BAD_REPLY", "remote", 1, "The answer is not what S3 answers: a proxy's page, cut XML, wrong lengths.", "Check that api_url is an S3 endpoint, and that no proxy answers in its place."),
-    ErrorInfo(ErrorCode.VERSIONING, "S3V_E_VERSIONING", "remote", 2, "The bucket's versioning does not fit the vault's mode.", "Enable versioning on the bucket."),
+    ErrorInfo(ErrorCode.UNAVAILABLE, "S3V_E_UNAVAILABLE", "remote", 5, "The store was unavailable, or asked to slow down, at every attempt.", "Try again later."),
+    ErrorInfo(ErrorCode.STORE, "S3V_E_STORE", "remote", 4, "The store refused the request for another reason; see S3_CODE.", "See the store's own message."),
+    ErrorInfo(ErrorCode.BAD_REPLY, "S3V_E_BAD_REPLY", "remote", 1, "The reply is not a valid S3 reply: a proxy's page, truncated XML, or a wrong length.", "Check that api_url is an S3 endpoint, and that no proxy answers in its place."),
+    ErrorInfo(ErrorCode.VERSIONING, "S3V_E_VERSIONING", "remote", 2, "The bucket's versioning does not match the vault's mode.", "Enable versioning on the bucket."),
     ErrorInfo(ErrorCode.VAULT_MISMATCH, "S3V_E_VAULT_MISMATCH", "remote", 2, "The bucket belongs to another vault, or to another configuration of this one.", "Check bucket, mode and vault_id."),
-    ErrorInfo(ErrorCode.FORMAT, "S3V_E_FORMAT", "remote", 6, "An object of the vault has a form that this library does not read.", "Use the version of s3vault that wrote it, or a newer one."),
-    ErrorInfo(ErrorCode.DAMAGED, "S3V_E_DAMAGED", "remote", 6, "Stored bytes are not what was stored: length or hash differ.", "Restore another version, and look into the store's health."),
-    ErrorInfo(ErrorCode.DATA_MISSING, "S3V_E_DATA_MISSING", "remote", 6, "A version's data is not there.", "Something deleted the data outside of s3vault: restore another version."),
-    ErrorInfo(ErrorCode.UNTRUSTED, "S3V_E_UNTRUSTED", "remote", 6, "A signature is missing, wrong, or by a key that this vault does not trust.", "Open the vault with the keyring that wrote it, or add the key to verify_keys."),
-    ErrorInfo(ErrorCode.FUTURE_VERSION, "S3V_E_FUTURE_VERSION", "remote", 1, "The newest version lies more than an hour in the future.", "A clock was wrong when it was written: delete that version, or wait."),
-    ErrorInfo(ErrorCode.GIVEN_UP, "S3V_E_GIVEN_UP", "remote", 1, "The put was given up: its version was marked as deleted, another process took its place, or its upload is gone or can be completed no more.", "Store the backup again."),
-    ErrorInfo(ErrorCode.OUTCOME_UNKNOWN, "S3V_E_OUTCOME_UNKNOWN", "remote", 7, "It is not known whether the store has the object: the last request had no answer.", "Commit again on the same handle, or run the same put again with its checkpoint."),
-    ErrorInfo(ErrorCode.PIN_MISMATCH, "S3V_E_PIN_MISMATCH", "remote", 6, "The manifest is not the one that the pin names.", "The version was replaced since the pin was taken: do not trust it."),
-    ErrorInfo(ErrorCode.EXPIRED, "S3V_E_EXPIRED", "remote", 1, "The date that a request was signed with has passed; used inside, never returned alone.", "Try again."),
-    ErrorInfo(ErrorCode.RESOLVE, "S3V_E_RESOLVE", "transport", 5, "The host name of api_url, or of the proxy, does not resolve.", "Check api_url (and proxy, where one is set), and this machine's DNS."),
-    ErrorInfo(ErrorCode.CONNECT, "S3V_E_CONNECT", "transport", 5, "No connection: nothing listens there, or a firewall is between.", "Check host and port of api_url (and of proxy, where one is set), and firewalls."),
-    ErrorInfo(ErrorCode.CERTIFICATE, "S3V_E_CERTIFICATE", "transport", 5, "The store's certificate is not trusted.", "Set ca_file to the authority that signed the store's certificate."),
+    ErrorInfo(ErrorCode.FORMAT, "S3V_E_FORMAT", "remote", 6, "An object of the vault has a format that this version of the library cannot read.", "Use the version of s3vault that wrote it, or a newer one."),
+    ErrorInfo(ErrorCode.DAMAGED, "S3V_E_DAMAGED", "remote", 6, "The stored data is damaged: its length or its hash differs from the manifest's.", "Restore another version, and check the store's health."),
+    ErrorInfo(ErrorCode.DATA_MISSING, "S3V_E_DATA_MISSING", "remote", 6, "The data of a version is missing.", "Restore another version, and find out what deleted the data outside of s3vault."),
+    ErrorInfo(ErrorCode.UNTRUSTED, "S3V_E_UNTRUSTED", "remote", 6, "A signature is missing, wrong, or made with a key that this vault does not trust.", "Open the vault with the keyring that signed it, or add its public key to verify_keys."),
+    ErrorInfo(ErrorCode.FUTURE_VERSION, "S3V_E_FUTURE_VERSION", "remote", 1, "The newest version is dated more than an hour in the future.", "Delete that version (it was written by a machine whose clock was wrong), or wait."),
+    ErrorInfo(ErrorCode.ABANDONED, "S3V_E_ABANDONED", "remote", 1, "The put was abandoned: its version was marked as deleted, another process took it over, or its upload is gone or can no longer be completed.", "Store the backup again."),
+    ErrorInfo(ErrorCode.OUTCOME_UNKNOWN, "S3V_E_OUTCOME_UNKNOWN", "remote", 7, "It is unknown whether the store has the object: the last request was not answered.", "Call commit again on the same handle, or run the same put again with its checkpoint."),
+    ErrorInfo(ErrorCode.PIN_MISMATCH, "S3V_E_PIN_MISMATCH", "remote", 6, "The manifest's hash differs from the pin.", "Do not trust this version: it was replaced after the pin was recorded."),
+    ErrorInfo(ErrorCode.RESOLVE, "S3V_E_RESOLVE", "transport", 5, "The host name of api_url, or of the proxy, does not resolve.", "Check api_url (and proxy, if it is set) and this machine's DNS."),
+    ErrorInfo(ErrorCode.CONNECT, "S3V_E_CONNECT", "transport", 5, "The connection was refused or could not be established.", "Check the host and port of api_url (and of proxy, if it is set), and firewalls."),
+    ErrorInfo(ErrorCode.CERTIFICATE, "S3V_E_CERTIFICATE", "transport", 5, "The store's certificate is not trusted.", "Set ca_file to the certificate of the CA that issued the store's certificate."),
     ErrorInfo(ErrorCode.TIMED_OUT, "S3V_E_TIMED_OUT", "transport", 5, "The store did not answer in time.", "Check the network; idle_timeout_ms and connect_timeout_ms set the limits."),
-    ErrorInfo(ErrorCode.CONNECTION_LOST, "S3V_E_CONNECTION_LOST", "transport", 5, "The connection broke.", "Check the network."),
-    ErrorInfo(ErrorCode.PROXY, "S3V_E_PROXY", "transport", 5, "The proxy refuses: it wants a user and a password, or does not let requests to this store through.", "Check the option proxy: the user and password in it, and whether this proxy lets the host and port of api_url through."),
+    ErrorInfo(ErrorCode.CONNECTION_LOST, "S3V_E_CONNECTION_LOST", "transport", 5, "The connection was lost.", "Check the network."),
+    ErrorInfo(ErrorCode.PROXY, "S3V_E_PROXY", "transport", 5, "The proxy refused: it requires a user and a password, or does not allow connections to this store.", "Check the option proxy (its user and password), and whether the proxy allows the host and port of api_url."),
     ErrorInfo(ErrorCode.IO, "S3V_E_IO", "local", 1, "A local file cannot be read or written.", "See the operating system's message."),
     ErrorInfo(ErrorCode.DISK_FULL, "S3V_E_DISK_FULL", "local", 1, "The disk is full.", "Free some space, or restore to another disk."),
-    ErrorInfo(ErrorCode.SOURCE_CHANGED, "S3V_E_SOURCE_CHANGED", "local", 1, "The source changed between two readings.", "Store from a snapshot, or stop the writer."),
+    ErrorInfo(ErrorCode.SOURCE_CHANGED, "S3V_E_SOURCE_CHANGED", "local", 1, "The source changed while it was being stored.", "Store from a snapshot, or stop the program that writes to the source."),
     ErrorInfo(ErrorCode.CANCELLED, "S3V_E_CANCELLED", "local", 1, "The call was cancelled.", ""),
-    ErrorInfo(ErrorCode.STOPPED, "S3V_E_STOPPED", "local", 1, "The caller's own callback asked to stop.", ""),
-    ErrorInfo(ErrorCode.INTERNAL, "S3V_E_INTERNAL", "local", 1, "A defect in the library: please report the message.", "Report this message; the vault itself is not affected."),
-    ErrorInfo(ErrorCode.SUSPENDED, "S3V_E_SUSPENDED", "local", 1, "The put was suspended: its checkpoint goes on from here.", "Open the put again with the same checkpoint."),
+    ErrorInfo(ErrorCode.STOPPED, "S3V_E_STOPPED", "local", 1, "The caller's callback asked to stop.", ""),
+    ErrorInfo(ErrorCode.INTERNAL, "S3V_E_INTERNAL", "local", 1, "There is a defect in the library.", "Report this message to the developers of s3vault; the vault itself is not affected."),
+    ErrorInfo(ErrorCode.SUSPENDED, "S3V_E_SUSPENDED", "local", 1, "The put was suspended; its checkpoint says where to resume it.", "Open the put again with the same checkpoint to resume it."),
 )
 
 OPTIONS: tuple[OptionInfo, ...] = (
-    OptionInfo("api_url", "vault", "text", (), None, None, "", False, False, "The store's endpoint, for example https://s3.example.com:9000. Empty: AWS, from region."),
+    OptionInfo("api_url", "vault", "text", (), None, None, "", False, False, "Endpoint of the store, for example https://s3.example.com:9000. Empty: AWS, in the region that region names."),
     OptionInfo("access_key", "vault", "text", (), None, None, "", False, True, "Access key id."),
     OptionInfo("secret_key", "vault", "text", (), None, None, "", True, True, "Secret access key."),
-    OptionInfo("session_token", "vault", "text", (), None, None, "", True, True, "Session token that belongs to temporary keys."),
-    OptionInfo("credentials", "vault", "words", ("static", "chain"), None, None, "static", False, False, "Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata)."),
-    OptionInfo("profile", "vault", "text", (), None, None, "", False, False, "Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default."),
-    OptionInfo("region", "vault", "text", (), None, None, "", False, False, "Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says."),
-    OptionInfo("mode", "vault", "words", ("single-bucket",), None, None, "single-bucket", False, False, "Where backups go. single-bucket: one bucket with versioning for all containers."),
-    OptionInfo("bucket", "vault", "text", (), None, None, "", False, False, "The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled."),
-    OptionInfo("vault_id", "vault", "text", (), None, None, "", False, False, "Identity of the vault, 32 lower-case hex digits. Empty: made from the bucket's name."),
-    OptionInfo("record_after_store", "vault", "bool", (), None, None, "false", False, False, "Which instant identifies a backup: false the begin of the put, true the end of the transfer."),
-    OptionInfo("encryption", "vault", "words", ("none",), None, None, "none", False, False, "How the data is encrypted. none: as the store does by itself."),
-    OptionInfo("keyring", "command", "text", (), None, None, "", False, False, "File that holds the signing key. The command opens it; the library takes a keyring handle."),
-    OptionInfo("service", "command", "text", (), None, None, "s3", False, False, "sign, presign: the service that a request is signed for."),
-    OptionInfo("verify_keys", "vault", "text", (), None, None, "", False, False, "Public keys that are trusted beside the keyring's own, one 'ed25519 <id> <base64>' a line."),
-    OptionInfo("path_style", "vault", "bool", (), None, None, "true", False, False, "true: the bucket in the path. false: the bucket in the host name, where its name can stand there."),
-    OptionInfo("dualstack", "vault", "bool", (), None, None, "false", False, False, "AWS only: hosts that are reached over IPv6 as well as IPv4."),
-    OptionInfo("fips", "vault", "bool", (), None, None, "false", False, False, "AWS only: hosts whose TLS is validated by FIPS 140."),
-    OptionInfo("resolve_once", "vault", "bool", (), None, None, "false", False, False, "Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines."),
-    OptionInfo("proxy", "vault", "text", (), None, None, "", True, False, "HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked."),
-    OptionInfo("ca_file", "vault", "text", (), None, None, "", False, False, "PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones."),
-    OptionInfo("connect_timeout_ms", "vault", "number", (), 1, 600000, "10000", False, False, "How long to wait for a connection."),
-    OptionInfo("idle_timeout_ms", "vault", "number", (), 1, 3600000, "60000", False, False, "How long a request may stand without any byte moving."),
-    OptionInfo("parallel_download", "vault", "bool", (), None, None, "true", False, False, "Whether a restore reads several ranges at once."),
-    OptionInfo("leading_slash", "vault", "bool", (), None, None, "false", False, False, "Whether data keys begin with '/', for buckets that were written so."),
-    OptionInfo("storage_class", "vault", "text", (), None, None, "", False, False, "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's own."),
-    OptionInfo("provider", "vault", "words", ("s3", "minio", "ceph", "garage", "versitygw"), None, None, "s3", False, False, "Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has."),
-    OptionInfo("memory", "process", "number", (), 33554432, 1125899906842624, "268435456", False, True, "Bytes of payload that all transfers of the process hold in memory at most; a writer waits when they are used up."),
-    OptionInfo("connections", "process", "number", (), 1, 4096, "64", False, True, "Requests that all transfers of the process have under way at most."),
-    OptionInfo("bandwidth_up", "process", "number", (), 0, 1125899906842624, "0", False, True, "Bytes a second that all transfers of the process send at most. 0: as many as the line takes."),
-    OptionInfo("bandwidth_down", "process", "number", (), 0, 1125899906842624, "0", False, True, "Bytes a second that all transfers of the process receive at most. 0: as many as the line gives."),
-    OptionInfo("kind", "call", "words", ("full", "incremental"), None, None, "full", False, False, "put: what the backup is. An incremental needs parent."),
-    OptionInfo("parent", "call", "text", (), None, None, "", False, False, "put: version id of the backup that an incremental builds on."),
-    OptionInfo("checkpoint", "call", "text", (), None, None, "", False, False, "put: file that remembers how far the backup came; a put of the same backup that names it goes on from there. It is removed when the backup is stored."),
-    OptionInfo("version", "call", "text", (), None, None, "", False, False, "find: this version id."),
-    OptionInfo("as_of", "call", "time", (), None, None, "", False, False, "find: the newest version that was recorded at this time or before."),
-    OptionInfo("pin", "call", "text", (), None, None, "", False, False, "find: the manifest's hash, as put returned it; another manifest is refused."),
-    OptionInfo("verify", "call", "words", ("end", "part"), None, None, "end", False, False, "get: when bytes are handed out. end: as they come, but for the last of each part, which waits until its hash is right. part: only from parts whose hash is right."),
-    OptionInfo("holes", "call", "bool", (), None, None, "false", False, False, "get: whether a file keeps holes where the data is zero."),
+    OptionInfo("session_token", "vault", "text", (), None, None, "", True, True, "Session token of temporary credentials."),
+    OptionInfo("credentials", "vault", "words", ("static", "chain"), None, None, "static", False, False, "Where the credentials come from. static: access_key and secret_key. chain: the places where AWS's tools look (environment, shared files, process, container, instance metadata)."),
+    OptionInfo("profile", "vault", "text", (), None, None, "", False, False, "Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, or else default."),
+    OptionInfo("region", "vault", "text", (), None, None, "", False, False, "Region of the bucket. Empty: the region in api_url if that is an AWS endpoint, or else us-east-1; corrected if the store names another."),
+    OptionInfo("mode", "vault", "words", ("single-bucket",), None, None, "single-bucket", False, False, "How backups are laid out. single-bucket: one bucket with versioning for all containers."),
+    OptionInfo("bucket", "vault", "text", (), None, None, "", False, False, "The bucket, for mode single-bucket; on AWS, also an access point's alias or ARN. It must exist and have versioning enabled."),
+    OptionInfo("vault_id", "vault", "text", (), None, None, "", False, False, "Identity of the vault: 32 lower-case hex digits. Empty: derived from the bucket's name."),
+    OptionInfo("record_after_store", "vault", "bool", (), None, None, "false", False, False, "Which time identifies a backup. false: the start of the put. true: the end of the transfer."),
+    OptionInfo("encryption", "vault", "words", ("none",), None, None, "none", False, False, "How the data is encrypted. none: only as the store does by default."),
+    OptionInfo("keyring", "command", "text", (), None, None, "", False, False, "File with the signing key. The command opens it; a program passes a keyring handle to the library."),
+    OptionInfo("service", "command", "text", (), None, None, "s3", False, False, "The service to sign a request for."),
+    OptionInfo("verify_keys", "vault", "text", (), None, None, "", False, False, "Public keys to trust in addition to the keyring's own, one 'ed25519 <id> <base64>' per line."),
+    OptionInfo("path_style", "vault", "bool", (), None, None, "true", False, False, "Where the bucket is in a URL. true: in the path. false: in the host name, if its name allows it."),
+    OptionInfo("dualstack", "vault", "bool", (), None, None, "false", False, False, "AWS only: use the endpoints that support IPv6 as well as IPv4."),
+    OptionInfo("fips", "vault", "bool", (), None, None, "false", False, False, "AWS only: use the endpoints with FIPS 140 validated TLS."),
+    OptionInfo("resolve_once", "vault", "bool", (), None, None, "false", False, False, "Resolve the store's host name once, and connect to that one address until it fails. For names that stand for several machines."),
+    OptionInfo("proxy", "vault", "text", (), None, None, "", True, False, "HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: no proxy; environment variables such as HTTPS_PROXY are ignored."),
+    OptionInfo("ca_file", "vault", "text", (), None, None, "", False, False, "PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates."),
+    OptionInfo("connect_timeout_ms", "vault", "number", (), 1, 600000, "10000", False, False, "Time to wait for a connection, in milliseconds."),
+    OptionInfo("idle_timeout_ms", "vault", "number", (), 1, 3600000, "60000", False, False, "Time after which a request fails if no byte moves, in milliseconds."),
+    OptionInfo("parallel_download", "vault", "bool", (), None, None, "true", False, False, "Read several ranges at once during a restore."),
+    OptionInfo("leading_slash", "vault", "bool", (), None, None, "false", False, False, "Start data keys with '/', for buckets whose keys already do."),
+    OptionInfo("storage_class", "vault", "text", (), None, None, "", False, False, "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default."),
+    OptionInfo("provider", "vault", "words", ("s3", "minio", "ceph", "garage", "versitygw"), None, None, "s3", False, False, "Type of the store; it says which checksums, trailers, conditional requests and versioning features the store supports."),
+    OptionInfo("memory", "process", "number", (), 33554432, 1125899906842624, "268435456", False, True, "Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits."),
+    OptionInfo("connections", "process", "number", (), 1, 4096, "64", False, True, "Most requests that all transfers of the process have in progress together."),
+    OptionInfo("bandwidth_up", "process", "number", (), 0, 1125899906842624, "0", False, True, "Most bytes per second that all transfers of the process send together. 0: no limit."),
+    OptionInfo("bandwidth_down", "process", "number", (), 0, 1125899906842624, "0", False, True, "Most bytes per second that all transfers of the process receive together. 0: no limit."),
+    OptionInfo("kind", "call", "words", ("full", "incremental"), None, None, "full", False, False, "put: kind of the backup. An incremental needs parent."),
+    OptionInfo("parent", "call", "text", (), None, None, "", False, False, "put: version id of the backup that an incremental is based on."),
+    OptionInfo("checkpoint", "call", "text", (), None, None, "", False, False, "put: file that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored."),
+    OptionInfo("version", "call", "text", (), None, None, "", False, False, "find: the version with this id."),
+    OptionInfo("as_of", "call", "time", (), None, None, "", False, False, "find: the newest version recorded at or before this time."),
+    OptionInfo("pin", "call", "text", (), None, None, "", False, False, "find: the manifest's hash, as put returned it; any other manifest is refused."),
+    OptionInfo("verify", "call", "words", ("end", "part"), None, None, "end", False, False, "get: when bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified."),
+    OptionInfo("holes", "call", "bool", (), None, None, "false", False, False, "get: leave holes in the file where the data is zero (a sparse file)."),
 )

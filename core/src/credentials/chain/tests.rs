@@ -74,20 +74,20 @@ fn the_environments_keys_may_end() {
 }
 
 #[test]
-fn a_chain_at_its_end_names_every_place() {
+fn a_chain_without_credentials_names_every_source() {
     let e = error(&env(&[(METADATA_DISABLED, "True")], Some("[default]\nregion = r\n"), None), "");
     assert_eq!(
         e.message(),
         "no credentials were found: the environment has no AWS_ACCESS_KEY_ID; /c/credentials does not exist; \
-         /c/config has no keys for the profile 'default'; there is no container's agent \
-         (AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_CONTAINER_CREDENTIALS_FULL_URI); the instance's metadata are \
-         not asked (AWS_EC2_METADATA_DISABLED)"
+         /c/config has no keys for the profile 'default'; no container agent is configured \
+         (AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_CONTAINER_CREDENTIALS_FULL_URI); the instance metadata \
+         service is disabled (AWS_EC2_METADATA_DISABLED)"
     );
     assert!(e.hint().contains("credentials = static"), "{e}");
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_no_file_that_is_not_there() {
+fn an_unreadable_file_is_not_treated_as_missing() {
     let mut env = env(&[], None, None);
     env.config_file.content = Content::Unreadable("Permission denied".to_owned());
     let e = error(&env, "");
@@ -109,15 +109,18 @@ fn a_profile_may_name_the_place() {
     let vars = [(ACCESS_KEY, "A"), (SECRET_KEY, "S"), (RELATIVE_URI, "/keys")];
     for (place, shown) in [
         ("Environment", "Keys(Credentials(A))"),
-        ("EcsContainer", "Fetch(Fetch(the container's agent (GET http://169.254.170.2/...)))"),
-        ("Ec2InstanceMetadata", "Fetch(Fetch(the instance's metadata (PUT http://169.254.169.254/latest/api/token)))"),
+        ("EcsContainer", "Fetch(Fetch(the container agent (GET http://169.254.170.2/...)))"),
+        (
+            "Ec2InstanceMetadata",
+            "Fetch(Fetch(the instance metadata service (PUT http://169.254.169.254/latest/api/token)))",
+        ),
     ] {
         let found = resolve(&env(&vars, Some(&profile(place)), None), "p").unwrap();
         assert_eq!(format!("{found:?}"), shown);
         let without = env(&[(METADATA_DISABLED, "true")], Some(&profile(place)), None);
         assert!(error(&without, "p").message().contains(&format!("credential_source = {place}")), "{place}");
     }
-    assert!(error(&env(&vars, Some(&profile("Moon")), None), "p").hint().starts_with("It is Environment"));
+    assert!(error(&env(&vars, Some(&profile("Moon")), None), "p").hint().starts_with("Set it to Environment"));
 }
 
 #[test]
@@ -139,7 +142,7 @@ fn a_command_is_split_as_a_shell_would() {
 }
 
 #[test]
-fn a_containers_agent_is_asked_before_the_instances_metadata() {
+fn a_containers_agent_precedes_the_instance_metadata() {
     let agent = |vars: &[(&str, &str)]| format!("{:?}", fetch(&env(vars, None, None)));
     assert!(agent(&[]).contains("http://169.254.169.254/latest"));
     assert!(agent(&[(METADATA_ENDPOINT, "http://127.0.0.1:1338/")]).contains("http://127.0.0.1:1338/latest"));

@@ -125,18 +125,22 @@ fn an_instance_is_asked_for_a_token_a_role_and_its_keys() {
 }
 
 #[test]
-fn nobody_at_the_metadatas_address_ends_the_chain_at_once() {
+fn the_chain_ends_at_once_if_nothing_answers_at_the_metadata_address() {
     for (code, maybe_sent, says) in [
         (Code::Connect, false, "refused"),
-        (Code::TimedOut, false, "no answer in time"),
-        (Code::TimedOut, true, "no answer in time; in a container, the instance's hop limit may have to be 2"),
+        (Code::TimedOut, false, "no reply in time"),
+        (
+            Code::TimedOut,
+            true,
+            "no reply in time; in a container, the hop limit of the instance metadata may need to be 2",
+        ),
         (Code::Resolve, false, "refused"),
     ] {
         let mut play = Play::instance();
         play.fail(code, maybe_sent);
         let e = play.error();
         let message = format!(
-            "no credentials were found: the environment has none; the instance's metadata (PUT \
+            "no credentials were found: the environment has none; the instance metadata service (PUT \
              http://m:1/latest/api/token): {says}"
         );
         assert_eq!((e.code(), e.message()), (Code::Credentials, message.as_str()));
@@ -155,7 +159,7 @@ fn what_passes_is_tried_three_times() {
     assert_eq!(play.time, begin + 250 + 500);
     let e = play.error();
     assert!(e.is_retryable(), "{e}");
-    assert!(e.message().ends_with("the container's agent (GET http://169.254.170.2/...): the answer is 500"), "{e}");
+    assert!(e.message().ends_with("the container agent (GET http://169.254.170.2/...): the reply is 500"), "{e}");
 
     let mut play = Play::container(None);
     play.answer(429, "");
@@ -180,19 +184,19 @@ fn a_token_that_has_expired_is_replaced() {
         play.answer(200, "hush");
         play.answer(401, "");
     }
-    assert!(play.error().message().ends_with("401, the token is refused"));
+    assert!(play.error().message().ends_with("401, the token was refused"));
 }
 
 #[test]
-fn what_lasts_is_said_at_once() {
+fn permanent_failures_are_not_retried() {
     for (status, body, says) in [
-        (404, "", "/security-credentials/): the answer is 404: the instance has no role"),
-        (200, "", "the answer is empty: the instance has no role"),
-        (200, "<html>hush</html>", "the answer is no role's name"),
-        (200, "../../hush", "the answer is no role's name"),
-        (200, "..", "the answer is no role's name"),
-        (302, "hush", "the answer is 302: redirects are not followed"),
-        (400, "", "the answer is 400"),
+        (404, "", "/security-credentials/): the reply is 404: the instance has no role"),
+        (200, "", "the reply is empty: the instance has no role"),
+        (200, "<html>hush</html>", "the reply is not a role name"),
+        (200, "../../hush", "the reply is not a role name"),
+        (200, "..", "the reply is not a role name"),
+        (302, "hush", "the reply is 302: redirects are not followed"),
+        (400, "", "the reply is 400"),
     ] {
         let mut play = Play::instance();
         play.answer(200, "hush-token");
@@ -201,11 +205,11 @@ fn what_lasts_is_said_at_once() {
         assert!(e.message().ends_with(says) && !e.is_retryable(), "{e}");
     }
     for (status, body, says) in [
-        (404, "", "version 2 of the metadata service is not there, and version 1 is not used"),
-        (403, "", "the metadata service is turned off"),
-        (200, "<html>hush</html>", "the answer is no token; a proxy may answer in its place"),
-        (200, "", "the answer is no token; a proxy may answer in its place"),
-        (200, "hush\nhush", "the answer is no token; a proxy may answer in its place"),
+        (404, "", "version 2 of the metadata service is missing, and version 1 is never used"),
+        (403, "", "the metadata service is disabled"),
+        (200, "<html>hush</html>", "the reply is not a token; a proxy may have answered"),
+        (200, "", "the reply is not a token; a proxy may have answered"),
+        (200, "hush\nhush", "the reply is not a token; a proxy may have answered"),
         (301, "", "redirects are not followed"),
     ] {
         let mut play = Play::instance();
@@ -216,19 +220,19 @@ fn what_lasts_is_said_at_once() {
 }
 
 #[test]
-fn an_answer_that_has_no_keys_is_refused_and_not_shown() {
+fn a_reply_without_credentials_is_refused_and_not_shown() {
     let cut = &KEYS[..KEYS.len() - 20];
     for (status, body, says) in [
-        (200, "<html>hush</html>", "the answer is HTML or XML, not JSON"),
-        (200, cut, "the answer is cut short: the JSON does not end in its"),
-        (200, "", "the answer is empty"),
-        (200, "{}", "the answer has no AccessKeyId"),
-        (200, r#"{"AccessKeyId": "hush"}"#, "the answer has no SecretAccessKey"),
-        (200, "hush", "the answer is not JSON"),
-        (204, "", "the answer is 204"),
-        (403, "", "the answer is 403: the token is refused"),
+        (200, "<html>hush</html>", "the reply is HTML or XML, not JSON"),
+        (200, cut, "the reply is truncated: the JSON is incomplete after"),
+        (200, "", "the reply is empty"),
+        (200, "{}", "the reply has no AccessKeyId"),
+        (200, r#"{"AccessKeyId": "hush"}"#, "the reply has no SecretAccessKey"),
+        (200, "hush", "the reply is not JSON"),
+        (204, "", "the reply is 204"),
+        (403, "", "the reply is 403: the token was refused"),
         (404, r#"{"code": "NoRole", "message": "none for hush-authorization"}"#, "404 (NoRole: none for ***)"),
-        (307, KEYS, "the answer is 307: redirects are not followed"),
+        (307, KEYS, "the reply is 307: redirects are not followed"),
     ] {
         let mut play = Play::container(Some("hush-authorization"));
         play.answer(status, body);
@@ -236,8 +240,8 @@ fn an_answer_that_has_no_keys_is_refused_and_not_shown() {
         assert!(e.message().contains(says) && !e.is_retryable(), "{e}");
     }
     for (body, says) in [
-        (r#"{"Code": "Failed", "Message": "no trust"}"#, "the answer says Failed: no trust"),
-        (r#"{"Code": "Success", "AccessKeyId": "hush", "SecretAccessKey": "hush"}"#, "the answer has no Expiration"),
+        (r#"{"Code": "Failed", "Message": "no trust"}"#, "the reply says Failed: no trust"),
+        (r#"{"Code": "Success", "AccessKeyId": "hush", "SecretAccessKey": "hush"}"#, "the reply has no Expiration"),
     ] {
         let mut play = Play::instance();
         play.answer(200, "hush");
@@ -249,7 +253,7 @@ fn an_answer_that_has_no_keys_is_refused_and_not_shown() {
 }
 
 #[test]
-fn an_answer_that_drips_is_given_up() {
+fn a_reply_that_trickles_in_is_abandoned() {
     let mut play = Play::container(None);
     let mut abandoned = Vec::new();
     for _ in 0..3 {
@@ -265,8 +269,8 @@ fn an_answer_that_drips_is_given_up() {
         abandoned.push(id);
     }
     let e = play.error();
-    assert!(e.message().ends_with("no answer in time") && e.is_retryable(), "{e}");
-    // What still comes is nobody's.
+    assert!(e.message().ends_with("no reply in time") && e.is_retryable(), "{e}");
+    // Later inputs for these requests are ignored.
     for id in abandoned {
         play.handle(Input::End { id });
     }

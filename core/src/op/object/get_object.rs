@@ -95,7 +95,7 @@ impl Operation for GetRange {
         request
     }
 
-    fn admit(&self, head: &ReplyHead) -> Result<()> {
+    fn check_head(&self, head: &ReplyHead) -> Result<()> {
         let wanted = if self.range.length == 0 { 200 } else { 206 };
         if head.status != wanted {
             let length = self.range.length - self.range.done;
@@ -155,8 +155,8 @@ mod tests {
         assert_eq!(rest.request().headers, [("range".to_owned(), "bytes=11-11".to_owned())]);
         let head =
             |range: &str| ReplyHead { status: 206, headers: vec![("content-range".to_owned(), range.to_owned())] };
-        assert!(rest.admit(&head("bytes 11-11/100")).is_ok());
-        assert_eq!(rest.admit(&head("bytes 8-11/100")).unwrap_err().code(), Code::BadReply);
+        assert!(rest.check_head(&head("bytes 11-11/100")).is_ok());
+        assert_eq!(rest.check_head(&head("bytes 8-11/100")).unwrap_err().code(), Code::BadReply);
     }
 
     #[test]
@@ -165,10 +165,10 @@ mod tests {
             status,
             headers: range.map(|r| ("content-range".to_owned(), r.to_owned())).into_iter().collect(),
         };
-        assert!(op(8, 4).admit(&head(206, Some("bytes 8-11/100"))).is_ok());
-        assert!(op(0, 0).admit(&head(200, None)).is_ok());
+        assert!(op(8, 4).check_head(&head(206, Some("bytes 8-11/100"))).is_ok());
+        assert!(op(0, 0).check_head(&head(200, None)).is_ok());
         for bad in [head(200, None), head(206, Some("bytes 8-12/100")), head(206, Some("bytes 0-3/100"))] {
-            assert_eq!(op(8, 4).admit(&bad).unwrap_err().code(), Code::BadReply);
+            assert_eq!(op(8, 4).check_head(&bad).unwrap_err().code(), Code::BadReply);
         }
     }
 }

@@ -42,7 +42,7 @@ impl Upload {
 /// The upload is gone, and this process did not abort it: nothing is left to abort or to resume.
 pub(super) fn upload_disappeared(key: &str, upload_id: &str, why: Error) -> Error {
     let what = format!("upload {upload_id} of {key} disappeared while its parts were being sent");
-    why.recode(Code::GivenUp).context(what).with_hint(
+    why.recode(Code::Abandoned).context(what).with_hint(
         "A lifecycle rule or another process aborted the upload, and its parts are lost. Store the backup again from the start; a checkpoint cannot resume it. If a lifecycle rule aborts incomplete uploads, give it more days than the longest backup takes.",
     )
 }
@@ -61,7 +61,7 @@ pub(super) fn unknown(why: &Error) -> Error {
 
 /// The store cannot complete this upload, now or later.
 pub(super) fn cannot_complete(why: Error) -> Error {
-    why.recode(Code::GivenUp)
+    why.recode(Code::Abandoned)
         .context("the store can no longer assemble the parts")
         .with_hint("Store the backup again. It restarts from scratch, even with the checkpoint.")
 }

@@ -223,7 +223,7 @@ impl Upload {
                 Err(e) => self.failed(session, upload_id, e),
             },
             (State::Unknown(mut call, _), Input::Retry) => {
-                call.again();
+                call.restart();
                 State::Complete(call)
             }
             (State::Single(mut call), input) => match call.handle(session, now, input) {
@@ -285,7 +285,7 @@ impl Upload {
             (State::Relist(mut list, call, why), input) => match list.handle(session, now, input) {
                 None => State::Relist(list, call, why),
                 Some(Ok(page)) => match self.update_from_listing(list.op(), &page) {
-                    Err(e) if e.code() == Code::GivenUp => State::Settle(Settle::new(&self.object.key), call, e),
+                    Err(e) if e.code() == Code::Abandoned => State::Settle(Settle::new(&self.object.key), call, e),
                     Err(e) => State::Done(Err(e)),
                     Ok(()) => match list.op().next(&page) {
                         Some(next) => State::Relist(Call::new(next), call, why),
@@ -304,7 +304,7 @@ impl Upload {
                         self.completed(session, PutReply { version_id }, date_ms)
                     }
                     // Nothing is left to resume, and there is no object instead.
-                    Some(Settled::NotThere) if why.code() == Code::GivenUp => {
+                    Some(Settled::NotThere) if why.code() == Code::Abandoned => {
                         self.broken = true;
                         State::Done(Err(why))
                     }

@@ -40,7 +40,7 @@ impl Put {
             let why = format!(
                 "another process wrote {key} for this version: the version was deleted, swept as abandoned, or finished"
             );
-            return self.fail(Error::new(Code::GivenUp, why));
+            return self.fail(Error::new(Code::Abandoned, why));
         }
         self.recheck_locators(purpose)
     }
@@ -61,7 +61,7 @@ impl Put {
                 "the locator of version {} is missing or was replaced: another process abandoned the version",
                 self.vid
             );
-            return self.fail(Error::new(Code::GivenUp, why));
+            return self.fail(Error::new(Code::Abandoned, why));
         }
         match purpose {
             Purpose::Data => self.send(now),

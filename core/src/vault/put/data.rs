@@ -98,7 +98,7 @@ impl Put {
                 self.restart()
             }
             // Part 1 is still held, and every attempt sends its bytes.
-            Err(e) if e.code() == Code::Expired => self.recheck(Purpose::Data),
+            Err(e) if e.is_expired() => self.recheck(Purpose::Data),
             Err(e) => self.fail(e),
         }
     }

@@ -281,7 +281,7 @@ impl Machine for Put {
             }
             (State::CheckFailed(_), Input::Retry) => self.recheck(Purpose::Row),
             (State::Unknown(mut call, _), Input::Retry) => {
-                call.again();
+                call.restart();
                 State::Row(call)
             }
             (State::Versioning(mut call), input) => match call.handle(&mut self.session, now, input) {
@@ -304,7 +304,7 @@ impl Machine for Put {
                     }
                     State::First { asked: false, number: 1, offset: 0 }
                 }
-                Some(Err(e)) if e.code() == Code::Expired && self.starts < MAX_STARTS => self.list(),
+                Some(Err(e)) if e.is_expired() && self.starts < MAX_STARTS => self.list(),
                 Some(Err(e)) => self.fail(e),
             },
             (State::Sending(mut upload), input) => {

@@ -71,7 +71,7 @@ impl Put {
     pub(super) fn row_answer(&mut self, call: Call<PutObject>, answer: Result<PutReply>) -> State {
         match answer {
             Ok(_) => self.acknowledge(),
-            Err(e) if e.code() == Code::Expired => {
+            Err(e) if e.is_expired() => {
                 self.row_sent |= call.maybe_done();
                 self.recheck(Purpose::Row)
             }

@@ -238,7 +238,7 @@ fn a_put_that_another_process_abandoned_writes_no_row() {
             }
         });
         let e = world.run(&mut put(&vault, None, 1), &large()).unwrap_err();
-        assert_eq!(e.code(), Code::GivenUp, "{e}");
+        assert_eq!(e.code(), Code::Abandoned, "{e}");
         assert!(world.keys(CATALOGUE).iter().all(|key| key.ends_with(".-s")));
         assert_eq!(world.objects["vm/disk"].len(), 1, "sweep cleans, not the writer");
     }

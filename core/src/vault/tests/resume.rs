@@ -178,7 +178,7 @@ fn an_upload_that_disappears_while_it_is_sent_is_reported_and_not_aborted() {
             }
         });
         let e = world.run(&mut second, &source).unwrap_err();
-        assert_eq!((e.code(), e.s3_code()), (Code::GivenUp, "NoSuchUpload"));
+        assert_eq!((e.code(), e.s3_code()), (Code::Abandoned, "NoSuchUpload"));
         let text = format!("{e} {}", e.hint());
         for word in ["upload u", "vm/disk", "lifecycle rule", "again", "checkpoint"] {
             assert!(text.contains(word), "{word}: {text}");
@@ -295,7 +295,7 @@ fn broken_in_complete(case: Case, leave: fn(&mut World)) {
         return assert!(data(&mut world, &vault) == source);
     }
     let e = first.unwrap_err();
-    assert_eq!(e.code(), Code::GivenUp, "{e}");
+    assert_eq!(e.code(), Code::Abandoned, "{e}");
     for word in ["no longer assemble the parts", "vm/disk", "again", "scratch"] {
         assert!(format!("{e} {}", e.hint()).contains(word), "{word}: {e:?}");
     }
@@ -331,7 +331,7 @@ fn a_store_that_breaks_each_upload_is_sent_the_file_three_times() {
         }
     });
     let e = world.run(&mut put(&mut World::new(), &vault, FILE, &source, 1), &source).unwrap_err();
-    assert_eq!((e.code(), world.parts_sent.len()), (Code::GivenUp, 9), "{e}");
+    assert_eq!((e.code(), world.parts_sent.len()), (Code::Abandoned, 9), "{e}");
 }
 
 #[test]

@@ -82,7 +82,7 @@ def resume_notice(checkpoint: str | None, output: Output) -> Iterator[None]:
         yield
     except BaseException as error:
         is_final = isinstance(error, S3VaultError) and (
-            ErrorFlag.MISUSE in error.flags or error.code == ErrorCode.GIVEN_UP
+            ErrorFlag.MISUSE in error.flags or error.code == ErrorCode.ABANDONED
         )
         if checkpoint is not None and not is_final and os.path.exists(checkpoint):
             state = "suspended" if isinstance(error, KeyboardInterrupt) else "not stored yet"

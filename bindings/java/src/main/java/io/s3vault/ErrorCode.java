@@ -4,99 +4,97 @@ package io.s3vault;
 /** Error codes. Numbers are never reused. */
 public enum ErrorCode {
     /** An argument is NULL, not UTF-8, or out of range. */
-    INVALID_ARGUMENT(-1, "Look at the argument that the message names."),
-    /** There is no option of this name. */
-    UNKNOWN_OPTION(-2, "The message names the nearest option; s3v_settings_json lists all."),
-    /** An option's value cannot be used, or options contradict each other. */
+    INVALID_ARGUMENT(-1, "Correct the argument that the message names."),
+    /** There is no option with this name. */
+    UNKNOWN_OPTION(-2, "Check the spelling: the message suggests the nearest option, and s3v_settings_json lists all of them."),
+    /** The value of an option is invalid, or two options contradict each other. */
     INVALID_OPTION(-3, "Correct the option that the message names."),
-    /** The container or path is not a name that a vault takes. */
-    INVALID_NAME(-4, "Container: 1 to 200 bytes without '/'. Path: 1 to 700 bytes, each segment 1 to 200. No NUL, no '.' or '..'."),
-    /** The handle is in use by another call. */
-    BUSY(-5, "One call at a time on this handle; use a handle for each thread."),
-    /** The call does not fit what the handle has done so far. */
-    WRONG_STATE(-6, "After commit or abort only free is left."),
-    /** The process was forked after the library was used. */
-    FORKED(-7, "Open the vault in the child; in Python use multiprocessing's 'spawn'."),
-    /** The parent of an incremental is not a live version of the same container and path. */
+    /** The container or the path is not a valid name. */
+    INVALID_NAME(-4, "Use 1 to 200 bytes without '/' for the container, and 1 to 700 bytes for the path, each segment 1 to 200; no NUL, '.' or '..'."),
+    /** Another call is using the handle. */
+    BUSY(-5, "Make one call at a time on this handle, or use one handle per thread."),
+    /** The handle's state does not allow this call. */
+    WRONG_STATE(-6, "After commit or abort, only free the handle."),
+    /** The process was forked after it had used the library. */
+    FORKED(-7, "Open the vault in the child process; in Python, use multiprocessing's 'spawn'."),
+    /** The parent of an incremental backup is not a live version of the same container and path. */
     BAD_PARENT(-8, "Store a full backup instead."),
     /** The keyring cannot be read, or has no signing key. */
-    KEYRING(-9, "Check the keyring file; 's3vault keys new FILE' makes one."),
-    /** The object needs more than this version of the library knows. */
+    KEYRING(-9, "Check the keyring file; create one with 's3vault keys new FILE'."),
+    /** The object needs a feature that this version of the library does not have. */
     UNSUPPORTED(-10, "Use a newer version of s3vault."),
     /** A configuration file cannot be read. */
     CONFIG(-11, "Correct the line of the file that the message names."),
-    /** No credentials were found, or the place that should have some has none that can be used. */
-    CREDENTIALS(-12, "Look at the places that the message names."),
-    /** The checkpoint is another backup's, or none. */
-    BAD_CHECKPOINT(-13, "Name the checkpoint of this backup, or remove the file to store from the begin."),
-    /** The store refuses the operation to these credentials. */
-    ACCESS_DENIED(-20, "Give the access key the permission for this operation, on the bucket and on its objects."),
-    /** The store computed another signature: the secret key is wrong, or something on the way changed the request. */
-    SIGNATURE_REFUSED(-21, "Check secret_key; if it is right, a proxy may rewrite headers or the path."),
+    /** No usable credentials were found. */
+    CREDENTIALS(-12, "Check the sources that the message names."),
+    /** The file is not a checkpoint, or is the checkpoint of another backup. */
+    BAD_CHECKPOINT(-13, "Pass the checkpoint of this backup, or remove the file to store the backup from the start."),
+    /** The store denies the operation to these credentials. */
+    ACCESS_DENIED(-20, "Grant the access key the permission for this operation, on the bucket and on its objects."),
+    /** The store computed another signature: the secret key is wrong, or the request was changed on the way. */
+    SIGNATURE_REFUSED(-21, "Check secret_key; if it is right, check whether a proxy rewrites headers or the path."),
     /** The store does not know the access key. */
-    UNKNOWN_ACCESS_KEY(-22, "Check access_key and api_url: keys belong to one store."),
-    /** There is no such bucket. */
-    NO_SUCH_BUCKET(-23, "Check bucket and api_url, or make the bucket, with versioning enabled."),
-    /** There is no such backup or version. */
+    UNKNOWN_ACCESS_KEY(-22, "Check access_key and api_url: each key belongs to one store."),
+    /** The bucket does not exist. */
+    NO_SUCH_BUCKET(-23, "Check bucket and api_url, or create the bucket with versioning enabled."),
+    /** The backup or the version does not exist. */
     NOT_FOUND(-24, "List the versions of this container and path."),
-    /** The clocks of this machine and of the store are too far apart. */
+    /** The clocks of this machine and the store differ too much (clock skew). */
     CLOCK_SKEW(-25, "Set this machine's clock (NTP)."),
     /** The bucket is in another region. */
     WRONG_REGION(-26, "Set region to the one that the message names."),
-    /** The store asks to slow down, or is not available, and went on so through all retries. */
+    /** The store was unavailable, or asked to slow down, at every attempt. */
     UNAVAILABLE(-27, "Try again later."),
-    /** Another refusal by the store; S3_CODE says which. */
+    /** The store refused the request for another reason; see S3_CODE. */
     STORE(-28, "See the store's own message."),
-    /** The answer is not what S3 answers: a proxy's page, cut XML, wrong lengths. */
+    /** The reply is not a valid S3 reply: a proxy's page, truncated XML, or a wrong length. */
     BAD_REPLY(-29, "Check that api_url is an S3 endpoint, and that no proxy answers in its place."),
-    /** The bucket's versioning does not fit the vault's mode. */
+    /** The bucket's versioning does not match the vault's mode. */
     VERSIONING(-30, "Enable versioning on the bucket."),
     /** The bucket belongs to another vault, or to another configuration of this one. */
     VAULT_MISMATCH(-31, "Check bucket, mode and vault_id."),
-    /** An object of the vault has a form that this library does not read. */
+    /** An object of the vault has a format that this version of the library cannot read. */
     FORMAT(-32, "Use the version of s3vault that wrote it, or a newer one."),
-    /** Stored bytes are not what was stored: length or hash differ. */
-    DAMAGED(-33, "Restore another version, and look into the store's health."),
-    /** A version's data is not there. */
-    DATA_MISSING(-34, "Something deleted the data outside of s3vault: restore another version."),
-    /** A signature is missing, wrong, or by a key that this vault does not trust. */
-    UNTRUSTED(-35, "Open the vault with the keyring that wrote it, or add the key to verify_keys."),
-    /** The newest version lies more than an hour in the future. */
-    FUTURE_VERSION(-36, "A clock was wrong when it was written: delete that version, or wait."),
-    /** The put was given up: its version was marked as deleted, another process took its place, or its upload is gone or can be completed no more. */
-    GIVEN_UP(-37, "Store the backup again."),
-    /** It is not known whether the store has the object: the last request had no answer. */
-    OUTCOME_UNKNOWN(-38, "Commit again on the same handle, or run the same put again with its checkpoint."),
-    /** The manifest is not the one that the pin names. */
-    PIN_MISMATCH(-39, "The version was replaced since the pin was taken: do not trust it."),
-    /** The date that a request was signed with has passed; used inside, never returned alone. */
-    EXPIRED(-40, "Try again."),
+    /** The stored data is damaged: its length or its hash differs from the manifest's. */
+    DAMAGED(-33, "Restore another version, and check the store's health."),
+    /** The data of a version is missing. */
+    DATA_MISSING(-34, "Restore another version, and find out what deleted the data outside of s3vault."),
+    /** A signature is missing, wrong, or made with a key that this vault does not trust. */
+    UNTRUSTED(-35, "Open the vault with the keyring that signed it, or add its public key to verify_keys."),
+    /** The newest version is dated more than an hour in the future. */
+    FUTURE_VERSION(-36, "Delete that version (it was written by a machine whose clock was wrong), or wait."),
+    /** The put was abandoned: its version was marked as deleted, another process took it over, or its upload is gone or can no longer be completed. */
+    ABANDONED(-37, "Store the backup again."),
+    /** It is unknown whether the store has the object: the last request was not answered. */
+    OUTCOME_UNKNOWN(-38, "Call commit again on the same handle, or run the same put again with its checkpoint."),
+    /** The manifest's hash differs from the pin. */
+    PIN_MISMATCH(-39, "Do not trust this version: it was replaced after the pin was recorded."),
     /** The host name of api_url, or of the proxy, does not resolve. */
-    RESOLVE(-50, "Check api_url (and proxy, where one is set), and this machine's DNS."),
-    /** No connection: nothing listens there, or a firewall is between. */
-    CONNECT(-51, "Check host and port of api_url (and of proxy, where one is set), and firewalls."),
+    RESOLVE(-50, "Check api_url (and proxy, if it is set) and this machine's DNS."),
+    /** The connection was refused or could not be established. */
+    CONNECT(-51, "Check the host and port of api_url (and of proxy, if it is set), and firewalls."),
     /** The store's certificate is not trusted. */
-    CERTIFICATE(-52, "Set ca_file to the authority that signed the store's certificate."),
+    CERTIFICATE(-52, "Set ca_file to the certificate of the CA that issued the store's certificate."),
     /** The store did not answer in time. */
     TIMED_OUT(-53, "Check the network; idle_timeout_ms and connect_timeout_ms set the limits."),
-    /** The connection broke. */
+    /** The connection was lost. */
     CONNECTION_LOST(-54, "Check the network."),
-    /** The proxy refuses: it wants a user and a password, or does not let requests to this store through. */
-    PROXY(-55, "Check the option proxy: the user and password in it, and whether this proxy lets the host and port of api_url through."),
+    /** The proxy refused: it requires a user and a password, or does not allow connections to this store. */
+    PROXY(-55, "Check the option proxy (its user and password), and whether the proxy allows the host and port of api_url."),
     /** A local file cannot be read or written. */
     IO(-70, "See the operating system's message."),
     /** The disk is full. */
     DISK_FULL(-71, "Free some space, or restore to another disk."),
-    /** The source changed between two readings. */
-    SOURCE_CHANGED(-72, "Store from a snapshot, or stop the writer."),
+    /** The source changed while it was being stored. */
+    SOURCE_CHANGED(-72, "Store from a snapshot, or stop the program that writes to the source."),
     /** The call was cancelled. */
     CANCELLED(-73, ""),
-    /** The caller's own callback asked to stop. */
+    /** The caller's callback asked to stop. */
     STOPPED(-74, ""),
-    /** A defect in the library: please report the message. */
-    INTERNAL(-75, "Report this message; the vault itself is not affected."),
-    /** The put was suspended: its checkpoint goes on from here. */
-    SUSPENDED(-76, "Open the put again with the same checkpoint."),
+    /** There is a defect in the library. */
+    INTERNAL(-75, "Report this message to the developers of s3vault; the vault itself is not affected."),
+    /** The put was suspended; its checkpoint says where to resume it. */
+    SUSPENDED(-76, "Open the put again with the same checkpoint to resume it."),
     /** A code of a newer library that this binding does not know. */
     UNKNOWN(0, "");
 

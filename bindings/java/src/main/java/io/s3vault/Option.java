@@ -3,83 +3,83 @@ package io.s3vault;
 
 /** The keys of the options of a {@link Config} and of calls. */
 public final class Option {
-    /** The store's endpoint, for example https://s3.example.com:9000. Empty: AWS, from region. */
+    /** Endpoint of the store, for example https://s3.example.com:9000. Empty: AWS, in the region that region names. */
     public static final String API_URL = "api_url";
     /** Access key id. */
     public static final String ACCESS_KEY = "access_key";
     /** Secret access key. */
     public static final String SECRET_KEY = "secret_key";
-    /** Session token that belongs to temporary keys. */
+    /** Session token of temporary credentials. */
     public static final String SESSION_TOKEN = "session_token";
-    /** Where the keys are. static: access_key and secret_key. chain: where AWS's tools look (environment, shared files, process, container, instance metadata). */
+    /** Where the credentials come from. static: access_key and secret_key. chain: the places where AWS's tools look (environment, shared files, process, container, instance metadata). */
     public static final String CREDENTIALS = "credentials";
-    /** Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, else default. */
+    /** Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, or else default. */
     public static final String PROFILE = "profile";
-    /** Region of the bucket. Empty: the one that api_url names where that is AWS, else us-east-1, corrected by what the store says. */
+    /** Region of the bucket. Empty: the region in api_url if that is an AWS endpoint, or else us-east-1; corrected if the store names another. */
     public static final String REGION = "region";
-    /** Where backups go. single-bucket: one bucket with versioning for all containers. */
+    /** How backups are laid out. single-bucket: one bucket with versioning for all containers. */
     public static final String MODE = "mode";
-    /** The bucket, for mode single-bucket; on AWS also an access point's alias or ARN. It must exist, with versioning enabled. */
+    /** The bucket, for mode single-bucket; on AWS, also an access point's alias or ARN. It must exist and have versioning enabled. */
     public static final String BUCKET = "bucket";
-    /** Identity of the vault, 32 lower-case hex digits. Empty: made from the bucket's name. */
+    /** Identity of the vault: 32 lower-case hex digits. Empty: derived from the bucket's name. */
     public static final String VAULT_ID = "vault_id";
-    /** Which instant identifies a backup: false the begin of the put, true the end of the transfer. */
+    /** Which time identifies a backup. false: the start of the put. true: the end of the transfer. */
     public static final String RECORD_AFTER_STORE = "record_after_store";
-    /** How the data is encrypted. none: as the store does by itself. */
+    /** How the data is encrypted. none: only as the store does by default. */
     public static final String ENCRYPTION = "encryption";
-    /** File that holds the signing key. The command opens it; the library takes a keyring handle. */
+    /** File with the signing key. The command opens it; a program passes a keyring handle to the library. */
     public static final String KEYRING = "keyring";
-    /** sign, presign: the service that a request is signed for. */
+    /** The service to sign a request for. */
     public static final String SERVICE = "service";
-    /** Public keys that are trusted beside the keyring's own, one 'ed25519 &lt;id&gt; &lt;base64&gt;' a line. */
+    /** Public keys to trust in addition to the keyring's own, one 'ed25519 &lt;id&gt; &lt;base64&gt;' per line. */
     public static final String VERIFY_KEYS = "verify_keys";
-    /** true: the bucket in the path. false: the bucket in the host name, where its name can stand there. */
+    /** Where the bucket is in a URL. true: in the path. false: in the host name, if its name allows it. */
     public static final String PATH_STYLE = "path_style";
-    /** AWS only: hosts that are reached over IPv6 as well as IPv4. */
+    /** AWS only: use the endpoints that support IPv6 as well as IPv4. */
     public static final String DUALSTACK = "dualstack";
-    /** AWS only: hosts whose TLS is validated by FIPS 140. */
+    /** AWS only: use the endpoints with FIPS 140 validated TLS. */
     public static final String FIPS = "fips";
-    /** Resolve the store's host name once, and dial that one address until it fails: for names that stand for several machines. */
+    /** Resolve the store's host name once, and connect to that one address until it fails. For names that stand for several machines. */
     public static final String RESOLVE_ONCE = "resolve_once";
-    /** HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: none; the environment is not asked. */
+    /** HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: no proxy; environment variables such as HTTPS_PROXY are ignored. */
     public static final String PROXY = "proxy";
-    /** PEM file of the authorities that may sign the store's certificate (and an https:// proxy's), in place of the public ones. */
+    /** PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates. */
     public static final String CA_FILE = "ca_file";
-    /** How long to wait for a connection. */
+    /** Time to wait for a connection, in milliseconds. */
     public static final String CONNECT_TIMEOUT_MS = "connect_timeout_ms";
-    /** How long a request may stand without any byte moving. */
+    /** Time after which a request fails if no byte moves, in milliseconds. */
     public static final String IDLE_TIMEOUT_MS = "idle_timeout_ms";
-    /** Whether a restore reads several ranges at once. */
+    /** Read several ranges at once during a restore. */
     public static final String PARALLEL_DOWNLOAD = "parallel_download";
-    /** Whether data keys begin with '/', for buckets that were written so. */
+    /** Start data keys with '/', for buckets whose keys already do. */
     public static final String LEADING_SLASH = "leading_slash";
-    /** Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's own. */
+    /** Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default. */
     public static final String STORAGE_CLASS = "storage_class";
-    /** Whose differences from S3 are known: which checksums, trailers, conditions and versions the store has. */
+    /** Type of the store; it says which checksums, trailers, conditional requests and versioning features the store supports. */
     public static final String PROVIDER = "provider";
-    /** Bytes of payload that all transfers of the process hold in memory at most; a writer waits when they are used up. */
+    /** Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits. */
     public static final String MEMORY = "memory";
-    /** Requests that all transfers of the process have under way at most. */
+    /** Most requests that all transfers of the process have in progress together. */
     public static final String CONNECTIONS = "connections";
-    /** Bytes a second that all transfers of the process send at most. 0: as many as the line takes. */
+    /** Most bytes per second that all transfers of the process send together. 0: no limit. */
     public static final String BANDWIDTH_UP = "bandwidth_up";
-    /** Bytes a second that all transfers of the process receive at most. 0: as many as the line gives. */
+    /** Most bytes per second that all transfers of the process receive together. 0: no limit. */
     public static final String BANDWIDTH_DOWN = "bandwidth_down";
-    /** put: what the backup is. An incremental needs parent. */
+    /** put: kind of the backup. An incremental needs parent. */
     public static final String KIND = "kind";
-    /** put: version id of the backup that an incremental builds on. */
+    /** put: version id of the backup that an incremental is based on. */
     public static final String PARENT = "parent";
-    /** put: file that remembers how far the backup came; a put of the same backup that names it goes on from there. It is removed when the backup is stored. */
+    /** put: file that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. */
     public static final String CHECKPOINT = "checkpoint";
-    /** find: this version id. */
+    /** find: the version with this id. */
     public static final String VERSION = "version";
-    /** find: the newest version that was recorded at this time or before. */
+    /** find: the newest version recorded at or before this time. */
     public static final String AS_OF = "as_of";
-    /** find: the manifest's hash, as put returned it; another manifest is refused. */
+    /** find: the manifest's hash, as put returned it; any other manifest is refused. */
     public static final String PIN = "pin";
-    /** get: when bytes are handed out. end: as they come, but for the last of each part, which waits until its hash is right. part: only from parts whose hash is right. */
+    /** get: when bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified. */
     public static final String VERIFY = "verify";
-    /** get: whether a file keeps holes where the data is zero. */
+    /** get: leave holes in the file where the data is zero (a sparse file). */
     public static final String HOLES = "holes";
 
     private Option() {}

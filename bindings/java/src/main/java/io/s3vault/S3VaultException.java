@@ -155,6 +155,11 @@ public final class S3VaultException extends IOException {
         return (flags & Native.S3V_FLAG_TRANSPORT) != 0;
     }
 
+    /** {@return whether this machine failed, or the call was cancelled} */
+    public boolean isLocal() {
+        return (flags & Native.S3V_FLAG_LOCAL) != 0;
+    }
+
     /** {@return whether the same call may succeed later} */
     public boolean isRetryable() {
         return (flags & Native.S3V_FLAG_RETRYABLE) != 0;

@@ -181,6 +181,7 @@ class LifecycleTest {
             upload.write(text("half"));
             S3VaultException cancelled = assertThrows(S3VaultException.class, upload::flush);
             assertEquals(ErrorCode.CANCELLED, cancelled.code());
+            assertTrue(cancelled.isLocal() && !cancelled.isMisuse() && !cancelled.isRemote());
             S3VaultException e = assertThrows(S3VaultException.class, upload::commit);
             assertEquals(ErrorCode.WRONG_STATE, e.code());
             assertEquals(cancelled, e.getCause());

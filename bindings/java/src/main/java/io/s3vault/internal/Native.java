@@ -15,6 +15,7 @@ public final class Native {
     public static final int S3V_FLAG_TRANSPORT = 4;
     public static final int S3V_FLAG_RETRYABLE = 8;
     public static final int S3V_FLAG_MAYBE_SENT = 16;
+    public static final int S3V_FLAG_LOCAL = 32;
     public static final int S3V_FIELD_NAME = 0;
     public static final int S3V_FIELD_MESSAGE = 1;
     public static final int S3V_FIELD_HINT = 2;
