@@ -57,7 +57,7 @@
  *             return 1;
  *         check(s3v_config_load(config, "s3vault.toml", &err), err);
  *         check(s3v_config_env(config, &err), err);
- *         check(s3v_keyring_open("backup.keys", NULL, 0, 0, &keyring, &err), err);
+ *         check(s3v_keyring_open("vault.keys", NULL, 0, 0, &keyring, &err), err);
  *         check(s3v_vault_open(config, keyring, NULL, &vault, &err), err);
  *
  *         check(s3v_put_file(vault, "web01", "sda.img", "/images/sda.img", NULL, NULL, &version, &err), err);

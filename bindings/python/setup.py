@@ -1,4 +1,4 @@
-"""The build step that setuptools does not have: cargo makes the library, and the wheel carries it."""
+"""Adds a build step to setuptools: cargo builds the library, and the wheel includes it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LIBRARY = "libs3vault.so"
 
 
 def cargo_build() -> Path:
-    """Builds the library, and returns where cargo says that it put it (CARGO_TARGET_DIR may move it)."""
+    """Builds the library, and returns its path as cargo reports it (CARGO_TARGET_DIR may move it)."""
     if not (REPOSITORY / "ffi" / "Cargo.toml").exists():
         raise SystemExit(
-            f"{REPOSITORY} does not hold the library's source: install from a clone of the repository, "
+            f"{REPOSITORY} does not contain the source of the library: install from a clone of the repository, "
             "or name a built library in S3VAULT_BUILD_LIBRARY"
         )
     command = ["cargo", "build", "--release", "-p", "s3vault", "--message-format=json-render-diagnostics"]
@@ -37,7 +37,7 @@ def cargo_build() -> Path:
             for name in message["filenames"]:
                 if Path(name).name == LIBRARY:
                     return Path(name)
-    raise SystemExit(f"'{' '.join(command)}' made no {LIBRARY}")
+    raise SystemExit(f"'{' '.join(command)}' built no {LIBRARY}")
 
 
 class BuildPy(build_py):
@@ -49,13 +49,13 @@ class BuildPy(build_py):
 
     def run(self) -> None:
         if not self.editable_mode:
-            # What an earlier build left there would go into the wheel, modules that are no more too.
+            # Files of an earlier build would go into the wheel, also modules that no longer exist.
             shutil.rmtree(Path(self.build_lib) / "s3vault", ignore_errors=True)
         super().run()
         given = os.environ.get("S3VAULT_BUILD_LIBRARY")
         native = self._native()
         native.parent.mkdir(parents=True, exist_ok=True)
-        # A process may have the old file mapped: replace it, never write into it.
+        # A process may have mapped the old file: replace it, and never write into it.
         fresh = native.with_suffix(".new")
         shutil.copyfile(given if given else cargo_build(), fresh)
         fresh.replace(native)
@@ -65,14 +65,14 @@ class BuildPy(build_py):
 
 
 class BdistWheel(bdist_wheel):
-    """One wheel for all Pythons: the library is loaded by ctypes and knows nothing of the interpreter."""
+    """One wheel for all versions of Python: the library is loaded by ctypes and is independent of the interpreter."""
 
     def get_tag(self) -> tuple[str, str, str]:
         return "py3", "none", super().get_tag()[2]
 
 
 class BinaryDistribution(Distribution):
-    """Makes setuptools treat the wheel as bound to a platform."""
+    """Makes setuptools treat the wheel as platform-specific."""
 
     def has_ext_modules(self) -> bool:
         return True

@@ -1,7 +1,7 @@
-"""The byte streams of the shared cases: xorshift64*, seeded as `tests/cases` says.
+"""The byte streams of the shared cases: xorshift64*, with the seeds in `tests/cases`.
 
-Steps of the generator are linear over GF(2), so the stream is cut into lanes whose first states come from a power of
-the step's matrix, and one wide integer carries all lanes through each step: plain Python, at some 100 MB/s.
+A step of the generator is linear over GF(2). So the stream is split into lanes, whose first states are computed with a
+power of the matrix of the step, and one wide integer steps all lanes at once: plain Python, at some 100 MB/s.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _apply(matrix: Matrix, x: int) -> int:
 
 
 def _power(steps: int) -> Matrix:
-    """The matrix of that many steps."""
+    """The matrix of this many steps."""
     result: Matrix = [1 << bit for bit in range(64)]
     square: Matrix = [_next(1 << bit) for bit in range(64)]
     while steps:
@@ -54,7 +54,7 @@ def stream(size: int, seed: int) -> bytes:
     for _ in range(lanes):
         starts.append(state)
         state = _apply(jump, state)
-    # A lane has 128 bits: 64 of state, 64 for what shifts and the product carry out of it.
+    # A lane has 128 bits: 64 for the state, and 64 for the overflow of shifts and of the product.
     packed = int.from_bytes(b"".join(start.to_bytes(16, "little") for start in starts), "little")
     mask = int.from_bytes((b"\xff" * 8 + bytes(8)) * lanes, "little")
     result = array("Q", bytes(8 * lanes * steps))

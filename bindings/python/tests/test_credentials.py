@@ -1,4 +1,4 @@
-"""credentials = chain: the command takes its keys from where AWS's tools look."""
+"""credentials = chain: the command finds its keys where the tools of AWS do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACCESS, SECRET = os.environ.get("S3VAULT_ACCESS_KEY", ""), os.environ.get("S3VAU
 
 
 class Chain:
-    """Runs `s3vault ls` with credentials = chain, in a home of its own, and with no AWS variables but the given ones."""
+    """Runs `s3vault ls` with credentials = chain, in its own home folder, and with the given AWS variables only."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -69,7 +69,7 @@ def test_a_process(chain: Chain) -> None:
 
 @pytest.fixture
 def agent() -> Iterator[str]:
-    """URL of a container's agent."""
+    """URL of the credentials agent of a container."""
     document = {"AccessKeyId": ACCESS, "SecretAccessKey": SECRET, "Token": "", "Expiration": "2099-01-01T00:00:00Z"}
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -94,13 +94,15 @@ def test_a_container(chain: Chain, agent: str) -> None:
     done = chain.ls(**variables)
     assert done.returncode == 0, done.stderr
     refused = chain.ls(**{**variables, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "another"})
-    assert refused.returncode == 2 and "the token is refused" in refused.stderr, refused.stderr
+    assert refused.returncode == 2, refused.stderr
+    assert "the token is refused" in refused.stderr
 
 
-def test_nothing_and_contradictions(chain: Chain) -> None:
+def test_no_keys_and_contradictory_settings(chain: Chain) -> None:
     done = chain.ls()
     assert done.returncode == 2, done.stderr
     for place in ("AWS_ACCESS_KEY_ID", ".aws/credentials", ".aws/config", "AWS_EC2_METADATA_DISABLED"):
         assert place in done.stderr
     both = chain.ls(S3VAULT_ACCESS_KEY=ACCESS)
-    assert both.returncode == 2 and "access_key is set" in both.stderr, both.stderr
+    assert both.returncode == 2, both.stderr
+    assert "access_key is set" in both.stderr

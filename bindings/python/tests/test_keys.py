@@ -143,9 +143,7 @@ def test_without_new_keys_the_call_fails_with_the_refusal_of_the_store(
             assert list(vault.versions(container, "p")) == []
 
 
-def test_an_exception_of_the_credentials_function_is_raised(
-    front: Front, keyring_file: Path, container: str
-) -> None:
+def test_an_exception_of_the_credentials_function_is_raised(front: Front, keyring_file: Path, container: str) -> None:
     def credentials() -> None:
         raise LookupError("no keys today")
 

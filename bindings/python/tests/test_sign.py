@@ -1,4 +1,4 @@
-"""Signatures: the same as botocore's, good for the store, and explained where they are refused."""
+"""Signatures: equal to those of botocore, accepted by the store, and explained if they are refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEYS: dict[str, str] = {
     "secret_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
 }
 EVERY_BYTE = quote(bytes(range(1, 256)), safe="/~")
-# botocore's presigner decodes a query to text.
+# The presigner of botocore decodes the query to text.
 EVERY_CHARACTER = quote("".join(map(chr, range(1, 0x180))), safe="~")
 REQUESTS = [
     ("GET", "https://examplebucket.s3.amazonaws.com/", {}, b""),
@@ -53,7 +53,9 @@ def amz_date(text: str) -> datetime:
 
 @EACH_REQUEST
 @TOKENS
-def test_headers_are_botocores(method: str, url: str, headers: dict[str, str], body: bytes, token: str | None) -> None:
+def test_headers_equal_botocores(
+    method: str, url: str, headers: dict[str, str], body: bytes, token: str | None
+) -> None:
     theirs = AWSRequest(method, url, headers=dict(headers), data=body)
     S3SigV4Auth(Credentials(KEYS["access_key"], KEYS["secret_key"], token), "s3", "eu-central-1").add_auth(theirs)
     ours = s3vault.sign(
@@ -70,8 +72,8 @@ def test_headers_are_botocores(method: str, url: str, headers: dict[str, str], b
 
 @EACH_REQUEST
 @TOKENS
-def test_urls_are_botocores(method: str, url: str, headers: dict[str, str], body: bytes, token: str | None) -> None:
-    # botocore's presigner drops parameters that repeat.
+def test_urls_equal_botocores(method: str, url: str, headers: dict[str, str], body: bytes, token: str | None) -> None:
+    # The presigner of botocore drops repeated parameters.
     url = url.replace("&b=1", "")
     theirs = AWSRequest(method, url, headers=dict(headers))
     keys = Credentials(KEYS["access_key"], KEYS["secret_key"], token)
@@ -88,14 +90,12 @@ def test_urls_are_botocores(method: str, url: str, headers: dict[str, str], body
     assert parse_qs(urlsplit(ours).query, keep_blank_values=True) == query
 
 
-def test_another_service_has_the_general_rule() -> None:
+def test_other_services_use_the_general_rule() -> None:
     url = "https://sts.eu-central-1.amazonaws.com//a/./b%20c/?Action=GetCallerIdentity&Version=2011-06-15"
     theirs = AWSRequest("GET", url, headers={})
     keys = Credentials(KEYS["access_key"], KEYS["secret_key"])
     SigV4Auth(keys, "sts", "eu-central-1").add_auth(theirs)
-    ours = s3vault.sign(
-        {**settings(None), "service": "sts"}, "GET", url, now=amz_date(theirs.headers["X-Amz-Date"])
-    )
+    ours = s3vault.sign({**settings(None), "service": "sts"}, "GET", url, now=amz_date(theirs.headers["X-Amz-Date"]))
     assert ours == {"x-amz-date": theirs.headers["X-Amz-Date"], "authorization": theirs.headers["Authorization"]}
 
 
@@ -106,7 +106,7 @@ def test_the_documented_example() -> None:
     assert presigned.endswith("=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404")
 
 
-def test_what_cannot_be_signed_is_refused() -> None:
+def test_requests_that_cannot_be_signed() -> None:
     url = "http://h/k"
     with raised(ErrorCode.INVALID_ARGUMENT):
         s3vault.sign(KEYS, "PATCH", url)
@@ -126,7 +126,7 @@ def test_what_cannot_be_signed_is_refused() -> None:
         s3vault.sign(KEYS, "GET", url, now=datetime(2013, 5, 24))
 
 
-# The store's judgement
+# Against the store
 
 
 def send(method: str, url: str, headers: dict[str, str], body: bytes | None = None) -> tuple[int, bytes]:
@@ -135,8 +135,8 @@ def send(method: str, url: str, headers: dict[str, str], body: bytes | None = No
         context = ssl.create_default_context(cafile=os.environ.get("S3VAULT_CA_FILE"))
     request = urllib.request.Request(url, data=body, headers=headers, method=method)
     try:
-        with urllib.request.urlopen(request, context=context) as answer:
-            return answer.status, answer.read()
+        with urllib.request.urlopen(request, context=context) as reply:
+            return reply.status, reply.read()
     except urllib.error.HTTPError as refused:
         with refused:
             return refused.code, refused.read()
@@ -144,13 +144,13 @@ def send(method: str, url: str, headers: dict[str, str], body: bytes | None = No
 
 @pytest.fixture
 def key(container: str) -> Iterator[str]:
-    """A key in the store's bucket, whose object is gone afterwards."""
+    """A key in the bucket of the store; its object is deleted afterwards."""
     name = f"{os.environ['S3VAULT_BUCKET']}/{container}"
     yield name
     send("DELETE", s3vault.presign(s3vault.Config().env(), "DELETE", f"s3://{name}"), {})
 
 
-def test_the_store_takes_what_was_signed_and_refuses_what_was_changed(key: str) -> None:
+def test_the_store_accepts_signed_requests_and_refuses_changed_ones(key: str) -> None:
     config = s3vault.Config().env()
     url = s3vault.presign(config, "PUT", f"s3://{key}", headers={"x-amz-meta-a": "a  b"})
     assert send("PUT", url, {"x-amz-meta-a": "a  b"}, b"data")[0] == 200

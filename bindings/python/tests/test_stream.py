@@ -1,4 +1,4 @@
-"""The streams are the ones that every other caller makes."""
+"""The streams equal those of the other callers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from stream import stream
 
 
 def plain(size: int, seed: int) -> bytes:
-    """The definition, word by word."""
+    """The definition, one word at a time."""
     x = (seed * 0x9E3779B97F4A7C15 + 1) % 2**64 or 1
     out = bytearray()
     while len(out) < size:
@@ -20,5 +20,5 @@ def plain(size: int, seed: int) -> bytes:
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 513, 1024, 65_537, 300_001])
 @pytest.mark.parametrize("seed", [0, 1, 2**63 + 5])
-def test_lanes_give_the_stream_of_the_definition(size: int, seed: int) -> None:
+def test_lanes_equal_the_definition(size: int, seed: int) -> None:
     assert stream(size, seed) == plain(size, seed)

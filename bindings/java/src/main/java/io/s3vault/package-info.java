@@ -7,7 +7,7 @@
  *
  * <pre>{@code
  * try (Config config = new Config().environment();
- *         Keyring keyring = Keyring.open(Path.of("keyring.json"));
+ *         Keyring keyring = Keyring.open(Path.of("vault.keys"));
  *         Vault vault = Vault.open(config, keyring)) {
  *     try (Upload upload = vault.create("web-1", "disk0.img")) {
  *         Files.copy(Path.of("disk0.img"), upload);
