@@ -21,6 +21,7 @@ fn all() -> Result<Vec<Generated>> {
         ("bindings/java/src/main/java/io/s3vault/ErrorCode.java", tables::java_codes()),
         ("bindings/java/src/main/java/io/s3vault/Option.java", tables::java_options()),
         ("bindings/web/src/tables.ts", tables::typescript()),
+        ("docs/settings.md", tables::markdown()),
     ])
 }
 

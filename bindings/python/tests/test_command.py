@@ -23,7 +23,7 @@ from stream import stream
 
 import s3vault
 from s3vault import ErrorCode, S3VaultError
-from s3vault.command import configuration
+from s3vault.command import configuration, subcommands
 from s3vault.command.output import Output
 from s3vault.command.subcommands.put import resume_notice, skip
 
@@ -641,6 +641,12 @@ def test_help_has_examples(command: Command, name: str) -> None:
     shown = command.ok(*name.split(), "--help").decode()
     assert f"usage: s3vault {name}".strip() in shown
     assert re.search(rf"^Examples:\n  .*s3vault {name}", shown, re.MULTILINE)
+
+
+def test_every_subcommand_is_listed() -> None:
+    folder = Path(subcommands.__file__).parent
+    modules = {file.stem for file in folder.iterdir() if not file.name.startswith("_")}
+    assert modules == {module.__name__.rpartition(".")[2] for module in subcommands.SUBCOMMANDS}
 
 
 def test_version(command: Command) -> None:

@@ -136,7 +136,7 @@ test('choosing other files aborts the verification in progress', () => withLarge
 test('a file that changes while it is read is an error', () => withLarge(async (page, data) => {
   appendFileSync(data, 'x')
   assert.equal(await page.final(), 'error')
-  assert.match(await page.text(), /'large\.img', cannot be read[^]*choose it again/)
+  assert.match(await page.text(), /'large\.img', cannot be read[^]*Choose it again/)
   assert.equal(page.page.workers().length, 0)
 }))
 

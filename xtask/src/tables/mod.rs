@@ -1,10 +1,12 @@
 //! Core's tables of error codes and options in other languages.
 
 mod java;
+mod markdown;
 mod python;
 mod typescript;
 
 pub(crate) use java::{codes as java_codes, javadoc, options as java_options};
+pub(crate) use markdown::settings as markdown;
 pub(crate) use python::tables as python;
 pub(crate) use typescript::tables as typescript;
 
