@@ -1,4 +1,4 @@
-//! The algorithms by S3's names, and a checksum as it stands on the wire.
+//! S3's checksum algorithms, and the values of checksums.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [Algorithm; 5] =
         [Algorithm::Crc32, Algorithm::Crc32c, Algorithm::Crc64Nvme, Algorithm::Sha1, Algorithm::Sha256];
 
@@ -39,12 +39,12 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of this name, in any case.
+    /// The algorithm with this name, in any case.
     pub fn from_name(name: &str) -> Option<Algorithm> {
         Algorithm::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 
-    /// The header or trailing header that carries the value.
+    /// Name of the header, or trailer, with the value.
     pub fn header(self) -> &'static str {
         match self {
             Algorithm::Crc32 => "x-amz-checksum-crc32",
@@ -55,7 +55,7 @@ impl Algorithm {
         }
     }
 
-    /// Bytes of a value.
+    /// Length of a value in bytes.
     pub fn size(self) -> usize {
         match self {
             Algorithm::Crc32 | Algorithm::Crc32c => 4,
@@ -65,7 +65,7 @@ impl Algorithm {
         }
     }
 
-    /// The CRC, where it is one.
+    /// The CRC, if it is one.
     pub fn crc(self) -> Option<Crc> {
         match self {
             Algorithm::Crc32 => Some(Crc::Crc32),
@@ -75,8 +75,8 @@ impl Algorithm {
         }
     }
 
-    /// Whether a multipart object can have the checksum of its whole bytes (`FULL_OBJECT`): with a CRC only, which
-    /// combines.
+    /// Whether a multipart object can have the checksum of all its bytes (`FULL_OBJECT`). Only CRCs can, since the CRCs of
+    /// the parts can be combined.
     pub fn full_object(self) -> bool {
         self.crc().is_some()
     }
@@ -87,11 +87,11 @@ impl Algorithm {
     }
 }
 
-/// A value of one algorithm.
+/// The checksum of some bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Checksum {
     algorithm: Algorithm,
-    /// The first `algorithm.size()` bytes count, the others are 0.
+    /// The value in the first `algorithm.size()` bytes; the others are 0.
     bytes: [u8; 32],
 }
 
@@ -102,19 +102,19 @@ impl Checksum {
         Checksum { algorithm, bytes }
     }
 
-    /// Of these bytes; `None` where their number is not the algorithm's.
+    /// The checksum with this value; `None` if the length is not the algorithm's.
     pub fn new(algorithm: Algorithm, value: &[u8]) -> Option<Checksum> {
         let mut bytes = [0; 32];
         bytes.get_mut(..algorithm.size()).filter(|room| room.len() == value.len())?.copy_from_slice(value);
         Some(Checksum { algorithm, bytes })
     }
 
-    /// From its text; `None` where it is none of this algorithm, also where it is a composite one (`...-3`).
+    /// Parses base64; `None` if it is not a value of this algorithm, or is a composite checksum (`...-3`).
     pub fn parse(algorithm: Algorithm, text: &str) -> Option<Checksum> {
         Checksum::new(algorithm, &STANDARD.decode(text).ok()?)
     }
 
-    /// Which algorithm's.
+    /// The algorithm.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -124,13 +124,13 @@ impl Checksum {
         &self.bytes[..self.algorithm.size()]
     }
 
-    /// The value in base64, as it stands in headers, trailers and XML.
+    /// The value in base64, as in headers, trailers and XML.
     pub fn text(&self) -> String {
         STANDARD.encode(self.bytes())
     }
 
-    /// The checksum of two byte strings one after the other, from theirs and the second one's length. `None` where the
-    /// algorithm does not combine, and for two algorithms.
+    /// Combines the checksums of two byte strings into that of their concatenation. `None` if the algorithm does not allow
+    /// it, or the algorithms differ.
     pub fn combine(&self, second: &Checksum, second_length: u64) -> Option<Checksum> {
         let crc = self.algorithm.crc().filter(|_| self.algorithm == second.algorithm)?;
         let value = combine(crc, self.number(), second.number(), second_length);
@@ -148,8 +148,8 @@ impl fmt::Debug for Checksum {
     }
 }
 
-/// The `COMPOSITE` checksum of an object of these parts: the checksum of their checksums, `-`, and their number.
-/// `None` where the algorithm has none, and for parts of another algorithm.
+/// The `COMPOSITE` checksum of an object with these parts: the checksum of their checksums, `-`, and their number. `None`
+/// if the algorithm does not have one, or the checksum of a part has another algorithm.
 pub fn composite(algorithm: Algorithm, parts: &[Checksum]) -> Option<String> {
     if !algorithm.composite() || parts.iter().any(|part| part.algorithm != algorithm) {
         return None;
@@ -169,7 +169,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn names_headers_and_sizes_belong_together() {
+    fn names_headers_and_sizes_match() {
         for algorithm in Algorithm::ALL {
             assert_eq!(algorithm.header(), format!("x-amz-checksum-{}", algorithm.name().to_lowercase()));
             assert_eq!(Algorithm::from_name(&algorithm.name().to_lowercase()), Some(algorithm));
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(Algorithm::from_name("CRC16"), None);
     }
 
-    /// The table of "Using supported checksum algorithms" in the guide that the module names.
+    /// The table "Using supported checksum algorithms" in the guide that the module cites.
     #[test]
     fn whole_objects_have_crcs_and_composites_all_but_crc64() {
         use Algorithm::*;
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_read_by_its_own_algorithm_only() {
+    fn only_the_algorithm_itself_parses_a_value() {
         let value = checksum(Algorithm::Crc32, b"123456789");
         assert_eq!(Checksum::parse(Algorithm::Crc32, &value.text()), Some(value));
         assert_eq!(Checksum::parse(Algorithm::Crc64Nvme, &value.text()), None);

@@ -1,11 +1,11 @@
-//! The CRCs, by the fastest crate for each target.
+//! The CRCs, with the fastest crate for each target.
 //!
-//! Natively that is crc-fast (carry-less multiplication). On wasm its tables of all CRCs would be 670 KB in the page, and
-//! the slicing-by-16 of the crate crc is faster there. The parameters are those of the CRC catalogue (reveng).
+//! Natively that is crc-fast (carry-less multiplication). On wasm, its tables for all CRCs would add 670 KB to the page,
+//! and the slicing-by-16 of the crate crc is faster. The parameters are those of the CRC catalogue (reveng).
 
 use std::collections::BTreeMap;
 
-/// Which CRC.
+/// A kind of CRC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Crc {
     /// CRC-32/ISO-HDLC.
@@ -16,20 +16,20 @@ pub enum Crc {
     Crc64Nvme,
 }
 
-/// The CRC of two byte strings one after the other, from theirs and the second one's length.
+/// Combines the CRCs of two byte strings into that of their concatenation. It needs the length of the second one.
 ///
-/// Values of the 32-bit CRCs are the lower half.
+/// The values of 32-bit CRCs are in the lower half.
 //
-// Own code: crc-fast squares matrices, 135 us a call, which would hold up the Complete of 10,000 parts for more than a
-// second (this takes 3 us); crc has none.
+// Own code: crc-fast squares matrices, which takes 135 us per call and would delay the Complete of 10,000 parts by more
+// than a second (this takes 3 us); the crate crc has no such function.
 pub fn combine(crc: Crc, first: u64, second: u64, second_length: u64) -> u64 {
-    // What stands before `second_length` bytes is multiplied by x^8 for each of them; the initial and final inversions
+    // The first CRC is multiplied by x^8 for each of the `second_length` bytes after it; the initial and final inversions
     // cancel each other out.
     crc.times(first, crc.shift(second_length)) ^ second
 }
 
-/// The CRC of byte strings one after the other, from theirs and their lengths; 0 of none. Parts have few lengths, and the
-/// factor of each is computed once.
+/// Combines the CRCs of byte strings, with their lengths, into that of their concatenation; 0 if there are none. Parts
+/// have few different lengths, and the factor of each is computed once.
 pub fn combine_all(crc: Crc, pieces: impl IntoIterator<Item = (u64, u64)>) -> u64 {
     let mut factors = BTreeMap::new();
     let mut pieces = pieces.into_iter();
@@ -41,7 +41,7 @@ pub fn combine_all(crc: Crc, pieces: impl IntoIterator<Item = (u64, u64)>) -> u6
 }
 
 impl Crc {
-    /// x^0 and the polynomial. The three are reflected: the highest bit is the coefficient of x^0.
+    /// x^0 and the polynomial. All three CRCs are reflected: the highest bit is the coefficient of x^0.
     fn parameters(self) -> (u64, u64) {
         match self {
             Crc::Crc32 => (1 << 31, 0xEDB8_8320),
@@ -64,7 +64,7 @@ impl Crc {
         product
     }
 
-    /// x^8 for each of so many bytes.
+    /// x^8 to the power of the number of bytes.
     fn shift(self, length: u64) -> u64 {
         let (one, _) = self.parameters();
         let (mut product, mut power, mut left) = (one, one >> 8, length);
@@ -92,7 +92,7 @@ macro_rules! running {
         }
 
         impl $name {
-            /// Takes the next bytes.
+            /// Adds the next bytes.
             pub fn update(&mut self, bytes: &[u8]) {
                 self.0.update(bytes);
             }
@@ -105,19 +105,19 @@ macro_rules! running {
     };
 }
 
-// Three types and not one with a choice inside: a program that needs one CRC must not carry the tables of all.
+// There are three types, not one with a choice inside, so that a program that uses one CRC does not include all tables.
 running!(
-    /// CRC32 of bytes as they pass.
+    /// Streaming CRC32.
     Crc32,
     u32
 );
 running!(
-    /// CRC32C of bytes as they pass.
+    /// Streaming CRC32C.
     Crc32c,
     u32
 );
 running!(
-    /// CRC64NVME of bytes as they pass.
+    /// Streaming CRC64NVME.
     Crc64,
     u64
 );
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_and_halves_give_the_same() {
+    fn pieces_and_combined_halves_give_the_same_value() {
         let bytes: Vec<u8> = (0..100_000u64).map(|n| ((n * n) >> 7) as u8).collect();
         let all = |pieces: &[&[u8]]| {
             let (mut crc32, mut crc32c, mut crc64) = (Crc32::default(), Crc32c::default(), Crc64::default());
@@ -233,7 +233,7 @@ mod tests {
         }
     }
 
-    /// A second half of 2^40 zeros is where a length in 32 bits would wrap. Expected: the same in 1,024 steps of 2^30.
+    /// A second half of 2^40 zeros, whose length does not fit 32 bits, gives the same as 1,024 steps of 2^30.
     #[test]
     fn a_long_second_half_combines() {
         for crc in [Crc::Crc32, Crc::Crc32c, Crc::Crc64Nvme] {

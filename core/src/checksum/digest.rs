@@ -1,10 +1,10 @@
-//! What the vault keeps of bytes: CRC64NVME, which the store verifies, and BLAKE3, which the manifest promises.
+//! The digest of a part: CRC64NVME, which the store verifies, and BLAKE3, which is in the manifest.
 
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
 
 use super::crc::{Crc, Crc64, combine};
 
-/// What bytes are: both hashes of them.
+/// Both hashes of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest {
     /// CRC-64/NVME, as S3 defines it (checking object integrity, S3 user guide).
@@ -13,22 +13,22 @@ pub struct Digest {
     pub blake3: [u8; 32],
 }
 
-/// The slices that a large part is read and hashed in begin at multiples of so many bytes, so that each is a subtree of
-/// its part's BLAKE3 (§2.1 of its paper).
+/// Size of the slices in which a large part is read and hashed, in bytes. With it, each slice is a subtree of the part's
+/// BLAKE3 (§2.1 of its paper).
 pub const SLICE: u64 = 8 << 20;
 
 /// How a slice of a part is hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SliceHash {
-    /// It is all of its part: the digest is the part's.
+    /// The slice is the whole part: its digest is the part's.
     Whole,
-    /// It begins here in its part, at a multiple of [`SLICE`]: what BLAKE3 says of it is a chaining value, for [`merge`].
+    /// The slice starts at this offset in its part, a multiple of [`SLICE`]: its BLAKE3 is a chaining value for [`merge`].
     Subtree(u64),
-    /// Not at all.
+    /// The slice is not hashed.
     Nothing,
 }
 
-/// Hashes bytes as they pass.
+/// Computes a digest of streamed bytes.
 #[derive(Clone)]
 pub struct Digester {
     hash: SliceHash,
@@ -43,22 +43,22 @@ impl Default for Digester {
 }
 
 impl Digester {
-    /// Of no bytes yet.
+    /// A digester for a whole part.
     pub fn new() -> Digester {
         Digester::default()
     }
 
-    /// Of no bytes yet of a slice.
+    /// A digester for a slice.
     pub fn of(hash: SliceHash) -> Digester {
         let mut blake3 = blake3::Hasher::new();
         if let SliceHash::Subtree(begin) = hash {
-            // What is no multiple of a chunk would panic, and is never right.
+            // blake3 panics if this is not a multiple of a chunk, which is never right.
             blake3.set_input_offset(begin - begin % blake3::CHUNK_LEN as u64);
         }
         Digester { hash, crc: Crc64::default(), blake3 }
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         if self.hash != SliceHash::Nothing {
             self.crc.update(bytes);
@@ -69,7 +69,7 @@ impl Digester {
     /// The digest of all bytes so far.
     pub fn finish(&self) -> Digest {
         let blake3 = match self.hash {
-            // A subtree without bytes has no chaining value.
+            // An empty subtree has no chaining value.
             SliceHash::Subtree(_) if self.blake3.count() > 0 => self.blake3.finalize_non_root(),
             _ => *self.blake3.finalize().as_bytes(),
         };
@@ -77,7 +77,7 @@ impl Digester {
     }
 }
 
-/// The digest of a part of `length` bytes from those of its slices, each of `slice` bytes but the last.
+/// Merges the digests of slices into that of their part of `length` bytes. Each slice except the last has `slice` bytes.
 pub fn merge(slices: &[Digest], slice: u64, length: u64) -> Option<Digest> {
     if slices.len() as u64 != length.div_ceil(slice).max(1) {
         return None;
@@ -96,7 +96,8 @@ pub fn merge(slices: &[Digest], slice: u64, length: u64) -> Option<Digest> {
     Some(Digest { crc64nvme, blake3: *merge_subtrees_root(&left, &right, Mode::Hash).as_bytes() })
 }
 
-/// What the two subtrees of so many bytes are: the left one is the largest whole one that leaves something to the right.
+/// Splits a tree of this many bytes into its two subtrees: the left one is the largest complete one that leaves at least
+/// one byte to the right.
 fn subtrees(slices: &[Digest], slice: u64, length: u64) -> Option<(ChainingValue, ChainingValue)> {
     let left = left_subtree_len(length);
     let (first, second) = slices.split_at_checked((left / slice) as usize)?;
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_give_the_same() {
+    fn pieces_give_the_same_digest() {
         let bytes: Vec<u8> = (0..100_000u64).map(|n| ((n * n) >> 7) as u8).collect();
         let whole = digest(&bytes);
         for cut in [0, 1, 7, 64 * 1024, 99_999, 100_000] {

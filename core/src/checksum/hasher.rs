@@ -1,4 +1,4 @@
-//! Hashing by any of S3's algorithms, and `Content-MD5` (RFC 1864) for the stores that demand it.
+//! Streaming checksums with any of S3's algorithms, and `Content-MD5` (RFC 1864) for stores that require it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::algorithm::{Algorithm, Checksum};
 use super::crc::{Crc32, Crc32c, Crc64};
 
-/// Hashes bytes as they pass.
+/// Computes a checksum of streamed bytes.
 #[derive(Clone)]
 pub struct Hasher(State);
 
@@ -23,7 +23,7 @@ enum State {
 }
 
 impl Hasher {
-    /// Of no bytes yet.
+    /// A hasher for this algorithm.
     pub fn new(algorithm: Algorithm) -> Hasher {
         Hasher(match algorithm {
             Algorithm::Crc32 => State::Crc32(Crc32::default()),
@@ -34,7 +34,7 @@ impl Hasher {
         })
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Crc32(state) => state.update(bytes),
@@ -64,17 +64,17 @@ pub fn checksum(algorithm: Algorithm, bytes: &[u8]) -> Checksum {
     hasher.finish()
 }
 
-/// `Content-MD5` of bytes as they pass. It guards against accidents only.
+/// Computes `Content-MD5` of streamed bytes. It only protects against accidental changes.
 #[derive(Clone, Default)]
 pub struct ContentMd5(Md5);
 
 impl ContentMd5 {
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The header's value for all bytes so far.
+    /// The value of the header for all bytes so far.
     pub fn finish(&self) -> String {
         STANDARD.encode(self.0.clone().finalize())
     }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_give_the_same() {
+    fn pieces_give_the_same_checksum() {
         let bytes: Vec<u8> = (0..10_000u64).map(|n| ((n * n) >> 7) as u8).collect();
         for cut in [0, 1, 63, 64, 9_999, 10_000] {
             let (a, b) = bytes.split_at(cut);

@@ -1,10 +1,10 @@
-//! Hashes in JSON: binary in memory, text on the store.
+//! Serialization of hashes: binary in memory, text in JSON.
 
 use std::fmt;
 
 use serde::de::{Error, Visitor};
 
-/// A CRC64NVME as its eight bytes, big-endian, in base64.
+/// A CRC64NVME in base64 of its eight bytes, big-endian.
 pub(crate) mod crc64nvme {
     use serde::{Deserializer, Serializer};
 
@@ -20,7 +20,7 @@ pub(crate) mod crc64nvme {
     }
 }
 
-/// A BLAKE3 as 64 hex digits, in lower case.
+/// A BLAKE3 hash in 64 lower-case hex digits.
 pub(crate) mod blake3 {
     use serde::{Deserializer, Serializer};
 
@@ -39,7 +39,7 @@ pub(crate) mod blake3 {
     }
 }
 
-/// A text that stands for a value: what it is, and how it is read.
+/// Deserializes a value from text: the description of the text, and its parser.
 struct Text<T>(&'static str, fn(&str) -> Option<T>);
 
 impl<T> Visitor<'_> for Text<T> {

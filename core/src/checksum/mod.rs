@@ -1,7 +1,7 @@
-//! Checksums: those that a store verifies, MD5 where one demands it, and BLAKE3, which the manifest promises.
+//! Checksums: those that stores verify, MD5 for stores that require it, and BLAKE3 for the manifest.
 //!
-//! Source: "Checking object integrity in Amazon S3" (S3 user guide): names, headers, and which algorithm can be the
-//! checksum of a whole object, which one a checksum of the parts' checksums.
+//! Source: "Checking object integrity in Amazon S3" (S3 user guide): names, headers, and which algorithms can be the
+//! checksum of a whole object or of the parts' checksums.
 
 mod algorithm;
 mod crc;
@@ -17,12 +17,12 @@ pub use hasher::{ContentMd5, Hasher, checksum, content_md5};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// A CRC64NVME as it stands on the wire and in a manifest: its eight bytes, big-endian, in base64.
+/// A CRC64NVME as text, on the wire and in a manifest: base64 of its eight bytes, big-endian.
 pub fn crc_text(crc: u64) -> String {
     STANDARD.encode(crc.to_be_bytes())
 }
 
-/// A CRC64NVME from its text.
+/// Parses the text of a CRC64NVME.
 pub fn parse_crc(text: &str) -> Option<u64> {
     Some(u64::from_be_bytes(STANDARD.decode(text).ok()?.try_into().ok()?))
 }

@@ -178,7 +178,7 @@ mod tests {
             (document(&[("AccessKeyId", ().into())]), "has no AccessKeyId"),
             (document(&[("SecretAccessKey", ().into())]), "has no SecretAccessKey"),
             (document(&[("SecretAccessKey", "".into())]), "is not usable: its secret key is empty"),
-            (document(&[("SecretAccessKey", "hush\n".repeat(2).into())]), "is not usable: its secret key has"),
+            (document(&[("SecretAccessKey", "hush\n".repeat(2).into())]), "is not usable: its secret key contains"),
             (document(&[("SecretAccessKey", 1.into())]), "is JSON with another structure"),
             (document(&[("Expiration", "hush".into())]), "has an Expiration that is not a time"),
             (document(&[("Expiration", "2026-11-24T13:30:00".into())]), "has an Expiration that is not a time"),

@@ -1,8 +1,8 @@
-//! Ed25519 (RFC 8032): ring natively, RustCrypto in the browser, the same vectors on both.
+//! Ed25519 signatures (RFC 8032), with ring natively and RustCrypto in the browser.
 
-/// Bytes of a seed and of a public key.
+/// Length of a seed and of a public key, in bytes.
 pub const KEY_LENGTH: usize = 32;
-/// Bytes of a signature.
+/// Length of a signature, in bytes.
 pub const SIGNATURE_LENGTH: usize = 64;
 
 /// The public key of a seed.
@@ -15,7 +15,7 @@ pub fn sign(seed: &[u8; KEY_LENGTH], message: &[u8]) -> [u8; SIGNATURE_LENGTH] {
     imp::sign(seed, message)
 }
 
-/// Whether a signature is this key's over this message.
+/// Whether this key made the signature of this message.
 pub fn verify(public: &[u8; KEY_LENGTH], message: &[u8], signature: &[u8]) -> bool {
     imp::verify(public, message, signature)
 }
@@ -28,7 +28,7 @@ mod imp {
         Ed25519KeyPair::from_seed_unchecked(seed).ok()
     }
 
-    /// ring refuses a seed only for its length, which is fixed here: the zeros cannot be returned.
+    /// ring refuses a seed only for its length, which is fixed here, so the zeros are never returned.
     fn fixed<const N: usize>(bytes: Option<&[u8]>) -> [u8; N] {
         bytes.and_then(|b| b.try_into().ok()).unwrap_or([0; N])
     }
@@ -74,7 +74,7 @@ mod tests {
 
     /// RFC 8032 §7.1, test 3.
     #[test]
-    fn the_vector_of_the_rfc() {
+    fn the_test_vector_of_the_rfc() {
         let bytes = |text: &str| hex::decode(text).unwrap();
         let seed: [u8; 32] =
             bytes("c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7").try_into().unwrap();

@@ -1,7 +1,7 @@
-//! The keyring: the signing key of a vault, in the form in which its owner keeps it.
+//! The keyring: the file in which the owner of a vault keeps its signing key.
 //!
-//! Its bytes are JSON: `{"format":1,"signing":{"id":"<16 hex>","seed":"<base64 of 32 bytes>"}}`. Unknown fields
-//! are kept out of it: a keyring with more than this library knows is refused, never cut.
+//! It is JSON: `{"format":1,"signing":{"id":"<16 hex>","seed":"<base64 of 32 bytes>"}}`. A keyring with unknown fields is
+//! refused: writing it back without them could lose a key.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::ed25519;
 use crate::error::{Code, Error, Result};
 
-/// A public key that signatures are checked with.
+/// A public key, which verifies signatures.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
     id: String,
@@ -31,28 +31,28 @@ impl PublicKey {
         &self.id
     }
 
-    /// Whether `signature` is this key's over `message`.
+    /// Whether this key made the signature of `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         ed25519::verify(&self.bytes, message, signature)
     }
 
-    /// From a line `ed25519 <id> <base64>`.
+    /// Parses a line `ed25519 <id> <base64>`.
     pub fn parse(line: &str) -> Result<PublicKey> {
         let refuse = |why: &str| {
             Err(Error::new(Code::InvalidOption, format!("'{line}' is not a public key: {why}"))
-                .with_hint("A public key is a line 'ed25519 <id> <base64>', as 's3vault keys public' prints it."))
+                .with_hint("Use a line 'ed25519 <id> <base64>', as 's3vault keys public' prints it."))
         };
         let mut words = line.split_ascii_whitespace();
         let (Some("ed25519"), Some(id), Some(text), None) = (words.next(), words.next(), words.next(), words.next())
         else {
-            return refuse("three words, the first 'ed25519', are expected");
+            return refuse("it does not have three words, of which the first is 'ed25519'");
         };
         let Some(bytes) = STANDARD.decode(text).ok().and_then(|b| b.try_into().ok()) else {
-            return refuse("the third word is not 32 bytes in base64");
+            return refuse("its third word is not 32 bytes in base64");
         };
         let key = PublicKey::new(bytes);
         if key.id != id {
-            return refuse("its id belongs to another key; it may have been mistyped");
+            return refuse("its id belongs to another key; one of them may be mistyped");
         }
         Ok(key)
     }
@@ -70,46 +70,46 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// The keys that signatures of a vault may be made with.
+/// The public keys that a vault trusts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifyKeys(Vec<PublicKey>);
 
 impl VerifyKeys {
-    /// From lines `ed25519 <id> <base64>`; empty lines and lines that begin with `#` are passed over.
+    /// Parses lines `ed25519 <id> <base64>`. Empty lines and lines that start with `#` are skipped.
     pub fn parse(text: &str) -> Result<VerifyKeys> {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         Ok(VerifyKeys(lines.map(PublicKey::parse).collect::<Result<_>>()?))
     }
 
-    /// Adds one.
+    /// Adds a key.
     pub fn add(&mut self, key: PublicKey) {
         self.0.push(key);
     }
 
-    /// The key of this id.
+    /// The key with this id.
     pub fn get(&self, id: &str) -> Option<&PublicKey> {
         self.0.iter().find(|key| key.id == id)
     }
 
-    /// Whether nothing is trusted, so that nothing can be verified.
+    /// Whether there are no keys, so that nothing can be verified.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// The key that rows and locators are signed with.
+/// The key that signs catalogue rows and locators.
 pub struct SigningKey {
     seed: Zeroizing<[u8; ed25519::KEY_LENGTH]>,
     public: PublicKey,
 }
 
 impl SigningKey {
-    /// Of this seed, which must come from the operating system's entropy.
+    /// The key with this seed, which must come from the operating system's entropy.
     pub fn from_seed(seed: [u8; ed25519::KEY_LENGTH]) -> SigningKey {
         SigningKey { public: PublicKey::new(ed25519::public_key(&seed)), seed: Zeroizing::new(seed) }
     }
 
-    /// What a verifier needs.
+    /// The public key that verifies the signatures.
     pub fn public(&self) -> &PublicKey {
         &self.public
     }
@@ -126,7 +126,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// All keys of a vault's owner.
+/// The keys of a vault's owner.
 #[derive(Debug)]
 pub struct Keyring {
     signing: SigningKey,
@@ -147,17 +147,17 @@ struct StoredKey {
 }
 
 impl Keyring {
-    /// A new keyring with a signing key of this seed, which must come from the operating system's entropy.
+    /// A new keyring whose signing key has this seed, which must come from the operating system's entropy.
     pub fn generate(seed: [u8; ed25519::KEY_LENGTH]) -> Keyring {
         Keyring { signing: SigningKey::from_seed(seed) }
     }
 
-    /// From the bytes of a keyring file.
+    /// Parses the bytes of a keyring file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Keyring> {
-        let refuse = |why: &str| Error::new(Code::Keyring, format!("this is not a keyring: {why}"));
-        // serde's own message could repeat the seed.
+        let refuse = |why: &str| Error::new(Code::Keyring, format!("this is not a valid keyring: {why}"));
+        // serde's own message could show the seed.
         let stored: Stored = serde_json::from_slice(bytes)
-            .map_err(|e| refuse(&format!("not the JSON of one, at line {} column {}", e.line(), e.column())))?;
+            .map_err(|e| refuse(&format!("its JSON is invalid at line {}, column {}", e.line(), e.column())))?;
         if stored.format != 1 {
             return Err(refuse("its format is newer than this library"));
         }
@@ -166,12 +166,12 @@ impl Keyring {
             seed.as_slice().try_into().map_err(|_| refuse("its seed is not 32 bytes in base64"))?;
         let keyring = Keyring::generate(seed);
         if keyring.signing.public.id != stored.signing.id {
-            return Err(refuse("its signing key does not have the id that stands beside it"));
+            return Err(refuse("the id of its signing key is wrong"));
         }
         Ok(keyring)
     }
 
-    /// The bytes of a keyring file. They hold secrets.
+    /// The bytes of a keyring file, which are secret.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let stored = Stored {
             format: 1,
@@ -190,7 +190,7 @@ impl Keyring {
         &self.signing
     }
 
-    /// What may be shown: `{"signing":{"id":…,"public":"ed25519 <id> <base64>"}}`.
+    /// The public information as JSON: `{"signing":{"id":…,"public":"ed25519 <id> <base64>"}}`.
     pub fn info_json(&self) -> String {
         let public = self.signing.public();
         serde_json::json!({"signing": {"id": public.id(), "public": public.to_string()}}).to_string()
@@ -204,7 +204,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn a_keyring_goes_into_bytes_and_back() {
+    fn a_keyring_survives_a_round_trip() {
         let keyring = Keyring::generate([7; 32]);
         let again = Keyring::from_bytes(&keyring.to_bytes()).unwrap();
         assert_eq!(again.signing_key().public(), keyring.signing_key().public());
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_keyring_is_refused_and_its_secret_is_not_repeated() {
+    fn an_invalid_keyring_is_refused_and_its_secret_is_not_shown() {
         let good = String::from_utf8(Keyring::generate([7; 32]).to_bytes().to_vec()).unwrap();
         let seed = STANDARD.encode([7; 32]);
         for bad in [
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn public_keys_go_into_text_and_back_and_typos_are_seen() {
+    fn public_keys_survive_a_round_trip_and_typos_are_refused() {
         let line = Keyring::generate([9; 32]).signing_key().public().to_string();
         let keys = VerifyKeys::parse(&format!("# owner\n\n  {line}  \n")).unwrap();
         assert_eq!(keys.0[0].to_string(), line);

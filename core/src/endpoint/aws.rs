@@ -1,17 +1,17 @@
-//! AWS's partitions, and the hosts of S3 in them.
+//! AWS's partitions and their S3 hosts.
 //!
 //! Sources: "Amazon S3 endpoints and quotas", "Using dual-stack endpoints", "FIPS endpoints" and "AWS PrivateLink for
-//! Amazon S3" (AWS's documents). Checked against the endpoint rules that botocore carries.
+//! Amazon S3" (AWS documentation). They were checked against the endpoint rules in botocore.
 
 use super::{bucket, invalid};
 use crate::error::{Code, Error, Result};
 
-/// Regions under one domain.
+/// A partition: regions that share a domain.
 pub(super) struct Partition {
-    /// As it stands in ARNs.
+    /// Name of the partition in ARNs.
     pub(super) name: &'static str,
     pub(super) suffix: &'static str,
-    /// How its regions begin.
+    /// Prefixes of its regions.
     prefix: &'static str,
     fips: bool,
 }
@@ -20,7 +20,7 @@ const fn other(name: &'static str, prefix: &'static str, suffix: &'static str) -
     Partition { name, suffix, prefix, fips: true }
 }
 
-/// All regions that no row of [`OTHERS`] names.
+/// The partition of all regions that are not in [`OTHERS`].
 pub(super) const AWS: Partition = other("aws", "", "amazonaws.com");
 
 const OTHERS: &[Partition] = &[
@@ -38,13 +38,13 @@ pub(super) fn partition(region: &str) -> &'static Partition {
     OTHERS.iter().find(|row| region.starts_with(row.prefix)).unwrap_or(&AWS)
 }
 
-/// Whether this has the form of AWS's regions: `eu-central-1`, `us-gov-west-1`.
+/// Whether this has the form of an AWS region: `eu-central-1`, `us-gov-west-1`.
 pub(super) fn is_region(text: &str) -> bool {
     let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
     let number = |number: &str| (1..=2).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
     let parts: Vec<&str> = text.split('-').collect();
     let [area, words @ .., last] = &parts[..] else { return false };
-    // An area is short: `website-us-east-1` is the end of another service's host.
+    // The name of an area is short: `website-us-east-1` is the end of another service's host.
     word(area)
         && area.len() <= 4
         && text.len() <= 32
@@ -53,7 +53,7 @@ pub(super) fn is_region(text: &str) -> bool {
         && number(last)
 }
 
-/// Which of a region's hosts.
+/// Selects one of a region's hosts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct AwsHost {
     pub(super) dualstack: bool,
@@ -61,12 +61,12 @@ pub(super) struct AwsHost {
 }
 
 impl AwsHost {
-    /// The host of buckets.
+    /// The host for buckets.
     pub(super) fn service(self, region: &str) -> String {
         self.named_after("s3", region)
     }
 
-    /// The host of access points.
+    /// The host for access points.
     pub(super) fn access_points(self, region: &str) -> String {
         self.named_after("s3-accesspoint", region)
     }
@@ -77,25 +77,25 @@ impl AwsHost {
         format!("{service}{fips}{dualstack}.{region}.{}", partition(region).suffix)
     }
 
-    /// The option that chose it.
+    /// The option that selected the host.
     pub(super) fn named(self) -> Option<&'static str> {
         if self.fips { Some("fips") } else { self.dualstack.then_some("dualstack") }
     }
 
-    /// Refuses what the region's partition does not have.
+    /// Fails if the region's partition does not have this host.
     pub(super) fn check(self, region: &str) -> Result<()> {
         if self.fips && !partition(region).fips {
             return Err(invalid(format!("fips = true, but region '{region}' has no FIPS endpoints"))
-                .with_hint("Leave fips out, or choose another region."));
+                .with_hint("Remove fips, or choose another region."));
         }
         Ok(())
     }
 }
 
-/// What a host name is.
+/// The kind of a host name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Not AWS's, or none that is known here.
+    /// Not an AWS host, or an unknown one.
     Other,
     /// `s3.amazonaws.com`.
     Global,
@@ -109,7 +109,7 @@ pub(super) enum Found {
     },
 }
 
-/// Looks at the host of `api_url`, in lower case.
+/// Classifies the host of `api_url`, in lower case.
 pub(super) fn recognise(api_url: &str, host: &str) -> Result<Found> {
     let Some((front, suffix)) = OTHERS
         .iter()
@@ -124,7 +124,7 @@ pub(super) fn recognise(api_url: &str, host: &str) -> Result<Found> {
     let refuse = |what: &str, hint: &str| Err(invalid(format!("api_url = '{api_url}' is {what}")).with_hint(hint));
     let first = front.split('.').next().unwrap_or("");
     if first.starts_with("s3-website") {
-        return refuse("a website endpoint, which serves no S3 requests", "Leave api_url empty, and set region.");
+        return refuse("a website endpoint, which does not serve S3 requests", "Leave api_url empty, and set region.");
     }
     if first.starts_with("s3-accelerate") {
         return refuse("the endpoint of Transfer Acceleration", "Leave api_url empty, and set region.");
@@ -184,8 +184,9 @@ fn service(front: &str, suffix: &str) -> Option<Found> {
     None
 }
 
-/// Why a vault cannot live in S3 Express.
+/// The error for S3 Express, which cannot hold a vault.
 pub(super) fn directory_buckets(what: &str) -> Error {
-    let message = format!("{what} is for directory buckets (S3 Express One Zone), which list keys in no order");
-    Error::new(Code::Unsupported, message).with_hint("A vault needs a general purpose bucket: set bucket to one.")
+    let message =
+        format!("{what} is for directory buckets (S3 Express One Zone), which list keys in no particular order");
+    Error::new(Code::Unsupported, message).with_hint("Set bucket to a general purpose bucket, which a vault needs.")
 }

@@ -1,4 +1,4 @@
-//! Names of buckets, and what AWS lets stand in their place: access points by alias or ARN.
+//! Bucket names, and the aliases and ARNs of access points, which AWS accepts instead.
 //!
 //! Sources: "General purpose bucket naming rules", "Referencing access points with ARNs, access point aliases, or
 //! virtual-hosted-style URIs", "Naming access points" (S3 user guide).
@@ -6,7 +6,7 @@
 use super::{aws, invalid};
 use crate::error::{Code, Error, Result};
 
-/// A regional access point, taken from its ARN.
+/// A regional access point, parsed from its ARN.
 pub(super) struct AccessPoint<'a> {
     pub(super) arn: &'a str,
     pub(super) region: &'a str,
@@ -15,19 +15,20 @@ pub(super) struct AccessPoint<'a> {
 }
 
 impl AccessPoint<'_> {
-    /// Its label in a host name.
+    /// The label of the access point in a host name.
     pub(super) fn label(&self) -> String {
         format!("{}-{}", self.name, self.account)
     }
 }
 
-/// The access point that an ARN names; `None` where this is no ARN.
+/// The access point that an ARN names; `None` if the text is not an ARN.
 pub(super) fn access_point(arn: &str) -> Result<Option<AccessPoint<'_>>> {
     if !arn.starts_with("arn:") {
         return Ok(None);
     }
     let refuse = |why: &str| {
-        let hint = "An access point's ARN is arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME.";
+        let hint =
+            "Set bucket to a bucket name, or to an access point's ARN: arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME.";
         Err(invalid(format!("bucket = '{arn}': {why}")).with_hint(hint))
     };
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
@@ -39,20 +40,20 @@ pub(super) fn access_point(arn: &str) -> Result<Option<AccessPoint<'_>>> {
         "s3express" => return Err(aws::directory_buckets(&format!("bucket = '{arn}'"))),
         "s3-outposts" => return Err(outposts(arn)),
         "s3-object-lambda" => return Err(object_lambda(arn)),
-        _ => return refuse("it is not one of S3's"),
+        _ => return refuse("it is not an ARN of S3"),
     }
     if region.is_empty() && account.is_empty() {
         return Err(invalid(format!("bucket = '{arn}' is a bucket's ARN"))
             .with_hint(format!("Set bucket to the name alone: {resource}.")));
     }
     let Some(name) = resource.strip_prefix("accesspoint").and_then(|rest| rest.strip_prefix(['/', ':'])) else {
-        return refuse("it names no access point");
+        return refuse("it does not name an access point");
     };
     if region.is_empty() || name.ends_with(".mrap") {
         return Err(multi_region(&format!("bucket = '{arn}'")));
     }
     if !aws::is_region(region) {
-        return refuse("its region is none of AWS's");
+        return refuse("its region is not an AWS region");
     }
     let own = aws::partition(region).name;
     if partition != own {
@@ -67,17 +68,17 @@ pub(super) fn access_point(arn: &str) -> Result<Option<AccessPoint<'_>>> {
     Ok(Some(AccessPoint { arn, region, account, name }))
 }
 
-/// What every store's buckets have in common, with the capitals and `_` of older ones.
+/// Checks the rules that all stores share; they allow the capitals and `_` of old buckets.
 pub(super) fn check_name(bucket: &str) -> Result<()> {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if (3..=255).contains(&bucket.len()) && bucket.chars().all(valid) && !bucket.contains("..") {
         return Ok(());
     }
-    Err(invalid(format!("bucket = '{bucket}' cannot be a bucket's name"))
-        .with_hint("A bucket's name has 3 to 63 characters of a-z, 0-9, '.' and '-'."))
+    Err(invalid(format!("bucket = '{bucket}' is not a valid bucket name"))
+        .with_hint("Use 3 to 63 characters of a-z, 0-9, '.' and '-'."))
 }
 
-/// AWS reserves endings of names for other things than buckets.
+/// Refuses the name endings that AWS reserves for other resources than buckets.
 pub(super) fn check_aws_name(bucket: &str) -> Result<()> {
     if bucket.ends_with("--x-s3") || bucket.ends_with("--xa-s3") {
         return Err(aws::directory_buckets(&format!("bucket = '{bucket}'")));
@@ -92,18 +93,18 @@ pub(super) fn check_aws_name(bucket: &str) -> Result<()> {
         return Err(object_lambda(bucket));
     }
     if bucket.ends_with("--table-s3") {
-        let message = format!("bucket = '{bucket}' is a table bucket, which takes no objects of others");
+        let message = format!("bucket = '{bucket}' is a table bucket, which does not store other objects");
         return Err(Error::new(Code::Unsupported, message).with_hint("Set bucket to a general purpose bucket."));
     }
     Ok(())
 }
 
-/// Whether this is an access point's alias: a bucket's name to every operation, but in the host name only.
+/// Whether this is an access point's alias, which is used like a bucket name, but only in the host name.
 pub(super) fn is_alias(bucket: &str) -> bool {
     bucket.ends_with("-s3alias")
 }
 
-/// Whether it can stand before a host name.
+/// Whether the bucket can be the prefix of a host name.
 pub(super) fn fits_host(bucket: &str) -> bool {
     (3..=63).contains(&bucket.len()) && bucket.split('.').all(is_label)
 }
@@ -113,9 +114,9 @@ fn is_label(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(valid) && !text.starts_with('-') && !text.ends_with('-')
 }
 
-/// Why Multi-Region Access Points are out. `what` is the option with its value.
+/// The error for Multi-Region Access Points. `what` is the option with its value.
 pub(super) fn multi_region(what: &str) -> Error {
-    let message = format!("{what} is a Multi-Region Access Point: it needs SigV4a, which s3vault does not have");
+    let message = format!("{what} is a Multi-Region Access Point: it needs SigV4a, which s3vault does not support");
     Error::new(Code::Unsupported, message).with_hint("Set bucket to a bucket, or to an access point of one region.")
 }
 
@@ -125,6 +126,6 @@ fn outposts(bucket: &str) -> Error {
 }
 
 fn object_lambda(bucket: &str) -> Error {
-    let message = format!("bucket = '{bucket}' is an Object Lambda Access Point: it changes what is read");
+    let message = format!("bucket = '{bucket}' is an Object Lambda Access Point, which changes the data that is read");
     Error::new(Code::Unsupported, message).with_hint("Set bucket to the bucket behind it.")
 }

@@ -1,18 +1,17 @@
-//! Endpoint: where the requests of a store go, and for which region they are signed. A pure value.
+//! The endpoint of a store: the URLs of its requests, and the region that they are signed for. It is a pure value.
 //!
 //! Sources: "Amazon S3 endpoints and quotas" (AWS general reference); "Virtual hosting of general purpose buckets"
 //! and "Referencing access points" (S3 user guide).
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | `url` | `api_url`: scheme, host and port, and why anything else is refused |
-//! | `aws` | AWS's partitions and hosts, with their dualstack and FIPS forms |
-//! | `bucket` | names of buckets, access points and their ARNs |
+//! | `url` | parses `api_url` (scheme, host and port), and refuses anything else |
+//! | `aws` | AWS's partitions and hosts, with their dualstack and FIPS variants |
+//! | `bucket` | bucket names, access points and their ARNs |
 //!
-//! **Path style or virtual hosts.** `path_style` chooses. Whatever it says, a bucket goes into the path where it
-//! cannot stand in a host name (capitals, `_`, a name that is longer than a label), and over TLS where it has a dot
-//! (a wildcard certificate covers one label only). An access point goes into the host name always: S3 has no other
-//! form for it.
+//! **Path style or virtual hosts.** The option `path_style` decides. Regardless of it, a bucket is in the path if its name
+//! is not valid in a host name (capitals, `_`, longer than a label), or if its name has a dot and TLS is used (a wildcard
+//! certificate covers only one label). An access point is always in the host name: S3 has no other form for it.
 
 mod aws;
 mod bucket;
@@ -28,15 +27,15 @@ use aws::{AwsHost, Found};
 use bucket::AccessPoint;
 use url::{Host, Scheme};
 
-/// What requests are signed with where nobody knows the region. Most other stores take it.
+/// The region to sign for if it is not known. Most other stores accept it.
 pub const DEFAULT_REGION: &str = "us-east-1";
 
-/// Where requests of a store go.
+/// The endpoint of a store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
     scheme: Scheme,
     site: Site,
-    /// `None` where it is the scheme's own.
+    /// Port; `None` if it is the scheme's default.
     port: Option<u16>,
     region: String,
     path_style: bool,
@@ -46,25 +45,25 @@ pub struct Endpoint {
 enum Site {
     /// AWS, at the host of the endpoint's region.
     Aws(AwsHost),
-    /// AWS, through an interface endpoint of the user's own network, which serves one region.
+    /// AWS, through an interface endpoint (PrivateLink) in the user's network, which serves one region.
     AwsInterface(String),
     /// Another store.
     Other(Host),
 }
 
-/// Where one request goes.
+/// The target of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The `Host` header.
+    /// Value of the `Host` header.
     pub host: String,
-    /// The path, encoded: what is sent, and what is signed.
+    /// Path, encoded as it is sent and signed.
     pub path: String,
-    /// All of it, with the query.
+    /// The whole URL with the query.
     pub url: String,
 }
 
 impl Endpoint {
-    /// From `api_url`, `region`, `path_style`, `dualstack` and `fips`, and from `bucket` where that is an ARN.
+    /// The endpoint according to `api_url`, `region`, `path_style`, `dualstack` and `fips`, and `bucket` if it is an ARN.
     pub fn from_settings(settings: &Settings) -> Result<Endpoint> {
         let wanted = match settings.text("region") {
             "" => None,
@@ -84,8 +83,10 @@ impl Endpoint {
             "" => {
                 let region = wanted.unwrap_or(DEFAULT_REGION);
                 if !aws::is_region(region) {
-                    return Err(invalid(format!("region = '{region}' is not a region of AWS, and api_url is empty"))
-                        .with_hint("Set api_url to the store's endpoint; or region to one such as eu-central-1."));
+                    return Err(invalid(format!("region = '{region}' is not an AWS region, and api_url is empty"))
+                        .with_hint(
+                            "Set api_url to the store's endpoint, or region to an AWS region such as eu-central-1.",
+                        ));
                 }
                 (Scheme::Https, Site::Aws(host), None, region.to_owned())
             }
@@ -98,15 +99,16 @@ impl Endpoint {
         if let Site::Aws(host) = &site {
             host.check(&region)?;
         } else if let Some(option) = host.named() {
-            return Err(invalid(format!("{option} = true, but api_url names a host of its own"))
-                .with_hint(format!("Leave {option} out; it chooses among AWS's own hosts, for an empty api_url.")));
+            return Err(invalid(format!("{option} = true, but api_url names a host")).with_hint(format!(
+                "Leave {option} out: it selects one of AWS's hosts, and only if api_url is empty."
+            )));
         }
         let path_style = settings.flag("path_style");
         if let Site::Other(Host::V4(_) | Host::V6(_)) = &site
             && !path_style
         {
-            return Err(invalid("path_style = false, but the host of api_url is an address").with_hint(
-                "Set path_style = true, or a host name in api_url: a bucket cannot stand before an address.",
+            return Err(invalid("path_style = false, but the host of api_url is an IP address").with_hint(
+                "Set path_style = true, or use a host name in api_url: a bucket cannot be the prefix of an IP address.",
             ));
         }
         let endpoint = Endpoint { scheme, site, port, region, path_style };
@@ -116,12 +118,12 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// The region that requests are signed for, but for those to an access point: see [`Endpoint::region_for`].
+    /// The region that requests are signed for, except those to an access point: see [`Endpoint::region_for`].
     pub fn region(&self) -> &str {
         &self.region
     }
 
-    /// The region that requests to this bucket are signed for: an access point's ARN names its own.
+    /// The region that requests to this bucket are signed for; the ARN of an access point names it.
     pub fn region_for<'a>(&'a self, bucket: &'a str) -> &'a str {
         match bucket::access_point(bucket) {
             Ok(Some(point)) => point.region,
@@ -134,8 +136,8 @@ impl Endpoint {
         !matches!(self.site, Site::Other(_))
     }
 
-    /// The same endpoint for a region that the store named in a refusal: AWS's own hosts move to the host of that
-    /// region, all others are signed for it. A text that cannot be a region changes nothing.
+    /// The same endpoint for a region that the store named in an error: for AWS, the host of that region; for other
+    /// stores, the same host, signed for that region. A text that is not a valid region changes nothing.
     pub fn in_region(&self, region: &str) -> Endpoint {
         let fits = match self.site {
             Site::Aws(host) => aws::is_region(region) && host.check(region).is_ok(),
@@ -145,12 +147,12 @@ impl Endpoint {
         Endpoint { region: region.to_owned(), ..self.clone() }
     }
 
-    /// Where requests about no bucket go: ListBuckets.
+    /// The target of a request without a bucket: ListBuckets.
     pub fn service_target(&self, query: &str) -> Target {
         self.to(self.host(), "/".to_owned(), query)
     }
 
-    /// Where requests about a bucket go, or about an object in it. The query is encoded already.
+    /// The target of a request for a bucket or an object in it. The query is already encoded.
     pub fn target(&self, bucket: &str, key: Option<&str>, query: &str) -> Target {
         let mut path = String::with_capacity(bucket.len() + key.map_or(0, str::len) * 5 / 4 + 2);
         let host = match self.host_of(bucket) {
@@ -170,7 +172,7 @@ impl Endpoint {
         self.to(host, path, query)
     }
 
-    /// Refuses what cannot be a bucket here: by its name, or since s3vault cannot keep a vault there.
+    /// Fails if this is not a valid bucket name here, or is a kind of bucket that cannot hold a vault.
     pub fn check_bucket(&self, bucket: &str) -> Result<()> {
         match bucket::access_point(bucket)? {
             Some(point) => self.check_access_point(&point),
@@ -192,9 +194,9 @@ impl Endpoint {
         match &self.site {
             Site::Other(_) => {
                 return Err(invalid(format!(
-                    "bucket = '{arn}' is an access point of AWS, but api_url is another store's"
+                    "bucket = '{arn}' is an access point of AWS, but api_url is another store's endpoint"
                 ))
-                .with_hint("Set bucket to the bucket's name; or leave api_url empty."));
+                .with_hint("Set bucket to the bucket's name, or leave api_url empty."));
             }
             Site::AwsInterface(host) if point.region != self.region => {
                 return Err(two_regions(point.region, &format!("api_url ({host})"), &self.region));
@@ -203,8 +205,10 @@ impl Endpoint {
             Site::Aws(host) => {
                 let (own, its) = (aws::partition(&self.region).name, aws::partition(point.region).name);
                 if own != its {
-                    let what = format!("bucket = '{arn}' is in the partition {its}, the endpoint in {own}");
-                    return Err(invalid(what).with_hint("Set region to the access point's, and leave api_url empty."));
+                    let what = format!("bucket = '{arn}' is in the partition {its}, but the endpoint is in {own}");
+                    return Err(
+                        invalid(what).with_hint("Set region to that of the access point, and leave api_url empty.")
+                    );
                 }
                 host.check(point.region)?;
             }
@@ -217,8 +221,8 @@ impl Endpoint {
         if self.scheme == Scheme::Https {
             return Ok(());
         }
-        Err(invalid(format!("bucket = '{bucket}' is an access point, and api_url begins with http://"))
-            .with_hint("Access points are reached over https:// only: leave api_url empty, or begin it with https://."))
+        Err(invalid(format!("bucket = '{bucket}' is an access point, but api_url starts with http://"))
+            .with_hint("Leave api_url empty, or start it with https://: access points support only TLS."))
     }
 
     /// The host without a bucket.
@@ -230,7 +234,7 @@ impl Endpoint {
         }
     }
 
-    /// The host for this bucket; `None` where the bucket goes into the path.
+    /// The host for this bucket; `None` if the bucket is in the path.
     fn host_of(&self, bucket: &str) -> Option<String> {
         if self.is_aws()
             && let Ok(Some(point)) = bucket::access_point(bucket)
@@ -246,7 +250,7 @@ impl Endpoint {
         in_host.then(|| format!("{bucket}.{}", self.host()))
     }
 
-    /// Whether this bucket stands in the host name.
+    /// Whether this bucket is in the host name.
     pub fn has_bucket_in_host(&self, bucket: &str) -> bool {
         self.host_of(bucket).is_some()
     }
@@ -261,7 +265,7 @@ impl Endpoint {
     }
 }
 
-/// What stands behind the host of `api_url`, and the region there.
+/// The kind of store at the host of `api_url`, and its region.
 fn site(api_url: &str, host: &Host, options: AwsHost, wanted: Option<&str>) -> Result<(Site, String)> {
     let found = match host {
         Host::Name(name) => aws::recognise(api_url, name)?,
@@ -270,7 +274,7 @@ fn site(api_url: &str, host: &Host, options: AwsHost, wanted: Option<&str>) -> R
     let or_default = || wanted.unwrap_or(DEFAULT_REGION).to_owned();
     Ok(match found {
         Found::Other => (Site::Other(host.clone()), or_default()),
-        // It names no region; it forwards to all of its partition.
+        // This host names no region; it forwards to all regions of its partition.
         Found::Global => {
             let region = or_default();
             if !aws::is_region(&region) || aws::partition(&region).suffix != aws::AWS.suffix {
@@ -291,19 +295,20 @@ fn site(api_url: &str, host: &Host, options: AwsHost, wanted: Option<&str>) -> R
     })
 }
 
-/// A region as it may stand in a signature's scope. Other stores name theirs as they like.
+/// Checks that a region is valid in a signature's scope. Other stores choose the names of their regions freely.
 fn checked_region(region: &str) -> Result<&str> {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if (1..=64).contains(&region.len()) && region.chars().all(valid) {
         return Ok(region);
     }
-    Err(invalid(format!("region = '{region}' cannot be a region's name"))
-        .with_hint("A region has letters, digits, '-', '_' and '.', for example eu-central-1. Empty: found out."))
+    Err(invalid(format!("region = '{region}' is not a valid region name")).with_hint(
+        "Use letters, digits, '-', '_' and '.', for example eu-central-1, or leave region empty to detect it.",
+    ))
 }
 
 fn two_regions(region: &str, other: &str, its: &str) -> Error {
-    invalid(format!("region is '{region}', but {other} belongs to '{its}'"))
-        .with_hint("Leave region out, or set it to the same one.")
+    invalid(format!("region is '{region}', but {other} is in '{its}'"))
+        .with_hint("Remove region, or set it to the same region.")
 }
 
 fn invalid(message: impl Into<String>) -> Error {

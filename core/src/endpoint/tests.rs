@@ -1,4 +1,4 @@
-//! Every form of address as a row. The hosts of AWS are those that botocore's endpoint rules give.
+//! Every form of an address. The hosts of AWS are those of botocore's endpoint rules.
 
 use super::*;
 #[cfg(target_family = "wasm")]
@@ -32,7 +32,7 @@ fn url(changes: &[(&str, &str)], bucket: &str) -> String {
 const HOSTS: (&str, &str) = ("path_style", "false");
 
 #[test]
-fn the_bucket_stands_in_the_path_or_in_the_host() {
+fn the_bucket_is_in_the_path_or_in_the_host() {
     for (api_url, path, host) in [
         ("http://127.0.0.1:9000", "http://127.0.0.1:9000/bkt", ""),
         ("http://[::1]:9000", "http://[::1]:9000/bkt", ""),
@@ -50,7 +50,7 @@ fn the_bucket_stands_in_the_path_or_in_the_host() {
 }
 
 #[test]
-fn a_target_is_what_is_sent_and_what_is_signed() {
+fn a_target_is_sent_and_signed_in_the_same_form() {
     let endpoint = endpoint(&[("api_url", "http://h:9000")]);
     let target = endpoint.target("bkt", Some("/a b/ü"), "x=1");
     assert_eq!(target.url, "http://h:9000/bkt//a%20b/%C3%BC?x=1");
@@ -63,7 +63,7 @@ fn a_target_is_what_is_sent_and_what_is_signed() {
 }
 
 #[test]
-fn a_bucket_that_cannot_stand_in_the_host_stands_in_the_path() {
+fn a_bucket_whose_name_is_not_valid_in_a_host_is_in_the_path() {
     let https = [("api_url", "https://h"), HOSTS];
     let http = [("api_url", "http://h"), HOSTS];
     for (settings, bucket, wanted) in [
@@ -75,7 +75,7 @@ fn a_bucket_that_cannot_stand_in_the_host_stands_in_the_path() {
         (&http, "my.-bucket", "http://h/my.-bucket"),
         (&http, &"b".repeat(64), &format!("http://h/{}", "b".repeat(64))),
         (&http, &"b".repeat(63), &format!("http://{}.h/", "b".repeat(63))),
-        // Elsewhere it is a name like any other.
+        // In other stores it is an ordinary name.
         (&https, "x-s3alias", "https://x-s3alias.h/"),
     ] {
         assert_eq!(url(settings, bucket), wanted);
@@ -121,7 +121,7 @@ fn aws_has_a_host_for_each_region_and_way() {
 }
 
 #[test]
-fn the_region_comes_from_the_setting_or_the_host() {
+fn the_region_comes_from_the_option_or_the_host() {
     for (api_url, region, signed, host) in [
         ("", "", "us-east-1", "s3.us-east-1.amazonaws.com"),
         ("", "eu-west-1", "eu-west-1", "s3.eu-west-1.amazonaws.com"),
@@ -155,10 +155,10 @@ fn the_region_comes_from_the_setting_or_the_host() {
         let endpoint = endpoint(&[("api_url", api_url), ("region", region)]);
         assert_eq!((endpoint.region(), endpoint.service_target("").host.as_str()), (signed, host), "{api_url}");
         assert_eq!(endpoint.is_aws(), api_url != "https://h", "{api_url}");
-        // A check of the region that is set costs nothing where it is the right one.
+        // Setting the right region changes nothing.
         assert_eq!(endpoint, self::endpoint(&[("api_url", api_url), ("region", signed)]));
     }
-    // Not AWS's, although it looks like it.
+    // Hosts that only look like AWS's.
     for other in ["https://s3.eu-west-1.amazonaws.com.example.org", "https://s3.eu-west-1.notamazonaws.com"] {
         assert!(!endpoint(&[("api_url", other)]).is_aws(), "{other}");
     }
@@ -243,8 +243,12 @@ fn what_a_vault_cannot_use_is_refused_with_what_helps() {
     for (bucket, says, helps) in [
         ("arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap", "SigV4a", "one region"),
         ("mfzwi23gnjvgw.mrap", "SigV4a", "one region"),
-        ("bkt--use1-az4--x-s3", "no order", "general purpose"),
-        ("arn:aws:s3express:us-east-1:123456789012:bucket/bkt--use1-az4--x-s3", "no order", "general purpose"),
+        ("bkt--use1-az4--x-s3", "no particular order", "general purpose"),
+        (
+            "arn:aws:s3express:us-east-1:123456789012:bucket/bkt--use1-az4--x-s3",
+            "no particular order",
+            "general purpose",
+        ),
         ("arn:aws:s3-outposts:us-west-2:123456789012:outpost/op-01/accesspoint/ap", "Outposts", "bucket of a region"),
         ("ap-o0000000000--op-s3", "Outposts", "bucket of a region"),
         ("arn:aws:s3-object-lambda:us-west-2:123456789012:accesspoint/ap", "Object Lambda", "behind it"),
@@ -265,16 +269,16 @@ fn arns_that_name_no_access_point_are_refused() {
     let aws = endpoint(&[("region", "eu-west-1")]);
     for (arn, says) in [
         ("arn:aws:s3", "six parts"),
-        ("arn:aws:sqs:eu-west-1:123456789012:queue", "not one of S3's"),
+        ("arn:aws:sqs:eu-west-1:123456789012:queue", "not an ARN of S3"),
         ("arn:aws:s3:::my-bucket", "a bucket's ARN"),
-        ("arn:aws:s3:eu-west-1:123456789012:job/x", "no access point"),
+        ("arn:aws:s3:eu-west-1:123456789012:job/x", "not name an access point"),
         ("arn:aws:s3:eu-west-1:123456789012:accesspoint/", "3 to 50"),
         ("arn:aws:s3:eu-west-1:123456789012:accesspoint/ap1/object/k", "3 to 50"),
         ("arn:aws:s3:eu-west-1:123456789012:accesspoint/ap1.evil", "3 to 50"),
         ("arn:aws:s3:eu-west-1:1234:accesspoint/ap1", "12 digits"),
-        ("arn:aws:s3:evil.example/:123456789012:accesspoint/ap1", "none of AWS's"),
+        ("arn:aws:s3:evil.example/:123456789012:accesspoint/ap1", "not an AWS region"),
         ("arn:aws:s3:cn-north-1:123456789012:accesspoint/ap1", "partition aws-cn, not aws"),
-        ("arn:aws-cn:s3:cn-north-1:123456789012:accesspoint/ap1", "partition aws-cn, the endpoint in aws"),
+        ("arn:aws-cn:s3:cn-north-1:123456789012:accesspoint/ap1", "partition aws-cn, but the endpoint is in aws"),
     ] {
         let error = aws.check_bucket(arn).unwrap_err();
         assert_eq!(error.code(), Code::InvalidOption, "{arn}");
@@ -318,7 +322,7 @@ fn what_is_no_endpoint_is_refused_with_the_reason() {
         ("http://h:+80", "port", "a port"),
         ("http://h:99999", "port", "a port"),
         ("https://h/s3", "signatures cover the path", "a host name or a port of its own"),
-        ("https://h/s3/", "signatures cover the path", "bucket's name stands in bucket"),
+        ("https://h/s3/", "signatures cover the path", "Set bucket to the bucket's name"),
         ("http://h//", "a path", "leave the path out"),
         ("http://h?q", "query", "a host"),
         ("http://h/?q", "a path", ""),
@@ -372,7 +376,7 @@ fn options_that_contradict_are_refused() {
         (&[("api_url", "http://127.0.0.1"), HOSTS], "path_style", "path_style = true"),
         (&[("api_url", "http://[::1]:9000"), HOSTS], "path_style", "path_style = true"),
         (&[("region", "minio")], "api_url is empty", "Set api_url"),
-        (&[("region", "a/b"), ("api_url", "http://h")], "region = 'a/b'", "found out"),
+        (&[("region", "a/b"), ("api_url", "http://h")], "region = 'a/b'", "to detect it"),
     ] {
         let error = refused(changes);
         assert_eq!(error.code(), Code::InvalidOption);

@@ -57,7 +57,7 @@ pub(super) struct Url {
 pub(super) fn parse(text: &str) -> Result<Url> {
     parts(text).map_err(|(why, helps)| {
         let hint = if helps.is_empty() {
-            "An endpoint is http:// or https://, a host, and a port where it is not 80 or 443."
+            "Use http:// or https://, a host and, unless it is 80 or 443, a port."
         } else {
             helps
         };
@@ -70,22 +70,22 @@ fn parts(text: &str) -> Result<Url, (&'static str, &'static str)> {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
-        _ => return Err(plain("it does not begin with http:// or https://")),
+        _ => return Err(plain("it does not start with http:// or https://")),
     };
     let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     if authority.contains('@') {
-        return Err(("a user cannot stand in it", "The keys stand in access_key and secret_key."));
+        return Err(("it must not contain a user", "Set the keys in access_key and secret_key."));
     }
     if path.starts_with('/') && path != "/" {
         return Err((
-            "a path cannot stand in it, since signatures cover the path that the store itself sees",
+            "it must not contain a path, since signatures cover the path that the store sees",
             "Give the store a host name or a port of its own, and leave the path out. \
-             A bucket's name stands in bucket.",
+             Set bucket to the bucket's name.",
         ));
     }
     if !matches!(path, "" | "/") {
-        return Err(plain("a query cannot stand in it"));
+        return Err(plain("it must not contain a query"));
     }
     let (host, port) = match authority.rsplit_once(':') {
         // The last ':' of an IPv6 address without a port.
@@ -93,9 +93,9 @@ fn parts(text: &str) -> Result<Url, (&'static str, &'static str)> {
         Some((host, port)) => match port.parse::<u16>() {
             Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(number)),
             _ if host.contains(':') && !host.starts_with('[') => {
-                return Err(("its host is no host", "An IPv6 address stands in brackets: http://[::1]:9000."));
+                return Err(("its host is invalid", "Put an IPv6 address in brackets: http://[::1]:9000."));
             }
-            _ => return Err(plain("its port is no port")),
+            _ => return Err(plain("its port is invalid")),
         },
         None => (authority, None),
     };
@@ -104,28 +104,28 @@ fn parts(text: &str) -> Result<Url, (&'static str, &'static str)> {
 }
 
 fn parse_host(host: &str) -> Result<Host, (&'static str, &'static str)> {
-    let refused = ("its host is no host", "");
+    let refused = ("its host is invalid", "");
     if let Some(inner) = host.strip_prefix('[') {
         let address = inner.strip_suffix(']').and_then(|inner| inner.parse().ok());
         return address
             .map(Host::V6)
-            .ok_or(("its IPv6 address is none", "An IPv6 address stands in brackets, without a zone."));
+            .ok_or(("its IPv6 address is invalid", "Put an IPv6 address in brackets, without a zone."));
     }
     if host.contains(':') {
-        return Err((refused.0, "An IPv6 address stands in brackets: http://[::1]:9000."));
+        return Err((refused.0, "Put an IPv6 address in brackets: http://[::1]:9000."));
     }
     if let Ok(address) = host.parse() {
         return Ok(Host::V4(address));
     }
     if !host.is_ascii() {
-        return Err((refused.0, "A name with other letters than a-z stands in its xn-- form."));
+        return Err((refused.0, "Use the xn-- form of a name with letters other than a-z."));
     }
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let label = |label: &str| (1..=63).contains(&label.len()) && label.chars().all(valid);
     if host.len() > 253 || !host.split('.').all(label) {
         return Err(refused);
     }
-    // HTTP clients take it for an IPv4 address in an old form, and send another Host than was signed.
+    // HTTP clients parse such a host as an old form of an IPv4 address, and send another Host than was signed.
     let last = host.rsplit('.').next().unwrap_or("");
     let hexadecimal = last.strip_prefix("0x").or(last.strip_prefix("0X"));
     if last.bytes().all(|b| b.is_ascii_digit())
@@ -136,7 +136,7 @@ fn parse_host(host: &str) -> Result<Host, (&'static str, &'static str)> {
     Ok(Host::Name(host.to_ascii_lowercase()))
 }
 
-/// A user may come with a password, which no message shows.
+/// Replaces the user by `***`: it may include a password, which no message may show.
 fn without_user(text: &str) -> String {
     let start = text.find("://").map_or(0, |at| at + 3);
     match text.rfind('@') {

@@ -1,28 +1,29 @@
-//! The canonical request: what client and store must write down alike.
+//! The canonical request, which the client and the store must compute identically.
 //!
-//! A path and a query are taken as they are sent. What is canonical already is copied; the rest is decoded and encoded
-//! again, as stores do that see only the decoded form. `headers` says how headers are written.
+//! A path and a query are given as they are sent. If one is canonical already, it is copied; otherwise it is decoded and
+//! encoded again, like in stores that see only the decoded form. `headers` writes the headers.
 
 use crate::uri::{UNRESERVED, escape};
 
-/// How a path is written.
+/// The rule for paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// S3's: encoded once, not normalised.
+    /// The rule of S3: encoded once, not normalised.
     S3,
-    /// Every other service's: normalised by RFC 3986 §5.2.4, and what was sent is encoded once more.
+    /// The rule of all other services: normalised by RFC 3986 §5.2.4, and the sent path is encoded once more.
     General,
 }
 
 impl Rule {
-    /// The rule of a service, by its name in the scope.
+    /// The rule of the service with this name in the scope.
     pub(super) fn of(service: &str) -> Rule {
         // s3, s3express, s3-outposts, s3-object-lambda
         if service.starts_with("s3") { Rule::S3 } else { Rule::General }
     }
 }
 
-/// A hash or signature in lower-case hex. By arithmetic, so that it is done in vectors: what is hashed next waits for it.
+/// A hash or signature in lower-case hex. It is computed by arithmetic, so that the compiler vectorizes it: the next hash
+/// waits for it.
 pub(super) fn hex(bytes: &[u8; 32]) -> [u8; 64] {
     let digit = |nibble: u8| nibble + b'0' + if nibble > 9 { b'a' - b'0' - 10 } else { 0 };
     let mut text = [0; 64];
@@ -43,7 +44,7 @@ fn digit(byte: u8) -> Option<u8> {
     (byte as char).to_digit(16).map(|d| d as u8)
 }
 
-/// The byte that an escape at the start of `bytes` stands for.
+/// The byte that the escape at the start of `bytes` represents.
 fn unescape(bytes: &[u8]) -> Option<u8> {
     match bytes {
         [b'%', high, low, ..] => Some(digit(*high)? << 4 | digit(*low)?),
@@ -59,12 +60,12 @@ fn push_encoded(text: &mut Vec<u8>, byte: u8) {
     }
 }
 
-/// Appends `raw` encoded: all but unreserved characters.
+/// Appends `raw` and encodes everything except unreserved characters.
 fn push_escaped(text: &mut Vec<u8>, raw: &str) {
     raw.bytes().for_each(|byte| push_encoded(text, byte));
 }
 
-/// Appends `sent`, each escape decoded and encoded again. `slash`: `/` stands for itself. `plus`: `+` is a space.
+/// Appends `sent`, with each escape decoded and encoded again. `slash`: `/` is not encoded. `plus`: `+` is a space.
 fn push_again(text: &mut Vec<u8>, sent: &str, slash: bool, plus: bool) {
     let mut rest = sent.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -82,7 +83,7 @@ fn push_again(text: &mut Vec<u8>, sent: &str, slash: bool, plus: bool) {
     }
 }
 
-/// Whether all bytes are unreserved or one of `more`. Without a branch, sixteen bytes at a time.
+/// Whether all bytes are unreserved or one of `more`. It checks sixteen bytes at a time, without branches.
 fn is_plain(bytes: &[u8], more: [u8; 2]) -> bool {
     let plain = |byte: u8| {
         ((byte | 32).wrapping_sub(b'a') < 26)
@@ -95,12 +96,12 @@ fn is_plain(bytes: &[u8], more: [u8; 2]) -> bool {
     };
     let all = |bytes: &[u8; 16]| bytes.iter().fold(true, |all, byte| all & plain(*byte));
     let (chunks, tail) = bytes.as_chunks();
-    // The last bytes with those before them, which are looked at twice.
+    // The last sixteen bytes; some of them are checked twice.
     let tail_is = || bytes.last_chunk().map_or_else(|| tail.iter().all(|byte| plain(*byte)), all);
     chunks.iter().all(all) && (tail.is_empty() || tail_is())
 }
 
-/// Whether a text is what an encoder writes: unreserved bytes, some of `more`, and escapes of others in upper case.
+/// Whether a text is encoded canonically: unreserved bytes, bytes of `more`, and upper-case escapes of all others.
 fn is_encoded(bytes: &[u8], more: [u8; 2]) -> bool {
     if is_plain(bytes, more) {
         return true;
@@ -123,7 +124,7 @@ pub(super) fn push_path(text: &mut Vec<u8>, sent: &str, rule: Rule) {
     let start = text.len();
     match rule {
         Rule::S3 => {
-            // An escaped slash is a slash: stores verify what they decoded.
+            // An escaped slash is a slash: stores verify the decoded path.
             let bytes = sent.as_bytes();
             if is_plain(bytes, [b'/'; 2]) || is_encoded(bytes, [b'/'; 2]) && !sent.contains("%2F") {
                 text.extend_from_slice(sent.as_bytes());
@@ -154,16 +155,17 @@ pub(super) fn push_path(text: &mut Vec<u8>, sent: &str, rule: Rule) {
     }
 }
 
-/// What the canonical form of a query needs beside its text; reused.
+/// Buffers for the canonical form of a query, which are reused.
 #[derive(Clone, Default)]
 pub(super) struct Query {
     encoded: Vec<u8>,
-    /// Begin of the name, its end, end of the value, in `encoded`.
+    /// Start of the name, its end, and the end of the value, in `encoded`.
     spans: Vec<[usize; 3]>,
 }
 
 impl Query {
-    /// Appends the canonical form of a query as it is sent, and of `more`, names and values that are not encoded yet.
+    /// Appends the canonical form of a query that is given as it is sent, and of `more`, names and values that are not
+    /// encoded yet.
     pub(super) fn push(&mut self, text: &mut Vec<u8>, sent: &str, more: &[(&str, &str)]) {
         if more.is_empty() && is_canonical(sent) {
             return text.extend_from_slice(sent.as_bytes());
@@ -200,7 +202,7 @@ impl Query {
     }
 }
 
-/// Whether a query is canonical as it stands: encoded, with every `=`, and sorted.
+/// Whether a query is canonical: encoded, with every `=`, and sorted.
 fn is_canonical(query: &str) -> bool {
     let mut last: Option<(&[u8], &[u8])> = None;
     let mut rest = query.as_bytes();
@@ -213,7 +215,7 @@ fn is_canonical(query: &str) -> bool {
         let (name, after) = (&rest[..equals], &rest[equals + 1..]);
         let end = cut(after).unwrap_or(after.len());
         let value = &after[..end];
-        // Another `=`, or a `&` with nothing behind it.
+        // A second `=`, or a `&` with nothing after it.
         if after.get(end) == Some(&b'=') || end + 1 == after.len() || last.is_some_and(|last| last > (name, value)) {
             return false;
         }
@@ -223,7 +225,7 @@ fn is_canonical(query: &str) -> bool {
     true
 }
 
-/// ASCII's white space.
+/// Whether a byte is ASCII white space.
 pub(super) fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t'..='\r')
 }
@@ -301,12 +303,12 @@ mod tests {
             ("z=2&ü=1", "%C3%BC=1&z=2"),
         ] {
             assert_eq!(query(sent), canonical, "{sent}");
-            assert_eq!(query(canonical), canonical, "what is canonical stays");
+            assert_eq!(query(canonical), canonical, "a canonical query does not change");
         }
     }
 
     #[test]
-    fn hex_is_hex() {
+    fn hex_digits_are_those_of_the_crate_hex() {
         let bytes: [u8; 32] = std::array::from_fn(|n| (n * 9 + 3) as u8);
         assert_eq!(hex(&bytes).as_slice(), hex::encode(bytes).as_bytes());
     }

@@ -1,8 +1,8 @@
-//! Bodies of content encoding `aws-chunked`: each chunk signed with the signature before it, and a trailer at the end.
+//! Bodies with content encoding `aws-chunked`: each chunk's signature includes the previous one, and a trailer may follow.
 //!
 //! Sources: "Transferring Payload in Multiple Chunks", "Including trailing headers in chunked uploads", S3 API
-//! reference. The request itself carries `content-encoding: aws-chunked`, `x-amz-decoded-content-length`, and
-//! `x-amz-trailer` where there is one.
+//! reference. The request has the headers `content-encoding: aws-chunked`, `x-amz-decoded-content-length` and, with a
+//! trailer, `x-amz-trailer`.
 
 use sha2::{Digest as _, Sha256};
 
@@ -10,13 +10,13 @@ use super::canonical;
 use super::headers::Headers;
 use super::{ALGORITHM, key};
 
-/// Goes with the chunks of one body, in their order.
+/// Signs the chunks of one body, in their order.
 pub struct ChunkSigner {
-    /// None where chunks are not signed.
+    /// `None` if chunks are not signed.
     key: Option<key::Mac>,
-    /// Date and scope, a line each.
+    /// Date and scope, one per line.
     dated: String,
-    /// The signature before this one, in hex.
+    /// The previous signature in hex.
     last: String,
     text: String,
 }
@@ -26,14 +26,14 @@ impl ChunkSigner {
         ChunkSigner { key, dated: format!("{date}\n{scope}\n"), last: seed.to_owned(), text: String::new() }
     }
 
-    /// The line that goes before these bytes; `\r\n` goes after them. An empty chunk is the last: nothing goes after
-    /// its line where a trailer follows, else `\r\n`.
+    /// The line before these bytes; they are followed by `\r\n`. An empty chunk is the last: its line is followed by the
+    /// trailer, or else by `\r\n`.
     pub fn chunk(&mut self, bytes: &[u8]) -> String {
         let hash = if self.key.is_some() { Sha256::digest(bytes).into() } else { [0; 32] };
         self.chunk_hash(bytes.len() as u64, &hash)
     }
 
-    /// The same for a chunk whose SHA-256 is known. Chunks that are not signed ignore it.
+    /// The line before a chunk with this SHA-256, which is not used if chunks are not signed.
     pub fn chunk_hash(&mut self, length: u64, sha256: &[u8; 32]) -> String {
         const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         if self.key.is_none() {
@@ -43,12 +43,12 @@ impl ChunkSigner {
         format!("{length:x};chunk-signature={}\r\n", self.last)
     }
 
-    /// The trailing headers, their signature and the end of the body: all that follows the last chunk's line.
+    /// The trailing headers, their signature and the end of the body: everything after the last chunk's line.
     pub fn trailer(&mut self, trailers: &[(&str, &str)]) -> String {
         let mut headers = Headers::default();
         headers.set(trailers, &[], "");
         let lines = String::from_utf8_lossy(headers.lines());
-        // Signed with `\n`, sent with `\r\n`.
+        // The lines are signed with `\n`, and sent with `\r\n`.
         let mut wire = lines.replace('\n', "\r\n");
         if self.key.is_some() {
             self.sign("-TRAILER\n", &[], &Sha256::digest(lines.as_bytes()).into());

@@ -1,15 +1,15 @@
-//! The signing key: derived from the secret for a day, a region and a service, and kept as HMAC's keyed state, which
-//! costs two compressions less a signature than the key itself. The crates wipe it when it is dropped.
+//! The signing key: derived from the secret key for a day, a region and a service. It is kept as the keyed state of HMAC,
+//! which saves two compressions per signature, and the crates zeroize it on drop.
 
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// HMAC-SHA256 that was keyed, and may have taken a text's first bytes.
+/// Keyed HMAC-SHA256, which may have processed the start of a text.
 pub(super) type Mac = Hmac<Sha256>;
 
 fn keyed(key: &[u8]) -> Mac {
-    // HMAC takes keys of every length, so the empty one is never used.
+    // HMAC accepts keys of every length, so the empty key is never used.
     Mac::new_from_slice(key).unwrap_or_else(|_| Mac::new(&hmac::digest::Key::<Mac>::default()))
 }
 
@@ -25,14 +25,14 @@ pub(super) fn derive(secret: &str, day: &str, region: &str, service: &str) -> Ma
     key
 }
 
-/// The tag of what `mac` has taken, and `rest`.
+/// The tag of the text that `mac` has processed, followed by `rest`.
 pub(super) fn tag(mac: &Mac, rest: &[u8]) -> [u8; 32] {
     let mut mac = mac.clone();
     mac.update(rest);
     mac.finalize().into_bytes().into()
 }
 
-/// A key that has taken `parts`.
+/// The key after it has processed `parts`.
 pub(super) fn after(key: &Mac, parts: &[&str]) -> Mac {
     let mut mac = key.clone();
     parts.iter().for_each(|part| mac.update(part.as_bytes()));

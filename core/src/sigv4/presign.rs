@@ -1,4 +1,4 @@
-//! Presigned URLs: the signature in the query, for a time.
+//! Presigned URLs: the signature is in the query, and expires.
 //!
 //! Source: "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)", S3 API reference.
 
@@ -6,25 +6,25 @@ use super::canonical::{self, Rule};
 use super::{ALGORITHM, Payload, Signer, ToSign, check_target};
 use crate::error::{Code, Error, Result};
 
-/// The shortest time that a URL may be good for, in seconds.
+/// Shortest lifetime of a URL, in seconds.
 pub const SHORTEST_S: u32 = 1;
-/// The longest: seven days, for which the derived key is good.
+/// Longest lifetime of a URL, in seconds: seven days, for which a derived key is valid.
 pub const LONGEST_S: u32 = 7 * 24 * 60 * 60;
 
 impl Signer {
-    /// Signs a request in its query: returns all of that, in canonical order, `X-Amz-Signature` last.
+    /// Signs a request in its query. Returns the whole query in canonical order, with `X-Amz-Signature` at its end.
     ///
-    /// Who uses the URL sends each of `request.headers` as it was signed. For S3 the body is not signed, unless a
-    /// header `x-amz-content-sha256` says how; `request.payload` counts for other services only. Keys that are
-    /// temporary end the URL's time with their own.
+    /// The user of the URL must send each of `request.headers` as it was signed. For S3, the body is signed only if there
+    /// is a header `x-amz-content-sha256`; `request.payload` is used for other services only. A URL that was signed with
+    /// temporary credentials expires with them at the latest.
     ///
-    /// Fails with [`Code::InvalidArgument`] where `expires_s` is not from [`SHORTEST_S`] to [`LONGEST_S`] or the query
-    /// is signed already, and with [`Code::Unsupported`] for a host that [`check_target`] refuses.
+    /// Fails with [`Code::InvalidArgument`] if `expires_s` is not from [`SHORTEST_S`] to [`LONGEST_S`], or the query is
+    /// already signed; and with [`Code::Unsupported`] for a host that [`check_target`] refuses.
     pub fn presign(&mut self, request: &ToSign<'_>, expires_s: u32, unix_ms: i64) -> Result<String> {
         check_target(request.host)?;
         if !(SHORTEST_S..=LONGEST_S).contains(&expires_s) {
-            let message = format!("a presigned URL cannot be good for {expires_s} seconds");
-            let hint = format!("From {SHORTEST_S} second to 7 days ({LONGEST_S} seconds) are possible.");
+            let message = format!("a presigned URL cannot be valid for {expires_s} seconds");
+            let hint = format!("Use {SHORTEST_S} second to 7 days ({LONGEST_S} seconds).");
             return Err(Error::new(Code::InvalidArgument, message).with_hint(hint));
         }
         let own = |parameter: &str| parameter.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("X-Amz-"));
@@ -35,8 +35,8 @@ impl Signer {
             .map(|parameter| parameter.split('=').next().unwrap_or(""))
             .find(|name| own(name) && signed.iter().any(|known| name[6..].eq_ignore_ascii_case(known)))
         {
-            let message = format!("the query has {found} already");
-            let hint = "Give the URL as it was before it was signed.";
+            let message = format!("the query already has {found}");
+            let hint = "Pass the URL without a signature.";
             return Err(Error::new(Code::InvalidArgument, message).with_hint(hint));
         }
         self.set_time(unix_ms);
@@ -44,7 +44,7 @@ impl Signer {
         let payload = if self.rule == Rule::S3 { Payload::Unsigned } else { request.payload };
         self.set_payload(&payload);
 
-        // The header's names may be others from now on.
+        // The names of the headers may have changed.
         self.unsigned_length = 0;
         let hash = says.map(|(_, value)| value.trim()).or(payload.word()).unwrap_or(&self.hash);
         self.headers.set(request.headers, &[("host", request.host)], hash);

@@ -1,4 +1,4 @@
-//! AWS's documented examples, in all modes, and what holds for every signature.
+//! AWS's documented examples in all modes, and properties of every signature.
 
 use zeroize::Zeroizing;
 
@@ -248,9 +248,9 @@ fn a_session_token_is_signed_in_headers_and_in_a_url() {
     assert!(url.contains("&X-Amz-Security-Token=to%2Fken%2B%3D&X-Amz-SignedHeaders=host&X-Amz-Signature="), "{url}");
 }
 
-/// One signer for many requests gives what a fresh one gives for each.
+/// One signer for many requests gives the signatures of fresh signers.
 #[test]
-fn what_a_signer_keeps_never_shows() {
+fn the_caches_of_a_signer_never_change_a_signature() {
     let a = [("x-amz-meta-a", "1"), ("x-amz-meta-b", "2")];
     let b = [("x-amz-meta-c", "1"), ("x-amz-meta-b", "2")];
     let c = [("x-amz-meta-a", "1"), ("x-amz-meta-b", "some  more")];
@@ -276,7 +276,7 @@ fn what_a_signer_keeps_never_shows() {
 }
 
 #[test]
-fn a_known_hash_is_what_the_bytes_give() {
+fn a_known_hash_gives_the_same_signature_as_the_bytes() {
     use sha2::{Digest as _, Sha256};
     let mut signer = signer();
     let mut sign = |payload| signer.sign(&ToSign { payload, ..get("/", "", &[]) }, MAY_24).signature.to_owned();
@@ -306,7 +306,7 @@ fn a_url_signs_the_headers_that_it_is_given_and_any_method() {
 }
 
 #[test]
-fn what_cannot_be_presigned_is_refused() {
+fn requests_that_cannot_be_presigned_are_refused() {
     let refused = |request: &ToSign<'_>, expires_s| signer().presign(request, expires_s, MAY_24).unwrap_err();
     for expires_s in [0, LONGEST_S + 1, u32::MAX] {
         let e = refused(&get("/", "", &[]), expires_s);
@@ -314,7 +314,7 @@ fn what_cannot_be_presigned_is_refused() {
         assert!(e.message().contains(&expires_s.to_string()) && e.hint().contains("7 days"), "{e}");
     }
     let e = refused(&get("/", "a=1&X-Amz-Signature=00", &[]), 60);
-    assert_eq!((e.code(), e.message()), (Code::InvalidArgument, "the query has X-Amz-Signature already"));
+    assert_eq!((e.code(), e.message()), (Code::InvalidArgument, "the query already has X-Amz-Signature"));
     assert!(signer().presign(&get("/", "x-amz-meta-a=1&ü=2&x-id=GetObject", &[]), 60, MAY_24).is_ok());
 }
 

@@ -169,7 +169,7 @@ fn a_containers_token_must_be_there_and_fit_a_header() {
     env.container_token = Some(file("/t", Some("\n")));
     says(&env, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE gives a token");
     env.container_token = Some(file("/t", None));
-    says(&env, "/t, and that does not exist");
+    says(&env, "/t, which does not exist");
     env.container_token = Some(File { name: "/t".into(), content: Content::Unreadable("denied".into()) });
     says(&env, "cannot read /t: denied");
     env.container_token = Some(file("/t", Some("a token\n")));

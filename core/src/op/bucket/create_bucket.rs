@@ -5,14 +5,14 @@ use crate::http::Method;
 use crate::op::{Operation, Reply, Unsigned};
 use crate::xml;
 
-/// Makes the bucket.
+/// Creates the bucket.
 ///
-/// Sent again after a lost answer it may be refused with `BucketAlreadyOwnedByYou`: then the first attempt made it.
+/// A retry after a lost reply may fail with `BucketAlreadyOwnedByYou`: then the first attempt created the bucket.
 #[derive(Clone, Debug, Default)]
 pub struct CreateBucket {
-    /// Where. Empty and `us-east-1` are the default, which must not be named.
+    /// Region of the bucket. Empty and `us-east-1` are the default, which must not be named in the request.
     pub region: String,
-    /// Whether its objects can be locked. It has versioning then.
+    /// Whether to enable object lock, which also enables versioning.
     pub object_lock: bool,
 }
 

@@ -4,9 +4,9 @@ use crate::error::Result;
 use crate::http::Method;
 use crate::op::{Operation, Reply, Unsigned};
 
-/// Deletes the bucket, which must be empty: no object, no version, no delete marker.
+/// Deletes the bucket, which must be empty: without objects, versions and delete markers.
 ///
-/// Sent again after a lost answer it may meet `NoSuchBucket`: then the first attempt deleted it.
+/// A retry after a lost reply may fail with `NoSuchBucket`: then the first attempt deleted the bucket.
 #[derive(Clone, Debug)]
 pub struct DeleteBucket;
 

@@ -5,36 +5,36 @@ use crate::http::Method;
 use crate::op::{Operation, Reply, Unsigned};
 use crate::xml::{self, Item};
 
-/// A rule of a bucket's encryption.
+/// A rule for the default encryption of a bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EncryptionRule {
-    /// How objects are encrypted whose PUT says nothing: `AES256`, `aws:kms`, `aws:kms:dsse`.
+    /// Default algorithm, for objects without an encryption of their own: `AES256`, `aws:kms`, `aws:kms:dsse`.
     pub algorithm: Option<String>,
-    /// The KMS key, by ARN or id.
+    /// ARN or id of the KMS key.
     pub kms_key: Option<String>,
-    /// Whether a key of the bucket stands between KMS and the objects.
+    /// Whether a bucket key is used, which reduces requests to KMS.
     pub bucket_key: Option<bool>,
-    /// Encryption types whose writes are refused: `SSE-C`, or `NONE`, which blocks none. Empty where the rule says
-    /// nothing: AWS then decides, and new buckets block `SSE-C`.
+    /// Encryption types that are blocked: `SSE-C`, or `NONE` to block none. If it is empty, AWS decides; new buckets block
+    /// `SSE-C`.
     pub blocked: Vec<String>,
 }
 
-/// How a bucket encrypts.
+/// The encryption configuration of a bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BucketEncryption {
-    /// One on AWS.
+    /// The rules; AWS supports one.
     pub rules: Vec<EncryptionRule>,
 }
 
 impl BucketEncryption {
-    /// Whether writes with SSE-C are refused, as far as the rules say it.
+    /// Whether writes with SSE-C are blocked; `None` if the rules do not say so.
     pub fn blocks_sse_c(&self) -> Option<bool> {
         let mut blocked = self.rules.iter().flat_map(|rule| &rule.blocked).peekable();
         blocked.peek()?;
         Some(blocked.any(|kind| kind == "SSE-C"))
     }
 
-    /// The same rules, but that writes with SSE-C are let in or refused.
+    /// The same rules, with SSE-C blocked or allowed.
     #[must_use]
     pub fn with_sse_c(mut self, blocked: bool) -> BucketEncryption {
         if self.rules.is_empty() {
@@ -47,8 +47,8 @@ impl BucketEncryption {
     }
 }
 
-/// Asks how the bucket encrypts. A bucket without rules is answered with 404
-/// `ServerSideEncryptionConfigurationNotFoundError`; AWS's have one always.
+/// Reads the bucket's encryption configuration. For a bucket without one, the store answers 404
+/// `ServerSideEncryptionConfigurationNotFoundError`; buckets on AWS always have one.
 #[derive(Clone, Debug)]
 pub struct GetBucketEncryption;
 
@@ -109,11 +109,11 @@ mod tests {
             blocked: vec![],
         };
         assert_eq!(found, BucketEncryption { rules: vec![rule] });
-        assert_eq!(found.blocks_sse_c(), None, "it is not said");
+        assert_eq!(found.blocks_sse_c(), None, "the rules do not say so");
     }
 
     #[test]
-    fn a_bucket_that_blocks_sse_c_is_known_and_unblocked_with_all_else_kept() {
+    fn sse_c_can_be_unblocked_without_changing_other_rules() {
         let rule = |blocked: &str| {
             format!(
                 "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm>\

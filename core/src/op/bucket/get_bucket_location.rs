@@ -5,12 +5,12 @@ use crate::http::Method;
 use crate::op::{Operation, Reply, Unsigned};
 use crate::xml::{self, Item};
 
-/// Asks for the bucket's region. HeadBucket tells it too, also to keys that may not read the bucket.
+/// Reads the bucket's region. HeadBucket returns it too, even without permission to read the bucket.
 #[derive(Clone, Debug)]
 pub struct GetBucketLocation;
 
 impl Operation for GetBucketLocation {
-    /// The region's name.
+    /// Name of the region.
     type Reply = String;
     const NAME: &'static str = "GetBucketLocation";
     const ACTION: &'static str = "s3:GetBucketLocation";
@@ -27,7 +27,7 @@ impl Operation for GetBucketLocation {
             }
             Ok(())
         })?;
-        // The names that regions had before they had regions' names.
+        // Old names of regions.
         Ok(match &*region {
             "" | "US" => "us-east-1".into(),
             "EU" => "eu-west-1".into(),

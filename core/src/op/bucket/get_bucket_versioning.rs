@@ -5,18 +5,18 @@ use crate::http::Method;
 use crate::op::{Operation, Reply, Unsigned};
 use crate::xml::{self, Item};
 
-/// Whether a bucket keeps versions.
+/// The versioning state of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BucketVersioning {
-    /// It never did.
+    /// Versioning was never enabled.
     Off,
-    /// Each PUT makes a version.
+    /// Versioning is enabled: each PUT creates a version.
     Enabled,
-    /// It did; a PUT now replaces the version `null`.
+    /// Versioning is suspended: a PUT replaces the version `null`.
     Suspended,
 }
 
-/// Asks whether the bucket keeps versions.
+/// Reads the bucket's versioning state.
 #[derive(Clone, Debug)]
 pub struct GetBucketVersioning;
 

@@ -5,34 +5,34 @@ use crate::http::Method;
 use crate::op::{LockMode, Operation, Reply, Unsigned};
 use crate::xml::{self, Item};
 
-/// How long an object is locked whose PUT says nothing.
+/// Duration of the default lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockPeriod {
-    /// Of 24 hours each.
+    /// Days of 24 hours.
     Days(u32),
-    /// Of the calendar.
+    /// Calendar years.
     Years(u32),
 }
 
-/// The lock that new objects get.
+/// The default lock of new objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DefaultRetention {
-    /// Who can lift it.
+    /// Who can remove the lock.
     pub mode: LockMode,
-    /// From the object's creation.
+    /// Duration from the object's creation.
     pub period: LockPeriod,
 }
 
-/// A bucket's locks.
+/// The object lock configuration of a bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ObjectLock {
-    /// Whether its objects can be locked.
+    /// Whether object lock is enabled.
     pub enabled: bool,
-    /// What new objects get.
+    /// The default lock of new objects.
     pub default: Option<DefaultRetention>,
 }
 
-/// Asks whether objects of the bucket can be locked. One where they never could is answered with 404
+/// Reads the bucket's object lock configuration. For a bucket that never had one, the store answers 404
 /// `ObjectLockConfigurationNotFoundError`.
 #[derive(Clone, Debug)]
 pub struct GetObjectLockConfiguration;
@@ -47,7 +47,8 @@ impl Operation for GetObjectLockConfiguration {
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<ObjectLock> {
-        let wrong = |what: &str, text: &str| Error::new(Code::BadReply, format!("'{text}' is no {what} of a lock"));
+        let wrong =
+            |what: &str, text: &str| Error::new(Code::BadReply, format!("'{text}' is not a valid {what} of a lock"));
         let mut lock = ObjectLock::default();
         let (mut mode, mut period) = (None, None);
         xml::read(reply.body, "ObjectLockConfiguration", |item| {
@@ -66,7 +67,7 @@ impl Operation for GetObjectLockConfiguration {
         lock.default = match (mode, period) {
             (Some(mode), Some(period)) => Some(DefaultRetention { mode, period }),
             (None, None) => None,
-            _ => return Err(Error::new(Code::BadReply, "the default retention has only one of mode and period")),
+            _ => return Err(Error::new(Code::BadReply, "the default retention has only a mode or only a period")),
         };
         Ok(lock)
     }
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_not_understood_is_not_taken_for_none() {
+    fn an_unknown_lock_is_an_error_and_not_treated_as_no_lock() {
         for bad in [
             "<Rule><DefaultRetention><Mode>FOREVER</Mode><Days>1</Days></DefaultRetention></Rule>",
             "<Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>-1</Days></DefaultRetention></Rule>",

@@ -4,15 +4,15 @@ use crate::error::Result;
 use crate::http::Method;
 use crate::op::{Operation, Reply, Unsigned};
 
-/// Asks whether the bucket is there, and whether these keys may list it. A refusal has no body: status 404, 403 or 301
-/// is all that is known.
+/// Checks whether the bucket exists and may be listed with these credentials. An error reply has no body, only status
+/// 404, 403 or 301.
 #[derive(Clone, Debug)]
 pub struct HeadBucket;
 
-/// What a HEAD of a bucket tells.
+/// The reply to a HEAD of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeadBucketReply {
-    /// Where it is, from `x-amz-bucket-region`; stores that have no regions leave it out.
+    /// Region of the bucket, from `x-amz-bucket-region`; stores without regions leave it out.
     pub region: Option<String>,
 }
 

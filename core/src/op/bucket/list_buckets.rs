@@ -6,37 +6,37 @@ use crate::op::{Operation, Paged, Place, Reply, Unsigned};
 use crate::time::parse_rfc3339;
 use crate::xml::{self, Item};
 
-/// 10,000 buckets, the most that one page has.
+/// Size limit of a page, in bytes: it has at most 10,000 buckets.
 const PAGE_LIMIT: usize = 8 << 20;
 
-/// Lists the buckets of the credentials.
+/// Lists the buckets of the credentials' account.
 #[derive(Clone, Debug, Default)]
 pub struct ListBuckets {
-    /// Only names that begin with it. Stores may not know it and list all.
+    /// Prefix of the names to list. Stores that do not support it list all.
     pub prefix: String,
-    /// From the page before.
+    /// Continuation token of the previous page.
     pub token: Option<String>,
-    /// Largest page; without it all come in one, as far as the store allows that.
+    /// Most buckets per page; `None`: all in one page, if the store allows it.
     pub max_buckets: Option<u32>,
 }
 
 /// A bucket in the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BucketEntry {
-    /// Its name.
+    /// Name of the bucket.
     pub name: String,
-    /// When it was made, in Unix milliseconds.
+    /// Creation time in Unix milliseconds.
     pub created_ms: Option<i64>,
-    /// Where it is, if the store says so.
+    /// Region, if the store names it.
     pub region: Option<String>,
 }
 
-/// One page.
+/// One page of the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BucketList {
-    /// In the store's order.
+    /// The buckets in the store's order.
     pub buckets: Vec<BucketEntry>,
-    /// For the next page; `None` on the last.
+    /// Continuation token of the next page; `None` on the last.
     pub next: Option<String>,
 }
 
@@ -80,7 +80,10 @@ impl Operation for ListBuckets {
             Ok(())
         })?;
         if page.next.is_some() && page.next == self.token {
-            return Err(Error::new(Code::BadReply, "the list of buckets goes on where it was: it would never end"));
+            return Err(Error::new(
+                Code::BadReply,
+                "the next page of the list of buckets is the same page: the list would never end",
+            ));
         }
         Ok(page)
     }

@@ -6,7 +6,7 @@ use crate::http::Method;
 use crate::op::{Operation, Reply, Unsigned};
 use crate::xml;
 
-/// Says how the bucket encrypts. It replaces all rules: read them first, and change what is to change.
+/// Sets the bucket's encryption configuration. It replaces all rules: to change one, read them first.
 #[derive(Clone, Debug)]
 pub struct PutBucketEncryption {
     /// All rules.
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_is_what_is_got() {
+    fn rules_survive_a_round_trip() {
         let rule = EncryptionRule {
             algorithm: Some("AES256".into()),
             kms_key: Some("a&b".into()),

@@ -4,10 +4,10 @@ use crate::error::Result;
 use crate::http::Method;
 use crate::op::{Operation, Reply, Unsigned};
 
-/// Turns versioning on or off. It takes some minutes to count everywhere.
+/// Enables or suspends versioning. It takes some minutes to take effect everywhere.
 #[derive(Clone, Debug)]
 pub struct PutBucketVersioning {
-    /// `false` suspends it: versions stay, and no new ones are made. No bucket goes back to never having had it.
+    /// `false` suspends versioning: versions stay, and no new ones are created. Versioning cannot be removed again.
     pub enabled: bool,
 }
 

@@ -6,11 +6,10 @@ use crate::http::Method;
 use crate::op::{Operation, Reply, Unsigned};
 use crate::xml;
 
-/// Lets objects of the bucket be locked, which cannot be taken back, and says what new ones get. The bucket must have
-/// versioning.
+/// Enables object lock, which is permanent, and sets the default lock of new objects. The bucket must have versioning.
 #[derive(Clone, Debug)]
 pub struct PutObjectLockConfiguration {
-    /// What new objects get; `None`: what their PUT says.
+    /// The default lock; `None`: only the lock in an object's own PUT.
     pub default: Option<DefaultRetention>,
 }
 
@@ -61,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_is_what_is_got() {
+    fn the_configuration_survives_a_round_trip() {
         for default in [None, Some(DefaultRetention { mode: LockMode::Governance, period: LockPeriod::Years(7) })] {
             let put = sent_body(&PutObjectLockConfiguration { default });
             assert_eq!(answer(&GetObjectLockConfiguration, &[], &put), Ok(ObjectLock { enabled: true, default }));

@@ -15,16 +15,16 @@ pub use rows::Row;
 use crate::http::ReplyBody;
 use crate::op::Unsigned;
 
-/// Largest page: 1,000 rows with keys of 1,024 bytes, each byte encoded, and what stands around them.
+/// Size limit of a page, in bytes: 1,000 rows with keys of 1,024 bytes, each byte encoded, and their markup.
 const PAGE_LIMIT: usize = 8 << 20;
 
 impl Unsigned {
-    /// Asks for keys URL-encoded: else one that XML cannot hold would break the whole page.
+    /// Requests URL-encoded keys: a key that XML cannot represent would break the whole page.
     fn encoded(self) -> Unsigned {
         self.query("encoding-type", "url")
     }
 
-    /// Asks for the keys with this prefix.
+    /// Requests only keys with this prefix.
     fn keys(self, prefix: &str, delimiter: Option<&'static str>) -> Unsigned {
         let request = self.query("prefix", prefix);
         match delimiter {
@@ -33,7 +33,7 @@ impl Unsigned {
         }
     }
 
-    /// Asks for a page of at most `most` rows; `name` is what the operation calls that.
+    /// Requests a page of at most `most` rows; `name` is the operation's parameter for it.
     fn page(self, name: &'static str, most: Option<u32>) -> Unsigned {
         let mut request = match most {
             Some(count) => self.query(name, count.to_string()),

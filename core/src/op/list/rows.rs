@@ -1,26 +1,26 @@
-//! What the listings have in common: rows without an allocation for each, and what no page may do.
+//! Code that the listings share: rows without an allocation for each, and checks of a page.
 //!
-//! A page that breaks the order of its keys, or goes back, would make a caller miss keys or never end, so it is refused.
+//! A page whose keys are not in order, or which goes back, could make a caller miss keys or loop, so it is refused.
 
 use crate::error::{Code, Error, Result};
 use crate::time::parse_rfc3339;
 use crate::uri;
 
-/// What a listing shows.
+/// An entry of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Row<'a, R> {
-    /// One entry.
+    /// A key.
     Entry(R),
-    /// Keys that have the delimiter behind the prefix, as one: up to the delimiter.
+    /// A common prefix: the keys with the delimiter after the prefix, up to the delimiter.
     CommonPrefix(&'a str),
 }
 
-/// The error of a page.
+/// The error of an invalid page.
 pub(super) fn wrong(why: &str) -> Error {
     Error::new(Code::BadReply, format!("the page of the listing {why}"))
 }
 
-/// The row that is being read: the text of its fields one after the other in a buffer that each row uses again.
+/// The row that is being parsed: the texts of its fields in a buffer that is reused for each row.
 pub(super) struct Fields<const N: usize> {
     names: [&'static str; N],
     text: String,
@@ -32,7 +32,7 @@ impl<const N: usize> Fields<N> {
         Fields { names, text: String::new(), at: [None; N] }
     }
 
-    /// Takes an element of the row; one that is none of its fields is nothing to the engine.
+    /// Stores an element of the row; elements that are not among the fields are ignored.
     pub(super) fn take(&mut self, name: &str, text: &str) {
         let Some(field) = self.names.iter().position(|field| *field == name) else { return };
         let begin = self.text.len();
@@ -40,28 +40,28 @@ impl<const N: usize> Fields<N> {
         self.at[field] = Some((begin, self.text.len()));
     }
 
-    /// Empty where the row has none.
+    /// The text of a field; empty if the row does not have it.
     pub(super) fn get(&self, field: usize) -> &str {
         self.at[field].map_or("", |(begin, end)| &self.text[begin..end])
     }
 
-    /// `None` for an empty one too.
+    /// The text of a field; `None` if it is missing or empty.
     pub(super) fn given(&self, field: usize) -> Option<&str> {
         Some(self.get(field)).filter(|text| !text.is_empty())
     }
 
-    /// A field that each row has.
+    /// A field that every row must have.
     pub(super) fn required(&self, field: usize, name: &str) -> Result<&str> {
         self.given(field).ok_or_else(|| wrong(&format!("has a row without {name}")))
     }
 
-    /// A number that each row has.
+    /// A number that every row must have.
     pub(super) fn number(&self, field: usize, name: &str) -> Result<u64> {
         let text = self.get(field);
         text.parse().map_err(|_| wrong(&format!("has a row whose {name} is '{}'", text.escape_debug())))
     }
 
-    /// Unix milliseconds; `None` for what is no time.
+    /// A time in Unix milliseconds; `None` if it is not a valid time.
     pub(super) fn time(&self, field: usize) -> Option<i64> {
         parse_rfc3339(self.given(field)?)
     }
@@ -72,9 +72,9 @@ impl<const N: usize> Fields<N> {
     }
 }
 
-/// What a page says of itself beside its rows.
+/// The fields of a page besides its rows.
 pub(super) struct Head {
-    /// Whether keys are encoded. Some stores say so behind them, so it is looked for before the page is read.
+    /// Whether keys are encoded. Some stores say so after the keys, so it is searched before the page is parsed.
     encoded: bool,
     said_encoded: bool,
     truncated: bool,
@@ -87,7 +87,7 @@ impl Head {
         Head { encoded, said_encoded: false, truncated: false, decoded: Vec::new() }
     }
 
-    /// Takes an element that stands beside the rows.
+    /// Stores an element of the page.
     pub(super) fn take(&mut self, name: &str, text: &str) {
         match name {
             "IsTruncated" => self.truncated = is_true(text),
@@ -96,7 +96,7 @@ impl Head {
         }
     }
 
-    /// A key, a prefix or a marker as it is.
+    /// Decodes a key, a prefix or a marker.
     pub(super) fn decode<'a>(&'a mut self, text: &'a str) -> Result<&'a str> {
         if !self.encoded || !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
             return Ok(text);
@@ -107,29 +107,29 @@ impl Head {
             .ok_or_else(|| wrong("has a key that is not URL-encoded UTF-8"))
     }
 
-    /// The key marker of the next page. A store that encodes its keys and not its marker shows the last key as it is.
+    /// The key marker of the next page. Some stores encode the keys but not the marker, which is then the plain last key.
     pub(super) fn marker(&mut self, text: String, last: &str) -> Result<String> {
         if text == last { Ok(text) } else { self.decode(&text).map(str::to_owned) }
     }
 
-    /// After the last element: whether more follows.
+    /// Checks the page after its last element, and returns whether there is another page.
     pub(super) fn end(&self) -> Result<bool> {
         if self.encoded == self.said_encoded {
             Ok(self.truncated)
         } else {
-            Err(wrong("does not say how it is encoded"))
+            Err(wrong("does not say how its keys are encoded"))
         }
     }
 }
 
-/// Watches over names that come in order, or at least behind those of the page before.
+/// Checks that names are in order, or at least after those of the previous page.
 pub(super) struct Order<'a> {
     prefix: &'a str,
-    /// Where the page before ended.
+    /// The last name of the previous page.
     after: Option<&'a str>,
-    /// Whether this one may begin there too.
+    /// Whether this page may start with the same name.
     again: bool,
-    /// Whether names may come in any order within the page.
+    /// Whether the names in a page may be in any order.
     in_any_order: bool,
     last: String,
 }
@@ -139,12 +139,12 @@ impl<'a> Order<'a> {
         Order { prefix, after, again, in_any_order: false, last: String::new() }
     }
 
-    /// The same for pages whose names stand in any order.
+    /// A check for pages whose names are in any order.
     pub(super) fn in_any_order(self) -> Order<'a> {
         Order { in_any_order: true, ..self }
     }
 
-    /// The greatest name that came.
+    /// The greatest name so far.
     pub(super) fn last(&self) -> &str {
         &self.last
     }
@@ -154,7 +154,7 @@ impl<'a> Order<'a> {
         self.next(key, is_behind)
     }
 
-    /// A page may begin in the middle of a common prefix.
+    /// Checks a common prefix; a page may start in the middle of one.
     pub(super) fn common_prefix(&mut self, prefix: &str) -> Result<()> {
         let is_behind = self.after.is_none_or(|after| prefix > after || after.starts_with(prefix));
         self.next(prefix, is_behind)
@@ -162,12 +162,12 @@ impl<'a> Order<'a> {
 
     fn next(&mut self, name: &str, is_behind: bool) -> Result<()> {
         if !is_behind {
-            return Err(wrong("begins where the page before has been: the listing would never end"));
+            return Err(wrong("starts before the end of the previous page: the listing would never end"));
         }
         let is_greatest = name >= &*self.last;
         if !name.starts_with(self.prefix) || !is_greatest && !self.in_any_order {
             return Err(wrong(
-                "is not in the order of keys, or has keys of another prefix; directory buckets list so, and a vault cannot live in one",
+                "is not in the order of its keys, or has keys with another prefix, as in directory buckets, which cannot hold a vault",
             ));
         }
         if is_greatest {
@@ -178,23 +178,23 @@ impl<'a> Order<'a> {
     }
 }
 
-/// Refuses a marker from which the listing would not go on. Nothing else is known of it: MinIO's has more than a key in
-/// it, versitygw's is the next key in place of the last.
+/// Refuses a marker that would repeat the page. Nothing else is known about markers: MinIO's contain more than a key, and
+/// versitygw's is the next key, not the last.
 pub(super) fn goes_on(next: (&str, &str), asked: Option<(&str, &str)>, last: &str) -> Result<()> {
     if asked == Some(next) || next.0 < last { Err(endless()) } else { Ok(()) }
 }
 
-/// That the next page would be one that has been.
+/// The error of a page whose next page would be an earlier one.
 pub(super) fn endless() -> Error {
-    wrong("goes on where it has been: the listing would never end")
+    wrong("is followed by an earlier page: the listing would never end")
 }
 
-/// That more follows, but not where.
+/// The error of a truncated page without a marker.
 pub(super) fn no_marker() -> Error {
-    wrong("says that more follows, but not where")
+    wrong("is truncated, but has no marker for the next page")
 }
 
-/// `true` on the wire.
+/// Parses a boolean.
 pub(super) fn is_true(text: &str) -> bool {
     text == "true"
 }

@@ -1,36 +1,37 @@
 //! DeleteObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html>
 //!
-//! Two operations: with a version id and without one it needs other permissions, and only with one it can be repeated.
+//! There are two operations: with and without a version id. They need different permissions, and only the one with a
+//! version id is idempotent.
 
 use crate::error::Result;
 use crate::http::Method;
 use crate::op::{Operation, Reply, Unsigned};
 
-/// Deletes the object. In a bucket with versioning nothing is deleted: a delete marker is put before its versions, and
-/// another one each time, so it is not sent again by itself when it may have taken effect.
+/// Deletes the object. In a bucket with versioning, it only adds a delete marker, and another one each time, so it is not
+/// retried if it may have taken effect.
 #[derive(Clone, Debug)]
 pub struct DeleteObject {
-    /// The object's key. None there is a success.
+    /// The object's key. It is not an error if there is no such object.
     pub key: String,
 }
 
-/// Deletes one version, or one delete marker, for good.
+/// Permanently deletes a version or a delete marker.
 #[derive(Clone, Debug)]
 pub struct DeleteObjectVersion {
     /// The object's key.
     pub key: String,
-    /// Which version; `null` for one that was made without versioning.
+    /// Version id; `null` for a version that was created without versioning.
     pub version_id: String,
-    /// A lock in governance mode does not count. It needs `s3:BypassGovernanceRetention`.
+    /// Whether to ignore a lock in governance mode, which needs `s3:BypassGovernanceRetention`.
     pub bypass_governance: bool,
 }
 
-/// What was deleted.
+/// The reply to a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteReply {
-    /// Of the delete marker that was made, or of the version that was deleted.
+    /// Version id of the delete marker that was created, or of the version that was deleted.
     pub version_id: Option<String>,
-    /// Whether a delete marker was made, or was what was deleted.
+    /// Whether a delete marker was created or deleted.
     pub delete_marker: bool,
 }
 
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changes_nothing_the_second_time_is_repeated() {
+    fn only_the_deletion_of_a_version_is_repeatable() {
         const { assert!(!DeleteObject::REPEATABLE && DeleteObjectVersion::REPEATABLE) };
     }
 }

@@ -1,6 +1,6 @@
 //! DeleteObjects: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
 //!
-//! Two operations, as for DeleteObject: with version ids and without them.
+//! There are two operations, as for DeleteObject: with version ids and without.
 
 use std::collections::HashSet;
 
@@ -9,21 +9,21 @@ use crate::http::{Method, ReplyBody};
 use crate::op::{Operation, Reply, Unsigned};
 use crate::xml::{self, Item};
 
-/// Most of one request.
-const MOST: usize = 1000;
+/// Most keys per request.
+const MAX_KEYS: usize = 1000;
 
-/// 1,000 entries with long keys, each byte an entity.
+/// Size limit of a reply, in bytes: 1,000 entries with long keys, each byte as an entity.
 const REPLY_LIMIT: usize = 8 << 20;
 
-/// Deletes up to 1,000 objects. In a bucket with versioning each gets a delete marker, and another one each time, so it
-/// is not sent again by itself when it may have taken effect.
+/// Deletes up to 1,000 objects. In a bucket with versioning, each call adds a delete marker to each object, so it is not
+/// retried if it may have taken effect.
 #[derive(Clone, Debug)]
 pub struct DeleteObjects {
     keys: Vec<String>,
     quiet: bool,
 }
 
-/// Deletes up to 1,000 versions or delete markers for good.
+/// Permanently deletes up to 1,000 versions or delete markers.
 #[derive(Clone, Debug)]
 pub struct DeleteObjectVersions {
     versions: Vec<(String, String)>,
@@ -31,42 +31,42 @@ pub struct DeleteObjectVersions {
     bypass_governance: bool,
 }
 
-/// What became of each.
+/// The reply to a deletion of several objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteManyReply {
-    /// What was deleted; empty in quiet mode.
+    /// The deleted objects; empty in quiet mode.
     pub deleted: Vec<Deleted>,
-    /// What was not, and why.
+    /// The objects that were not deleted, and why.
     pub errors: Vec<NotDeleted>,
 }
 
-/// One that was deleted.
+/// A deleted object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deleted {
     /// The object's key.
     pub key: String,
-    /// The version that was asked for.
+    /// The version in the request.
     pub version_id: Option<String>,
-    /// The version id of a delete marker that was made or deleted.
+    /// Version id of the delete marker that was created or deleted.
     pub delete_marker: Option<String>,
 }
 
-/// One that was not deleted.
+/// An object that was not deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NotDeleted {
     /// The object's key.
     pub key: String,
-    /// The version that was asked for.
+    /// The version in the request.
     pub version_id: Option<String>,
-    /// S3's code, for example `AccessDenied`.
+    /// S3's error code, for example `AccessDenied`.
     pub code: String,
     /// The store's message.
     pub message: String,
 }
 
 impl DeleteObjects {
-    /// `quiet`: only what was not deleted is answered. An error where they are none or more than 1,000, or a key has
-    /// characters that XML cannot hold; such a one is deleted by [`DeleteObject`](crate::op::DeleteObject).
+    /// `quiet`: the reply lists only the objects that were not deleted. Fails if there are no keys or more than 1,000, or
+    /// if a key has a character that XML cannot represent; use [`DeleteObject`](crate::op::DeleteObject) for such a key.
     pub fn new(keys: Vec<String>, quiet: bool) -> Result<DeleteObjects> {
         check(keys.iter())?;
         Ok(DeleteObjects { keys, quiet })
@@ -74,13 +74,13 @@ impl DeleteObjects {
 }
 
 impl DeleteObjectVersions {
-    /// Keys with their version ids. Errors as [`DeleteObjects::new`].
+    /// `versions`: keys with their version ids. It fails like [`DeleteObjects::new`].
     pub fn new(versions: Vec<(String, String)>, quiet: bool) -> Result<DeleteObjectVersions> {
         check(versions.iter().map(|(key, _)| key))?;
         Ok(DeleteObjectVersions { versions, quiet, bypass_governance: false })
     }
 
-    /// Locks in governance mode do not count. It needs `s3:BypassGovernanceRetention`.
+    /// Ignores locks in governance mode, which needs `s3:BypassGovernanceRetention`.
     #[must_use]
     pub fn bypassing_governance(mut self) -> DeleteObjectVersions {
         self.bypass_governance = true;
@@ -90,13 +90,16 @@ impl DeleteObjectVersions {
 
 fn check<'a>(keys: impl ExactSizeIterator<Item = &'a String>) -> Result<()> {
     let count = keys.len();
-    if count == 0 || count > MOST {
-        return Err(Error::new(Code::InvalidArgument, format!("DeleteObjects takes 1 to {MOST} keys, not {count}")));
+    if count == 0 || count > MAX_KEYS {
+        return Err(Error::new(
+            Code::InvalidArgument,
+            format!("DeleteObjects accepts 1 to {MAX_KEYS} keys, not {count}"),
+        ));
     }
     for key in keys {
         if !key.chars().all(xml::can_hold) {
-            let why = format!("the key '{}' has a character that XML cannot hold", key.escape_debug());
-            return Err(Error::new(Code::InvalidArgument, why).with_hint("Delete this object alone, by DeleteObject."));
+            let why = format!("the key '{}' has a character that XML cannot represent", key.escape_debug());
+            return Err(Error::new(Code::InvalidArgument, why).with_hint("Delete this object with DeleteObject."));
         }
     }
     Ok(())
@@ -115,7 +118,7 @@ fn request<'a>(objects: impl Iterator<Item = (&'a str, Option<&'a str>)>, quiet:
         }
         inner.push_str("</Object>");
     }
-    // The MD5 is what every store takes; the newer checksums are not.
+    // Every store accepts the MD5, but not the newer checksums.
     let mut request = Unsigned::bucket(Method::Post).query("delete", "").xml("Delete", &inner);
     request.reply = ReplyBody::Collect { limit: REPLY_LIMIT };
     request
@@ -144,7 +147,7 @@ fn parse<'a>(body: &[u8], keys: impl Iterator<Item = &'a str>, quiet: bool) -> R
         let named: HashSet<&str> = deleted.chain(answer.errors.iter().map(|found| &*found.key)).collect();
         for key in keys {
             if !named.contains(key) {
-                let why = format!("the reply does not say what became of '{}'", key.escape_debug());
+                let why = format!("the reply does not say whether '{}' was deleted", key.escape_debug());
                 return Err(Error::new(Code::BadReply, why));
             }
         }
@@ -238,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_named_so_that_every_reader_sees_the_same_or_refused() {
+    fn a_key_that_xml_cannot_represent_is_refused() {
         let op = DeleteObjects::new(vec!["a\r\n<&>".into()], true).unwrap();
         assert!(
             sent_body(&op)

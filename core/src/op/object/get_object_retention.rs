@@ -7,12 +7,12 @@ use crate::op::{Operation, Reply, Unsigned};
 use crate::time::parse_rfc3339;
 use crate::xml::{self, Item};
 
-/// Asks for the lock of an object version. One without a lock is answered with 404 `NoSuchObjectLockConfiguration`.
+/// Reads the lock of an object version. For a version without one, the store answers 404 `NoSuchObjectLockConfiguration`.
 #[derive(Clone, Debug)]
 pub struct GetObjectRetention {
     /// The object's key.
     pub key: String,
-    /// Which version; the newest where there is none.
+    /// Version of the object; `None`: the newest.
     pub version_id: Option<String>,
 }
 
@@ -27,7 +27,7 @@ impl Operation for GetObjectRetention {
 
     fn parse(&self, reply: &Reply<'_>) -> Result<Retention> {
         let (mut mode, mut until_ms) = (None, None);
-        // versitygw names the document after its schema's type.
+        // versitygw names the document after its type in the schema.
         let is_type = memchr::memmem::find(reply.body, b"<ObjectLockRetention").is_some();
         let root = if is_type { "ObjectLockRetention" } else { "Retention" };
         xml::read(reply.body, root, |item| {
@@ -40,7 +40,7 @@ impl Operation for GetObjectRetention {
         })?;
         match (mode, until_ms) {
             (Some(mode), Some(until_ms)) => Ok(Retention { mode, until_ms }),
-            _ => Err(Error::new(Code::BadReply, "the lock has no mode, or no date, that is known")),
+            _ => Err(Error::new(Code::BadReply, "the lock has no valid mode or no valid date")),
         }
     }
 }

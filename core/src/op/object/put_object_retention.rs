@@ -7,16 +7,16 @@ use crate::op::{Operation, Reply, Unsigned};
 use crate::time::rfc3339;
 use crate::xml;
 
-/// Locks an object version, or makes its lock longer.
+/// Locks an object version, or extends its lock.
 #[derive(Clone, Debug)]
 pub struct PutObjectRetention {
     /// The object's key.
     pub key: String,
-    /// Which version; the newest where there is none.
+    /// Version of the object; `None`: the newest.
     pub version_id: Option<String>,
-    /// The lock; `None` lifts one in governance mode.
+    /// The lock; `None` removes one in governance mode.
     pub retention: Option<Retention>,
-    /// A lock in governance mode may be shortened or lifted. It needs `s3:BypassGovernanceRetention`.
+    /// Whether a lock in governance mode may be shortened or removed, which needs `s3:BypassGovernanceRetention`.
     pub bypass_governance: bool,
 }
 
@@ -72,6 +72,6 @@ mod tests {
         assert_eq!(answer(&op, &[], ""), Ok(()));
         op = PutObjectRetention { retention: None, bypass_governance: true, ..op };
         assert!(sent(&op).contains("\nx-amz-bypass-governance-retention: true\n"));
-        assert!(sent_body(&op).ends_with("\"></Retention>"), "an empty document lifts the lock");
+        assert!(sent_body(&op).ends_with("\"></Retention>"), "an empty document removes the lock");
     }
 }

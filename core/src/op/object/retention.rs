@@ -1,20 +1,20 @@
-//! An object's lock: "Locking objects with Object Lock", S3 user guide,
+//! Object lock: "Locking objects with Object Lock", S3 user guide,
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html>
 
 use crate::http::ReplyHead;
 use crate::time::{parse_rfc3339, rfc3339};
 
-/// Who can lift a lock.
+/// Who can remove a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockMode {
-    /// Those who have `s3:BypassGovernanceRetention`.
+    /// Users with `s3:BypassGovernanceRetention`.
     Governance,
     /// Nobody.
     Compliance,
 }
 
 impl LockMode {
-    /// As it stands on the wire.
+    /// The mode as it is sent.
     pub fn as_str(self) -> &'static str {
         match self {
             LockMode::Governance => "GOVERNANCE",
@@ -22,23 +22,23 @@ impl LockMode {
         }
     }
 
-    /// From the wire.
+    /// Parses a mode.
     pub fn parse(text: &str) -> Option<LockMode> {
         [LockMode::Governance, LockMode::Compliance].into_iter().find(|mode| mode.as_str() == text)
     }
 }
 
-/// An object version's lock: until then nobody deletes it.
+/// The lock of an object version, which nobody can delete until it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Who can lift it.
+    /// Who can remove it.
     pub mode: LockMode,
-    /// Unix milliseconds.
+    /// End of the lock in Unix milliseconds.
     pub until_ms: i64,
 }
 
 impl Retention {
-    /// The headers that lock an object as it is made.
+    /// The headers that lock an object when it is created.
     pub fn headers(&self) -> [(String, String); 2] {
         [
             ("x-amz-object-lock-mode".into(), self.mode.as_str().into()),
@@ -46,7 +46,7 @@ impl Retention {
         ]
     }
 
-    /// From the headers of a HEAD or GET. `None` also without the permission `s3:GetObjectRetention`.
+    /// The lock in the headers of a HEAD or GET. `None` also without the permission `s3:GetObjectRetention`.
     pub(super) fn from_head(head: &ReplyHead) -> Option<Retention> {
         let mode = LockMode::parse(head.header("x-amz-object-lock-mode")?)?;
         Some(Retention { mode, until_ms: parse_rfc3339(head.header("x-amz-object-lock-retain-until-date")?)? })

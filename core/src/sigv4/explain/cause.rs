@@ -1,4 +1,4 @@
-//! What a difference means, in a sentence or two for the person who has it.
+//! The likely cause of a difference, and what to do, in one or two sentences.
 
 use super::reply::Reply;
 use super::request::Request;
@@ -6,7 +6,7 @@ use super::{Difference, Part};
 use crate::time::parse_rfc3339;
 use crate::uri;
 
-/// Headers that proxies write anew by their own right.
+/// Headers that proxies may legitimately change.
 const HOPPING: [&str; 10] = [
     "accept-encoding",
     "connection",
@@ -37,10 +37,10 @@ pub(super) fn cause(request: &Request, reply: &Reply, difference: Option<&Differ
                           made for another body. Something that compresses or rewrites bodies must not stand between."
             .into(),
         Part::Date if reply.code == "RequestTimeTooSkewed" => skew(&d.ours, &d.store),
-        Part::Date => "The date is another one: something on the way rewrote x-amz-date.".into(),
+        Part::Date => "The date differs: something on the way rewrote x-amz-date.".into(),
         Part::Scope => {
             let region = if reply.region.is_empty() { d.store.split('/').nth(1).unwrap_or("") } else { &reply.region };
-            format!("The request is signed for another region or service than the store's: set region to '{region}'.")
+            format!("The request is signed for a region or service that is not the store's: set region to '{region}'.")
         }
         Part::Hash => {
             "The canonical requests differ, and the store does not say where: look for a header, the path or \
@@ -48,7 +48,8 @@ pub(super) fn cause(request: &Request, reply: &Reply, difference: Option<&Differ
                 .into()
         }
         Part::AccessKey => {
-            "The store saw another access key: the reply is another request's, or a proxy signs anew.".into()
+            "The store saw another access key: the reply belongs to another request, or a proxy signs requests itself."
+                .into()
         }
     }
 }
@@ -57,8 +58,10 @@ fn without_difference(request: &Request, reply: &Reply) -> String {
     let other_reply =
         !reply.signature.is_empty() && !request.signature.is_empty() && reply.signature != request.signature;
     match reply.code.as_str() {
-        _ if reply.foreign => "The reply is not S3's: a proxy or another server answered. Check the endpoint.".into(),
-        "" => "There is no refusal to compare with.".into(),
+        _ if reply.foreign => {
+            "The reply is not from S3: a proxy or another server answered. Check the endpoint.".into()
+        }
+        "" => "There is no error reply to compare with.".into(),
         _ if other_reply => {
             "The store was given another signature than the request has: the reply belongs to another request, or the \
              Authorization header was rewritten on the way."
@@ -76,16 +79,16 @@ fn without_difference(request: &Request, reply: &Reply) -> String {
                 .into()
         }
         "InvalidAccessKeyId" => {
-            "The store does not know the access key: check access_key, and that it is this store's.".into()
+            "The store does not know the access key: check access_key, and that it belongs to this store.".into()
         }
         "ExpiredToken" | "InvalidToken" => {
-            "The session token has expired or is no good: get new temporary keys.".into()
+            "The session token has expired or is invalid: get new temporary credentials.".into()
         }
         "RequestTimeTooSkewed" => "The clocks differ too much: set this machine's clock (NTP).".into(),
         "AuthorizationHeaderMalformed" | "AuthorizationQueryParametersError" => {
-            format!("The store cannot use the signature's scope or fields: {}", reply.message)
+            format!("The store does not accept the signature's scope or fields: {}", reply.message)
         }
-        _ => "The refusal is not about what was signed: see the store's message.".into(),
+        _ => "The error is not about what was signed: see the store's message.".into(),
     }
 }
 
@@ -115,7 +118,7 @@ fn path(ours: &str, store: &str) -> String {
                 from the host name (path_style)."
             .into();
     }
-    "The path was rewritten on the way: a proxy maps paths, or the reply is another request's.".into()
+    "The path was rewritten on the way: a proxy maps paths, or the reply belongs to another request.".into()
 }
 
 fn query(name: &str, ours: &str, store: &str) -> String {
@@ -124,7 +127,7 @@ fn query(name: &str, ours: &str, store: &str) -> String {
         (true, false) => format!("Parameter {name} did not arrive: a proxy dropped it."),
         (false, true) => format!("Parameter {name} was added after the request was signed."),
         _ if uri::decode(ours) == uri::decode(store) => {
-            format!("Parameter {name} has the same value in another encoding: a proxy encoded it anew.")
+            format!("Parameter {name} has the same value in another encoding: a proxy encoded it again.")
         }
         _ => format!("Parameter {name} has another value: something on the way rewrote it."),
     }
@@ -143,9 +146,9 @@ fn header(d: &Difference) -> String {
         _ => "was rewritten on the way",
     };
     let help = if HOPPING.contains(&name.as_str()) {
-        "Proxies may change this one by right: do not sign it."
+        "Proxies may change this header: do not sign it."
     } else {
-        "Find the proxy or the client's library that does it, or do not sign this header."
+        "Find the proxy or the client library that did it, or do not sign this header."
     };
     format!("Header {name} {what}. {help}")
 }

@@ -1,11 +1,11 @@
-//! Why a store refused a signature: the request as it was sent and the store's reply, taken apart and compared.
+//! Explains why a store refused a signature, by comparing the request as it was sent with the store's reply.
 //!
-//! S3 answers SignatureDoesNotMatch with the canonical request and the string to sign that it made itself (S3 API
-//! reference, "Error responses"; IAM user guide, "Troubleshoot Signature Version 4"). Where these differ from what was
-//! signed, something on the way changed the request; where they do not, the secret key is another one. Stores that send
-//! neither (MinIO, Ceph) leave what was signed to be looked at.
+//! S3 answers SignatureDoesNotMatch with the canonical request and the string to sign that it computed (S3 API reference,
+//! "Error responses"; IAM user guide, "Troubleshoot Signature Version 4"). If they differ from what was signed, something
+//! on the way changed the request; if they do not, the secret key is wrong. For stores that send neither (MinIO, Ceph),
+//! only what was signed is shown.
 //!
-//! No secret key is needed. Values that are secret (a customer's key, a session token) are compared and shown as `***`.
+//! The secret key is not needed. Secret values (a customer key, a session token) are compared, and shown as `***`.
 
 mod cause;
 mod reply;
@@ -19,10 +19,10 @@ use reply::Reply;
 use request::Request;
 use secrets::{hide, is_hidden_same};
 
-/// More than any request's head or refusal has, in bytes.
+/// Size limit of a request's head or a reply, in bytes.
 pub const LIMIT: usize = 1 << 20;
 
-/// Which part of what is signed.
+/// A part of the signed text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The method.
@@ -31,11 +31,11 @@ pub enum Part {
     Path,
     /// The query.
     Query,
-    /// A header's line.
+    /// The line of a header.
     Header,
     /// The list of the signed headers' names.
     SignedHeaders,
-    /// The payload's hash, or the word that stands for it.
+    /// The payload's hash, or the word that replaces it.
     Payload,
     /// The date.
     Date,
@@ -48,7 +48,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// In words, for people and in JSON.
+    /// The name of the part, in messages and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Part::Method => "method",
@@ -65,48 +65,48 @@ impl Part {
     }
 }
 
-/// The first difference between what was signed and what the store saw.
+/// The first difference between what was signed and what the store computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// What differs.
+    /// The part that differs.
     pub part: Part,
-    /// The header's or parameter's name; empty where the part has none.
+    /// Name of the header or parameter; empty if the part has none.
     pub name: String,
-    /// The line of the canonical request, or of the string to sign, from 1; 0 where it is in neither.
+    /// Line number in the canonical request or in the string to sign, from 1; 0 if it is in neither.
     pub line: usize,
-    /// The first character of the line that differs, from 1.
+    /// Number of the first character that differs in the line, from 1.
     pub column: usize,
-    /// The line as it was signed; empty where there is none.
+    /// The line as it was signed; empty if there is none.
     pub ours: String,
-    /// The line as the store has it; empty where it has none.
+    /// The line as the store computed it; empty if there is none.
     pub store: String,
 }
 
-/// What a request was signed as, what the store says, and what that means. Secret values are `***`.
+/// What was signed, what the store answered, and the likely cause. Secret values are `***`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// What was signed.
+    /// The canonical request that was signed.
     pub canonical_request: String,
-    /// The text that the signature is the tag of; empty where date or scope are not known.
+    /// The string to sign; empty if the date or the scope is not known.
     pub string_to_sign: String,
-    /// S3's code of the refusal; empty where the reply is none.
+    /// S3's error code; empty if the reply has none.
     pub store_code: String,
     /// The store's own message.
     pub store_message: String,
-    /// The canonical request as the store has it; empty where it does not say.
+    /// The canonical request that the store computed; empty if the reply does not have it.
     pub store_canonical_request: String,
-    /// The string to sign as the store has it; empty where it does not say.
+    /// The string to sign that the store computed; empty if the reply does not have it.
     pub store_string_to_sign: String,
-    /// The first difference; none where nothing differs, or the store does not say enough.
+    /// The first difference; `None` if nothing differs, or the reply does not show it.
     pub difference: Option<Difference>,
-    /// The likely cause and what helps, in a sentence or two.
+    /// The likely cause and what to do, in one or two sentences.
     pub cause: String,
-    /// What else is odd.
+    /// Other remarkable findings.
     pub notes: Vec<String>,
 }
 
 impl Explanation {
-    /// All of it as one JSON object: canonical_request, string_to_sign, store {code, message, canonical_request,
+    /// The whole explanation as a JSON object: canonical_request, string_to_sign, store {code, message, canonical_request,
     /// string_to_sign}, difference (null, or {part, name, line, column, ours, store}), cause, notes.
     pub fn to_json(&self) -> String {
         let difference = self.difference.as_ref().map_or(Value::Null, |d| {
@@ -132,19 +132,19 @@ impl Explanation {
     }
 }
 
-/// Explains a refusal.
+/// Explains a refused signature.
 ///
-/// `request`: the request as it was sent, `METHOD /path?query HTTP/1.1` and its headers a line each (as `curl -v` shows
-/// them, too); its body is ignored. Or only the canonical request that was signed. `reply`: the body of the store's
-/// answer, with or without its head; empty where there is none: then only what was signed is shown.
+/// `request` is the request as it was sent: `METHOD /path?query HTTP/1.1` and its headers, one per line, also as
+/// `curl -v` shows them; its body is ignored. It may also be the canonical request alone. `reply` is the body of the
+/// store's reply, with or without its head. If it is empty, only what was signed is shown.
 ///
-/// Fails with [`Code::InvalidArgument`] where the request cannot be read or is not signed, with [`Code::Unsupported`]
-/// where it is signed by another version than 4.
+/// Fails with [`Code::InvalidArgument`] if the request cannot be read or is not signed, and with [`Code::Unsupported`]
+/// if it is signed with another version than 4.
 pub fn explain(request: &str, reply: &str) -> Result<Explanation> {
     for (what, text) in [("request", request), ("reply", reply)] {
         if text.len() > LIMIT {
-            let message = format!("the {what} has {} bytes, and at most {LIMIT} are read", text.len());
-            return Err(Error::new(Code::InvalidArgument, message).with_hint("Leave its body out."));
+            let message = format!("the {what} has {} bytes, but the limit is {LIMIT}", text.len());
+            return Err(Error::new(Code::InvalidArgument, message).with_hint("Leave out its body."));
         }
     }
     let reply = Reply::parse(reply);
@@ -197,12 +197,12 @@ fn difference(request: &Request, reply: &Reply) -> Option<Difference> {
     None
 }
 
-/// How many characters two lines have in common at their begin.
+/// The number of characters that two lines have in common at their start.
 fn common(a: &str, b: &str) -> usize {
     a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count()
 }
 
-/// The first line in which two texts differ: its number from 0, and the two lines.
+/// The first line in which two texts differ: its number, from 0, and both lines.
 fn first<'a>(ours: &'a str, store: &'a str) -> Option<(usize, Option<&'a str>, Option<&'a str>)> {
     let (mut a, mut b) = (ours.split('\n'), store.split('\n'));
     for n in 0.. {
@@ -245,13 +245,13 @@ fn in_canonical(ours: &str, store: &str) -> Option<Difference> {
         0 => placed(Part::Method, "", n, our, their),
         1 => placed(Part::Path, "", n, our, their),
         2 => placed(Part::Query, &parameter(our, their), n, our, their),
-        // The empty line after the headers: the store has more of them.
+        // The empty line after the headers: the store saw more headers.
         _ if n <= headers_end && (n < headers_end || !their.is_empty()) => {
             let (mine, other) = (name(our), name(their));
             if mine == other {
                 placed(Part::Header, &mine, n, our, their)
             } else if !mine.is_empty() && (other.is_empty() || mine < other) {
-                // The store has a later one there, or their end: this one did not arrive.
+                // The store has a later header or the end of the headers there: this one did not arrive.
                 placed(Part::Header, &mine, n, our, "")
             } else {
                 placed(Part::Header, &other, n, "", their)
@@ -271,7 +271,7 @@ fn parameter(ours: &str, store: &str) -> String {
             (Some(""), Some(other)) | (Some(other), Some("") | None) | (None, Some(other)) => {
                 return other.split('=').next().unwrap_or("").to_owned();
             }
-            // The one that comes first is the one that the other query lacks.
+            // The parameter that sorts first is missing from the other query.
             (Some(a), Some(b)) => return a.min(b).split('=').next().unwrap_or("").to_owned(),
             (None, None) => return String::new(),
         }

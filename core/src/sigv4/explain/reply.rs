@@ -1,8 +1,8 @@
-//! The store's reply: what it says of the signature.
+//! The store's reply: its information about the signature.
 
 use crate::xml::{self, Item};
 
-/// What a refusal holds; empty what it does not.
+/// The fields of an error reply; empty if it does not have them.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     pub(super) code: String,
@@ -11,26 +11,26 @@ pub(super) struct Reply {
     pub(super) string_to_sign: String,
     pub(super) signature: String,
     pub(super) access_key: String,
-    /// The region that the store wants.
+    /// The region that the store names.
     pub(super) region: String,
     pub(super) request_time: String,
     pub(super) server_time: String,
     /// The payload's hash as the store computed it.
     pub(super) payload: String,
-    /// Whether something was there that is not S3's.
+    /// Whether the reply is not from S3.
     pub(super) foreign: bool,
     pub(super) notes: Vec<String>,
 }
 
 impl Reply {
-    /// From a body, with or without the head before it. What is no refusal of S3 is told in the notes.
+    /// Parses a body, with or without the head before it. If it is not an error reply of S3, the notes say so.
     pub(super) fn parse(text: &str) -> Reply {
         let mut reply = Reply::default();
         let body = text.find('<').map_or("", |at| &text[at..]).trim_end();
         if body.is_empty() {
             if !text.trim().is_empty() {
                 reply.foreign = true;
-                reply.notes.push("the reply has no XML in it".to_owned());
+                reply.notes.push("the reply contains no XML".to_owned());
             }
             return reply;
         }
@@ -61,7 +61,7 @@ impl Reply {
             "S3ComputedContentSHA256" => &mut self.payload,
             _ => return,
         };
-        // Texts that were pasted may have Windows' line ends.
+        // A text that was pasted may have Windows line endings.
         *place = value.replace('\r', "").trim_matches('\n').to_owned();
     }
 }

@@ -1,4 +1,4 @@
-//! The request, from its text: what was signed, as the signer writes it.
+//! Parses the text of a request, and computes what was signed with the signer's own code.
 
 use sha2::{Digest as _, Sha256};
 
@@ -9,7 +9,7 @@ use super::reply::Reply;
 use crate::error::{Code, Error, Result};
 use crate::uri;
 
-/// What was signed; empty what the text does not say.
+/// What was signed; fields are empty if the text does not have them.
 #[derive(Debug, Default)]
 pub(super) struct Request {
     pub(super) canonical: String,
@@ -22,7 +22,7 @@ pub(super) struct Request {
     pub(super) notes: Vec<String>,
 }
 
-/// What an `Authorization` header, or a presigned query, says.
+/// The fields of an `Authorization` header or of a presigned query.
 #[derive(Default)]
 struct Authorization {
     access_key: String,
@@ -44,7 +44,7 @@ impl Request {
         if is_method(first) {
             return Request::from_canonical(&text, reply);
         }
-        // A path that was not encoded may have spaces.
+        // A path that was not encoded may contain spaces.
         let (method, target) = first.split_once(' ').unwrap_or((first, ""));
         let target =
             target.rsplit_once(' ').filter(|(_, version)| version.starts_with("HTTP/")).map_or(target, |t| t.0);
@@ -52,7 +52,7 @@ impl Request {
         if !is_method(method) || target.is_empty() {
             return Err(refuse(&format!("its first line is '{}', not METHOD /path?query HTTP/1.1", shown(first))));
         }
-        // A proxy is sent the whole URL.
+        // A request to a proxy has the whole URL.
         let target = match target.split_once("://") {
             Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
                 rest.find(['/', '?']).map_or("/", |at| &rest[at..])
@@ -66,7 +66,7 @@ impl Request {
                 // RFC 9112 §5.2: a folded line.
                 (true, Some((_, value)), _) => *value = format!("{value} {}", line.trim()),
                 (_, _, Some((name, value))) => headers.push((name.trim(), value.trim().to_owned())),
-                _ => return Err(refuse(&format!("'{}' is no header", shown(line)))),
+                _ => return Err(refuse(&format!("'{}' is not a header", shown(line)))),
             }
         }
         Request::from_parts(method, path, query, &headers)
@@ -100,7 +100,7 @@ impl Request {
         let scope: Vec<&str> = authorization.scope.split('/').collect();
         let (day, region, service) = match scope[..] {
             [day, region, service, "aws4_request"] => (day, region, service),
-            _ => return Err(refuse(&format!("its credential's scope is '{}'", shown(&authorization.scope)))),
+            _ => return Err(refuse(&format!("the scope of its credential is '{}'", shown(&authorization.scope)))),
         };
         let rule = Rule::of(service);
         let date = match parameter("X-Amz-Date") {
@@ -108,7 +108,7 @@ impl Request {
             _ => header("x-amz-date").or(header("date")).unwrap_or("").to_owned(),
         };
         if !date.starts_with(day) {
-            notes.push(format!("the request's date is '{}', its scope's day is {}", shown(&date), shown(day)));
+            notes.push(format!("the request's date is '{}', but its scope's day is {}", shown(&date), shown(day)));
         }
 
         let mut signed: Vec<(&str, &str)> = Vec::new();
@@ -130,7 +130,7 @@ impl Request {
             Some(value) => value.to_owned(),
             None if presigned && rule == Rule::S3 => "UNSIGNED-PAYLOAD".to_owned(),
             None => {
-                notes.push("x-amz-content-sha256 is missing: the body is taken to be empty".to_owned());
+                notes.push("x-amz-content-sha256 is missing: the body is assumed to be empty".to_owned());
                 hex::encode(Sha256::digest(b""))
             }
         };
@@ -159,7 +159,7 @@ impl Request {
         })
     }
 
-    /// From the canonical request alone: the scope is what the store says, there is no other.
+    /// Parses a canonical request alone. Its scope is only known from the store's reply.
     fn from_canonical(lines: &[&str], reply: &Reply) -> Result<Request> {
         let lines: Vec<&str> = lines.iter().map(|line| line.trim_end_matches('\r')).collect();
         let canonical = lines.join("\n").trim_end_matches('\n').to_owned();
@@ -171,7 +171,7 @@ impl Request {
         let date = value("x-amz-date:");
         let scope = reply.string_to_sign.split('\n').nth(2).unwrap_or("");
         let hash = hex::encode(Sha256::digest(canonical.as_bytes()));
-        // What was hidden in it is not what was hashed.
+        // Values that are hidden in it were not hashed in this form.
         let whole = !date.is_empty() && !scope.is_empty() && !canonical.contains("***");
         Ok(Request {
             string_to_sign: if whole { [ALGORITHM, &date, scope, &hash].join("\n") } else { String::new() },
@@ -211,7 +211,7 @@ impl Authorization {
     }
 }
 
-/// Access key, which may have slashes, and scope.
+/// Splits a credential into the access key, which may contain slashes, and the scope.
 fn cut_credential(value: &str) -> (String, String) {
     match value.rmatch_indices('/').nth(3) {
         Some((at, _)) => (value[..at].to_owned(), value[at + 1..].to_owned()),
@@ -219,7 +219,7 @@ fn cut_credential(value: &str) -> (String, String) {
     }
 }
 
-/// The lines of a text; of what `curl -v` shows, those that were sent.
+/// The lines of a text; for the output of `curl -v`, those that were sent.
 fn head(text: &str) -> Vec<&str> {
     let text = text.trim_start();
     let lines = text.split('\n');
@@ -231,22 +231,22 @@ fn head(text: &str) -> Vec<&str> {
     }
 }
 
-/// The begin of something unexpected.
+/// The start of an unexpected text.
 fn shown(text: &str) -> String {
     text.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
 fn refuse(why: &str) -> Error {
     Error::new(Code::InvalidArgument, format!("the request cannot be explained: {why}"))
-        .with_hint("Give the request as it was sent: its first line, then each header on a line of its own.")
+        .with_hint("Pass the request as it was sent: its first line, then each header on a line of its own.")
 }
 
 fn other_version(algorithm: &str) -> Error {
     let what = match algorithm {
         "AWS4-ECDSA-P256-SHA256" => "SigV4a, which Multi-Region Access Points need",
-        "AWS" => "signature version 2",
-        _ => "something else than signature version 4",
+        "AWS" => "Signature Version 2",
+        _ => "another method than Signature Version 4",
     };
     Error::new(Code::Unsupported, format!("the request is signed with {what} ('{}')", shown(algorithm)))
-        .with_hint(format!("s3vault knows {ALGORITHM} only."))
+        .with_hint(format!("Sign with {ALGORITHM}, the only algorithm that s3vault supports."))
 }

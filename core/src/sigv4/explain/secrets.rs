@@ -1,6 +1,6 @@
-//! Values that are compared and not shown: people paste explanations into tickets.
+//! Secret values, which are compared but not shown, since explanations are pasted into tickets.
 
-/// Stands for a secret value.
+/// Replaces a secret value.
 const HIDDEN: &str = "***";
 
 fn is_secret(name: &str) -> bool {
@@ -27,7 +27,7 @@ fn hide_line(line: &str) -> String {
     }
 }
 
-/// Whether two lines differ in secret values only, one of which is hidden: what was hidden is not known to differ.
+/// Whether two lines differ only in secret values of which one is hidden: then they are not known to differ.
 pub(super) fn is_hidden_same(a: &str, b: &str) -> bool {
     (a.contains(HIDDEN) || b.contains(HIDDEN)) && hide_line(a) == hide_line(b)
 }

@@ -1,4 +1,4 @@
-//! Each kind of difference, with the cause that people need to read.
+//! Each kind of difference, with the cause that is shown.
 
 use zeroize::Zeroizing;
 
@@ -213,7 +213,7 @@ fn other_refusals_say_what_they_are_about() {
         assert!(found.cause.contains(cause), "{xml}: {}", found.cause);
     }
     for (reply, cause, notes) in [
-        ("", "no refusal", 0),
+        ("", "no error reply", 0),
         ("<html>Bad gateway</html>", "a proxy or another server", 1),
         ("Bad gateway", "a proxy or another server", 1),
         ("<Error><Code>SignatureDoesNotMatch</Code><Mess", "does not say", 1),
