@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use std::ops::Deref;
+
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use crate::checksum::{Digest, SliceHash};
 use crate::error::Code;
@@ -51,7 +54,7 @@ pub struct Request {
     /// Scheme, host, port, path and query, percent-encoded as they were signed. They must be sent unchanged.
     pub url: String,
     /// All headers except `content-length`, which follows from the body. Names are in lower case.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, HeaderValue)>,
     /// The body to send.
     pub body: Body,
     /// What to do with the body of a reply whose status is 2xx. The body of any other reply is collected, up to
@@ -60,6 +63,59 @@ pub struct Request {
     /// For a dated request, the monotonic time at which its connection must be dropped: a later attempt could take
     /// effect after the machine has stopped counting on it.
     pub drop_at: Option<u64>,
+}
+
+/// The value of a request header. It derefs to its text.
+#[derive(Clone, PartialEq, Eq)]
+pub enum HeaderValue {
+    /// A value that may be shown.
+    Plain(String),
+    /// A secret, such as a key or a token. It is zeroized on drop, and never shown.
+    Secret(Zeroizing<String>),
+}
+
+impl HeaderValue {
+    /// A secret value.
+    pub fn secret(value: impl Into<String>) -> HeaderValue {
+        HeaderValue::Secret(Zeroizing::new(value.into()))
+    }
+
+    /// Whether the value is a secret.
+    pub fn is_secret(&self) -> bool {
+        matches!(self, HeaderValue::Secret(_))
+    }
+}
+
+impl Deref for HeaderValue {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            HeaderValue::Plain(value) => value,
+            HeaderValue::Secret(value) => value,
+        }
+    }
+}
+
+impl From<String> for HeaderValue {
+    fn from(value: String) -> HeaderValue {
+        HeaderValue::Plain(value)
+    }
+}
+
+impl From<&str> for HeaderValue {
+    fn from(value: &str) -> HeaderValue {
+        HeaderValue::Plain(value.to_owned())
+    }
+}
+
+impl fmt::Debug for HeaderValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HeaderValue::Plain(value) => write!(f, "{value:?}"),
+            HeaderValue::Secret(_) => f.write_str("***"),
+        }
+    }
 }
 
 /// How much of the body of an error reply is read, in bytes.

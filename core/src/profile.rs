@@ -1,97 +1,97 @@
-//! What a provider can do and where it differs from S3, as data: nothing else in the code asks for a provider by name.
+//! Provider profiles: what a store supports, and how it differs from S3, as data. No other code depends on a provider's
+//! name.
 //!
-//! A preset is what servers answered when they were tried; the tests of the operations run on the servers hold each of
-//! them to it. The probe, which measures a user's own bucket, comes with the stores.
+//! A preset describes how the servers behaved when they were tried; the tests of the operations run on these servers and
+//! check it. A probe that measures a user's own bucket will follow.
 
 use serde::Serialize;
 
 use crate::error::{Code, Error, Result};
 
-/// A provider's facts.
+/// The properties of a provider.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Profile {
-    /// As the setting `provider` names it.
+    /// Name of the provider in the option `provider`.
     pub name: &'static str,
-    /// Smallest part but the last, in bytes.
-    pub least_part: u64,
-    /// Largest part and single PUT, in bytes.
-    pub most_part: u64,
-    /// Most parts of one object.
-    pub most_parts: u32,
-    /// Largest object, in bytes; a larger backup takes several.
-    pub most_object: u64,
-    /// All parts of an upload but the last must have the same length.
+    /// Smallest size of a part, except the last, in bytes.
+    pub min_part_size: u64,
+    /// Largest size of a part and of a single PUT, in bytes.
+    pub max_part_size: u64,
+    /// Most parts per object.
+    pub max_parts: u32,
+    /// Largest size of an object, in bytes; a larger backup is stored in several objects.
+    pub max_object_size: u64,
+    /// All parts of an upload except the last must have the same length.
     pub equal_parts: bool,
-    /// How long after its date a request may still take effect, in milliseconds: stores refuse an older date.
-    /// DESIGN's B.
-    pub late_ms: i64,
-    /// Takes a checksum in a trailer behind an unsigned payload (`STREAMING-UNSIGNED-PAYLOAD-TRAILER`).
+    /// How long after its date a request can still take effect, in milliseconds; the store refuses older dates.
+    pub max_request_age_ms: i64,
+    /// Accepts a checksum in a trailer after an unsigned payload (`STREAMING-UNSIGNED-PAYLOAD-TRAILER`).
     pub trailers: bool,
-    /// Takes a checksum in a trailer behind signed chunks (`STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER`).
+    /// Accepts a checksum in a trailer after signed chunks (`STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER`).
     pub signed_trailers: bool,
-    /// Refuses a wrong signature of the last chunk, which is empty. Those of the others all refuse.
+    /// Refuses a wrong signature of the last chunk, which is empty. All stores refuse those of other chunks.
     pub checks_last_chunk: bool,
-    /// Verifies the checksums that go with the data, CRC64NVME among them; else they are ignored.
+    /// Verifies the checksums that are sent with the data, including CRC64NVME; otherwise they are ignored.
     pub checksums: bool,
     /// Keeps versions of objects.
     pub versioning: bool,
-    /// `If-None-Match: *` on PutObject keeps what is there, in a bucket with versioning too.
+    /// `If-None-Match: *` on PutObject never replaces an object, also in a bucket with versioning.
     pub conditional_put: bool,
-    /// `If-Match` on PutObject keeps what has another ETag, and lets the right one through, in a bucket with versioning
-    /// too; else it is ignored, or never holds.
+    /// `If-Match` on PutObject replaces only an object with this ETag, also in a bucket with versioning; otherwise the
+    /// condition is ignored, or never holds.
     pub matching_put: bool,
-    /// `x-amz-copy-source-if-match` on CopyObject is heeded.
+    /// Supports `x-amz-copy-source-if-match` on CopyObject.
     pub conditional_copy: bool,
-    /// Keeps a bucket's default encryption.
+    /// Supports the default encryption of a bucket.
     pub bucket_encryption: bool,
-    /// Keeps which kinds of encryption a bucket refuses (`BlockedEncryptionTypes`).
+    /// Supports the list of encryption types that a bucket refuses (`BlockedEncryptionTypes`).
     pub blocked_encryption: bool,
-    /// Encrypts with the caller's keys (SSE-C).
+    /// Encrypts with customer keys (SSE-C).
     pub sse_c: bool,
-    /// Copies from an object with SSE-C.
+    /// Copies objects that are encrypted with SSE-C.
     pub sse_c_copy: bool,
-    /// Keeps a bucket's and an object's lock.
+    /// Supports object lock.
     pub object_lock: bool,
-    /// Lets those who may lift a lock in governance mode (`x-amz-bypass-governance-retention`).
+    /// Allows the removal of a lock in governance mode with permission (`x-amz-bypass-governance-retention`).
     pub governance_bypass: bool,
     /// Refuses a signature for another region than its own.
     pub checks_region: bool,
-    /// A key may begin with `/`; else that is dropped in silence.
+    /// Keys may start with `/`; otherwise it is silently dropped.
     pub leading_slash: bool,
-    /// Lists keys with control characters as they are; else with another character in their place.
+    /// Lists keys with control characters correctly; otherwise with another character instead.
     pub control_characters: bool,
-    /// Refuses to make a bucket that is the caller's already (`BucketAlreadyOwnedByYou`).
+    /// Refuses to create a bucket that the caller already owns (`BucketAlreadyOwnedByYou`).
     pub refuses_own_bucket: bool,
-    /// Lists buckets in pages (`max-buckets`); else all at once.
+    /// Lists buckets in pages (`max-buckets`); otherwise all at once.
     pub pages_buckets: bool,
-    /// Copies parts of an upload (UploadPartCopy).
+    /// Supports UploadPartCopy.
     pub part_copy: bool,
-    /// Has the right checksums of parts that it copied; else such an upload must do without.
+    /// Computes the right checksums of copied parts; otherwise such an upload must not have checksums.
     pub part_copy_checksums: bool,
-    /// Answers CompleteMultipartUpload of an upload that is not there with `NoSuchUpload`; else with 500.
+    /// Answers CompleteMultipartUpload for an upload that does not exist with `NoSuchUpload`; otherwise with 500.
     pub complete_knows_uploads: bool,
-    /// CompleteMultipartUpload that is sent again after it took effect is answered as the first time; else with
+    /// Answers a CompleteMultipartUpload that is sent again after it took effect as it did before; otherwise with
     /// `NoSuchUpload`.
     pub completes_again: bool,
-    /// AbortMultipartUpload that is sent again is answered as the first time; else with `NoSuchUpload`.
+    /// Answers an AbortMultipartUpload that is sent again as it did before; otherwise with `NoSuchUpload`.
     pub aborts_again: bool,
-    /// Lists uploads in pages (`max-uploads`); else all at once, or refuses the second page.
+    /// Lists uploads in pages (`max-uploads`); otherwise all at once, or it refuses the second page.
     pub pages_uploads: bool,
     /// Lists uploads by a prefix that is not a whole key.
     pub upload_prefixes: bool,
-    /// A list of uploads says whether its keys are encoded; else they must be asked for as they are.
+    /// A list of uploads says whether its keys are encoded; otherwise they must be requested without encoding.
     pub says_upload_encoding: bool,
 }
 
-/// Amazon S3 (multipart upload limits, S3 user guide), and what is assumed of a store that is not named.
+/// Amazon S3 (multipart upload limits, S3 user guide), which is also assumed for unknown stores.
 pub const S3: Profile = Profile {
     name: "s3",
-    least_part: 5 << 20,
-    most_part: 5 << 30,
-    most_parts: 10_000,
-    most_object: 10_000 * (5 << 30),
+    min_part_size: 5 << 20,
+    max_part_size: 5 << 30,
+    max_parts: 10_000,
+    max_object_size: 10_000 * (5 << 30),
     equal_parts: false,
-    late_ms: 15 * 60 * 1000,
+    max_request_age_ms: 15 * 60 * 1000,
     trailers: true,
     signed_trailers: true,
     checks_last_chunk: true,
@@ -138,7 +138,7 @@ pub const PROFILES: &[Profile] = &[
     },
     Profile {
         name: "ceph",
-        most_object: 5 << 40,
+        max_object_size: 5 << 40,
         trailers: false,
         signed_trailers: false,
         checks_last_chunk: false,
@@ -158,10 +158,10 @@ pub const PROFILES: &[Profile] = &[
     },
     Profile {
         name: "garage",
-        // It refuses every signed trailer whose signature is right (2.5.0).
+        // It refuses every signed trailer with a right signature (2.5.0).
         signed_trailers: false,
-        least_part: 1,
-        late_ms: 24 * 3600 * 1000,
+        min_part_size: 1,
+        max_request_age_ms: 24 * 3600 * 1000,
         versioning: false,
         conditional_put: false,
         matching_put: false,
@@ -179,24 +179,27 @@ pub const PROFILES: &[Profile] = &[
         versioning: false,
         bucket_encryption: false,
         blocked_encryption: false,
-        // It takes the keys and stores in the clear.
+        // It accepts customer keys, and stores the data unencrypted.
         sse_c: false,
         sse_c_copy: false,
         governance_bypass: false,
         leading_slash: false,
         control_characters: false,
-        // The checksum of a range is that of the whole source, and no marker with an upload id is known (1.7.0).
+        // The checksum of a range is that of the whole source, and a marker with an upload id is not supported (1.7.0).
         part_copy_checksums: false,
         pages_uploads: false,
         ..S3
     },
 ];
 
-/// The preset of this name.
+/// The preset with this name.
 pub fn named(name: &str) -> Result<Profile> {
     PROFILES.iter().find(|profile| profile.name == name).copied().ok_or_else(|| {
         let names: Vec<&str> = PROFILES.iter().map(|profile| profile.name).collect();
-        Error::new(Code::InvalidOption, format!("provider = '{name}': {} expected", names.join(", ")))
+        Error::new(
+            Code::InvalidOption,
+            format!("invalid value '{name}' for option provider: expected {}", names.join(" or ")),
+        )
     })
 }
 
@@ -208,7 +211,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn the_setting_takes_the_names_of_the_presets() {
+    fn the_option_accepts_the_names_of_the_presets() {
         let row = OPTIONS.iter().find(|row| row.key == "provider").unwrap();
         let Kind::Words(words) = row.kind else { panic!("{row:?}") };
         assert_eq!(PROFILES.iter().map(|profile| profile.name).collect::<Vec<_>>(), words);

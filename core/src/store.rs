@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use crate::credentials::Credentials;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
+use crate::http::HeaderValue;
 use crate::op::first_byte::FirstBytes;
 use crate::profile::{self, Profile};
 use crate::retry::Tokens;
@@ -145,11 +146,22 @@ impl Store {
         credentials.is_due(unix_ms).then(|| (keys.generation, credentials.is_expired(unix_ms)))
     }
 
-    /// Signs a request. Returns the headers to add, and the generation of the credentials.
-    pub(crate) fn sign(&self, to_sign: &ToSign<'_>, unix_ms: i64) -> (Vec<(String, String)>, u64) {
+    /// Signs a request. Returns the headers to add, and the generation of the credentials. If a header of the request is a
+    /// secret, nothing of the request is kept.
+    pub(crate) fn sign(
+        &self,
+        to_sign: &ToSign<'_>,
+        has_secret: bool,
+        unix_ms: i64,
+    ) -> (Vec<(String, HeaderValue)>, u64) {
         let mut keys = self.keys();
         let signed = keys.signer.sign(to_sign, unix_ms);
-        let headers = signed.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let is_secret = |name| name == "x-amz-security-token";
+        let value = |name, value: &str| if is_secret(name) { HeaderValue::secret(value) } else { value.into() };
+        let headers = signed.headers().map(|(name, text)| (name.to_owned(), value(name, text))).collect();
+        if has_secret {
+            keys.signer.forget();
+        }
         (headers, keys.generation)
     }
 

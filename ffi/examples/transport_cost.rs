@@ -191,7 +191,7 @@ impl Upload {
             operation: "UploadPart",
             method: Method::Put,
             url: format!("{}?partNumber={}&uploadId=u", self.url, part.number),
-            headers: vec![("host".to_owned(), "store".to_owned())],
+            headers: vec![("host".to_owned(), "store".into())],
             body: Body::Part(part),
             reply: ReplyBody::Collect { limit: 1024 },
             drop_at: None,

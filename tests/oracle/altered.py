@@ -247,7 +247,7 @@ def main():
         judge.expect(f"GET beside {what}", signer.header("GET", other(key), "bytes"), False, (404,))
     unsigned = signer.header("PUT", key, "UNSIGNED-PAYLOAD", BODY)
     judge.expect("PUT, unsigned payload, other bytes", unsigned.with_piece(0, b"A" + BODY[1:]), True)
-    late_s = profile["late_ms"] // 1000
+    late_s = profile["max_request_age_ms"] // 1000
     for what, ago_s, accepted in [("nearly too old", late_s - 60, True), ("too old", late_s + 60, False)]:
         judge.expect(f"GET, {what}", signer.header("GET", key, "bytes", ago_s=ago_s), accepted)
     elsewhere = signer.header("GET", key, "bytes", region=other(ENV["S3VAULT_REGION"]))

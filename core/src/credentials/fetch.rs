@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{Credentials, chain, document, endpoint};
 use crate::error::{Code, Error, Result};
-use crate::http::{Body, Method, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
+use crate::http::{Body, HeaderValue, Method, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 use crate::machine::{Input, Machine, Output};
 use crate::retry;
 use crate::time::Now;
@@ -157,16 +157,16 @@ impl Fetch {
     }
 
     fn request(&self, id: RequestId) -> Request {
-        let mut headers = vec![("accept".to_owned(), "*/*".to_owned())];
+        let mut headers: Vec<(String, HeaderValue)> = vec![("accept".to_owned(), "*/*".into())];
         let (operation, method, url) = match (&self.from, &self.step) {
             (From::Container { url, authorization }, _) => {
                 if let Some(token) = authorization {
-                    headers.push(("authorization".to_owned(), token.to_string()));
+                    headers.push(("authorization".to_owned(), HeaderValue::Secret(token.clone())));
                 }
                 ("GetContainerCredentials", Method::Get, url.clone())
             }
             (From::Instance { endpoint }, Step::Token | Step::Keys) => {
-                headers.push(("x-aws-ec2-metadata-token-ttl-seconds".to_owned(), TOKEN_TTL.to_owned()));
+                headers.push(("x-aws-ec2-metadata-token-ttl-seconds".to_owned(), TOKEN_TTL.into()));
                 ("GetMetadataToken", Method::Put, format!("{endpoint}/latest/api/token"))
             }
             (From::Instance { endpoint }, Step::Role) => {
@@ -177,7 +177,7 @@ impl Fetch {
             }
         };
         if let Some(token) = &self.token {
-            headers.push(("x-aws-ec2-metadata-token".to_owned(), token.to_string()));
+            headers.push(("x-aws-ec2-metadata-token".to_owned(), HeaderValue::Secret(token.clone())));
         }
         let reply = ReplyBody::Collect { limit: LARGEST_REPLY };
         Request { id, operation, method, url, headers, body: Body::Empty, reply, drop_at: None }

@@ -334,17 +334,18 @@ impl<O: Operation> Call<O> {
         };
         let mut headers = unsigned.headers;
         let generation = {
-            let given: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+            let given: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
+            let has_secret = headers.iter().any(|(_, value)| value.is_secret());
             let (method, host, path) = (unsigned.method, &target.host, &target.path);
             let to_sign = ToSign { method, host, path, query: &query, headers: &given, payload };
             let dated = self.dated.filter(|_| !is_active(Mutation::RedateRetry));
             let signed_at = dated.unwrap_or_else(|| session.clock(now));
-            let (signed, generation) = store.sign(&to_sign, signed_at);
+            let (signed, generation) = store.sign(&to_sign, has_secret, signed_at);
             headers.extend(signed);
             generation
         };
         let drop_at = self.dated.map(|dated| {
-            let left = dated.saturating_add(store.profile.late_ms).saturating_sub(session.clock(now));
+            let left = dated.saturating_add(store.profile.max_request_age_ms).saturating_sub(session.clock(now));
             now.mono_ms.saturating_add(left.max(0) as u64)
         });
         self.state = State::Sent(Exchange {
@@ -540,7 +541,7 @@ impl<O: Operation> Call<O> {
         };
         if may_repeat && let Some(delay) = retry::delay_ms(failure, &mut session.random) {
             let delay = delay.max(session.store.take_retry(now));
-            let ends = self.dated.map(|dated| dated.saturating_add(session.store.profile.late_ms));
+            let ends = self.dated.map(|dated| dated.saturating_add(session.store.profile.max_request_age_ms));
             if ends.is_none_or(|end| session.clock(now).saturating_add(delay as i64) < end) {
                 self.state = State::Due(now.mono_ms.saturating_add(delay));
                 return None;
@@ -554,7 +555,7 @@ impl<O: Operation> Call<O> {
     /// Marks the error of a dated request as expired if the store refused its date, or the date is too old for a retry.
     fn mark_expired(&self, session: &Session, now: Now, e: Error) -> Error {
         let Some(dated) = self.dated else { return e };
-        let passed = session.clock(now) >= dated.saturating_add(session.store.profile.late_ms);
+        let passed = session.clock(now) >= dated.saturating_add(session.store.profile.max_request_age_ms);
         let undecided = retry::may_help(&e);
         // Clock skew from the start is an error of its own: a date expires only by ageing.
         let aged = e.code() == Code::ClockSkew && session.clock(now).saturating_sub(dated).abs() > 60_000;

@@ -9,6 +9,7 @@
 
 mod bucket;
 mod call;
+mod encryption;
 pub(crate) mod first_byte;
 mod list;
 mod multipart;
@@ -30,6 +31,7 @@ pub use bucket::{
     PutObjectLockConfiguration,
 };
 pub(crate) use call::{Call, Calling, Next, Session};
+pub use encryption::{CustomerKey, Encryption};
 pub use list::{
     ListMultipartUploads, ListObjectVersions, ListObjectsV2, ListParts, ListedObject, ListedPart, ListedUpload,
     ListedVersion, Listing, ObjectRow, PartListing, PartRow, Row, UploadListing, UploadMarker, UploadRow,
@@ -40,9 +42,9 @@ pub use multipart::{
     UploadedPart,
 };
 pub use object::{
-    Condition, Content, CopyObject, CopyReply, CopySource, CustomerKey, DeleteManyReply, DeleteObject,
-    DeleteObjectVersion, DeleteObjectVersions, DeleteObjects, DeleteReply, Deleted, GetObject, GetObjectRetention,
-    GetRange, HeadObject, HeadReply, LockMode, NotDeleted, PutObject, PutObjectRetention, PutReply, Restore, Retention,
+    Condition, Content, CopyObject, CopyReply, CopySource, DeleteManyReply, DeleteObject, DeleteObjectVersion,
+    DeleteObjectVersions, DeleteObjects, DeleteReply, Deleted, GetObject, GetObjectRetention, GetRange, HeadObject,
+    HeadReply, LockMode, NotDeleted, PutObject, PutObjectRetention, PutReply, Restore, Retention,
 };
 pub use run::{Pages, Single};
 pub(crate) use sequence::Step;
@@ -52,7 +54,7 @@ use std::fmt;
 
 use crate::checksum::{content_md5, crc_text};
 use crate::error::{Code, Error, Result};
-use crate::http::{Body, Method, Part, ReplyBody, ReplyHead};
+use crate::http::{Body, HeaderValue, Method, Part, ReplyBody, ReplyHead};
 
 /// XML namespace of S3's documents.
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
@@ -94,7 +96,7 @@ pub struct Unsigned {
     /// Query parameters, not yet encoded, in any order.
     pub query: Vec<(&'static str, String)>,
     /// Headers, with names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, HeaderValue)>,
     /// The body to send.
     pub body: Body,
     /// What to do with the body of a 2xx reply.
@@ -126,8 +128,13 @@ impl Unsigned {
         self
     }
 
-    fn header(mut self, name: &str, value: impl Into<String>) -> Unsigned {
+    fn header(mut self, name: &str, value: impl Into<HeaderValue>) -> Unsigned {
         self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    fn headers(mut self, headers: &[(String, String)]) -> Unsigned {
+        self.headers.extend(headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())));
         self
     }
 
@@ -151,11 +158,6 @@ impl Unsigned {
         }
     }
 
-    fn customer_key(mut self, key: Option<&CustomerKey>) -> Unsigned {
-        self.headers.extend(key.into_iter().flat_map(CustomerKey::headers));
-        self
-    }
-
     /// Makes an XML document the body, with its MD5: stores require it for some documents, and accept it for all.
     fn xml(mut self, root: &str, inner: &str) -> Unsigned {
         let body = format!("<{root} xmlns=\"{NAMESPACE}\">{inner}</{root}>").into_bytes();
@@ -166,11 +168,9 @@ impl Unsigned {
 }
 
 impl fmt::Debug for Unsigned {
-    /// Leaves out the headers' values: one of them may be a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
-        let Unsigned { method, place, query, reply, .. } = self;
-        write!(f, "{} {place:?} {query:?} {names:?} {reply:?}", method.as_str())
+        let Unsigned { method, place, query, headers, reply, .. } = self;
+        write!(f, "{} {place:?} {query:?} {headers:?} {reply:?}", method.as_str())
     }
 }
 

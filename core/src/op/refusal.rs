@@ -337,6 +337,7 @@ mod tests {
             upload_id: "u".into(),
             number: 1,
             part: crate::http::Part { number: 1, offset: 0, length: 1, digest: None },
+            encryption: Default::default(),
         };
         let head = ReplyHead { status: 400, headers: vec![] };
         let body = b"<Error><Code>XAmzContentSHA256Mismatch</Code></Error>";

@@ -23,8 +23,16 @@ fn case<O: Operation + 'static>(op: O, root: &str, inner: &str) -> Case {
 fn cases() -> Vec<Case> {
     let name = || "k".to_owned();
     let copied = "<ETag>\"e\"</ETag><LastModified>2011-04-11T20:34:56.000Z</LastModified>";
-    let upload = CreateMultipartUpload { key: name(), headers: vec![], checksum: true };
-    let complete = CompleteMultipartUpload { key: name(), upload_id: name(), parts: vec![], crc64nvme: None, size: 0 };
+    let upload =
+        CreateMultipartUpload { key: name(), headers: vec![], encryption: Encryption::default(), checksum: true };
+    let complete = CompleteMultipartUpload {
+        key: name(),
+        upload_id: name(),
+        parts: vec![],
+        crc64nvme: None,
+        size: 0,
+        encryption: Encryption::default(),
+    };
     let deleted = "<Deleted><Key>k</Key></Deleted>";
     let retention = "<Mode>GOVERNANCE</Mode><RetainUntilDate>2018-10-05T00:00:00.000Z</RetainUntilDate>";
     let lock = "<Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention></Rule>";

@@ -1,11 +1,11 @@
-//! What the tests of operations share: a request as text, and replies by hand.
+//! Helpers for the tests of operations: a request as text, and replies.
 
 use super::{Operation, Place, Reply};
 use crate::error::{Code, Result};
 use crate::http::{Body, ReplyHead};
 use crate::uri::{encode_path, encode_query};
 
-/// The request as text: method, target, headers in their order, body. The bucket is `/`, the service `*`.
+/// The request as text: method, target, headers in their order, and body. The bucket is `/`, and the service is `*`.
 pub(super) fn sent(op: &impl Operation) -> String {
     let request = op.request();
     let path = match &request.place {
@@ -17,7 +17,7 @@ pub(super) fn sent(op: &impl Operation) -> String {
     let mark = if query.is_empty() { "" } else { "?" };
     let mut text = format!("{} {path}{mark}{query}\n", request.method.as_str());
     for (name, value) in &request.headers {
-        text.push_str(&format!("{name}: {value}\n"));
+        text.push_str(&format!("{name}: {}\n", &**value));
     }
     match &request.body {
         Body::Empty => {}
@@ -27,18 +27,20 @@ pub(super) fn sent(op: &impl Operation) -> String {
     text
 }
 
-/// The body of a request, which is text.
+/// The body of a request as text.
 pub(super) fn sent_body(op: &impl Operation) -> String {
     sent(op).split_once("\n\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
 }
 
-/// What the operation reads in a reply with these headers and this body.
+/// The operation's result for a reply with these headers and this body.
 pub(super) fn answer<O: Operation>(op: &O, headers: &[(&str, &str)], body: &str) -> Result<O::Reply> {
     let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    op.parse(&Reply { head: &ReplyHead { status: 200, headers }, body: body.as_bytes(), range: None })
+    let head = ReplyHead { status: 200, headers };
+    op.check_head(&head)?;
+    op.parse(&Reply { head: &head, body: body.as_bytes(), range: None })
 }
 
-/// The same for a reply that cannot be read: its code.
+/// The code with which the operation refuses such a reply, if it does.
 pub(super) fn refused<O: Operation>(op: &O, headers: &[(&str, &str)], body: &str) -> Option<Code> {
     answer(op, headers, body).err().map(|e| e.code())
 }

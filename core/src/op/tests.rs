@@ -97,7 +97,7 @@ fn get(changes: &[(&str, &str)], answers: Vec<Answer>) -> Outcome<Vec<u8>> {
 }
 
 fn header<'a>(request: &'a Request, name: &str) -> &'a str {
-    request.headers.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+    request.headers.iter().find(|(n, _)| n == name).map_or("", |(_, value)| &**value)
 }
 
 #[test]
@@ -342,9 +342,10 @@ fn is_hedged<O: Operation>(op: O, dated: bool) -> bool {
 #[test]
 fn only_what_moves_parts_is_not_waited_for() {
     let part = Part { number: 1, offset: 0, length: 5, digest: Some(crate::checksum::digest(b"hello")) };
-    let upload = UploadPart { key: "k".into(), upload_id: "u".into(), number: 1, part };
+    let encryption = Encryption::default();
+    let upload = UploadPart { key: "k".into(), upload_id: "u".into(), number: 1, part, encryption };
     let range = Range::of_part(0, 0, 5);
-    let range = GetRange { key: "k".into(), version_id: None, begin: 0, range };
+    let range = GetRange { key: "k".into(), version_id: None, encryption: Encryption::default(), start: 0, range };
     assert!(is_hedged(upload.clone(), false) && is_hedged(range, false));
     assert!(!is_hedged(upload, true), "a dated request");
     assert!(!is_hedged(GetObject::new("k", 100), false) && !is_hedged(ListObjectsV2::default(), false));
@@ -357,7 +358,8 @@ fn a_hedge_is_not_an_attempt_that_failed() {
     (0..16).for_each(|_| store.first_bytes().answered(50));
     let mut session = Session::new(&store, 1);
     let range = Range::of_part(0, 0, 5);
-    let mut call = Call::new(GetRange { key: "k".into(), version_id: None, begin: 0, range });
+    let encryption = Encryption::default();
+    let mut call = Call::new(GetRange { key: "k".into(), version_id: None, encryption, start: 0, range });
     let (mut sent, mut mono_ms) = (0, 0);
     let e = loop {
         let now = Now { unix_ms: START + mono_ms as i64, mono_ms };

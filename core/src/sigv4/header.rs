@@ -1,7 +1,7 @@
 //! The `Authorization` header.
 //!
-//! Whatever a signature needs beside its request is kept: the date's text for its second, scope and key for their day,
-//! the buffers for ever. So a signer that is warm allocates nothing, and costs little more than its hashes.
+//! A signer caches everything that does not depend on the request: the date's text for one second, scope and key for one
+//! day, and its buffers. So once it is warm it allocates nothing, and costs little more than its hashes.
 
 use sha2::{Digest as _, Sha256};
 
@@ -13,25 +13,25 @@ use crate::credentials::Credentials;
 use crate::http::Method;
 use crate::time::amz_date;
 
-/// How a request's body is signed: what `x-amz-content-sha256` says.
+/// How the body of a request is signed: the value of `x-amz-content-sha256`.
 #[derive(Clone, Copy, Debug)]
 pub enum Payload<'a> {
-    /// By the SHA-256 of these bytes, which is made here.
+    /// With the SHA-256 of these bytes, which the signer computes.
     Bytes(&'a [u8]),
-    /// By this SHA-256.
+    /// With this SHA-256.
     Hash([u8; 32]),
-    /// Not at all: `UNSIGNED-PAYLOAD`. A checksum among the headers is signed.
+    /// The body is not signed (`UNSIGNED-PAYLOAD`), but a checksum in a header is.
     Unsigned,
-    /// In chunks, each signed: `STREAMING-AWS4-HMAC-SHA256-PAYLOAD`.
+    /// In signed chunks: `STREAMING-AWS4-HMAC-SHA256-PAYLOAD`.
     Chunks,
     /// In signed chunks with a signed trailer: `STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER`.
     ChunksTrailer,
-    /// In chunks with a trailer, unsigned: `STREAMING-UNSIGNED-PAYLOAD-TRAILER`.
+    /// In unsigned chunks with an unsigned trailer: `STREAMING-UNSIGNED-PAYLOAD-TRAILER`.
     UnsignedTrailer,
 }
 
 impl Payload<'_> {
-    /// The word that stands for the body's hash; none where it is a hash.
+    /// The word that replaces the body's hash; `None` if the body is signed with its hash.
     pub fn word(&self) -> Option<&'static str> {
         match self {
             Payload::Bytes(_) | Payload::Hash(_) => None,
@@ -43,72 +43,72 @@ impl Payload<'_> {
     }
 }
 
-/// A request that is to be signed.
+/// A request to sign.
 #[derive(Clone, Copy, Debug)]
 pub struct ToSign<'a> {
     /// The method.
     pub method: Method,
-    /// Host, with its port where it is not the scheme's own.
+    /// Host, with its port unless it is the scheme's default.
     pub host: &'a str,
     /// The path, encoded, as it is sent.
     pub path: &'a str,
-    /// The query without `?`, encoded, as it is sent: in any order, parameters may repeat and have no value.
+    /// The query without `?`, encoded, as it is sent. Parameters may be in any order, repeat, and have no value.
     pub query: &'a str,
-    /// All headers that are to be signed, but `host` and those that the signer gives back. Names in any case.
+    /// All headers to sign, except `host` and those that the signer returns. Names may be in any case.
     pub headers: &'a [(&'a str, &'a str)],
-    /// The body. A presigned URL for S3 ignores it: it signs no body.
+    /// The body. It is ignored for a presigned URL for S3, which does not sign the body.
     pub payload: Payload<'a>,
 }
 
-/// Signs for one pair of keys in one region.
+/// Signs with one set of credentials for one region.
 #[derive(Clone)]
 pub struct Signer {
     pub(super) credentials: Credentials,
     region: String,
     service: String,
     pub(super) rule: Rule,
-    /// The second that `date` and `dated` are for.
+    /// The second for which `date` and `dated` are valid.
     second: Option<i64>,
     /// `20130524T000000Z`
     pub(super) date: String,
     /// `20130524/us-east-1/s3/aws4_request`
     pub(super) scope: String,
     key: key::Mac,
-    /// `key`, after the first lines of a string to sign.
+    /// `key` after the first lines of a string to sign.
     dated: key::Mac,
-    /// Method, path and query of the last request, a line each: the canonical request up to its headers.
+    /// Method, path and query of the last request, one per line: the canonical request up to its headers.
     pub(super) head: Vec<u8>,
     pub(super) headers: Headers,
     pub(super) query: Query,
-    /// The payload's hash, where it is signed by one.
+    /// The payload's hash, if it is signed with one.
     pub(super) hash: String,
-    /// The canonical request's, in hex.
+    /// The canonical request's hash in hex.
     hashed: [u8; 64],
     authorization: String,
-    /// How long that is without the signature, while scope and names are what it says; else 0.
+    /// Length of `authorization` without the signature while its scope and names are valid; otherwise 0.
     pub(super) unsigned_length: usize,
     /// Whether the chunks of the last request are signed.
     signed_chunks: bool,
 }
 
-/// What a signed request needs; valid until the signer signs again.
+/// The signature of a request, and the headers to send with it. It is valid until the signer signs again.
 #[derive(Clone, Copy)]
 pub struct Signed<'s> {
-    /// `x-amz-date`
+    /// Value of `x-amz-date`.
     pub date: &'s str,
-    /// `x-amz-content-sha256`. Only S3 wants it as a header.
+    /// Value of `x-amz-content-sha256`, which only S3 needs as a header.
     pub content_sha256: &'s str,
-    /// `authorization`
+    /// Value of `authorization`.
     pub authorization: &'s str,
-    /// The signature alone, in hex: the seed of chunks.
+    /// The signature alone, in hex: the seed of the chunks' signatures.
     pub signature: &'s str,
-    /// `x-amz-security-token`, where the keys are temporary.
+    /// Value of `x-amz-security-token`, for temporary credentials.
     pub token: Option<&'s str>,
     rule: Rule,
 }
 
 impl<'s> Signed<'s> {
-    /// The headers to send beside those that were signed.
+    /// The headers to send in addition to those of the request.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'s str)> + use<'s> {
         let content = (self.rule == Rule::S3).then_some(("x-amz-content-sha256", self.content_sha256));
         let token = self.token.map(|token| ("x-amz-security-token", token));
@@ -121,13 +121,13 @@ impl<'s> Signed<'s> {
 }
 
 impl Signer {
-    /// Signs for S3, by its own rule for paths.
+    /// A signer for S3, with its rule for paths.
     pub fn new(credentials: Credentials, region: &str) -> Signer {
         Signer::by_rule(credentials, region, "s3", Rule::S3)
     }
 
-    /// Signs for a service by the general rule: the path is normalised and encoded twice, and no header says how the
-    /// body is signed. Services whose names begin with `s3` (`s3-outposts`, `s3express`) follow S3's rule.
+    /// A signer for another service, with the general rule: the path is normalised and encoded twice, and there is no
+    /// header for the body's hash. Services whose names start with `s3` (`s3-outposts`, `s3express`) follow S3's rule.
     pub fn for_service(credentials: Credentials, region: &str, service: &str) -> Signer {
         Signer::by_rule(credentials, region, service, Rule::of(service))
     }
@@ -155,7 +155,13 @@ impl Signer {
         }
     }
 
-    /// Signs a request in its headers. It is sent with [`Signed::headers`] beside its own.
+    /// Zeroizes the cached headers of the last request, for a request with a secret header.
+    pub(crate) fn forget(&mut self) {
+        self.headers.forget();
+        self.unsigned_length = 0;
+    }
+
+    /// Signs a request in its headers. Send it with [`Signed::headers`] in addition to its own.
     pub fn sign(&mut self, request: &ToSign<'_>, unix_ms: i64) -> Signed<'_> {
         self.set_time(unix_ms);
         self.signed_chunks = !matches!(request.payload, Payload::UnsignedTrailer);
@@ -205,24 +211,24 @@ impl Signer {
         }
     }
 
-    /// The chunks of the body that the last request was signed for.
+    /// Signs the chunks of the last request's body.
     pub fn chunks(&self) -> ChunkSigner {
         let seed = self.authorization.len().checked_sub(64).map_or("", |at| &self.authorization[at..]);
         ChunkSigner::new(self.signed_chunks.then(|| self.key.clone()), &self.date, &self.scope, seed)
     }
 
-    /// What the last request was signed as. It may hold secrets: a session token, a customer's key.
+    /// The canonical request of the last signature. It may contain secrets: a session token or a customer key.
     pub fn canonical_request(&self) -> &str {
         str::from_utf8(self.headers.last(self.head.len())).unwrap_or_default()
     }
 
-    /// The text that the last signature is the tag of.
+    /// The string to sign of the last signature.
     pub fn string_to_sign(&self) -> String {
         let hash = str::from_utf8(&self.hashed).unwrap_or_default();
         [ALGORITHM, &self.date, &self.scope, hash].join("\n")
     }
 
-    /// Makes what depends on the time alone, unless it is there.
+    /// Computes everything that depends only on the time, unless it is cached.
     pub(super) fn set_time(&mut self, unix_ms: i64) {
         let second = unix_ms.div_euclid(1000);
         if self.second == Some(second) {
@@ -239,7 +245,7 @@ impl Signer {
         self.second = Some(second);
     }
 
-    /// Makes the hash of a body, where it is signed by one.
+    /// Computes the hash of a body, if it is signed with one.
     pub(super) fn set_payload(&mut self, payload: &Payload<'_>) {
         self.hash.clear();
         match payload {
@@ -249,7 +255,7 @@ impl Signer {
         }
     }
 
-    /// Hashes the canonical request, and signs it.
+    /// Hashes the canonical request and signs the hash.
     pub(super) fn signature(&mut self) -> [u8; 64] {
         self.hashed = canonical::hex(&Sha256::digest(self.headers.after(&self.head)).into());
         canonical::hex(&key::tag(&self.dated, &self.hashed))

@@ -1,64 +1,69 @@
-//! The canonical headers: sorted by name, and with them the end of the canonical request.
+//! The canonical headers, sorted by name, and the rest of the canonical request after them.
 //!
-//! They are kept from one request to the next. Requests of one transfer have the same headers, of which most have the
-//! same values (a customer's key, the host, the date): what is the same is compared and not written again. That saves
-//! more than the copying: bytes that were written just before are slow to hash.
+//! They are cached from one request to the next, unless one of them is a secret. Requests of one transfer have the same
+//! headers, most of them with the same values (the host, the date): those are compared, and not written again. This saves
+//! more than the copying, since bytes that were just written are slow to hash.
 //!
-//! White space in a value (ASCII's kinds) is trimmed and each run of it becomes one space, inside of quotes too: so do
-//! botocore and MinIO. awscrt leaves a tab between words as it is; RFC 9110 has it mean what a space means.
+//! ASCII white space in a value is trimmed, and each run of it becomes one space, also inside quotes, as in botocore and
+//! MinIO. awscrt keeps a tab between words; in RFC 9110 it means the same as a space.
+
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::canonical::is_space;
 
-/// A header as it is given: a name in any case, and its value.
+/// A header to sign: its name in any case, and its value.
 pub(super) type Header<'a> = (&'a str, &'a str);
 
-/// A header in its place.
+/// The position of a header in the canonical request.
 #[derive(Clone)]
 struct Line {
-    /// Which of the given ones it is.
+    /// Index of the header in the list to sign.
     header: usize,
-    /// Begin and end of its name, from the block's begin on.
+    /// Start and end of its name, relative to the start of the block.
     name: (usize, usize),
     value: (usize, usize),
 }
 
-/// Headers as they were signed last.
+/// The headers of the last signature.
 #[derive(Clone, Default)]
 pub(super) struct Headers {
-    /// Room for the canonical request's head, which ends where the block begins: the lines, an empty one, the names, the
+    /// Space for the head of the canonical request, then the block: the header lines, an empty line, the names and the
     /// payload's hash.
-    text: Vec<u8>,
-    /// Where the block begins.
+    text: Zeroizing<Vec<u8>>,
+    /// Start of the block.
     begin: usize,
     lines: Vec<Line>,
     names: String,
     payload: (usize, usize),
     order: Vec<usize>,
-    /// Names in lower case; more than are used may be there.
+    /// Names in lower case; there may be more than are used.
     lower: Vec<String>,
 }
 
 impl Headers {
-    /// The canonical request with this head: method, path, query, a line each.
+    /// The canonical request with this head (method, path and query, one per line).
     pub(super) fn after(&mut self, head: &[u8]) -> &[u8] {
         if self.begin < head.len() {
             let more = head.len().next_power_of_two() - self.begin;
-            self.text.splice(..0, std::iter::repeat_n(0, more));
+            let mut text = Zeroizing::new(Vec::with_capacity(more + self.text.len()));
+            text.resize(more, 0);
+            text.extend_from_slice(&self.text);
+            self.text = text;
             self.begin += more;
         }
         self.text[self.begin - head.len()..self.begin].copy_from_slice(head);
         &self.text[self.begin - head.len()..]
     }
 
-    /// The last request whose head was `length` bytes long.
+    /// The last canonical request, whose head had `length` bytes.
     pub(super) fn last(&self, length: usize) -> &[u8] {
         &self.text[self.begin.saturating_sub(length)..]
     }
 
-    /// The lines alone, a `\n` at the end of each.
+    /// The header lines, each with `\n` at its end.
     pub(super) fn lines(&self) -> &[u8] {
         let after = 2 + self.names.len() + self.payload.1 - self.payload.0;
-        &self.text[self.begin..self.text.len() - after]
+        &self.text[self.begin..self.text.len().saturating_sub(after)]
     }
 
     /// The names, joined by `;`.
@@ -66,8 +71,8 @@ impl Headers {
         &self.names
     }
 
-    /// Takes the headers `given` and then the signer's `own`, and what stands for the payload. Whether their names are
-    /// certainly those of the last time.
+    /// Sets the headers `given`, then the signer's `own`, and the payload's hash. Returns whether the names are known to
+    /// be the same as before.
     pub(super) fn set(&mut self, given: &[Header<'_>], own: &[Header<'_>], payload: &str) -> bool {
         if given.len() + own.len() == self.lines.len() && self.update(given, own, payload) {
             return true;
@@ -76,7 +81,7 @@ impl Headers {
         false
     }
 
-    /// Replaces the values that are others now. `false`, having written some: it takes more than that.
+    /// Replaces the values that differ. Returns `false`, possibly after writing some, if that is not enough.
     fn update(&mut self, given: &[Header<'_>], own: &[Header<'_>], payload: &str) -> bool {
         let block = &mut self.text[self.begin..];
         for line in &self.lines {
@@ -90,8 +95,30 @@ impl Headers {
         replace(&mut block[self.payload.0..self.payload.1], payload)
     }
 
+    /// Makes room for `more` bytes. Headers may be secret, so a larger buffer replaces one that is zeroized.
+    fn reserve(&mut self, more: usize) {
+        let needed = self.text.len() + more;
+        if self.text.capacity() < needed {
+            let mut text = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
+            text.extend_from_slice(&self.text);
+            self.text = text;
+        }
+    }
+
+    /// Zeroizes the headers of the last request.
+    pub(super) fn forget(&mut self) {
+        self.text.zeroize();
+        self.begin = 0;
+        self.lines.clear();
+        self.names.clear();
+        self.payload = (0, 0);
+    }
+
     fn write(&mut self, given: &[Header<'_>], own: &[Header<'_>], payload: &str) {
         let count = given.len() + own.len();
+        let lines = given.iter().chain(own).map(|(name, value)| 2 * name.len() + value.len() + 3);
+        self.text.truncate(self.begin);
+        self.reserve(lines.sum::<usize>() + payload.len() + 2);
         self.lower.resize_with(count.max(self.lower.len()), String::new);
         for (n, lower) in self.lower.iter_mut().enumerate().take(count) {
             lower.clear();
@@ -104,14 +131,13 @@ impl Headers {
         self.order.sort_unstable_by(|a, b| lower[*a].cmp(&lower[*b]).then(a.cmp(b)));
 
         let start = self.begin;
-        self.text.truncate(start);
         self.names.clear();
         self.lines.clear();
         for &header in &self.order {
             let this = lower[header].as_str();
             let begin = self.text.len() - start;
             let name = match self.lines.last() {
-                // A name that repeats: its values in one line.
+                // A repeated name: its values share a line.
                 Some(last) if &self.text[start + last.name.0..start + last.name.1] == this.as_bytes() => {
                     self.text.pop();
                     self.text.push(b',');
@@ -145,7 +171,7 @@ fn nth<'a>(given: &[Header<'a>], own: &[Header<'a>], n: usize) -> Header<'a> {
     given.get(n).or_else(|| own.get(n - given.len())).copied().unwrap_or_default()
 }
 
-/// Puts a value in the place of another one, where it has the same length and is canonical as it stands.
+/// Replaces a value by another, if that has the same length and is canonical.
 fn replace(place: &mut [u8], value: &str) -> bool {
     let value = value.as_bytes();
     if is_same(value, place) {
@@ -158,7 +184,7 @@ fn replace(place: &mut [u8], value: &str) -> bool {
     fits
 }
 
-/// Equality of short texts without a call, which would cost more: by words, the last of which may overlap.
+/// Compares short texts in words, of which the last may overlap. A call of `memcmp` would cost more.
 fn is_same(a: &[u8], b: &[u8]) -> bool {
     let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
     if a.len() != b.len() {
@@ -170,7 +196,7 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
     differ == 0
 }
 
-/// Appends a header's value: trimmed, each run of white space as one space.
+/// Appends a header's value: trimmed, and with each run of white space as one space.
 pub(super) fn push_value(text: &mut Vec<u8>, value: &str) {
     for (n, word) in value.split(is_space).filter(|word| !word.is_empty()).enumerate() {
         if n > 0 {
@@ -225,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_of_any_length_stands_before_the_block() {
+    fn a_head_of_any_length_precedes_the_block() {
         let mut headers = Headers::default();
         headers.set(&[("a", "1")], &[], "hash");
         for length in [3, 0, 200, 100, 3000, 1] {
@@ -239,9 +265,20 @@ mod tests {
         assert_eq!(headers.after(b"h"), b"ha:2\n\na\nhash");
     }
 
-    /// Whatever was signed before, a list gives what a fresh one gives.
+    /// Whatever was signed before, the result is that of fresh headers.
     #[test]
-    fn what_is_kept_never_shows() {
+    fn forgotten_headers_are_gone_and_the_next_ones_are_written() {
+        let mut headers = Headers::default();
+        headers.set(&[("key", "hush")], &[("host", "h")], "hash");
+        headers.after(b"GET\n");
+        headers.forget();
+        assert!(headers.text.is_empty() && headers.names().is_empty() && headers.lines().is_empty());
+        assert!(!headers.set(&[("key", "2")], &[("host", "h")], "hash"));
+        assert_eq!(headers.after(b"GET\n"), b"GET\nhost:h\nkey:2\n\nhost;key\nhash");
+    }
+
+    #[test]
+    fn cached_headers_never_change_a_result() {
         let lists: [&[Header<'_>]; 12] = [
             &[],
             &[("a", "1"), ("b-long-name", "a value of some length")],

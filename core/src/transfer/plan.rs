@@ -29,19 +29,19 @@ impl Plan {
     pub(crate) fn new(length: Option<u64>, profile: &Profile, memory: u64) -> Plan {
         let (part, min_part) = match length {
             Some(length) => {
-                let object = length.min(profile.most_object);
-                let part = object.div_ceil(u64::from(profile.most_parts)).next_multiple_of(1 << 20).max(MIN_PART);
-                (part.min(profile.most_part), MIN_PART)
+                let object = length.min(profile.max_object_size);
+                let part = object.div_ceil(u64::from(profile.max_parts)).next_multiple_of(1 << 20).max(MIN_PART);
+                (part.min(profile.max_part_size), MIN_PART)
             }
             None if profile.equal_parts => {
-                let part = (memory / u64::from(WINDOW)).clamp(MIN_PART, profile.most_part) >> 20 << 20;
+                let part = (memory / u64::from(WINDOW)).clamp(MIN_PART, profile.max_part_size) >> 20 << 20;
                 (part, part)
             }
-            None => ((memory / 4).clamp(MIN_PART, profile.most_part) >> 20 << 20, MIN_PART),
+            None => ((memory / 4).clamp(MIN_PART, profile.max_part_size) >> 20 << 20, MIN_PART),
         };
-        let max_parts = (profile.most_object / part).clamp(1, u64::from(profile.most_parts)) as u32;
-        let max_parts = if length.is_some() { max_parts } else { profile.most_parts };
-        Plan { length, part, min_part, max_parts, max_object: profile.most_object, trailers: profile.trailers }
+        let max_parts = (profile.max_object_size / part).clamp(1, u64::from(profile.max_parts)) as u32;
+        let max_parts = if length.is_some() { max_parts } else { profile.max_parts };
+        Plan { length, part, min_part, max_parts, max_object: profile.max_object_size, trailers: profile.trailers }
     }
 
     /// The plan that a checkpoint was started with, whatever the profile says now.
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_files_parts_are_equal_and_fill_as_few_extents_as_possible() {
         for profile in PROFILES {
-            let one = profile.most_object;
+            let one = profile.max_object_size;
             for length in [
                 0,
                 1,
@@ -134,9 +134,9 @@ mod tests {
                     number += 1;
                     let part = plan.part_length(number, offset).unwrap();
                     assert!(part == plan.part || offset + part == length);
-                    assert!(part <= profile.most_part && part >= profile.least_part.min(length - offset));
+                    assert!(part <= profile.max_part_size && part >= profile.min_part_size.min(length - offset));
                     offset += part;
-                    assert!(offset - start <= profile.most_object && number - first < profile.most_parts);
+                    assert!(offset - start <= profile.max_object_size && number - first < profile.max_parts);
                     if plan.fills_extent(first, number, start, offset) && offset < length {
                         (first, extents, start) = (number + 1, extents + 1, offset);
                     }
@@ -146,7 +146,7 @@ mod tests {
                 assert_eq!(plan.count(), Some((u64::from(number.max(1)), expected)), "{length}");
                 assert_eq!(plan.part_length(number.max(1) + 1, offset), None);
                 assert!(
-                    extents <= length.div_ceil(profile.most_object - profile.most_part).max(1),
+                    extents <= length.div_ceil(profile.max_object_size - profile.max_part_size).max(1),
                     "{length}: {extents}"
                 );
             }
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_streams_extent_ends_before_the_object_is_too_large() {
-        let profile = Profile { most_object: 100 << 20, ..S3 };
+        let profile = Profile { max_object_size: 100 << 20, ..S3 };
         let plan = Plan::new(None, &profile, MEMORY);
         assert!(!plan.fills_extent(1, 11, 0, 88 << 20) && plan.fills_extent(1, 12, 0, 96 << 20));
         assert!(!plan.fills_extent(13, 23, 96 << 20, (96 + 88) << 20));

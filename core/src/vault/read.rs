@@ -15,7 +15,7 @@ use super::{Manifest, Name, OBJECT_LIMIT, Vault, Vid};
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
 use crate::mutation::{Mutation, is_active};
-use crate::op::{GetObject, ListObjectsV2, Listing, Sequence, Session, Step, Steps};
+use crate::op::{Encryption, GetObject, ListObjectsV2, Listing, Sequence, Session, Step, Steps};
 use crate::time::Now;
 use crate::transfer::download::{Download, Piece, ReadRequest};
 
@@ -106,7 +106,8 @@ impl LocateSteps {
                 let hint = self.manifest.extents[extent].version_id.clone();
                 let version_id = if generation == 0 && !is_active(Mutation::ReadNewestVersion) { hint } else { None };
                 let (key, hash) = (keys.extent(extent + 1), *hash);
-                Piece { number, key, version_id, start, offset, hash, verified: true }
+                let encryption = Encryption::default();
+                Piece { number, key, version_id, encryption, start, offset, hash, verified: true }
             })
             .collect()
     }

@@ -211,7 +211,7 @@ impl ToyDownload {
         self.next_id += 1;
         let mut request = request(self.next_id, Method::Get, &format!("{}/{index}", self.url));
         let (done, reading) = self.arrived[index];
-        request.headers.push(("x-from".into(), done.to_string()));
+        request.headers.push(("x-from".into(), done.to_string().into()));
         request.reply = ReplyBody::Range(Range { done, reading, ..self.ranges[index].0 });
         self.requests.insert(request.id, index);
         self.outputs.push_back(Output::Send(request));

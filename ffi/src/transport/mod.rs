@@ -217,7 +217,9 @@ impl Transport {
         for (name, value) in &request.headers {
             let bad = |_| unsendable(&format!("the header {name} is not valid"));
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| bad(e.to_string()))?;
-            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|e| bad(e.to_string()))?);
+            let mut text = HeaderValue::from_bytes(value.as_bytes()).map_err(|e| bad(e.to_string()))?;
+            text.set_sensitive(value.is_secret());
+            headers.append(name, text);
         }
         if !headers.contains_key(HOST)
             && let Some(authority) = uri.authority()

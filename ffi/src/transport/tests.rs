@@ -163,10 +163,8 @@ fn requests_are_sent_as_core_built_them() {
         (Method::Post, Some(b"body".to_vec()), Some("4")),
     ] {
         let mut request = request(method, &server.url("/b/k"));
-        request.headers = vec![
-            ("host".to_owned(), "bucket.example:9000".to_owned()),
-            ("x-amz-meta-name".to_owned(), "one".to_owned()),
-        ];
+        request.headers =
+            vec![("host".to_owned(), "bucket.example:9000".into()), ("x-amz-meta-name".to_owned(), "one".into())];
         attempt(&transport, &request, body.clone()).unwrap();
         let seen = seen.lock().unwrap().pop().unwrap();
         assert_eq!(seen.line, format!("{} /b/k HTTP/1.1", method.as_str()));

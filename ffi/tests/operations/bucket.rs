@@ -158,7 +158,7 @@ fn objects_are_locked() {
     let get = GetObjectRetention { key: "k".into(), version_id: version_id.clone() };
     let locked = bucket.must(get.clone());
     assert!(locked.mode == LockMode::Governance && (locked.until_ms - until(2).until_ms).abs() < 60_000, "{locked:?}");
-    let head = bucket.must(HeadObject { key: "k".into(), version_id: version_id.clone(), customer_key: None });
+    let head = bucket.must(HeadObject { key: "k".into(), version_id: version_id.clone(), ..HeadObject::default() });
     assert_eq!(head.lock, Some(locked));
     let longer = until(48);
     bucket.must(lock_longer(version_id.clone(), longer));

@@ -1,6 +1,6 @@
 //! Core's operations whose payload a driver holds, with the payload in memory: request and reply are core's.
 
-use s3vault::op::{GetRange, Operation, Reply, Unsigned, UploadPart, UploadedPart};
+use s3vault::op::{Encryption, GetRange, Operation, Reply, Unsigned, UploadPart, UploadedPart};
 use s3vault::{Error, Result};
 use s3vault_core::checksum::{Digest, digest};
 use s3vault_core::http::{Body, Part, Range, ReplyBody, ReplyHead};
@@ -21,7 +21,13 @@ impl UploadBytes {
     pub(crate) fn with_digest(key: &str, upload_id: &str, number: u32, bytes: &[u8], digest: Digest) -> UploadBytes {
         let part = Part { number, offset: 0, length: bytes.len() as u64, digest: Some(digest) };
         UploadBytes {
-            op: UploadPart { key: key.into(), upload_id: upload_id.into(), number: part.number, part },
+            op: UploadPart {
+                key: key.into(),
+                upload_id: upload_id.into(),
+                number: part.number,
+                part,
+                encryption: Encryption::default(),
+            },
             bytes: bytes.into(),
         }
     }
@@ -48,7 +54,7 @@ pub(crate) struct GetBytes(GetRange);
 impl GetBytes {
     pub(crate) fn new(key: &str, begin: u64, length: u64) -> GetBytes {
         let range = Range::of_part(0, 0, length);
-        GetBytes(GetRange { key: key.into(), version_id: None, begin, range })
+        GetBytes(GetRange { key: key.into(), version_id: None, encryption: Encryption::default(), start: begin, range })
     }
 }
 

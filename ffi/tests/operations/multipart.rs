@@ -2,8 +2,9 @@
 
 use s3vault::Code;
 use s3vault::op::{
-    AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, CopySource, CreateMultipartUpload, HeadObject,
-    ListMultipartUploads, ListParts, Paged, UploadListing, UploadPartCopy, UploadedPart,
+    AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, Content, CopySource, CreateMultipartUpload,
+    CustomerKey, Encryption, GetObject, HeadObject, ListMultipartUploads, ListParts, Paged, PutObject, UploadListing,
+    UploadPartCopy, UploadedPart,
 };
 use s3vault_core::checksum::digest;
 
@@ -14,7 +15,7 @@ const KEY: &str = "m p/é+";
 
 fn begin(bucket: &Bucket, key: &str) -> String {
     let headers = vec![("x-amz-meta-of".into(), "parts".into())];
-    bucket.must(CreateMultipartUpload { key: key.into(), headers, checksum: true })
+    bucket.must(CreateMultipartUpload { key: key.into(), headers, encryption: Encryption::default(), checksum: true })
 }
 
 fn abort(key: &str, upload_id: &str) -> AbortMultipartUpload {
@@ -48,6 +49,7 @@ fn complete(upload_id: &str, parts: &[(u32, &str, &[u8])]) -> CompleteMultipartU
         parts: parts.iter().map(part).collect(),
         crc64nvme: Some(digest(&whole).crc64nvme),
         size: whole.len() as u64,
+        encryption: Encryption::default(),
     }
 }
 
@@ -93,14 +95,19 @@ fn parts_are_copied() {
     let key = "source é+";
     bucket.put(key, &content);
     let checksum = profile.part_copy_checksums;
-    let upload_id = bucket.must(CreateMultipartUpload { key: KEY.into(), headers: Vec::new(), checksum });
+    let upload_id = bucket.must(CreateMultipartUpload {
+        key: KEY.into(),
+        headers: Vec::new(),
+        encryption: Encryption::default(),
+        checksum,
+    });
     let copy = |number, range| UploadPartCopy {
         key: KEY.into(),
         upload_id: upload_id.clone(),
         number,
         source: CopySource { bucket: bucket.name.clone(), key: key.into(), ..CopySource::default() },
         range,
-        customer_key: None,
+        encryption: Encryption::default(),
     };
     if !profile.part_copy {
         assert_has_not(&bucket.refused(copy(1, None)));
@@ -125,6 +132,55 @@ fn parts_are_copied() {
 }
 
 #[test]
+fn customer_keys_encrypt_an_upload() {
+    let (bucket, profile) = (Bucket::fresh("sse-c-parts"), &world().profile);
+    let sse_c = |byte: u8| Encryption::SseC(CustomerKey::new([byte; 32]));
+    let (encryption, other) = (sse_c(7), sse_c(8));
+    let (key, checksum) = (KEY.to_owned(), profile.part_copy_checksums);
+    let create = CreateMultipartUpload { key, headers: Vec::new(), encryption: encryption.clone(), checksum };
+    let created = bucket.call(create);
+    if !profile.sse_c {
+        return assert_has_not(&created.unwrap_err());
+    }
+    let upload_id = created.unwrap();
+    let (first, second) = (bytes(5, 5 << 20), bytes(6, 1000));
+    let upload = |number, content: &[u8], encryption: &Encryption| {
+        let mut part = UploadBytes::new(KEY, &upload_id, number, content);
+        part.op.encryption = encryption.clone();
+        part
+    };
+    let e = bucket.refused(upload(1, &first, &other));
+    assert!(matches!(e.status(), 400 | 403), "{e:?}");
+    let part = bucket.must(upload(1, &first, &encryption));
+    let copied = if profile.part_copy && profile.sse_c_copy {
+        let source = PutObject::new("source", Content::Bytes(second.clone().into()), Vec::new());
+        bucket.must(PutObject { encryption: other.clone(), ..source });
+        let customer_key = other.customer_key().cloned();
+        let source =
+            CopySource { bucket: bucket.name.clone(), key: "source".into(), customer_key, ..CopySource::default() };
+        let (key, upload_id, encryption) = (KEY.into(), upload_id.clone(), encryption.clone());
+        bucket.must(UploadPartCopy { key, upload_id, number: 2, source, range: None, encryption }).etag
+    } else {
+        bucket.must(upload(2, &second, &encryption)).etag
+    };
+    let listed = bucket.must(ListParts { encryption: encryption.clone(), ..list_parts(&upload_id) });
+    assert_eq!(listed.parts.iter().map(|part| part.size).collect::<Vec<_>>(), [5 << 20, 1000]);
+    let mut op = complete(&upload_id, &[(1, &part.etag, &first), (2, &copied, &second)]);
+    op.encryption = encryption.clone();
+    if !checksum {
+        op.crc64nvme = None;
+        op.parts.iter_mut().for_each(|part| part.crc64nvme = None);
+    }
+    bucket.must(op);
+    let get = |encryption| GetObject { encryption, ..GetObject::new(KEY, 6 << 20) };
+    assert!(bucket.must(get(encryption)) == [first, second].concat());
+    for wrong in [Encryption::default(), other] {
+        let e = bucket.refused(get(wrong));
+        assert!(matches!(e.status(), 400 | 403), "{e:?}");
+    }
+}
+
+#[test]
 fn an_upload_that_is_not_there_is_not_found() {
     let bucket = Bucket::fresh("no-upload");
     let upload_id = begin(&bucket, KEY);
@@ -144,7 +200,12 @@ fn an_upload_that_is_not_there_is_not_found() {
         Err(e) => assert!(!world().profile.aborts_again && e.code() == Code::NotFound, "{e:?}"),
     }
     assert_eq!(bucket.refused(HeadObject { key: KEY.into(), ..HeadObject::default() }).code(), Code::NotFound);
-    let create = CreateMultipartUpload { key: KEY.into(), headers: Vec::new(), checksum: true };
+    let create = CreateMultipartUpload {
+        key: KEY.into(),
+        headers: Vec::new(),
+        encryption: Encryption::default(),
+        checksum: true,
+    };
     assert_eq!(Bucket::absent("upload-bucket").refused(create).code(), Code::NoSuchBucket);
 }
 
@@ -174,7 +235,7 @@ fn parts_that_do_not_fit_are_refused() {
 
 #[test]
 fn a_part_that_is_too_small_may_only_be_the_last() {
-    let (bucket, least) = (Bucket::fresh("small-parts"), world().profile.least_part as usize);
+    let (bucket, least) = (Bucket::fresh("small-parts"), world().profile.min_part_size as usize);
     let content = bytes(5, least);
     let finish = |length: usize| {
         let upload_id = begin(&bucket, KEY);

@@ -3,7 +3,7 @@
 use s3vault::Code;
 use s3vault::op::{
     CRC64NVME, Condition, Content, CopyObject, CopySource, CustomerKey, DeleteObject, DeleteObjectVersion,
-    DeleteObjectVersions, DeleteObjects, GetObject, HeadObject, ListObjectsV2, PutObject,
+    DeleteObjectVersions, DeleteObjects, Encryption, GetObject, HeadObject, ListObjectsV2, PutObject,
 };
 use s3vault_core::checksum::{content_md5, crc_text, digest};
 
@@ -15,7 +15,7 @@ fn head(key: &str) -> HeadObject {
 }
 
 fn version(key: &str, version_id: &str) -> GetObject {
-    GetObject { key: key.into(), version_id: Some(version_id.into()), limit: 100, customer_key: None }
+    GetObject { version_id: Some(version_id.into()), ..GetObject::new(key, 100) }
 }
 
 fn put(key: &str, bytes: &[u8], headers: &[(&str, &str)]) -> PutObject {
@@ -174,40 +174,42 @@ fn objects_are_copied() {
 }
 
 #[test]
-fn the_callers_keys_encrypt() {
+fn customer_keys_encrypt() {
     let (bucket, profile) = (Bucket::fresh("sse-c"), &world().profile);
-    let (right, wrong) = (CustomerKey::new([7; 32]), CustomerKey::new([8; 32]));
-    let stored = bucket.call(PutObject::new("k", Content::Bytes("hidden".into()), right.headers().into()));
+    let sse_c = |byte: u8| Encryption::SseC(CustomerKey::new([byte; 32]));
+    let (right, wrong) = (sse_c(7), sse_c(8));
+    let put = PutObject::new("k", Content::Bytes("hidden".into()), Vec::new());
+    let stored = bucket.call(PutObject { encryption: right.clone(), ..put });
     if !profile.sse_c {
-        // Refused, or stored in the clear.
-        return stored.map_or_else(|e| assert_has_not(&e), |_| assert_eq!(bucket.get("k"), b"hidden"));
+        // The store refuses the key, or ignores it, which its reply shows.
+        let e = stored.unwrap_err();
+        return if e.code() == Code::BadReply {
+            assert!(e.message().contains("does not confirm the requested encryption"), "{e:?}");
+            assert_eq!(bucket.get("k"), b"hidden");
+        } else {
+            assert_has_not(&e);
+        };
     }
     stored.unwrap();
-    for key in [None, Some(wrong)] {
-        let e = bucket.refused(GetObject { key: "k".into(), limit: 100, customer_key: key.clone(), version_id: None });
-        assert!(matches!(e.status(), 400 | 403), "{key:?} {e:?}");
-        let e = bucket.refused(HeadObject { customer_key: key, ..head("k") });
+    let get = |key: &str, encryption| GetObject { encryption, ..GetObject::new(key, 100) };
+    for encryption in [Encryption::default(), wrong] {
+        let e = bucket.refused(get("k", encryption.clone()));
+        assert!(matches!(e.status(), 400 | 403), "{encryption:?} {e:?}");
+        let e = bucket.refused(HeadObject { encryption, ..head("k") });
         assert!(matches!(e.status(), 400 | 403), "{e:?}");
     }
-    let found = bucket.must(HeadObject { customer_key: Some(right.clone()), ..head("k") });
+    let found = bucket.must(HeadObject { encryption: right.clone(), ..head("k") });
     assert_eq!(found.size, Some(6));
-    let get = |key: &str, customer_key| GetObject { key: key.into(), limit: 100, customer_key, version_id: None };
-    assert_eq!(bucket.must(get("k", Some(right.clone()))), b"hidden");
+    assert_eq!(bucket.must(get("k", right.clone())), b"hidden");
 
-    let source =
-        CopySource { bucket: bucket.name.clone(), key: "k".into(), customer_key: Some(right), ..CopySource::default() };
-    let other = CustomerKey::new([9; 32]);
-    for customer_key in [None, Some(other)] {
+    let customer_key = right.customer_key().cloned();
+    let source = CopySource { bucket: bucket.name.clone(), key: "k".into(), customer_key, ..CopySource::default() };
+    for encryption in [Encryption::default(), sse_c(9)] {
         let key = "copy";
-        let op = CopyObject {
-            key: key.into(),
-            source: source.clone(),
-            customer_key: customer_key.clone(),
-            ..CopyObject::default()
-        };
+        let op = CopyObject { key: key.into(), source: source.clone(), encryption, ..CopyObject::default() };
         if profile.sse_c_copy {
-            bucket.must(op);
-            assert_eq!(bucket.must(get(key, customer_key)), b"hidden");
+            bucket.must(op.clone());
+            assert_eq!(bucket.must(get(key, op.encryption)), b"hidden");
         } else {
             assert_has_not(&bucket.refused(op));
         }

@@ -6,9 +6,10 @@ use s3vault_core::credentials::Credentials;
 use s3vault_core::http::ReplyHead;
 use s3vault_core::op::{
     AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, CopyObject, CopySource, CreateBucket,
-    CreateMultipartUpload, DeleteBucket, DeleteObject, DeleteObjects, GetBucketEncryption, GetBucketLocation,
-    GetBucketVersioning, GetObject, GetObjectLockConfiguration, GetObjectRetention, HeadBucket, HeadObject,
-    ListBuckets, ListMultipartUploads, ListObjectVersions, ListObjectsV2, ListParts, Operation, Single, UploadPartCopy,
+    CreateMultipartUpload, DeleteBucket, DeleteObject, DeleteObjects, Encryption, GetBucketEncryption,
+    GetBucketLocation, GetBucketVersioning, GetObject, GetObjectLockConfiguration, GetObjectRetention, HeadBucket,
+    HeadObject, ListBuckets, ListMultipartUploads, ListObjectVersions, ListObjectsV2, ListParts, Operation, Single,
+    UploadPartCopy,
 };
 use s3vault_core::settings::Settings;
 use s3vault_core::store::Store;
@@ -56,7 +57,16 @@ pub fn reply(data: &[u8]) {
         11 => run(HeadBucket, &head, body),
         12 => run(CreateBucket::default(), &head, body),
         13 => run(DeleteBucket, &head, body),
-        14 => run(CreateMultipartUpload { key: key(), headers: Vec::new(), checksum: true }, &head, body),
+        14 => run(
+            CreateMultipartUpload {
+                key: key(),
+                headers: Vec::new(),
+                encryption: Encryption::default(),
+                checksum: true,
+            },
+            &head,
+            body,
+        ),
         15 => run(AbortMultipartUpload { key: key(), upload_id: upload_id() }, &head, body),
         16 => run(GetObject::new(key(), 1 << 20), &head, body),
         17 => run(DeleteObject { key: key() }, &head, body),
@@ -65,7 +75,7 @@ pub fn reply(data: &[u8]) {
                 run(op, &head, body);
             }
         }
-        19 => run(CopyObject { key: key(), source: source(), headers: Vec::new(), customer_key: None }, &head, body),
+        19 => run(CopyObject { key: key(), source: source(), ..Default::default() }, &head, body),
         20 => {
             let op = UploadPartCopy {
                 key: key(),
@@ -73,13 +83,20 @@ pub fn reply(data: &[u8]) {
                 number: 1,
                 source: source(),
                 range: None,
-                customer_key: None,
+                encryption: Encryption::default(),
             };
             run(op, &head, body);
         }
         _ => {
             let parts = vec![CompletedPart { number: 1, etag: "e".into(), crc64nvme: Some(1) }];
-            let op = CompleteMultipartUpload { key: key(), upload_id: upload_id(), parts, crc64nvme: Some(1), size: 1 };
+            let op = CompleteMultipartUpload {
+                key: key(),
+                upload_id: upload_id(),
+                parts,
+                crc64nvme: Some(1),
+                size: 1,
+                encryption: Encryption::default(),
+            };
             run(op, &head, body);
         }
     }

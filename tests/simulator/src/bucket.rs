@@ -88,7 +88,7 @@ impl Bucket {
 
     /// What this request does, and the answer to it.
     pub fn answer(&mut self, wire: &Wire, unix_ms: i64) -> Answer {
-        if (wire.date_ms() - unix_ms).abs() > self.profile.late_ms {
+        if (wire.date_ms() - unix_ms).abs() > self.profile.max_request_age_ms {
             return Answer::error(403, "RequestTimeTooSkewed");
         }
         if self.expired.iter().any(|key| key == wire.access_key()) {
@@ -166,10 +166,10 @@ impl Bucket {
 
     fn upload_part(&mut self, wire: &Wire, upload_id: &str) -> Answer {
         let number: u32 = wire.parameter("partNumber").parse().unwrap_or(0);
-        if number == 0 || number > self.profile.most_parts {
+        if number == 0 || number > self.profile.max_parts {
             return Answer::error(400, "InvalidArgument");
         }
-        if wire.body.length() > self.profile.most_part {
+        if wire.body.length() > self.profile.max_part_size {
             return Answer::error(400, "EntityTooLarge");
         }
         if self.uploads.get(upload_id).is_none_or(|upload| upload.key != wire.key) {
@@ -240,7 +240,7 @@ impl Bucket {
             if self.profile.checksums && said.is_some_and(|said| said != parts[n].crc64nvme) {
                 return Answer::error(400, "InvalidPart");
             }
-            if n + 1 < named.len() && parts[n].content.length() < self.profile.least_part {
+            if n + 1 < named.len() && parts[n].content.length() < self.profile.min_part_size {
                 return Answer::error(400, "EntityTooSmall");
             }
         }
@@ -261,7 +261,7 @@ impl Bucket {
         if size.is_some_and(|size: u64| size != content.length()) {
             return Answer::error(400, "InvalidRequest");
         }
-        if content.length() > self.profile.most_object {
+        if content.length() > self.profile.max_object_size {
             return Answer::error(400, "EntityTooLarge");
         }
         let Some(upload) = self.uploads.remove(upload_id) else { return Answer::error(404, "NoSuchUpload") };

@@ -146,8 +146,8 @@ impl Scenario {
             4 => profile::named("ceph").unwrap_or(S3),
             5 => Profile { trailers: false, ..S3 },
             // Several extents in a backup of a few hundred MiB.
-            6 => Profile { most_parts: 6, most_object: 384 * MIB, ..S3 },
-            _ => Profile { most_parts: 3, most_object: 192 * MIB, completes_again: false, ..S3 },
+            6 => Profile { max_parts: 6, max_object_size: 384 * MIB, ..S3 },
+            _ => Profile { max_parts: 3, max_object_size: 192 * MIB, completes_again: false, ..S3 },
         };
         let habits = Habits { etags_differ: random.bool(), page: [2, 7, 1000][random.usize(0..3)] };
         // Some are without faults at all: there everything has to succeed.

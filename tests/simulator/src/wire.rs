@@ -45,7 +45,7 @@ impl Wire {
             method: request.method,
             key: decode(path.strip_prefix('/').unwrap_or(path)),
             query: query.split('&').filter_map(pair).collect(),
-            headers: request.headers.clone(),
+            headers: request.headers.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
             body,
             trailer: None,
             is_damaged: false,

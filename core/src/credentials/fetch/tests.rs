@@ -81,7 +81,7 @@ impl Play {
 }
 
 fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
-    request.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    request.headers.iter().find(|(n, _)| n == name).map(|(_, value)| &**value)
 }
 
 #[test]

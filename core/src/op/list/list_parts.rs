@@ -3,22 +3,22 @@
 use super::rows::{Fields, Head, endless, no_marker, wrong};
 use crate::error::Result;
 use crate::http::Method;
-use crate::op::{CustomerKey, Operation, Paged, Reply, Unsigned};
+use crate::op::{Encryption, Operation, Paged, Reply, Unsigned};
 use crate::xml::{self, Item};
 
-/// Lists the parts of an upload that the store has, in the order of their numbers.
+/// Lists the stored parts of an upload, in the order of their numbers.
 #[derive(Clone, Debug, Default)]
 pub struct ListParts {
     /// The object's key.
     pub key: String,
-    /// The upload, as CreateMultipartUpload named it.
+    /// Upload id, as CreateMultipartUpload returned it.
     pub upload_id: String,
-    /// Where the page before ended; 0: the first page.
+    /// Number of the last part of the previous page; 0: the first page.
     pub marker: u32,
-    /// Largest page; the store's own limit, mostly 1,000, where there is none.
+    /// Most parts per page; `None`: the store's limit, usually 1,000.
     pub max_parts: Option<u32>,
-    /// The key that the upload is encrypted with, for SSE-C: stores that know checksums want it.
-    pub customer_key: Option<CustomerKey>,
+    /// How the upload is encrypted: only the key of SSE-C is sent, which S3 needs for the parts' checksums.
+    pub encryption: Encryption,
 }
 
 /// A part in the list, borrowed.
@@ -124,7 +124,7 @@ impl Operation for ListParts {
         if self.marker > 0 {
             request = request.query("part-number-marker", self.marker.to_string());
         }
-        request.page("max-parts", self.max_parts).customer_key(self.customer_key.as_ref())
+        self.encryption.access(request.page("max-parts", self.max_parts))
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<PartListing> {
@@ -163,7 +163,7 @@ mod tests {
             upload_id: id.into(),
             marker: 1,
             max_parts: Some(2),
-            customer_key: None,
+            encryption: Encryption::default(),
         };
         assert_eq!(sent(&op), format!("GET /example-object?max-parts=2&part-number-marker=1&uploadId={id}\n"));
         let xml = document(&format!(

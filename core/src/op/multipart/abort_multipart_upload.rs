@@ -4,12 +4,12 @@ use crate::error::Result;
 use crate::http::Method;
 use crate::op::{Operation, Reply, Unsigned};
 
-/// Gives an upload up, with its parts.
+/// Aborts an upload and deletes its parts.
 #[derive(Clone, Debug)]
 pub struct AbortMultipartUpload {
     /// The object's key.
     pub key: String,
-    /// The upload, as CreateMultipartUpload named it.
+    /// Upload id, as CreateMultipartUpload returned it.
     pub upload_id: String,
 }
 

@@ -3,33 +3,35 @@
 use crate::checksum::crc_text;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method};
-use crate::op::{CRC64NVME, NAMESPACE, Operation, PutReply, Reply, Unsigned};
+use crate::op::{CRC64NVME, Encryption, NAMESPACE, Operation, PutReply, Reply, Unsigned};
 use crate::xml::{self, Item};
 
-/// A part that the object is made of.
+/// A part of the object.
 #[derive(Clone, Debug)]
 pub struct CompletedPart {
-    /// From 1.
+    /// Number of the part, from 1.
     pub number: u32,
-    /// As UploadPart answered.
+    /// ETag, as UploadPart returned it.
     pub etag: String,
-    /// Of this part; `None` in an upload without checksums.
+    /// CRC64NVME of the part; `None` in an upload without checksums.
     pub crc64nvme: Option<u64>,
 }
 
-/// Makes the object of its parts. The store compares the checksum of the whole.
+/// Assembles the object from its parts. The store compares the checksum of the whole object.
 #[derive(Clone, Debug)]
 pub struct CompleteMultipartUpload {
     /// The object's key.
     pub key: String,
-    /// The upload, as CreateMultipartUpload named it.
+    /// Upload id, as CreateMultipartUpload returned it.
     pub upload_id: String,
-    /// In the order of their numbers.
+    /// The parts in the order of their numbers.
     pub parts: Vec<CompletedPart>,
-    /// Of the whole object; `None` in an upload without checksums.
+    /// CRC64NVME of the whole object; `None` in an upload without checksums.
     pub crc64nvme: Option<u64>,
-    /// Of the whole object, in bytes.
+    /// Size of the whole object in bytes.
     pub size: u64,
+    /// How the upload is encrypted: only the key of SSE-C is sent, which S3 needs to check the checksums.
+    pub encryption: Encryption,
 }
 
 impl Operation for CompleteMultipartUpload {
@@ -56,15 +58,14 @@ impl Operation for CompleteMultipartUpload {
             request = request.header(CRC64NVME, crc_text(crc)).header("x-amz-checksum-type", "FULL_OBJECT");
         }
         request = request.header("x-amz-mp-object-size", self.size.to_string());
-        request.body = Body::Bytes(xml.into());
-        request
+        Unsigned { body: Body::Bytes(xml.into()), ..self.encryption.access(request) }
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<PutReply> {
         let (mut has_etag, mut crc) = (false, String::new());
         xml::read(reply.body, "CompleteMultipartUploadResult", |item| {
             match item {
-                // Ceph's is empty.
+                // Ceph's ETag is empty.
                 Item::Value(_, "ETag", _) => has_etag = true,
                 Item::Value(_, "ChecksumCRC64NVME", text) => crc = text.to_owned(),
                 _ => {}
@@ -72,11 +73,11 @@ impl Operation for CompleteMultipartUpload {
             Ok(())
         })?;
         if !has_etag {
-            return Err(Error::new(Code::BadReply, "the reply names no ETag"));
+            return Err(Error::new(Code::BadReply, "the reply has no ETag"));
         }
         match self.crc64nvme.map(crc_text) {
             Some(sent) if !crc.is_empty() && crc != sent => {
-                let why = format!("the store has CRC64NVME {crc}, and {sent} was sent");
+                let why = format!("the store computed CRC64NVME {crc}, but {sent} was sent");
                 return Err(Error::new(Code::Damaged, why));
             }
             _ => {}
@@ -104,6 +105,7 @@ mod tests {
             parts: parts.collect(),
             crc64nvme: Some(CRC),
             size: 9,
+            encryption: Encryption::default(),
         }
     }
 
@@ -157,7 +159,7 @@ mod tests {
              <CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
              <Part><ETag>&quot;e&quot;</ETag><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>"
         ));
-        // versitygw computes one nevertheless.
+        // versitygw computes a checksum even so.
         let xml = result("<ETag>e</ETag><ChecksumCRC64NVME>rosUhgp5mIg=</ChecksumCRC64NVME>");
         assert_eq!(refused(&op, &[], &xml), None);
     }

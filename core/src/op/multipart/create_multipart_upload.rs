@@ -1,36 +1,42 @@
 //! CreateMultipartUpload: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html>
 
 use crate::error::{Code, Error, Result};
-use crate::http::Method;
-use crate::op::{Operation, Reply, Unsigned};
+use crate::http::{Method, ReplyHead};
+use crate::op::{Encryption, Operation, Reply, Unsigned};
 use crate::xml::{self, Item};
 
-/// Begins an upload in parts.
+/// Starts a multipart upload.
 #[derive(Clone, Debug)]
 pub struct CreateMultipartUpload {
     /// The object's key.
     pub key: String,
-    /// What else is said of the object: content type, metadata, encryption, lock. Names in lower case.
+    /// Other headers of the object: content type, metadata, storage class, lock. Names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Whether the store compares the CRC64NVME of each part and of the whole. Without for parts that are copied: some
-    /// stores have no checksum of those, or a wrong one.
+    /// How the store encrypts the object.
+    pub encryption: Encryption,
+    /// Whether the store checks the CRC64NVME of each part and of the whole object. It must be `false` for parts that are
+    /// copied, since some stores have no checksum of those, or a wrong one.
     pub checksum: bool,
 }
 
 impl Operation for CreateMultipartUpload {
-    /// The upload id.
+    /// Upload id.
     type Reply = String;
     const NAME: &'static str = "CreateMultipartUpload";
     const ACTION: &'static str = "s3:PutObject";
 
     fn request(&self) -> Unsigned {
-        let mut request = Unsigned::object(Method::Post, &self.key).query("uploads", "");
-        request.headers.clone_from(&self.headers);
+        let request = Unsigned::object(Method::Post, &self.key).query("uploads", "").headers(&self.headers);
+        let request = self.encryption.create(request);
         if !self.checksum {
             return request;
         }
-        // CRC64NVME is a full-object checksum only; it comes together from those of the parts.
+        // CRC64NVME is always a full-object checksum; it is combined from those of the parts.
         request.header("x-amz-checksum-algorithm", "CRC64NVME").header("x-amz-checksum-type", "FULL_OBJECT")
+    }
+
+    fn check_head(&self, head: &ReplyHead) -> Result<()> {
+        self.encryption.check_created(head)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<String> {
@@ -41,7 +47,7 @@ impl Operation for CreateMultipartUpload {
             }
             Ok(())
         })?;
-        if id.is_empty() { Err(Error::new(Code::BadReply, "the reply names no upload id")) } else { Ok(id) }
+        if id.is_empty() { Err(Error::new(Code::BadReply, "the reply has no upload id")) } else { Ok(id) }
     }
 }
 
@@ -57,6 +63,7 @@ mod tests {
         let op = CreateMultipartUpload {
             key: "example-object".into(),
             headers: vec![("x-amz-meta-author".to_owned(), "Janet".to_owned())],
+            encryption: Encryption::default(),
             checksum: true,
         };
         let plain = CreateMultipartUpload { checksum: false, ..op.clone() };

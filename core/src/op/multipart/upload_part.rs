@@ -2,28 +2,30 @@
 
 use crate::checksum::parse_crc;
 use crate::error::Result;
-use crate::http::{Method, Part};
-use crate::op::{CRC64NVME, Operation, Reply, Unsigned};
+use crate::http::{Method, Part, ReplyHead};
+use crate::op::{CRC64NVME, Encryption, Operation, Reply, Unsigned};
 
-/// Sends a part of an upload.
+/// Uploads a part.
 #[derive(Clone, Debug)]
 pub struct UploadPart {
     /// The object's key.
     pub key: String,
-    /// The upload, as CreateMultipartUpload named it.
+    /// Upload id, as CreateMultipartUpload returned it.
     pub upload_id: String,
-    /// From 1, in this upload.
+    /// Number of the part in this upload, from 1.
     pub number: u32,
-    /// What is sent. Its own number is the backup's.
+    /// The part to send. Its own number is the number in the backup.
     pub part: Part,
+    /// How the upload is encrypted: only the key of SSE-C is sent.
+    pub encryption: Encryption,
 }
 
-/// What the store says of a part that it took.
+/// The reply to an upload of a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadedPart {
-    /// Its ETag, as Complete names it.
+    /// ETag of the part, for CompleteMultipartUpload.
     pub etag: String,
-    /// What the store computed of its bytes, where it says so.
+    /// CRC64NVME that the store computed, if it names it.
     pub crc64nvme: Option<u64>,
 }
 
@@ -34,10 +36,15 @@ impl Operation for UploadPart {
     const PAYLOAD: bool = true;
 
     fn request(&self) -> Unsigned {
-        Unsigned::object(Method::Put, &self.key)
+        let request = Unsigned::object(Method::Put, &self.key)
             .query("partNumber", self.number.to_string())
             .query("uploadId", &*self.upload_id)
-            .part(&self.part)
+            .part(&self.part);
+        self.encryption.access(request)
+    }
+
+    fn check_head(&self, head: &ReplyHead) -> Result<()> {
+        self.encryption.check_accessed(head)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<UploadedPart> {
@@ -61,7 +68,13 @@ mod tests {
     fn the_documented_example_with_this_checksum() {
         let id = "VCVsb2FkIElEIGZvciBlbZZpbmcncyBteS1tb3ZpZS5tMnRzIHVwbG9hZR";
         let part = Part { number: 1, offset: 0, length: 9, digest: Some(digest(b"123456789")) };
-        let mut op = UploadPart { key: "my-movie.m2ts".into(), upload_id: id.into(), number: part.number, part };
+        let mut op = UploadPart {
+            key: "my-movie.m2ts".into(),
+            upload_id: id.into(),
+            number: part.number,
+            part,
+            encryption: Encryption::default(),
+        };
         let target = format!("PUT /my-movie.m2ts?partNumber=1&uploadId={id}\n");
         assert_eq!(sent(&op), format!("{target}x-amz-checksum-crc64nvme: rosUhgp5mIg=\n\n(a part)"));
         op.part.digest = None;

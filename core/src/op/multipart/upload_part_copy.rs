@@ -1,25 +1,25 @@
 //! UploadPartCopy: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html>
 
 use crate::error::Result;
-use crate::http::Method;
-use crate::op::{CopyReply, CopySource, CustomerKey, Operation, Reply, Unsigned};
+use crate::http::{Method, ReplyHead};
+use crate::op::{CopyReply, CopySource, Encryption, Operation, Reply, Unsigned};
 
-/// Copies a part of an upload from an object of the store. Needs `s3:GetObject` (with a version id,
-/// `s3:GetObjectVersion`) on the source too.
+/// Copies a part of an upload from an object of the store. It also needs `s3:GetObject` (with a version id,
+/// `s3:GetObjectVersion`) on the source.
 #[derive(Clone, Debug, Default)]
 pub struct UploadPartCopy {
     /// The new object's key.
     pub key: String,
-    /// The upload, as CreateMultipartUpload named it.
+    /// Upload id, as CreateMultipartUpload returned it.
     pub upload_id: String,
-    /// From 1.
+    /// Number of the part, from 1.
     pub number: u32,
-    /// What is copied.
+    /// The source of the copy.
     pub source: CopySource,
-    /// Where it begins in the source, and its length, in bytes; `None`: all of it. An empty one cannot be said.
+    /// Offset in the source and length, in bytes; `None`: the whole source. S3 has no form for an empty range.
     pub range: Option<(u64, u64)>,
-    /// The key that the upload is encrypted with, for SSE-C.
-    pub customer_key: Option<CustomerKey>,
+    /// How the upload is encrypted: only the key of SSE-C is sent.
+    pub encryption: Encryption,
 }
 
 impl Operation for UploadPartCopy {
@@ -35,7 +35,11 @@ impl Operation for UploadPartCopy {
             let last = begin.saturating_add(length).saturating_sub(1);
             request = request.header("x-amz-copy-source-range", format!("bytes={begin}-{last}"));
         }
-        self.source.add_to(request).customer_key(self.customer_key.as_ref())
+        self.encryption.access(self.source.add_to(request))
+    }
+
+    fn check_head(&self, head: &ReplyHead) -> Result<()> {
+        self.encryption.check_accessed(head)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<CopyReply> {
@@ -64,7 +68,7 @@ mod tests {
                 ..Default::default()
             },
             range: Some((500, 5_242_880)),
-            customer_key: None,
+            encryption: Encryption::default(),
         };
         assert_eq!(
             sent(&op),

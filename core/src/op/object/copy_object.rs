@@ -1,30 +1,29 @@
 //! CopyObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
 
-use super::CustomerKey;
 use crate::error::{Code, Error, Result};
-use crate::http::Method;
-use crate::op::{Operation, Reply, Unsigned};
+use crate::http::{Method, ReplyHead};
+use crate::op::{CustomerKey, Encryption, Operation, Reply, Unsigned};
 use crate::time::parse_rfc3339;
 use crate::uri;
 use crate::xml::{self, Item};
 
-/// What is copied.
+/// The source of a copy.
 #[derive(Clone, Debug, Default)]
 pub struct CopySource {
-    /// Its bucket.
+    /// Bucket of the source.
     pub bucket: String,
-    /// Its key.
+    /// Key of the source.
     pub key: String,
-    /// Which version; the newest where there is none.
+    /// Version of the source; `None`: the newest.
     pub version_id: Option<String>,
-    /// The key that it is encrypted with, for SSE-C.
+    /// The key that the source is encrypted with, for SSE-C.
     pub customer_key: Option<CustomerKey>,
-    /// Only if its ETag is this one.
+    /// If set, the source is copied only if its ETag is this one.
     pub if_match: Option<String>,
 }
 
 impl CopySource {
-    /// The headers that name it.
+    /// Adds the headers that name the source.
     pub(in crate::op) fn add_to(&self, mut request: Unsigned) -> Unsigned {
         let mut source = uri::encode_path(&self.bucket);
         source.push('/');
@@ -37,43 +36,44 @@ impl CopySource {
         if let Some(etag) = &self.if_match {
             request = request.header("x-amz-copy-source-if-match", &**etag);
         }
-        request.headers.extend(self.customer_key.iter().flat_map(CustomerKey::copy_source_headers));
-        request
+        match &self.customer_key {
+            Some(key) => key.copy_source(request),
+            None => request,
+        }
     }
 }
 
-/// Copies an object of up to 5 GiB within the store. Needs `s3:GetObject` (with a version id, `s3:GetObjectVersion`) on
-/// the source too.
+/// Copies an object of up to 5 GiB within the store. It also needs `s3:GetObject` (with a version id,
+/// `s3:GetObjectVersion`) on the source.
 #[derive(Clone, Debug, Default)]
 pub struct CopyObject {
     /// The new object's key.
     pub key: String,
-    /// What is copied.
+    /// The source of the copy.
     pub source: CopySource,
-    /// What else is said of the new object: `x-amz-metadata-directive`, metadata, storage class, lock. Names in lower
-    /// case.
+    /// Other headers of the new object: `x-amz-metadata-directive`, metadata, storage class, lock. Names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The key that the new object is encrypted with, for SSE-C.
-    pub customer_key: Option<CustomerKey>,
+    /// How the store encrypts the new object.
+    pub encryption: Encryption,
 }
 
-/// What a store says of an object or part that it copied.
+/// The reply to a copy of an object or a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CopyReply {
-    /// Of the copy, with its quotes.
+    /// ETag of the copy, with its quotes.
     pub etag: String,
-    /// Of the copy, in Unix milliseconds.
+    /// Modification time of the copy, in Unix milliseconds.
     pub last_modified_ms: Option<i64>,
-    /// Of the copy, in base64, where the store names it.
+    /// CRC64NVME of the copy in base64, if the store names it.
     pub crc64nvme: Option<String>,
-    /// Of the version that was made; `None` in a bucket without versioning.
+    /// Version id of the new version; `None` in a bucket without versioning.
     pub version_id: Option<String>,
-    /// Of the version that was copied, where the store names it.
+    /// Version id of the source, if the store names it.
     pub source_version_id: Option<String>,
 }
 
 impl CopyReply {
-    /// From a document `<CopyObjectResult>` or `<CopyPartResult>`.
+    /// Parses a document `<CopyObjectResult>` or `<CopyPartResult>`.
     pub(in crate::op) fn read(reply: &Reply<'_>, root: &str) -> Result<CopyReply> {
         let mut copied = CopyReply {
             version_id: reply.text("x-amz-version-id"),
@@ -93,7 +93,7 @@ impl CopyReply {
             Ok(())
         })?;
         if copied.etag.is_empty() {
-            return Err(Error::new(Code::BadReply, "the reply names no ETag"));
+            return Err(Error::new(Code::BadReply, "the reply has no ETag"));
         }
         Ok(copied)
     }
@@ -105,9 +105,12 @@ impl Operation for CopyObject {
     const ACTION: &'static str = "s3:PutObject";
 
     fn request(&self) -> Unsigned {
-        let mut request = Unsigned::object(Method::Put, &self.key);
-        request.headers.clone_from(&self.headers);
-        self.source.add_to(request).customer_key(self.customer_key.as_ref())
+        let request = Unsigned::object(Method::Put, &self.key).headers(&self.headers);
+        self.encryption.create(self.source.add_to(request))
+    }
+
+    fn check_head(&self, head: &ReplyHead) -> Result<()> {
+        self.encryption.check_created(head)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<CopyReply> {
@@ -164,14 +167,16 @@ mod tests {
             if_match: Some("\"e\"".into()),
         };
         let headers = vec![("x-amz-storage-class".to_owned(), "GLACIER".to_owned())];
-        let op = CopyObject { key: "k".into(), source, headers, customer_key: Some(CustomerKey::new([2; 32])) };
+        let encryption = Encryption::SseC(CustomerKey::new([2; 32]));
+        let op = CopyObject { key: "k".into(), source, headers, encryption };
         let request = op.request();
-        let value = |name: &str| request.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+        let value = |name: &str| request.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.to_string());
         assert_eq!(value("x-amz-copy-source").as_deref(), Some("b//a//b%20c%2B%3F%C3%BC%25"));
         assert_eq!(value("x-amz-copy-source-if-match").as_deref(), Some("\"e\""));
         assert_eq!(value("x-amz-storage-class").as_deref(), Some("GLACIER"));
-        let [_, (source_name, source_key), _] = CustomerKey::new([1; 32]).copy_source_headers();
-        let [_, (name, key), _] = CustomerKey::new([2; 32]).headers();
-        assert_eq!((value(&source_name), value(&name)), (Some(source_key), Some(key)));
+        let (source, own) =
+            ("x-amz-copy-source-server-side-encryption-customer-key", "x-amz-server-side-encryption-customer-key");
+        assert_eq!(value(source).as_deref(), Some("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="));
+        assert_eq!(value(own).as_deref(), Some("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="));
     }
 }

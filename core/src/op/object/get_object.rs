@@ -1,27 +1,26 @@
 //! GetObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
 
-use super::CustomerKey;
 use crate::checksum::Digest;
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Range, ReplyBody, ReplyHead};
 use crate::mutation::{Mutation, is_active};
-use crate::op::{Operation, Reply, Unsigned};
+use crate::op::{Encryption, Operation, Reply, Unsigned};
 
-/// A small object, whole. With a version id it needs `s3:GetObjectVersion`.
+/// Reads a small object as a whole. With a version id, it needs `s3:GetObjectVersion`.
 #[derive(Clone, Debug, Default)]
 pub struct GetObject {
     /// The object's key.
     pub key: String,
-    /// More than so many bytes is an error.
+    /// Size limit in bytes: a larger object is an error.
     pub limit: usize,
-    /// Which version; the newest where there is none.
+    /// Version of the object; `None`: the newest.
     pub version_id: Option<String>,
-    /// The key that it is encrypted with, for SSE-C.
-    pub customer_key: Option<CustomerKey>,
+    /// How the object is encrypted: only the key of SSE-C is sent.
+    pub encryption: Encryption,
 }
 
 impl GetObject {
-    /// The newest version.
+    /// A GET of the newest version.
     pub fn new(key: impl Into<String>, limit: usize) -> GetObject {
         GetObject { key: key.into(), limit, ..GetObject::default() }
     }
@@ -37,11 +36,12 @@ impl Operation for GetObject {
     }
 
     fn request(&self) -> Unsigned {
-        let mut request = Unsigned::object(Method::Get, &self.key)
-            .version(self.version_id.as_deref())
-            .customer_key(self.customer_key.as_ref());
-        request.reply = ReplyBody::Collect { limit: self.limit };
-        request
+        let request = Unsigned::object(Method::Get, &self.key).version(self.version_id.as_deref());
+        Unsigned { reply: ReplyBody::Collect { limit: self.limit }, ..self.encryption.access(request) }
+    }
+
+    fn check_head(&self, head: &ReplyHead) -> Result<()> {
+        self.encryption.check_accessed(head)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<Vec<u8>> {
@@ -50,32 +50,35 @@ impl Operation for GetObject {
     }
 }
 
-/// A range of a data object, or what did not arrive of it yet; the driver takes it. With a version id it needs `s3:GetObjectVersion`.
+/// Reads a range of a data object, or the rest of it that has not arrived yet; the driver receives the bytes. With a
+/// version id, it needs `s3:GetObjectVersion`.
 #[derive(Clone, Debug)]
 pub struct GetRange {
     /// The object's key.
     pub key: String,
-    /// Which version; the newest where there is none.
+    /// Version of the object; `None`: the newest.
     pub version_id: Option<String>,
-    /// Where the range begins in the object, in bytes.
-    pub begin: u64,
-    /// Where it belongs in the backup.
+    /// How the object is encrypted: only the key of SSE-C is sent.
+    pub encryption: Encryption,
+    /// Offset of the range in the object, in bytes.
+    pub start: u64,
+    /// The slice of the backup that the range contains.
     pub range: Range,
 }
 
 impl GetRange {
-    /// The first byte that is asked for, in the object.
+    /// Offset of the first byte to request, in the object.
     fn first(&self) -> u64 {
-        self.begin + if is_active(Mutation::RestartBrokenSlice) { 0 } else { self.range.done }
+        self.start + if is_active(Mutation::RestartBrokenSlice) { 0 } else { self.range.done }
     }
 
     fn last(&self) -> u64 {
-        self.begin + self.range.length.saturating_sub(1)
+        self.start + self.range.length.saturating_sub(1)
     }
 }
 
 impl Operation for GetRange {
-    /// How many bytes came, and what they were.
+    /// Length of the bytes that arrived, and their digest.
     type Reply = (u64, Digest);
     const NAME: &'static str = "GetObject";
     const ACTION: &'static str = "s3:GetObject";
@@ -91,8 +94,7 @@ impl Operation for GetRange {
         if self.range.length > 0 {
             request = request.header("range", format!("bytes={}-{}", self.first(), self.last()));
         }
-        request.reply = ReplyBody::Range(self.range);
-        request
+        Unsigned { reply: ReplyBody::Range(self.range), ..self.encryption.access(request) }
     }
 
     fn check_head(&self, head: &ReplyHead) -> Result<()> {
@@ -101,20 +103,22 @@ impl Operation for GetRange {
             let length = self.range.length - self.range.done;
             let why = format!("GetObject of bytes {}+{length} was answered with {}", self.first(), head.status);
             return Err(Error::new(Code::BadReply, why).with_hint(
-                "The store does not serve ranges: set parallel_download = false, or use another endpoint.",
+                "Set parallel_download = false, or use another endpoint: this one does not support ranges.",
             ));
         }
+        self.encryption.check_accessed(head)?;
         let range = format!("bytes {}-{}/", self.first(), self.last());
         match head.header("content-range") {
-            Some(text) if self.range.length > 0 && !text.starts_with(&range) => {
-                Err(Error::new(Code::BadReply, format!("another range than '{range}' came: '{text}'")))
-            }
+            Some(text) if self.range.length > 0 && !text.starts_with(&range) => Err(Error::new(
+                Code::BadReply,
+                format!("the reply has the range '{text}', but '{range}' was requested"),
+            )),
             _ => Ok(()),
         }
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<(u64, Digest)> {
-        reply.range.ok_or_else(|| Error::new(Code::Internal, "a range ended without its digest"))
+        reply.range.ok_or_else(|| Error::new(Code::Internal, "a range ended without a digest"))
     }
 }
 
@@ -125,12 +129,12 @@ mod tests {
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    fn op(begin: u64, length: u64) -> GetRange {
+    fn op(start: u64, length: u64) -> GetRange {
         let range = Range::of_part(0, 0, length);
-        GetRange { key: "k".into(), version_id: Some("v".into()), begin, range }
+        GetRange { key: "k".into(), version_id: Some("v".into()), encryption: Encryption::default(), start, range }
     }
 
-    /// The page's examples; `Range` and `If-Match` are GetRange's.
+    /// The examples of the page; those with `Range` and `If-Match` belong to GetRange.
     #[test]
     fn the_documented_examples() {
         let mut op = GetObject::new("my-image.jpg", 100);
@@ -140,19 +144,17 @@ mod tests {
         assert_eq!(refused(&op, &[], "<html>"), Some(Code::BadReply));
         op.version_id = Some("3/L4kqtJlcpXroDTDmpUMLUo".into());
         assert_eq!(sent(&op), "GET /my-image.jpg?versionId=3%2FL4kqtJlcpXroDTDmpUMLUo\n");
-        op.customer_key = Some(CustomerKey::new([1; 32]));
-        assert_eq!(op.request().headers.len(), 3);
     }
 
     #[test]
-    fn a_range_is_asked_for_by_its_last_byte() {
+    fn a_range_is_requested_by_its_last_byte() {
         let request = op(8, 4).request();
-        assert_eq!(request.headers, [("range".to_owned(), "bytes=8-11".to_owned())]);
+        assert_eq!(request.headers, [("range".to_owned(), "bytes=8-11".into())]);
         assert_eq!(request.query, [("versionId", "v".to_owned())]);
         assert!(op(0, 0).request().headers.is_empty());
         let mut rest = op(8, 4);
         rest.range.done = 3;
-        assert_eq!(rest.request().headers, [("range".to_owned(), "bytes=11-11".to_owned())]);
+        assert_eq!(rest.request().headers, [("range".to_owned(), "bytes=11-11".into())]);
         let head =
             |range: &str| ReplyHead { status: 206, headers: vec![("content-range".to_owned(), range.to_owned())] };
         assert!(rest.check_head(&head("bytes 11-11/100")).is_ok());
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn another_range_is_not_taken() {
+    fn another_range_is_refused() {
         let head = |status, range: Option<&str>| ReplyHead {
             status,
             headers: range.map(|r| ("content-range".to_owned(), r.to_owned())).into_iter().collect(),

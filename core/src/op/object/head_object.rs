@@ -1,75 +1,75 @@
 //! HeadObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
 
-use super::{CustomerKey, Retention};
+use super::Retention;
 use crate::error::Result;
-use crate::http::Method;
-use crate::op::{Operation, Reply, Unsigned};
+use crate::http::{Method, ReplyHead};
+use crate::op::{Encryption, Operation, Reply, Unsigned};
 use crate::time::parse_http_date;
 
-/// Asks what an object is, without its bytes. With a version id it needs `s3:GetObjectVersion`.
+/// Reads the metadata of an object. With a version id, it needs `s3:GetObjectVersion`.
 ///
-/// A refusal has no body, so 404, 403 and 400 are all that is known; a wrong key of SSE-C is 400 or 403.
+/// An error reply has no body, only a status; for a wrong customer key (SSE-C) it is 400 or 403.
 #[derive(Clone, Debug, Default)]
 pub struct HeadObject {
     /// The object's key.
     pub key: String,
-    /// Which version; the newest where there is none.
+    /// Version of the object; `None`: the newest.
     pub version_id: Option<String>,
-    /// The key that it is encrypted with, for SSE-C.
-    pub customer_key: Option<CustomerKey>,
+    /// How the object is encrypted: only the key of SSE-C is sent.
+    pub encryption: Encryption,
 }
 
-/// What a HEAD tells.
+/// The reply to a HEAD.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeadReply {
-    /// With its quotes.
+    /// ETag with its quotes.
     pub etag: String,
-    /// In bytes.
+    /// Size in bytes.
     pub size: Option<u64>,
-    /// Unix milliseconds, whole seconds.
+    /// Modification time in Unix milliseconds; it has whole seconds.
     pub last_modified_ms: Option<i64>,
-    /// `None` in a bucket without versioning.
+    /// Version id; `None` in a bucket without versioning.
     pub version_id: Option<String>,
-    /// `None`: the store's default, `STANDARD` on AWS.
+    /// Storage class; `None`: the store's default, `STANDARD` on AWS.
     pub storage_class: Option<String>,
-    /// The state of a copy that was asked for from an archive.
+    /// State of a restore from an archive.
     pub restore: Option<Restore>,
-    /// `None` also without the permission `s3:GetObjectRetention`.
+    /// Object lock; `None` also without the permission `s3:GetObjectRetention`.
     pub lock: Option<Retention>,
-    /// By their names on the wire (`crc64nvme`, `sha256`), with their text.
+    /// Checksums, by the names in their headers (`crc64nvme`, `sha256`).
     pub checksums: Vec<(String, String)>,
     /// `FULL_OBJECT`, or `COMPOSITE` for a checksum of the parts' checksums.
     pub checksum_type: Option<String>,
-    /// All `x-amz-meta-`, by the rest of their names in lower case. What HTTP cannot carry S3 leaves out.
+    /// User metadata, by name in lower case without `x-amz-meta-`. S3 leaves out what HTTP cannot carry.
     pub metadata: Vec<(String, String)>,
 }
 
-/// A copy from an archive.
+/// The state of a restore from an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restore {
-    /// It is being made.
+    /// The restore is in progress.
     Ongoing,
-    /// It can be read.
+    /// The restored copy can be read.
     Done {
-        /// Until then, in Unix milliseconds.
+        /// When the copy expires, in Unix milliseconds.
         expires_ms: Option<i64>,
     },
 }
 
 impl HeadReply {
-    /// The checksum of this name in base64, for example of `crc64nvme`.
+    /// The checksum with this name in base64, for example `crc64nvme`.
     pub fn checksum(&self, name: &str) -> Option<&str> {
         self.checksums.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// The metadata of this name in lower case, without `x-amz-meta-`.
+    /// The user metadata with this name in lower case, without `x-amz-meta-`.
     pub fn meta(&self, name: &str) -> Option<&str> {
         self.metadata.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 }
 
 impl Restore {
-    /// `ongoing-request="false", expiry-date="Fri, 21 Dec 2012 00:00:00 GMT"`
+    /// Parses, for example, `ongoing-request="false", expiry-date="Fri, 21 Dec 2012 00:00:00 GMT"`.
     fn parse(text: &str) -> Option<Restore> {
         let value = |name: &str| text.split_once(name)?.1.strip_prefix("=\"")?.split('"').next();
         match value("ongoing-request")? {
@@ -90,10 +90,14 @@ impl Operation for HeadObject {
     }
 
     fn request(&self) -> Unsigned {
-        Unsigned::object(Method::Head, &self.key)
+        let request = Unsigned::object(Method::Head, &self.key)
             .version(self.version_id.as_deref())
-            .header("x-amz-checksum-mode", "ENABLED")
-            .customer_key(self.customer_key.as_ref())
+            .header("x-amz-checksum-mode", "ENABLED");
+        self.encryption.access(request)
+    }
+
+    fn check_head(&self, head: &ReplyHead) -> Result<()> {
+        self.encryption.check_accessed(head)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<HeadReply> {
@@ -133,7 +137,7 @@ mod tests {
     #[test]
     fn the_documented_example() {
         let id = "3HL4kqCxf3vjVBH40Nrjfkd";
-        let op = HeadObject { key: "my-image.jpg".into(), version_id: Some(id.into()), customer_key: None };
+        let op = HeadObject { key: "my-image.jpg".into(), version_id: Some(id.into()), ..HeadObject::default() };
         assert_eq!(sent(&op), format!("HEAD /my-image.jpg?versionId={id}\nx-amz-checksum-mode: ENABLED\n"));
         let headers = [
             ("x-amz-request-id", "318BC8BC143432E5"),
@@ -156,8 +160,7 @@ mod tests {
 
     #[test]
     fn class_restore_lock_checksums_and_metadata_are_read() {
-        let op = HeadObject { key: "k".into(), customer_key: Some(CustomerKey::new([1; 32])), ..HeadObject::default() };
-        assert_eq!(op.request().headers.len(), 4);
+        let op = HeadObject { key: "k".into(), ..HeadObject::default() };
         let restore = "ongoing-request=\"false\", expiry-date=\"Fri, 21 Dec 2012 00:00:00 GMT\"";
         let headers = [
             ("etag", "\"e\""),

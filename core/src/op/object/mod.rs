@@ -1,7 +1,6 @@
-//! Operations on objects, and what their headers have in common.
+//! Operations on objects.
 
 mod copy_object;
-mod customer_key;
 mod delete_object;
 mod delete_objects;
 mod get_object;
@@ -12,7 +11,6 @@ mod put_object_retention;
 mod retention;
 
 pub use copy_object::{CopyObject, CopyReply, CopySource};
-pub use customer_key::CustomerKey;
 pub use delete_object::{DeleteObject, DeleteObjectVersion, DeleteReply};
 pub use delete_objects::{DeleteManyReply, DeleteObjectVersions, DeleteObjects, Deleted, NotDeleted};
 pub use get_object::{GetObject, GetRange};

@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use crate::checksum::content_md5;
 use crate::error::Result;
-use crate::http::{Body, Method, Part};
-use crate::op::{Operation, Reply, Unsigned};
+use crate::http::{Body, Method, Part, ReplyHead};
+use crate::op::{Encryption, Operation, Reply, Unsigned};
 
-/// What to store.
+/// The content of an object to store.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// These bytes, signed by their SHA-256.
@@ -16,13 +16,13 @@ pub enum Content {
     Part(Part),
 }
 
-/// When an object may take the place of another. The store answers 412 `PreconditionFailed` where it does not hold, also
-/// when an earlier attempt of the same request was what came between. Some stores ignore conditions.
+/// A condition of a PUT. If it does not hold, the store answers 412 `PreconditionFailed`, also if an earlier attempt of
+/// the same request is the reason. Some stores ignore conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// There is none of this key.
+    /// There is no object with this key.
     Absent,
-    /// The one of this key has this ETag.
+    /// The object with this key has this ETag.
     Is(String),
 }
 
@@ -31,27 +31,30 @@ pub enum Condition {
 pub struct PutObject {
     /// The object's key.
     pub key: String,
-    /// Its bytes.
+    /// Content of the object.
     pub content: Content,
-    /// What else is said of it: content type, metadata, encryption, lock. Names in lower case.
+    /// Other headers of the object: content type, metadata, storage class, lock. Names in lower case.
     pub headers: Vec<(String, String)>,
-    /// When it may be stored; `None`: always.
+    /// How the store encrypts the object.
+    pub encryption: Encryption,
+    /// If set, the object is stored only if this condition holds.
     pub condition: Option<Condition>,
-    /// Whether the MD5 of [`Content::Bytes`] is sent, for stores that demand it of locked objects.
+    /// Whether the MD5 of [`Content::Bytes`] is sent, for stores that require it for locked objects.
     pub content_md5: bool,
 }
 
-/// What a store says of an object that it took.
+/// The reply to a PUT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutReply {
-    /// Of the version that was made; `None` in a bucket without versioning.
+    /// Version id of the new version; `None` in a bucket without versioning.
     pub version_id: Option<String>,
 }
 
 impl PutObject {
-    /// Without a condition.
+    /// A PUT without a condition, with the bucket's default encryption.
     pub fn new(key: impl Into<String>, content: Content, headers: Vec<(String, String)>) -> PutObject {
-        PutObject { key: key.into(), content, headers, condition: None, content_md5: false }
+        let (encryption, condition) = (Encryption::default(), None);
+        PutObject { key: key.into(), content, headers, encryption, condition, content_md5: false }
     }
 }
 
@@ -61,8 +64,7 @@ impl Operation for PutObject {
     const ACTION: &'static str = "s3:PutObject";
 
     fn request(&self) -> Unsigned {
-        let mut request = Unsigned::object(Method::Put, &self.key);
-        request.headers.clone_from(&self.headers);
+        let mut request = self.encryption.create(Unsigned::object(Method::Put, &self.key).headers(&self.headers));
         match &self.condition {
             None => {}
             Some(Condition::Absent) => request = request.header("if-none-match", "*"),
@@ -78,6 +80,10 @@ impl Operation for PutObject {
             Content::Part(part) => request = request.part(part),
         }
         request
+    }
+
+    fn check_head(&self, head: &ReplyHead) -> Result<()> {
+        self.encryption.check_created(head)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<PutReply> {

@@ -21,7 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::http::Range;
 use crate::machine::{Input, Output};
 use crate::mutation::{Mutation, is_active};
-use crate::op::{Call, Calling, GetRange, Next, Session};
+use crate::op::{Call, Calling, Encryption, GetRange, Next, Session};
 use crate::time::Now;
 use crate::transfer::extent::PartHash;
 use part::{Part, Verdict};
@@ -44,6 +44,7 @@ pub(crate) struct Piece {
     pub(crate) number: u32,
     pub(crate) key: String,
     pub(crate) version_id: Option<String>,
+    pub(crate) encryption: Encryption,
     /// Offset in its object, in bytes.
     pub(crate) start: u64,
     /// Offset in the backup, in bytes.
@@ -324,8 +325,9 @@ impl Download {
         if let Some((at, range)) = next
             && let Some(piece) = self.pieces.get(at)
         {
-            let begin = piece.start + (range.offset - piece.offset);
-            let op = GetRange { key: piece.key.clone(), version_id: piece.version_id.clone(), begin, range };
+            let Piece { key, version_id, encryption, .. } = piece.clone();
+            let op =
+                GetRange { key, version_id, encryption, start: piece.start + (range.offset - piece.offset), range };
             self.getting.insert(range.index, (at, Call::new(op)));
         }
     }

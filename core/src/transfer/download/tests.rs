@@ -36,7 +36,8 @@ fn pieces(lengths: &[u64]) -> (Vec<u8>, Vec<Piece>) {
     let pieces = lengths.iter().zip(0..).map(|(&length, number)| {
         let part = &data[offset as usize..(offset + length) as usize];
         let hash = PartHash::new(length, &digest(part));
-        let piece = Piece { number, key: "k".into(), version_id: None, start: offset, offset, hash, verified: true };
+        let (key, version_id, encryption) = ("k".into(), None, Encryption::default());
+        let piece = Piece { number, key, version_id, encryption, start: offset, offset, hash, verified: true };
         offset += length;
         piece
     });

@@ -41,6 +41,7 @@ impl Upload {
             parts: parts.collect(),
             crc64nvme: Some(whole_crc(&self.finished)),
             size: length_of(self.finished.values()),
+            encryption: self.object.encryption.clone(),
         }
     }
 

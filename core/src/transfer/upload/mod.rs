@@ -33,8 +33,8 @@ use crate::http::Part;
 use crate::machine::{Input, Output};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{
-    AbortMultipartUpload, Call, Calling, CompleteMultipartUpload, Content, CreateMultipartUpload, ListParts, Paged,
-    PutObject, PutReply, Session,
+    AbortMultipartUpload, Call, Calling, CompleteMultipartUpload, Content, CreateMultipartUpload, Encryption,
+    ListParts, Paged, PutObject, PutReply, Session,
 };
 use crate::time::Now;
 use crate::transfer::extent::Extent;
@@ -53,6 +53,7 @@ pub(crate) struct Object {
     pub(crate) key: String,
     /// Metadata and storage class.
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) encryption: Encryption,
     /// The version id in its metadata, to recognize the object after a Complete without an answer.
     pub(crate) vid: String,
 }
@@ -144,11 +145,10 @@ impl Upload {
         let state = if first.last {
             let content = Content::Part(first.part);
             let put = PutObject::new(&*object.key, content, object.headers.clone());
-            State::Single(Call::dated(put, dated))
+            State::Single(Call::dated(PutObject { encryption: object.encryption.clone(), ..put }, dated))
         } else {
-            let create =
-                CreateMultipartUpload { key: object.key.clone(), headers: object.headers.clone(), checksum: true };
-            State::Create(Call::dated(create, dated))
+            let Object { key, headers, encryption, .. } = object.clone();
+            State::Create(Call::dated(CreateMultipartUpload { key, headers, encryption, checksum: true }, dated))
         };
         let Part { number, offset, length, .. } = first.part;
         let fills = plan.fills_extent(number, number, offset, offset + length);
@@ -267,25 +267,27 @@ impl Upload {
                 Some(Err(e)) if e.s3_code() == "InvalidPart" && self.relists < RELISTS => {
                     self.relists += 1;
                     self.doubtful |= call.maybe_done();
-                    let (key, upload_id) = (self.object.key.clone(), call.op().upload_id.clone());
-                    State::Relist(Call::new(ListParts { key, upload_id, ..ListParts::default() }), call, e)
+                    let (Object { key, encryption, .. }, upload_id) =
+                        (self.object.clone(), call.op().upload_id.clone());
+                    let list = ListParts { key, upload_id, encryption, ..ListParts::default() };
+                    State::Relist(Call::new(list), call, e)
                 }
                 Some(Err(e)) if is_active(Mutation::AbortAfterComplete) => {
                     let upload_id = call.op().upload_id.clone();
                     self.abort(session, upload_id, e)
                 }
                 Some(Err(e)) if is_checksum_refusal(&e) => {
-                    State::Settle(Settle::new(&self.object.key), call, cannot_complete(e))
+                    State::Settle(Settle::new(&self.object), call, cannot_complete(e))
                 }
                 Some(Err(e)) if call.maybe_done() || e.s3_code() == "NoSuchUpload" => {
-                    State::Settle(Settle::new(&self.object.key), call, e)
+                    State::Settle(Settle::new(&self.object), call, e)
                 }
                 Some(Err(e)) => State::Done(Err(e)),
             },
             (State::Relist(mut list, call, why), input) => match list.handle(session, now, input) {
                 None => State::Relist(list, call, why),
                 Some(Ok(page)) => match self.update_from_listing(list.op(), &page) {
-                    Err(e) if e.code() == Code::Abandoned => State::Settle(Settle::new(&self.object.key), call, e),
+                    Err(e) if e.code() == Code::Abandoned => State::Settle(Settle::new(&self.object), call, e),
                     Err(e) => State::Done(Err(e)),
                     Ok(()) => match list.op().next(&page) {
                         Some(next) => State::Relist(Call::new(next), call, why),

@@ -65,7 +65,7 @@ impl Upload {
         let mut upload = Upload::resume(object, plan, open, None);
         if let State::Sending { upload_id } = &upload.state {
             let complete = Call::new(upload.complete(upload_id));
-            upload.state = State::Settle(Settle::new(&upload.object.key), complete, why.recode(Code::Abandoned));
+            upload.state = State::Settle(Settle::new(&upload.object), complete, why.recode(Code::Abandoned));
         }
         upload
     }

@@ -7,11 +7,13 @@
 //! ```
 //! A version id in an object's metadata alone proves nothing: its size and checksum must also be those that were sent.
 
+use super::Object;
 use crate::checksum::crc_text;
 use crate::machine::Input;
 use crate::mutation::{Mutation, is_active};
 use crate::op::{
-    Call, Calling, CompleteMultipartUpload, HeadObject, HeadReply, ListObjectVersions, Paged, Session, VersionListing,
+    Call, Calling, CompleteMultipartUpload, Encryption, HeadObject, HeadReply, ListObjectVersions, Paged, Session,
+    VersionListing,
 };
 use crate::time::Now;
 
@@ -34,6 +36,7 @@ enum State {
 pub(super) struct Settle {
     state: State,
     key: String,
+    encryption: Encryption,
     /// The newest object was checked, and the other versions are listed next.
     listed: bool,
     /// Version ids of the objects that have the right size.
@@ -41,8 +44,9 @@ pub(super) struct Settle {
 }
 
 impl Settle {
-    pub(super) fn new(key: &str) -> Settle {
-        Settle { state: head(key, None), key: key.to_owned(), listed: false, candidates: Vec::new() }
+    pub(super) fn new(Object { key, encryption, .. }: &Object) -> Settle {
+        let (key, encryption) = (key.clone(), encryption.clone());
+        Settle { state: head(&key, None, &encryption), key, encryption, listed: false, candidates: Vec::new() }
     }
 
     pub(super) fn call(&mut self) -> &mut dyn Calling {
@@ -95,7 +99,7 @@ impl Settle {
         }
         match self.candidates.pop() {
             Some(version_id) => {
-                self.state = head(&self.key, Some(version_id));
+                self.state = head(&self.key, Some(version_id), &self.encryption);
                 None
             }
             None => Some(Settled::NotThere),
@@ -103,8 +107,8 @@ impl Settle {
     }
 }
 
-fn head(key: &str, version_id: Option<String>) -> State {
-    State::Head(Call::new(HeadObject { key: key.to_owned(), version_id, ..HeadObject::default() }))
+fn head(key: &str, version_id: Option<String>, encryption: &Encryption) -> State {
+    State::Head(Call::new(HeadObject { key: key.to_owned(), version_id, encryption: encryption.clone() }))
 }
 
 fn of_size(page: VersionListing, key: &str, size: u64) -> impl Iterator<Item = String> {

@@ -198,7 +198,8 @@ impl Upload {
         for (number, entry) in &mut self.in_flight {
             if let InFlight::Waiting(part) = entry {
                 let (key, number) = (self.object.key.clone(), *number - self.first + 1);
-                let op = UploadPart { key, upload_id: upload_id.to_owned(), number, part: *part };
+                let encryption = self.object.encryption.clone();
+                let op = UploadPart { key, upload_id: upload_id.to_owned(), number, part: *part, encryption };
                 *entry = InFlight::Sending { digest: part.digest, call: Box::new(Call::new(op)) };
             }
             let InFlight::Sending { call, .. } = entry else { continue };

@@ -8,6 +8,7 @@ use crate::SourceStart;
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::mutation::{Mutation, is_active};
+use crate::op::Encryption;
 use crate::time::Now;
 use crate::transfer::upload::{Object, Ready, Stored, Upload};
 use crate::vault::manifest;
@@ -50,7 +51,7 @@ impl Put {
             }
             before => format!("{}{}", extent_prefix(name, self.vid, slash), before + 1),
         };
-        Object { key, headers, vid }
+        Object { key, headers, encryption: Encryption::default(), vid }
     }
 
     /// An extent is stored: starts the next one, or builds the row.

@@ -10,7 +10,7 @@
 //!
 //!  Sending ── of a file, if the store broke the upload in its Complete ─▶ List
 //! ```
-//! A *check* is valid for the profile's `late_ms` (B). The locator and the data's PUT or Create are signed with the
+//! A *check* is valid for the profile's `max_request_age_ms` (B). The locator and the data's PUT or Create are signed with the
 //! date of the newest check, and the row with the date that the data was signed with, so that nothing takes effect
 //! later than B after its check. Nothing is checked after the row. The first put of a vault writes `vault.json` beside
 //! its LIST; nothing else is written until that is stored.

@@ -75,7 +75,8 @@ impl Put {
         if let Some(open) = &resume.open {
             let (key, upload_id) = (open.key.clone(), open.upload_id.clone());
             self.data_check = open.signed;
-            return State::Parts(Call::new(ListParts { key, upload_id, ..ListParts::default() }), BTreeMap::new());
+            let list = ListParts { key, upload_id, encryption: self.object().encryption, ..ListParts::default() };
+            return State::Parts(Call::new(list), BTreeMap::new());
         }
         let (number, offset) = resume.next;
         if resume.ended {

@@ -47,7 +47,7 @@ fn a_large_backup_is_complete_and_its_row_is_written_last() {
 #[test]
 fn what_does_not_fit_into_one_object_continues_in_the_next_extent() {
     const MIB: usize = 1 << 20;
-    for (most_parts, length, sizes) in [
+    for (max_parts, length, sizes) in [
         (1, 20 * MIB, &[8, 8, 4][..]),
         (2, 20 * MIB, &[16, 4]),
         (2, 17 * MIB, &[16, 1]),
@@ -58,14 +58,14 @@ fn what_does_not_fit_into_one_object_continues_in_the_next_extent() {
     ] {
         for (is_file, ends_late) in [(false, false), (false, true), (true, false)] {
             // A file's parts grow to fit into one object, so here the object's size is the limit.
-            let most_object = (u64::from(most_parts) * 8) << 20;
-            let most_parts = if is_file { 10_000 } else { most_parts };
-            let profile = Profile { most_parts, most_object: if is_file { most_object } else { 1 << 40 }, ..S3 };
+            let max_object_size = (u64::from(max_parts) * 8) << 20;
+            let max_parts = if is_file { 10_000 } else { max_parts };
+            let profile = Profile { max_parts, max_object_size: if is_file { max_object_size } else { 1 << 40 }, ..S3 };
             let (mut world, vault) = (World::new(), vault_on(profile, &[]));
             world.ends_late = ends_late;
             let bytes = &large()[..length];
             let mut machine = if is_file { put_file(&vault, length) } else { put(&vault, None, 1) };
-            let found = world.run(&mut machine, bytes).unwrap_or_else(|e| panic!("{most_parts} {length}: {e:?}"));
+            let found = world.run(&mut machine, bytes).unwrap_or_else(|e| panic!("{max_parts} {length}: {e:?}"));
             let vid = &found.row.vid;
             let extents = &found.manifest.extents;
             assert_eq!(extents.iter().map(|extent| extent.size as usize / MIB).collect::<Vec<_>>(), sizes);
@@ -86,7 +86,7 @@ fn what_does_not_fit_into_one_object_continues_in_the_next_extent() {
 
 #[test]
 fn an_extent_is_signed_at_a_valid_check() {
-    let profile = Profile { most_parts: 1, ..S3 };
+    let profile = Profile { max_parts: 1, ..S3 };
     let (mut world, vault) = (World::new(), vault_on(profile, &[]));
     // The first extent takes longer than a check is valid.
     world.hook(|world, request| {

@@ -21,7 +21,7 @@ struct Case {
 const STREAM: Case = Case { file: false, profile: S3 };
 const FILE: Case = Case { file: true, profile: S3 };
 /// Three extents of 16, 16 and 8 MiB.
-const EXTENTS: Case = Case { file: false, profile: Profile { most_parts: 2, ..S3 } };
+const EXTENTS: Case = Case { file: false, profile: Profile { max_parts: 2, ..S3 } };
 
 fn identity(size: usize) -> FileIdentity {
     FileIdentity { device: 1, inode: 2, size: size as u64, modified_ns: 3 }
@@ -355,7 +355,8 @@ fn an_abandoned_upload_that_became_an_object_is_used() {
 
 #[test]
 fn parts_of_a_stream_may_end_early() {
-    let (mut world, vault, source) = (World::new(), vault_on(Profile { most_object: 20 << 20, ..S3 }, &[]), large());
+    let (mut world, vault, source) =
+        (World::new(), vault_on(Profile { max_object_size: 20 << 20, ..S3 }, &[]), large());
     world.short_parts = true;
     let request = request(None, None, 1);
     world.run(&mut Put::new(vault.clone(), request).unwrap(), &source).unwrap();
@@ -481,7 +482,7 @@ fn a_stream_of_too_many_parts_fails_before_more_is_stored() {
 
 #[test]
 fn a_file_of_too_many_parts_is_refused_at_the_start() {
-    let vault = vault_on(Profile { most_part: PART, most_object: PART << 10, ..S3 }, &[]);
+    let vault = vault_on(Profile { max_part_size: PART, max_object_size: PART << 10, ..S3 }, &[]);
     let put = |parts: u64| Put::new(vault.clone(), request(None, Some(parts * PART), 1)).err();
     assert_eq!(put(1_800_000), None);
     let e = put(2_000_000).unwrap();

@@ -233,7 +233,7 @@ impl World {
         }
         self.unix_ms += 20;
         let (key, query) = target(&request.url);
-        let header = |name: &str| request.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+        let header = |name: &str| request.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.to_string());
         let date = header("x-amz-date").unwrap_or_default();
         self.log.push((request.operation, key.clone(), date.clone()));
         let hit = self
@@ -314,7 +314,7 @@ impl World {
     }
 
     fn answer(&mut self, request: &Request, key: &str, query: &HashMap<String, String>, source: &[u8]) -> Answer {
-        let header = |name: &str| request.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let header = |name: &str| request.headers.iter().find(|(n, _)| n == name).map(|(_, v)| &**v);
         let sent = match &request.body {
             Body::Empty => Vec::new(),
             Body::Bytes(bytes) => bytes.to_vec(),
@@ -349,7 +349,7 @@ impl World {
             (Method::Post, _) if query.contains_key("uploads") => {
                 self.count += 1;
                 let id = format!("u{}", self.count);
-                self.uploads.insert(id.clone(), (key.to_owned(), BTreeMap::new(), request.headers.clone()));
+                self.uploads.insert(id.clone(), (key.to_owned(), BTreeMap::new(), headers_of(request)));
                 (
                     200,
                     vec![],
@@ -420,7 +420,7 @@ impl World {
                 (204, vec![], vec![])
             }
             (Method::Put, _) => {
-                let version_id = self.store(key, sent, request.headers.clone());
+                let version_id = self.store(key, sent, headers_of(request));
                 (200, stored(version_id), vec![])
             }
             (Method::Get | Method::Head, _) => {
@@ -561,4 +561,8 @@ pub(super) fn large() -> Vec<u8> {
     static BYTES: std::sync::LazyLock<Vec<u8>> =
         std::sync::LazyLock::new(|| (0..(20u32 << 20)).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect());
     BYTES.clone()
+}
+
+fn headers_of(request: &Request) -> Vec<(String, String)> {
+    request.headers.iter().map(|(name, value)| (name.clone(), value.to_string())).collect()
 }

@@ -127,7 +127,8 @@ fn an_http_request_is_forwarded_as_it_was_signed() {
         let host = format!("{NAME}:9000");
         for target in TARGETS {
             let mut request = request(Method::Put, &format!("http://{host}{target}"));
-            request.headers = vec![("host".into(), host.clone()), ("x-amz-date".into(), "20261124T000000Z".into())];
+            request.headers =
+                vec![("host".into(), host.clone().into()), ("x-amz-date".into(), "20261124T000000Z".into())];
             let (head, body) = attempt(&transport, &request, Some(b"payload".to_vec())).unwrap();
             assert_eq!((head.status, body.as_slice()), (200, &b"ok"[..]));
             let seen = at_store.lock().unwrap().pop().unwrap();
@@ -164,7 +165,7 @@ fn an_https_request_goes_through_a_tunnel() {
             for target in TARGETS {
                 let host = format!("{NAME}{port}");
                 let mut request = request(Method::Get, &format!("https://{host}{target}"));
-                request.headers = vec![("host".into(), host.clone())];
+                request.headers = vec![("host".into(), host.clone().into())];
                 assert_eq!(attempt(&transport, &request, None).unwrap().1, b"over TLS");
                 let (sni, head) = seen.lock().unwrap().pop().unwrap();
                 assert_eq!((sni.as_deref(), head.line.clone()), (Some(NAME), format!("GET {target} HTTP/1.1")));

@@ -77,7 +77,7 @@ fn one_address_is_dialled_and_host_and_sni_stay_the_name() {
     });
     let host = format!("{NAME}:{}", server.address.port());
     let mut request = request(Method::Get, &format!("https://{host}/b/k"));
-    request.headers = vec![("host".to_owned(), host.clone())];
+    request.headers = vec![("host".to_owned(), host.clone().into())];
 
     let (names, asked) = one_address(&[1, 2, 3]);
     let transport = transport(authority.trusted(), &names);
