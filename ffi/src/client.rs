@@ -1,4 +1,4 @@
-//! A client of one bucket: single operations of S3, for checks, administration and tests. Vaults stand on it.
+//! A client of one bucket: single S3 operations, for checks, administration and tests. Vaults are built on it.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use s3vault_core::{Code, Result};
 
 use crate::control::Control;
 use crate::credentials::Provider;
-use crate::driver::{self, Host, Keys};
+use crate::driver::{self, Host, KeySource};
 use crate::entropy;
 use crate::transport::{Transport, TransportSettings};
 
-/// A client of one bucket. Clones are the same client; any thread may use it.
+/// A client of one bucket. Clones share the same client; any thread may use it.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) host: Host,
@@ -23,7 +23,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// From a vault's settings. Nothing is sent yet, unless `credentials = chain` has to ask for keys.
+    /// Opens a client with a vault's settings. It sends no request, unless `credentials = chain` has to fetch keys.
     pub fn open(settings: &Settings, control: &mut Control<'_>) -> Result<Client> {
         let provider = Provider::new(settings)?;
         let store = Arc::new(Store::from_settings(settings, provider.load(control)?)?);
@@ -32,15 +32,15 @@ impl Client {
         Ok(Client { host: Host { transport, keys: Some(keys) }, store })
     }
 
-    /// What it is a client of.
+    /// The bucket, as core describes it.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
 
     /// Runs one operation to its end.
     ///
-    /// Operations whose reply is a range of a backup ([`GetRange`](s3vault_core::op::GetRange)) and those that send a
-    /// part need a transfer, and end in [`Code::Internal`].
+    /// An operation whose reply is a range of a backup ([`GetRange`](s3vault_core::op::GetRange)), or one that sends a
+    /// part, needs a transfer, and fails here with [`Code::Internal`].
     pub fn call<O>(&self, op: O, control: &mut Control<'_>) -> Result<O::Reply>
     where
         O: Operation + Send + 'static,
@@ -49,20 +49,20 @@ impl Client {
         driver::run(&self.host, Single::new(&self.store, op, entropy::seed()?), control)
     }
 
-    /// Goes through a listing, page by page.
+    /// Reads a listing page by page.
     pub fn pages<O: Paged + Clone>(&self, first: O) -> PageReader<O> {
         PageReader { host: self.host.clone(), pages: Pages::new(&self.store, first) }
     }
 
-    /// Gives the client other keys, after a request that was signed with them was not refused; else the old ones stay.
-    /// Transfers that are under way go on with the new ones.
+    /// Replaces the client's keys, if a trial request signed with the new ones is not refused; otherwise the old ones
+    /// stay. Transfers in progress continue with the new ones.
     pub(crate) fn renew(&self, credentials: Credentials, control: &mut Control<'_>) -> Result<()> {
         let trial = Arc::new(self.store.with_credentials(credentials.clone()));
         let host = Host { transport: self.host.transport.clone(), keys: None };
-        // What every vault may read, if it is there.
+        // An object that the keys of any vault may read, if it exists.
         let object = GetObject::new(VAULT_KEY, 1 << 20);
         match driver::run(&host, Single::new(&trial, object, entropy::seed()?), control) {
-            Err(e) if e.code() != Code::NotFound => Err(e.context("trying the new keys")),
+            Err(e) if e.code() != Code::NotFound => Err(e.context("the trial of the new keys failed")),
             _ => {
                 self.store.renew(credentials);
                 Ok(())
@@ -82,7 +82,7 @@ where
     O: Paged + Clone + Send + 'static,
     O::Reply: Send + 'static,
 {
-    /// The next page; `None` after the last. After an error the same page may be asked for again.
+    /// Returns the next page; `None` after the last. After an error, call it again for the same page.
     pub fn next(&mut self, control: &mut Control<'_>) -> Result<Option<O::Reply>> {
         let Some(machine) = self.pages.next(entropy::seed()?) else { return Ok(None) };
         let page = driver::run(&self.host, machine, control)?;
@@ -91,13 +91,13 @@ where
     }
 }
 
-/// The keys of a store, and where others may come from.
+/// The keys of a store, and where new ones come from.
 struct StoreKeys {
     store: Arc<Store>,
     provider: Provider,
 }
 
-impl Keys for StoreKeys {
+impl KeySource for StoreKeys {
     fn generation(&self) -> u64 {
         self.store.generation()
     }
@@ -107,7 +107,7 @@ impl Keys for StoreKeys {
     }
 
     fn fetch(&self) -> Option<Result<()>> {
-        // Keys that stand in the settings can only be given anew by the caller.
+        // Keys from the settings can only be replaced by the caller.
         self.provider.is_renewable().then(|| {
             let keys = self.provider.load(&mut Control::none())?;
             if !self.store.uses(&keys) {

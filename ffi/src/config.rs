@@ -25,7 +25,7 @@ pub fn load(settings: &mut Settings, file: &Path) -> Result<()> {
     let shown = file.display();
     let text = fs::read_to_string(file).map(Zeroizing::new).map_err(|e| {
         Error::new(Code::Config, format!("cannot read {shown}: {e}"))
-            .with_hint("Check the file's name and permissions.")
+            .with_hint("Check the name and the permissions of the file.")
     })?;
     let place = |offset: usize| format!("{shown}, line {}", 1 + text[..offset].matches('\n').count());
     let table = DeTable::parse(&text).map_err(|e| {
@@ -41,7 +41,7 @@ pub fn load(settings: &mut Settings, file: &Path) -> Result<()> {
         let mut value = plain(&value).ok_or_else(|| {
             let message = format!("{place}: {} is {}", key.get_ref(), kind(&value));
             Error::new(Code::Config, message)
-                .with_hint("Give a string, true, false, a whole number, or an array of strings.")
+                .with_hint("Use a string, true, false, a whole number, or an array of strings.")
         })?;
         if FILES.contains(&option.key) && !value.is_empty() {
             value = beside(file, &value).map_err(|e| e.context(&place))?;
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_value_is_set() {
+    fn each_type_of_value_is_set() {
         let text = "# the store\nbucket = 'b'\npath_style = false\nconnect_timeout_ms = 0x64\n\
                     verify_keys = [\n  'ed25519 a x',\n  'ed25519 b y',\n]\n";
         let settings = loaded("kinds", text).unwrap();
@@ -189,7 +189,7 @@ mod tests {
         let settings = loaded("process", "bucket = 'b'\nmemory = 0x4000000\nbandwidth_up = 1000\n").unwrap();
         assert_eq!((settings.number("memory"), settings.number("bandwidth_up")), (64 << 20, 1000));
         settings.only(Scope::Vault).unwrap();
-        assert!(settings.only(Scope::Process).is_err(), "bucket is not the process's");
+        assert!(settings.only(Scope::Process).is_err(), "bucket is not an option of the process");
     }
 
     #[test]

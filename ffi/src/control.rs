@@ -1,4 +1,4 @@
-//! What a caller holds over a call that may take long: events, a cancel, a time-out.
+//! How a caller watches and stops a call that may take long: events, a cancel, a time-out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use s3vault_core::{Code, Error, Result};
 
-/// Ends calls from another thread, or from a signal handler: [`trigger`](Cancel::trigger) is one atomic store.
+/// Stops calls from another thread or from a signal handler: [`trigger`](Cancel::trigger) is one atomic store.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// Not triggered.
+    /// Creates a cancel that is not triggered.
     pub fn new() -> Cancel {
         Cancel::default()
     }
 
-    /// Ends every call that was given this cancel, now and later: each returns within 250 ms.
+    /// Stops every call that has this cancel, now and later: each returns within 250 ms.
     pub fn trigger(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -27,52 +27,52 @@ impl Cancel {
     }
 }
 
-/// What an event is about. The numbers are those of the C interface.
+/// The kind of an event. The numbers are those of the C interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// Bytes or parts were moved since the last event.
+    /// Bytes or parts were transferred since the last event.
     Progress = 1,
     /// A warning for a log: nothing failed, but somebody should know.
     Log = 2,
     /// The store refuses the credentials, or they expired.
     Credentials = 3,
-    /// Something was left behind in the store.
+    /// An upload was left in the store.
     Orphan = 4,
     /// Nothing happened for 200 ms; the call still waits.
     Heartbeat = 5,
 }
 
-/// What a callback is told. At least one event comes every 200 ms while a call waits.
+/// What happened. While a call waits, there is at least one event every 200 ms.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
-    /// What it is about.
+    /// The kind of the event.
     pub kind: EventKind,
-    /// Payload bytes moved; never less than in the event before.
+    /// Payload bytes transferred; never less than in the previous event.
     pub done: u64,
-    /// Payload bytes in all, where that is known.
+    /// Payload bytes in total, if known.
     pub total: Option<u64>,
-    /// Parts done.
+    /// Parts transferred.
     pub parts: u64,
     /// Attempts beyond the first, over all parts.
     pub retries: u64,
-    /// For people.
+    /// Text for the user.
     pub text: Option<&'a str>,
 }
 
-/// Called on the calling thread, never after its call returned; `false` stops the call
+/// Called on the calling thread, never after the call returned. Returning `false` stops the call
 /// ([`Code::Stopped`](s3vault_core::Code::Stopped)).
 pub type OnEvent<'a> = &'a mut dyn FnMut(&Event<'_>) -> bool;
 
-/// What a caller holds over one call.
+/// How to watch and stop one call.
 #[derive(Default)]
 pub struct Control<'a> {
-    /// Told what happens.
+    /// Called for each event.
     pub on_event: Option<OnEvent<'a>>,
-    /// Ends the call early.
+    /// Stops the call early.
     pub cancel: Option<Cancel>,
-    /// The longest that each call may take.
+    /// Time limit of the call.
     pub timeout: Option<Duration>,
 }
 

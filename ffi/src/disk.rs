@@ -1,4 +1,5 @@
-//! This machine's disks: what they refuse, as an error of the library, names that last, and the length of a block device.
+//! This machine's disks: errors of the operating system as errors of the library, file names that survive a crash, and
+//! the length of a block device.
 
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
@@ -8,22 +9,22 @@ use std::path::Path;
 
 use s3vault_core::{Code, Error};
 
-/// What the operating system refused; `tried` says what was done, and to which file. A place that takes no more bytes is
-/// [`Code::DiskFull`], whether the disk is full, a quota is used up, or a file may not be so large.
+/// Makes an error from one of the operating system; `tried` says what was done, and to which file. If no more bytes can
+/// be written, it is [`Code::DiskFull`], whether the disk is full, a quota is used up, or the file would be too large.
 pub(crate) fn refused(tried: impl Display, error: &io::Error) -> Error {
     let of = |code| Error::new(code, format!("{tried}: {error}"));
     match error.kind() {
         ErrorKind::StorageFull => of(Code::DiskFull),
         ErrorKind::QuotaExceeded => of(Code::DiskFull)
-            .with_hint("Remove files of yours from this disk, have your quota raised, or use another disk."),
+            .with_hint("Remove some of your files from this disk, ask for a larger quota, or use another disk."),
         ErrorKind::FileTooLarge => of(Code::DiskFull)
-            .with_hint("Raise the process's limit (ulimit -f), or use a file system that takes files of this size."),
+            .with_hint("Raise the file size limit (ulimit -f), or use a file system that supports files of this size."),
         _ => of(Code::Io),
     }
 }
 
-/// A name that was made, given or removed in a folder lasts once the folder is written, too: as far as it can be. Some file
-/// systems sync no folders (EINVAL), and one that can be written may not be readable.
+/// Makes a created, renamed or removed name survive a crash, by syncing its folder, if that is possible: some file
+/// systems do not sync folders (EINVAL), and a folder that can be written may not be readable.
 pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match File::open(folder).and_then(|folder| folder.sync_all()) {
@@ -32,9 +33,9 @@ pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
     }
 }
 
-/// In bytes, of a block device: it has no length of its own, but an end. It is opened once more, for whatever it may be,
-/// since the position of a descriptor is shared with the one that it was duplicated from.
-pub(crate) fn length(device: &File) -> io::Result<u64> {
+/// Returns the length of a block device in bytes, which is where it ends. The device is opened again, in whichever way
+/// is allowed, since a duplicated descriptor shares its position with the original.
+pub(crate) fn device_length(device: &File) -> io::Result<u64> {
     let again = format!("/proc/self/fd/{}", device.as_raw_fd());
     let mut own = File::open(&again).or_else(|_| OpenOptions::new().write(true).open(&again))?;
     own.seek(SeekFrom::End(0))
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_that_takes_no_more_is_full_and_the_hint_says_what_helps() {
+    fn a_full_disk_a_quota_and_a_size_limit_are_told_apart_by_the_hint() {
         for (errno, code, hint) in [
             (Errno::ENOSPC, Code::DiskFull, "Free some space"),
             (Errno::EDQUOT, Code::DiskFull, "quota"),
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_that_syncs_no_folders_takes_names_all_the_same() {
+    fn a_file_system_that_does_not_sync_folders_is_accepted() {
         let refused = File::open("/proc/self").and_then(|folder| folder.sync_all()).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(Errno::EINVAL as i32));
         sync_name(Path::new("/proc/self/name")).unwrap();

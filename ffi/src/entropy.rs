@@ -1,18 +1,18 @@
-//! Randomness from the operating system: keys, version ids, and the seeds of jitter.
+//! Random bytes from the operating system, for keys, version ids and the seeds of jitter.
 
 use ring::rand::{SecureRandom, SystemRandom};
 use s3vault_core::{Code, Error, Result};
 
-/// Fresh random bytes.
+/// Returns new random bytes.
 pub(crate) fn bytes<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     match SystemRandom::new().fill(&mut bytes) {
         Ok(()) => Ok(bytes),
-        Err(_) => Err(Error::new(Code::Internal, "the operating system gives no random bytes")),
+        Err(_) => Err(Error::new(Code::Internal, "the operating system returned no random bytes")),
     }
 }
 
-/// A seed for jitter.
+/// Returns a seed for jitter.
 pub(crate) fn seed() -> Result<u64> {
     Ok(u64::from_le_bytes(bytes()?))
 }

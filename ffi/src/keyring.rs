@@ -1,4 +1,5 @@
-//! Keyring files: made whole or not at all, never over another one, and read only when they are their owner's alone.
+//! Keyring files. A file is created completely or not at all, never replaces another, and is read only if nobody but
+//! its owner can access it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -11,34 +12,36 @@ use zeroize::Zeroizing;
 
 use crate::entropy;
 
-/// More than any keyring has: what is larger is another file.
+/// Larger than any keyring; a larger file is something else.
 const LARGEST: u64 = 1 << 20;
 
-/// A keyring with a fresh key, in memory.
+/// Creates a keyring with a new key, in memory.
 pub fn generate() -> Result<Keyring> {
     Ok(Keyring::generate(*Zeroizing::new(entropy::bytes()?)))
 }
 
-/// Makes a keyring with a fresh key in the file `path`, which must not exist yet, for its owner alone (mode 0600).
+/// Creates a keyring with a new key in the file `path`, which must not exist yet; only its owner can access it (mode
+/// 0600).
 pub fn create(path: &Path) -> Result<Keyring> {
     let keyring = generate()?;
-    let draft = u64::from_le_bytes(entropy::bytes()?);
-    write_new(path, &keyring.to_bytes(), draft).map_err(|e| match e.kind() {
+    let suffix = u64::from_le_bytes(entropy::bytes()?);
+    write_new(path, &keyring.to_bytes(), suffix).map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => {
-            refuse(path, "it exists already").with_hint("Choose another name: a key that is lost cannot be made again.")
+            cannot_create(path, "it exists already").with_hint("Choose another name: a lost key cannot be recovered.")
         }
-        _ => refuse(path, &e.to_string()).with_hint("Check the folder and its permissions."),
+        _ => cannot_create(path, &e.to_string()).with_hint("Check the folder and its permissions."),
     })?;
     Ok(keyring)
 }
 
-fn refuse(path: &Path, why: &str) -> Error {
-    Error::new(Code::Keyring, format!("cannot make the keyring {}: {why}", path.display()))
+fn cannot_create(path: &Path, why: &str) -> Error {
+    Error::new(Code::Keyring, format!("cannot create the keyring {}: {why}", path.display()))
 }
 
-/// Writes the file beside its place and links it there: the link either finds the name free and appears with the whole
-/// content, or fails. So of two processes that make the same keyring one gets it and the other is told.
-fn write_new(path: &Path, content: &[u8], draft: u64) -> std::io::Result<()> {
+/// Writes a temporary file in the same folder and links it to `path`. The link either finds the name free and appears
+/// with the whole content, or fails; so if two processes create the same keyring, one succeeds and the other gets an
+/// error.
+fn write_new(path: &Path, content: &[u8], suffix: u64) -> std::io::Result<()> {
     if fs::symlink_metadata(path).is_ok() {
         return Err(ErrorKind::AlreadyExists.into());
     }
@@ -46,34 +49,34 @@ fn write_new(path: &Path, content: &[u8], draft: u64) -> std::io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let draft = folder.join(format!(".{}.{draft:016x}.new", name(path)?));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let draft = Draft(draft);
+    let temporary = folder.join(format!(".{}.{suffix:016x}.new", name(path)?));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let temporary = TemporaryFile(temporary);
     file.write_all(content)?;
     file.sync_all()?;
-    fs::hard_link(&draft.0, path)?;
-    drop(draft);
+    fs::hard_link(&temporary.0, path)?;
+    drop(temporary);
     File::open(folder)?.sync_all()
 }
 
 fn name(path: &Path) -> std::io::Result<String> {
     match path.file_name() {
         Some(name) => Ok(name.to_string_lossy().into_owned()),
-        None => Err(std::io::Error::new(ErrorKind::InvalidInput, "the path names no file")),
+        None => Err(std::io::Error::new(ErrorKind::InvalidInput, "the path does not name a file")),
     }
 }
 
-/// A file that is removed when its use is over.
-struct Draft(PathBuf);
+/// A file that is removed when it is dropped.
+struct TemporaryFile(PathBuf);
 
-impl Drop for Draft {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // Nothing depends on it: a draft that stays holds a key that no keyring has.
+        // Best effort: a file that stays contains a key that no keyring uses.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// Reads the keyring in the file `path`. A file that other users may read or write is refused.
+/// Reads the keyring in the file `path`. A file that other users can read or write is refused.
 pub fn open(path: &Path) -> Result<Keyring> {
     let shown = path.display();
     let cannot = |e: std::io::Error| Error::new(Code::Keyring, format!("cannot read the keyring {shown}: {e}"));
@@ -84,7 +87,7 @@ pub fn open(path: &Path) -> Result<Keyring> {
     }
     let mode = about.mode() & 0o777;
     if mode & 0o077 != 0 {
-        let message = format!("the keyring {shown} is open to other users (mode {mode:04o})");
+        let message = format!("other users can access the keyring {shown} (mode {mode:04o})");
         return Err(Error::new(Code::Keyring, message).with_hint(format!("Run: chmod 600 {shown}")));
     }
     let mut content = Zeroizing::new(Vec::with_capacity(about.len().min(LARGEST) as usize + 1));
@@ -109,18 +112,18 @@ mod tests {
     }
 
     #[test]
-    fn a_keyring_is_made_for_its_owner_alone_and_read_back() {
+    fn a_new_keyring_belongs_to_its_owner_alone_and_can_be_read() {
         let folder = folder("made");
         let path = folder.join("k");
         let made = create(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(open(&path).unwrap().info_json(), made.info_json());
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "a draft was left");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "a temporary file was left");
         fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
-    fn of_many_that_make_the_same_keyring_one_gets_it() {
+    fn one_of_many_that_create_the_same_keyring_succeeds() {
         let folder = folder("race");
         let path = folder.join("k");
         let made: Vec<Result<Keyring>> = std::thread::scope(|scope| {
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keyring_that_others_may_read_is_refused() {
+    fn a_keyring_that_others_can_read_is_refused() {
         let folder = folder("mode");
         let path = folder.join("k");
         create(&path).unwrap();
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_keyring_is_named() {
+    fn a_file_that_is_not_a_keyring_is_named() {
         let folder = folder("other");
         let path = folder.join("k");
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap().write_all(b"hello").unwrap();

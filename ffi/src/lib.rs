@@ -1,7 +1,7 @@
 //! s3vault: backups in AWS S3 and S3-compatible stores.
 //!
-//! The Rust API is [`Vault`] and what it hands out; the C interface (`include/s3vault.h`) is the same, handle by
-//! handle. `s3vault-core` decides, this crate does: sockets, files, threads, clocks, entropy.
+//! The Rust API is [`Vault`] and the types that it returns; the C interface (`include/s3vault.h`) has the same types
+//! as handles. `s3vault-core` makes the decisions; this crate does the I/O: sockets, files, threads, clocks, entropy.
 //!
 //! Every call that may take long gets a [`Control`]: events, a cancel, a time-out.
 #![deny(unsafe_code)]
@@ -28,4 +28,4 @@ pub use s3vault_core::crypto::keyring::Keyring;
 pub use s3vault_core::op;
 pub use s3vault_core::settings::Settings;
 pub use s3vault_core::{Code, Error, Family, Result};
-pub use vault::{Get, Kind, List, Put, Random, Row, Vault, Version, verify_manifest};
+pub use vault::{Get, Kind, List, PositionalReader, Put, Row, Vault, Version, verify_manifest};

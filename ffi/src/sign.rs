@@ -1,4 +1,4 @@
-//! Signatures for requests that others send: headers, presigned URLs, and what a refusal of one means.
+//! Signatures for requests that another client sends: headers, presigned URLs, and explanations of refused signatures.
 
 use s3vault_core::credentials::Credentials;
 use s3vault_core::endpoint::{DEFAULT_REGION, Endpoint};
@@ -10,12 +10,12 @@ use zeroize::Zeroizing;
 
 use crate::transport::clock;
 
-/// The headers to add to a request, as lines `name: value`. Settings: `access_key`, `secret_key`, `session_token`,
-/// `region`, `service`, and for `s3://bucket/key` those of the endpoint.
+/// Returns the headers to add to a request, as lines `name: value`. Settings: `access_key`, `secret_key`,
+/// `session_token`, `region`, `service`, and for `s3://bucket/key` those of the endpoint.
 ///
-/// `now_ms`: Unix milliseconds, 0 or less for now. `headers`: lines `name: value` that are to be signed and are sent as
-/// they stand; `host` among them takes the place of the URL's. `payload_hash`: the body's SHA-256 in hex, or one of the
-/// words of `x-amz-content-sha256`; empty for a body that is not signed (of another service than S3: for no body).
+/// `now_ms`: Unix milliseconds; 0 or less means now. `headers`: lines `name: value` to be signed, which must be sent
+/// unchanged; `host` among them replaces the host of the URL. `payload_hash`: SHA-256 of the body in hex, or one of the
+/// words of `x-amz-content-sha256`; empty for a body that is not signed (for a service other than S3: no body).
 pub fn sign(
     settings: &Settings,
     now_ms: i64,
@@ -26,7 +26,10 @@ pub fn sign(
 ) -> Result<Zeroizing<String>> {
     let call = Call::new(settings, method, url, headers)?;
     if let Some((name, _)) = call.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-amz-content-sha256")) {
-        return Err(misuse(format!("header {name} is the signer's own"), "Give its value as the payload's hash."));
+        return Err(misuse(
+            format!("the signer adds the header {name} itself"),
+            "Give its value as the payload's hash.",
+        ));
     }
     let mut signer = call.signer(settings)?;
     let payload = payload(payload_hash, settings.text("service"))?;
@@ -40,8 +43,8 @@ pub fn sign(
     Ok(lines)
 }
 
-/// The URL with a signature in its query, good for `expires_s` seconds from `now_ms` on: 1 to 604,800, seven days.
-/// Who uses it sends the `headers` as they were signed. Otherwise as [`sign`].
+/// Returns the URL with a signature in its query, valid for `expires_s` seconds from `now_ms`: 1 to 604,800 (seven
+/// days). The request must be sent with exactly these `headers`. Otherwise as [`sign`].
 pub fn presign(
     settings: &Settings,
     now_ms: i64,
@@ -58,13 +61,13 @@ pub fn presign(
     Ok(format!("{scheme}://{host}{path}?{query}"))
 }
 
-/// What a refusal of a signature means, as JSON ([`Explanation::to_json`](sigv4::explain::Explanation::to_json)):
-/// the request as it was sent and the body of the store's reply, compared.
+/// Explains a refused signature, as JSON ([`Explanation::to_json`](sigv4::explain::Explanation::to_json)), by comparing
+/// the request as it was sent with the body of the store's reply.
 pub fn explain(request: &str, reply: &str) -> Result<String> {
     Ok(sigv4::explain::explain(request, reply)?.to_json())
 }
 
-/// What both kinds of signatures are made from.
+/// The common input of both kinds of signatures.
 struct Call<'a> {
     method: Method,
     address: Address,
@@ -101,14 +104,14 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A URL, in the parts that are signed.
+/// The parts of a URL that are signed.
 #[derive(Debug, PartialEq, Eq)]
 struct Address {
     scheme: String,
     host: String,
     path: String,
     query: String,
-    /// The one of the endpoint, where the URL names an object at it.
+    /// The region of the endpoint, if the URL names an object there.
     region: Option<String>,
 }
 
@@ -116,7 +119,7 @@ impl Address {
     fn parse(settings: &Settings, url: &str) -> Result<Address> {
         let refuse = |why: &str| {
             let hint =
-                "A URL is http:// or https://, a host and a path; or s3://bucket/key, for the endpoint of api_url.";
+                "Use http:// or https:// with a host and a path, or s3://bucket/key for the endpoint of api_url.";
             Err(misuse(format!("cannot sign for the URL '{}': {why}", url.escape_debug()), hint))
         };
         let Some((scheme, rest)) = url.split_once("://") else { return refuse("it has no scheme") };
@@ -124,17 +127,17 @@ impl Address {
         match scheme.as_str() {
             "s3" => return Address::of_object(settings, rest),
             "http" | "https" => {}
-            _ => return refuse("its scheme is neither http nor https nor s3"),
+            _ => return refuse("its scheme is not http, https or s3"),
         }
         if url.contains(char::is_control) {
-            return refuse("it has a control character in it");
+            return refuse("it contains a control character");
         }
         let rest = rest.split('#').next().unwrap_or(rest);
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         if authority.is_empty() || authority.contains(['@', ' ']) || !authority.is_ascii() {
-            return refuse("its host is no host; a user cannot stand in it");
+            return refuse("its host is invalid (a user name is not allowed)");
         }
-        // Clients send the host in lower case, and no port that is the scheme's own.
+        // Clients send the host in lower case, and leave out the default port of the scheme.
         let authority = authority.to_ascii_lowercase();
         let own_port = if scheme == "https" { ":443" } else { ":80" };
         let host = authority.strip_suffix(own_port).unwrap_or(&authority).to_owned();
@@ -143,7 +146,7 @@ impl Address {
         Ok(Address { scheme, host, path: sendable(path), query: sendable(query), region: None })
     }
 
-    /// `bucket/key`; the key is not encoded, and may be empty.
+    /// Parses `bucket/key`. The key is not encoded, and may be empty.
     fn of_object(settings: &Settings, name: &str) -> Result<Address> {
         sigv4::check_target(name)?;
         let (bucket, key) = name.split_once('/').unwrap_or((name, ""));
@@ -157,12 +160,13 @@ impl Address {
     }
 }
 
-/// What a client sends of a path or a query: what cannot stand in a URL is encoded (RFC 3986 §2), escapes stay.
+/// A path or a query as clients send it: characters that are not allowed in a URL are encoded (RFC 3986 §2), escapes
+/// stay.
 fn sendable(text: &str) -> String {
     let mut sent = String::with_capacity(text.len());
     for c in text.chars() {
-        let stands = c.is_ascii_graphic() && !matches!(c, '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}');
-        if stands {
+        let allowed = c.is_ascii_graphic() && !matches!(c, '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}');
+        if allowed {
             sent.push(c);
         } else {
             uri::encode_into(&mut sent, c.encode_utf8(&mut [0; 4]), false);
@@ -174,7 +178,7 @@ fn sendable(text: &str) -> String {
 fn parse_method(method: &str) -> Result<Method> {
     let all = [Method::Get, Method::Head, Method::Put, Method::Post, Method::Delete];
     all.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(method)).ok_or_else(|| {
-        misuse(format!("'{}' is no method of S3", method.escape_debug()), "GET, HEAD, PUT, POST or DELETE.")
+        misuse(format!("'{}' is not a method of S3", method.escape_debug()), "Use GET, HEAD, PUT, POST or DELETE.")
     })
 }
 
@@ -186,12 +190,15 @@ fn parse_headers(lines: &str) -> Result<Vec<(&str, &str)>> {
         // RFC 9110 §5.6.2: a token.
         let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         if name.is_empty() || !name.chars().all(is_token) {
-            // Its value may be secret.
-            return Err(misuse("a line of the headers is not 'name: value'".into(), "One header a line, no folding."));
+            // The value may be secret.
+            return Err(misuse(
+                "a line of the headers is not 'name: value'".into(),
+                "Write one header per line, without folding.",
+            ));
         }
         if OWN.iter().any(|own| name.eq_ignore_ascii_case(own)) {
-            let hint = "Leave it out: it comes from the settings and the time.";
-            return Err(misuse(format!("header {name} is the signer's own"), hint));
+            let hint = "Leave it out: it is made from the settings and the time.";
+            return Err(misuse(format!("the signer adds the header {name} itself"), hint));
         }
         Ok((name, value))
     };
@@ -211,7 +218,7 @@ fn payload(hash: &str, service: &str) -> Result<Payload<'static>> {
         Ok(()) => Ok(Payload::Hash(bytes)),
         Err(_) => {
             let hint = "Give the SHA-256 in 64 hex digits, UNSIGNED-PAYLOAD, or one of the STREAMING- words.";
-            Err(misuse(format!("'{}' is no payload's hash", hash.escape_debug()), hint))
+            Err(misuse(format!("'{}' is not a payload hash", hash.escape_debug()), hint))
         }
     }
 }
@@ -268,7 +275,11 @@ mod tests {
         assert_eq!(signed_for("s3://backups/key", &[ireland]), "eu-west-1");
         assert_eq!(signed_for("s3://backups/key", &[ireland, ("region", "eu-west-1")]), "eu-west-1");
         assert_eq!(signed_for("s3://backups/key", &[("region", "eu-west-3")]), "eu-west-3");
-        assert_eq!(signed_for("https://s3.eu-west-1.amazonaws.com/backups/key", &[]), "us-east-1", "a URL names none");
+        assert_eq!(
+            signed_for("https://s3.eu-west-1.amazonaws.com/backups/key", &[]),
+            "us-east-1",
+            "a URL does not name a region"
+        );
     }
 
     #[test]
@@ -285,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_stand_in_a_url_is_encoded_and_signed_so() {
+    fn characters_not_allowed_in_a_url_are_encoded_and_signed_so() {
         let made = |url| presign(&settings(&[]), MAY_24, "GET", url, "", 60).unwrap();
         let url = made("http://h/a b/ü%2B+?x=y z");
         assert!(url.starts_with("http://h/a%20b/%C3%BC%2B+?"), "{url}");
@@ -297,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_among_the_headers_takes_the_place_of_the_urls() {
+    fn a_host_header_replaces_the_host_of_the_url() {
         let a = sign(&settings(&[]), MAY_24, "GET", "http://10.0.0.1:9000/k", "Host: s3.example.com", "").unwrap();
         let b = sign(&settings(&[]), MAY_24, "GET", "http://s3.example.com/k", "", "UNSIGNED-PAYLOAD").unwrap();
         assert_eq!(*a, *b);
@@ -311,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_is_taken_where_no_time_is_given() {
+    fn the_clock_is_used_if_no_time_is_given() {
         let before = clock::now().unix_ms;
         let date = |now_ms| {
             let lines = sign(&settings(&[]), now_ms, "GET", "http://h/", "", "").unwrap();
@@ -322,23 +333,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn invalid_arguments_are_named() {
         let keys = settings(&[]);
         let refused = |method: &str, url: &str, headers: &str, hash: &str| {
             sign(&keys, 0, method, url, headers, hash).map(|_| ()).unwrap_err()
         };
         for (method, url, headers, hash, said) in [
-            ("PATCH", "http://h/", "", "", "'PATCH' is no method"),
+            ("PATCH", "http://h/", "", "", "'PATCH' is not a method"),
             ("GET", "h/k", "", "", "no scheme"),
-            ("GET", "ftp://h/k", "", "", "neither http nor https nor s3"),
+            ("GET", "ftp://h/k", "", "", "not http, https or s3"),
             ("GET", "http:///k", "", "", "host"),
             ("GET", "http://u:p@h/k", "", "", "user"),
             ("GET", "http://h/\n", "", "", "control character"),
             ("GET", "http://h/", "no colon", "", "'name: value'"),
             ("GET", "http://h/", "a b: c", "", "'name: value'"),
-            ("GET", "http://h/", "X-Amz-Date: x", "", "X-Amz-Date is the signer's own"),
-            ("GET", "http://h/", "x-amz-content-sha256: x", "", "x-amz-content-sha256 is the signer's own"),
-            ("GET", "http://h/", "", "00", "no payload's hash"),
+            ("GET", "http://h/", "X-Amz-Date: x", "", "the signer adds the header X-Amz-Date"),
+            ("GET", "http://h/", "x-amz-content-sha256: x", "", "the signer adds the header x-amz-content-sha256"),
+            ("GET", "http://h/", "", "00", "not a payload hash"),
         ] {
             let e = refused(method, url, headers, hash);
             assert_eq!(e.code(), Code::InvalidArgument, "{e}");

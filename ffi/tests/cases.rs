@@ -266,7 +266,7 @@ fn write(put: &mut Put, step: &Value, data: &[u8], end: usize) -> Result<(), Tro
 fn read_backwards(version: &s3vault::Version, size: usize, reading: &Settings) -> Result<Vec<u8>, Trouble> {
     const PIECE: usize = 5_000_000;
     let none = &mut Control::none();
-    let random = version.open(reading, none)?.random();
+    let random = version.open(reading, none)?.positional();
     let mut all = vec![0; size];
     same(random.read(size as u64, &mut [0; 10], none)?, 0)?;
     for begin in (0..size).step_by(PIECE).rev() {

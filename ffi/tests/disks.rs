@@ -169,7 +169,7 @@ fn too_small() {
         assert_eq!(e.code(), Code::DiskFull, "{e:?}");
         let numbers = [SIZE.to_string(), before.len().to_string()];
         assert!(numbers.iter().all(|number| e.message().contains(number)), "{e}");
-        assert!(e.message().contains(disk.path.to_str().unwrap()) && e.hint().contains("as large"), "{e:?}");
+        assert!(e.message().contains(disk.path.to_str().unwrap()) && e.hint().contains("large enough"), "{e:?}");
     }
     assert!(disk.read() == before);
 }

@@ -222,7 +222,7 @@ fn any_bytes_are_read_by_any_thread_at_once() {
     let rig = rig(bytes(SIZE));
     let none = &mut Control::none();
     for verify in ["end", "part"] {
-        let random = rig.version.open(&settings(&[("verify", verify)]), none).unwrap().random();
+        let random = rig.version.open(&settings(&[("verify", verify)]), none).unwrap().positional();
         let read = |offset: u64, length: usize| {
             let mut buffer = vec![0; length];
             let count = random.read(offset, &mut buffer, &mut Control::none()).unwrap();
@@ -259,8 +259,8 @@ fn any_bytes_are_read_by_any_thread_at_once() {
 fn damage_is_seen_by_who_verifies() {
     let rig = rig(bytes(SIZE));
     let none = &mut Control::none();
-    let part = rig.version.open(&settings(&[("verify", "part")]), none).unwrap().random();
-    let end = rig.version.open(&Settings::new(), none).unwrap().random();
+    let part = rig.version.open(&settings(&[("verify", "part")]), none).unwrap().positional();
+    let end = rig.version.open(&Settings::new(), none).unwrap().positional();
     let flip = r#"{"bucket": "backups", "key": "vm/disk", "offset": 9000000}"#;
     let address = rig.store.url().replace("http://", "");
     let mut stream = std::net::TcpStream::connect(&address).unwrap();

@@ -1,7 +1,7 @@
-//! `include/s3vault.h`: the interface's manual.
+//! `include/s3vault.h`: the manual of the C interface.
 //!
-//! cbindgen turns each file of ffi/src/abi into C; this puts the sections in the order in which they are read, with the
-//! file's own introduction above, and the tables of core at the end.
+//! cbindgen translates each file of ffi/src/abi to C. This module puts these sections in reading order, each below the
+//! introduction of its file, and adds the tables of core at the end.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,6 +18,12 @@ const SECTIONS: &[&str] = &[
     "manifest", "sign",
 ];
 
+/// No line of the header is longer.
+const WIDTH: usize = 120;
+
+/// A `# Safety` section that only says this is left out of the header.
+const CONVENTIONS: &str = "The conventions of the header hold.";
+
 /// The header.
 pub(crate) fn text() -> Result<String> {
     let mut header = include_str!("preamble.h").to_owned();
@@ -29,10 +35,45 @@ pub(crate) fn text() -> Result<String> {
     header.push_str(&codes());
     header.push_str(&options());
     header.push_str("\n#ifdef __cplusplus\n}\n#endif\n\n#endif /* S3VAULT_H */\n");
+    check(&header)?;
     Ok(header)
 }
 
-/// What cbindgen makes of one file.
+/// Fails if a line is too long, or if a function does not say since which release it exists.
+fn check(header: &str) -> Result<()> {
+    let mut comment = String::new();
+    let mut in_comment = false;
+    for (number, line) in (1..).zip(header.lines()) {
+        if line.chars().count() > WIDTH {
+            return Err(format!("include/s3vault.h, line {number}: longer than {WIDTH} columns").into());
+        }
+        if line.starts_with("/*") {
+            comment.clear();
+            in_comment = true;
+        }
+        if in_comment {
+            comment.push_str(line);
+            comment.push('\n');
+            in_comment = !line.ends_with("*/");
+        } else if let Some(function) = declared(line) {
+            if !comment.lines().any(|line| line.starts_with(" * Since: ")) {
+                return Err(format!("{function}: its doc comment has no line 'Since: RELEASE.'").into());
+            }
+            comment.clear();
+        }
+    }
+    Ok(())
+}
+
+/// The name of the function whose declaration starts on this line.
+fn declared(line: &str) -> Option<&str> {
+    let (before, _) = line.split_once('(')?;
+    let name = &before[before.rfind("s3v_")?..];
+    let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    (is_name && line.starts_with(char::is_alphabetic) && !line.starts_with("typedef")).then_some(name)
+}
+
+/// What cbindgen generates from one file.
 fn section(name: &str) -> Result<String> {
     let file = root().join(format!("ffi/src/abi/{name}.rs"));
     let config = Config {
@@ -43,7 +84,7 @@ fn section(name: &str) -> Result<String> {
         documentation_style: DocumentationStyle::Doxy,
         line_length: 110,
         tab_width: 4,
-        // No function of their own files takes them, so cbindgen would leave them out.
+        // No function in their own file uses them, so cbindgen would leave them out.
         export: ExportConfig {
             include: ["s3v_event", "s3v_ctl", "s3v_row"].map(str::to_owned).to_vec(),
             ..ExportConfig::default()
@@ -56,7 +97,8 @@ fn section(name: &str) -> Result<String> {
     Ok(plain(&String::from_utf8(text)?))
 }
 
-/// Rust's customs as C's: a promise is a sentence, a short comment is one line, a type goes by its typedef.
+/// Replaces Rust's customs by C's: `# Safety` becomes a sentence, a short comment fits on one line, and types go by their
+/// typedef.
 fn plain(text: &str) -> String {
     let text = text
         .replace("typedef struct ", "typedef\0")
@@ -82,24 +124,34 @@ fn plain(text: &str) -> String {
 }
 
 fn doc_comment(indent: &str, lines: &[&str]) -> String {
-    let mut text = match lines {
-        [line] => return format!("{indent}/** {line} */\n"),
-        _ => format!("{indent}/**\n"),
-    };
-    let promise = lines.iter().position(|line| *line == "# Safety").unwrap_or(lines.len());
-    for line in &lines[..promise] {
-        let _ = writeln!(text, "{}", format!("{indent} * {line}").trim_end());
+    let safety = lines.iter().position(|line| *line == "# Safety").unwrap_or(lines.len());
+    let mut body: Vec<String> = lines[..safety].iter().map(|line| (*line).to_owned()).collect();
+    match lines.get(safety + 1..).map(|lines| lines.join(" ")) {
+        Some(requires) if requires != CONVENTIONS => body.extend(wrapped(&format!("Requires: {requires}"))),
+        _ => body.truncate(body.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1)),
     }
-    if let Some(promised) = lines.get(promise + 1..) {
-        for line in wrapped(&format!("Requires: {}", promised.join(" ")), 108) {
-            let _ = writeln!(text, "{indent} * {line}");
+    comment(indent, &body)
+}
+
+/// A doc comment in C, on one line where it fits.
+fn comment(indent: &str, body: &[String]) -> String {
+    if let [line] = body {
+        let one = format!("{indent}/** {line} */\n");
+        if one.chars().count() <= WIDTH {
+            return one;
         }
+    }
+    let mut text = format!("{indent}/**\n");
+    for line in body {
+        let _ = writeln!(text, "{}", format!("{indent} * {line}").trim_end());
     }
     let _ = writeln!(text, "{indent} */");
     text
 }
 
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+/// Lines that fit into a comment.
+fn wrapped(text: &str) -> Vec<String> {
+    let width = WIDTH - " * ".len();
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         match lines.last_mut() {
@@ -114,7 +166,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// The `//!` lines of a file as a heading: the first is the title.
+/// The `//!` lines of a file as a heading; the first line is the title.
 fn introduction(source: &str) -> String {
     let lines: Vec<&str> = source
         .lines()
@@ -137,7 +189,7 @@ fn heading(title: &str, body: &[&str]) -> String {
 fn codes() -> String {
     let mut text = heading(
         "Error codes",
-        &["", "Numbers are never reused. Below each, what helps where the error itself does not know better."],
+        &["", "Numbers are never reused. The second paragraph is the hint of an error that has no better one."],
     );
     let mut family = None;
     for row in CODES {
@@ -147,18 +199,19 @@ fn codes() -> String {
                 text,
                 "/* {} */\n",
                 match row.family {
-                    Family::Misuse => "Misuse: the caller asked for something that cannot be",
-                    Family::Remote => "Remote: the store answered, and its answer, or what it holds, is the trouble",
-                    Family::Transport => "Transport: no answer came, or none that is whole",
-                    _ => "Local: this machine",
+                    Family::Misuse => "Misuse: the caller made a mistake",
+                    Family::Remote => "Remote: the store's answer, or the stored data, is the problem",
+                    Family::Transport => "Transport: the store did not answer, or its answer is incomplete",
+                    _ => "Local: a failure on this machine",
                 }
             );
         }
-        let _ = writeln!(text, "/**\n * {}", row.doc.trim());
+        let mut body = wrapped(row.doc);
         if !row.hint.is_empty() {
-            let _ = writeln!(text, " * {}", row.hint);
+            body.push(String::new());
+            body.extend(wrapped(row.hint));
         }
-        let _ = writeln!(text, " */\n#define {} ({})\n", row.name, row.code as i32);
+        let _ = writeln!(text, "{}#define {} ({})\n", comment("", &body), row.name, row.code as i32);
     }
     text
 }
@@ -170,13 +223,16 @@ fn options() -> String {
     );
     for (scope, title) in [
         (Scope::Vault, "For s3v_vault_open"),
-        (Scope::Command, "Taken in a config, and not used by a vault: the command s3vault reads them, or s3v_sign"),
-        (Scope::Process, "For s3v_process_set; taken in a config, and not used by a vault"),
+        (Scope::Command, "For the command s3vault, or for s3v_sign; accepted in a config, but not used by a vault"),
+        (Scope::Process, "For s3v_process_set; accepted in a config, but not used by a vault"),
         (Scope::Call, "For one call"),
     ] {
         let _ = writeln!(text, "/* {title} */\n");
         for row in OPTIONS.iter().filter(|row| row.scope == scope) {
-            let _ = writeln!(text, "/**\n * {}\n * {}.\n */", row.doc, takes(row));
+            let mut body = wrapped(row.doc);
+            body.push(String::new());
+            body.extend(wrapped(&format!("{}.", accepts(row))));
+            text.push_str(&comment("", &body));
             let _ = writeln!(text, "#define S3V_OPT_{} \"{}\"\n", row.key.to_uppercase(), row.key);
         }
     }
@@ -184,19 +240,19 @@ fn options() -> String {
     text
 }
 
-/// What an option takes, and its default.
-fn takes(row: &OptionInfo) -> String {
-    let takes = match row.kind {
+/// The values that an option accepts, and its default.
+fn accepts(row: &OptionInfo) -> String {
+    let accepts = match row.kind {
         Kind::Text => "Text".into(),
         Kind::Bool => "true or false".into(),
         Kind::Number(least, most) => format!("A whole number from {least} to {most}"),
         Kind::Words(words) => words.join(" or "),
-        Kind::Time => "A time: Unix milliseconds, or RFC 3339".into(),
+        Kind::Time => "A time, as Unix milliseconds or in RFC 3339".into(),
         _ => "A value".to_owned(),
     };
-    let default = if row.default.is_empty() { String::new() } else { format!("; {} where not set", row.default) };
-    let secret = if row.secret { "; a secret, shown as ***" } else { "" };
-    format!("{takes}{default}{secret}")
+    let default = if row.default.is_empty() { String::new() } else { format!(". Default: {}", row.default) };
+    let secret = if row.secret { ". A secret, shown as ***" } else { "" };
+    format!("{accepts}{default}{secret}")
 }
 
 #[cfg(test)]
@@ -219,7 +275,24 @@ mod tests {
     }
 
     #[test]
-    fn types_that_the_interface_must_not_have_are_not_there() {
+    fn a_function_without_its_release_is_refused() {
+        let since = "/**\n * Frees it.\n *\n * Since: 0.1.\n */\nvoid s3v_x_free(s3v_x *x);\n";
+        check(since).unwrap();
+        let e = check(&since.replace(" * Since: 0.1.\n", "")).unwrap_err().to_string();
+        assert!(e.starts_with("s3v_x_free: "), "{e}");
+        let e = check(&format!("{since}int32_t s3v_y(void);\n")).map(|()| "the comment of another function counts");
+        assert!(e.is_err(), "{e:?}");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_refused() {
+        let e = check(&format!("\n/* {} */\n", "x".repeat(WIDTH))).unwrap_err().to_string();
+        assert!(e.contains("line 2"), "{e}");
+        check(&"x".repeat(WIDTH)).unwrap();
+    }
+
+    #[test]
+    fn the_interface_has_no_types_whose_size_depends_on_the_platform() {
         let header = text().unwrap();
         let code: String = header.split("*/").map(|part| part.split("/*").next().unwrap_or("")).collect();
         for word in ["bool", "enum", "long", "off_t", "time_t", "FILE", "uintptr_t", "# Safety"] {
@@ -229,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_manual_is_c99() {
+    fn the_example_in_the_manual_is_c99() {
         let header = text().unwrap();
         let example = header.split("EXAMPLE").nth(1).unwrap().split("*/").next().unwrap();
         let source: String =

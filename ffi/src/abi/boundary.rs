@@ -1,4 +1,4 @@
-//! What stands between C and Rust: the macro around every body, and the checks of pointers.
+//! The boundary between C and Rust: the macro around the body of every function, and the checks of pointers.
 
 use std::any::Any;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -13,15 +13,15 @@ use super::s3v_error;
 
 /// Wraps the body of an exported function.
 ///
-/// `boundary!(err, { ... })`: the body gives `Result<i32>`; an error becomes its code and, through `err`, a handle.
-/// `boundary!(else value, { ... })`: for functions that report nothing; `value` is returned after a panic.
+/// `boundary!(err, { ... })`: the body returns `Result<i32>`; an error becomes its code and, through `err`, a handle.
+/// `boundary!(else value, { ... })`: for functions that report no errors; `value` is returned after a panic.
 macro_rules! boundary {
     (else $value:expr, $body:block) => {
-        // SAFETY: the body relies on what the function's own `# Safety` section asks of the caller.
+        // SAFETY: the body relies on what the function's own `# Safety` section requires of the caller.
         $crate::abi::boundary::quiet($value, || unsafe { $body })
     };
     ($err:expr, $body:block) => {
-        // SAFETY: as above; `err` is NULL or may be written, as the header's conventions say.
+        // SAFETY: as above; `err` is NULL or writable, as the header's conventions say.
         unsafe { $crate::abi::boundary::run($err, || $body) }
     };
 }
@@ -29,7 +29,7 @@ macro_rules! boundary {
 /// Runs a body and reports its error.
 pub(super) unsafe fn run(err: *mut *mut s3v_error, body: impl FnOnce() -> Result<i32>) -> i32 {
     if !err.is_null() {
-        // SAFETY: not NULL, so the caller's to be written.
+        // SAFETY: not NULL, so it is writable.
         unsafe { *err = std::ptr::null_mut() };
     }
     let guarded = || guard_fork().and_then(|()| body());
@@ -39,7 +39,7 @@ pub(super) unsafe fn run(err: *mut *mut s3v_error, body: impl FnOnce() -> Result
             let code = error.code() as i32;
             if !err.is_null() {
                 // SAFETY: as above.
-                unsafe { *err = s3v_error::give(error) };
+                unsafe { *err = s3v_error::new_handle(error) };
             }
             code
         }
@@ -52,31 +52,31 @@ pub(super) fn quiet<T>(value: T, body: impl FnOnce() -> T) -> T {
 }
 
 fn defect(panic: &(dyn Any + Send)) -> Error {
-    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Error::new(Code::Internal, format!("a defect in s3vault: {}", said.unwrap_or("a panic without a message")))
+    let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::new(Code::Internal, format!("a defect in s3vault: {}", message.unwrap_or("a panic without a message")))
 }
 
-/// Gives a handle to the caller.
-pub(super) fn give<T: Send + Sync>(value: T) -> *mut T {
+/// Makes a handle, which the caller frees.
+pub(super) fn new_handle<T: Send + Sync>(value: T) -> *mut T {
     Arc::into_raw(Arc::new(value)).cast_mut()
 }
 
-/// Holds a handle for the length of a call.
+/// Keeps a handle alive during a call.
 ///
 /// # Safety
-/// `handle` is NULL or came from [`give`] and was not freed before this call began.
+/// `handle` is NULL, or came from [`new_handle`] and was not freed before this call started.
 pub(super) unsafe fn hold<T>(handle: *const T, name: &str) -> Result<Arc<T>> {
     if handle.is_null() {
         return Err(null(name));
     }
-    // SAFETY: the caller's promise; the count keeps the value alive though another thread frees the handle.
+    // SAFETY: the caller's promise; the count keeps the value alive even if another thread frees the handle.
     unsafe {
         Arc::increment_strong_count(handle);
         Ok(Arc::from_raw(handle))
     }
 }
 
-/// Takes a handle back. A forked child leaks it, since what it holds belongs to threads that are not there.
+/// Frees a handle. A forked child leaks it, since its contents belong to threads that the child does not have.
 ///
 /// # Safety
 /// As for [`hold`]; the handle is not used again.
@@ -89,7 +89,7 @@ pub(super) unsafe fn release<T>(handle: *mut T) {
     });
 }
 
-/// What one call at a time may use.
+/// A value that one call at a time may use.
 pub(super) struct Exclusive<T>(Mutex<T>);
 
 impl<T> Exclusive<T> {
@@ -97,7 +97,7 @@ impl<T> Exclusive<T> {
         Exclusive(Mutex::new(value))
     }
 
-    /// Enters, or says who is inside already. Never waits.
+    /// Enters, or fails if another call is inside. Never waits.
     pub(super) fn enter(&self, name: &str) -> Result<MutexGuard<'_, T>> {
         self.0.try_lock().map_err(|refused| match refused {
             TryLockError::WouldBlock => Error::new(Code::Busy, format!("another call is using this {name}")),
@@ -108,25 +108,25 @@ impl<T> Exclusive<T> {
     }
 }
 
-/// The place for an output.
+/// Checks the pointer for an output.
 ///
 /// # Safety
-/// `place` is NULL or may be written for the length of the call.
+/// `place` is NULL, or writable during the call.
 pub(super) unsafe fn output<'a, T>(place: *mut T, name: &str) -> Result<&'a mut T> {
     // SAFETY: the caller's promise.
     unsafe { place.as_mut() }.ok_or_else(|| null(name))
 }
 
-/// A text that must be given.
+/// Reads a text that must not be NULL.
 ///
 /// # Safety
-/// `text` is NULL or NUL-terminated, and stays as it is during the call.
+/// `text` is NULL or NUL-terminated, and does not change during the call.
 pub(super) unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str> {
     // SAFETY: the caller's promise.
     unsafe { text_or_none(text, name) }?.ok_or_else(|| null(name))
 }
 
-/// A text that may be NULL.
+/// Reads a text that may be NULL.
 ///
 /// # Safety
 /// As for [`text`].
@@ -141,10 +141,10 @@ pub(super) unsafe fn text_or_none<'a>(text: *const c_char, name: &str) -> Result
     }
 }
 
-/// Bytes of the caller's; a length of zero ignores the pointer.
+/// Bytes of the caller to read. If the length is 0, the pointer is ignored.
 ///
 /// # Safety
-/// `len` bytes at `data` may be read, and stay as they are during the call.
+/// `len` bytes at `data` are readable, and do not change during the call.
 pub(super) unsafe fn bytes<'a>(data: *const c_void, len: usize, name: &str) -> Result<&'a [u8]> {
     if len == 0 {
         return Ok(&[]);
@@ -154,10 +154,10 @@ pub(super) unsafe fn bytes<'a>(data: *const c_void, len: usize, name: &str) -> R
     Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
 }
 
-/// Bytes of the caller's to be written; a length of zero ignores the pointer.
+/// Bytes of the caller to write. If the length is 0, the pointer is ignored.
 ///
 /// # Safety
-/// `len` bytes at `data` may be written, and nothing else touches them during the call.
+/// `len` bytes at `data` are writable, and nothing else uses them during the call.
 pub(super) unsafe fn bytes_mut<'a>(data: *mut c_void, len: usize, name: &str) -> Result<&'a mut [u8]> {
     if len == 0 {
         return Ok(&mut []);
@@ -181,7 +181,7 @@ fn null(name: &str) -> Error {
     Error::new(Code::InvalidArgument, format!("argument {name} is NULL"))
 }
 
-/// Text for C. What would end it early is replaced.
+/// Text for C. A NUL, which would end it early, is replaced.
 pub(super) fn c_text(text: &str) -> CString {
     CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
 }
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_becomes_a_code_with_the_panics_message() {
+    fn a_panic_becomes_an_error_with_the_message_of_the_panic() {
         let mut err = std::ptr::null_mut();
         let code = boundary!(&mut err, { panic!("wheel {} fell off", 3) });
         assert_eq!(code, Code::Internal as i32);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_whose_call_panicked_is_refused_from_then_on() {
+    fn a_handle_is_refused_after_a_call_on_it_panicked() {
         let handle = Exclusive::new(());
         let code = boundary!(std::ptr::null_mut(), {
             let _inside = handle.enter("put")?;
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_entry_is_refused_until_the_first_has_left() {
+    fn a_second_call_is_refused_until_the_first_has_returned() {
         let handle = Exclusive::new(0);
         let inside = handle.enter("get").unwrap();
         let e = handle.enter("get").map(|_| ()).unwrap_err();
@@ -225,8 +225,8 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_freed_during_a_call_lives_until_the_call_ends() {
-        let handle = give(String::from("alive"));
+    fn a_handle_freed_during_a_call_stays_alive_until_the_call_ends() {
+        let handle = new_handle(String::from("alive"));
         let held = unsafe { hold(handle, "handle") }.unwrap();
         unsafe { release(handle) };
         assert_eq!((held.as_str(), Arc::strong_count(&held)), ("alive", 1));

@@ -5,26 +5,28 @@ use std::ptr;
 
 use zeroize::Zeroizing;
 
-/// Bytes that a call returned: JSON, or an object of the vault. Immutable: any thread may read them. There is no NUL
-/// after them. The caller frees them with s3v_bytes_free, which overwrites them with zeros.
+/// Bytes that a call returned: JSON, or an object of the vault. Immutable: any thread may read them. They do not end in
+/// NUL. The caller frees them with s3v_bytes_free, which overwrites them with zeros.
 pub struct s3v_bytes(Zeroizing<Vec<u8>>);
 
 impl s3v_bytes {
-    /// Makes the handle that the caller frees.
-    pub(super) fn give(bytes: Vec<u8>) -> *mut s3v_bytes {
+    /// Makes a handle, which the caller frees.
+    pub(super) fn new_handle(bytes: Vec<u8>) -> *mut s3v_bytes {
         Box::into_raw(Box::new(s3v_bytes(Zeroizing::new(bytes))))
     }
 }
 
-/// The address of the bytes, valid until they are freed; their number is written to `len`, which may be NULL.
-/// NULL (and 0) for NULL.
+/// Returns the address of the bytes, valid until they are freed, and writes their number to `len`, which may be NULL.
+/// Returns NULL (and 0) for NULL.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `b` is NULL or bytes that were not freed; `len` is NULL or may be written.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn s3v_bytes_data(b: *const s3v_bytes, len: *mut usize) -> *const c_void {
+pub unsafe extern "C" fn s3v_bytes_data(bytes: *const s3v_bytes, len: *mut usize) -> *const c_void {
     boundary!(else ptr::null(), {
-        let bytes = b.as_ref().map(|b| b.0.as_slice());
+        let bytes = bytes.as_ref().map(|b| b.0.as_slice());
         if let Some(len) = len.as_mut() {
             *len = bytes.map_or(0, <[u8]>::len);
         }
@@ -32,15 +34,17 @@ pub unsafe extern "C" fn s3v_bytes_data(b: *const s3v_bytes, len: *mut usize) ->
     })
 }
 
-/// Frees bytes, after they were overwritten with zeros. NULL is taken.
+/// Overwrites the bytes with zeros and frees them. Accepts NULL.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `b` is NULL or bytes that were not freed, and is not used again.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn s3v_bytes_free(b: *mut s3v_bytes) {
+pub unsafe extern "C" fn s3v_bytes_free(bytes: *mut s3v_bytes) {
     boundary!(else (), {
-        if !b.is_null() {
-            drop(Box::from_raw(b));
+        if !bytes.is_null() {
+            drop(Box::from_raw(bytes));
         }
     });
 }

@@ -2,40 +2,46 @@
 
 use crate::control::Cancel;
 
-use super::boundary::{give, quiet, release};
+use super::boundary::{new_handle, quiet, release};
 
-/// A switch that stops the calls it was given to (in s3v_ctl), from any thread. They return S3V_E_CANCELLED within
-/// 250 milliseconds. Once triggered it stays so. The caller frees it with s3v_cancel_free; calls that have it go on
-/// to hold it.
+/// A switch that any thread can use to stop the calls that were given it (in s3v_ctl). They return S3V_E_CANCELLED
+/// within 250 milliseconds. Once triggered, it stays triggered. Calls in progress keep it alive. The caller frees it
+/// with s3v_cancel_free.
 pub struct s3v_cancel(pub(super) Cancel);
 
-/// A switch that is not triggered. NULL only after a defect of the library.
+/// Creates a switch. Returns NULL only after a defect of the library.
+///
+/// Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn s3v_cancel_new() -> *mut s3v_cancel {
-    quiet(std::ptr::null_mut(), || give(s3v_cancel(Cancel::new())))
+    quiet(std::ptr::null_mut(), || new_handle(s3v_cancel(Cancel::new())))
 }
 
-/// Stops the calls that have this switch. It may be called from any thread, in a callback and in a signal handler.
-/// NULL is taken.
+/// Stops the calls that were given this switch. It may be called from any thread, from a callback and from a signal
+/// handler. Accepts NULL.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `x` is NULL or a switch that was not freed, and is not freed meanwhile.
+/// The switch is not freed during the call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn s3v_cancel_trigger(x: *mut s3v_cancel) {
+pub unsafe extern "C" fn s3v_cancel_trigger(cancel: *mut s3v_cancel) {
     // One store to an atomic: no allocation, no lock, since a signal handler may call this.
     boundary!(else (), {
-        if let Some(cancel) = x.as_ref() {
+        if let Some(cancel) = cancel.as_ref() {
             cancel.0.trigger();
         }
     });
 }
 
-/// Frees a switch. NULL is taken.
+/// Frees a switch. Accepts NULL.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `x` is NULL or a switch that was not freed, and is not used again.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn s3v_cancel_free(x: *mut s3v_cancel) {
+pub unsafe extern "C" fn s3v_cancel_free(cancel: *mut s3v_cancel) {
     // SAFETY: the caller's promise.
-    unsafe { release(x) }
+    unsafe { release(cancel) }
 }

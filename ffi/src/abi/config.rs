@@ -1,9 +1,9 @@
 //! Configuration and options of a call
 //!
-//! Both are the same: values by key. The keys are the S3V_OPT_ constants at the end of this file; the table behind
-//! them (s3v_settings_json) says for each whether it belongs to a vault or to a call. What is not set has the
-//! table's default. Nothing is read from a file or from the environment unless one of the calls below asks for it;
-//! what is set later wins.
+//! Both are an s3v_config: values by key. The keys are the S3V_OPT_ constants at the end of this file; the option
+//! table (s3v_settings_json) says for each key whether it applies to a vault or to a call. A key that is not set has
+//! the default from that table. No file and no environment variable is read unless one of the calls below asks for it.
+//! A later value replaces an earlier one.
 
 use std::ffi::c_char;
 use std::path::Path;
@@ -12,17 +12,17 @@ use std::sync::{RwLock, TryLockError};
 use s3vault_core::settings::{self, Settings};
 use s3vault_core::{Code, Error, Result};
 
-use super::boundary::{give, hold, output, quiet, release, text, text_or_none};
+use super::boundary::{hold, new_handle, output, quiet, release, text, text_or_none};
 use super::{S3V_OK, s3v_bytes, s3v_error};
 
-/// Values by key. One thread at a time may change it (S3V_E_BUSY otherwise); calls that only read it, such as
-/// s3v_put_open, may share it. They copy what they need: it may be changed or freed as soon as they return. The
+/// Values by key. One thread at a time may change a config (others get S3V_E_BUSY); calls that only read it, such as
+/// s3v_put_open, may share it. They copy what they need, so it may be changed or freed as soon as they return. The
 /// caller frees it with s3v_config_free.
 pub struct s3v_config(RwLock<Settings>);
 
 impl s3v_config {
     fn change(&self, change: impl FnOnce(&mut Settings) -> Result<()>) -> Result<i32> {
-        let mut settings = self.0.try_write().map_err(|e| refused(&e))?;
+        let mut settings = self.0.try_write().map_err(|e| lock_failed(&e))?;
         // All or nothing: a file with one bad line changes no value.
         let mut changed = settings.clone();
         change(&mut changed)?;
@@ -31,18 +31,18 @@ impl s3v_config {
     }
 
     fn copy(&self) -> Result<Settings> {
-        Ok(self.0.try_read().map_err(|e| refused(&e))?.clone())
+        Ok(self.0.try_read().map_err(|e| lock_failed(&e))?.clone())
     }
 }
 
-fn refused<T>(e: &TryLockError<T>) -> Error {
+fn lock_failed<T>(e: &TryLockError<T>) -> Error {
     match e {
         TryLockError::WouldBlock => Error::new(Code::Busy, "another call is changing or reading this config"),
         TryLockError::Poisoned(_) => Error::new(Code::Internal, "an earlier call on this config ended in a defect"),
     }
 }
 
-/// A copy of the options of a call; NULL is none.
+/// Copies the options of a call. NULL means no options.
 ///
 /// # Safety
 /// `options` is NULL or a config that was not freed.
@@ -54,50 +54,56 @@ pub(super) unsafe fn options(options: *const s3v_config) -> Result<Settings> {
     unsafe { hold(options, "options") }?.copy()
 }
 
-/// A config in which nothing is set. NULL only after a defect of the library.
+/// Creates an empty config. Returns NULL only after a defect of the library.
+///
+/// Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn s3v_config_new() -> *mut s3v_config {
-    quiet(std::ptr::null_mut(), || give(s3v_config(RwLock::new(Settings::new()))))
+    quiet(std::ptr::null_mut(), || new_handle(s3v_config(RwLock::new(Settings::new()))))
 }
 
 /// Sets the value of a key; an empty value unsets it. The value is checked at once.
 ///
-/// Fails with S3V_E_UNKNOWN_OPTION, whose hint names the nearest key, or S3V_E_INVALID_OPTION.
+/// Fails with S3V_E_UNKNOWN_OPTION, whose hint names the nearest key, and with S3V_E_INVALID_OPTION.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `c` is a live config; `key` and `value` are NUL-terminated; `err` is NULL or may be written.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn s3v_config_set(
-    c: *mut s3v_config,
+    config: *mut s3v_config,
     key: *const c_char,
     value: *const c_char,
     err: *mut *mut s3v_error,
 ) -> i32 {
     boundary!(err, {
-        let config = hold(c, "c")?;
+        let config = hold(config, "config")?;
         let (key, value) = (text(key, "key")?, text(value, "value")?);
         config.change(|settings| settings.set(key, value))
     })
 }
 
-/// The value of a key as text: what was set, else the default. With a NULL key, all that was set, as a JSON object.
-/// Secrets are shown as ***.
+/// Returns the value of a key as text: the value that was set, or the default. If `key` is NULL, returns all values
+/// that were set, as a JSON object. Secrets are shown as ***.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `c` is a live config; `key` is NULL or NUL-terminated; `out` may be written; `err` is NULL or may be written.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn s3v_config_get(
-    c: *const s3v_config,
+    config: *const s3v_config,
     key: *const c_char,
     out: *mut *mut s3v_bytes,
     err: *mut *mut s3v_error,
 ) -> i32 {
     boundary!(err, {
-        let config = hold(c, "c")?;
+        let config = hold(config, "config")?;
         let key = text_or_none(key, "key")?;
         let out = output(out, "out")?;
         let settings = config.copy()?;
-        let shown = match key {
+        let value = match key {
             None => serde_json::Value::from_iter(settings.shown()).to_string(),
             Some(key) => {
                 let row = settings::option(key)?;
@@ -105,7 +111,7 @@ pub unsafe extern "C" fn s3v_config_get(
                 set.map_or(row.default, |(_, value)| value).to_owned()
             }
         };
-        *out = s3v_bytes::give(shown.into_bytes());
+        *out = s3v_bytes::new_handle(value.into_bytes());
         Ok(S3V_OK)
     })
 }
@@ -117,12 +123,18 @@ pub unsafe extern "C" fn s3v_config_get(
 /// Fails with S3V_E_CONFIG if the file cannot be read or is not such a table, and as s3v_config_set does for its keys
 /// and values; the message names the file and the line.
 ///
+/// Since: 0.1.
+///
 /// # Safety
-/// `c` is a live config; `file` is NUL-terminated; `err` is NULL or may be written.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn s3v_config_load(c: *mut s3v_config, file: *const c_char, err: *mut *mut s3v_error) -> i32 {
+pub unsafe extern "C" fn s3v_config_load(
+    config: *mut s3v_config,
+    file: *const c_char,
+    err: *mut *mut s3v_error,
+) -> i32 {
     boundary!(err, {
-        let config = hold(c, "c")?;
+        let config = hold(config, "config")?;
         let file = text(file, "file")?;
         config.change(|settings| crate::config::load(settings, Path::new(file)))
     })
@@ -135,24 +147,28 @@ pub unsafe extern "C" fn s3v_config_load(c: *mut s3v_config, file: *const c_char
 ///
 /// Fails with S3V_E_INVALID_OPTION; the message names the variable.
 ///
+/// Since: 0.1.
+///
 /// # Safety
-/// `c` is a live config; `err` is NULL or may be written; the environment is not changed meanwhile.
+/// No thread changes the environment during the call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn s3v_config_env(c: *mut s3v_config, err: *mut *mut s3v_error) -> i32 {
+pub unsafe extern "C" fn s3v_config_env(config: *mut s3v_config, err: *mut *mut s3v_error) -> i32 {
     boundary!(err, {
-        let config = hold(c, "c")?;
+        let config = hold(config, "config")?;
         config.change(crate::config::environment)
     })
 }
 
-/// Frees a config. NULL is taken.
+/// Frees a config. Accepts NULL.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `c` is NULL or a config that was not freed, and is not used again.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn s3v_config_free(c: *mut s3v_config) {
+pub unsafe extern "C" fn s3v_config_free(config: *mut s3v_config) {
     // SAFETY: the caller's promise.
-    unsafe { release(c) }
+    unsafe { release(config) }
 }
 
 #[cfg(test)]
@@ -161,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_config_is_read_by_many_and_changed_by_one() {
+    fn a_config_has_many_readers_or_one_writer() {
         let config = s3v_config(RwLock::new(Settings::new()));
         let reading = config.0.read().unwrap();
         assert!(config.copy().is_ok());

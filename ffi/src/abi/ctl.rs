@@ -1,11 +1,11 @@
 //! Progress, cancel and time limit of a call
 //!
-//! Every call that may wait takes an s3v_ctl, or NULL for none of it:
+//! Every call that may wait takes an s3v_ctl; NULL means no events, no cancel and no time limit:
 //!
 //!     s3v_ctl ctl = { .size = sizeof ctl, .on_event = show, .timeout_ms = 60000 };
 //!
-//! The callback runs on the calling thread and never after the call returned. It must return (no longjmp, no C++
-//! exception). While it runs, the handle of the call is busy: only s3v_put_offset and s3v_cancel_trigger may be
+//! The callback runs on the calling thread, and never after the call returned. It must return normally (no longjmp, no
+//! C++ exception). While it runs, the handle of the call is busy: only s3v_put_offset and s3v_cancel_trigger may be
 //! called with it.
 
 use std::ffi::{CString, c_char, c_void};
@@ -20,67 +20,69 @@ use crate::control::{Control, Event};
 use super::boundary::{c_text, hold};
 use super::s3v_cancel;
 
-/// Bytes moved on: done, total, parts and retries are set.
+/// Bytes or parts were transferred: done, total, parts and retries are set.
 pub const S3V_EVENT_PROGRESS: i32 = 1;
 /// A warning for a log, in text, such as a misspelled environment variable.
 pub const S3V_EVENT_LOG: i32 = 2;
-/// The store refuses the keys, or they have expired; text says which.
+/// The store refused the keys, or they expired; text says which.
 pub const S3V_EVENT_CREDENTIALS: i32 = 3;
-/// An upload could not be aborted and is left in the store; text says where.
+/// An upload could not be aborted and was left in the store; text says where.
 pub const S3V_EVENT_ORPHAN: i32 = 4;
-/// Nothing happened; comes every 200 milliseconds of waiting, so that a caller can look around.
+/// Nothing happened. It comes every 200 milliseconds while the call waits, so that the caller can do other work.
 pub const S3V_EVENT_HEARTBEAT: i32 = 5;
 
-/// What a callback is told. The library's, valid until the callback returns. Later versions may add fields at the
-/// end: `size` says how many bytes are there.
+/// What happened. The library owns it; it is valid until the callback returns. Later versions may add fields at the
+/// end: `size` says how many bytes are present.
 #[repr(C)]
 pub struct s3v_event {
     /// Size of this struct in bytes.
     pub size: u32,
-    /// One of the S3V_EVENT_ constants. Others may come: ignore them.
+    /// One of the S3V_EVENT_ constants. Later versions may add kinds: ignore unknown ones.
     pub kind: i32,
-    /// Bytes that are done.
+    /// Bytes transferred so far.
     pub done: u64,
-    /// Bytes in all; UINT64_MAX while unknown.
+    /// Bytes in total; UINT64_MAX while unknown.
     pub total: u64,
-    /// Parts that are done.
+    /// Parts transferred so far.
     pub parts: u64,
-    /// Requests that were repeated so far.
+    /// Requests repeated so far.
     pub retries: u64,
-    /// Text of the event; NULL where it has none.
+    /// Text of the event; NULL if it has none.
     pub text: *const c_char,
 }
 
-/// A callback. `ctx` comes from s3v_ctl. Returning anything but 0 stops the call, which then returns
-/// S3V_E_STOPPED.
+/// A callback. `ctx` comes from s3v_ctl. Any result except 0 stops the call, which then returns S3V_E_STOPPED.
 pub type s3v_event_fn = Option<unsafe extern "C" fn(ctx: *mut c_void, event: *const s3v_event) -> i32>;
 
-/// How a call is watched and stopped. The caller's; it is read once, when the call begins. Set `size` to
-/// sizeof(s3v_ctl) and what is not needed to zero.
+/// How to watch and stop a call. The caller owns it; it is read once, when the call starts. Set `size` to
+/// sizeof(s3v_ctl) and every field that is not needed to zero.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct s3v_ctl {
-    /// sizeof(s3v_ctl) as the caller was compiled; fields beyond it count as absent.
+    /// sizeof(s3v_ctl) as the caller was compiled; later fields count as zero.
     pub size: u32,
-    /// Passed on to on_event.
+    /// Passed to on_event.
     pub ctx: *mut c_void,
-    /// Called as things happen; may be NULL.
+    /// Called for each event; may be NULL.
     pub on_event: s3v_event_fn,
     /// Stops the call when it is triggered (S3V_E_CANCELLED); may be NULL.
     pub cancel: *mut s3v_cancel,
-    /// Milliseconds after which the call gives up (S3V_E_TIMED_OUT); 0 for no limit.
+    /// Time limit of the call in milliseconds (S3V_E_TIMED_OUT); 0 means none.
     pub timeout_ms: u64,
 }
 
-/// The size of the first version of `s3v_ctl`: no caller has a smaller one.
+/// Size of the first version of `s3v_ctl`: no caller has a smaller one.
 const FIRST_SIZE: usize = size_of::<s3v_ctl>();
 
-/// Makes the call with what `ctl` asks for.
+/// Makes the call under the control that `ctl` describes.
 ///
 /// # Safety
-/// `ctl` is NULL or has as many bytes as its `size` says; its callback may be called with its `ctx`, its `cancel` is
-/// NULL or live.
-pub(super) unsafe fn controlled<T>(ctl: *const s3v_ctl, call: impl FnOnce(&mut Control<'_>) -> Result<T>) -> Result<T> {
+/// `ctl` is NULL or has as many bytes as its `size` says; its callback may be called with its `ctx`; its `cancel` is
+/// NULL or was not freed.
+pub(super) unsafe fn with_control<T>(
+    ctl: *const s3v_ctl,
+    call: impl FnOnce(&mut Control<'_>) -> Result<T>,
+) -> Result<T> {
     // SAFETY: the caller's promise.
     let Some(ctl) = (unsafe { read(ctl) })? else {
         return call(&mut Control::none());
@@ -91,15 +93,15 @@ pub(super) unsafe fn controlled<T>(ctl: *const s3v_ctl, call: impl FnOnce(&mut C
         false => Some(unsafe { hold(ctl.cancel, "ctl.cancel") }?.0.clone()),
     };
     // SAFETY: the caller's promise.
-    let mut tell = ctl.on_event.map(|on_event| move |event: &Event<'_>| unsafe { tell(on_event, ctl.ctx, event) });
+    let mut notify = ctl.on_event.map(|on_event| move |event: &Event<'_>| unsafe { notify(on_event, ctl.ctx, event) });
     call(&mut Control {
-        on_event: tell.as_mut().map(|tell| tell as &mut dyn FnMut(&Event<'_>) -> bool),
+        on_event: notify.as_mut().map(|notify| notify as &mut dyn FnMut(&Event<'_>) -> bool),
         cancel,
         timeout: (ctl.timeout_ms != 0).then(|| Duration::from_millis(ctl.timeout_ms)),
     })
 }
 
-/// Copies what the caller's version of the struct has; the rest is zero.
+/// Copies the fields that the caller's version of the struct has; the others are zero.
 unsafe fn read(ctl: *const s3v_ctl) -> Result<Option<s3v_ctl>> {
     if ctl.is_null() {
         return Ok(None);
@@ -107,18 +109,18 @@ unsafe fn read(ctl: *const s3v_ctl) -> Result<Option<s3v_ctl>> {
     // SAFETY: `size` is the first field of every version.
     let size = unsafe { ctl.cast::<u32>().read() } as usize;
     if size < FIRST_SIZE {
-        let message = format!("ctl.size is {size}, less than the {FIRST_SIZE} bytes that any version has");
+        let message = format!("ctl.size is {size}, less than the {FIRST_SIZE} bytes of s3v_ctl");
         return Err(Error::new(Code::InvalidArgument, message).with_hint("Set size to sizeof(s3v_ctl)."));
     }
     let mut copy = MaybeUninit::<s3v_ctl>::zeroed();
-    // SAFETY: no more than the caller has, no more than fits; all-zero is a value of each field.
+    // SAFETY: no more bytes than the caller has and than fit; zero is a valid value of each field.
     unsafe {
         ptr::copy_nonoverlapping(ctl.cast::<u8>(), copy.as_mut_ptr().cast(), size.min(size_of::<s3v_ctl>()));
         Ok(Some(copy.assume_init()))
     }
 }
 
-unsafe fn tell(
+unsafe fn notify(
     on_event: unsafe extern "C" fn(*mut c_void, *const s3v_event) -> i32,
     ctx: *mut c_void,
     event: &Event<'_>,

@@ -1,8 +1,9 @@
 //! Errors
 //!
-//! A function that fails returns a code below 0 and, where `err` is not NULL, an error handle that the caller
-//! frees. Codes are never reused for something else. Four families never mix: misuse by the caller, refusals by the
-//! store (remote), no answer from it (transport), and this machine (local); s3v_error_flags tells them.
+//! A function that fails returns a code below 0 and, where `err` is not NULL, an error handle that the caller frees. A
+//! code is never reused for another meaning. Each code belongs to one of four families: misuse by the caller, a
+//! refusal by the store or damage in it (remote), no answer from the store (transport), or a failure on this machine
+//! (local). s3v_error_flags returns the family.
 
 use std::ffi::{CString, c_char};
 use std::ptr;
@@ -11,43 +12,43 @@ use s3vault_core::{Error, Family};
 
 use super::boundary::c_text;
 
-/// Success, or the end of a list or stream. What is below is one of the S3V_E_ constants at the end of this file.
+/// Success, or the end of a list or a stream. Values below 0 are the S3V_E_ constants at the end of this file.
 pub const S3V_OK: i32 = 0;
 
-/// The caller asked for something that cannot be: the same call fails again.
+/// Family: the caller made a mistake; the same call fails again.
 pub const S3V_FLAG_MISUSE: u32 = 1;
-/// The store answered, and its answer, or what it holds, is the trouble.
+/// Family: the store answered, and either the answer or the stored data is the problem.
 pub const S3V_FLAG_REMOTE: u32 = 2;
-/// The store gave no answer, or none that is whole.
+/// Family: the store did not answer, or its answer is incomplete.
 pub const S3V_FLAG_TRANSPORT: u32 = 4;
 /// The same call may succeed later.
 pub const S3V_FLAG_RETRYABLE: u32 = 8;
-/// The request may have taken effect although it failed.
+/// The request may have taken effect, although no answer arrived.
 pub const S3V_FLAG_MAYBE_SENT: u32 = 16;
-/// This machine failed (a file, a disk), or the call was cancelled.
+/// Family: this machine failed (a file, a disk), or the call was cancelled.
 pub const S3V_FLAG_LOCAL: u32 = 32;
 
-/// The code's constant, for example "S3V_E_NO_SUCH_BUCKET".
+/// The name of the code's constant, for example "S3V_E_NO_SUCH_BUCKET".
 pub const S3V_FIELD_NAME: i32 = 0;
-/// What was tried, on what, and what came back.
+/// What failed, on which object, and why.
 pub const S3V_FIELD_MESSAGE: i32 = 1;
-/// What helps.
+/// What to do about it.
 pub const S3V_FIELD_HINT: i32 = 2;
-/// S3's own error code, for example "NoSuchKey".
+/// The error code of S3, for example "NoSuchKey".
 pub const S3V_FIELD_S3_CODE: i32 = 3;
-/// The store's request id, for its support.
+/// The request id that the store assigned; its support asks for it.
 pub const S3V_FIELD_REQUEST_ID: i32 = 4;
 /// The S3 operation, for example "PutObject".
 pub const S3V_FIELD_OPERATION: i32 = 5;
 /// The bucket.
 pub const S3V_FIELD_BUCKET: i32 = 6;
-/// The key.
+/// The key of the object.
 pub const S3V_FIELD_KEY: i32 = 7;
-/// All of it as one JSON object: code, name, message, hint, status, s3_code, request_id, operation, bucket, key,
+/// All fields as one JSON object: code, name, message, hint, status, s3_code, request_id, operation, bucket, key,
 /// flags.
 pub const S3V_FIELD_JSON: i32 = 8;
 
-/// What went wrong. Immutable: any thread may read it. The caller frees it with s3v_error_free.
+/// A failure of one call. Immutable: any thread may read it. The caller frees it with s3v_error_free.
 pub struct s3v_error {
     code: i32,
     status: i32,
@@ -57,8 +58,8 @@ pub struct s3v_error {
 }
 
 impl s3v_error {
-    /// Makes the handle that the caller frees.
-    pub(super) fn give(error: Error) -> *mut s3v_error {
+    /// Makes a handle, which the caller frees.
+    pub(super) fn new_handle(error: Error) -> *mut s3v_error {
         Box::into_raw(Box::new(s3v_error::new(&error)))
     }
 
@@ -104,55 +105,65 @@ fn flags(error: &Error) -> u32 {
     family | retryable | maybe_sent
 }
 
-/// The code, one of the S3V_E_ constants; 0 for NULL.
+/// Returns the code, one of the S3V_E_ constants; 0 for NULL.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `e` is NULL or an error that was not freed.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn s3v_error_code(e: *const s3v_error) -> i32 {
-    boundary!(else 0, { e.as_ref().map_or(0, |e| e.code) })
+pub unsafe extern "C" fn s3v_error_code(error: *const s3v_error) -> i32 {
+    boundary!(else 0, { error.as_ref().map_or(0, |e| e.code) })
 }
 
-/// The HTTP status that the store answered with; 0 where it did not answer, and for NULL.
+/// Returns the HTTP status of the store's answer; 0 if the store did not answer, and for NULL.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `e` is NULL or an error that was not freed.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn s3v_error_http_status(e: *const s3v_error) -> i32 {
-    boundary!(else 0, { e.as_ref().map_or(0, |e| e.status) })
+pub unsafe extern "C" fn s3v_error_http_status(error: *const s3v_error) -> i32 {
+    boundary!(else 0, { error.as_ref().map_or(0, |e| e.status) })
 }
 
-/// The S3V_FLAG_ bits that are set: one of the family, and others; 0 for NULL.
+/// Returns the S3V_FLAG_ bits that are set: the one of the family, and others; 0 for NULL.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `e` is NULL or an error that was not freed.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn s3v_error_flags(e: *const s3v_error) -> u32 {
-    boundary!(else 0, { e.as_ref().map_or(0, |e| e.flags) })
+pub unsafe extern "C" fn s3v_error_flags(error: *const s3v_error) -> u32 {
+    boundary!(else 0, { error.as_ref().map_or(0, |e| e.flags) })
 }
 
-/// A field of the error as text, valid until the error is freed: "" where the field does not apply, NULL where
-/// `field` is none of the S3V_FIELD_ constants or `e` is NULL.
+/// Returns a field of the error as text, valid until the error is freed: "" if the field does not apply to this error,
+/// NULL if `field` is not one of the S3V_FIELD_ constants or `error` is NULL.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `e` is NULL or an error that was not freed.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn s3v_error_get(e: *const s3v_error, field: i32) -> *const c_char {
+pub unsafe extern "C" fn s3v_error_get(error: *const s3v_error, field: i32) -> *const c_char {
     boundary!(else ptr::null(), {
-        let text = e.as_ref().and_then(|e| e.fields.get(usize::try_from(field).ok()?));
+        let text = error.as_ref().and_then(|e| e.fields.get(usize::try_from(field).ok()?));
         text.map_or(ptr::null(), |text| text.as_ptr())
     })
 }
 
-/// Frees an error. NULL is taken.
+/// Frees an error. Accepts NULL.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `e` is NULL or an error that was not freed, and is not used again.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn s3v_error_free(e: *mut s3v_error) {
+pub unsafe extern "C" fn s3v_error_free(error: *mut s3v_error) {
     boundary!(else (), {
-        if !e.is_null() {
-            drop(Box::from_raw(e));
+        if !error.is_null() {
+            drop(Box::from_raw(error));
         }
     });
 }

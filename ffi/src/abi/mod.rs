@@ -1,9 +1,9 @@
-//! The C interface: `include/s3vault.h` is made from this folder, one section from each file.
+//! The C interface. `include/s3vault.h` is generated from this folder, one section from each file.
 //!
-//! A function's signature is written out, and [`boundary!`](boundary) wraps its body: it catches panics, refuses
-//! calls in a forked child, and turns a `Result` into a code and an error handle. Every handle is an `Arc` that
-//! was given away as a pointer, so that a child keeps its parent alive, and a free during another thread's call
-//! takes effect when that call ends. This is the only place of the workspace's libraries with `unsafe` code.
+//! The signature of each function is written out, and [`boundary!`](boundary) wraps its body: the macro catches panics,
+//! refuses calls in a forked child, and turns a `Result` into a code and an error handle. Every handle is an `Arc` whose
+//! pointer the caller has, so that a handle keeps alive what it depends on, and a free during another thread's call takes
+//! effect when that call ends. `unsafe` code is allowed only in this module, of all libraries in the workspace.
 #![allow(unsafe_code, non_camel_case_types)]
 
 #[macro_use]

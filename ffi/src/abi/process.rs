@@ -1,6 +1,6 @@
 //! The library
 //!
-//! These need no handle; any thread may call them at any time.
+//! These functions need no handle. Any thread may call them at any time.
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
@@ -15,16 +15,20 @@ use crate::transport::runtime;
 use super::boundary::{c_text, output, quiet, text};
 use super::{S3V_OK, s3v_error};
 
-/// The version of this interface: 0 until release 1.0, then raised by whatever breaks a caller.
+/// Version of this interface. It is 0 until release 1.0; from then on each incompatible change raises it.
 pub const S3V_ABI_VERSION: u32 = 0;
 
-/// The interface that the loaded library has. Compare it with S3V_ABI_VERSION before anything else.
+/// Returns the interface version of the loaded library. Compare it with S3V_ABI_VERSION before any other call.
+///
+/// Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn s3v_abi_version() -> u32 {
     S3V_ABI_VERSION
 }
 
-/// The library's name and version, for example "s3vault 0.1.0"; valid for ever.
+/// Returns the library's name and version, for example "s3vault 0.1.0". The text is valid until the program ends.
+///
+/// Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn s3v_version_text() -> *const c_char {
     const TEXT: &CStr = match CStr::from_bytes_with_nul(concat!("s3vault ", env!("CARGO_PKG_VERSION"), "\0").as_bytes())
@@ -35,22 +39,28 @@ pub extern "C" fn s3v_version_text() -> *const c_char {
     TEXT.as_ptr()
 }
 
-/// All options as JSON; valid for ever. An array of objects with key, scope ("vault", "call", "process", "command"), kind
-/// ("text", "bool", "number", "words", "time"), words, least, most, default, secret, live, doc.
+/// Returns the table of all options as JSON: an array of objects with key, scope ("vault", "call", "process",
+/// "command"), kind ("text", "bool", "number", "words", "time"), words, least, most, default, secret, live, doc. The
+/// text stays valid permanently.
+///
+/// Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn s3v_settings_json() -> *const c_char {
     static JSON: OnceLock<CString> = OnceLock::new();
     quiet(ptr::null(), || JSON.get_or_init(|| c_text(&settings::options_json())).as_ptr())
 }
 
-/// Sets a limit of the whole process: memory, connections, bandwidth_up or bandwidth_down. Transfers that are under way
-/// heed it from now on; a lowered limit takes effect as what is held comes back. An empty value sets the default.
+/// Sets a limit of the whole process: memory, connections, bandwidth_up or bandwidth_down. It applies at once, also to
+/// transfers in progress; if a limit is lowered, resources in use count against it until they are released. An empty
+/// value restores the default.
 ///
-/// Fails with S3V_E_UNKNOWN_OPTION, whose hint names the nearest key, or S3V_E_INVALID_OPTION, also for keys that are
-/// not the process's.
+/// Fails with S3V_E_UNKNOWN_OPTION, whose hint names the nearest key, and with S3V_E_INVALID_OPTION, also for an option
+/// that is not a limit of the process.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `key` and `value` are NUL-terminated; `err` is NULL or may be written.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn s3v_process_set(key: *const c_char, value: *const c_char, err: *mut *mut s3v_error) -> i32 {
     boundary!(err, {
@@ -59,39 +69,42 @@ pub unsafe extern "C" fn s3v_process_set(key: *const c_char, value: *const c_cha
     })
 }
 
-/// What all transfers of the process use at a moment, and what they may. The caller's; set `size` to sizeof(s3v_stats).
+/// Resources that all transfers of the process use right now, and their limits. The caller owns the struct and sets
+/// `size` to sizeof(s3v_stats).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct s3v_stats {
-    /// sizeof(s3v_stats) as the caller was compiled; fields beyond it are not written.
+    /// sizeof(s3v_stats) as the caller was compiled; later fields are not written.
     pub size: u32,
-    /// Transfers and other calls to stores that are under way.
+    /// Transfers and other calls to stores in progress.
     pub transfers: u32,
-    /// Bytes of memory for payload that are held or reserved.
+    /// Bytes of payload memory that are in use or reserved.
     pub memory: u64,
-    /// The most that they were.
+    /// The highest value of `memory` so far.
     pub memory_peak: u64,
-    /// The most that they may be.
+    /// The limit of `memory`.
     pub memory_limit: u64,
-    /// Requests that are under way.
+    /// Requests in progress.
     pub connections: u64,
-    /// The most that were at once.
+    /// The highest value of `connections` so far.
     pub connections_peak: u64,
-    /// The most that may be.
+    /// The limit of `connections`.
     pub connections_limit: u64,
-    /// Payload bytes that were sent since the process began.
+    /// Payload bytes sent since the process started.
     pub bytes_up: u64,
-    /// Payload bytes that were received since the process began.
+    /// Payload bytes received since the process started.
     pub bytes_down: u64,
 }
 
-/// The size of the first version of `s3v_stats`: no caller has a smaller one.
+/// Size of the first version of `s3v_stats`: no caller has a smaller one.
 const FIRST_STATS: u32 = size_of::<s3v_stats>() as u32;
 
-/// Fills in what the process uses at this moment.
+/// Fills in what the process uses right now.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `out` has as many bytes as its `size` says; `err` is NULL or may be written.
+/// `out` points to as many bytes as its `size` says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn s3v_process_stats(out: *mut s3v_stats, err: *mut *mut s3v_error) -> i32 {
     boundary!(err, {
@@ -99,7 +112,7 @@ pub unsafe extern "C" fn s3v_process_stats(out: *mut s3v_stats, err: *mut *mut s
         if size < FIRST_STATS {
             return Err(Error::new(
                 Code::InvalidArgument,
-                format!("s3v_stats has size {size}, less than {FIRST_STATS}"),
+                format!("out.size is {size}, less than the {FIRST_STATS} bytes of s3v_stats"),
             )
             .with_hint("Set size to sizeof(s3v_stats)."));
         }
@@ -120,14 +133,16 @@ pub unsafe extern "C" fn s3v_process_stats(out: *mut s3v_stats, err: *mut *mut s
     })
 }
 
-/// Waits until nothing goes on in the background (uploads that are being aborted), then stops the library's threads;
-/// `timeout_ms` milliseconds at most. Call it before the program ends. Calls that other threads are in end with an
-/// error; a later call starts the threads anew.
+/// Waits until background work is done (uploads that are being aborted), at most `timeout_ms` milliseconds, then stops
+/// the library's threads. Call it before the program ends. Calls in progress on other threads fail; a later call starts
+/// the threads again.
 ///
-/// Fails with S3V_E_TIMED_OUT where work was left: parts may then stay in the store until they are swept.
+/// Fails with S3V_E_TIMED_OUT if work was left: parts may then stay in the store until they are swept.
+///
+/// Since: 0.1.
 ///
 /// # Safety
-/// `err` is NULL or may be written.
+/// The conventions of the header hold.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn s3v_shutdown(timeout_ms: u64, err: *mut *mut s3v_error) -> i32 {
     boundary!(err, {

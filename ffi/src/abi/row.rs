@@ -7,43 +7,43 @@ use s3vault_core::vault::{Kind, Row};
 
 use super::boundary::c_text;
 
-/// The name of a container or path only.
+/// Only the name of a container or a path.
 pub const S3V_ROW_NAME: i32 = 0;
 /// A full backup.
 pub const S3V_ROW_FULL: i32 = 1;
-/// An incremental backup; it needs its parent.
+/// An incremental backup; restoring it needs its parent.
 pub const S3V_ROW_INCREMENTAL: i32 = 2;
-/// A mark that the path was deleted at this point.
+/// A marker: the path was deleted at this point.
 pub const S3V_ROW_DELETED: i32 = 3;
 
-/// What is known of a backup. The library's, valid as long as the call that returned it says. Later versions may add
-/// fields at the end: `size` says how many bytes are there. Texts are "" where they do not apply, but for the two that
-/// may be NULL.
+/// Describes a version of a backup. The library owns it; the call that returns it says how long it is valid. Later
+/// versions may add fields at the end: `size` says how many bytes are present. A text that does not apply is "", except
+/// for the two that may be NULL.
 #[repr(C)]
 pub struct s3v_row {
     /// Size of this struct in bytes.
     pub size: u32,
-    /// One of the S3V_ROW_ constants. Others may come.
+    /// One of the S3V_ROW_ constants. Later versions may add kinds.
     pub kind: i32,
     /// The container, for example a machine's name.
     pub container: *const c_char,
-    /// The path in it; "" in a list of containers.
+    /// The path in the container; "" in a list of containers.
     pub path: *const c_char,
-    /// The version id, 26 characters that sort by time; "" in a row that is a name only.
+    /// The version id, 26 characters that sort by time; "" in a row that is only a name.
     pub vid: *const c_char,
-    /// Version id of the backup that an incremental builds on; NULL where there is none.
+    /// Version id of the backup that an incremental is based on; NULL if there is none.
     pub parent: *const c_char,
-    /// When the put began, in Unix milliseconds.
+    /// When the put started, in Unix milliseconds.
     pub initiated_ms: i64,
-    /// The instant that identifies the backup (record_after_store says which), in Unix milliseconds.
+    /// The time that identifies the backup (record_after_store says which), in Unix milliseconds.
     pub recorded_ms: i64,
-    /// Bytes of the backup.
+    /// Size of the backup in bytes.
     pub bytes: u64,
-    /// BLAKE3 of the signed object, in hex: a pin. NULL where the row was only listed.
+    /// BLAKE3 hash of the signed object, in hex, for S3V_OPT_PIN. NULL in a row of a list.
     pub manifest_hash: *const c_char,
 }
 
-/// A row with the texts that its pointers lead to.
+/// A row together with the texts that its pointers refer to.
 pub(super) struct OwnedRow {
     row: s3v_row,
     /// Kept, not read: heap memory that does not move with this struct.

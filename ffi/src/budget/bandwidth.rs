@@ -1,8 +1,9 @@
-//! Bandwidth: bytes a second, for all transfers together.
+//! Bandwidth: bytes per second, for all transfers together.
 //!
-//! Each grant is a slice of payload (64 KiB at most), served in the order in which they were asked for: that alone shares
-//! the line between all that want it. Every grant is given the instant at which it is due, right behind the one before,
-//! so there is no task and no queue, only a date. An unlimited direction costs one atomic load.
+//! Each grant is a slice of payload (64 KiB at most). Grants are served in the order in which they were requested,
+//! which alone shares the line between all that want it. Every grant is given the instant at which it is due, directly
+//! after the previous one, so this needs no task and no queue, only an instant. An unlimited direction costs one
+//! atomic load.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,14 +15,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// Bytes that were not used are there later, for so long.
+/// Unused bandwidth is kept for this long.
 const BURST: Duration = Duration::from_millis(100);
 
 /// One direction.
 pub(crate) struct Bandwidth {
-    /// Bytes a second; 0 is no limit.
+    /// Bytes per second; 0 means no limit.
     rate: AtomicU64,
-    /// In bytes, what was granted beyond what has passed; and when that was counted.
+    /// Bytes granted in advance, and when they were counted.
     debt: Mutex<Option<(f64, Instant)>>,
     changed: Notify,
 }
@@ -31,7 +32,7 @@ impl Bandwidth {
         Arc::new(Bandwidth { rate: AtomicU64::new(rate), debt: Mutex::new(None), changed: Notify::new() })
     }
 
-    /// Another rate from now on, for those who wait too.
+    /// Changes the rate, also for those who wait already.
     pub(crate) fn set_rate(&self, rate: u64) {
         let now_unlimited = rate == 0;
         if self.rate.swap(rate, Ordering::Relaxed) != rate {
@@ -42,7 +43,7 @@ impl Bandwidth {
         }
     }
 
-    /// Waits until so many bytes may move.
+    /// Waits until `bytes` bytes may be sent or received.
     pub(crate) async fn pass(&self, bytes: u64) {
         if self.rate.load(Ordering::Relaxed) == 0 {
             return;
@@ -57,13 +58,13 @@ impl Bandwidth {
             let from = Instant::now();
             tokio::select! {
                 () = sleep_until(from + Duration::from_secs_f64(ahead / rate as f64)) => return,
-                // What has passed until now went at the old rate.
+                // Until now bytes passed at the old rate.
                 () = changed => ahead -= from.elapsed().as_secs_f64() * rate as f64,
             }
         }
     }
 
-    /// Counts the bytes; how many before them have not passed yet.
+    /// Counts the bytes, and returns how many earlier ones are still due.
     fn owe(&self, bytes: u64) -> f64 {
         let mut debt = self.debt.lock().unwrap_or_else(PoisonError::into_inner);
         let (now, rate) = (Instant::now(), self.rate.load(Ordering::Relaxed) as f64);
@@ -74,25 +75,25 @@ impl Bandwidth {
     }
 }
 
-/// The way of one body through a direction.
+/// The bytes of one body in one direction.
 pub(crate) struct Flow {
-    way: Arc<Bandwidth>,
+    direction: Arc<Bandwidth>,
     passing: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
 impl Flow {
-    pub(crate) fn new(way: Arc<Bandwidth>) -> Flow {
-        Flow { way, passing: None }
+    pub(crate) fn new(direction: Arc<Bandwidth>) -> Flow {
+        Flow { direction, passing: None }
     }
 
-    /// Ready when so many bytes may move; they are then counted.
+    /// Ready when `bytes` bytes may be sent or received; they are then counted.
     pub(crate) fn poll_pass(&mut self, bytes: u64, context: &mut Context<'_>) -> Poll<()> {
         if self.passing.is_none() {
-            if self.way.rate.load(Ordering::Relaxed) == 0 {
+            if self.direction.rate.load(Ordering::Relaxed) == 0 {
                 return Poll::Ready(());
             }
-            let way = self.way.clone();
-            self.passing = Some(Box::pin(async move { way.pass(bytes).await }));
+            let direction = self.direction.clone();
+            self.passing = Some(Box::pin(async move { direction.pass(bytes).await }));
         }
         if let Some(passing) = &mut self.passing {
             ready!(passing.as_mut().poll(context));

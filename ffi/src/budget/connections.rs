@@ -1,17 +1,17 @@
-//! Connections: so many requests under way, given in turns between transfers.
+//! Connections: a limited number of requests in progress, in turns between transfers.
 //!
-//! A transfer whose requests wait has one place in the round, however many they are, so a wide one does not hold up
-//! another's first request. Within a transfer, requests that carry no payload go first.
+//! A transfer with waiting requests has one place in the round, however many requests it has, so that a wide transfer
+//! does not delay another's first request. Within a transfer, requests without payload go first.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot::{self, Sender};
 
-/// What a request is about.
+/// What a request carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
-    /// It carries no payload.
+    /// No payload.
     First,
     Payload,
 }
@@ -23,7 +23,7 @@ struct State {
     limit: usize,
     used: usize,
     peak: usize,
-    /// Transfers with requests that wait; who was served goes to the end.
+    /// Transfers with waiting requests; a transfer that was served goes to the end.
     round: VecDeque<u64>,
     waiting: HashMap<u64, Waiting>,
 }
@@ -41,18 +41,18 @@ impl Connections {
         Arc::new(Connections(Mutex::new(State { limit, used: 0, peak: 0, round, waiting })))
     }
 
-    /// Another limit from now on; requests under way are not ended for it.
+    /// Changes the limit; requests in progress are not stopped for it.
     pub(crate) fn set_limit(self: &Arc<Self>, limit: u64) {
         self.change(|state| state.limit = usize::try_from(limit).unwrap_or(usize::MAX));
     }
 
-    /// Under way, the most that were, and the limit.
+    /// Requests in progress, their peak, and their limit.
     pub(crate) fn figures(&self) -> (u64, u64, u64) {
         let state = self.state();
         (state.used as u64, state.peak as u64, state.limit as u64)
     }
 
-    /// Waits until this transfer may have one more request under way.
+    /// Waits until this transfer may have one more request in progress.
     pub(crate) async fn take(self: &Arc<Self>, transfer: u64, urgency: Urgency) -> Permit {
         loop {
             let (sender, receiver) = oneshot::channel();
@@ -66,7 +66,7 @@ impl Connections {
                     Urgency::Payload => waiting.payload.push_back(sender),
                 }
             });
-            // No sender is dropped before it was served; and should one be, there is one more turn.
+            // No sender is dropped before it was served; if one ever is, the request waits again.
             if let Ok(permit) = receiver.await {
                 return permit;
             }
@@ -97,7 +97,7 @@ impl Connections {
         }
         drop(state);
         for next in served {
-            // Nobody may be there any more: then the permit comes back at once.
+            // The receiver may be gone; then the permit is returned at once.
             let _ = next.send(Permit(self.clone()));
         }
     }
@@ -107,7 +107,7 @@ impl Connections {
     }
 }
 
-/// One request under way.
+/// Permission for one request in progress.
 pub(crate) struct Permit(Arc<Connections>);
 
 impl Drop for Permit {

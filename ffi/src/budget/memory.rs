@@ -1,18 +1,19 @@
-//! Memory: frames for payload, counted, never more of them than the limit says.
+//! Memory: counted frames for payload, never more than the limit.
 //!
-//! Frames are had in three ways. An *account* is a transfer's whose bytes stay in memory until somebody else acts (a
-//! stream's parts until they are sent, ranges until they are read). It reserves a base once, in line, and its grants come
-//! out of the base, or out of what is free while nobody waits. *More* is one frame beyond a grant, free now or not at
-//! all. A *take* is one frame for a connection that reads or writes a file.
+//! There are three ways to get frames. An *account* belongs to a transfer whose bytes stay in memory until somebody
+//! else acts (the parts of a stream until they are sent, ranges until they are read). It reserves a base once, in
+//! line, and its grants come from the base, or from free memory while nobody waits. *More* is one frame beyond a
+//! grant, available now or not at all. A *take* is one frame for a connection that reads or writes a file.
 //!
-//! Why nobody waits for ever:
-//! - A take needs one frame, and its frame comes back by the network or the disk alone: whoever holds one takes no other
-//!   before the first was handed on. A share of the memory is for takes only, so accounts cannot use up everything.
-//! - A grant waits, once its account has its base, for frames of its own transfer only: all of the base comes back when
-//!   the parts under way are sent, or the earlier ranges are read; and a grant is had whole or not at all.
-//! - Only a base is waited for in line, by transfers that hold nothing yet; first come, first served.
+//! Why nobody waits forever:
+//! - A take needs one frame, and only the network or the disk is needed to return it: whoever holds one takes no other
+//! before the first was handed on. A share of the memory is reserved for takes, so accounts cannot use up everything.
+//! - Once its account has its base, a grant waits only for frames of its own transfer: all of the base is returned
+//! when the parts in progress are sent, or the earlier ranges are read; and a grant is given whole or not at all.
+//! - Only for a base do accounts wait in line, first come, first served; those transfers hold nothing yet.
 //!
-//! A lowered limit takes effect as frames come back. Free frames that are kept count against the limit as others do.
+//! A lowered limit takes effect as frames are returned. Free frames that are kept count against the limit as others
+//! do.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,11 +24,11 @@ use tokio::sync::oneshot::{self, Receiver, Sender};
 use crate::transport::frames::{FRAME, Frame, Pages};
 use crate::transport::runtime::guard_fork;
 
-/// The pool keeps so many free frames (16 MiB), and while transfers run as many more as are handed out: frames that come and
-/// go are made once.
+/// The pool keeps this many free frames (16 MiB), and while transfers run as many again as are handed out, so that
+/// frames in frequent use are allocated once.
 const KEEP_FREE: usize = 64;
 
-/// One in so many frames is for connections that move files.
+/// One frame in this many is reserved for connections that transfer files.
 const SHARE: usize = 8;
 
 /// The memory of all transfers.
@@ -43,31 +44,31 @@ struct State {
     out_peak: usize,
     free: Vec<Pages>,
     takers: VecDeque<Sender<Frame>>,
-    accounts: HashMap<u64, Books>,
+    accounts: HashMap<u64, Ledger>,
     /// Accounts that wait for their base.
     line: VecDeque<u64>,
-    /// Accounts that have their base, and wait for frames of their own.
-    hungry: VecDeque<u64>,
+    /// Accounts that have their base and wait for frames of their own.
+    waiting: VecDeque<u64>,
     next: u64,
 }
 
-/// What is known of an account.
-struct Books {
+/// What is known about an account.
+struct Ledger {
     base: usize,
-    /// Whether the base was had.
+    /// Whether it has received its base.
     has_base: bool,
-    /// Of the base, not granted.
+    /// Frames of the base that are not granted.
     left: usize,
-    /// Granted beyond the base.
+    /// Frames granted beyond the base.
     extra: usize,
-    asks: VecDeque<(usize, Sender<Grant>)>,
+    requests: VecDeque<(usize, Sender<Grant>)>,
 }
 
-/// What is handed out when the lock is free again: a receiver that is gone drops it, which locks.
-type Gifts = Vec<Box<dyn FnOnce() + Send>>;
+/// What is handed out after the lock is released: if a receiver is gone, dropping the delivery takes the lock again.
+type Deliveries = Vec<Box<dyn FnOnce() + Send>>;
 
 impl Pool {
-    /// With a limit in bytes.
+    /// Creates a pool with a limit in bytes.
     pub(crate) fn new(limit: u64) -> Arc<Pool> {
         let limit = frames(limit);
         Arc::new(Pool(Mutex::new(State {
@@ -80,12 +81,12 @@ impl Pool {
             takers: VecDeque::new(),
             accounts: HashMap::new(),
             line: VecDeque::new(),
-            hungry: VecDeque::new(),
+            waiting: VecDeque::new(),
             next: 0,
         })))
     }
 
-    /// Another limit, in bytes, from now on.
+    /// Changes the limit, in bytes.
     pub(crate) fn set_limit(self: &Arc<Self>, limit: u64) {
         self.change(|state| {
             state.limit = frames(limit);
@@ -94,26 +95,26 @@ impl Pool {
         });
     }
 
-    /// Held, the most that was held, and the limit, in bytes.
+    /// Memory in use, its peak, and its limit, in bytes.
     pub(crate) fn figures(&self) -> (u64, u64, u64) {
         let state = self.state();
         let bytes = |frames: usize| (frames * FRAME) as u64;
         (bytes(state.held), bytes(state.peak), bytes(state.limit))
     }
 
-    /// A frame for a connection; waits until there is one. Who has one hands it on before taking the next.
+    /// Waits for a frame for a connection. The holder hands it on before it takes the next.
     pub(crate) async fn take(self: &Arc<Self>) -> Frame {
         loop {
             let (sender, receiver) = oneshot::channel();
             self.change(|state| state.takers.push_back(sender));
-            // The pool drops no sender; and should it, there is one more turn.
+            // The pool drops no sender; if it ever does, the caller waits again.
             if let Ok(frame) = receiver.await {
                 return frame;
             }
         }
     }
 
-    /// A frame for a connection, where one is free now and nobody waits for one.
+    /// Returns a frame for a connection, if one is free now and nobody waits for one.
     pub(crate) fn try_take(self: &Arc<Self>) -> Option<Frame> {
         self.change(|state| {
             if !state.takers.is_empty() || state.held >= state.limit {
@@ -124,20 +125,20 @@ impl Pool {
         })
     }
 
-    /// An account with a base of so many bytes. It stands in line from now on.
+    /// Opens an account with a base of `base` bytes, and puts it in line.
     pub(crate) fn account(self: &Arc<Self>, base: u64) -> Account {
         let base = frames(base);
         let id = self.change(|state| {
             state.next += 1;
-            let books = Books { base, has_base: false, left: 0, extra: 0, asks: VecDeque::new() };
-            state.accounts.insert(state.next, books);
+            let ledger = Ledger { base, has_base: false, left: 0, extra: 0, requests: VecDeque::new() };
+            state.accounts.insert(state.next, ledger);
             state.line.push_back(state.next);
             state.next
         });
         Account { pool: self.clone(), id }
     }
 
-    /// The most frames that were handed out at once.
+    /// The highest number of frames that were handed out at once.
     #[cfg(test)]
     pub(crate) fn most_out(&self) -> usize {
         self.state().out_peak
@@ -154,7 +155,7 @@ impl Pool {
         self.state().out
     }
 
-    /// A frame comes back.
+    /// Returns a frame to the pool.
     pub(crate) fn give_back(self: &Arc<Self>, pages: Pages, account: Option<u64>) {
         self.change(|state| {
             state.out -= 1;
@@ -167,16 +168,16 @@ impl Pool {
     }
 
     fn change<R>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> R) -> R {
-        let mut gifts = Gifts::new();
+        let mut deliveries = Deliveries::new();
         let mut state = self.state();
         let result = change(&mut state);
-        state.serve(self, &mut gifts);
+        state.serve(self, &mut deliveries);
         drop(state);
-        gifts.into_iter().for_each(|gift| gift());
+        deliveries.into_iter().for_each(|delivery| delivery());
         result
     }
 
-    /// What the lock guards is whole after a panic too.
+    /// The locked state is consistent even after a panic.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,7 +188,7 @@ fn frames(bytes: u64) -> usize {
 }
 
 impl State {
-    /// Of the limit, what accounts may hold.
+    /// The part of the limit that accounts may hold.
     fn for_accounts(&self) -> usize {
         self.limit - self.limit / SHARE
     }
@@ -199,7 +200,7 @@ impl State {
     fn hold(&mut self, frames: usize) {
         self.held += frames;
         self.peak = self.peak.max(self.held);
-        // A frame that is handed out comes from the free ones first, so these make room for it.
+        // Frames are handed out from the free ones first, so drop as many as exceed the limit.
         let keep = self.limit.saturating_sub(self.held);
         self.free.truncate(keep);
     }
@@ -211,25 +212,25 @@ impl State {
         Frame::new(pages, pool.clone(), account)
     }
 
-    /// Frames that were granted are not needed any more.
+    /// Frees frames that were granted and are no longer needed.
     fn returned(&mut self, account: Option<u64>, frames: usize) {
-        let Some(books) = account.and_then(|id| self.accounts.get_mut(&id)) else {
+        let Some(ledger) = account.and_then(|id| self.accounts.get_mut(&id)) else {
             self.held -= frames;
             return;
         };
-        let extra = books.extra.min(frames);
-        books.extra -= extra;
-        books.left += frames - extra;
+        let extra = ledger.extra.min(frames);
+        ledger.extra -= extra;
+        ledger.left += frames - extra;
         self.held -= extra;
         if let Some(id) = account
-            && !books.asks.is_empty()
-            && !self.hungry.contains(&id)
+            && !ledger.requests.is_empty()
+            && !self.waiting.contains(&id)
         {
-            self.hungry.push_back(id);
+            self.waiting.push_back(id);
         }
     }
 
-    fn serve(&mut self, pool: &Arc<Pool>, gifts: &mut Gifts) {
+    fn serve(&mut self, pool: &Arc<Pool>, deliveries: &mut Deliveries) {
         while self.held < self.limit
             && let Some(taker) = self.takers.pop_front()
         {
@@ -238,10 +239,10 @@ impl State {
             }
             self.hold(1);
             let frame = self.hand_out(pool, None);
-            gifts.push(Box::new(move || drop(taker.send(frame))));
+            deliveries.push(Box::new(move || drop(taker.send(frame))));
         }
         while let Some(&id) = self.line.front() {
-            let Some(base) = self.accounts.get(&id).map(|books| books.base) else {
+            let Some(base) = self.accounts.get(&id).map(|ledger| ledger.base) else {
                 self.line.pop_front();
                 continue;
             };
@@ -250,99 +251,99 @@ impl State {
             }
             self.line.pop_front();
             self.hold(base);
-            if let Some(books) = self.accounts.get_mut(&id) {
-                books.has_base = true;
-                books.left = base;
+            if let Some(ledger) = self.accounts.get_mut(&id) {
+                ledger.has_base = true;
+                ledger.left = base;
             }
-            self.hungry.push_back(id);
+            self.waiting.push_back(id);
         }
-        for _ in 0..self.hungry.len() {
-            let Some(id) = self.hungry.pop_front() else { return };
-            if self.feed(pool, id, gifts) {
-                self.hungry.push_back(id);
+        for _ in 0..self.waiting.len() {
+            let Some(id) = self.waiting.pop_front() else { return };
+            if self.grant_next(pool, id, deliveries) {
+                self.waiting.push_back(id);
             }
         }
     }
 
-    /// Grants what an account asks for; whether it goes on waiting.
-    fn feed(&mut self, pool: &Arc<Pool>, id: u64, gifts: &mut Gifts) -> bool {
+    /// Grants what an account requested. Returns whether it still waits.
+    fn grant_next(&mut self, pool: &Arc<Pool>, id: u64, deliveries: &mut Deliveries) -> bool {
         loop {
             let spare = if self.line.is_empty() { self.for_accounts().saturating_sub(self.held) } else { 0 };
-            let Some(books) = self.accounts.get_mut(&id) else { return false };
-            let Some((wanted, _)) = books.asks.front() else { return false };
+            let Some(ledger) = self.accounts.get_mut(&id) else { return false };
+            let Some((wanted, _)) = ledger.requests.front() else { return false };
             let wanted = *wanted;
-            let own = wanted.min(books.left);
+            let own = wanted.min(ledger.left);
             if wanted - own > spare {
                 return true;
             }
-            let Some((_, ask)) = books.asks.pop_front() else { return false };
-            if ask.is_closed() {
+            let Some((_, request)) = ledger.requests.pop_front() else { return false };
+            if request.is_closed() {
                 continue;
             }
-            books.left -= own;
-            books.extra += wanted - own;
+            ledger.left -= own;
+            ledger.extra += wanted - own;
             self.hold(wanted - own);
             let grant = Grant { pool: pool.clone(), account: id, left: wanted };
-            gifts.push(Box::new(move || drop(ask.send(grant))));
+            deliveries.push(Box::new(move || drop(request.send(grant))));
         }
     }
 
-    /// Holds one frame more for an account, where one is free now and nobody waits for it.
+    /// Holds one more frame for an account, if one is free now and nobody waits for it.
     fn more(&mut self, account: u64) -> bool {
-        let free = self.line.is_empty() && self.takers.is_empty() && self.hungry.is_empty() && self.fits(1);
-        let Some(books) = self.accounts.get_mut(&account) else { return false };
-        if books.left > 0 && books.asks.is_empty() {
-            books.left -= 1;
+        let free = self.line.is_empty() && self.takers.is_empty() && self.waiting.is_empty() && self.fits(1);
+        let Some(ledger) = self.accounts.get_mut(&account) else { return false };
+        if ledger.left > 0 && ledger.requests.is_empty() {
+            ledger.left -= 1;
             return true;
         }
         if free {
-            books.extra += 1;
+            ledger.extra += 1;
             self.hold(1);
         }
         free
     }
 }
 
-/// A transfer's account. Dropped, it waits for nothing any more, and what was not granted goes back; what was granted
-/// follows as it is let go.
+/// The account of a transfer. When it is dropped, it stops waiting, and frames that were not granted are returned;
+/// granted frames follow as they are released.
 pub(crate) struct Account {
     pool: Arc<Pool>,
     id: u64,
 }
 
 impl Account {
-    /// Asks for a grant of so many bytes, behind those that were asked for before. It is there when the receiver says so.
+    /// Requests a grant of `bytes` bytes, after its earlier requests. The receiver delivers it.
     pub(crate) fn ask(&self, bytes: u64) -> Result<Receiver<Grant>> {
-        self.line_up(bytes, false)
+        self.request(bytes, false)
     }
 
-    /// The same, before all others: for bytes that the others wait for.
+    /// The same, before its other requests: for bytes that the others wait for.
     pub(crate) fn ask_first(&self, bytes: u64) -> Result<Receiver<Grant>> {
-        self.line_up(bytes, true)
+        self.request(bytes, true)
     }
 
-    fn line_up(&self, bytes: u64, first: bool) -> Result<Receiver<Grant>> {
+    fn request(&self, bytes: u64, first: bool) -> Result<Receiver<Grant>> {
         let (sender, receiver) = oneshot::channel();
         let wanted = frames(bytes);
         self.pool.change(|state| {
             let most = state.for_accounts();
             if wanted > most {
                 let message = format!(
-                    "{bytes} bytes are to be held in memory at once, and memory = {} leaves {} for that",
+                    "{bytes} bytes must be held in memory at once, but memory = {} allows only {}",
                     state.limit * FRAME,
                     most * FRAME
                 );
-                let hint = "Raise memory (s3v_process_set), or choose smaller parts.";
+                let hint = "Raise memory (s3v_process_set), or use smaller parts.";
                 return Err(Error::new(Code::InvalidOption, message).with_hint(hint));
             }
-            let Some(books) = state.accounts.get_mut(&self.id) else { return Ok(()) };
+            let Some(ledger) = state.accounts.get_mut(&self.id) else { return Ok(()) };
             if first {
-                books.asks.push_front((wanted, sender));
+                ledger.requests.push_front((wanted, sender));
             } else {
-                books.asks.push_back((wanted, sender));
+                ledger.requests.push_back((wanted, sender));
             }
-            if books.has_base && !state.hungry.contains(&self.id) {
-                state.hungry.push_back(self.id);
+            if ledger.has_base && !state.waiting.contains(&self.id) {
+                state.waiting.push_back(self.id);
             }
             Ok(())
         })?;
@@ -355,14 +356,14 @@ impl Drop for Account {
         if guard_fork().is_err() {
             return;
         }
-        let books = self.pool.change(|state| {
-            let books = state.accounts.remove(&self.id)?;
-            state.held -= books.left;
-            // It stays in the lines until they come to it.
-            Some(books)
+        let ledger = self.pool.change(|state| {
+            let ledger = state.accounts.remove(&self.id)?;
+            state.held -= ledger.left;
+            // Its places in the queues are dropped when their turn comes.
+            Some(ledger)
         });
-        // Their receivers hear that nothing comes.
-        drop(books);
+        // Their receivers are told that nothing will arrive.
+        drop(ledger);
     }
 }
 
@@ -374,7 +375,7 @@ pub(crate) struct Grant {
 }
 
 impl Grant {
-    /// One of the frames, and after the last one more where one is free and nobody waits for it.
+    /// Returns one of the frames; after the last one, one more if it is free and nobody waits for it.
     pub(crate) fn take(&mut self) -> Option<Frame> {
         let (pool, account) = (&self.pool, self.account);
         let promised = self.left > 0;

@@ -1,10 +1,10 @@
-//! Budgets: what all transfers of the process share, set and read while they run.
+//! Resources that all transfers of the process share. Their limits can be changed while transfers run.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
 //! | `memory` | frames for payload, never more than the limit |
-//! | `connections` | requests under way, in turns between transfers |
-//! | `bandwidth` | bytes a second, up and down |
+//! | `connections` | requests in progress, in turns between transfers |
+//! | `bandwidth` | bytes per second, up and down |
 
 mod bandwidth;
 mod connections;
@@ -22,13 +22,13 @@ pub(crate) use bandwidth::{Bandwidth, Flow};
 pub(crate) use connections::{Connections, Urgency};
 pub(crate) use memory::{Account, Grant, Pool};
 
-/// What transfers share.
+/// The shared resources.
 pub(crate) struct Budget {
     pub(crate) memory: Arc<Pool>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) up: Arc<Bandwidth>,
     pub(crate) down: Arc<Bandwidth>,
-    /// Payload bytes moved.
+    /// Payload bytes sent.
     pub(crate) bytes_up: AtomicU64,
     pub(crate) bytes_down: AtomicU64,
     transfers: AtomicU32,
@@ -36,14 +36,14 @@ pub(crate) struct Budget {
     set: Mutex<Settings>,
 }
 
-/// The process's.
+/// The budget of the process.
 pub(crate) fn process() -> &'static Arc<Budget> {
     static PROCESS: OnceLock<Arc<Budget>> = OnceLock::new();
     PROCESS.get_or_init(|| Budget::new(&Settings::new()))
 }
 
 impl Budget {
-    /// With the limits that stand in the settings, or their defaults.
+    /// Creates a budget with the limits in the settings, or their defaults.
     pub(crate) fn new(settings: &Settings) -> Arc<Budget> {
         Arc::new(Budget {
             memory: Pool::new(settings.number("memory")),
@@ -58,14 +58,14 @@ impl Budget {
         })
     }
 
-    /// Sets one limit; what is under way heeds it from now on. An empty value is the default.
+    /// Sets one limit, also for transfers in progress. An empty value restores the default.
     pub(crate) fn set(&self, key: &str, value: &str) -> Result<()> {
         let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = set.clone();
         changed.set(key, value)?;
         if settings::option(key)?.scope != Scope::Process {
-            return Err(Error::new(Code::InvalidOption, format!("option {key} is not one of the process's"))
-                .with_hint("The process's are memory, connections, bandwidth_up and bandwidth_down."));
+            return Err(Error::new(Code::InvalidOption, format!("{key} is not a limit of the process"))
+                .with_hint("Use memory, connections, bandwidth_up or bandwidth_down."));
         }
         *set = changed;
         self.memory.set_limit(set.number("memory"));
@@ -75,7 +75,7 @@ impl Budget {
         Ok(())
     }
 
-    /// A moment's view.
+    /// Returns a snapshot.
     pub(crate) fn stats(&self) -> Stats {
         let (memory, memory_peak, memory_limit) = self.memory.figures();
         let (connections, connections_peak, connections_limit) = self.connections.figures();
@@ -92,14 +92,14 @@ impl Budget {
         }
     }
 
-    /// A transfer, or a call of another kind, begins.
-    pub(crate) fn begin(self: &Arc<Self>) -> Transfer {
+    /// Counts a transfer, or another call, that starts.
+    pub(crate) fn start(self: &Arc<Self>) -> Transfer {
         self.transfers.fetch_add(1, Ordering::Relaxed);
         Transfer { id: self.next.fetch_add(1, Ordering::Relaxed), budget: self.clone() }
     }
 }
 
-/// One that shares with the others; it counts until it is dropped.
+/// A transfer that shares the budget; it counts until it is dropped.
 pub(crate) struct Transfer {
     /// Its number in the turns for connections.
     pub(crate) id: u64,
@@ -112,26 +112,26 @@ impl Drop for Transfer {
     }
 }
 
-/// What the process's transfers use at a moment, and what they may.
+/// Resources that all transfers of the process use right now, and their limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Transfers and other calls to stores that are under way.
+    /// Transfers and other calls to stores in progress.
     pub transfers: u32,
-    /// Bytes of memory for payload that are held or reserved.
+    /// Bytes of payload memory that are in use or reserved.
     pub memory: u64,
-    /// The most that they were.
+    /// The highest value of `memory` so far.
     pub memory_peak: u64,
-    /// The most that they may be.
+    /// The limit of `memory`.
     pub memory_limit: u64,
-    /// Requests that are under way.
+    /// Requests in progress.
     pub connections: u64,
-    /// The most that were at once.
+    /// The highest value of `connections` so far.
     pub connections_peak: u64,
-    /// The most that may be.
+    /// The limit of `connections`.
     pub connections_limit: u64,
-    /// Payload bytes that were sent.
+    /// Payload bytes sent.
     pub bytes_up: u64,
-    /// Payload bytes that were received.
+    /// Payload bytes received.
     pub bytes_down: u64,
 }

@@ -11,14 +11,14 @@ use crate::transport::frames::FRAME;
 const MIB: u64 = 1 << 20;
 
 /// Longer than anything takes; time is paused, so nobody waits for it.
-const EVER: Duration = Duration::from_secs(1_000_000);
+const FOREVER: Duration = Duration::from_secs(1_000_000);
 
 fn frames(pool: &Pool) -> u64 {
     pool.figures().0 / FRAME as u64
 }
 
 #[tokio::test]
-async fn frames_that_come_and_go_are_kept_while_transfers_run() {
+async fn returned_frames_are_kept_while_transfers_run() {
     let pool = Pool::new(64 * MIB);
     let mut out = Vec::new();
     for _ in 0..200 {
@@ -27,15 +27,15 @@ async fn frames_that_come_and_go_are_kept_while_transfers_run() {
     out.truncate(80);
     assert_eq!((pool.in_use(), pool.kept()), (80, 120));
     out.truncate(20);
-    assert_eq!((pool.in_use(), pool.kept()), (20, 84), "no more than a few beyond what is in use");
+    assert_eq!((pool.in_use(), pool.kept()), (20, 84), "few more than are in use");
     out.clear();
     assert_eq!((pool.in_use(), pool.kept()), (0, 64));
     pool.set_limit(4 * MIB);
-    assert_eq!(pool.kept(), 16, "what is kept counts against the limit");
+    assert_eq!(pool.kept(), 16, "kept frames count against the limit");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_transfers_keep_to_the_memory_and_all_end() {
+async fn a_thousand_transfers_stay_within_the_memory_limit_and_all_end() {
     let pool = Pool::new(64 * MIB);
     let done: Arc<AtomicUsize> = Arc::default();
     let tasks: Vec<_> = (0..1000_u64)
@@ -43,7 +43,7 @@ async fn a_thousand_transfers_keep_to_the_memory_and_all_end() {
             let (pool, done) = (pool.clone(), done.clone());
             tokio::spawn(async move {
                 if number % 2 == 0 {
-                    // A stream with parts under way while the next is filled.
+                    // A stream with parts in progress while the next is filled.
                     let account = pool.account(8 * MIB);
                     let mut sent = VecDeque::new();
                     for _ in 0..3 {
@@ -70,7 +70,7 @@ async fn a_thousand_transfers_keep_to_the_memory_and_all_end() {
         })
         .collect();
     for task in tasks {
-        timeout(EVER, task).await.expect("a transfer waits for ever").unwrap();
+        timeout(FOREVER, task).await.expect("a transfer waits forever").unwrap();
     }
     assert_eq!(done.load(Ordering::Relaxed), 1000);
     let (held, peak, limit) = pool.figures();
@@ -78,7 +78,7 @@ async fn a_thousand_transfers_keep_to_the_memory_and_all_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lowered_memory_takes_effect_as_frames_come_back_and_a_raised_one_at_once() {
+async fn a_lowered_memory_limit_takes_effect_as_frames_are_returned_and_a_raised_one_at_once() {
     let pool = Pool::new(32 * FRAME as u64);
     let mut held = Vec::new();
     for _ in 0..32 {
@@ -94,12 +94,12 @@ async fn a_lowered_memory_takes_effect_as_frames_come_back_and_a_raised_one_at_o
     assert!(!waits.is_finished(), "the limit is used up");
     assert_eq!(frames(&pool), 16);
     pool.set_limit(17 * FRAME as u64);
-    drop(timeout(EVER, waits).await.unwrap().unwrap());
+    drop(timeout(FOREVER, waits).await.unwrap().unwrap());
     assert_eq!(frames(&pool), 16);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_base_is_waited_for_in_line_and_what_is_asked_behind_it_gets_nothing_more() {
+async fn while_an_account_waits_for_its_base_others_get_no_extra_frames() {
     let pool = Pool::new(32 * MIB);
     let accounts: Vec<_> = (0..3).map(|_| pool.account(8 * MIB)).collect();
     let mut first = accounts[0].ask(8 * MIB).unwrap().await.unwrap();
@@ -108,21 +108,21 @@ async fn a_base_is_waited_for_in_line_and_what_is_asked_behind_it_gets_nothing_m
     part.pop();
     let fourth = pool.account(8 * MIB);
     let mut waits = fourth.ask(8 * MIB).unwrap();
-    assert!(waits.try_recv().is_err(), "28 MiB are for accounts, and three have 8 each");
+    assert!(waits.try_recv().is_err(), "accounts may use 28 MiB, and three have 8 each");
     assert!(first.take().is_none(), "4 MiB are free, and somebody waits for them");
     // A connection still gets its frame.
-    drop(timeout(EVER, pool.take()).await.unwrap());
-    // Nobody wants the base any more: the next one needs no wait.
+    drop(timeout(FOREVER, pool.take()).await.unwrap());
+    // Nobody waits for a base any more: extra frames are available again.
     drop((waits, fourth));
     assert!(first.take().is_some());
     let waits = pool.account(8 * MIB);
     let granted = waits.ask(8 * MIB).unwrap();
     drop((part, first, accounts));
-    drop(timeout(EVER, granted).await.unwrap().unwrap());
+    drop(timeout(FOREVER, granted).await.unwrap().unwrap());
 }
 
 #[tokio::test]
-async fn a_grant_that_can_never_be_had_is_refused() {
+async fn a_grant_larger_than_the_memory_is_refused() {
     let pool = Pool::new(32 * MIB);
     let error = pool.account(8 * MIB).ask(64 * MIB).err().unwrap();
     assert_eq!(error.code(), Code::InvalidOption);
@@ -130,7 +130,7 @@ async fn a_grant_that_can_never_be_had_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_go_round_the_transfers_and_metadata_goes_first() {
+async fn transfers_take_turns_for_connections_and_metadata_goes_first() {
     let connections = Connections::new(1);
     let held = connections.take(0, Urgency::Payload).await;
     let order: Arc<Mutex<Vec<(u64, Urgency)>>> = Arc::default();
@@ -146,7 +146,7 @@ async fn connections_go_round_the_transfers_and_metadata_goes_first() {
     }
     drop(held);
     for task in tasks {
-        timeout(EVER, task).await.unwrap().unwrap();
+        timeout(FOREVER, task).await.unwrap().unwrap();
     }
     let payload = |transfer| (transfer, Urgency::Payload);
     let rest = [payload(2), payload(3), payload(1), payload(1), payload(1)];
@@ -156,21 +156,21 @@ async fn connections_go_round_the_transfers_and_metadata_goes_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_number_of_connections_holds_for_those_who_wait() {
+async fn a_new_connection_limit_applies_to_waiting_requests() {
     let connections = Connections::new(1);
     let held = connections.take(0, Urgency::First).await;
-    let given_up = timeout(Duration::from_secs(1), connections.take(1, Urgency::First)).await;
-    assert!(given_up.is_err());
+    let abandoned = timeout(Duration::from_secs(1), connections.take(1, Urgency::First)).await;
+    assert!(abandoned.is_err());
     connections.set_limit(2);
-    let other = timeout(EVER, connections.take(2, Urgency::First)).await.unwrap();
+    let other = timeout(FOREVER, connections.take(2, Urgency::First)).await.unwrap();
     drop((held, other));
     assert_eq!(connections.figures(), (0, 2, 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn bandwidth_is_kept_and_can_be_changed_while_bodies_wait() {
+async fn bandwidth_is_limited_and_can_be_changed_while_bodies_wait() {
     let way = Bandwidth::new(MIB);
-    let begun = Instant::now();
+    let started = Instant::now();
     let bodies: Vec<_> = (0..4)
         .map(|_| {
             let way = way.clone();
@@ -185,7 +185,7 @@ async fn bandwidth_is_kept_and_can_be_changed_while_bodies_wait() {
         body.await.unwrap();
     }
     // Time is paused: this is counted, not measured.
-    let took = begun.elapsed().as_secs_f64();
+    let took = started.elapsed().as_secs_f64();
     assert!((15.0..17.0).contains(&took), "16 MiB at 1 MiB/s: {took}");
 
     let waits = tokio::spawn({
@@ -203,7 +203,7 @@ async fn bandwidth_is_kept_and_can_be_changed_while_bodies_wait() {
 }
 
 #[test]
-fn the_processes_options_are_set_and_others_are_refused() {
+fn limits_of_the_process_are_set_and_other_options_are_refused() {
     let budget = Budget::new(&Settings::new());
     budget.set("memory", "67108864").unwrap();
     budget.set("connections", "3").unwrap();
@@ -217,7 +217,7 @@ fn the_processes_options_are_set_and_others_are_refused() {
     for (key, value) in [("bucket", "b"), ("bucket", ""), ("memory", "1")] {
         assert_eq!(budget.set(key, value).unwrap_err().code(), Code::InvalidOption, "{key} = '{value}'");
     }
-    let one = budget.begin();
+    let one = budget.start();
     assert_eq!(budget.stats().transfers, 1);
     drop(one);
     assert_eq!(budget.stats().transfers, 0);

@@ -1,4 +1,4 @@
-//! What core's chain looks at: the variables of AWS's tools, the shared files, the file of a container's token.
+//! The input of core's chain: the variables of AWS's tools, the shared files, the token file of a container.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,15 +12,15 @@ use s3vault_core::credentials::chain::{
 use s3vault_core::{Code, Error, Result};
 use zeroize::Zeroizing;
 
-/// More than any of these files has: what is larger is another file.
+/// Larger than any of these files; a larger file is something else.
 const LARGEST: u64 = 1 << 20;
 
-/// This process's environment.
+/// The environment of this process.
 pub(super) fn environment() -> Result<Environment> {
     environment_of(|name| std::env::var_os(name), std::env::home_dir())
 }
 
-/// The environment with these variables and this home.
+/// The environment with these variables and this home directory.
 pub(super) fn environment_of(var: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Result<Environment> {
     let text = |name: &str| match var(name) {
         None => Ok(None),
@@ -36,7 +36,7 @@ pub(super) fn environment_of(var: impl Fn(&str) -> Option<OsString>, home: Optio
         Some(home) if !home.as_os_str().is_empty() => home.join(path),
         _ => Path::new("~").join(path),
     };
-    // A path need not be UTF-8. An empty variable is none.
+    // A path need not be UTF-8. An empty variable counts as unset.
     let named = |name: &str| {
         let path = PathBuf::from(var(name).filter(|path| !path.is_empty())?);
         Some(path.strip_prefix("~").map_or_else(|_| path.clone(), at_home))
@@ -50,8 +50,8 @@ pub(super) fn environment_of(var: impl Fn(&str) -> Option<OsString>, home: Optio
 }
 
 fn not_text(name: &str) -> Error {
-    Error::new(Code::Credentials, format!("the environment's {name} is not UTF-8"))
-        .with_hint("Set it anew, or unset it.")
+    Error::new(Code::Credentials, format!("the environment variable {name} is not UTF-8"))
+        .with_hint("Correct the variable, or unset it.")
 }
 
 fn read(path: &Path) -> File {
@@ -66,7 +66,7 @@ fn read(path: &Path) -> File {
 fn text(path: &Path) -> std::io::Result<Zeroizing<String>> {
     let file = fs::File::open(path)?;
     let length = file.metadata()?.len().min(LARGEST);
-    // Large enough from the start, so that no copy is left behind.
+    // Large enough from the start, so that growing leaves no copy in memory.
     let mut text = Zeroizing::new(String::with_capacity(length as usize + 1));
     file.take(LARGEST + 1).read_to_string(&mut text)?;
     if text.len() as u64 > LARGEST {

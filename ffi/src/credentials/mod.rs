@@ -1,8 +1,9 @@
-//! Credentials from this machine: core says which place has them, and this module reads, runs and asks it.
+//! Credentials from this machine: core decides which place has them, and this module reads files, runs processes and
+//! asks endpoints.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | `gather` | variables and files, for core to look at |
+//! | `gather` | variables and files for core's chain |
 //! | `process` | a `credential_process` |
 
 mod gather;
@@ -24,22 +25,22 @@ use crate::transport::{Transport, TransportSettings};
 /// How long a `credential_process` may take.
 const PROCESS_TIME: Duration = Duration::from_secs(60);
 
-/// Gives keys, and gives them anew when they are about to end.
+/// Provides keys, and new ones when they are about to expire.
 #[derive(Clone, Debug)]
 pub(crate) struct Provider(Origin);
 
 impl Provider {
-    /// From the settings; looks nowhere yet.
+    /// Creates a provider from the settings, without looking for keys yet.
     pub(crate) fn new(settings: &Settings) -> Result<Provider> {
         Origin::from_settings(settings).map(Provider)
     }
 
-    /// Whether asking again may give other keys.
+    /// Whether asking again may return other keys.
     pub(crate) fn is_renewable(&self) -> bool {
         matches!(self.0, Origin::Chain { .. })
     }
 
-    /// The keys as they are now. The whole chain is gone through again, so that what was changed since counts.
+    /// Returns the current keys. The whole chain is searched again, so that changes made since count.
     pub(crate) fn load(&self, control: &mut Control<'_>) -> Result<Credentials> {
         match &self.0 {
             Origin::Static(keys) => Ok(keys.clone()),
@@ -48,7 +49,7 @@ impl Provider {
     }
 }
 
-/// Goes through the chain, in this environment.
+/// Searches the chain in this environment.
 fn find(env: &Environment, profile: &str, process_time: Duration, control: &mut Control<'_>) -> Result<Credentials> {
     match chain::resolve(env, profile)? {
         Source::Keys(keys) => Ok(keys),
@@ -57,13 +58,14 @@ fn find(env: &Environment, profile: &str, process_time: Duration, control: &mut 
     }
 }
 
-/// Asks an endpoint of this machine, over connections of its own: no proxy, and not the store's authorities.
+/// Asks an endpoint of this machine, over connections of its own: without a proxy, and without the store's CA
+/// certificates.
 fn ask(fetch: Fetch, control: &mut Control<'_>) -> Result<Credentials> {
     let connect_timeout = Duration::from_millis(fetch.connect_timeout_ms());
     let transport = Transport::new(&TransportSettings {
         ca_file: None,
         connect_timeout,
-        // The machine itself gives an attempt up after a while, however it goes.
+        // The machine itself abandons an attempt after a while.
         idle_timeout: Duration::from_secs(60),
         resolve_once: false,
         proxy: None,

@@ -1,8 +1,8 @@
 //! Runs a `credential_process` ("Process credential provider", AWS SDKs and Tools reference guide).
 //!
-//! It is started without a shell, with nothing on its standard input, and in a process group of its own, so that what it
-//! starts itself ends with it. What it prints is a secret and never shown; what it says on its standard error is for
-//! people, and stands in the error.
+//! It is started without a shell, without standard input, and in its own process group, so that the processes it
+//! starts are ended with it. Its standard output is secret and never shown; its standard error is meant for users and
+//! becomes part of the error.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -20,22 +20,22 @@ use s3vault_core::{Code, Error, Result};
 use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
-/// More than any document with keys has, in bytes.
+/// Larger than any document with keys, in bytes.
 const LARGEST: u64 = 64 * 1024;
 
-/// So much of what it said is shown, in characters: the end, which has the reason.
+/// How many characters of its standard error are shown: the end, which has the reason.
 const SHOWN: usize = 500;
 
-/// Between two looks at it.
+/// Time between two checks of the process.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What is still on its way when a process has ended has this long.
+/// How long to wait for remaining output after the process has ended.
 const REST: Duration = Duration::from_millis(500);
 
-/// What came through a pipe.
+/// Bytes read from a pipe.
 type Bytes = Zeroizing<Vec<u8>>;
 
-/// Runs it to its end, on a thread of the library; for `limit` at most, and until `stop` is set.
+/// Runs it to its end on a thread of the library, for at most `limit`, or until `stop` is set.
 pub(super) fn run(process: &Process, limit: Duration, stop: &AtomicBool) -> Result<Credentials> {
     let Some((program, arguments)) = process.words.split_first() else {
         return Err(failed(process, "is empty", ""));
@@ -49,20 +49,20 @@ pub(super) fn run(process: &Process, limit: Duration, stop: &AtomicBool) -> Resu
         .spawn();
     let mut child = started.map_err(|e| {
         failed(process, &format!("cannot be started: {e}"), "")
-            .with_hint("Give the program's whole path; no shell is used, so ~ and variables are not expanded.")
+            .with_hint("Give the full path of the program; no shell is used, so ~ and variables are not expanded.")
     })?;
-    let (printed, said) = (gather(child.stdout.take()), gather(child.stderr.take()));
+    let (stdout, stderr) = (gather(child.stdout.take()), gather(child.stderr.take()));
     let end = Instant::now() + limit;
-    let (mut output, mut complaint) = (None, None);
-    while output.is_none() || complaint.is_none() {
+    let (mut output, mut errors) = (None, None);
+    while output.is_none() || errors.is_none() {
         if stop.load(Ordering::Acquire) || Instant::now() >= end {
             break;
         }
-        output = output.or_else(|| printed.try_recv().ok());
-        complaint = complaint.or_else(|| said.try_recv().ok());
+        output = output.or_else(|| stdout.try_recv().ok());
+        errors = errors.or_else(|| stderr.try_recv().ok());
         sleep(LOOK);
     }
-    // While it is not waited for, its number is its own, so the group is its own too.
+    // Until it was waited for, no other process can have its id, so the group is its own too.
     let ended = loop {
         if stop.load(Ordering::Acquire) || Instant::now() >= end {
             break None;
@@ -70,29 +70,29 @@ pub(super) fn run(process: &Process, limit: Duration, stop: &AtomicBool) -> Resu
         match child.try_wait() {
             Ok(Some(status)) => break Some(Some(status)),
             Ok(None) => sleep(LOOK),
-            // Somebody else waited for it, or the host ignores SIGCHLD: what it printed must say whether it went well.
+            // Somebody else waited for it, or the host ignores SIGCHLD: its output must tell whether it succeeded.
             Err(_) => break Some(None),
         }
     };
     let Some(status) = ended else {
         end_all(&mut child);
-        let complaint = complaint.or_else(|| said.recv_timeout(REST).ok()).unwrap_or_default();
+        let errors = errors.or_else(|| stderr.recv_timeout(REST).ok()).unwrap_or_default();
         let message = format!("did not end within {} ms", limit.as_millis());
-        return Err(failed(process, &message, &shown(&complaint)).retryable());
+        return Err(failed(process, &message, &shown(&errors)).retryable());
     };
-    let complaint = shown(&complaint.unwrap_or_default());
+    let errors = shown(&errors.unwrap_or_default());
     if let Some(status) = status.filter(|status| !status.success()) {
-        return Err(failed(process, &format!("failed ({status})"), &complaint));
+        return Err(failed(process, &format!("failed ({status})"), &errors));
     }
     parse_process(&output.unwrap_or_default()).map_err(|e| {
         let hint = e.hint().to_owned();
-        failed(process, &format!("ended well, but {}", e.message()), &complaint).with_hint(hint)
+        failed(process, &format!("succeeded, but {}", e.message()), &errors).with_hint(hint)
     })
 }
 
-/// Ends the process and what it started.
+/// Ends the process and the processes it started.
 fn end_all(child: &mut Child) {
-    // The group may have ended by itself meanwhile.
+    // The group may have ended by itself.
     let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
     let _ = child.wait();
 }
@@ -104,7 +104,7 @@ fn gather(pipe: Option<impl Read + Send + 'static>) -> Receiver<Bytes> {
         Handle::current().spawn_blocking(move || {
             let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST as usize + 1));
             let _ = pipe.by_ref().take(LARGEST + 1).read_to_end(&mut bytes);
-            // Nobody may wait for the pipe to become free.
+            // Drain the pipe, so that the process never blocks on it.
             let _ = std::io::copy(&mut pipe, &mut std::io::sink());
             let _ = sender.send(bytes);
         });
@@ -112,20 +112,20 @@ fn gather(pipe: Option<impl Read + Send + 'static>) -> Receiver<Bytes> {
     receiver
 }
 
-/// The end of what it said, on one line.
-fn shown(complaint: &[u8]) -> String {
-    let text = String::from_utf8_lossy(complaint);
+/// The end of its standard error, on one line.
+fn shown(errors: &[u8]) -> String {
+    let text = String::from_utf8_lossy(errors);
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let skip = line.chars().count().saturating_sub(SHOWN);
     let cut = if skip > 0 { "..." } else { "" };
     format!("{cut}{}", line.chars().skip(skip).collect::<String>().escape_debug())
 }
 
-/// The error of a process. Its arguments are not shown: a secret may stand in them.
-fn failed(process: &Process, how: &str, said: &str) -> Error {
+/// Makes the error of a process. Its arguments are not shown, since they may contain a secret.
+fn failed(process: &Process, how: &str, stderr: &str) -> Error {
     let program = process.words.first().map_or("", String::as_str);
-    let said = if said.is_empty() { String::new() } else { format!("; it said: {said}") };
+    let stderr = if stderr.is_empty() { String::new() } else { format!("; its standard error: {stderr}") };
     let profile = &process.profile;
-    let message = format!("the credential_process '{program}' of the profile '{profile}' {how}{said}");
-    Error::new(Code::Credentials, message).with_hint("Run it by hand.")
+    let message = format!("the credential_process '{program}' of the profile '{profile}' {how}{stderr}");
+    Error::new(Code::Credentials, message).with_hint("Run the command by hand to see why.")
 }

@@ -23,7 +23,7 @@ const PRINTED: &str =
 const ANSWERED: &str = r#"{"Code": "Success", "AccessKeyId": "ASIA", "SecretAccessKey": "hush", "Token": "hush-token",
     "Expiration": "2026-11-24T13:30:00Z"}"#;
 
-/// A home with shared files, and the variables of a process that lives in it.
+/// A home directory with shared files, and the variables of a process that uses it.
 struct Home {
     folder: TempDir,
     vars: HashMap<&'static str, OsString>,
@@ -46,8 +46,8 @@ impl Home {
         self
     }
 
-    /// A profile whose process is this script. The shell reads it: what another test's thread has just written cannot
-    /// always be started.
+    /// A profile whose process is this script. The shell reads it, since a file that was just written cannot always be
+    /// executed while other tests fork.
     fn script(self, script: &str) -> Home {
         let path = self.folder.path().join("get keys");
         fs::write(&path, script).unwrap();
@@ -67,7 +67,7 @@ impl Home {
         self.find_within(PATIENCE)
     }
 
-    /// The error that it ends with, which shows no secret.
+    /// The error, which must show no secret.
     fn error(&self) -> Error {
         let e = self.find().unwrap_err();
         assert!(!format!("{e} {e:?} {:?}", self.environment()).contains("hush"), "{e}");
@@ -99,7 +99,7 @@ fn files_are_read_at_home_or_where_variables_say() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named() {
+fn a_file_or_variable_that_cannot_be_read_is_named() {
     let home = Home::new().with("AWS_CONFIG_FILE", "/");
     let e = home.error();
     assert!(e.code() == Code::Config && e.message().starts_with("cannot read /: "), "{e}");
@@ -110,7 +110,7 @@ fn what_cannot_be_read_is_named() {
     let home = Home::new().file(".aws/credentials", &"#\n".repeat(600_000));
     assert!(home.error().message().ends_with("it is larger than 1 MiB"));
     let home = Home::new().with("AWS_ACCESS_KEY_ID", OsString::from_vec(b"hush\xff".to_vec()));
-    assert_eq!(home.error().message(), "the environment's AWS_ACCESS_KEY_ID is not UTF-8");
+    assert_eq!(home.error().message(), "the environment variable AWS_ACCESS_KEY_ID is not UTF-8");
 }
 
 #[test]
@@ -122,13 +122,19 @@ fn a_process_prints_keys() {
 }
 
 #[test]
-fn a_process_that_fails_is_told_with_its_own_words() {
+fn the_error_of_a_failed_process_shows_its_standard_error() {
     let e = Home::new().script("echo hush; echo no  ticket >&2; exit 3").error();
     assert_eq!(e.code(), Code::Credentials);
-    assert!(e.message().ends_with("of the profile 'default' failed (exit status: 3); it said: no ticket"), "{e}");
+    assert!(
+        e.message().ends_with("of the profile 'default' failed (exit status: 3); its standard error: no ticket"),
+        "{e}"
+    );
     let e = Home::new().script("echo hush hush; echo look here >&2").error();
-    assert!(e.message().contains("ended well, but its output is not JSON"), "{e}");
-    assert!(e.message().ends_with("it said: look here") && e.hint().starts_with("A credential_process prints"), "{e}");
+    assert!(e.message().contains("succeeded, but its output is not JSON"), "{e}");
+    assert!(
+        e.message().ends_with("its standard error: look here") && e.hint().starts_with("A credential_process prints"),
+        "{e}"
+    );
     let e = Home::new().script(&format!("printf %s '{}'", &PRINTED[..80])).error();
     assert!(e.message().contains("its output is truncated"), "{e}");
     let e = Home::new().script("head -c 300000 /dev/zero; head -c 300000 /dev/zero | tr '\\0' x >&2").error();
@@ -138,18 +144,18 @@ fn a_process_that_fails_is_told_with_its_own_words() {
 }
 
 #[test]
-fn a_process_that_hangs_is_ended_with_what_it_started() {
+fn a_process_that_hangs_is_ended_with_its_children() {
     let home = Home::new();
     let pids = home.folder.path().join("pids");
-    let said =
+    let script =
         format!("echo waiting >&2; sleep 600 & echo $$ $! > '{0}.new'; mv '{0}.new' '{0}'; wait", pids.display());
-    let home = home.script(&said);
+    let home = home.script(&script);
     let mut limit = 250;
     while !pids.exists() {
         limit *= 2;
         let e = home.find_within(Duration::from_millis(limit)).unwrap_err();
         assert!(e.message().contains(&format!("did not end within {limit} ms")) && e.is_retryable(), "{e}");
-        assert!(!pids.exists() || e.message().ends_with("; it said: waiting"), "{e}");
+        assert!(!pids.exists() || e.message().ends_with("; its standard error: waiting"), "{e}");
     }
     for pid in fs::read_to_string(pids).unwrap().split_whitespace() {
         until(|| is_gone(pid));
@@ -175,7 +181,7 @@ fn a_cancel_ends_a_process() {
     until(|| is_gone(pid.trim()));
 }
 
-/// Ended; one whose parent has not waited for it yet counts too.
+/// Whether the process has ended, waited for or not.
 fn is_gone(pid: &str) -> bool {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => stat.rsplit(") ").next().unwrap().starts_with('Z'),
@@ -183,7 +189,7 @@ fn is_gone(pid: &str) -> bool {
     }
 }
 
-/// An endpoint that answers by path, and remembers what it was asked.
+/// An endpoint that answers by path, and records its requests.
 fn endpoint(
     answer: impl Fn(&ReceivedRequest) -> (u16, String) + Send + Sync + 'static,
 ) -> (Server, Shared<Vec<ReceivedRequest>>) {
@@ -212,7 +218,7 @@ fn metadata(request: &ReceivedRequest) -> (u16, String) {
 }
 
 #[test]
-fn an_instance_gives_keys() {
+fn an_instance_provides_keys() {
     let (server, seen) = endpoint(metadata);
     let home = Home::new().with("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.url("/"));
     let keys = home.find().unwrap();
@@ -231,13 +237,13 @@ fn an_instance_without_a_role_has_no_keys() {
 }
 
 #[test]
-fn nobody_at_the_metadatas_address_ends_the_chain() {
+fn the_chain_ends_without_a_metadata_service() {
     let (server, _) = endpoint(metadata);
     let gone = server.url("");
     drop(server);
     let mut e = Home::new().with("AWS_EC2_METADATA_SERVICE_ENDPOINT", gone.clone()).error();
     while !e.message().contains("refused") {
-        // The listener may take a last connection while it stops.
+        // The listener may accept a last connection while it stops.
         e = Home::new().with("AWS_EC2_METADATA_SERVICE_ENDPOINT", gone.clone()).error();
     }
     for place in ["AWS_ACCESS_KEY_ID", ".aws/config", "AWS_CONTAINER_CREDENTIALS_FULL_URI", gone.as_str()] {
@@ -246,7 +252,7 @@ fn nobody_at_the_metadatas_address_ends_the_chain() {
 }
 
 #[test]
-fn a_container_gives_keys_for_its_token() {
+fn a_container_provides_keys_for_its_token() {
     let (server, seen) = endpoint(|request| match request.header("authorization") {
         Some("hush-from-file" | "hush-from-variable") => (200, ANSWERED.to_owned()),
         other => (403, format!(r#"{{"code": "Denied", "message": "not for {}"}}"#, other.unwrap_or("nobody"))),
@@ -258,7 +264,7 @@ fn a_container_gives_keys_for_its_token() {
     assert_eq!(home.find().unwrap().access_key, "ASIA");
     let home = home.file("token", "hush-from-file\n").with("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "~/token");
     assert_eq!(home.find().unwrap().access_key, "ASIA");
-    // It is read again each time.
+    // The token is read again each time.
     let home = home.file("token", "hush-and-wrong\n");
     let e = home.error();
     assert!(e.message().ends_with("the answer is 403: the token is refused (Denied: not for ***)"), "{e}");
@@ -269,7 +275,7 @@ fn a_container_gives_keys_for_its_token() {
 }
 
 #[test]
-fn a_container_that_redirects_or_answers_nonsense_is_not_believed() {
+fn a_redirect_or_an_invalid_answer_of_a_container_is_refused() {
     let (elsewhere, seen) = endpoint(|_| (200, ANSWERED.to_owned()));
     let target = elsewhere.url("/");
     let server = Server::http(move |request, wire| {
@@ -287,7 +293,7 @@ fn a_container_that_redirects_or_answers_nonsense_is_not_believed() {
 }
 
 #[test]
-fn an_agent_that_is_down_for_a_moment_is_asked_again() {
+fn an_agent_that_is_briefly_down_is_asked_again() {
     let count = Shared::<u32>::default();
     let (server, _) = endpoint(move |_| {
         let mut count = count.lock().unwrap();
@@ -298,7 +304,7 @@ fn an_agent_that_is_down_for_a_moment_is_asked_again() {
     assert_eq!(home.find().unwrap().access_key, "ASIA");
 }
 
-/// Core takes URLs apart with its own rule, the transport with another parser: they must agree on the host.
+/// Core parses URLs with its own rule, the transport with another parser: they must agree on the host.
 #[test]
 fn the_transport_sees_the_host_that_core_allowed() {
     let users = ["", "a@", "127.0.0.1@", "127.0.0.1:80@", "127.0.0.1\\@", "127.0.0.1#@", "127.0.0.1/@", "127.0.0.1?@"];
@@ -365,7 +371,7 @@ fn the_transport_sees_the_host_that_core_allowed() {
 }
 
 #[test]
-fn keys_of_the_settings_are_taken_as_they_are() {
+fn keys_from_the_settings_are_used_as_they_are() {
     let own = settings(&[("access_key", "A"), ("secret_key", "hush"), ("session_token", "hush-token")]);
     let provider = Provider::new(&own).unwrap();
     let keys = provider.load(&mut Control::none()).unwrap();

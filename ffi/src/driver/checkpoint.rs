@@ -1,5 +1,5 @@
-//! The checkpoint's file: opened and locked by the put that names it, appended to record by record on blocking threads,
-//! removed when nothing is left to go on with.
+//! The checkpoint file. The put that names it opens and locks it; records are appended on blocking threads; it is
+//! removed when there is nothing left to resume.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read};
@@ -18,47 +18,47 @@ use super::engine::Message;
 use crate::control::Control;
 use crate::disk;
 
-/// How long an open waits for the lock: a put of this process that was just freed still writes for a moment.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long an open waits for the lock: a put of this process that was just freed may still be writing.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 
-/// An open checkpoint. The lock lasts as long as this value. One without records is not left behind.
+/// An open checkpoint. The lock lasts as long as this value. A file without records is removed.
 pub(crate) struct CheckpointFile {
     file: File,
     path: PathBuf,
-    /// In bytes, of the records that are whole and on disk.
+    /// Length in bytes of the records that are complete and on disk.
     length: u64,
 }
 
 impl CheckpointFile {
-    /// Opens the file, or creates it; reads what it has, and drops a last record that is torn. What is another put's, or
-    /// no checkpoint, stays as it is.
+    /// Opens or creates the file, reads its records, and drops an incomplete last one. The checkpoint of another put,
+    /// or a file that is not a checkpoint, is left unchanged.
     pub(crate) fn open(path: &Path, control: &mut Control<'_>) -> Result<(CheckpointFile, Checkpoint)> {
         let path = path.to_owned();
         blocking(move |stop| read(path, stop), control)?
     }
 
-    /// Appends a record, or puts it in place of all; it is on disk when this returns. A record that could not be saved
-    /// leaves those before it as they were.
-    fn save(&mut self, record: &[u8], anew: bool) -> Result<()> {
-        let start = if anew { 0 } else { self.length };
+    /// Appends a record, or replaces all records with it; it is on disk when this returns. A record that could not be
+    /// saved leaves the earlier ones unchanged.
+    fn save(&mut self, record: &[u8], replace: bool) -> Result<()> {
+        let start = if replace { 0 } else { self.length };
         let saved = self.write(start, record);
         match saved {
             Ok(()) => self.length = start + record.len() as u64,
-            Err(_) if anew => self.length = 0,
+            Err(_) if replace => self.length = 0,
             Err(_) => {}
         }
         saved.map_err(|e| failed("write", &self.path, &e))
     }
 
     fn write(&self, start: u64, record: &[u8]) -> io::Result<()> {
-        // Also what an earlier record left that was not saved whole.
+        // Also drops an earlier record that was not saved completely.
         self.file.set_len(start)?;
         self.file.write_all_at(record, start)?;
         self.file.sync_data()
     }
 
-    /// Nothing is left to go on with. It is emptied first: a file that cannot be removed must not be taken for a put that
-    /// is under way.
+    /// Removes a checkpoint with nothing left to resume. It is emptied first: a file that cannot be removed must not be
+    /// mistaken for the checkpoint of an unfinished put.
     fn remove(mut self) {
         if self.file.set_len(0).and_then(|()| self.file.sync_data()).is_ok() {
             self.length = 0;
@@ -76,7 +76,7 @@ impl Drop for CheckpointFile {
     }
 }
 
-/// Best effort: what has ended has ended, whatever becomes of its file.
+/// Best effort: the put has ended, whether or not its file can be removed.
 fn unlink(path: &Path) {
     if fs::remove_file(path).is_ok() {
         let _ = disk::sync_name(path);
@@ -84,13 +84,13 @@ fn unlink(path: &Path) {
 }
 
 fn read(path: PathBuf, stop: &AtomicBool) -> Result<(CheckpointFile, Checkpoint)> {
-    let mut file = locked(&path, stop)?;
+    let mut file = open_locked(&path, stop)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|e| failed("read", &path, &e))?;
     let (checkpoint, length) =
         Checkpoint::parse(&bytes).map_err(|e| e.context(format_args!("the checkpoint {}", path.display())))?;
-    if length == 0 && !is_torn_begin(&bytes) {
-        let why = format!("the checkpoint {}: it is another kind of file", path.display());
+    if length == 0 && !is_torn_start(&bytes) {
+        let why = format!("{} is not a checkpoint", path.display());
         return Err(Error::new(Code::BadCheckpoint, why));
     }
     if length < bytes.len() {
@@ -99,20 +99,20 @@ fn read(path: PathBuf, stop: &AtomicBool) -> Result<(CheckpointFile, Checkpoint)
     Ok((CheckpointFile { file, path, length: length as u64 }, checkpoint))
 }
 
-/// Whether the first record was being written when its process or the machine ended; else the file is something of the
-/// caller's, named by mistake.
-fn is_torn_begin(bytes: &[u8]) -> bool {
+/// Whether the process or the machine died while the first record was written. Otherwise the file is something else of
+/// the caller's, named by mistake.
+fn is_torn_start(bytes: &[u8]) -> bool {
     bytes.iter().take(16).all(u8::is_ascii_hexdigit) || bytes.iter().all(|byte| *byte == 0)
 }
 
-/// The file under this name, and no other's.
-fn locked(path: &Path, stop: &AtomicBool) -> Result<File> {
-    let end = Instant::now() + PATIENCE;
+/// Opens and locks the file that has this name.
+fn open_locked(path: &Path, stop: &AtomicBool) -> Result<File> {
+    let end = Instant::now() + LOCK_WAIT;
     loop {
-        let file = opened(path)?;
+        let file = open_or_create(path)?;
         match file.try_lock() {
-            // Who had it before may have removed it meanwhile.
-            Ok(()) if is_still(path, &file) => return Ok(file),
+            // The previous owner may have removed it in the meantime.
+            Ok(()) if is_same_file(path, &file) => return Ok(file),
             Ok(()) => {}
             Err(TryLockError::Error(e)) => return Err(failed("lock", path, &e)),
             Err(TryLockError::WouldBlock) if Instant::now() < end && !stop.load(Ordering::Acquire) => {
@@ -121,14 +121,14 @@ fn locked(path: &Path, stop: &AtomicBool) -> Result<File> {
             Err(TryLockError::WouldBlock) => {
                 let why = format!("another put is using the checkpoint {}", path.display());
                 return Err(
-                    Error::new(Code::Busy, why).with_hint("Wait for the other put, or name a checkpoint of its own.")
+                    Error::new(Code::Busy, why).with_hint("Wait for the other put, or use a different checkpoint.")
                 );
             }
         }
     }
 }
 
-fn opened(path: &Path) -> Result<File> {
+fn open_or_create(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     match options.clone().create_new(true).mode(0o600).open(path) {
@@ -141,14 +141,14 @@ fn opened(path: &Path) -> Result<File> {
     }
     let is_file = fs::metadata(path).map_err(|e| failed("open", path, &e))?.is_file();
     if !is_file {
-        let why = format!("the checkpoint {} is no regular file", path.display());
+        let why = format!("the checkpoint {} is not a regular file", path.display());
         return Err(Error::new(Code::BadCheckpoint, why));
     }
-    // Removed since: the next look creates it.
+    // If it was removed in the meantime, it is created again.
     options.create(true).truncate(false).mode(0o600).open(path).map_err(|e| failed("open", path, &e))
 }
 
-fn is_still(path: &Path, file: &File) -> bool {
+fn is_same_file(path: &Path, file: &File) -> bool {
     match (fs::metadata(path), file.metadata()) {
         (Ok(named), Ok(own)) => (named.dev(), named.ino()) == (own.dev(), own.ino()),
         _ => false,
@@ -159,32 +159,32 @@ fn failed(what: &str, path: &Path, e: &io::Error) -> Error {
     disk::refused(format_args!("cannot {what} the checkpoint {}", path.display()), e)
 }
 
-/// An engine's way to its checkpoint: records go to disk one after the other, while the engine goes on.
-pub(super) struct Records {
+/// Writes an engine's records to the checkpoint, one after the other, while the engine continues.
+pub(super) struct RecordWriter {
     records: UnboundedSender<Record>,
     writer: JoinHandle<Option<CheckpointFile>>,
 }
 
 struct Record {
     bytes: Vec<u8>,
-    anew: bool,
+    replace: bool,
 }
 
-impl Records {
-    /// Inside of the runtime. The engine is told of each record, in order.
-    pub(super) fn start(file: CheckpointFile, engine: UnboundedSender<Message>) -> Records {
+impl RecordWriter {
+    /// Call it inside the runtime. The engine is told of each saved record, in order.
+    pub(super) fn start(file: CheckpointFile, engine: UnboundedSender<Message>) -> RecordWriter {
         let (records, receiver) = unbounded_channel();
-        Records { records, writer: tokio::spawn(save_each(file, receiver, engine)) }
+        RecordWriter { records, writer: tokio::spawn(save_each(file, receiver, engine)) }
     }
 
-    pub(super) fn save(&self, bytes: Vec<u8>, anew: bool) {
-        // The writer lives as long as this sender, but for a defect, of which it tells.
-        let _ = self.records.send(Record { bytes, anew });
+    pub(super) fn save(&self, bytes: Vec<u8>, replace: bool) {
+        // The writer lives as long as this sender, except after a defect, which it reports.
+        let _ = self.records.send(Record { bytes, replace });
     }
 
-    /// Waits for what is being written, and lets go of the file: other puts may use it when this returns.
+    /// Waits for the record that is being written, and closes the file: when this returns, other puts may use it.
     pub(super) async fn close(self, remove: bool) {
-        let Records { records, writer } = self;
+        let RecordWriter { records, writer } = self;
         drop(records);
         if let Ok(Some(file)) = writer.await {
             let closed = spawn_blocking(move || if remove { file.remove() } else { drop(file) });
@@ -193,24 +193,24 @@ impl Records {
     }
 }
 
-/// `None` after a defect.
+/// Saves each record. Returns `None` after a defect.
 async fn save_each(
     mut file: CheckpointFile,
     mut records: UnboundedReceiver<Record>,
     engine: UnboundedSender<Message>,
 ) -> Option<CheckpointFile> {
-    while let Some(Record { bytes, anew }) = records.recv().await {
+    while let Some(Record { bytes, replace }) = records.recv().await {
         let saving = spawn_blocking(move || {
-            let saved = file.save(&bytes, anew);
+            let saved = file.save(&bytes, replace);
             (file, saved)
         });
         let saved = match saving.await {
-            Ok((back, saved)) => {
-                file = back;
+            Ok((returned, saved)) => {
+                file = returned;
                 saved
             }
             Err(e) => {
-                let _ = engine.send(Message::Fatal(Error::new(Code::Internal, format!("saving a record: {e}"))));
+                let _ = engine.send(Message::Fatal(Error::new(Code::Internal, format!("saving a record failed: {e}"))));
                 return None;
             }
         };

@@ -1,4 +1,4 @@
-//! A download into a file: each range is written where it belongs, as it comes.
+//! A download into a file: each range is written at its position as it arrives.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,9 +15,9 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::Host;
 use super::engine::{Message, Payload};
+use super::file_writer::FileWriter;
 use super::progress::Progress;
 use super::request::Sink;
-use super::serial::Serial;
 use super::sparse::{self, Zeros};
 use super::task::Task;
 use crate::budget::Pool;
@@ -26,24 +26,24 @@ use crate::disk;
 use crate::transport::body::name;
 use crate::transport::frames::Frame;
 
-/// Where a download goes.
-pub(crate) struct Place {
+/// Where a download is written.
+pub(crate) struct Destination {
     /// Open for writing.
     pub(crate) file: File,
-    /// What is done where the data is zero.
+    /// How zeros in the data are written.
     pub(crate) zeros: Zeros,
-    /// From this byte of the file on, a byte for each part becomes 1 when the part is verified.
+    /// From this byte of the file, the byte of each verified part is set to 1.
     pub(crate) marks: Option<u64>,
-    /// Bytes that are there already; for progress only.
-    pub(crate) there: u64,
+    /// Bytes that the file already has; for progress only.
+    pub(crate) already_done: u64,
 }
 
-/// Runs a machine whose ranges go into a file; `total` is for progress only. The file is not synced: who called knows
-/// whether it is renamed afterwards. After an error a write that was under way may still land in it.
+/// Runs a machine whose ranges are written to a file. `total` is for progress only. The file is not synced: the caller
+/// knows whether it is renamed afterwards. After an error, a write that was in progress may still reach the file.
 pub(crate) fn download_file<M>(
     host: &Host,
     machine: M,
-    place: Place,
+    destination: Destination,
     total: u64,
     control: &mut Control<'_>,
 ) -> Result<()>
@@ -52,12 +52,12 @@ where
 {
     let pool = host.transport.pool().clone();
     let progress = Progress::new(Some(total));
-    progress.there(place.there);
+    progress.already_done(destination.already_done);
     let task = Task::start_with(host, machine, progress, |inbox, _| FileTarget {
-        file: Arc::new(place.file),
-        writes: Serial::default(),
-        zeros: place.zeros,
-        marks: place.marks,
+        file: Arc::new(destination.file),
+        writes: FileWriter::default(),
+        zeros: destination.zeros,
+        marks: destination.marks,
         marked: None,
         pool,
         slots: HashMap::new(),
@@ -68,38 +68,38 @@ where
 
 struct FileTarget {
     file: Arc<File>,
-    writes: Serial,
+    writes: FileWriter,
     zeros: Zeros,
     marks: Option<u64>,
     /// The part that was marked last.
     marked: Option<u32>,
     pool: Arc<Pool>,
-    /// Of ranges that were begun and not accepted.
+    /// Ranges that were started and not yet accepted.
     slots: HashMap<u32, Arc<Slot>>,
     engine: UnboundedSender<Message>,
 }
 
-/// The place of a range in the file: one attempt writes to it at a time, and none once it is verified. An attempt that was
-/// abandoned may have a write under way, which must not land on what a later one wrote.
+/// The place of a range in the file. One attempt writes to it at a time, and none once it is verified. An abandoned
+/// attempt may have a write in progress, which must not overwrite what a later attempt wrote.
 #[derive(Default)]
 struct Slot {
     written: Arc<Mutex<Written>>,
     accepted: AtomicBool,
 }
 
-/// What of a range is in the file, and what it is.
+/// The bytes of a range that are in the file, and their digest.
 #[derive(Default)]
 struct Written {
     digester: Digester,
     done: u64,
-    /// Of which reading of its part.
+    /// Which reading of its part the bytes belong to.
     reading: Option<u32>,
 }
 
 impl Payload for FileTarget {
     fn sink(&mut self, range: Range) -> Result<Sink> {
         let slot = self.slots.entry(range.index).or_default().clone();
-        let zeros = if range.reading == 0 { self.zeros } else { self.zeros.over_others() };
+        let zeros = if range.reading == 0 { self.zeros } else { self.zeros.over_old_data() };
         Ok(Sink::File(FileSink {
             file: self.file.clone(),
             writes: self.writes.clone(),
@@ -119,11 +119,11 @@ impl Payload for FileTarget {
         if let Some(marks) = self.marks
             && self.marked.replace(range.part) != Some(range.part)
         {
-            // One byte into the page cache, at once and not on a thread of its own: who hears of the end cuts the file. Lost,
-            // it costs a part that is read again.
+            // One byte into the page cache, at once and not on another thread: the caller truncates the file when it
+            // learns of the end. If the byte is lost, one part is read again.
             let _ = self.file.write_all_at(&[1], marks + u64::from(range.part));
         }
-        // What is in the file takes no memory. The engine ends before its inbox does.
+        // Bytes in the file take no memory. The engine ends before its inbox does.
         let _ = self.engine.send(Message::RangeConsumed { index: range.index });
         Ok(())
     }
@@ -132,17 +132,17 @@ impl Payload for FileTarget {
 /// Writes the frames of one attempt, one at a time.
 pub(super) struct FileSink {
     file: Arc<File>,
-    writes: Serial,
+    writes: FileWriter,
     pool: Arc<Pool>,
     zeros: Zeros,
     range: Range,
     slot: Arc<Slot>,
-    /// The one that is being filled.
+    /// The frame that is being filled.
     frame: Option<Frame>,
     state: State,
 }
 
-/// The right to write is with the sink or with a write under way, so that it outlives an attempt that is dropped.
+/// The right to write belongs to the sink or to a write in progress, so that it outlives an attempt that is dropped.
 enum State {
     Idle,
     Held(OwnedMutexGuard<Written>),
@@ -150,8 +150,9 @@ enum State {
 }
 
 impl FileSink {
-    /// Waits until no other attempt writes.
-    pub(super) async fn begin(&mut self) -> Option<u64> {
+    /// Waits until no other attempt is writing. Returns how many bytes of the range are there; `None` if it was
+    /// accepted.
+    pub(super) async fn start(&mut self) -> Option<u64> {
         let mut written = self.slot.written.clone().lock_owned().await;
         if self.slot.accepted.load(Ordering::Acquire) {
             return None;
@@ -170,16 +171,16 @@ impl FileSink {
         let frame = match self.frame.take() {
             Some(frame) => frame,
             None => {
-                // One frame an attempt: where the file is slower than the line, the line waits.
-                self.state = State::Held(self.held().await?);
+                // One frame per attempt: if the file is slower than the network, the network waits.
+                self.state = State::Held(self.acquire().await?);
                 self.pool.take().await
             }
         };
         Ok(self.frame.insert(frame).room())
     }
 
-    /// So many bytes came into the room.
-    pub(super) async fn came(&mut self, bytes: usize) -> Result<()> {
+    /// `bytes` bytes were put into the room.
+    pub(super) async fn received(&mut self, bytes: usize) -> Result<()> {
         if let Some(frame) = &mut self.frame {
             frame.grow(bytes);
             if frame.is_full() {
@@ -191,16 +192,16 @@ impl FileSink {
 
     pub(super) async fn finish(mut self) -> Result<(u64, Digest)> {
         self.write().await?;
-        let written = self.held().await?;
+        let written = self.acquire().await?;
         Ok((written.done, written.digester.finish()))
     }
 
-    /// Begins to write what was gathered.
+    /// Starts to write the frame.
     async fn write(&mut self) -> Result<()> {
         let Some(frame) = self.frame.take() else { return Ok(()) };
-        let mut written = self.held().await?;
+        let mut written = self.acquire().await?;
         let (file, zeros, position) = (self.file.clone(), self.zeros, self.range.offset + written.done);
-        // Here, where the bytes are in this core's cache.
+        // Hashed here, while the bytes are in this core's cache.
         written.digester.update(frame.filled());
         self.state = State::Writing(self.writes.run(move || {
             let bytes = frame.filled();
@@ -212,14 +213,14 @@ impl FileSink {
         Ok(())
     }
 
-    /// The right to write, once nothing is being written.
-    async fn held(&mut self) -> Result<OwnedMutexGuard<Written>> {
+    /// Gets the right to write, once no write is in progress.
+    async fn acquire(&mut self) -> Result<OwnedMutexGuard<Written>> {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Held(written) => Ok(written),
-            State::Writing(writing) => {
-                writing.await.map_err(|e| Error::new(Code::Internal, format!("writing {}: {e}", name(&self.file))))?
-            }
-            State::Idle => Err(Error::new(Code::Internal, format!("range {} was not begun", self.range.index))),
+            State::Writing(writing) => writing
+                .await
+                .map_err(|e| Error::new(Code::Internal, format!("writing {} failed: {e}", name(&self.file))))?,
+            State::Idle => Err(Error::new(Code::Internal, format!("range {} was not started", self.range.index))),
         }
     }
 }
@@ -233,8 +234,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_of_an_attempt_that_was_dropped_is_waited_for() {
-        // One thread for what may block, so that the write has to wait for the gate.
+    fn a_later_attempt_waits_for_the_write_of_a_dropped_one() {
+        // One blocking thread, so that the write has to wait for the gate.
         let runtime =
             tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_time().build().unwrap();
         let open = Arc::new(AtomicBool::new(false));
@@ -247,7 +248,7 @@ mod tests {
             zeros: Zeros::Written,
             marks: None,
             marked: None,
-            writes: Serial::default(),
+            writes: FileWriter::default(),
             pool: pool.clone(),
             slots: HashMap::new(),
             engine: sender,
@@ -262,21 +263,21 @@ mod tests {
         let (mut first, mut second, mut third) = (sink(), sink(), sink());
         runtime.block_on(async {
             tokio::task::spawn_blocking(move || crate::transport::testserver::until(|| gate.load(Ordering::Acquire)));
-            assert_eq!(first.begin().await, Some(0));
+            assert_eq!(first.start().await, Some(0));
             let half = first.room().await.unwrap().len();
             assert_eq!(half as u64, length / 2);
-            first.came(half).await.unwrap();
-            // Nothing can happen until the gate opens, so these waits end by their time-out, however long it is.
+            first.received(half).await.unwrap();
+            // Nothing can happen until the gate opens, so these waits always time out.
             let more = tokio::time::timeout(Duration::from_millis(50), first.room()).await.is_ok();
             assert!(!more && pool.in_use() == 1, "an attempt has one frame, until it is written");
             drop(first);
-            let early = tokio::time::timeout(Duration::from_millis(50), second.begin()).await;
+            let early = tokio::time::timeout(Duration::from_millis(50), second.start()).await;
             open.store(true, Ordering::Release);
-            assert!(early.is_err(), "a later attempt began while a write was under way");
-            assert_eq!(second.begin().await, Some(length / 2), "what the first one wrote counts");
+            assert!(early.is_err(), "a later attempt started while a write was in progress");
+            assert_eq!(second.start().await, Some(length / 2), "it continues after the bytes of the first attempt");
             drop(second);
             target.accept(range).unwrap();
-            assert_eq!(third.begin().await, None, "nothing is written to a range that is verified");
+            assert_eq!(third.start().await, None, "nothing is written to a verified range");
         });
     }
 }

@@ -14,30 +14,30 @@ use super::Host;
 use super::engine::{Message, Payload};
 use super::progress::Progress;
 use super::request::Sink;
-use super::task::{News, Task};
+use super::task::{Notice, Task};
 use super::wait::Deadline;
 use crate::budget::{Account, Grant, Pool};
 use crate::control::Control;
 use crate::transport::frames::Frame;
 
-/// What a download reserves: the longest slice.
+/// Memory that a download reserves: the longest slice.
 const BASE: u64 = 8 << 20;
 
-/// A reader of a backup. Dropped before its end, it cancels the download.
+/// Reads a backup in order. Dropped before its end, it cancels the download.
 ///
-/// Memory: the ranges that the machine has open. One is open until its last byte was read
-/// ([`Input::RangeConsumed`](s3vault_core::Input::RangeConsumed)), so a slow reader holds the machine back.
+/// It holds the ranges that the machine has open. A range stays open until its last byte was read
+/// ([`Input::RangeConsumed`](s3vault_core::Input::RangeConsumed)), so a slow reader slows down the machine.
 pub(crate) struct StreamDownload {
     task: Task<(), RangeFrames>,
     current: Option<RangeFrames>,
-    /// In the first frame of the current range.
+    /// Position in the first frame of the current range.
     position: usize,
     /// How the download ended.
     end: Option<Result<()>>,
 }
 
 impl StreamDownload {
-    /// Starts the machine; its first error is the first read's.
+    /// Starts the machine; its first error is returned by the first read.
     pub(crate) fn start<M>(host: &Host, machine: M, _control: &mut Control<'_>) -> Result<StreamDownload>
     where
         M: Machine<Done = ()> + Send + 'static,
@@ -46,7 +46,7 @@ impl StreamDownload {
         let task = Task::start_with(host, machine, Progress::new(None), |_, to_reader| StreamTarget {
             pool,
             account: None,
-            begun: BTreeMap::new(),
+            started: BTreeMap::new(),
             accepted: BTreeMap::new(),
             next: 0,
             to_reader,
@@ -54,26 +54,26 @@ impl StreamDownload {
         Ok(StreamDownload { task, current: None, position: 0, end: None })
     }
 
-    /// Reads at least one byte, and as many as are there without waiting; 0 is the end, after all ranges were
-    /// verified. A wait that was ended (cancel, time-out, callback) can be begun again.
+    /// Reads at least one byte, and as many as are available without waiting. Returns 0 at the end, after all ranges
+    /// were verified. A wait that was ended (cancel, time-out, callback) can be repeated.
     pub(crate) fn read(&mut self, buffer: &mut [u8], control: &mut Control<'_>) -> Result<usize> {
         let deadline = Deadline::of(control);
-        self.task.look(deadline, control)?;
+        self.task.check(deadline, control)?;
         let mut count = 0;
         while count < buffer.len() {
             if self.current.is_none() {
-                // What was said already is still there after the end.
-                let news = match self.task.next_now() {
-                    Some(news) => news,
+                // Notices that arrived before the end can still be read after it.
+                let notice = match self.task.next_now() {
+                    Some(notice) => notice,
                     None if count > 0 => break,
                     None => match &self.end {
                         Some(end) => return end.clone().map(|()| 0),
                         None => self.task.next(deadline, control)?,
                     },
                 };
-                match news {
-                    News::Ask(frames) => self.current = Some(frames),
-                    News::Done(result) => {
+                match notice {
+                    Notice::Payload(frames) => self.current = Some(frames),
+                    Notice::Done(result) => {
                         self.end = Some(result);
                         continue;
                     }
@@ -82,12 +82,12 @@ impl StreamDownload {
             count += self.take(&mut buffer[count..]);
         }
         if self.end.is_some() {
-            self.task.tell_last(control);
+            self.task.report_end(control);
         }
         Ok(count)
     }
 
-    /// Copies from the current range, and lets go of what was read.
+    /// Copies from the current range, and releases the frames that were read.
     fn take(&mut self, buffer: &mut [u8]) -> usize {
         let Some(range) = &mut self.current else { return 0 };
         let mut count = 0;
@@ -103,7 +103,7 @@ impl StreamDownload {
             range.frames.pop_front();
             self.position = 0;
         }
-        self.task.say(Message::RangeConsumed { index: range.index });
+        self.task.send(Message::RangeConsumed { index: range.index });
         self.current = None;
         count
     }
@@ -115,14 +115,14 @@ pub(super) struct RangeFrames {
     frames: VecDeque<Frame>,
 }
 
-/// The memory of a range; it stays the range's until it was read, whatever becomes of its attempts.
+/// The memory of a range. It belongs to the range until it was read, however many attempts that takes.
 enum Memory {
-    Asked(Receiver<Grant>),
-    There(Grant),
+    Requested(Receiver<Grant>),
+    Granted(Grant),
 }
 
-/// What of a range came.
-struct Gathered {
+/// The bytes of a range that have arrived.
+struct RangeBuffer {
     memory: Memory,
     frames: VecDeque<Frame>,
     /// Bytes of the last frame that were hashed.
@@ -131,10 +131,10 @@ struct Gathered {
     done: u64,
 }
 
-impl Gathered {
-    fn new(hash: SliceHash, asked: Receiver<Grant>) -> Gathered {
-        Gathered {
-            memory: Memory::Asked(asked),
+impl RangeBuffer {
+    fn new(hash: SliceHash, asked: Receiver<Grant>) -> RangeBuffer {
+        RangeBuffer {
+            memory: Memory::Requested(asked),
             frames: VecDeque::new(),
             hashed: 0,
             digester: Digester::of(hash),
@@ -150,26 +150,26 @@ impl Gathered {
     }
 }
 
-/// Keeps what comes of a range in frames. One attempt has it at a time.
+/// Keeps the bytes of a range in frames. One attempt uses it at a time.
 pub(super) struct FrameSink {
-    gathered: Arc<Mutex<Gathered>>,
-    held: Option<OwnedMutexGuard<Gathered>>,
+    buffer: Arc<Mutex<RangeBuffer>>,
+    held: Option<OwnedMutexGuard<RangeBuffer>>,
 }
 
 impl FrameSink {
     /// Waits until the range has its memory.
     pub(super) async fn reserve(&mut self) {
-        let mut gathered = self.gathered.lock().await;
-        if let Memory::Asked(asked) = &mut gathered.memory
+        let mut buffer = self.buffer.lock().await;
+        if let Memory::Requested(asked) = &mut buffer.memory
             && let Ok(grant) = asked.await
         {
-            gathered.memory = Memory::There(grant);
+            buffer.memory = Memory::Granted(grant);
         }
     }
 
-    /// Waits until no other attempt has the range. Says how many bytes of it are there.
-    pub(super) async fn begin(&mut self) -> u64 {
-        let held = self.gathered.clone().lock_owned().await;
+    /// Waits until no other attempt uses the range. Returns how many bytes of it are there.
+    pub(super) async fn start(&mut self) -> u64 {
+        let held = self.buffer.clone().lock_owned().await;
         let done = held.done;
         self.held = Some(held);
         done
@@ -177,75 +177,75 @@ impl FrameSink {
 
     /// Where the next bytes go. Not empty.
     pub(super) fn room(&mut self) -> Result<&mut [u8]> {
-        let none = || Error::new(Code::Internal, "a range has more bytes than memory was reserved for");
-        let gathered = self.held.as_deref_mut().ok_or_else(none)?;
-        if gathered.frames.back().is_none_or(Frame::is_full) {
-            let frame = match &mut gathered.memory {
-                Memory::There(grant) => grant.take(),
-                Memory::Asked(_) => None,
+        let none = || Error::new(Code::Internal, "a range has more bytes than its reserved memory");
+        let buffer = self.held.as_deref_mut().ok_or_else(none)?;
+        if buffer.frames.back().is_none_or(Frame::is_full) {
+            let frame = match &mut buffer.memory {
+                Memory::Granted(grant) => grant.take(),
+                Memory::Requested(_) => None,
             };
-            gathered.frames.push_back(frame.ok_or_else(none)?);
-            gathered.hashed = 0;
+            buffer.frames.push_back(frame.ok_or_else(none)?);
+            buffer.hashed = 0;
         }
-        gathered.frames.back_mut().map(Frame::room).ok_or_else(none)
+        buffer.frames.back_mut().map(Frame::room).ok_or_else(none)
     }
 
-    /// So many bytes came into the room.
-    pub(super) fn came(&mut self, bytes: usize) {
-        let Some(gathered) = self.held.as_deref_mut() else { return };
-        gathered.done += bytes as u64;
-        let Some(frame) = gathered.frames.back_mut() else { return };
+    /// `bytes` bytes were put into the room.
+    pub(super) fn received(&mut self, bytes: usize) {
+        let Some(buffer) = self.held.as_deref_mut() else { return };
+        buffer.done += bytes as u64;
+        let Some(frame) = buffer.frames.back_mut() else { return };
         frame.grow(bytes);
         if frame.is_full() {
-            gathered.hash_last();
+            buffer.hash_last();
         }
     }
 
     pub(super) fn finish(self) -> (u64, Digest) {
-        let Some(mut gathered) = self.held else { return (0, Digester::of(SliceHash::Nothing).finish()) };
-        gathered.hash_last();
-        (gathered.done, gathered.digester.finish())
+        let Some(mut buffer) = self.held else { return (0, Digester::of(SliceHash::Nothing).finish()) };
+        buffer.hash_last();
+        (buffer.done, buffer.digester.finish())
     }
 }
 
 struct StreamTarget {
     pool: Arc<Pool>,
-    /// From the first range on.
+    /// Opened with the first range.
     account: Option<Account>,
-    /// Of ranges that were begun and not accepted, with the reading that they are of.
-    begun: BTreeMap<u32, (u32, Arc<Mutex<Gathered>>)>,
-    /// Accepted, and waiting for an earlier one.
+    /// Ranges that were started and not yet accepted, each with the reading that it belongs to.
+    started: BTreeMap<u32, (u32, Arc<Mutex<RangeBuffer>>)>,
+    /// Ranges that were accepted and wait for an earlier one.
     accepted: BTreeMap<u32, RangeFrames>,
-    /// The index that the reader gets next.
+    /// The index of the range that the reader gets next.
     next: u32,
-    to_reader: Sender<News<(), RangeFrames>>,
+    to_reader: Sender<Notice<(), RangeFrames>>,
 }
 
 impl Payload for StreamTarget {
     fn sink(&mut self, range: Range) -> Result<Sink> {
         let account = self.account.get_or_insert_with(|| self.pool.account(BASE.max(range.length)));
-        let asked = match self.begun.get(&range.index) {
-            Some((reading, gathered)) if *reading == range.reading => {
-                return Ok(Sink::Frames(FrameSink { gathered: gathered.clone(), held: None }));
+        let asked = match self.started.get(&range.index) {
+            Some((reading, buffer)) if *reading == range.reading => {
+                return Ok(Sink::Frames(FrameSink { buffer: buffer.clone(), held: None }));
             }
-            // Later ranges may wait for memory that is had when this one was read.
+            // Later ranges may be waiting for memory that is released only when this one was read.
             Some(_) => account.ask_first(range.length)?,
             None => account.ask(range.length)?,
         };
-        let gathered = Arc::new(Mutex::new(Gathered::new(range.hash, asked)));
-        self.begun.insert(range.index, (range.reading, gathered.clone()));
-        Ok(Sink::Frames(FrameSink { gathered, held: None }))
+        let buffer = Arc::new(Mutex::new(RangeBuffer::new(range.hash, asked)));
+        self.started.insert(range.index, (range.reading, buffer.clone()));
+        Ok(Sink::Frames(FrameSink { buffer, held: None }))
     }
 
     fn accept(&mut self, range: Range) -> Result<()> {
-        let never = || Error::new(Code::Internal, format!("range {} was accepted, and never came", range.index));
-        let (_, gathered) = self.begun.remove(&range.index).ok_or_else(never)?;
-        let frames = std::mem::take(&mut gathered.try_lock().map_err(|_| never())?.frames);
+        let never = || Error::new(Code::Internal, format!("range {} was accepted but never received", range.index));
+        let (_, buffer) = self.started.remove(&range.index).ok_or_else(never)?;
+        let frames = std::mem::take(&mut buffer.try_lock().map_err(|_| never())?.frames);
         self.accepted.insert(range.index, RangeFrames { index: range.index, frames });
         while let Some(next) = self.accepted.remove(&self.next) {
             self.next += 1;
-            // The reader may be gone; then the engine hears of it.
-            let _ = self.to_reader.send(News::Ask(next));
+            // If the reader is gone, the engine is told separately.
+            let _ = self.to_reader.send(Notice::Payload(next));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The loop that runs one machine: handle what happened, poll until it waits, do what it says.
+//! The loop that runs one machine: it handles what happened, polls until the machine waits, and does what it says.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -14,8 +14,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
 use super::Host;
-use super::checkpoint::Records;
-use super::keys::Wish;
+use super::checkpoint::RecordWriter;
+use super::keys::KeyRequest;
 use super::progress::Progress;
 use super::request::{self, Sink};
 use crate::budget::Transfer;
@@ -27,8 +27,8 @@ use crate::transport::runtime::Background;
 /// The longest sleep: see [`clock::until`].
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
-/// What an engine is told. The channel has no bound of its own: payload does not pass through it, and each
-/// request adds one head and a body with a limit.
+/// What an engine receives. The channel needs no bound: payload does not pass through it, and each request adds one
+/// head and a body of limited length.
 pub(super) enum Message {
     Head {
         id: RequestId,
@@ -70,32 +70,33 @@ pub(super) enum Message {
     Sent {
         id: RequestId,
     },
-    /// What became of the oldest record that is being saved.
+    /// The result for the oldest record that is being saved.
     Saved(Result<()>),
     RangeConsumed {
         index: u32,
     },
-    /// The wish for new keys was answered.
-    Keys(KeysAnswer),
+    /// The answer to the request for new keys.
+    Keys(KeyReply),
     Cancel,
-    /// Stop, so that the checkpoint can go on.
+    /// Stop so that the checkpoint can be resumed.
     Suspend,
-    /// After an unknown outcome: the last step once more.
-    Again,
-    /// Nobody waits any more: suspend where there is a checkpoint, else cancel; and count as background work until the end.
+    /// Repeat the last step, whose outcome is unknown.
+    Retry,
+    /// The caller no longer waits: suspend if there is a checkpoint, otherwise cancel; and count as background work
+    /// until the end.
     Detach(Background),
-    /// The transfer ends with this error, whatever the machine thinks.
+    /// End the transfer with this error, whatever state the machine is in.
     Fatal(Error),
 }
 
-/// What came of a wish for new keys.
-pub(super) enum KeysAnswer {
+/// The answer to a request for new keys.
+pub(super) enum KeyReply {
     Renewed,
-    /// There are no others; why, where a source of them failed.
-    Kept(Option<Error>),
+    /// There are no others; the error says why, if their source failed.
+    Unchanged(Option<Error>),
 }
 
-/// An engine's mail: its own end, and one to give away.
+/// An engine's incoming messages: the receiver, and a sender to give to others.
 pub(super) struct Inbox {
     pub(super) sender: UnboundedSender<Message>,
     receiver: UnboundedReceiver<Message>,
@@ -108,43 +109,43 @@ impl Inbox {
     }
 }
 
-/// Who holds the payload of a transfer. The defaults are for machines that have none.
+/// Holds the payload of a transfer. The defaults are for machines that have none.
 pub(super) trait Payload: Send + 'static {
-    /// The source goes on at this byte, or was at its end before.
-    fn begin(&mut self, _offset: u64, _ended: bool) {}
+    /// The source continues at this byte, or had already ended.
+    fn start(&mut self, _offset: u64, _ended: bool) {}
 
-    /// Read this part, and hash it where that must be; then say [`Message::PartReady`].
-    fn need_part(&mut self, part: PartRequest) -> Result<()> {
-        Err(Error::new(Code::Internal, format!("part {} was asked for, and there is no source", part.number)))
+    /// Reads this part, hashes it if required, and then sends [`Message::PartReady`].
+    fn need_part(&mut self, request: PartRequest) -> Result<()> {
+        Err(Error::new(Code::Internal, format!("part {} was requested, but there is no source", request.number)))
     }
 
-    /// A part of a stream is there. Only its frames come here; the machine is told by the engine.
+    /// A part of a stream was received. Only its frames are passed here; the engine tells the machine.
     fn part_ready(&mut self, _number: u32, _frames: Vec<Arc<Frame>>) {}
 
-    /// The part is not needed any more. Says how long it was.
+    /// The part is no longer needed. Returns its length.
     fn release_part(&mut self, _number: u32) -> u64 {
         0
     }
 
-    /// The part as the body of a request.
+    /// Returns the part as the body of a request.
     fn body(&self, part: &Part) -> Result<Outgoing> {
-        Err(Error::new(Code::Internal, format!("part {} is to be sent, and there is no source", part.number)))
+        Err(Error::new(Code::Internal, format!("part {} is to be sent, but there is no source", part.number)))
     }
 
-    /// Where the bytes of this range go.
+    /// Returns where the bytes of this range go.
     fn sink(&mut self, range: Range) -> Result<Sink> {
-        Err(Error::new(Code::Internal, format!("range {} comes, and there is no place for it", range.index)))
+        Err(Error::new(Code::Internal, format!("range {} was received, but there is no destination", range.index)))
     }
 
-    /// The range that came under this index is right, or wanted as it is.
+    /// The range that was received under this index is correct, or wanted as it is.
     fn accept(&mut self, range: Range) -> Result<()> {
-        Err(Error::new(Code::Internal, format!("range {} was accepted, and there is no place for it", range.index)))
+        Err(Error::new(Code::Internal, format!("range {} was accepted, but there is no destination", range.index)))
     }
 }
 
 /// A machine with everything that it needs to run.
 pub(super) struct Engine<M, P> {
-    /// Its place among all that share the budget.
+    /// Its share of the budget.
     transfer: Transfer,
     host: Host,
     machine: M,
@@ -153,16 +154,16 @@ pub(super) struct Engine<M, P> {
     progress: Arc<Progress>,
     requests: HashMap<RequestId, AbortHandle>,
     background: Option<Background>,
-    /// The way to the checkpoint, where there is one.
-    records: Option<Records>,
-    /// Somebody is getting new keys.
-    keys_asked: bool,
+    /// Writes the checkpoint, if there is one.
+    records: Option<RecordWriter>,
+    /// A request for new keys is in progress.
+    keys_requested: bool,
 }
 
 impl<M: Machine, P: Payload> Engine<M, P> {
     pub(super) fn new(host: Host, machine: M, payload: P, inbox: Inbox, progress: Arc<Progress>) -> Self {
         Engine {
-            transfer: host.transport.budget().begin(),
+            transfer: host.transport.budget().start(),
             host,
             machine,
             payload,
@@ -171,18 +172,18 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             requests: HashMap::new(),
             background: None,
             records: None,
-            keys_asked: false,
+            keys_requested: false,
         }
     }
 
-    /// Gives it a checkpoint.
-    pub(super) fn saving(mut self, records: Option<Records>) -> Self {
+    /// Adds a checkpoint.
+    pub(super) fn with_records(mut self, records: Option<RecordWriter>) -> Self {
         self.records = records;
         self
     }
 
-    /// Runs the machine to its end, or to an outcome that is unknown: then it may be run [`again`](Engine::again). A
-    /// panic in it is an error like any other.
+    /// Runs the machine to its end or to an unknown outcome; in that case it can be run again after
+    /// [`wait_for_retry`](Engine::wait_for_retry). A panic in the machine is reported as an error.
     pub(super) async fn run(&mut self) -> Result<M::Done> {
         loop {
             let wait = match self.poll_until_wait()? {
@@ -193,9 +194,9 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             tokio::select! {
                 biased;
                 message = self.inbox.receiver.recv() => {
-                    // The engine holds a sender itself, so there is always a message.
+                    // The engine holds a sender itself, so the channel is never closed.
                     if let Some(message) = message {
-                        self.take(message)?;
+                        self.receive(message)?;
                     }
                 }
                 () = tokio::time::sleep(sleep) => {}
@@ -203,13 +204,13 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         }
     }
 
-    /// After an unknown outcome: waits until the caller wants the last step once more (`true`), suspends or is gone.
-    pub(super) async fn again(&mut self) -> Result<bool> {
+    /// After an unknown outcome, waits until the caller retries the last step (`true`), suspends, or is gone.
+    pub(super) async fn wait_for_retry(&mut self) -> Result<bool> {
         loop {
             match self.inbox.receiver.recv().await {
-                Some(Message::Again) => return self.handle(Input::Retry).map(|()| true),
+                Some(Message::Retry) => return self.handle(Input::Retry).map(|()| true),
                 Some(Message::Suspend) if self.records.is_some() => {
-                    return Err(Error::new(Code::Suspended, "the put was suspended, its outcome unknown"));
+                    return Err(Error::new(Code::Suspended, "the put was suspended while its outcome was unknown"));
                 }
                 Some(Message::Detach(background)) => {
                     self.background = Some(background);
@@ -221,7 +222,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         }
     }
 
-    /// After the machine's end: lets go of the checkpoint.
+    /// After the machine's end, closes the checkpoint.
     pub(super) async fn close(&mut self, remove: bool) {
         if let Some(records) = self.records.take() {
             records.close(remove).await;
@@ -235,13 +236,13 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                 Output::Abandon(id) => self.forget(id),
                 Output::Start(start) => {
                     self.progress.resume(start.stored);
-                    self.payload.begin(start.offset, start.ended);
+                    self.payload.start(start.offset, start.ended);
                 }
                 Output::Save { record, restart } => match &self.records {
                     Some(records) => records.save(record, restart),
                     None => return Err(Error::new(Code::Internal, "there is no checkpoint to save a record in")),
                 },
-                Output::NeedPart(part) => self.payload.need_part(part)?,
+                Output::NeedPart(request) => self.payload.need_part(request)?,
                 Output::ReleasePart(number) => {
                     let length = self.payload.release_part(number);
                     self.progress.settle(length);
@@ -250,7 +251,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                     self.payload.accept(range)?;
                     self.progress.accept(&range);
                 }
-                Output::NeedCredentials { generation } => self.need_keys(generation)?,
+                Output::NeedCredentials { generation } => self.request_keys(generation)?,
                 Output::Wait(until) => return Ok(Step::Wait(until)),
                 Output::Done(result) => return Ok(Step::Done(result)),
             }
@@ -264,7 +265,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             Body::Empty => None,
             Body::Bytes(bytes) => Some(Outgoing::bytes(bytes.clone())),
             Body::Part(part) => {
-                self.progress.begin(id, part.number, &activity);
+                self.progress.start(id, part.number, &activity);
                 let mut body = self.payload.body(part)?;
                 if part.digest.is_none() {
                     let engine = self.inbox.sender.clone();
@@ -284,7 +285,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         let sink = match request.reply {
             ReplyBody::Collect { .. } => None,
             ReplyBody::Range(range) => {
-                self.progress.begin_range(id, &range, &activity);
+                self.progress.start_range(id, &range, &activity);
                 Some(self.payload.sink(range)?)
             }
         };
@@ -302,7 +303,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         Ok(())
     }
 
-    /// Forgets a request; what still comes of it is nobody's.
+    /// Forgets a request, and ignores whatever it still reports.
     fn forget(&mut self, id: RequestId) {
         if let Some(task) = self.requests.remove(&id) {
             task.abort();
@@ -310,8 +311,8 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         }
     }
 
-    /// Whether the machine still wants to hear of this request; at its end it is forgotten.
-    fn wanted(&mut self, id: RequestId, ends: bool) -> bool {
+    /// Whether the machine still expects news of this request. The last message of a request removes it.
+    fn is_expected(&mut self, id: RequestId, ends: bool) -> bool {
         let known = self.requests.contains_key(&id);
         if known && ends {
             self.requests.remove(&id);
@@ -319,22 +320,28 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         known
     }
 
-    fn take(&mut self, message: Message) -> Result<()> {
+    fn receive(&mut self, message: Message) -> Result<()> {
         match message {
-            Message::Head { id, head } if self.wanted(id, false) => self.handle(Input::Head { id, head }),
-            Message::Body { id, bytes } if self.wanted(id, false) => self.handle(Input::Body { id, bytes: &bytes }),
-            Message::End { id } if self.wanted(id, true) => self.ended(id, Input::End { id }),
-            Message::Arrived { id, length } if self.wanted(id, false) => {
+            Message::Head { id, head } if self.is_expected(id, false) => self.handle(Input::Head { id, head }),
+            Message::Body { id, bytes } if self.is_expected(id, false) => {
+                self.handle(Input::Body { id, bytes: &bytes })
+            }
+            Message::End { id } if self.is_expected(id, true) => self.ended(id, Input::End { id }),
+            Message::Arrived { id, length } if self.is_expected(id, false) => {
                 self.progress.arrived(id, length);
                 self.handle(Input::RangeProgress { id, length })
             }
-            Message::RangeEnd { id, length, digest } if self.wanted(id, true) => {
+            Message::RangeEnd { id, length, digest } if self.is_expected(id, true) => {
                 self.progress.arrived(id, length);
                 self.ended(id, Input::RangeEnd { id, length, digest })
             }
-            Message::Failed { id, failure } if self.wanted(id, true) => self.ended(id, Input::Failed { id, failure }),
-            Message::PartSent { id, digest } if self.wanted(id, false) => self.handle(Input::PartSent { id, digest }),
-            Message::Sent { id } if self.wanted(id, false) => self.handle(Input::Sent { id }),
+            Message::Failed { id, failure } if self.is_expected(id, true) => {
+                self.ended(id, Input::Failed { id, failure })
+            }
+            Message::PartSent { id, digest } if self.is_expected(id, false) => {
+                self.handle(Input::PartSent { id, digest })
+            }
+            Message::Sent { id } if self.is_expected(id, false) => self.handle(Input::Sent { id }),
             Message::Head { .. }
             | Message::Body { .. }
             | Message::End { .. }
@@ -349,17 +356,17 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             }
             Message::SourceFailed(error) => self.handle(Input::SourceFailed(error)),
             Message::RangeConsumed { index } => self.handle(Input::RangeConsumed { index }),
-            Message::Keys(answer) => self.keys_answered(answer),
+            Message::Keys(answer) => self.receive_key_reply(answer),
             Message::Saved(Ok(())) => self.handle(Input::Saved),
             Message::Saved(Err(error)) => self.handle(Input::SaveFailed(error)),
             Message::Cancel => self.handle(Input::Cancel),
             Message::Suspend => self.suspend(),
-            // It came before the outcome was unknown: nothing is to be done again.
-            Message::Again => Ok(()),
+            // It arrived before the outcome was unknown: there is nothing to retry.
+            Message::Retry => Ok(()),
             Message::Detach(background) => {
                 self.background = Some(background);
-                if self.keys_asked {
-                    self.keys_answered(KeysAnswer::Kept(None))?;
+                if self.keys_requested {
+                    self.receive_key_reply(KeyReply::Unchanged(None))?;
                 }
                 self.suspend()
             }
@@ -371,8 +378,8 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         self.handle(if self.records.is_some() { Input::Suspend } else { Input::Cancel })
     }
 
-    /// The machine needs other keys than those of this generation.
-    fn need_keys(&mut self, generation: u64) -> Result<()> {
+    /// Answers a machine that needs keys newer than this generation.
+    fn request_keys(&mut self, generation: u64) -> Result<()> {
         let Some(keys) = self.host.keys.clone() else { return self.handle(Input::CredentialsKept(None)) };
         if keys.generation() > generation {
             return self.handle(Input::CredentialsRenewed);
@@ -380,20 +387,20 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         if self.background.is_some() {
             return self.handle(Input::CredentialsKept(None));
         }
-        if !std::mem::replace(&mut self.keys_asked, true) {
-            let wish = Wish::new(generation, keys, self.inbox.sender.clone());
-            wish.make(self.progress.clone());
+        if !std::mem::replace(&mut self.keys_requested, true) {
+            let key_request = KeyRequest::new(generation, keys, self.inbox.sender.clone());
+            key_request.start(self.progress.clone());
         }
         Ok(())
     }
 
-    fn keys_answered(&mut self, answer: KeysAnswer) -> Result<()> {
-        if !std::mem::take(&mut self.keys_asked) {
+    fn receive_key_reply(&mut self, answer: KeyReply) -> Result<()> {
+        if !std::mem::take(&mut self.keys_requested) {
             return Ok(());
         }
         match answer {
-            KeysAnswer::Renewed => self.handle(Input::CredentialsRenewed),
-            KeysAnswer::Kept(why) => self.handle(Input::CredentialsKept(why)),
+            KeyReply::Renewed => self.handle(Input::CredentialsRenewed),
+            KeyReply::Unchanged(why) => self.handle(Input::CredentialsKept(why)),
         }
     }
 
@@ -401,8 +408,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         guarded(|| self.machine.handle(clock::now(), input))
     }
 
-    /// Tells the machine of a request's end. The bytes of the attempt are counted until the machine has heard:
-    /// by then they are settled, or lost.
+    /// Passes the last input of a request to the machine.
     fn ended(&mut self, id: RequestId, input: Input<'_>) -> Result<()> {
         let handled = self.handle(input);
         self.progress.end(id);
@@ -423,12 +429,12 @@ enum Step<T> {
     Done(Result<T>),
 }
 
-/// Runs a piece of the machine; a panic in it becomes an error. After that the machine is not used again.
-fn guarded<R>(piece: impl FnOnce() -> R) -> Result<R> {
-    catch_unwind(AssertUnwindSafe(piece)).map_err(|panic| defect("the machine", &*panic))
+/// Runs code of the machine, and turns a panic into an error. After that the machine is not used again.
+fn guarded<R>(code: impl FnOnce() -> R) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| defect("the machine", &*panic))
 }
 
-/// The error of a panic.
+/// Makes an error from a panic.
 pub(super) fn defect(whose: &str, panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Error::new(Code::Internal, format!("{whose} panicked: {}", text.unwrap_or("without a message")))

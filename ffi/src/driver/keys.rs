@@ -1,59 +1,60 @@
-//! New keys for a machine whose keys the store refuses: from where the vault has them, or from the caller.
+//! New keys for a machine whose keys the store refuses, from their source or from the caller.
 
 use std::sync::Arc;
 
 use s3vault_core::Result;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::engine::{KeysAnswer, Message};
+use super::engine::{KeyReply, Message};
 use super::progress::Progress;
 
-/// Where the keys of a store come from.
-pub(crate) trait Keys: Send + Sync {
-    /// Counts how often they were renewed.
+/// The keys of a store, and where new ones come from.
+pub(crate) trait KeySource: Send + Sync {
+    /// Counts how often the keys were replaced.
     fn generation(&self) -> u64;
 
-    /// Whose keys they are, for people.
+    /// Names the keys in messages.
     fn describe(&self) -> String;
 
-    /// Gets new ones from their source and puts them in place; `None` where only the caller can give some. Blocks.
+    /// Gets new keys from their source and starts to use them; returns `None` if only the caller can provide keys.
+    /// Blocks.
     fn fetch(&self) -> Option<Result<()>>;
 }
 
-/// A machine's wish for other keys than those of a generation.
-pub(super) struct Wish {
+/// A machine's request for keys newer than a generation.
+pub(super) struct KeyRequest {
     generation: u64,
-    keys: Arc<dyn Keys>,
+    keys: Arc<dyn KeySource>,
     engine: UnboundedSender<Message>,
 }
 
-impl Wish {
-    pub(super) fn new(generation: u64, keys: Arc<dyn Keys>, engine: UnboundedSender<Message>) -> Wish {
-        Wish { generation, keys, engine }
+impl KeyRequest {
+    pub(super) fn new(generation: u64, keys: Arc<dyn KeySource>, engine: UnboundedSender<Message>) -> KeyRequest {
+        KeyRequest { generation, keys, engine }
     }
 
-    /// Asks the source; where there is none, the wish waits for the calling thread.
-    pub(super) fn make(self, progress: Arc<Progress>) {
+    /// Asks the source. If there is none, the request waits for the calling thread.
+    pub(super) fn start(self, progress: Arc<Progress>) {
         tokio::task::spawn_blocking(move || match self.keys.fetch() {
-            None => progress.wish(self),
+            None => progress.set_key_request(self),
             Some(Ok(())) => self.answer(),
-            Some(Err(why)) => self.say(KeysAnswer::Kept(Some(why))),
+            Some(Err(why)) => self.send(KeyReply::Unchanged(Some(why))),
         });
     }
 
-    /// For people.
+    /// Text of the event.
     pub(super) fn text(&self) -> String {
-        format!("the store refuses {}, or they have expired", self.keys.describe())
+        format!("the store refused {}: invalid or expired", self.keys.describe())
     }
 
-    /// Whoever could renew the keys had the chance.
+    /// Answers the machine, after the source or the caller had the chance to replace the keys.
     pub(super) fn answer(self) {
         let renewed = self.keys.generation() > self.generation;
-        self.say(if renewed { KeysAnswer::Renewed } else { KeysAnswer::Kept(None) });
+        self.send(if renewed { KeyReply::Renewed } else { KeyReply::Unchanged(None) });
     }
 
-    fn say(&self, answer: KeysAnswer) {
-        // The engine may have ended meanwhile.
+    fn send(&self, answer: KeyReply) {
+        // The engine may have ended in the meantime.
         let _ = self.engine.send(Message::Keys(answer));
     }
 }

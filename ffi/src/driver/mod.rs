@@ -1,47 +1,46 @@
-//! Runs core's machines: one task per machine, which owns it; a task per request; and the calling thread, which
-//! only waits.
+//! Runs core's machines. Each machine has a task that owns it, each request has a task of its own, and the calling
+//! thread only waits.
 //!
 //! ```text
 //! calling thread ── Message ──▶ engine (handle, poll, sleep) ── Send ──▶ request task ──▶ transport
 //!        ▲                        │        ▲                               │
-//!        └─── asks, the result ───┘        └────────── Message ────────────┘
+//!        └──────── Notice ────────┘        └────────── Message ────────────┘
 //! ```
 //!
-//! The calling thread talks over crossbeam channels and waits in slices, in [`wait`] alone: there the cancel, the
-//! time-out and the callback are looked at. It never waits for the network, so it returns in time whatever the
-//! network does; the machine then comes to its end in the background.
+//! The calling thread receives from crossbeam channels and waits in short slices, only in [`wait`]: between slices it
+//! checks the cancel and the time-out, and calls the callback. It never waits for the network, so it returns in time
+//! whatever the network does; the machine then ends in the background.
 //!
-//! Payload never passes through the machine: [`upload`] and [`download`] hold it, under the numbers of parts and
-//! ranges.
+//! Payload never passes through the machine: [`upload`] and [`download`] hold it, by the numbers of parts and ranges.
 
 mod checkpoint;
 mod download_file;
 mod download_stream;
 mod engine;
+mod file_writer;
 mod keys;
 mod progress;
 mod request;
-mod serial;
 mod sparse;
 mod task;
 #[cfg(test)]
-mod tests;
+mod test_machines;
 #[cfg(test)]
-mod toys;
+mod tests;
 mod upload_file;
 mod upload_stream;
 mod wait;
 
-/// Bytes into the store.
+/// Bytes to the store.
 pub(crate) mod upload {
     pub(crate) use super::checkpoint::CheckpointFile;
     pub(crate) use super::upload_file::upload_file;
     pub(crate) use super::upload_stream::StreamUpload;
 }
 
-/// Bytes out of the store.
+/// Bytes from the store.
 pub(crate) mod download {
-    pub(crate) use super::download_file::{Place, download_file};
+    pub(crate) use super::download_file::{Destination, download_file};
     pub(crate) use super::download_stream::StreamDownload;
     pub(crate) use super::sparse::Zeros;
 }
@@ -55,21 +54,21 @@ use s3vault_core::{Machine, Result};
 use crate::control::Control;
 use crate::transport::{Transport, runtime};
 use engine::Payload;
-pub(crate) use keys::Keys;
+pub(crate) use keys::KeySource;
 use progress::Progress;
 use task::Task;
-use wait::{Deadline, Pulse};
+use wait::{Deadline, Waiter};
 
-/// What machines of one store are driven with.
+/// What the machines of one store need to run.
 #[derive(Clone)]
 pub(crate) struct Host {
     pub(crate) transport: Transport,
-    /// Where the store's keys come from; a machine without a store has none.
-    pub(crate) keys: Option<Arc<dyn Keys>>,
+    /// Where the store's keys come from; `None` for a machine without a store.
+    pub(crate) keys: Option<Arc<dyn KeySource>>,
 }
 
-/// Runs a machine that moves no payload to its end. When the wait ends first (cancel, time-out, callback), the
-/// machine is told to come to its end in the background.
+/// Runs a machine without payload to its end. If the wait ends first (cancel, time-out, callback), the machine is told
+/// to finish, and does so in the background.
 pub(crate) fn run<M>(host: &Host, machine: M, control: &mut Control<'_>) -> Result<M::Done>
 where
     M: Machine + Send + 'static,
@@ -78,8 +77,8 @@ where
     Task::start(host, machine, NoPayload, Progress::new(None))?.end(control)
 }
 
-/// Runs work that blocks on a thread of the library, while the calling thread waits as it does for a machine. When the
-/// wait ends first, the work is told by its flag, and what comes of it is nobody's.
+/// Runs blocking work on a thread of the library, while the calling thread waits as it does for a machine. If the wait
+/// ends first, the work's flag is set and its result is dropped.
 pub(crate) fn blocking<T: Send + 'static>(
     work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
     control: &mut Control<'_>,
@@ -87,11 +86,11 @@ pub(crate) fn blocking<T: Send + 'static>(
     let deadline = Deadline::of(control);
     let stop = Arc::new(AtomicBool::new(false));
     let (sender, receiver) = bounded(1);
-    let told = stop.clone();
+    let flag = stop.clone();
     runtime::handle()?.spawn_blocking(move || {
-        let _ = sender.send(work(&told));
+        let _ = sender.send(work(&flag));
     });
-    let result = Pulse::new().wait(&receiver, &Progress::new(None), deadline, control);
+    let result = Waiter::new().wait(&receiver, &Progress::new(None), deadline, control);
     if result.is_err() {
         stop.store(true, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! How far a transfer is: written by its engine and its requests, read by the calling thread.
+//! The progress of a transfer: written by its engine and its requests, read by the calling thread.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,35 +6,35 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use s3vault_core::http::{Range, RequestId};
 
-use super::keys::Wish;
+use super::keys::KeyRequest;
 use crate::transport::watchdog::Activity;
 
-/// What has been done, and what is being done.
+/// What is done, and what is in progress.
 pub(super) struct Progress {
     pub(super) total: Option<u64>,
     retries: AtomicU64,
     counts: Mutex<Counts>,
-    /// What the machine wants of the calling thread.
-    wish: Mutex<Option<Wish>>,
+    /// The request for keys that waits for the calling thread.
+    key_request: Mutex<Option<KeyRequest>>,
 }
 
 #[derive(Default)]
 struct Counts {
-    /// Bytes of parts that are done, those of an earlier run too.
+    /// Bytes of parts that are done, also in an earlier run.
     settled: u64,
     /// Parts that are done.
     parts: u64,
-    /// Parts that were begun, done ones too.
-    begun: HashSet<u32>,
-    /// Attempts under way that move payload.
+    /// Parts that were started, including those that are done.
+    started: HashSet<u32>,
+    /// Attempts in progress that transfer payload.
     live: HashMap<RequestId, Arc<Activity>>,
-    /// Bytes of ranges that arrived by earlier attempts, and of those that wait for the rest of their part.
+    /// Bytes of ranges that earlier attempts received, and of ranges that wait for the rest of their part.
     arrived: HashMap<u32, u64>,
-    /// Their sum.
+    /// Sum of `arrived`.
     arrived_in_all: u64,
-    /// The ranges of attempts under way.
+    /// The range of each attempt in progress.
     ranges: HashMap<RequestId, u32>,
-    /// The part that a range was accepted of last.
+    /// The part of the range that was accepted last.
     last_part: Option<u32>,
 }
 
@@ -45,7 +45,7 @@ impl Counts {
     }
 }
 
-/// A moment's view.
+/// A snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Figures {
     pub(super) done: u64,
@@ -55,27 +55,32 @@ pub(super) struct Figures {
 
 impl Progress {
     pub(super) fn new(total: Option<u64>) -> Arc<Progress> {
-        Arc::new(Progress { total, retries: AtomicU64::new(0), counts: Mutex::default(), wish: Mutex::default() })
+        Arc::new(Progress {
+            total,
+            retries: AtomicU64::new(0),
+            counts: Mutex::default(),
+            key_request: Mutex::default(),
+        })
     }
 
-    /// An attempt to move this part (or range) begins.
-    pub(super) fn begin(&self, id: RequestId, number: u32, activity: &Arc<Activity>) {
+    /// An attempt to transfer this part (or range) starts.
+    pub(super) fn start(&self, id: RequestId, number: u32, activity: &Arc<Activity>) {
         let mut counts = self.counts();
         counts.live.insert(id, activity.clone());
-        if !counts.begun.insert(number) {
+        if !counts.started.insert(number) {
             self.retries.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// An attempt to move the rest of this range begins.
-    pub(super) fn begin_range(&self, id: RequestId, range: &Range, activity: &Arc<Activity>) {
-        self.begin(id, range.index, activity);
+    /// An attempt to receive the rest of this range starts.
+    pub(super) fn start_range(&self, id: RequestId, range: &Range, activity: &Arc<Activity>) {
+        self.start(id, range.index, activity);
         let mut counts = self.counts();
         counts.ranges.insert(id, range.index);
         counts.arrive(range.index, range.done);
     }
 
-    /// So many bytes of the attempt's range are there.
+    /// `bytes` bytes of the attempt's range have arrived.
     pub(super) fn arrived(&self, id: RequestId, bytes: u64) {
         let mut counts = self.counts();
         counts.live.remove(&id);
@@ -89,22 +94,22 @@ impl Progress {
         let mut counts = self.counts();
         counts.arrive(range.index, 0);
         counts.arrived.remove(&range.index);
-        counts.begun.remove(&range.index);
+        counts.started.remove(&range.index);
         counts.settled += range.length;
         if counts.last_part.replace(range.part) != Some(range.part) {
             counts.parts += 1;
         }
     }
 
-    /// The attempt is over; what it moved counts only once its part is settled.
+    /// The attempt is over; its bytes count only once its part is settled.
     pub(super) fn end(&self, id: RequestId) {
         let mut counts = self.counts();
         counts.live.remove(&id);
         counts.ranges.remove(&id);
     }
 
-    /// So many bytes were there before.
-    pub(super) fn there(&self, bytes: u64) {
+    /// `bytes` bytes were done before this run.
+    pub(super) fn already_done(&self, bytes: u64) {
         self.counts().settled += bytes;
     }
 
@@ -115,14 +120,14 @@ impl Progress {
         counts.parts += 1;
     }
 
-    /// So many bytes are done where the source begins, before this run or another beginning of it.
+    /// `bytes` bytes are done where the source starts. Called again if the machine starts from scratch.
     pub(super) fn resume(&self, bytes: u64) {
         let mut counts = self.counts();
         (counts.settled, counts.parts) = (bytes, 0);
-        counts.begun.clear();
+        counts.started.clear();
     }
 
-    /// May go back a little, when an attempt fails; who shows it shows the greatest so far.
+    /// The figures can go back a little when an attempt fails; callers show the highest value so far.
     pub(super) fn figures(&self) -> Figures {
         let counts = self.counts();
         let live: u64 = counts.live.values().map(|activity| activity.payload()).sum();
@@ -134,13 +139,13 @@ impl Progress {
         }
     }
 
-    /// Waits for the calling thread: it takes the wish when it looks.
-    pub(super) fn wish(&self, wish: Wish) {
-        *self.wish.lock().unwrap_or_else(PoisonError::into_inner) = Some(wish);
+    /// Keeps the request until the calling thread takes it.
+    pub(super) fn set_key_request(&self, key_request: KeyRequest) {
+        *self.key_request.lock().unwrap_or_else(PoisonError::into_inner) = Some(key_request);
     }
 
-    pub(super) fn take_wish(&self) -> Option<Wish> {
-        self.wish.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(super) fn take_key_request(&self) -> Option<KeyRequest> {
+        self.key_request.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {

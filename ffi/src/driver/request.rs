@@ -1,4 +1,4 @@
-//! One attempt of one request: sends it, and says to the engine what comes of it.
+//! One attempt of one request: sends it, and reports the reply to the engine.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,8 +16,8 @@ use crate::transport::body::Outgoing;
 use crate::transport::watchdog::Activity;
 use crate::transport::{Reply, Transport, clock};
 
-/// Where the bytes of a range go. Each attempt has its own; what they have put there is the range's, so that a later one
-/// goes on behind it.
+/// Where the bytes of a range go. Each attempt has its own sink, but the bytes belong to the range, so that a later
+/// attempt continues after them.
 pub(super) enum Sink {
     File(FileSink),
     Frames(FrameSink),
@@ -31,11 +31,12 @@ impl Sink {
         }
     }
 
-    /// Before the first bytes: how many of the range are there. `None`: they are not wanted any more.
-    async fn begin(&mut self) -> Option<u64> {
+    /// Before the first bytes: returns how many bytes of the range are there, or `None` if the range is no longer
+    /// wanted.
+    async fn start(&mut self) -> Option<u64> {
         match self {
-            Sink::File(file) => file.begin().await,
-            Sink::Frames(frames) => Some(frames.begin().await),
+            Sink::File(file) => file.start().await,
+            Sink::Frames(frames) => Some(frames.start().await),
         }
     }
 
@@ -47,18 +48,18 @@ impl Sink {
         }
     }
 
-    /// So many bytes came into the room.
-    async fn came(&mut self, bytes: usize) -> Result<()> {
+    /// `bytes` bytes were put into the room.
+    async fn received(&mut self, bytes: usize) -> Result<()> {
         match self {
-            Sink::File(file) => file.came(bytes).await,
+            Sink::File(file) => file.received(bytes).await,
             Sink::Frames(frames) => {
-                frames.came(bytes);
+                frames.received(bytes);
                 Ok(())
             }
         }
     }
 
-    /// After the last bytes of this attempt: how many of the range are there, and what they are.
+    /// After the last bytes of this attempt: returns how many bytes of the range are there, and their digest.
     async fn finish(self) -> Result<(u64, Digest)> {
         match self {
             Sink::File(file) => file.finish().await,
@@ -67,7 +68,7 @@ impl Sink {
     }
 }
 
-/// What a request's task owns.
+/// What the task of a request owns.
 pub(super) struct Attempt {
     pub(super) transport: Transport,
     pub(super) engine: UnboundedSender<Message>,
@@ -75,21 +76,21 @@ pub(super) struct Attempt {
     pub(super) body: Option<Outgoing>,
     pub(super) sink: Option<Sink>,
     pub(super) activity: Arc<Activity>,
-    /// Whose turn it takes.
+    /// The transfer whose turn it takes.
     pub(super) transfer: u64,
 }
 
-/// Why an attempt has no whole reply.
-enum Stop {
-    /// The machine decides what follows.
+/// Why an attempt has no complete reply.
+enum AttemptError {
+    /// The machine decides what to do.
     Failed(TransportFailure),
-    /// This machine is at fault: no other attempt can help.
+    /// A failure on this machine: another attempt cannot help.
     Fatal(Error),
 }
 
-impl From<TransportFailure> for Stop {
-    fn from(failure: TransportFailure) -> Stop {
-        Stop::Failed(failure)
+impl From<TransportFailure> for AttemptError {
+    fn from(failure: TransportFailure) -> AttemptError {
+        AttemptError::Failed(failure)
     }
 }
 
@@ -99,18 +100,18 @@ impl Attempt {
         let _guard = OnPanic(engine.clone());
         let message = match self.attempt().await {
             Ok(message) => message,
-            Err(Stop::Failed(failure)) => Message::Failed { id, failure },
-            Err(Stop::Fatal(error)) => Message::Fatal(error),
+            Err(AttemptError::Failed(failure)) => Message::Failed { id, failure },
+            Err(AttemptError::Fatal(error)) => Message::Fatal(error),
         };
         let _ = engine.send(message);
     }
 
-    /// The last message of the attempt.
-    async fn attempt(self) -> Result<Message, Stop> {
+    /// Returns the last message of the attempt.
+    async fn attempt(self) -> Result<Message, AttemptError> {
         let Attempt { transport, engine, request, body, mut sink, activity, transfer } = self;
         let id = request.id;
         let budget = transport.budget().clone();
-        // Memory first: who has a connection waits for nobody that needs one.
+        // Memory first: an attempt that has a connection must not wait for one that needs a connection.
         if let Some(sink) = &mut sink {
             sink.reserve().await;
         }
@@ -121,7 +122,7 @@ impl Attempt {
         let _permit = budget.connections.take(transfer, urgency).await;
         if request.drop_at.is_some_and(|at| clock::mono_ms() >= at) {
             let detail = format!(
-                "{}: not sent, since the date that it was signed with passed while it waited for a connection",
+                "{}: not sent, because its signature expired while it waited for a connection",
                 request.operation
             );
             return Err(TransportFailure { code: Code::TimedOut, maybe_sent: false, detail }.into());
@@ -135,7 +136,7 @@ impl Attempt {
         let _ = engine.send(Message::Head { id, head: std::mem::take(&mut reply.head) });
         match (request.reply, sink) {
             (ReplyBody::Range(range), Some(sink)) if success => {
-                take_range(reply, id, range, sink, &activity, &engine, &budget).await
+                receive_range(reply, id, range, sink, &activity, &engine, &budget).await
             }
             (ReplyBody::Collect { limit }, _) if success => {
                 let mut length = 0;
@@ -148,7 +149,7 @@ impl Attempt {
                 }
                 Ok(Message::End { id })
             }
-            // A refusal. Its status matters, however long a page a proxy adds to it.
+            // A refusal. Its status matters, however long the page that a proxy sent with it.
             _ => {
                 let mut left = ERROR_LIMIT;
                 while left > 0
@@ -164,9 +165,9 @@ impl Attempt {
     }
 }
 
-/// Puts the body of a range where it belongs. A sink gathers it in frames, so that what is held is what came (a piece as
-/// it comes from the connection pins a buffer that may be many times as large), and hashes each while it is warm.
-async fn take_range(
+/// Stores the body of a range. A sink collects it in frames, so that only the received bytes are held (a chunk from the
+/// connection keeps alive a buffer that may be many times as large), and hashes each frame while it is in the cache.
+async fn receive_range(
     mut reply: Reply,
     id: RequestId,
     range: Range,
@@ -174,21 +175,21 @@ async fn take_range(
     activity: &Activity,
     engine: &UnboundedSender<Message>,
     budget: &Budget,
-) -> Result<Message, Stop> {
-    let Some(there) = sink.begin().await else {
-        return Err(reply.broken(format!("range {} came by another request", range.index)).into());
+) -> Result<Message, AttemptError> {
+    let Some(there) = sink.start().await else {
+        return Err(reply.broken(format!("range {} was received by another request", range.index)).into());
     };
-    // An attempt that was given up may have put more there than the machine has heard of.
+    // An abandoned attempt may have stored more bytes than the machine knows of.
     let Some(mut known) = there.checked_sub(range.done) else {
-        let why = format!("range {} is asked for from byte {}, and has {there}", range.index, range.done);
-        return Err(Stop::Fatal(Error::new(Code::Internal, why)));
+        let why = format!("range {} was requested from byte {}, but has only {there}", range.index, range.done);
+        return Err(AttemptError::Fatal(Error::new(Code::Internal, why)));
     };
     let mut left = range.length - range.done;
     activity.transferring(true);
     let broke = loop {
         let mut beyond = [0];
-        let room = if left > 0 { sink.room().await.map_err(Stop::Fatal)? } else { &mut beyond };
-        // What is known comes alone, and is not kept.
+        let room = if left > 0 { sink.room().await.map_err(AttemptError::Fatal)? } else { &mut beyond };
+        // Bytes that are there already are read on their own, and dropped.
         let most = left.min(if known > 0 { known } else { u64::MAX }).clamp(1, room.len() as u64);
         let length = match reply.read(&mut room[..most as usize]).await {
             Ok(0) => break None,
@@ -197,7 +198,7 @@ async fn take_range(
             Err(failure) => break Some(failure),
         };
         if left == 0 {
-            break Some(reply.broken(format!("more than the {} bytes of the range came", range.length)));
+            break Some(reply.broken(format!("the reply has more than the {} bytes of the range", range.length)));
         }
         left -= length as u64;
         activity.moved(length as u64);
@@ -206,10 +207,10 @@ async fn take_range(
         if known > 0 {
             known -= length as u64;
         } else {
-            sink.came(length).await.map_err(Stop::Fatal)?;
+            sink.received(length).await.map_err(AttemptError::Fatal)?;
         }
     };
-    let (length, digest) = sink.finish().await.map_err(Stop::Fatal)?;
+    let (length, digest) = sink.finish().await.map_err(AttemptError::Fatal)?;
     match broke {
         None => Ok(Message::RangeEnd { id, length, digest }),
         Some(failure) => {
@@ -220,7 +221,7 @@ async fn take_range(
 }
 
 impl Reply {
-    /// The failure of a reply that is not what it should be.
+    /// The failure of a reply that is not as expected.
     fn broken(&self, how: String) -> TransportFailure {
         TransportFailure { code: Code::ConnectionLost, maybe_sent: true, detail: format!("{}: {how}", self.what()) }
     }

@@ -1,28 +1,28 @@
-//! Files that keep holes where the data is zero.
+//! Files with holes where the data is zero.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// What is done with bytes that are zero.
+/// What to do with zeros in the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Zeros {
-    /// They are written like others.
+    /// Write them like other bytes.
     Written,
-    /// Left out: the file has nothing there yet.
+    /// Leave them out: the file has nothing there yet.
     LeftOut,
-    /// Made a hole: the file may have other bytes there.
+    /// Make a hole: the file may have other bytes there.
     Punched,
 }
 
 impl Zeros {
-    /// The same where other bytes may have been written before.
-    pub(super) fn over_others(self) -> Zeros {
+    /// The same choice where other bytes may have been written before.
+    pub(super) fn over_old_data(self) -> Zeros {
         if self == Zeros::LeftOut { Zeros::Punched } else { self }
     }
 }
 
-/// Holes are whole blocks of so many bytes, at multiples of it in the file: what file systems allocate by.
+/// Holes are whole blocks of this many bytes, aligned in the file: the unit in which file systems allocate.
 const BLOCK: usize = 4096;
 
 static ZERO: [u8; BLOCK] = [0; BLOCK];
@@ -49,19 +49,19 @@ pub(super) fn write_at(file: &File, bytes: &[u8], position: u64, zeros: Zeros) -
     Ok(())
 }
 
-/// Where the block ends that this byte is in, or the bytes.
+/// Returns the end of the block that contains this byte, or the end of the bytes.
 fn block_end(bytes: &[u8], position: u64, from: usize) -> usize {
     let within = ((position + from as u64) % BLOCK as u64) as usize;
     (from + BLOCK - within).min(bytes.len())
 }
 
-/// Whether a whole block of zeros begins here.
+/// Whether a whole block of zeros starts here.
 fn zero_block(bytes: &[u8], position: u64, from: usize) -> bool {
     let to = block_end(bytes, position, from);
     to - from == BLOCK && bytes[from..to] == ZERO
 }
 
-/// Whether the file system made a hole.
+/// Makes a hole. Returns whether the file system did.
 #[cfg(target_os = "linux")]
 fn punch(file: &File, at: u64, length: usize) -> bool {
     use nix::fcntl::{FallocateFlags, fallocate};
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zeros_become_holes_wherever_they_lie_and_the_bytes_are_the_same() {
+    fn zeros_become_holes_at_any_position_and_the_bytes_stay_the_same() {
         let mut bytes = vec![0; 1 << 20];
         bytes[300_000..300_500].fill(7);
         bytes[(1 << 20) - 1] = 1;

@@ -1,4 +1,4 @@
-//! The calling thread's end of a machine that runs.
+//! The calling thread's side of a running machine.
 
 use std::sync::Arc;
 
@@ -7,52 +7,52 @@ use s3vault_core::{Code, Error, Machine, Result};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Host;
-use super::checkpoint::{CheckpointFile, Records};
+use super::checkpoint::{CheckpointFile, RecordWriter};
 use super::engine::{Engine, Inbox, Message, Payload};
 use super::progress::Progress;
-use super::wait::{Deadline, Pulse};
+use super::wait::{Deadline, Waiter};
 use crate::control::Control;
 use crate::transport::runtime::{self, Background};
 
-/// What a machine and its payload say to the calling thread. `A` is what the payload says.
-pub(super) enum News<T, A> {
-    Ask(A),
+/// What a machine and its payload tell the calling thread. `A` is what the payload tells.
+pub(super) enum Notice<T, A> {
+    Payload(A),
     Done(Result<T>),
 }
 
-impl<T, A> News<T, A> {
-    /// Whether the engine is gone after this: not so after an outcome that is unknown.
+impl<T, A> Notice<T, A> {
+    /// Whether the engine is gone after this. It stays after an unknown outcome.
     fn is_end(&self) -> bool {
         match self {
-            News::Ask(_) => false,
-            News::Done(result) => !is_unknown(result),
+            Notice::Payload(_) => false,
+            Notice::Done(result) => !is_unknown(result),
         }
     }
 }
 
-/// Whether the machine stays, since its last step may be tried again.
+/// Whether the machine stays, since its last step can be retried.
 pub(super) fn is_unknown<T>(result: &Result<T>) -> bool {
     matches!(result, Err(e) if e.code() == Code::OutcomeUnknown)
 }
 
-/// Whether a checkpoint has nothing to go on with: what it is of was stored or aborted.
+/// Whether there is nothing left to resume: the backup was stored or aborted.
 fn leaves_nothing<T>(result: &Result<T>) -> bool {
     result.as_ref().err().is_none_or(|e| e.code() == Code::Cancelled)
 }
 
-/// A machine that runs. When it is dropped before its end, the machine is suspended where it has a checkpoint, else
-/// cancelled, and ends in the background.
+/// A running machine. Dropped before its end, it suspends the machine if it has a checkpoint, otherwise cancels it; the
+/// machine then ends in the background.
 pub(super) struct Task<T, A = ()> {
-    /// Empty only while it is dropped.
+    /// Empty only while it is being dropped.
     link: Option<Link<T, A>>,
     pub(super) progress: Arc<Progress>,
-    pulse: Pulse,
+    waiter: Waiter,
     ended: bool,
 }
 
 struct Link<T, A> {
     inbox: UnboundedSender<Message>,
-    news: Receiver<News<T, A>>,
+    notices: Receiver<Notice<T, A>>,
 }
 
 impl<T: Send + 'static> Task<T> {
@@ -69,8 +69,8 @@ impl<T: Send + 'static> Task<T> {
     pub(super) fn end(mut self, control: &mut Control<'_>) -> Result<T> {
         let deadline = Deadline::of(control);
         loop {
-            if let News::Done(result) = self.next(deadline, control)? {
-                self.tell_last(control);
+            if let Notice::Done(result) = self.next(deadline, control)? {
+                self.report_end(control);
                 return result;
             }
         }
@@ -78,12 +78,12 @@ impl<T: Send + 'static> Task<T> {
 }
 
 impl<T: Send + 'static, A: Send + 'static> Task<T, A> {
-    /// Starts a machine; `payload` is made from the way to the engine and the way to the calling thread.
+    /// Starts a machine. `payload` gets the channel to the engine and the channel to the calling thread.
     pub(super) fn start_with<M, P>(
         host: &Host,
         machine: M,
         progress: Arc<Progress>,
-        payload: impl FnOnce(&Inbox, Sender<News<T, A>>) -> P,
+        payload: impl FnOnce(&Inbox, Sender<Notice<T, A>>) -> P,
     ) -> Result<Self>
     where
         M: Machine<Done = T> + Send + 'static,
@@ -98,76 +98,76 @@ impl<T: Send + 'static, A: Send + 'static> Task<T, A> {
         machine: M,
         progress: Arc<Progress>,
         checkpoint: Option<CheckpointFile>,
-        payload: impl FnOnce(&Inbox, Sender<News<T, A>>) -> P,
+        payload: impl FnOnce(&Inbox, Sender<Notice<T, A>>) -> P,
     ) -> Result<Self>
     where
         M: Machine<Done = T> + Send + 'static,
         P: Payload,
     {
-        // Inside of the runtime, since payload may start tasks of its own.
+        // Inside the runtime, since the payload may start tasks.
         let handle = runtime::handle()?;
         let _inside = handle.enter();
-        let (to_caller, news) = unbounded();
+        let (to_caller, notices) = unbounded();
         let inbox = Inbox::new();
         let payload = payload(&inbox, to_caller.clone());
-        let link = Link { inbox: inbox.sender.clone(), news };
-        let records = checkpoint.map(|file| Records::start(file, inbox.sender.clone()));
-        let mut engine = Engine::new(host.clone(), machine, payload, inbox, progress.clone()).saving(records);
+        let link = Link { inbox: inbox.sender.clone(), notices };
+        let records = checkpoint.map(|file| RecordWriter::start(file, inbox.sender.clone()));
+        let mut engine = Engine::new(host.clone(), machine, payload, inbox, progress.clone()).with_records(records);
         handle.spawn(async move {
             loop {
                 let result = engine.run().await;
                 let is_over = !is_unknown(&result);
                 if is_over {
-                    // Who hears of the end may use the checkpoint.
+                    // The caller may use the checkpoint once it learns of the end.
                     engine.close(leaves_nothing(&result)).await;
                 }
-                // Nobody may be there any more.
-                let is_heard = to_caller.send(News::Done(result)).is_ok();
+                // The caller may be gone.
+                let is_received = to_caller.send(Notice::Done(result)).is_ok();
                 if is_over {
                     return;
                 }
-                match if is_heard { engine.again().await } else { Ok(false) } {
+                match if is_received { engine.wait_for_retry().await } else { Ok(false) } {
                     Ok(true) => {}
                     Ok(false) => return engine.close(false).await,
                     Err(e) => {
                         engine.close(false).await;
-                        let _ = to_caller.send(News::Done(Err(e)));
+                        let _ = to_caller.send(Notice::Done(Err(e)));
                         return;
                     }
                 }
             }
         });
-        Ok(Task { link: Some(link), progress, pulse: Pulse::new(), ended: false })
+        Ok(Task { link: Some(link), progress, waiter: Waiter::new(), ended: false })
     }
 
-    /// Waits for the next thing that the machine or the payload says.
-    pub(super) fn next(&mut self, deadline: Deadline, control: &mut Control<'_>) -> Result<News<T, A>> {
+    /// Waits for the next notice.
+    pub(super) fn next(&mut self, deadline: Deadline, control: &mut Control<'_>) -> Result<Notice<T, A>> {
         runtime::guard_fork()?;
-        let Some(link) = &self.link else { return Err(gone()) };
-        let news = self.pulse.wait(&link.news, &self.progress, deadline, control)?;
-        self.ended |= news.is_end();
-        Ok(news)
+        let Some(link) = &self.link else { return Err(engine_gone()) };
+        let notice = self.waiter.wait(&link.notices, &self.progress, deadline, control)?;
+        self.ended |= notice.is_end();
+        Ok(notice)
     }
 
-    /// What was said already, without waiting.
-    pub(super) fn next_now(&mut self) -> Option<News<T, A>> {
-        let news = self.link.as_ref()?.news.try_recv().ok()?;
-        self.ended |= news.is_end();
-        Some(news)
+    /// Returns a notice that has already arrived, without waiting.
+    pub(super) fn next_now(&mut self) -> Option<Notice<T, A>> {
+        let notice = self.link.as_ref()?.notices.try_recv().ok()?;
+        self.ended |= notice.is_end();
+        Some(notice)
     }
 
-    /// Whether the call may go on; for calls that do not wait.
-    pub(super) fn look(&mut self, deadline: Deadline, control: &mut Control<'_>) -> Result<()> {
-        self.pulse.look(&self.progress, deadline, control)
+    /// Checks whether the call may continue; for calls that do not wait.
+    pub(super) fn check(&mut self, deadline: Deadline, control: &mut Control<'_>) -> Result<()> {
+        self.waiter.check(&self.progress, deadline, control)
     }
 
-    /// Tells the callback the figures at the end.
-    pub(super) fn tell_last(&mut self, control: &mut Control<'_>) {
-        self.pulse.last(&self.progress, control);
+    /// Reports the final figures to the callback.
+    pub(super) fn report_end(&mut self, control: &mut Control<'_>) {
+        self.waiter.report_end(&self.progress, control);
     }
 
-    /// Says something to the engine; nothing happens when it has ended.
-    pub(super) fn say(&self, message: Message) {
+    /// Sends a message to the engine; does nothing if it has ended.
+    pub(super) fn send(&self, message: Message) {
         if let Some(link) = &self.link {
             let _ = link.inbox.send(message);
         }
@@ -187,6 +187,6 @@ impl<T, A> Drop for Task<T, A> {
     }
 }
 
-fn gone() -> Error {
-    Error::new(Code::Internal, "the machine is gone")
+fn engine_gone() -> Error {
+    Error::new(Code::Internal, "the engine has ended without a result")
 }

@@ -1,8 +1,8 @@
-//! An upload of a file: parts are read where they lie, one frame at a time, so a part costs no memory.
+//! An upload of a file. Parts are read by position, one frame at a time, so a part takes no memory.
 //!
-//! Where the store takes trailers, a part is read once: the body hashes what it sends ([`Outgoing::with_trailer`]). Else,
-//! and for a single PUT, it is read twice: here to be hashed, one part after the other in the order of the file, and by
-//! the body ([`Outgoing::file`]), which compares.
+//! If the store accepts trailers, a part is read once: the body hashes what it sends ([`Outgoing::with_trailer`]).
+//! Otherwise, and for a single PUT, it is read twice: here to be hashed, part after part in the order of the file, and
+//! by the body ([`Outgoing::file`]), which compares.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,8 +25,8 @@ use crate::control::Control;
 use crate::transport::body::{Outgoing, name, read_at};
 use crate::transport::frames::{FRAME, Frame};
 
-/// Runs a machine whose parts are those of this file's first `length` bytes. A file that shrinks, or whose
-/// bytes change between the two readings, ends in [`Code::SourceChanged`].
+/// Runs a machine that uploads the first `length` bytes of this file. If the file shrinks, or its bytes change between
+/// the two readings, it fails with [`Code::SourceChanged`].
 pub(crate) fn upload_file<M>(
     host: &Host,
     machine: M,
@@ -49,14 +49,14 @@ struct FileSource {
     file: Arc<File>,
     length: u64,
     pool: Arc<Pool>,
-    asks: UnboundedSender<Wanted>,
-    /// Lengths of parts, by their numbers, until they are released.
+    requests: UnboundedSender<PartToRead>,
+    /// Lengths of parts by number, until they are released.
     lengths: HashMap<u32, u64>,
     stopped: Arc<AtomicBool>,
 }
 
-/// A part to be read.
-struct Wanted {
+/// A part to read.
+struct PartToRead {
     number: u32,
     offset: u64,
     length: u64,
@@ -66,33 +66,33 @@ struct Wanted {
 
 impl FileSource {
     fn start(file: File, length: u64, pool: Arc<Pool>, engine: UnboundedSender<Message>) -> FileSource {
-        let (asks, asked) = unbounded_channel();
+        let (requests, requested) = unbounded_channel();
         let source = FileSource {
             file: Arc::new(file),
             length,
             pool,
-            asks,
+            requests,
             lengths: HashMap::new(),
             stopped: Arc::new(AtomicBool::new(false)),
         };
         let (file, pool, stopped) = (source.file.clone(), source.pool.clone(), source.stopped.clone());
-        tokio::spawn(read_parts(file, pool, stopped, asked, engine));
+        tokio::spawn(read_parts(file, pool, stopped, requested, engine));
         source
     }
 }
 
 impl Payload for FileSource {
-    fn need_part(&mut self, part: PartRequest) -> Result<()> {
-        let PartRequest { number, offset, length, hash_first, .. } = part;
+    fn need_part(&mut self, request: PartRequest) -> Result<()> {
+        let PartRequest { number, offset, length, hash_first, .. } = request;
         if offset > 0 && offset >= self.length {
-            // Beyond the last part, which says so: there is none, as in a stream that ended.
+            // After the last part, which was marked as the last: there are no more.
             return Ok(());
         }
         let length = length.min(self.length.saturating_sub(offset));
         let last = offset + length == self.length;
         self.lengths.insert(number, length);
         // The reading task lives as long as this sender.
-        let _ = self.asks.send(Wanted { number, offset, length, last, hash_first });
+        let _ = self.requests.send(PartToRead { number, offset, length, last, hash_first });
         Ok(())
     }
 
@@ -115,11 +115,11 @@ async fn read_parts(
     file: Arc<File>,
     pool: Arc<Pool>,
     stopped: Arc<AtomicBool>,
-    mut asked: UnboundedReceiver<Wanted>,
+    mut requested: UnboundedReceiver<PartToRead>,
     engine: UnboundedSender<Message>,
 ) {
-    while let Some(ask) = asked.recv().await {
-        let Wanted { number, offset, length, last, hash_first } = ask;
+    while let Some(part) = requested.recv().await {
+        let PartToRead { number, offset, length, last, hash_first } = part;
         let read = if hash_first {
             let (file, stopped, frame) = (file.clone(), stopped.clone(), pool.take().await);
             let hash = tokio::task::spawn_blocking(move || hash(&file, frame, &stopped, offset, length));
@@ -130,7 +130,7 @@ async fn read_parts(
         let message = match read {
             Ok(Ok(digest)) => Message::PartReady { number, frames: Vec::new(), length, digest, last },
             Ok(Err(error)) => Message::SourceFailed(error),
-            Err(e) => Message::Fatal(Error::new(Code::Internal, format!("reading part {number}: {e}"))),
+            Err(e) => Message::Fatal(Error::new(Code::Internal, format!("reading part {number} failed: {e}"))),
         };
         if engine.send(message).is_err() {
             return;
@@ -138,7 +138,7 @@ async fn read_parts(
     }
 }
 
-/// The digest of a range of the file, read through one frame.
+/// Computes the digest of a range of the file, read through one frame.
 fn hash(file: &File, mut frame: Frame, stopped: &AtomicBool, offset: u64, length: u64) -> Result<Digest> {
     let (mut digester, mut position, end) = (Digester::new(), offset, offset + length);
     while position < end && !stopped.load(Ordering::Relaxed) {
@@ -147,9 +147,9 @@ fn hash(file: &File, mut frame: Frame, stopped: &AtomicBool, offset: u64, length
         read_at(file, &mut frame, position, count).map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => Error::new(
                 Code::SourceChanged,
-                format!("{} became shorter than {end} bytes while it was stored", name(file)),
+                format!("{} became shorter than {end} bytes while it was being stored", name(file)),
             ),
-            _ => Error::new(Code::Io, format!("reading {} at byte {position}: {e}", name(file))),
+            _ => Error::new(Code::Io, format!("cannot read {} at byte {position}: {e}", name(file))),
         })?;
         digester.update(frame.filled());
         position += count as u64;

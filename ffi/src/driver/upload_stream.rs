@@ -1,4 +1,5 @@
-//! An upload of a stream: the caller writes, parts gather in frames, and the machine's window presses back.
+//! An upload of a stream: the caller writes, the bytes of a part are collected in frames, and the machine's window
+//! holds back a fast writer.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,55 +15,55 @@ use super::Host;
 use super::checkpoint::CheckpointFile;
 use super::engine::{Message, Payload};
 use super::progress::Progress;
-use super::task::{News, Task, is_unknown};
+use super::task::{Notice, Task, is_unknown};
 use super::wait::Deadline;
 use crate::budget::{Account, Grant, Pool};
 use crate::control::Control;
 use crate::transport::body::Outgoing;
 use crate::transport::frames::Frame;
 
-/// Bytes are hashed in runs of at least this length: BLAKE3 is several times as fast as on small pieces, and
-/// the run is still in the cache.
+/// Bytes are hashed in runs of at least this length: BLAKE3 is several times as fast as on small pieces, and the run is
+/// still in the cache.
 const HASH_RUN: usize = 64 * 1024;
 
-/// A stream on its way into the store. Dropped before its end, it suspends the upload in the background where there is a
-/// checkpoint, and else cancels it.
+/// A stream that is being stored. Dropped before its end, it suspends the upload in the background if there is a
+/// checkpoint, and otherwise cancels it.
 ///
-/// Memory: the parts that the machine asked for and has not released.
+/// It holds the parts that the machine asked for and has not released.
 pub(crate) struct StreamUpload<T> {
-    task: Task<T, Said>,
+    task: Task<T, SourceEvent>,
     /// Parts that the machine asked for, after the current one.
-    asked: VecDeque<Granted>,
+    requested: VecDeque<GrantedPart>,
     /// The part that is being written.
-    current: Option<Filling>,
+    current: Option<PartBuffer>,
     offset: u64,
-    /// Whether the machine has said where the source goes on.
-    begun: bool,
+    /// Whether the machine has told where the source continues.
+    started: bool,
     has_checkpoint: bool,
-    /// Whether nothing more is taken: the last part was handed over, in an earlier run perhaps.
+    /// Whether no more bytes are accepted: the last part was handed over, perhaps in an earlier run.
     finished: bool,
-    /// How the upload ended, from then on.
+    /// How the upload ended, once it has.
     end: Option<Error>,
-    /// The result was given to the caller.
+    /// The result was returned to the caller.
     committed: bool,
-    /// The last step may be tried again.
+    /// The last step can be retried.
     unknown: bool,
 }
 
-/// What the payload says to the writer.
-pub(super) enum Said {
-    Begin { offset: u64, ended: bool },
-    Part(Granted),
+/// What the payload tells the writer.
+pub(super) enum SourceEvent {
+    Start { offset: u64, ended: bool },
+    Part(GrantedPart),
 }
 
-/// The machine asks for a part, and there is memory for the least of it.
-pub(super) struct Granted {
-    ask: PartRequest,
+/// A part that the machine asked for, with memory for its least length.
+pub(super) struct GrantedPart {
+    request: PartRequest,
     grant: Grant,
 }
 
 impl<T: Send + 'static> StreamUpload<T> {
-    /// Starts the machine in the background; returns when the source may go on, or with the machine's error.
+    /// Starts the machine in the background; returns when the source may continue, or with the machine's error.
     pub(crate) fn start<M>(
         host: &Host,
         machine: M,
@@ -80,42 +81,42 @@ impl<T: Send + 'static> StreamUpload<T> {
         })?;
         let mut upload = StreamUpload {
             task,
-            asked: VecDeque::new(),
+            requested: VecDeque::new(),
             current: None,
             offset: 0,
-            begun: false,
+            started: false,
             has_checkpoint,
             finished: false,
             end: None,
             committed: false,
             unknown: false,
         };
-        while !upload.begun {
-            let news = upload.task.next(deadline, control)?;
-            upload.hear(news)?;
+        while !upload.started {
+            let notice = upload.task.next(deadline, control)?;
+            upload.receive(notice)?;
         }
         Ok(upload)
     }
 
-    /// Where the source goes on: what was taken before, and since.
+    /// The position at which the source continues: all bytes accepted so far, in earlier runs too.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Takes all of `bytes`, or fails having taken a prefix; [`offset`](StreamUpload::offset) says which. After
-    /// a wait that was ended (cancel, time-out, callback) the stream may go on from there.
+    /// Accepts all of `bytes`, or fails after accepting the first of them; [`offset`](StreamUpload::offset) tells how
+    /// many. After a wait that was ended (cancel, time-out, callback) the stream can continue from there.
     pub(crate) fn write(&mut self, bytes: &[u8], control: &mut Control<'_>) -> Result<()> {
-        self.open()?;
+        self.check_open()?;
         if self.finished {
-            return Err(Error::new(Code::WrongState, "the stream has ended: nothing can be written any more")
-                .with_hint("Commit it."));
+            return Err(Error::new(Code::WrongState, "the stream has ended: no more bytes are accepted")
+                .with_hint("Commit the put."));
         }
         let deadline = Deadline::of(control);
-        self.look(control)?;
+        self.check(control)?;
         let mut rest = bytes;
         while !rest.is_empty() {
-            // A part is handed over only when another byte follows it, since the last one is marked.
-            if self.current.as_ref().is_some_and(Filling::is_full) {
+            // A part is handed over only when another byte follows, since the last part is marked as such.
+            if self.current.as_ref().is_some_and(PartBuffer::is_full) {
                 self.hand_over(false);
             }
             if self.current.is_none() {
@@ -129,27 +130,27 @@ impl<T: Send + 'static> StreamUpload<T> {
         Ok(())
     }
 
-    /// Whether nothing more is taken.
+    /// Whether no more bytes are accepted.
     pub(crate) fn has_ended(&self) -> bool {
         self.finished
     }
 
-    /// Whether the call may go on, for one that does not wait here; an upload that failed says so at once, not at the next
-    /// part.
-    pub(crate) fn look(&mut self, control: &mut Control<'_>) -> Result<()> {
-        self.task.look(Deadline::of(control), control)?;
+    /// Checks whether the call may continue, for a caller that does not wait here. An upload that failed says so at
+    /// once, not at the next part.
+    pub(crate) fn check(&mut self, control: &mut Control<'_>) -> Result<()> {
+        self.task.check(Deadline::of(control), control)?;
         while !self.finished
-            && let Some(news) = self.task.next_now()
+            && let Some(notice) = self.task.next_now()
         {
-            self.hear(news)?;
+            self.receive(notice)?;
         }
         Ok(())
     }
 
-    /// The source ends; waits for the result. After a wait that was ended it may be called again, or abort; after an
-    /// outcome that is unknown, called again it tries the last step once more.
+    /// Ends the source and waits for the result. After a wait that was ended, call it again, or abort; after an unknown
+    /// outcome, calling it again retries the last step.
     pub(crate) fn finish(&mut self, control: &mut Control<'_>) -> Result<T> {
-        self.open()?;
+        self.check_open()?;
         let deadline = Deadline::of(control);
         if !self.finished {
             if self.current.is_none() {
@@ -158,12 +159,12 @@ impl<T: Send + 'static> StreamUpload<T> {
             self.hand_over(true);
             self.finished = true;
         } else if std::mem::take(&mut self.unknown) {
-            self.task.say(Message::Again);
+            self.task.send(Message::Retry);
         }
         loop {
-            // Parts that were asked for beyond the last one are not there.
-            if let News::Done(result) = self.task.next(deadline, control)? {
-                self.task.tell_last(control);
+            // Requests for parts after the last one are ignored.
+            if let Notice::Done(result) = self.task.next(deadline, control)? {
+                self.task.report_end(control);
                 match &result {
                     Ok(_) => self.committed = true,
                     Err(_) if is_unknown(&result) => self.unknown = true,
@@ -174,8 +175,8 @@ impl<T: Send + 'static> StreamUpload<T> {
         }
     }
 
-    /// Ends the upload with as little left behind as can be, and waits for that. Nothing is left to be done
-    /// after an upload that failed by itself. A triggered cancel is ignored.
+    /// Aborts the upload, leaving as little as possible in the store, and waits for that. Does nothing after an upload
+    /// that failed by itself. A triggered cancel is ignored.
     pub(crate) fn abort(&mut self, control: &mut Control<'_>) -> Result<()> {
         if self.unknown {
             return Err(may_be_stored());
@@ -183,8 +184,8 @@ impl<T: Send + 'static> StreamUpload<T> {
         self.stop(Message::Cancel, control)
     }
 
-    /// Stops the upload so that its checkpoint can go on, and waits for that; without one, it is aborted. A triggered
-    /// cancel is ignored.
+    /// Stops the upload so that its checkpoint can be resumed, and waits for that; without a checkpoint, aborts it. A
+    /// triggered cancel is ignored.
     pub(crate) fn suspend(&mut self, control: &mut Control<'_>) -> Result<()> {
         if self.unknown && !self.has_checkpoint {
             return Err(may_be_stored());
@@ -201,38 +202,38 @@ impl<T: Send + 'static> StreamUpload<T> {
 
     fn stop_uncancelled(&mut self, how: Message, control: &mut Control<'_>) -> Result<()> {
         if self.committed {
-            return Err(Error::new(Code::WrongState, "the backup is stored: the handle can only be freed"));
+            return Err(Error::new(Code::WrongState, "the backup is already stored"));
         }
         if self.end.is_some() {
             return Ok(());
         }
         let deadline = Deadline::of(control);
-        // What is not handed over by now is not wanted; what is asked for now has no writer.
+        // A part that was not handed over yet is dropped, and no more parts are written.
         (self.current, self.finished) = (None, true);
         let suspends = matches!(how, Message::Suspend) && self.has_checkpoint;
-        self.task.say(how);
+        self.task.send(how);
         loop {
             match self.task.next(deadline, control)? {
-                News::Ask(_) => {}
-                News::Done(Ok(_)) => {
+                Notice::Payload(_) => {}
+                Notice::Done(Ok(_)) => {
                     self.committed = true;
                     return Err(Error::new(Code::WrongState, "the backup was stored before it could be stopped"));
                 }
-                News::Done(Err(error)) if error.code() == Code::Cancelled => {
+                Notice::Done(Err(error)) if error.code() == Code::Cancelled => {
                     self.end = Some(Error::new(Code::WrongState, "the upload was aborted"));
                     return Ok(());
                 }
-                News::Done(Err(error)) if error.code() == Code::Suspended => {
+                Notice::Done(Err(error)) if error.code() == Code::Suspended => {
                     self.end = Some(error);
                     return Ok(());
                 }
-                // The engine hears of the suspension next.
-                News::Done(Err(error)) if error.code() == Code::OutcomeUnknown && suspends => self.unknown = true,
-                News::Done(Err(error)) if error.code() == Code::OutcomeUnknown => {
+                // The engine receives the suspension next.
+                Notice::Done(Err(error)) if error.code() == Code::OutcomeUnknown && suspends => self.unknown = true,
+                Notice::Done(Err(error)) if error.code() == Code::OutcomeUnknown => {
                     self.unknown = true;
                     return Err(may_be_stored());
                 }
-                News::Done(Err(error)) => {
+                Notice::Done(Err(error)) => {
                     self.end = Some(error.clone());
                     return Err(error);
                 }
@@ -240,9 +241,9 @@ impl<T: Send + 'static> StreamUpload<T> {
         }
     }
 
-    fn open(&self) -> Result<()> {
+    fn check_open(&self) -> Result<()> {
         if self.committed {
-            return Err(Error::new(Code::WrongState, "the backup is stored: the handle can only be freed"));
+            return Err(Error::new(Code::WrongState, "the backup is already stored"));
         }
         self.end.clone().map_or(Ok(()), Err)
     }
@@ -250,28 +251,28 @@ impl<T: Send + 'static> StreamUpload<T> {
     /// Waits until the machine asks for the next part: this is where a fast writer is held back.
     fn next_part(&mut self, deadline: Deadline, control: &mut Control<'_>) -> Result<()> {
         loop {
-            if let Some(ask) = self.asked.pop_front() {
-                self.current = Some(Filling::new(ask));
+            if let Some(part) = self.requested.pop_front() {
+                self.current = Some(PartBuffer::new(part));
                 return Ok(());
             }
-            let news = self.task.next(deadline, control)?;
-            self.hear(news)?;
+            let notice = self.task.next(deadline, control)?;
+            self.receive(notice)?;
         }
     }
 
-    /// Before the source has ended, the machine can only ask, or fail.
-    fn hear(&mut self, news: News<T, Said>) -> Result<()> {
-        let error = match news {
-            News::Ask(Said::Begin { offset, ended }) => {
-                (self.begun, self.offset, self.finished) = (true, offset, ended);
+    /// Before the source has ended, the machine can only ask for parts, or fail.
+    fn receive(&mut self, notice: Notice<T, SourceEvent>) -> Result<()> {
+        let error = match notice {
+            Notice::Payload(SourceEvent::Start { offset, ended }) => {
+                (self.started, self.offset, self.finished) = (true, offset, ended);
                 return Ok(());
             }
-            News::Ask(Said::Part(ask)) => {
-                self.asked.push_back(ask);
+            Notice::Payload(SourceEvent::Part(part)) => {
+                self.requested.push_back(part);
                 return Ok(());
             }
-            News::Done(Err(error)) => error,
-            News::Done(Ok(_)) => Error::new(Code::Internal, "the upload ended before its source"),
+            Notice::Done(Err(error)) => error,
+            Notice::Done(Ok(_)) => Error::new(Code::Internal, "the upload ended before its source"),
         };
         self.end = Some(error.clone());
         Err(error)
@@ -279,39 +280,39 @@ impl<T: Send + 'static> StreamUpload<T> {
 
     fn hand_over(&mut self, last: bool) {
         let Some(part) = self.current.take() else { return };
-        self.task.say(part.ready(last));
+        self.task.send(part.ready(last));
     }
 }
 
 fn may_be_stored() -> Error {
-    Error::new(Code::WrongState, "the backup may be stored already: it cannot be aborted any more")
+    Error::new(Code::WrongState, "the backup may already be stored, so it cannot be aborted")
         .with_hint("Commit again, or free the handle.")
 }
 
 /// A part that is being written.
-struct Filling {
+struct PartBuffer {
     number: u32,
-    /// At most so many bytes.
+    /// Its length at most.
     length: u64,
-    /// At least so many, but at the stream's end.
+    /// Its length at least, unless the stream ends.
     least: u64,
     grant: Grant,
-    /// No more memory is there now: the part ends before its length.
+    /// No more memory is available now: the part ends before its length.
     ends: bool,
     filled: u64,
     full: Vec<Arc<Frame>>,
     frame: Option<Frame>,
     digester: Digester,
-    /// How much of the frame is hashed.
+    /// How many bytes of the frame are hashed.
     hashed: usize,
 }
 
-impl Filling {
-    fn new(Granted { ask, grant }: Granted) -> Filling {
-        Filling {
-            number: ask.number,
-            length: ask.length,
-            least: ask.min_length,
+impl PartBuffer {
+    fn new(GrantedPart { request, grant }: GrantedPart) -> PartBuffer {
+        PartBuffer {
+            number: request.number,
+            length: request.length,
+            least: request.min_length,
             grant,
             ends: false,
             filled: 0,
@@ -326,12 +327,12 @@ impl Filling {
         self.ends || self.filled == self.length
     }
 
-    /// Whether it is long enough to be handed over though more bytes follow.
+    /// Whether it is long enough to be handed over although more bytes follow.
     fn may_end(&self) -> bool {
         self.filled >= self.least
     }
 
-    /// Copies as much as the current frame and the part take.
+    /// Copies as much as fits into the current frame and the part.
     fn fill(&mut self, bytes: &[u8]) -> usize {
         let most = (self.length - self.filled).min(bytes.len() as u64) as usize;
         let Some(mut frame) = self.frame.take().or_else(|| self.grant.take()) else {
@@ -354,7 +355,7 @@ impl Filling {
     }
 
     fn ready(mut self, last: bool) -> Message {
-        debug_assert!(last || self.may_end(), "only the last part may be shorter than was asked for");
+        debug_assert!(last || self.may_end(), "only the last part may be shorter than requested");
         if let Some(frame) = self.frame {
             self.digester.update(&frame.filled()[self.hashed..]);
             self.full.push(Arc::new(frame));
@@ -368,41 +369,41 @@ impl Filling {
 struct StreamSource<T> {
     parts: HashMap<u32, Vec<Arc<Frame>>>,
     pool: Arc<Pool>,
-    /// From the first part on, of which it holds the least.
+    /// Opened with the first part, whose least length is its base.
     account: Option<Account>,
-    /// To the task that waits for memory.
-    asks: UnboundedSender<(PartRequest, Receiver<Grant>)>,
-    to_writer: Sender<News<T, Said>>,
+    /// Part requests, for the task that waits for memory.
+    requests: UnboundedSender<(PartRequest, Receiver<Grant>)>,
+    to_writer: Sender<Notice<T, SourceEvent>>,
 }
 
 impl<T: Send + 'static> StreamSource<T> {
-    fn start(pool: Arc<Pool>, to_writer: Sender<News<T, Said>>) -> StreamSource<T> {
-        let (asks, mut asked) = unbounded_channel::<(PartRequest, Receiver<Grant>)>();
+    fn start(pool: Arc<Pool>, to_writer: Sender<Notice<T, SourceEvent>>) -> StreamSource<T> {
+        let (requests, mut requested) = unbounded_channel::<(PartRequest, Receiver<Grant>)>();
         let writer = to_writer.clone();
         tokio::spawn(async move {
-            while let Some((ask, granted)) = asked.recv().await {
-                // The writer may be gone, then the engine hears of it; the account goes with the upload.
+            while let Some((request, granted)) = requested.recv().await {
+                // If the writer is gone, the engine is told separately; the account ends with the upload.
                 let Ok(grant) = granted.await else { return };
-                let _ = writer.send(News::Ask(Said::Part(Granted { ask, grant })));
+                let _ = writer.send(Notice::Payload(SourceEvent::Part(GrantedPart { request, grant })));
             }
         });
-        StreamSource { parts: HashMap::new(), pool, account: None, asks, to_writer }
+        StreamSource { parts: HashMap::new(), pool, account: None, requests, to_writer }
     }
 }
 
 impl<T: Send + 'static> Payload for StreamSource<T> {
-    fn begin(&mut self, offset: u64, ended: bool) {
-        // The writer may be gone; then the engine hears of it.
-        let _ = self.to_writer.send(News::Ask(Said::Begin { offset, ended }));
+    fn start(&mut self, offset: u64, ended: bool) {
+        // If the writer is gone, the engine is told separately.
+        let _ = self.to_writer.send(Notice::Payload(SourceEvent::Start { offset, ended }));
     }
 
-    fn need_part(&mut self, ask: PartRequest) -> Result<()> {
-        if ask.length == 0 {
-            return Err(Error::new(Code::Internal, format!("part {} was asked for with no length", ask.number)));
+    fn need_part(&mut self, request: PartRequest) -> Result<()> {
+        if request.length == 0 {
+            return Err(Error::new(Code::Internal, format!("part {} was requested with length 0", request.number)));
         }
-        let least = ask.min_length.clamp(1, ask.length);
+        let least = request.min_length.clamp(1, request.length);
         let granted = self.account.get_or_insert_with(|| self.pool.account(least)).ask(least)?;
-        let _ = self.asks.send((ask, granted));
+        let _ = self.requests.send((request, granted));
         Ok(())
     }
 
@@ -417,7 +418,7 @@ impl<T: Send + 'static> Payload for StreamSource<T> {
 
     fn body(&self, part: &Part) -> Result<Outgoing> {
         let frames = self.parts.get(&part.number).ok_or_else(|| {
-            Error::new(Code::Internal, format!("part {} is to be sent, and was released", part.number))
+            Error::new(Code::Internal, format!("part {} is to be sent, but was released", part.number))
         })?;
         let body = Outgoing::frames(frames);
         if body.length() == part.length {

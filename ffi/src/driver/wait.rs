@@ -1,4 +1,4 @@
-//! The one place where a calling thread waits.
+//! The only place where a calling thread waits.
 
 use std::time::{Duration, Instant};
 
@@ -8,36 +8,35 @@ use s3vault_core::{Code, Error, Result};
 use super::progress::{Figures, Progress};
 use crate::control::{Control, Event, EventKind};
 
-/// A cancel is seen after at most so long.
+/// A cancel is noticed after at most this long.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// An event comes at least so often.
-const BEAT: Duration = Duration::from_millis(200);
+/// An event is sent at least this often.
+const EVENT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// When a call must return.
 #[derive(Clone, Copy)]
 pub(super) struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// Of a call that begins now.
+    /// The deadline of a call that starts now.
     pub(super) fn of(control: &Control<'_>) -> Deadline {
         Deadline(control.timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
     }
 }
 
-/// What a handle remembers of its events from call to call.
-pub(super) struct Pulse {
+/// What a handle remembers of its events between calls.
+pub(super) struct Waiter {
     last: Instant,
-    told: Figures,
+    reported: Figures,
 }
 
-impl Pulse {
-    pub(super) fn new() -> Pulse {
-        Pulse { last: Instant::now(), told: Figures::default() }
+impl Waiter {
+    pub(super) fn new() -> Waiter {
+        Waiter { last: Instant::now(), reported: Figures::default() }
     }
 
-    /// Waits for something to receive. A channel whose other end is gone without a result is a defect, or a
-    /// shutdown.
+    /// Waits for something to receive. A channel whose other end is gone without a result means a defect or a shutdown.
     pub(super) fn wait<T>(
         &mut self,
         from: &Receiver<T>,
@@ -52,61 +51,67 @@ impl Pulse {
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Error::new(
                         Code::Internal,
-                        "the call ended without a result, by a defect or a shutdown",
+                        "the call ended without a result, because of a defect or a shutdown",
                     ));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            self.look(progress, deadline, control)?;
+            self.check(progress, deadline, control)?;
             slice = deadline.0.map_or(SLICE, |end| end.saturating_duration_since(Instant::now()).min(SLICE));
         }
     }
 
-    /// Whether the call may go on; tells the callback what is due.
-    pub(super) fn look(&mut self, progress: &Progress, deadline: Deadline, control: &mut Control<'_>) -> Result<()> {
+    /// Checks whether the call may continue, and reports events that are due.
+    pub(super) fn check(&mut self, progress: &Progress, deadline: Deadline, control: &mut Control<'_>) -> Result<()> {
         if control.cancel.as_ref().is_some_and(|cancel| cancel.is_triggered()) {
             return Err(Error::new(Code::Cancelled, "the call was cancelled"));
         }
         let now = Instant::now();
         if deadline.0.is_some_and(|end| now >= end) {
             return Err(Error::new(Code::TimedOut, "the call took longer than its time-out")
-                .with_hint("The call's own timeout_ms set the limit."));
+                .with_hint("Raise timeout_ms of this call."));
         }
-        if let Some(wish) = progress.take_wish() {
-            let goes_on = say(EventKind::Credentials, self.figures(progress), Some(&wish.text()), progress, control);
-            wish.answer();
-            goes_on?;
+        if let Some(key_request) = progress.take_key_request() {
+            let outcome = send_event(
+                EventKind::Credentials,
+                self.figures(progress),
+                Some(&key_request.text()),
+                progress,
+                control,
+            );
+            key_request.answer();
+            outcome?;
         }
-        if now.duration_since(self.last) < BEAT {
+        if now.duration_since(self.last) < EVENT_INTERVAL {
             return Ok(());
         }
         self.last = now;
-        self.tell(progress, control)
+        self.report(progress, control)
     }
 
-    /// Tells the callback the figures at the end; it can stop nothing any more.
-    pub(super) fn last(&mut self, progress: &Progress, control: &mut Control<'_>) {
-        if progress.figures() != self.told {
-            let _ = self.tell(progress, control);
+    /// Reports the final figures to the callback, which can no longer stop the call.
+    pub(super) fn report_end(&mut self, progress: &Progress, control: &mut Control<'_>) {
+        if progress.figures() != self.reported {
+            let _ = self.report(progress, control);
         }
     }
 
-    fn tell(&mut self, progress: &Progress, control: &mut Control<'_>) -> Result<()> {
+    fn report(&mut self, progress: &Progress, control: &mut Control<'_>) -> Result<()> {
         let figures = self.figures(progress);
-        let kind = if figures == self.told { EventKind::Heartbeat } else { EventKind::Progress };
-        self.told = figures;
-        say(kind, figures, None, progress, control)
+        let kind = if figures == self.reported { EventKind::Heartbeat } else { EventKind::Progress };
+        self.reported = figures;
+        send_event(kind, figures, None, progress, control)
     }
 
-    /// As an event has them: what is done never goes back.
+    /// The figures of an event: `done` never goes back.
     fn figures(&self, progress: &Progress) -> Figures {
         let figures = progress.figures();
-        Figures { done: figures.done.max(self.told.done), ..figures }
+        Figures { done: figures.done.max(self.reported.done), ..figures }
     }
 }
 
-/// Tells the callback, which may stop the call.
-fn say(
+/// Calls the callback, which may stop the call.
+fn send_event(
     kind: EventKind,
     Figures { done, parts, retries }: Figures,
     text: Option<&str>,

@@ -3,7 +3,7 @@
 use s3vault_core::Result;
 use s3vault_core::transfer::{Delivery, ReadRequest};
 
-use super::{Random, Version};
+use super::{PositionalReader, Version};
 use crate::control::Control;
 use crate::driver::download::StreamDownload;
 
@@ -11,7 +11,7 @@ use crate::driver::download::StreamDownload;
 pub struct Get {
     version: Version,
     delivery: Delivery,
-    /// From the first read on.
+    /// Started by the first read.
     stream: Option<StreamDownload>,
 }
 
@@ -20,7 +20,7 @@ impl Get {
         Get { version: version.clone(), delivery, stream: None }
     }
 
-    /// Reads at most `buffer.len()` bytes; 0 is the end, after all was verified.
+    /// Reads at most `buffer.len()` bytes. Returns 0 at the end, after everything was verified.
     pub fn read(&mut self, buffer: &mut [u8], control: &mut Control<'_>) -> Result<usize> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
@@ -33,8 +33,8 @@ impl Get {
         stream.read(buffer, control)
     }
 
-    /// Reads any bytes of the version, beside the stream.
-    pub fn random(&self) -> Random {
-        Random::new(&self.version, self.delivery)
+    /// Returns a reader of any bytes of the version, independent of the stream.
+    pub fn positional(&self) -> PositionalReader {
+        PositionalReader::new(&self.version, self.delivery)
     }
 }

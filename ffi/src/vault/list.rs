@@ -14,7 +14,7 @@ pub struct List {
     vault: Vault,
     scope: Scope,
     rows: VecDeque<Row>,
-    /// Where the next page begins; `None` after the last.
+    /// Returns the next row; `None` at the end. After an error, call it again to continue.
     next: Option<Cursor>,
 }
 
@@ -24,7 +24,7 @@ impl List {
         Ok(List { vault: vault.clone(), scope, rows: VecDeque::new(), next: Some(Cursor::default()) })
     }
 
-    /// The next row; `None` at the end. After an error it goes on where it stood.
+    /// Returns the next row; `None` at the end. After an error, call it again to continue.
     pub fn next(&mut self, control: &mut Control<'_>) -> Result<Option<Row>> {
         while self.rows.is_empty() {
             let Some(cursor) = &self.next else { return Ok(None) };

@@ -1,10 +1,10 @@
-//! The Rust API: [`Vault`], [`Put`], [`Version`], [`Get`], [`List`]. The C interface is this, handle by handle.
+//! The Rust API: [`Vault`], [`Put`], [`Version`], [`Get`], [`List`]. The C interface has the same types as handles.
 
-mod draft;
 mod get;
 mod list;
+mod partial_file;
+mod positional;
 mod put;
-mod random;
 mod restore;
 mod verify;
 mod version;
@@ -25,13 +25,13 @@ use crate::{driver, entropy};
 
 pub use get::Get;
 pub use list::List;
+pub use positional::PositionalReader;
 pub use put::Put;
-pub use random::Random;
 pub use s3vault_core::vault::{Kind, Row};
 pub use verify::verify_manifest;
 pub use version::Version;
 
-/// An open vault. Clones are the same vault; any thread may use it.
+/// An open vault. Clones share the same vault; any thread may use it.
 #[derive(Clone)]
 pub struct Vault(Arc<Inner>);
 
@@ -41,10 +41,11 @@ struct Inner {
 }
 
 impl Vault {
-    /// Opens the vault that these settings describe. Without a keyring nothing is signed and nothing verified.
+    /// Opens the vault that these settings describe. Without a keyring, backups are not signed; if no key is trusted,
+    /// signatures are not checked.
     ///
-    /// One request: the bucket's own description is compared with the settings. A bucket without one is a vault that
-    /// nothing was stored in yet.
+    /// It sends one request, and compares the description in the bucket with the settings. A bucket without a
+    /// description is a vault in which nothing was stored yet.
     pub fn open(settings: &Settings, keyring: Option<Arc<Keyring>>, control: &mut Control<'_>) -> Result<Vault> {
         for warning in settings.warnings() {
             control.log(warning)?;
@@ -55,22 +56,22 @@ impl Vault {
         Ok(Vault(Arc::new(Inner { vault, client })))
     }
 
-    /// Gives the vault new keys: `access_key`, `secret_key` and `session_token` of these settings. They are tried with one
-    /// signed request; where the store refuses them, the old ones stay. Transfers that are under way go on with the new
-    /// ones. It may be called from a callback.
+    /// Replaces the vault's credentials by `access_key`, `secret_key` and `session_token` of these settings. They are
+    /// tried with one signed request; if the store refuses them, the old ones stay. Transfers in progress continue with
+    /// the new ones. It may be called from a callback.
     pub fn update(&self, settings: &Settings, control: &mut Control<'_>) -> Result<()> {
         settings.only_keys(&["access_key", "secret_key", "session_token"])?;
         let credentials = Credentials::from_settings(settings)?;
         self.0.client.renew(credentials, control)
     }
 
-    /// Begins to store a stream of unknown length, or goes on where the checkpoint stands: see [`Put::offset`]. Options:
-    /// `kind`, `parent`, `checkpoint`.
+    /// Starts to store a stream of unknown length, or resumes a checkpoint: see [`Put::offset`]. Options: `kind`,
+    /// `parent`, `checkpoint`.
     pub fn put(&self, container: &str, path: &str, options: &Settings, control: &mut Control<'_>) -> Result<Put> {
         Put::open(self, self.put_request(container, path, options)?, checkpoint(options), control)
     }
 
-    /// Stores a file, or whatever else can be read at that path. Options: `kind`, `parent`, `checkpoint`.
+    /// Stores a file, or anything else that can be read at that path. Options: `kind`, `parent`, `checkpoint`.
     pub fn put_file(
         &self,
         container: &str,
@@ -82,8 +83,8 @@ impl Vault {
         put::put_file(self, self.put_request(container, path, options)?, file, checkpoint(options), control)
     }
 
-    /// Stores what this descriptor reads: a regular file whole, wherever its position is, and that stays. Options: `kind`,
-    /// `parent`, `checkpoint`.
+    /// Stores what can be read from this descriptor. A regular file is stored whole; its position is neither used nor
+    /// moved. Options: `kind`, `parent`, `checkpoint`.
     pub fn put_fd(
         &self,
         container: &str,
@@ -98,10 +99,10 @@ impl Vault {
     fn put_request(&self, container: &str, path: &str, options: &Settings) -> Result<PutRequest> {
         options.only_keys(&["kind", "parent", "checkpoint"])?;
         let parent = match (options.text("kind"), options.text("parent")) {
-            ("incremental", "") => return Err(contradiction("kind = incremental needs parent")),
+            ("incremental", "") => return Err(contradiction("kind = incremental requires parent")),
             ("incremental", parent) => Some(Vid::parse(parent)?),
             (_, "") => None,
-            _ => return Err(contradiction("parent belongs to kind = incremental")),
+            _ => return Err(contradiction("parent requires kind = incremental")),
         };
         let name = Name::new(container, path)?;
         Ok(PutRequest {
@@ -116,16 +117,16 @@ impl Vault {
         })
     }
 
-    /// Finds a version; the newest where no option says otherwise. Options: `version`, `as_of`, `pin`.
+    /// Finds a version: the newest, unless an option says otherwise. Options: `version`, `as_of`, `pin`.
     ///
-    /// One LIST and one GET; its manifest is verified.
+    /// It sends one LIST and one GET, and verifies the manifest.
     pub fn find(&self, container: &str, path: &str, options: &Settings, control: &mut Control<'_>) -> Result<Version> {
         options.only_keys(&["version", "as_of", "pin"])?;
         let which = match (options.text("version"), options.time("as_of")) {
             ("", None) => Selector::Latest,
             ("", Some(at)) => Selector::AsOf(at),
             (vid, None) => Selector::Version(Vid::parse(vid)?),
-            _ => return Err(contradiction("version and as_of exclude each other")),
+            _ => return Err(contradiction("version and as_of cannot be combined")),
         };
         let pin = Some(options.text("pin")).filter(|pin| !pin.is_empty()).map(str::to_owned);
         let find = Find::new(self.0.vault.clone(), Name::new(container, path)?, which, pin, entropy::seed()?);
@@ -133,32 +134,32 @@ impl Vault {
         Ok(Version::new(self, found))
     }
 
-    /// Lists versions, newest first within each backup: of one backup, of a container, or all.
+    /// Lists versions, newest first within each path: of one path, of a container, or all.
     pub fn versions(&self, container: Option<&str>, path: Option<&str>, options: &Settings) -> Result<List> {
         options.only_keys(&[])?;
         let scope = match (container, path) {
             (Some(container), Some(path)) => Scope::Backup(Name::new(container, path)?),
             (Some(container), None) => Scope::Container(container.to_owned()),
             (None, None) => Scope::All,
-            (None, Some(_)) => return Err(Error::new(Code::InvalidArgument, "a path without a container was given")),
+            (None, Some(_)) => return Err(Error::new(Code::InvalidArgument, "path was given without container")),
         };
         List::new(self, scope)
     }
 
-    /// Lists containers: names only.
+    /// Lists containers, as names only.
     pub fn containers(&self, options: &Settings) -> Result<List> {
         options.only_keys(&[])?;
         List::new(self, Scope::Containers)
     }
 
-    /// Lists the paths of a container that begin with a prefix, each with its newest version.
+    /// Lists the paths of a container that start with a prefix, each with its newest version.
     pub fn paths(&self, container: &str, prefix: Option<&str>, options: &Settings) -> Result<List> {
         options.only_keys(&[])?;
         List::new(self, Scope::Paths { container: container.to_owned(), prefix: prefix.unwrap_or("").to_owned() })
     }
 }
 
-/// The file that remembers how far a put came.
+/// The path of the checkpoint, if one is set.
 fn checkpoint(options: &Settings) -> Option<&Path> {
     Some(options.text("checkpoint")).filter(|path| !path.is_empty()).map(Path::new)
 }

@@ -1,4 +1,4 @@
-//! Storing: a stream that is written, or a file that is read where it lies.
+//! Storing: a stream that is written, or a file that is read by position.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -19,8 +19,8 @@ use crate::control::Control;
 use crate::disk;
 use crate::driver::upload::{CheckpointFile, StreamUpload, upload_file};
 
-/// A backup that is being written. Dropped without a commit, it is suspended in the background where it has a checkpoint,
-/// and else aborted: nothing of it is listed.
+/// A backup that is being stored. Dropped without a commit, it is suspended in the background if it has a checkpoint,
+/// and otherwise aborted: it is then not listed.
 pub struct Put {
     vault: Vault,
     upload: StreamUpload<Found>,
@@ -38,37 +38,37 @@ impl Put {
         Ok(Put { vault: vault.clone(), upload: StreamUpload::start(&vault.0.client.host, machine, file, control)? })
     }
 
-    /// Where the stream goes on: after open, where its checkpoint stood; then, how many bytes were taken, after a write
-    /// that failed too.
+    /// The position at which the stream continues: after open, what the checkpoint already had; from then on, the
+    /// number of bytes accepted, also after a failed write.
     pub fn offset(&self) -> u64 {
         self.upload.offset()
     }
 
-    /// Takes all bytes, or fails having taken a prefix. Waits while the store is slower than the writer.
+    /// Accepts all bytes, or fails after accepting the first of them. Waits while the store is slower than the writer.
     pub fn write(&mut self, bytes: &[u8], control: &mut Control<'_>) -> Result<()> {
         self.upload.write(bytes, control)
     }
 
-    /// Ends the stream. When it returns, the version is listed and can be restored. After
-    /// [`Code::OutcomeUnknown`] it may be called again.
+    /// Ends the stream. When it returns, the version is listed and can be restored. After [`Code::OutcomeUnknown`] it
+    /// may be called again.
     pub fn commit(&mut self, control: &mut Control<'_>) -> Result<Version> {
         let found = self.upload.finish(control)?;
         Ok(Version::new(&self.vault, found))
     }
 
-    /// Stops where it stands: a put that is opened with the same checkpoint goes on. Without one, it is
-    /// [`abort`](Put::abort). A triggered cancel is ignored.
+    /// Stops the put, so that a put that is opened with the same checkpoint resumes it. Without a checkpoint, it does
+    /// the same as [`abort`](Put::abort). A triggered cancel is ignored.
     pub fn suspend(&mut self, control: &mut Control<'_>) -> Result<()> {
         self.upload.suspend(control)
     }
 
-    /// Gives the backup up; nothing of it is listed, and its checkpoint is removed. A triggered cancel is ignored.
+    /// Abandons the backup; it is not listed, and its checkpoint is removed. A triggered cancel is ignored.
     pub fn abort(&mut self, control: &mut Control<'_>) -> Result<()> {
         self.upload.abort(control)
     }
 }
 
-/// Opens the checkpoint, and puts what it says into the request.
+/// Opens the checkpoint, and adds its contents to the request.
 fn open_checkpoint(
     request: &mut PutRequest,
     path: Option<&Path>,
@@ -88,12 +88,13 @@ pub(super) fn put_file(
     control: &mut Control<'_>,
 ) -> Result<Version> {
     let name = path.display().to_string();
-    let file = opened(path).map_err(|e| unreadable(&name, &e))?;
+    let file = open_source(path).map_err(|e| unreadable(&name, &e))?;
     put_open_file(vault, request, file, &name, checkpoint, control)
 }
 
-/// A pipe that nobody writes to yet is not waited for here, where no cancel is seen: [`Pipe::read`] waits.
-fn opened(path: &Path) -> io::Result<File> {
+/// Opens the source. If a pipe has no writer yet, this does not wait, since no cancel is noticed here: [`Pipe::read`]
+/// waits.
+fn open_source(path: &Path) -> io::Result<File> {
     let is_pipe = fs::metadata(path)?.file_type().is_fifo();
     let flags = if is_pipe { OFlag::O_NONBLOCK } else { OFlag::empty() };
     OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
@@ -122,8 +123,8 @@ fn put_open_file(
     let found = file.metadata().map_err(|e| unreadable(name, &e))?;
     let kind = found.file_type();
     if kind.is_dir() {
-        return Err(Error::new(Code::Io, format!("{name} is a folder"))
-            .with_hint("Store a file, or an archive of the folder through a pipe."));
+        return Err(Error::new(Code::Io, format!("{name} is a directory"))
+            .with_hint("Store a file, or pipe an archive of the directory."));
     }
     if !kind.is_file() && !kind.is_block_device() {
         return put_pipe(vault, request, file, name, checkpoint, control);
@@ -132,8 +133,8 @@ fn put_open_file(
         let modified_ns = found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec());
         FileIdentity { device: found.dev(), inode: found.ino(), size: found.len(), modified_ns }
     } else {
-        // Not those of its name, of which it may have several: time and place of a name say nothing of the bytes.
-        let size = disk::length(&file).map_err(|e| unreadable(name, &e))?;
+        // Not the inode and time of its name: a device can have several names, and they say nothing about its bytes.
+        let size = disk::device_length(&file).map_err(|e| unreadable(name, &e))?;
         FileIdentity { device: found.dev(), inode: found.rdev(), size, modified_ns: 0 }
     };
     let length = identity.size;
@@ -149,10 +150,10 @@ fn unreadable(name: &str, e: &io::Error) -> Error {
     Error::new(Code::Io, format!("cannot read {name}: {e}"))
 }
 
-/// How much of a pipe is read at once, in bytes.
+/// How many bytes of a pipe are read at once.
 const PIPE_READ: usize = 1 << 20;
 
-/// How long is waited for a pipe until the call is looked at, in ms.
+/// How long to wait for a pipe between two checks of the call, in milliseconds.
 const PIPE_SLICE: u16 = 50;
 
 fn put_pipe(
@@ -170,6 +171,7 @@ fn put_pipe(
     control.timeout = timeout;
     stored
 }
+
 fn changed(why: String) -> Error {
     Error::new(Code::SourceChanged, why).with_hint("Write the same bytes again, or remove the checkpoint.")
 }
@@ -178,7 +180,7 @@ fn changed(why: String) -> Error {
 struct Pipe<'a> {
     file: File,
     name: &'a str,
-    /// Of the call that it is read in.
+    /// Deadline of the call that reads it.
     end: Option<Instant>,
 }
 
@@ -197,8 +199,8 @@ impl Pipe<'_> {
         match self.store(&mut put, control) {
             Ok(()) => put.commit(self.in_time(control)),
             Err(e) => {
-                // A checkpoint goes on when the source is there again; without one, nothing is left. A call that has to
-                // return leaves that to the background.
+                // A checkpoint can be resumed once the source is available again; without one, nothing is left in the store.
+                // A call that has to return leaves this to the background.
                 if !matches!(e.code(), Code::Cancelled | Code::Stopped | Code::TimedOut) {
                     let _ = put.suspend(self.in_time(control));
                 }
@@ -207,13 +209,13 @@ impl Pipe<'_> {
         }
     }
 
-    /// With what is left of the call's time.
+    /// Sets the control's time-out to what is left of the call's time.
     fn in_time<'c, 'a>(&self, control: &'c mut Control<'a>) -> &'c mut Control<'a> {
         control.timeout = self.end.map(|end| end.saturating_duration_since(Instant::now()));
         control
     }
 
-    /// The source that the put began with was read to its end, and is stored now, whatever this one is.
+    /// Finishes a put whose source was already read to its end, and compares the length of this source with it.
     fn compare(&mut self, put: &mut Put, control: &mut Control<'_>) -> Result<Version> {
         let (mut buffer, mut length, stored) = (vec![0; PIPE_READ], 0, put.offset());
         while length <= stored {
@@ -227,20 +229,21 @@ impl Pipe<'_> {
             return Ok(version);
         }
         let (vid, how) = (&version.row().vid, if length < stored { "fewer" } else { "more" });
-        let why = format!("{} has {how} bytes than the {stored} that its checkpoint's put had read", self.name);
-        Err(Error::new(Code::SourceChanged, format!("{why}, and which are stored as version {vid}"))
-            .with_hint("That put has come to its end: store again what is there now."))
+        let why = format!("{} has {how} bytes than the {stored} that an earlier run had read", self.name);
+        Err(Error::new(Code::SourceChanged, format!("{why}; those are stored as version {vid}"))
+            .with_hint("The earlier put is complete: store the new contents as another backup."))
     }
 
     fn store(&mut self, put: &mut Put, control: &mut Control<'_>) -> Result<()> {
         let mut buffer = vec![0; PIPE_READ];
-        // The writer begins anew: what is stored is not wanted again.
+        // The writer starts from the beginning: skip what is already stored.
         let stored = put.offset();
         let mut skip = stored;
         loop {
             let count = self.read(&mut buffer, put, control)?;
             if count == 0 && skip > 0 {
-                let why = format!("{} ended after {} bytes, but {stored} of it are stored", self.name, stored - skip);
+                let why =
+                    format!("{} ended after {} bytes, but {stored} bytes are already stored", self.name, stored - skip);
                 return Err(changed(why));
             }
             if count == 0 {
@@ -256,10 +259,10 @@ impl Pipe<'_> {
         }
     }
 
-    /// Waits for bytes, and for the call's end.
+    /// Waits for bytes, until the call ends.
     fn read(&mut self, buffer: &mut [u8], put: &mut Put, control: &mut Control<'_>) -> Result<usize> {
         loop {
-            put.upload.look(self.in_time(control))?;
+            put.upload.check(self.in_time(control))?;
             let mut polled = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
             match poll(&mut polled, PollTimeout::from(PIPE_SLICE)) {
                 Ok(0) | Err(Errno::EINTR) => continue,

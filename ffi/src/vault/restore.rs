@@ -16,45 +16,45 @@ use s3vault_core::transfer::ReadRequest;
 use s3vault_core::{Code, Error, Result};
 
 use super::Version;
-use super::draft::{Draft, failed};
+use super::partial_file::{PartialFile, failed};
 use crate::control::Control;
 use crate::disk;
 use crate::driver;
-use crate::driver::download::{Place, Zeros, download_file};
+use crate::driver::download::{Destination, Zeros, download_file};
 use crate::transport::body::name;
 
-/// What a restore may be told.
+/// The options of a restore.
 pub(super) const OPTIONS: &[&str] = &["verify", "holes"];
 
-/// How often a pipe's reader is looked for.
-const READER: Duration = Duration::from_millis(20);
+/// How often to check whether a pipe has a reader.
+const READER_CHECK: Duration = Duration::from_millis(20);
 
-/// A pipe is written in pieces of so many bytes.
+/// How many bytes are written to a pipe at once.
 const PIECE: usize = 1 << 18;
 
 pub(super) fn restore(version: &Version, path: &Path, options: &Settings, control: &mut Control<'_>) -> Result<()> {
-    // A link stays a link: its target is what is replaced.
+    // A link stays a link: its target is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match fs::metadata(&target).map(|found| found.file_type()) {
         Ok(kind) if kind.is_dir() => {
-            Err(Error::new(Code::Io, format!("cannot restore to {}: it is a folder", path.display())))
+            Err(Error::new(Code::Io, format!("cannot restore to {}: it is a directory", path.display())))
         }
-        // A disk is written where it is.
+        // A disk is written in place.
         Ok(kind) if kind.is_block_device() => {
-            let disk = unused(&target)?;
-            fits(version, &disk)?;
+            let disk = open_unused(&target)?;
+            check_size(version, &disk)?;
             in_place(version, disk, Zeros::Written, control)
         }
         Ok(kind) if !kind.is_file() => {
             let own = target.clone();
-            let file = driver::blocking(move |stop| opened(&own, kind.is_fifo(), stop), control)?;
+            let file = driver::blocking(move |stop| open_unwritten(&own, kind.is_fifo(), stop), control)?;
             in_order(version, file.map_err(|e| failed(&target, &e))?, options, control)
         }
-        _ => beside(version, &target, options.flag("holes"), control),
+        _ => through_partial_file(version, &target, options.flag("holes"), control),
     }
 }
 
-/// Into what is open already, which keeps its name.
+/// Restores into a file that is open already, and keeps its name.
 pub(super) fn restore_fd(
     version: &Version,
     fd: BorrowedFd<'_>,
@@ -68,27 +68,27 @@ pub(super) fn restore_fd(
         return in_order(version, file, options, control);
     }
     if appends(&file) {
-        let why = format!("{} is open for appending, and parts are written where they belong", name(&file));
+        let why = format!("{} is open for appending, but parts must be written at their positions", name(&file));
         return Err(Error::new(Code::InvalidArgument, why).with_hint("Open it without O_APPEND (> instead of >>)."));
     }
     if kind.is_block_device() {
-        fits(version, &file)?;
+        check_size(version, &file)?;
     }
-    // It may hold anything.
+    // It may have old data.
     let zeros = if options.flag("holes") && kind.is_file() { Zeros::Punched } else { Zeros::Written };
     in_place(version, file, zeros, control)
 }
 
-/// A pipe is open once somebody reads from it; that is waited for without holding it open, since a reader who comes after
-/// the call was ended must not find its end.
-fn opened(path: &Path, is_pipe: bool, stop: &AtomicBool) -> io::Result<File> {
+/// Opens a device or a pipe. A pipe can be opened once it has a reader. This waits for one without holding the pipe
+/// open, since a reader that comes after the call ended must not see an empty pipe.
+fn open_unwritten(path: &Path, is_pipe: bool, stop: &AtomicBool) -> io::Result<File> {
     if !is_pipe {
         return OpenOptions::new().write(true).open(path);
     }
     loop {
         match OpenOptions::new().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path) {
             Err(e) if e.raw_os_error() == Some(Errno::ENXIO as i32) => {
-                std::thread::sleep(READER);
+                std::thread::sleep(READER_CHECK);
                 if stop.load(Ordering::Acquire) {
                     return Err(e);
                 }
@@ -102,25 +102,25 @@ fn opened(path: &Path, is_pipe: bool, stop: &AtomicBool) -> io::Result<File> {
     }
 }
 
-/// A disk that nobody has mounted, or has in use otherwise: Linux refuses it to a second one who asks like this.
-fn unused(path: &Path) -> Result<File> {
+/// Opens a disk that is neither mounted nor in use otherwise: Linux refuses O_EXCL for any other.
+fn open_unused(path: &Path) -> Result<File> {
     let opened = OpenOptions::new().write(true).custom_flags(OFlag::O_EXCL.bits()).open(path);
     opened.map_err(|e| match e.kind() {
         ErrorKind::ResourceBusy => failed(path, &e)
-            .with_hint("Unmount the disk, and stop what else has it (swap, LVM, RAID, another restore)."),
+            .with_hint("Unmount the disk, and stop whatever else uses it (swap, LVM, RAID, another restore)."),
         _ => failed(path, &e),
     })
 }
 
-/// Said before anything is written.
-fn fits(version: &Version, disk: &File) -> Result<()> {
-    let there = disk::length(disk).map_err(|e| failed(Path::new(&name(disk)), &e))?;
+/// Fails before anything is written if the backup does not fit.
+fn check_size(version: &Version, disk: &File) -> Result<()> {
+    let available = disk::device_length(disk).map_err(|e| failed(Path::new(&name(disk)), &e))?;
     let needed = version.row().bytes;
-    if needed <= there {
+    if needed <= available {
         return Ok(());
     }
-    let why = format!("cannot restore to {}: the backup has {needed} bytes, and the disk {there}", name(disk));
-    Err(Error::new(Code::DiskFull, why).with_hint("Restore to a disk that is as large as the backup, or into a file."))
+    let why = format!("cannot restore to {}: the backup has {needed} bytes, but the disk only {available}", name(disk));
+    Err(Error::new(Code::DiskFull, why).with_hint("Restore to a disk that is large enough, or into a file."))
 }
 
 fn appends(file: &File) -> bool {
@@ -131,8 +131,8 @@ fn in_place(version: &Version, file: File, zeros: Zeros, control: &mut Control<'
     let (name, length) = (name(&file), version.row().bytes);
     let refused = |e| failed(Path::new(&name), &e);
     let own = file.try_clone().map_err(refused)?;
-    let place = Place { file, zeros, marks: None, there: 0 };
-    download_file(version.host(), version.machine(ReadRequest::default())?, place, length, control)?;
+    let destination = Destination { file, zeros, marks: None, already_done: 0 };
+    download_file(version.host(), version.machine(ReadRequest::default())?, destination, length, control)?;
     let end = move |_: &_| {
         if own.metadata()?.is_file() {
             own.set_len(length)?;
@@ -142,7 +142,7 @@ fn in_place(version: &Version, file: File, zeros: Zeros, control: &mut Control<'
     driver::blocking(end, control)?.map_err(refused)
 }
 
-/// A pipe or a terminal takes bytes in their order. It may take them when it likes: a thread of the library waits for it.
+/// Writes in order, to a pipe or a terminal. Writing may block, so a thread of the library does it.
 fn in_order(version: &Version, file: File, options: &Settings, control: &mut Control<'_>) -> Result<()> {
     let file = Arc::new(file);
     let mut settings = Settings::new();
@@ -163,40 +163,40 @@ fn in_order(version: &Version, file: File, options: &Settings, control: &mut Con
     }
 }
 
-/// A file appears under its name when all of it was verified, and not before.
-fn beside(version: &Version, path: &Path, holes: bool, control: &mut Control<'_>) -> Result<()> {
+/// Writes to a partial file, which gets its name when all of it was verified, and not before.
+fn through_partial_file(version: &Version, path: &Path, holes: bool, control: &mut Control<'_>) -> Result<()> {
     let manifest = version.manifest();
     let hash = version.row().manifest_hash.clone().unwrap_or_default();
     let open = {
         let (path, manifest) = (path.to_owned(), manifest.clone());
-        move |stop: &_| Draft::open(&path, &manifest, &hash, stop)
+        move |stop: &_| PartialFile::open(&path, &manifest, &hash, stop)
     };
-    let mut draft = driver::blocking(open, control)??;
-    let marks = draft.marks();
-    let file = || draft.file.try_clone().map_err(|e| failed(path, &e));
+    let mut partial = driver::blocking(open, control)??;
+    let marks = partial.marks();
+    let file = || partial.file.try_clone().map_err(|e| failed(path, &e));
     let mut request = ReadRequest::default();
-    if draft.found {
+    if partial.found {
         let (file, manifest) = (file()?, manifest.clone());
-        // What cannot be read of it comes from the store.
-        let look = move |stop: &_| Draft::have(&file, marks, &manifest, stop).unwrap_or_default();
-        request.skip = driver::blocking(look, control)?;
+        // Parts that cannot be read from it are read from the store.
+        let verify = move |stop: &_| PartialFile::verified_parts(&file, marks, &manifest, stop).unwrap_or_default();
+        request.skip = driver::blocking(verify, control)?;
     }
     let parts = (0..).zip(manifest.parts()).filter(|(number, _)| request.skip.contains(number));
-    let there = parts.map(|(_, (_, _, hash))| hash.length).sum();
-    let zeros = match (holes, draft.found) {
+    let already_done = parts.map(|(_, (_, _, hash))| hash.length).sum();
+    let zeros = match (holes, partial.found) {
         (false, _) => Zeros::Written,
         (true, false) => Zeros::LeftOut,
         (true, true) => Zeros::Punched,
     };
-    let place = Place { file: file()?, zeros, marks: Some(marks), there };
+    let destination = Destination { file: file()?, zeros, marks: Some(marks), already_done };
     let synced = file()?;
-    let restored = download_file(version.host(), version.machine(request)?, place, version.row().bytes, control)
+    let restored = download_file(version.host(), version.machine(request)?, destination, version.row().bytes, control)
         .and_then(|()| driver::blocking(move |_| synced.sync_data(), control))
         .and_then(|synced| synced.map_err(|e| failed(path, &e)));
     match restored {
-        Ok(()) => draft.finish(path),
+        Ok(()) => partial.finish(path),
         Err(e) => {
-            draft.keep_for(&e);
+            partial.keep_after(&e);
             Err(e)
         }
     }

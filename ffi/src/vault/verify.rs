@@ -6,8 +6,8 @@ use s3vault_core::vault::signed::Trust;
 use s3vault_core::{Code, Result};
 use serde_json::json;
 
-/// The verdict on a signed object, as JSON: `verdict` is `good`, `unsigned` or `bad`; what the manifest says stands
-/// beside it unless it is bad. `public_keys`: lines `ed25519 <id> <base64>`.
+/// Returns the verdict on a signed object, as JSON: `verdict` is `good`, `unsigned` or `bad`; unless it is bad, the
+/// contents of the manifest are included. `public_keys`: lines `ed25519 <id> <base64>`.
 pub fn verify_manifest(object: &[u8], public_keys: &str) -> Result<String> {
     let keys = VerifyKeys::parse(public_keys)?;
     let (opened, trust) = match Manifest::open(object, &keys) {

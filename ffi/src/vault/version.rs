@@ -15,10 +15,10 @@ use crate::control::Control;
 use crate::driver::Host;
 use crate::entropy;
 
-/// The memory of all transfers; one that verifies whole parts may take a quarter.
+/// Memory of all transfers; a reader that verifies whole parts may use a quarter of it.
 const MEMORY: u64 = 256 << 20;
 
-/// A version, its manifest verified. Clones are the same version; it keeps its vault alive.
+/// A version whose manifest was verified. Clones share the same version; it keeps its vault alive.
 #[derive(Clone)]
 pub struct Version(Arc<Inner>);
 
@@ -35,7 +35,7 @@ impl Version {
         Version(Arc::new(Inner { vault: vault.clone(), manifest: Arc::new(manifest), row, object }))
     }
 
-    /// As a listing shows it, with the manifest's hash.
+    /// Its description, as in a listing, with the manifest's hash.
     pub fn row(&self) -> &Row {
         &self.0.row
     }
@@ -45,7 +45,7 @@ impl Version {
         &self.0.object
     }
 
-    /// Begins to read it, from its begin to its end, or anywhere in it. Options: `verify`.
+    /// Opens it for reading, as a stream or at any position. Options: `verify`.
     pub fn open(&self, options: &Settings, _control: &mut Control<'_>) -> Result<Get> {
         options.only_keys(&["verify"])?;
         let delivery = match options.text("verify") {
@@ -55,14 +55,15 @@ impl Version {
         Ok(Get::new(self, delivery))
     }
 
-    /// Restores it into a file: written beside its name, and renamed when all of it was verified. A block device is
-    /// written in place, a pipe in order. Options: `verify` (of a pipe), `holes`.
+    /// Restores it into a file, which is written under another name and renamed when all of it was verified. A block
+    /// device is written in place, a pipe in order. Options: `verify` (for a pipe), `holes`.
     pub fn restore(&self, file: &Path, options: &Settings, control: &mut Control<'_>) -> Result<()> {
         options.only_keys(restore::OPTIONS)?;
         restore::restore(self, file, options, control)
     }
 
-    /// Restores it into an open file, from its begin, or into a pipe, in order. Options: `verify` (of a pipe), `holes`.
+    /// Restores it into an open file, from its start, or into a pipe, in order. Options: `verify` (for a pipe),
+    /// `holes`.
     pub fn restore_fd(&self, fd: BorrowedFd<'_>, options: &Settings, control: &mut Control<'_>) -> Result<()> {
         options.only_keys(restore::OPTIONS)?;
         restore::restore_fd(self, fd, options, control)
@@ -76,7 +77,7 @@ impl Version {
         &self.0.manifest
     }
 
-    /// What machines know of its vault.
+    /// What machines need to know of its vault.
     pub(super) fn core(&self) -> Arc<s3vault_core::vault::Vault> {
         self.0.vault.0.vault.clone()
     }

@@ -30,68 +30,68 @@ class ErrorFlag(IntFlag):
     """What kind of error it is, and what may be done about it."""
 
     MISUSE = 1
-    """The caller asked for something that cannot be: the same call fails again."""
+    """Family: the caller made a mistake; the same call fails again."""
     REMOTE = 2
-    """The store answered, and its answer, or what it holds, is the trouble."""
+    """Family: the store answered, and either the answer or the stored data is the problem."""
     TRANSPORT = 4
-    """The store gave no answer, or none that is whole."""
+    """Family: the store did not answer, or its answer is incomplete."""
     RETRYABLE = 8
     """The same call may succeed later."""
     MAYBE_SENT = 16
-    """The request may have taken effect although it failed."""
+    """The request may have taken effect, although no answer arrived."""
     LOCAL = 32
-    """This machine failed (a file, a disk), or the call was cancelled."""
+    """Family: this machine failed (a file, a disk), or the call was cancelled."""
 
 
 class ErrorField(IntEnum):
     """The fields of an error that are text."""
 
     NAME = 0
-    """The code's constant, for example "S3V_E_NO_SUCH_BUCKET"."""
+    """The name of the code's constant, for example "S3V_E_NO_SUCH_BUCKET"."""
     MESSAGE = 1
-    """What was tried, on what, and what came back."""
+    """What failed, on which object, and why."""
     HINT = 2
-    """What helps."""
+    """What to do about it."""
     S3_CODE = 3
-    """S3's own error code, for example "NoSuchKey"."""
+    """The error code of S3, for example "NoSuchKey"."""
     REQUEST_ID = 4
-    """The store's request id, for its support."""
+    """The request id that the store assigned; its support asks for it."""
     OPERATION = 5
     """The S3 operation, for example "PutObject"."""
     BUCKET = 6
     """The bucket."""
     KEY = 7
-    """The key."""
+    """The key of the object."""
     JSON = 8
-    """All of it as one JSON object: code, name, message, hint, status, s3_code, request_id, operation, bucket, key, flags."""
+    """All fields as one JSON object: code, name, message, hint, status, s3_code, request_id, operation, bucket, key, flags."""
 
 
 class EventKind(IntEnum):
     """The kinds of events."""
 
     PROGRESS = 1
-    """Bytes moved on: done, total, parts and retries are set."""
+    """Bytes or parts were transferred: done, total, parts and retries are set."""
     LOG = 2
     """A warning for a log, in text, such as a misspelled environment variable."""
     CREDENTIALS = 3
-    """The store refuses the keys, or they have expired; text says which."""
+    """The store refused the keys, or they expired; text says which."""
     ORPHAN = 4
-    """An upload could not be aborted and is left in the store; text says where."""
+    """An upload could not be aborted and was left in the store; text says where."""
     HEARTBEAT = 5
-    """Nothing happened; comes every 200 milliseconds of waiting, so that a caller can look around."""
+    """Nothing happened. It comes every 200 milliseconds while the call waits, so that the caller can do other work."""
 
 
 class RowKind(IntEnum):
     """The kinds of rows."""
 
     NAME = 0
-    """The name of a container or path only."""
+    """Only the name of a container or a path."""
     FULL = 1
     """A full backup."""
     INCREMENTAL = 2
-    """An incremental backup; it needs its parent."""
+    """An incremental backup; restoring it needs its parent."""
     DELETED = 3
-    """A mark that the path was deleted at this point."""
+    """A marker: the path was deleted at this point."""
 
 
 def _handle(name: str) -> Any:

@@ -1,4 +1,4 @@
-//! What a call promises whatever its machine moves.
+//! Promises of a call that hold for every machine.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,18 +8,18 @@ use s3vault_core::http::{Body, ERROR_LIMIT, Method, ReplyBody};
 use s3vault_core::{Code, Error, Input, Output, PartRequest, Result};
 
 use super::super::run;
-use super::super::toys::{Toy, request};
+use super::super::test_machines::{ScriptedMachine, request};
 use super::host;
 use crate::control::{Cancel, Control, EventKind};
 use crate::transport::runtime;
 use crate::transport::testserver::{Server, reply, until};
 
-/// Sends one request, and ends with what came of it.
-fn one(server: &Server, change: impl FnOnce(&mut s3vault_core::http::Request)) -> Toy<String> {
+/// Sends one request; its result is the reply or the failure.
+fn one(server: &Server, change: impl FnOnce(&mut s3vault_core::http::Request)) -> ScriptedMachine<String> {
     let mut request = request(1, Method::Get, &server.url("/b/k"));
     change(&mut request);
     let mut text = String::new();
-    Toy::new(vec![Output::Send(request)], move |outputs, input| match input {
+    ScriptedMachine::new(vec![Output::Send(request)], move |outputs, input| match input {
         Input::Head { head, .. } => text = format!("{} ", head.status),
         Input::Body { bytes, .. } => text.push_str(std::str::from_utf8(bytes).unwrap()),
         Input::End { .. } => outputs.push_back(Output::Done(Ok(std::mem::take(&mut text)))),
@@ -30,10 +30,10 @@ fn one(server: &Server, change: impl FnOnce(&mut s3vault_core::http::Request)) -
     })
 }
 
-/// Never ends by itself; says when it was cancelled.
-fn endless(cancelled: &Arc<AtomicBool>) -> Toy<()> {
+/// Never ends by itself; sets a flag when it is cancelled.
+fn endless(cancelled: &Arc<AtomicBool>) -> ScriptedMachine<()> {
     let cancelled = cancelled.clone();
-    Toy::new(vec![], move |outputs, input| {
+    ScriptedMachine::new(vec![], move |outputs, input| {
         if matches!(input, Input::Cancel) {
             cancelled.store(true, Ordering::Release);
             outputs.push_back(Output::Done(Ok(())));
@@ -51,15 +51,15 @@ fn a_machine_runs_to_its_end() {
     assert_eq!(run(&host(), machine, &mut Control::none()).unwrap(), "200 hello");
 }
 
-/// What the machine hears of a request, until its end.
-fn heard(server: &Server, method: Method, body: Body) -> Vec<&'static str> {
+/// The inputs about a request that the machine gets, until its end.
+fn inputs(server: &Server, method: Method, body: Body) -> Vec<&'static str> {
     let mut request = request(1, method, &server.url("/b/k"));
     request.body = body;
-    let mut heard = Vec::new();
-    let machine = Toy::new(vec![Output::Send(request)], move |outputs, input| match input {
-        Input::Sent { .. } => heard.push("sent"),
-        Input::Head { .. } => heard.push("head"),
-        Input::End { .. } => outputs.push_back(Output::Done(Ok(std::mem::take(&mut heard)))),
+    let mut inputs = Vec::new();
+    let machine = ScriptedMachine::new(vec![Output::Send(request)], move |outputs, input| match input {
+        Input::Sent { .. } => inputs.push("sent"),
+        Input::Head { .. } => inputs.push("head"),
+        Input::End { .. } => outputs.push_back(Output::Done(Ok(std::mem::take(&mut inputs)))),
         Input::Failed { failure, .. } => outputs.push_back(Output::Done(Err(Error::new(failure.code, failure.detail)))),
         _ => {}
     });
@@ -67,17 +67,17 @@ fn heard(server: &Server, method: Method, body: Body) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_machine_hears_once_when_all_of_a_request_is_sent_and_before_its_reply() {
-    // It reads a request whole before it answers.
+fn a_machine_is_told_once_that_a_request_was_sent_before_its_reply() {
+    // The server reads a whole request before it answers.
     let server = Server::http(|_, wire| reply(wire, 200, b""));
-    assert_eq!(heard(&server, Method::Get, Body::Empty), ["sent", "head"]);
+    assert_eq!(inputs(&server, Method::Get, Body::Empty), ["sent", "head"]);
     for length in [0, 1, 1 << 20] {
-        assert_eq!(heard(&server, Method::Put, Body::Bytes(vec![7; length].into())), ["sent", "head"], "{length}");
+        assert_eq!(inputs(&server, Method::Put, Body::Bytes(vec![7; length].into())), ["sent", "head"], "{length}");
     }
 }
 
 #[test]
-fn a_machine_does_not_hear_that_a_request_is_sent_while_the_line_takes_no_more() {
+fn a_machine_is_not_told_that_a_request_was_sent_while_the_connection_is_full() {
     let gate = Arc::new(AtomicBool::new(false));
     let open = gate.clone();
     let server = Server::raw(move |mut stream| {
@@ -91,24 +91,25 @@ fn a_machine_does_not_hear_that_a_request_is_sent_while_the_line_takes_no_more()
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
     });
     let sent = Arc::new(AtomicBool::new(false));
-    let told = sent.clone();
+    let flag = sent.clone();
     let mut request = request(1, Method::Put, &server.url("/b/k"));
     request.body = Body::Bytes(vec![7; 32 << 20].into());
-    let machine: Toy<()> = Toy::new(vec![Output::Send(request)], move |outputs, input| match input {
-        Input::Sent { .. } => told.store(true, Ordering::Release),
-        Input::Head { .. } => outputs.push_back(Output::Done(Ok(()))),
-        _ => {}
-    });
+    let machine: ScriptedMachine<()> =
+        ScriptedMachine::new(vec![Output::Send(request)], move |outputs, input| match input {
+            Input::Sent { .. } => flag.store(true, Ordering::Release),
+            Input::Head { .. } => outputs.push_back(Output::Done(Ok(()))),
+            _ => {}
+        });
     let running = std::thread::spawn(move || run(&host(), machine, &mut Control::none()).unwrap());
     std::thread::sleep(Duration::from_millis(500));
-    assert!(!sent.load(Ordering::Acquire), "the line has taken a part of it at most");
+    assert!(!sent.load(Ordering::Acquire), "the connection has accepted only part of it");
     gate.store(true, Ordering::Release);
     running.join().unwrap();
     assert!(sent.load(Ordering::Acquire));
 }
 
 #[test]
-fn a_reply_longer_than_its_limit_is_a_failure_and_a_refusal_is_cut() {
+fn a_reply_longer_than_its_limit_is_a_failure_and_an_error_page_is_cut() {
     let server = Server::http(|seen, wire| {
         let status = if seen.line.contains("refused") { 503 } else { 200 };
         reply(wire, status, &vec![b'x'; ERROR_LIMIT + 1])
@@ -125,14 +126,14 @@ fn a_reply_longer_than_its_limit_is_a_failure_and_a_refusal_is_cut() {
 #[test]
 fn a_deadline_wakes_the_machine() {
     let at = crate::transport::clock::mono_ms() + 50;
-    let mut machine = Toy::new(vec![Output::Wait(Some(at))], |_, _| {});
+    let mut machine = ScriptedMachine::new(vec![Output::Wait(Some(at))], |_, _| {});
     machine.outputs.push_back(Output::Done(Ok(7)));
     assert_eq!(run(&host(), machine, &mut Control::none()).unwrap(), 7);
     assert!(crate::transport::clock::mono_ms() >= at);
 }
 
 #[test]
-fn an_abandoned_request_is_dropped_and_not_heard_of() {
+fn an_abandoned_request_is_dropped_and_no_longer_reported() {
     let server = Server::http(|seen, wire| {
         // The first is never answered.
         if seen.target() == "/second" { reply(wire, 200, b"") } else { wire.read(&mut [0]).is_ok_and(|n| n > 0) }
@@ -141,33 +142,35 @@ fn an_abandoned_request_is_dropped_and_not_heard_of() {
     let second = request(2, Method::Get, &server.url("/second"));
     let abandon = Output::Abandon(first.id);
     let mut heard = Vec::new();
-    let machine = Toy::new(vec![Output::Send(first), abandon, Output::Send(second)], move |outputs, input| {
-        if let Input::Head { id, .. } | Input::Failed { id, .. } | Input::End { id } = input {
-            heard.push(id.0);
-            if matches!(input, Input::End { .. }) {
-                outputs.push_back(Output::Done(Ok(heard.clone())));
+    let machine =
+        ScriptedMachine::new(vec![Output::Send(first), abandon, Output::Send(second)], move |outputs, input| {
+            if let Input::Head { id, .. } | Input::Failed { id, .. } | Input::End { id } = input {
+                heard.push(id.0);
+                if matches!(input, Input::End { .. }) {
+                    outputs.push_back(Output::Done(Ok(heard.clone())));
+                }
             }
-        }
-    });
+        });
     assert_eq!(run(&host(), machine, &mut Control::none()).unwrap(), [2, 2]);
 }
 
 #[test]
 fn a_panic_in_a_machine_is_an_error() {
-    let in_handle: Toy<()> = Toy::new(vec![Output::Send(request(1, Method::Get, "http://127.0.0.1:1/"))], |_, _| {
-        panic!("a defect in a test")
-    });
+    let in_handle: ScriptedMachine<()> =
+        ScriptedMachine::new(vec![Output::Send(request(1, Method::Get, "http://127.0.0.1:1/"))], |_, _| {
+            panic!("a defect in a test")
+        });
     let error = run(&host(), in_handle, &mut Control::none()).unwrap_err();
     assert!(error.code() == Code::Internal && error.message().contains("a defect in a test"), "{error}");
 }
 
 #[test]
-fn a_machine_that_wants_payload_where_there_is_none_is_an_error() {
+fn a_machine_that_asks_for_payload_without_a_source_is_an_error() {
     for output in [
         Output::NeedPart(PartRequest { number: 1, offset: 0, length: 1, min_length: 1, hash_first: true }),
         Output::Accept(s3vault_core::http::Range::of_part(0, 0, 1)),
     ] {
-        let mut machine: Toy<()> = Toy::new(vec![output], |_, _| {});
+        let mut machine: ScriptedMachine<()> = ScriptedMachine::new(vec![output], |_, _| {});
         machine.outputs.push_back(Output::Done(Ok(())));
         let error = run(&host(), machine, &mut Control::none()).unwrap_err();
         assert_eq!(error.code(), Code::Internal);
@@ -262,7 +265,7 @@ fn a_cut_reply_reaches_the_machine_as_a_failure() {
     assert!(error.code() == Code::ConnectionLost && error.message().starts_with("200 12345"), "{error}");
 }
 
-/// Runs alone in a process of its own, since it stops the runtime that all tests share.
+/// Runs in its own process, since it stops the runtime that all tests share.
 #[test]
 fn shutdown_waits_for_the_background_and_joins_the_threads() {
     const ALONE: &str = "S3VAULT_TEST_ALONE";
@@ -277,10 +280,10 @@ fn shutdown_waits_for_the_background_and_joins_the_threads() {
         assert!(alone.status.success() && output.contains("1 passed"), "{output}");
         return;
     }
-    // A machine that needs a while to come to its end.
+    // A machine that needs a while to end.
     let ended = Arc::new(AtomicBool::new(false));
     let flag = ended.clone();
-    let slow: Toy<()> = Toy::new(vec![], move |outputs, input| {
+    let slow: ScriptedMachine<()> = ScriptedMachine::new(vec![], move |outputs, input| {
         if matches!(input, Input::Cancel) {
             outputs.push_back(Output::Wait(Some(crate::transport::clock::mono_ms() + 300)));
             outputs.push_back(Output::Done(Ok(())));
@@ -293,8 +296,8 @@ fn shutdown_waits_for_the_background_and_joins_the_threads() {
     assert!(ended.load(Ordering::Acquire));
     assert_eq!(library_threads(), 0);
 
-    // Whoever waits in a call meanwhile gets an error, and what never ends is reported.
-    let deaf = || Toy::<()>::new(vec![], |_, _| {});
+    // A call in progress on another thread gets an error, and a machine that never ends is reported.
+    let deaf = || ScriptedMachine::<()>::new(vec![], |_, _| {});
     let waits = Arc::new(AtomicBool::new(false));
     let seen = waits.clone();
     let waiting = std::thread::spawn(move || {
@@ -312,8 +315,8 @@ fn shutdown_waits_for_the_background_and_joins_the_threads() {
     assert!(error.message().starts_with("1 "), "{error}");
     assert_eq!(waiting.join().unwrap().unwrap_err().code(), Code::Internal);
 
-    // A later call starts anew.
-    let mut again = Toy::new(vec![], |_, _| {});
+    // A later call starts the runtime again.
+    let mut again = ScriptedMachine::new(vec![], |_, _| {});
     again.outputs.push_back(Output::Done(Ok(5)));
     assert_eq!(run(&host(), again, &mut Control::none()).unwrap(), 5);
 }

@@ -7,8 +7,8 @@ use s3vault_core::checksum::{Digest, digest};
 use s3vault_core::http::{Method, Range, ReplyBody};
 use s3vault_core::{Code, Error, Input, Output};
 
-use super::super::download::{Place, StreamDownload, Zeros, download_file};
-use super::super::toys::{Toy, ToyDownload, request};
+use super::super::download::{Destination, StreamDownload, Zeros, download_file};
+use super::super::test_machines::{ScriptedMachine, TestDownload, request};
 use super::{TempFile, host, host_with, payload};
 use crate::control::{Cancel, Control};
 use crate::transport::frames::FRAME;
@@ -16,8 +16,8 @@ use crate::transport::testserver::{ReceivedRequest, Server, Wire, reply, until};
 
 const RANGE: usize = 2 * FRAME + 77;
 
-fn place(file: File) -> Place {
-    Place { file, zeros: Zeros::Written, marks: None, there: 0 }
+fn destination(file: File) -> Destination {
+    Destination { file, zeros: Zeros::Written, marks: None, already_done: 0 }
 }
 
 fn ranges(bytes: &[u8]) -> Vec<(Range, Digest)> {
@@ -31,7 +31,7 @@ fn ranges(bytes: &[u8]) -> Vec<(Range, Digest)> {
         .collect()
 }
 
-/// Serves the ranges; `spoil` may answer the n-th request in its own way.
+/// Serves the ranges; `spoil` may give another answer to the n-th request.
 fn store(
     bytes: &[u8],
     spoil: impl Fn(usize, &[u8], &mut dyn Wire) -> Option<bool> + Send + Sync + 'static,
@@ -66,20 +66,20 @@ fn spoiled(nth: usize, part: &[u8], wire: &mut dyn Wire) -> Option<bool> {
 }
 
 #[test]
-fn a_file_gets_its_bytes_whatever_the_store_answers_first() {
+fn a_file_gets_its_bytes_after_wrong_replies() {
     let host = host();
     for length in [0, 1, RANGE, 7 * RANGE + 13] {
         let bytes = payload(length);
         let (server, _) = store(&bytes, spoiled);
         let file = TempFile::new(b"");
-        let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 3);
+        let machine = TestDownload::new(&server.url(""), ranges(&bytes), 3);
         let last = Mutex::new((0, 0));
         let mut note = |event: &crate::control::Event<'_>| {
             *last.lock().unwrap() = (event.done, event.parts);
             true
         };
         let mut control = Control { on_event: Some(&mut note), ..Control::none() };
-        download_file(&host, machine, place(file.open_to_write()), length as u64, &mut control).unwrap();
+        download_file(&host, machine, destination(file.open_to_write()), length as u64, &mut control).unwrap();
         assert!(file.read() == bytes, "length {length}");
         assert_eq!(*last.lock().unwrap(), (length as u64, length.div_ceil(RANGE) as u64));
     }
@@ -87,12 +87,12 @@ fn a_file_gets_its_bytes_whatever_the_store_answers_first() {
 }
 
 #[test]
-fn a_connection_that_stalls_while_others_move_is_given_up_long_before_the_idle_time_out() {
+fn a_connection_that_stalls_while_others_move_is_abandoned_long_before_the_idle_time_out() {
     let host = host_with(Duration::from_secs(6));
     let bytes = payload(2 * RANGE);
-    let given_up = Arc::new(AtomicBool::new(false));
+    let abandoned = Arc::new(AtomicBool::new(false));
     let seen_in_time = Arc::new(AtomicBool::new(false));
-    let (left, in_time) = (given_up.clone(), seen_in_time.clone());
+    let (left, in_time) = (abandoned.clone(), seen_in_time.clone());
     let (server, _) = store(&bytes, move |nth, part, wire| {
         let head = format!("HTTP/1.1 206 Partial\r\ncontent-length: {}\r\n\r\n", part.len());
         match nth {
@@ -103,7 +103,7 @@ fn a_connection_that_stalls_while_others_move_is_given_up_long_before_the_idle_t
                 Some(false)
             }
             1 => {
-                // Moves as long as the other one stands, but not until the idle time-out.
+                // Sends slowly while the other connection stalls, but not until the idle time-out.
                 let _ = wire.write_all(head.as_bytes());
                 let mut sent = 0;
                 while sent < 200 && !left.load(Ordering::Acquire) {
@@ -118,18 +118,18 @@ fn a_connection_that_stalls_while_others_move_is_given_up_long_before_the_idle_t
         }
     });
     let file = TempFile::new(b"");
-    let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 2);
-    download_file(&host, machine, place(file.open_to_write()), bytes.len() as u64, &mut Control::none()).unwrap();
+    let machine = TestDownload::new(&server.url(""), ranges(&bytes), 2);
+    download_file(&host, machine, destination(file.open_to_write()), bytes.len() as u64, &mut Control::none()).unwrap();
     assert!(file.read() == bytes);
-    assert!(seen_in_time.load(Ordering::Acquire), "it was not given up");
+    assert!(seen_in_time.load(Ordering::Acquire), "it was not abandoned");
 }
 
 #[test]
-fn a_reader_gets_the_bytes_in_order_whatever_the_store_answers_first() {
+fn a_reader_gets_the_bytes_in_order_after_wrong_replies() {
     for (length, piece) in [(0, 10), (1, 10), (RANGE, RANGE), (5 * RANGE + 13, 99_991), (2 * RANGE, 1 << 20)] {
         let bytes = payload(length);
         let (server, _) = store(&bytes, spoiled);
-        let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 3);
+        let machine = TestDownload::new(&server.url(""), ranges(&bytes), 3);
         let mut download = StreamDownload::start(&host(), machine, &mut Control::none()).unwrap();
         let (mut read, mut buffer) = (Vec::new(), vec![0; piece]);
         loop {
@@ -139,7 +139,7 @@ fn a_reader_gets_the_bytes_in_order_whatever_the_store_answers_first() {
             }
         }
         assert!(read == bytes, "length {length}");
-        assert_eq!(download.read(&mut buffer, &mut Control::none()).unwrap(), 0, "the end stays the end");
+        assert_eq!(download.read(&mut buffer, &mut Control::none()).unwrap(), 0, "it stays at the end");
     }
 }
 
@@ -149,7 +149,7 @@ fn a_slow_reader_holds_the_machine_back_and_memory_is_bounded() {
     let bytes = payload(12 * RANGE);
     let (server, requests) = store(&bytes, |_, _, _| None);
     let host = host();
-    let machine = ToyDownload::new(&server.url(""), ranges(&bytes), window);
+    let machine = TestDownload::new(&server.url(""), ranges(&bytes), window);
     let mut download = StreamDownload::start(&host, machine, &mut Control::none()).unwrap();
     let mut read = 0;
     let mut buffer = vec![0; 100_000];
@@ -158,23 +158,23 @@ fn a_slow_reader_holds_the_machine_back_and_memory_is_bounded() {
         assert!(buffer[..count] == bytes[read..read + count]);
         read += count;
         std::thread::sleep(Duration::from_millis(2));
-        let begun = requests.load(Ordering::Acquire);
-        assert!(begun <= read / RANGE + window, "{begun} ranges begun after {read} bytes");
+        let started = requests.load(Ordering::Acquire);
+        assert!(started <= read / RANGE + window, "{started} ranges started after {read} bytes");
     }
     assert_eq!(download.read(&mut buffer, &mut Control::none()).unwrap(), 0);
-    // A range that grows to a whole number of frames has the next one ready.
+    // A range that fills a whole number of frames has the next frame ready.
     let bound = window * (RANGE.div_ceil(FRAME) + 1);
     assert!(host.transport.pool().most_out() <= bound, "{} frames, bound {bound}", host.transport.pool().most_out());
 }
 
 #[test]
-fn an_error_comes_after_the_bytes_that_were_verified_and_stays() {
+fn an_error_is_reported_after_the_verified_bytes_and_stays() {
     let bytes = payload(RANGE);
     let (server, _) = store(&bytes, |_, _, _| None);
     let (range, _) = ranges(&bytes)[0];
     let mut get = request(1, Method::Get, &server.url("/0"));
     get.reply = ReplyBody::Range(range);
-    let machine: Toy<()> = Toy::new(vec![Output::Send(get)], move |outputs, input| {
+    let machine: ScriptedMachine<()> = ScriptedMachine::new(vec![Output::Send(get)], move |outputs, input| {
         if matches!(input, Input::RangeEnd { .. }) {
             outputs.push_back(Output::Accept(range));
             outputs.push_back(Output::Done(Err(Error::new(Code::Damaged, "the next one"))));
@@ -193,24 +193,25 @@ fn an_error_comes_after_the_bytes_that_were_verified_and_stays() {
 }
 
 #[test]
-fn a_full_disk_ends_the_download_with_its_name_and_place() {
+fn a_full_disk_ends_the_download_with_the_file_and_the_position() {
     let bytes = payload(3 * RANGE);
     let (server, _) = store(&bytes, |_, _, _| None);
-    let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 2);
+    let machine = TestDownload::new(&server.url(""), ranges(&bytes), 2);
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let error = download_file(&host(), machine, place(full), bytes.len() as u64, &mut Control::none()).unwrap_err();
+    let error =
+        download_file(&host(), machine, destination(full), bytes.len() as u64, &mut Control::none()).unwrap_err();
     assert_eq!(error.code(), Code::DiskFull, "{error}");
     assert!(error.message().contains("/dev/full") && error.message().contains("at byte"), "{error}");
 
     let file = TempFile::new(b"");
-    let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 2);
-    let error =
-        download_file(&host(), machine, place(file.open()), bytes.len() as u64, &mut Control::none()).unwrap_err();
+    let machine = TestDownload::new(&server.url(""), ranges(&bytes), 2);
+    let error = download_file(&host(), machine, destination(file.open()), bytes.len() as u64, &mut Control::none())
+        .unwrap_err();
     assert_eq!(error.code(), Code::Io, "{error}");
 }
 
 #[test]
-fn a_cancel_ends_a_read_and_the_next_read_goes_on() {
+fn a_cancel_ends_a_read_and_the_next_read_continues() {
     let bytes = payload(RANGE);
     let open = Arc::new(AtomicBool::new(false));
     let gate = open.clone();
@@ -218,7 +219,7 @@ fn a_cancel_ends_a_read_and_the_next_read_goes_on() {
         until(|| gate.load(Ordering::Acquire));
         None
     });
-    let machine = ToyDownload::new(&server.url(""), ranges(&bytes), 1);
+    let machine = TestDownload::new(&server.url(""), ranges(&bytes), 1);
     let mut download = StreamDownload::start(&host(), machine, &mut Control::none()).unwrap();
     let cancel = Cancel::new();
     let trigger = cancel.clone();
@@ -254,18 +255,19 @@ fn an_abandoned_attempt_makes_room_for_a_later_one() {
         get
     };
     let first = get(1);
-    let machine: Toy<()> = Toy::new(vec![Output::Send(first.clone())], move |outputs, input| match input {
-        Input::Head { id, .. } if id == first.id => {
-            outputs.push_back(Output::Abandon(id));
-            outputs.push_back(Output::Send(get(2)));
-        }
-        Input::RangeEnd { digest, .. } => {
-            assert_eq!(digest, expected);
-            outputs.push_back(Output::Accept(range));
-            outputs.push_back(Output::Done(Ok(())));
-        }
-        _ => {}
-    });
-    download_file(&host(), machine, place(file.open_to_write()), RANGE as u64, &mut Control::none()).unwrap();
+    let machine: ScriptedMachine<()> =
+        ScriptedMachine::new(vec![Output::Send(first.clone())], move |outputs, input| match input {
+            Input::Head { id, .. } if id == first.id => {
+                outputs.push_back(Output::Abandon(id));
+                outputs.push_back(Output::Send(get(2)));
+            }
+            Input::RangeEnd { digest, .. } => {
+                assert_eq!(digest, expected);
+                outputs.push_back(Output::Accept(range));
+                outputs.push_back(Output::Done(Ok(())));
+            }
+            _ => {}
+        });
+    download_file(&host(), machine, destination(file.open_to_write()), RANGE as u64, &mut Control::none()).unwrap();
     assert!(file.read() == bytes);
 }

@@ -8,7 +8,7 @@ use s3vault_core::http::{Method, RequestId};
 use s3vault_core::{Code, Error, Input, Output, PartRequest, SourceStart};
 
 use super::super::progress::{Figures, Progress};
-use super::super::toys::{Toy, ToyUpload, request};
+use super::super::test_machines::{ScriptedMachine, TestUpload, request};
 use super::super::upload::{StreamUpload, upload_file};
 use super::{TempFile, host, payload};
 use crate::control::{Cancel, Control, EventKind};
@@ -17,7 +17,7 @@ use crate::transport::testserver::{Server, Shared, reply, until};
 
 const PART: usize = 3 * FRAME + 1000;
 
-const BEGIN: Output<()> = Output::Start(SourceStart { offset: 0, ended: false, stored: 0 });
+const START: Output<()> = Output::Start(SourceStart { offset: 0, ended: false, stored: 0 });
 
 type Store = Shared<BTreeMap<u32, Vec<u8>>>;
 
@@ -43,7 +43,7 @@ fn stored(parts: &Store) -> Vec<u8> {
 }
 
 #[test]
-fn a_stream_arrives_whatever_its_length_and_its_pieces() {
+fn a_stream_of_any_length_arrives_in_pieces_of_any_size() {
     let host = host();
     for (length, piece) in [
         (0, 1),
@@ -56,7 +56,7 @@ fn a_stream_arrives_whatever_its_length_and_its_pieces() {
     ] {
         let (server, parts) = store(&[2]);
         let bytes = payload(length);
-        let machine = ToyUpload::new(&server.url(""), PART as u64, 2);
+        let machine = TestUpload::new(&server.url(""), PART as u64, 2);
         let mut upload = StreamUpload::start(&host, machine, None, &mut Control::none()).unwrap();
         for piece in bytes.chunks(piece) {
             upload.write(piece, &mut Control::none()).unwrap();
@@ -91,16 +91,16 @@ fn a_fast_writer_is_held_back_and_memory_is_bounded() {
         reply(wire, 200, b"")
     });
     let host = host();
-    let machine = ToyUpload::new(&server.url(""), PART as u64, window);
+    let machine = TestUpload::new(&server.url(""), PART as u64, window);
     let mut upload = StreamUpload::start(&host, machine, None, &mut Control::none()).unwrap();
     let bytes = payload(10 * PART);
-    // The store answers nothing yet: the writer is stopped after the window, having taken a prefix.
+    // The store does not answer yet: the write ends after the window, with some bytes accepted.
     let mut short = Control { timeout: Some(Duration::from_millis(500)), ..Control::none() };
     let error = upload.write(&bytes, &mut short).unwrap_err();
     assert_eq!(error.code(), Code::TimedOut);
     assert_eq!(upload.offset(), u64::from(window) * PART as u64);
     gate.store(true, Ordering::Release);
-    // And goes on where it was stopped.
+    // And it continues from there.
     upload.write(&bytes[upload.offset() as usize..], &mut Control::none()).unwrap();
     assert_eq!(upload.finish(&mut Control::none()).unwrap(), bytes.len() as u64);
     let bound = window as usize * PART.div_ceil(FRAME);
@@ -120,7 +120,7 @@ fn a_stream_can_end_after_a_write_that_was_stopped_between_parts() {
         into.lock().unwrap().insert(seen.target()[1..].parse().unwrap(), seen.body.clone());
         reply(wire, 200, b"")
     });
-    let machine = ToyUpload::new(&server.url(""), PART as u64, 1);
+    let machine = TestUpload::new(&server.url(""), PART as u64, 1);
     let mut upload = StreamUpload::start(&host(), machine, None, &mut Control::none()).unwrap();
     let bytes = payload(PART + 1);
     let mut short = Control { timeout: Some(Duration::from_millis(100)), ..Control::none() };
@@ -131,11 +131,11 @@ fn a_stream_can_end_after_a_write_that_was_stopped_between_parts() {
 }
 
 #[test]
-fn the_machines_error_reaches_every_later_call() {
+fn every_later_call_returns_the_error_of_the_machine() {
     let refused = Server::http(|_, wire| reply(wire, 403, b""));
     let url = refused.url("/");
     let first = vec![Output::Send(request(1, Method::Get, &url))];
-    let machine: Toy<()> = Toy::new(first, |outputs, input| {
+    let machine: ScriptedMachine<()> = ScriptedMachine::new(first, |outputs, input| {
         if matches!(input, Input::End { .. }) {
             outputs.push_back(Output::Done(Err(Error::new(Code::AccessDenied, "no"))));
         }
@@ -147,11 +147,11 @@ fn the_machines_error_reaches_every_later_call() {
 
     // The machine fails while the writer still fills a part.
     let first = vec![
-        BEGIN,
+        START,
         Output::NeedPart(PartRequest { number: 1, offset: 0, length: 1 << 40, min_length: 1 << 20, hash_first: true }),
         Output::Send(request(1, Method::Get, &url)),
     ];
-    let machine: Toy<()> = Toy::new(first, |outputs, input| {
+    let machine: ScriptedMachine<()> = ScriptedMachine::new(first, |outputs, input| {
         if matches!(input, Input::End { .. }) {
             outputs.push_back(Output::Done(Err(Error::new(Code::AccessDenied, "no"))));
         }
@@ -169,11 +169,11 @@ fn the_machines_error_reaches_every_later_call() {
 
 #[test]
 fn abort_and_drop_cancel_the_machine() {
-    let machine = |cancelled: &Arc<AtomicBool>| -> Toy<()> {
+    let machine = |cancelled: &Arc<AtomicBool>| -> ScriptedMachine<()> {
         let cancelled = cancelled.clone();
-        Toy::new(
+        ScriptedMachine::new(
             vec![
-                BEGIN,
+                START,
                 Output::NeedPart(PartRequest { number: 1, offset: 0, length: 10, min_length: 10, hash_first: true }),
             ],
             move |outputs, input| {
@@ -194,14 +194,14 @@ fn abort_and_drop_cancel_the_machine() {
 }
 
 #[test]
-fn a_cancel_ends_a_finish_and_the_next_finish_goes_on() {
+fn a_cancel_ends_a_finish_and_the_next_finish_continues() {
     let gate = Arc::new(AtomicBool::new(false));
     let open = gate.clone();
     let server = Server::http(move |_, wire| {
         until(|| open.load(Ordering::Acquire));
         reply(wire, 200, b"")
     });
-    let machine = ToyUpload::new(&server.url(""), PART as u64, 1);
+    let machine = TestUpload::new(&server.url(""), PART as u64, 1);
     let mut upload = StreamUpload::start(&host(), machine, None, &mut Control::none()).unwrap();
     upload.write(b"few bytes", &mut Control::none()).unwrap();
     let cancel = Cancel::new();
@@ -214,7 +214,7 @@ fn a_cancel_ends_a_finish_and_the_next_finish_goes_on() {
 }
 
 #[test]
-fn a_file_arrives_and_its_progress_is_told() {
+fn a_file_arrives_and_its_progress_is_reported() {
     let host = host();
     for length in [0, 1, PART, PART + 1, 4 * PART + 5] {
         let (server, parts) = store(&[1, 3]);
@@ -226,7 +226,7 @@ fn a_file_arrives_and_its_progress_is_told() {
             true
         };
         let mut control = Control { on_event: Some(&mut note), ..Control::none() };
-        let machine = ToyUpload::new(&server.url(""), PART as u64, 2);
+        let machine = TestUpload::new(&server.url(""), PART as u64, 2);
         let sent = upload_file(&host, machine, file.open(), length as u64, None, &mut control).unwrap();
         assert_eq!(sent, length as u64);
         assert!(stored(&parts) == bytes, "length {length}");
@@ -241,17 +241,17 @@ fn a_file_arrives_and_its_progress_is_told() {
 }
 
 #[test]
-fn what_begins_anew_is_counted_from_there() {
+fn progress_restarts_from_the_resumed_position() {
     let (progress, activity) = (Progress::new(Some(20)), host().transport.activity());
     for done in [5, 0] {
         progress.resume(done);
-        progress.begin(RequestId(done), 1, &activity);
+        progress.start(RequestId(done), 1, &activity);
         progress.settle(10);
         assert_eq!(progress.figures(), Figures { done: done + 10, parts: 1, retries: 0 });
     }
 }
 
-/// Takes aws-chunked framing apart: the payload, and the trailer's line. Whatever is not exact fails.
+/// Parses aws-chunked framing strictly: the payload and the trailer line.
 fn unchunked(mut wire: &[u8]) -> (Vec<u8>, String) {
     let mut payload = Vec::new();
     loop {
@@ -269,12 +269,12 @@ fn unchunked(mut wire: &[u8]) -> (Vec<u8>, String) {
 }
 
 #[test]
-fn a_part_that_is_hashed_while_it_is_sent_comes_in_chunks_with_its_crc_behind_them() {
+fn a_part_that_is_hashed_while_it_is_sent_has_its_crc_in_a_trailer() {
     for length in [1, FRAME, PART, PART + 1, 4 * PART + 5] {
         let (server, parts) = store(&[1, 3]);
         let bytes = payload(length);
         let file = TempFile::new(&bytes);
-        let machine = ToyUpload::hashed_on_the_way(&server.url(""), PART as u64, 2);
+        let machine = TestUpload::hashed_while_sent(&server.url(""), PART as u64, 2);
         let sent = upload_file(&host(), machine, file.open(), length as u64, None, &mut Control::none()).unwrap();
         assert_eq!(sent, length as u64);
         let mut whole = Vec::new();
@@ -288,7 +288,7 @@ fn a_part_that_is_hashed_while_it_is_sent_comes_in_chunks_with_its_crc_behind_th
     }
 }
 
-/// Stores a file that `change` changes after it was hashed, and before it is read again.
+/// Stores a file that `change` modifies after it was hashed and before it is read again.
 fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<u32>) {
     let bytes = payload(2 * PART);
     let file = TempFile::new(&bytes);
@@ -299,9 +299,9 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
         reply(wire, 200, b"")
     });
     let mut to_change = file.open_to_write();
-    let mut upload = ToyUpload::new(&server.url(""), PART as u64, 2);
+    let mut upload = TestUpload::new(&server.url(""), PART as u64, 2);
     let mut hashed = 0;
-    let machine: Toy<u64> = Toy::new(
+    let machine: ScriptedMachine<u64> = ScriptedMachine::new(
         vec![
             Output::NeedPart(PartRequest {
                 number: 1,
@@ -324,7 +324,7 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
             if matches!(input, Input::PartReady { .. }) {
                 hashed += 1;
                 if hashed == 1 {
-                    // The toy counts what it asked for.
+                    // The test machine counts the parts it asked for.
                     assert!(matches!(upload.poll(now), Output::Start(_)));
                     assert!(matches!(upload.poll(now), Output::NeedPart(_)));
                     assert!(matches!(upload.poll(now), Output::NeedPart(_)));
@@ -353,15 +353,15 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
 }
 
 #[test]
-fn a_file_that_changes_between_its_readings_is_never_stored_whole() {
-    // The last byte of the second part, which lies in the frame that is held back; and its first byte.
+fn a_file_that_changes_between_its_readings_is_never_stored() {
+    // The last byte of the second part, which is in the frame that is held back; and its first byte.
     for at in [2 * PART as u64 - 1, PART as u64] {
         let (error, whole) = changed(move |file| {
             file.seek(std::io::SeekFrom::Start(at)).unwrap();
             file.write_all(&[0xA5]).unwrap();
         });
         assert_eq!(error.code(), Code::SourceChanged, "{error}");
-        assert!(!whole.contains(&2), "the changed part arrived whole");
+        assert!(!whole.contains(&2), "the changed part was stored");
     }
     let (error, whole) = changed(|file| file.set_len(PART as u64 + 10).unwrap());
     assert_eq!(error.code(), Code::SourceChanged, "{error}");
@@ -369,9 +369,9 @@ fn a_file_that_changes_between_its_readings_is_never_stored_whole() {
 }
 
 #[test]
-fn a_file_that_is_shorter_than_it_was_or_cannot_be_read_is_an_error() {
+fn a_file_that_became_shorter_or_cannot_be_read_is_an_error() {
     let file = TempFile::new(&payload(PART));
-    let machine = || ToyUpload::new("http://127.0.0.1:1", 2 * PART as u64, 1);
+    let machine = || TestUpload::new("http://127.0.0.1:1", 2 * PART as u64, 1);
     let error = upload_file(&host(), machine(), file.open(), PART as u64 + 1, None, &mut Control::none()).unwrap_err();
     assert_eq!(error.code(), Code::SourceChanged, "{error}");
     let error = upload_file(&host(), machine(), file.open_to_write(), 10, None, &mut Control::none()).unwrap_err();

@@ -3,15 +3,15 @@ package io.s3vault;
 
 /** The kinds of events. */
 public enum EventKind {
-    /** Bytes moved on: done, total, parts and retries are set. */
+    /** Bytes or parts were transferred: done, total, parts and retries are set. */
     PROGRESS(1),
     /** A warning for a log, in text, such as a misspelled environment variable. */
     LOG(2),
-    /** The store refuses the keys, or they have expired; text says which. */
+    /** The store refused the keys, or they expired; text says which. */
     CREDENTIALS(3),
-    /** An upload could not be aborted and is left in the store; text says where. */
+    /** An upload could not be aborted and was left in the store; text says where. */
     ORPHAN(4),
-    /** Nothing happened; comes every 200 milliseconds of waiting, so that a caller can look around. */
+    /** Nothing happened. It comes every 200 milliseconds while the call waits, so that the caller can do other work. */
     HEARTBEAT(5);
 
     private final int number;

@@ -43,15 +43,15 @@ public final class Native {
 
     private Native() {}
 
-    public static native int s3v_error_code(Pointer e);
+    public static native int s3v_error_code(Pointer error);
 
-    public static native int s3v_error_http_status(Pointer e);
+    public static native int s3v_error_http_status(Pointer error);
 
-    public static native int s3v_error_flags(Pointer e);
+    public static native int s3v_error_flags(Pointer error);
 
-    public static native String s3v_error_get(Pointer e, int field);
+    public static native String s3v_error_get(Pointer error, int field);
 
-    public static native void s3v_error_free(Pointer e);
+    public static native void s3v_error_free(Pointer error);
 
     public static native int s3v_abi_version();
 
@@ -65,97 +65,98 @@ public final class Native {
 
     public static native int s3v_shutdown(long timeoutMs, Pointer err);
 
-    public static native Pointer s3v_bytes_data(Pointer b, Pointer len);
+    public static native Pointer s3v_bytes_data(Pointer bytes, Pointer len);
 
-    public static native void s3v_bytes_free(Pointer b);
+    public static native void s3v_bytes_free(Pointer bytes);
 
     public static native Pointer s3v_config_new();
 
-    public static native int s3v_config_set(Pointer c, String key, String value, Pointer err);
+    public static native int s3v_config_set(Pointer config, String key, String value, Pointer err);
 
-    public static native int s3v_config_get(Pointer c, String key, Pointer out, Pointer err);
+    public static native int s3v_config_get(Pointer config, String key, Pointer out, Pointer err);
 
-    public static native int s3v_config_load(Pointer c, String file, Pointer err);
+    public static native int s3v_config_load(Pointer config, String file, Pointer err);
 
-    public static native int s3v_config_env(Pointer c, Pointer err);
+    public static native int s3v_config_env(Pointer config, Pointer err);
 
-    public static native void s3v_config_free(Pointer c);
+    public static native void s3v_config_free(Pointer config);
 
     public static native Pointer s3v_cancel_new();
 
-    public static native void s3v_cancel_trigger(Pointer x);
+    public static native void s3v_cancel_trigger(Pointer cancel);
 
-    public static native void s3v_cancel_free(Pointer x);
+    public static native void s3v_cancel_free(Pointer cancel);
 
     public static native int s3v_keyring_open(String path, Pointer buf, long len, int create, Pointer out, Pointer err);
 
-    public static native int s3v_keyring_info(Pointer k, Pointer out, Pointer err);
+    public static native int s3v_keyring_info(Pointer keyring, Pointer out, Pointer err);
 
-    public static native void s3v_keyring_free(Pointer k);
+    public static native void s3v_keyring_free(Pointer keyring);
 
-    public static native int s3v_vault_open(Pointer o, Pointer keyring, Pointer ctl, Pointer out, Pointer err);
+    public static native int s3v_vault_open(Pointer config, Pointer keyring, Pointer ctl, Pointer out, Pointer err);
 
-    public static native int s3v_vault_update(Pointer v, Pointer o, Pointer ctl, Pointer err);
+    public static native int s3v_vault_update(Pointer vault, Pointer config, Pointer ctl, Pointer err);
 
-    public static native void s3v_vault_free(Pointer v);
+    public static native void s3v_vault_free(Pointer vault);
 
     public static native int s3v_version_find(
-            Pointer v, String container, String path, Pointer options, Pointer ctl, Pointer out, Pointer err);
+            Pointer vault, String container, String path, Pointer options, Pointer ctl, Pointer out, Pointer err);
 
-    public static native Pointer s3v_version_info(Pointer ver);
+    public static native Pointer s3v_version_info(Pointer version);
 
-    public static native int s3v_version_manifest(Pointer ver, Pointer ctl, Pointer out, Pointer err);
+    public static native int s3v_version_manifest(Pointer version, Pointer ctl, Pointer out, Pointer err);
 
-    public static native void s3v_version_free(Pointer ver);
+    public static native void s3v_version_free(Pointer version);
 
     public static native int s3v_put_open(
-            Pointer v, String container, String path, Pointer options, Pointer ctl, Pointer out, Pointer err);
+            Pointer vault, String container, String path, Pointer options, Pointer ctl, Pointer out, Pointer err);
 
-    public static native long s3v_put_offset(Pointer p);
+    public static native long s3v_put_offset(Pointer put);
 
-    public static native int s3v_put_write(Pointer p, Pointer buf, long len, Pointer ctl, Pointer err);
+    public static native int s3v_put_write(Pointer put, Pointer buf, long len, Pointer ctl, Pointer err);
 
-    public static native int s3v_put_commit(Pointer p, Pointer ctl, Pointer out, Pointer err);
+    public static native int s3v_put_commit(Pointer put, Pointer ctl, Pointer out, Pointer err);
 
-    public static native int s3v_put_suspend(Pointer p, Pointer ctl, Pointer err);
+    public static native int s3v_put_suspend(Pointer put, Pointer ctl, Pointer err);
 
-    public static native int s3v_put_abort(Pointer p, Pointer ctl, Pointer err);
+    public static native int s3v_put_abort(Pointer put, Pointer ctl, Pointer err);
 
-    public static native void s3v_put_free(Pointer p);
+    public static native void s3v_put_free(Pointer put);
 
     public static native int s3v_put_file(
-            Pointer v, String container, String path, String file, Pointer options, Pointer ctl, Pointer out,
+            Pointer vault, String container, String path, String file, Pointer options, Pointer ctl, Pointer out,
             Pointer err);
 
     public static native int s3v_put_fd(
-            Pointer v, String container, String path, int fd, Pointer options, Pointer ctl, Pointer out, Pointer err);
+            Pointer vault, String container, String path, int fd, Pointer options, Pointer ctl, Pointer out,
+            Pointer err);
 
-    public static native int s3v_get_open(Pointer ver, Pointer options, Pointer ctl, Pointer out, Pointer err);
+    public static native int s3v_get_open(Pointer version, Pointer options, Pointer ctl, Pointer out, Pointer err);
 
-    public static native int s3v_get_read(Pointer g, Pointer buf, long len, Pointer ctl, Pointer count, Pointer err);
+    public static native int s3v_get_read(Pointer get, Pointer buf, long len, Pointer ctl, Pointer count, Pointer err);
 
     public static native int s3v_get_pread(
-            Pointer g, long offset, Pointer buf, long len, Pointer ctl, Pointer count, Pointer err);
+            Pointer get, long offset, Pointer buf, long len, Pointer ctl, Pointer count, Pointer err);
 
-    public static native void s3v_get_free(Pointer g);
+    public static native void s3v_get_free(Pointer get);
 
-    public static native int s3v_get_file(Pointer ver, String file, Pointer options, Pointer ctl, Pointer err);
+    public static native int s3v_get_file(Pointer version, String file, Pointer options, Pointer ctl, Pointer err);
 
-    public static native int s3v_get_fd(Pointer ver, int fd, Pointer options, Pointer ctl, Pointer err);
+    public static native int s3v_get_fd(Pointer version, int fd, Pointer options, Pointer ctl, Pointer err);
 
     public static native int s3v_list_versions(
-            Pointer v, String container, String path, Pointer options, Pointer ctl, Pointer out, Pointer err);
+            Pointer vault, String container, String path, Pointer options, Pointer ctl, Pointer out, Pointer err);
 
-    public static native int s3v_list_containers(Pointer v, Pointer options, Pointer ctl, Pointer out, Pointer err);
+    public static native int s3v_list_containers(Pointer vault, Pointer options, Pointer ctl, Pointer out, Pointer err);
 
     public static native int s3v_list_paths(
-            Pointer v, String container, String prefix, Pointer options, Pointer ctl, Pointer out, Pointer err);
+            Pointer vault, String container, String prefix, Pointer options, Pointer ctl, Pointer out, Pointer err);
 
-    public static native int s3v_list_next(Pointer l, Pointer ctl, Pointer row, Pointer err);
+    public static native int s3v_list_next(Pointer list, Pointer ctl, Pointer row, Pointer err);
 
-    public static native void s3v_list_free(Pointer l);
+    public static native void s3v_list_free(Pointer list);
 
-    public static native int s3v_manifest_verify(Pointer object, long len, String pubkeys, Pointer out, Pointer err);
+    public static native int s3v_manifest_verify(Pointer object, long len, String publicKeys, Pointer out, Pointer err);
 
     public static native int s3v_sign(
             Pointer options, long nowMs, String method, String url, String headers, String payloadHash, Pointer out,

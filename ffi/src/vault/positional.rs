@@ -1,4 +1,4 @@
-//! Reading any bytes of a version.
+//! Reading a version at any position.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,10 +11,10 @@ use crate::control::Control;
 use crate::driver::{self, download::StreamDownload};
 use crate::entropy;
 
-/// Random access to a version. Any number of threads may read at once.
-pub struct Random {
+/// Reads a version at any position. Any number of threads may read at once.
+pub struct PositionalReader {
     version: Version,
-    /// Of [`Delivery::WholeParts`] or [`Delivery::Unverified`].
+    /// [`Delivery::WholeParts`] or [`Delivery::Unverified`].
     delivery: Delivery,
     known: Mutex<Known>,
 }
@@ -27,17 +27,17 @@ struct Known {
 }
 
 struct Part {
-    begin: u64,
+    start: u64,
     bytes: Vec<u8>,
 }
 
-impl Random {
-    pub(super) fn new(version: &Version, delivery: Delivery) -> Random {
+impl PositionalReader {
+    pub(super) fn new(version: &Version, delivery: Delivery) -> PositionalReader {
         let delivery = if delivery == Delivery::InOrder { Delivery::Unverified } else { delivery };
-        Random { version: version.clone(), delivery, known: Mutex::default() }
+        PositionalReader { version: version.clone(), delivery, known: Mutex::default() }
     }
 
-    /// Reads `buffer.len()` bytes from `offset` on; fewer only at the backup's end.
+    /// Reads `buffer.len()` bytes from `offset`; fewer only at the end of the backup.
     pub fn read(&self, offset: u64, buffer: &mut [u8], control: &mut Control<'_>) -> Result<usize> {
         let size = self.version.row().bytes;
         let count = size.saturating_sub(offset).min(buffer.len() as u64) as usize;
@@ -50,7 +50,7 @@ impl Random {
         while done < count {
             let at = offset + done as u64;
             let part = self.part(at, control)?;
-            let rest = &part.bytes[(at - part.begin) as usize..];
+            let rest = &part.bytes[(at - part.start) as usize..];
             let length = rest.len().min(count - done);
             buffer[done..done + length].copy_from_slice(&rest[..length]);
             done += length;
@@ -58,32 +58,32 @@ impl Random {
         Ok(count)
     }
 
-    /// The verified part that this byte is in.
+    /// Returns the verified part that contains this byte.
     fn part(&self, at: u64, control: &mut Control<'_>) -> Result<Arc<Part>> {
-        let holds = |begin: u64, length: u64| (begin..begin + length).contains(&at);
+        let holds = |start: u64, length: u64| (start..start + length).contains(&at);
         if let Some(part) = self.known().part.clone()
-            && holds(part.begin, part.bytes.len() as u64)
+            && holds(part.start, part.bytes.len() as u64)
         {
             return Ok(part);
         }
-        let place = self.version.manifest().parts().find(|(_, begin, hash)| holds(*begin, hash.length));
-        let Some((_, begin, length)) = place.map(|(_, begin, hash)| ((), begin, hash.length)) else {
-            return Err(Error::new(Code::Internal, format!("no part has byte {at}")));
+        let place = self.version.manifest().parts().find(|(_, start, hash)| holds(*start, hash.length));
+        let Some((start, length)) = place.map(|(_, start, hash)| (start, hash.length)) else {
+            return Err(Error::new(Code::Internal, format!("no part contains byte {at}")));
         };
         if let Delivery::WholeParts { memory } = self.delivery
             && length > memory
         {
-            // Core says why, before anything of it is held.
-            self.fetch(begin, &mut [0], control)?;
+            // Core returns the error, before any memory is used.
+            self.fetch(start, &mut [0], control)?;
         }
         let mut bytes = vec![0; length as usize];
-        self.fetch(begin, &mut bytes, control)?;
-        let part = Arc::new(Part { begin, bytes });
+        self.fetch(start, &mut bytes, control)?;
+        let part = Arc::new(Part { start, bytes });
         self.known().part = Some(part.clone());
         Ok(part)
     }
 
-    /// Fills the buffer, and finds the data anew where it has moved.
+    /// Fills the buffer. If the data has moved, it is located again.
     fn fetch(&self, offset: u64, buffer: &mut [u8], control: &mut Control<'_>) -> Result<()> {
         let known = self.known().located.clone();
         if let Some(located) = known {
@@ -112,7 +112,7 @@ impl Random {
         let mut done = 0;
         while done < buffer.len() {
             match download.read(&mut buffer[done..], control)? {
-                0 => return Err(Error::new(Code::Internal, format!("only {done} bytes came from byte {offset}"))),
+                0 => return Err(Error::new(Code::Internal, format!("only {done} bytes were read from byte {offset}"))),
                 count => done += count,
             }
         }

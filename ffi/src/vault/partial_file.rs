@@ -1,8 +1,9 @@
-//! The file that a restore writes before it has its name.
+//! The file that a restore writes before it gets its name.
 //!
-//! Behind the data, from the backup's size on, stands what it is a draft of, and a byte for each part: 1 once the part was
-//! verified. A restore that was killed goes on with it; since anything may have happened to the file meanwhile, those
-//! parts are read from it and compared with the manifest, which costs no network.
+//! After the data, from the backup's size on, it contains a header that says which version it is, and a byte for each
+//! part, which is 1 once the part was verified. A restore that was killed is resumed with it. Since anything may have
+//! happened to the file in the meantime, the marked parts are read from it and compared with the manifest, which needs
+//! no network.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -18,51 +19,51 @@ use s3vault_core::{Code, Error, Family, Result};
 
 use crate::disk;
 
-/// A restore that was just cancelled ends in the background; its draft is waited for so long.
-const ENDS: Duration = Duration::from_secs(2);
+/// A restore that was just cancelled ends in the background; this is how long to wait for its partial file.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 
-/// A draft. It is removed unless it was finished or kept; one that a killed restore left is taken over.
-pub(super) struct Draft {
+/// A partial file. It is removed unless it was finished or kept; one that a killed restore left is resumed.
+pub(super) struct PartialFile {
     pub(super) file: File,
     path: PathBuf,
     size: u64,
-    /// What it is a draft of.
+    /// The header: which version it is.
     head: String,
     parts: usize,
-    /// It may hold parts of an earlier restore.
+    /// It may have parts of an earlier restore.
     pub(super) found: bool,
-    stays: bool,
+    keep: bool,
 }
 
-impl Draft {
-    /// Of the version with this manifest, whose hash is `hash`, for the file `path`.
-    pub(super) fn open(path: &Path, manifest: &Manifest, hash: &str, stop: &AtomicBool) -> Result<Draft> {
+impl PartialFile {
+    /// Opens the partial file for the version with this manifest, whose hash is `hash`, and for the file `path`.
+    pub(super) fn open(path: &Path, manifest: &Manifest, hash: &str, stop: &AtomicBool) -> Result<PartialFile> {
         let Some(name) = path.file_name() else {
-            return Err(Error::new(Code::Io, format!("{} names no file", path.display())));
+            return Err(Error::new(Code::Io, format!("{} does not name a file", path.display())));
         };
         let own = path.with_file_name(format!(".{}.{}.restoring", name.to_string_lossy(), manifest.vid));
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&own);
         let file = options.map_err(|e| failed(path, &e))?;
         lock(&file, path, &own, stop)?;
-        let mut draft = Draft {
+        let mut partial = PartialFile {
             file,
             path: own,
             size: manifest.size,
             head: format!("s3vault restore 1 {hash}\n"),
             parts: manifest.parts().count(),
             found: false,
-            stays: false,
+            keep: false,
         };
-        draft.found = draft.is_ours();
-        // A call that was ended meanwhile loses nothing of it.
-        draft.stays = draft.found;
-        if !draft.found {
-            draft.begin().map_err(|e| failed(&draft.path, &e))?;
+        partial.found = partial.is_ours();
+        // If the call ends early, nothing of it is lost.
+        partial.keep = partial.found;
+        if !partial.found {
+            partial.initialize().map_err(|e| failed(&partial.path, &e))?;
         }
-        Ok(draft)
+        Ok(partial)
     }
 
-    /// Where the bytes of the parts stand.
+    /// Where the bytes of the parts are.
     pub(super) fn marks(&self) -> u64 {
         self.size + self.head.len() as u64
     }
@@ -75,17 +76,22 @@ impl Draft {
             && head == self.head.as_bytes()
     }
 
-    fn begin(&self) -> io::Result<()> {
+    fn initialize(&self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.set_len(self.marks() + self.parts as u64)?;
         self.file.write_all_at(self.head.as_bytes(), self.size)
     }
 
-    /// The parts that it has, and their bytes.
-    pub(super) fn have(file: &File, marks: u64, manifest: &Manifest, stop: &AtomicBool) -> io::Result<BTreeSet<u32>> {
+    /// Reads the marked parts, and returns those whose bytes are correct.
+    pub(super) fn verified_parts(
+        file: &File,
+        marks: u64,
+        manifest: &Manifest,
+        stop: &AtomicBool,
+    ) -> io::Result<BTreeSet<u32>> {
         let mut marked = vec![0; manifest.parts().count()];
         file.read_exact_at(&mut marked, marks)?;
-        let mut have = BTreeSet::new();
+        let mut verified = BTreeSet::new();
         let mut buffer = vec![0; 1 << 18];
         for ((number, (_, offset, hash)), marked) in (0..).zip(manifest.parts()).zip(marked) {
             if marked != 1 || stop.load(Ordering::Acquire) {
@@ -99,44 +105,44 @@ impl Draft {
                 done += length as u64;
             }
             if hash.matches(hash.length, &digester.finish()) {
-                have.insert(number);
+                verified.insert(number);
             }
         }
-        Ok(have)
+        Ok(verified)
     }
 
-    /// Gives it its name; its data was synced.
+    /// Renames it to its final name. Its data must have been synced.
     pub(super) fn finish(mut self, path: &Path) -> Result<()> {
-        self.stays = false;
+        self.keep = false;
         self.file.set_len(self.size).map_err(|e| failed(&self.path, &e))?;
         self.file.sync_data().map_err(|e| failed(&self.path, &e))?;
         fs::rename(&self.path, path).map_err(|e| failed(path, &e))?;
-        self.stays = true;
+        self.keep = true;
         disk::sync_name(path).map_err(|e| failed(path, &e))
     }
 
-    /// After an error: it stays where a later restore can go on with what it has.
-    pub(super) fn keep_for(&mut self, error: &Error) {
-        let passes = match error.code() {
+    /// After an error: it stays if a later restore can use its parts.
+    pub(super) fn keep_after(&mut self, error: &Error) {
+        let is_temporary = match error.code() {
             Code::Cancelled | Code::TimedOut | Code::Stopped | Code::Suspended => true,
             code => code == Code::Unavailable || error.family() == Family::Transport || error.is_retryable(),
         };
         let mut marked = vec![0; self.parts];
-        self.stays = passes && self.file.read_exact_at(&mut marked, self.marks()).is_ok() && marked.contains(&1);
+        self.keep = is_temporary && self.file.read_exact_at(&mut marked, self.marks()).is_ok() && marked.contains(&1);
     }
 }
 
-impl Drop for Draft {
+impl Drop for PartialFile {
     fn drop(&mut self) {
-        if !self.stays {
-            // What cannot be removed is taken over by the next restore.
+        if !self.keep {
+            // A file that cannot be removed is resumed by the next restore.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-fn lock(file: &File, path: &Path, draft: &Path, stop: &AtomicBool) -> Result<()> {
-    let end = Instant::now() + ENDS;
+fn lock(file: &File, path: &Path, partial: &Path, stop: &AtomicBool) -> Result<()> {
+    let end = Instant::now() + LOCK_WAIT;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
@@ -144,10 +150,10 @@ fn lock(file: &File, path: &Path, draft: &Path, stop: &AtomicBool) -> Result<()>
                 std::thread::sleep(Duration::from_millis(20));
             }
             Err(TryLockError::WouldBlock) => {
-                let why = format!("this version is being restored to {} already", path.display());
-                return Err(Error::new(Code::Busy, why).with_hint("Wait for the other restore."));
+                let why = format!("this version is already being restored to {}", path.display());
+                return Err(Error::new(Code::Busy, why).with_hint("Wait for the other restore to end."));
             }
-            Err(TryLockError::Error(e)) => return Err(failed(draft, &e)),
+            Err(TryLockError::Error(e)) => return Err(failed(partial, &e)),
         }
     }
 }

@@ -1,15 +1,16 @@
-//! Work on one file that may block: one piece after the other, in the order in which it was given.
+//! Blocking work on one file, in the order in which it was queued.
 //!
-//! File systems write to a file one at a time whoever asks (Linux holds the inode's lock), and threads that wait for that
-//! lock keep the processor busy. And a thread that finds the next piece waiting need not be woken for it.
+//! File systems allow one write to a file at a time (Linux holds the inode's lock), and threads that wait for that
+//! lock keep the processor busy. A single thread for the file does not wait for it, and need not be woken while more
+//! work is queued.
 //!
-//! Most writes end in the system's memory, and take less time than another thread takes to wake and to fetch the bytes from
-//! this core's cache. So a piece is done by the thread that brings it, one of the runtime's, under three conditions that keep
-//! a slow disk, and a file system that hangs, away from the network:
-//! - one thread of the runtime at a time, of all files; it always has two or more, and each takes over what the others do not
-//!   get to;
-//! - nothing waits for this thread alone (tokio's LIFO slot is emptied before);
-//! - not for a second after a piece of this file that took long: that is done by threads that may block.
+//! Most writes end in the system's page cache, and take less time than another thread needs to wake up and to fetch
+//! the bytes from this core's cache. So a piece of work runs on the runtime's thread that queued it, under three
+//! conditions that keep a slow disk or a hanging file system away from the network:
+//! - only one thread of the runtime at a time does so, for all files; the runtime always has two or more, and each
+//! takes over what the others do not get to;
+//! - no task depends on this thread alone (tokio's LIFO slot is emptied before);
+//! - a file with a slow piece of work is left to the blocking threads for a second.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,36 +19,36 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// A piece that takes longer waits for something, and not only for its turn on a busy core.
+/// A piece of work that takes longer waits for something, and not just for its turn on a busy core.
 const SLOW: Duration = Duration::from_millis(20);
 
-/// So long a file that was slow is left to threads that may block.
+/// How long a slow file is left to the blocking threads.
 const AVOIDED: Duration = Duration::from_secs(1);
 
-/// So many pieces that others brought are done after one's own.
+/// How many pieces of other threads' work are done after one's own.
 const MORE: usize = 8;
 
-/// A thread of the runtime is at work on a file.
+/// Whether a thread of the runtime is working on a file.
 static HERE: AtomicBool = AtomicBool::new(false);
 
-/// A queue, which takes a thread only while there is work in it.
+/// A queue of work on one file. It uses a thread only while there is work in it.
 #[derive(Clone, Default)]
-pub(super) struct Serial(Arc<Mutex<Queue>>);
+pub(super) struct FileWriter(Arc<Mutex<Queue>>);
 
 type Work = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Queue {
     work: VecDeque<Work>,
-    /// A thread takes from it.
+    /// A thread is working on this queue.
     busy: bool,
-    /// Until then by threads that may block.
+    /// Until this instant only blocking threads work on this queue.
     avoided: Option<Instant>,
 }
 
-impl Serial {
-    /// Does this after what was given before, also where nobody waits for what it returns. That never comes when the runtime
-    /// ends first, or when the work panics.
+impl FileWriter {
+    /// Runs the work after everything queued before it, even if nobody waits for its result. The result never arrives
+    /// if the runtime ends first or the work panics.
     pub(super) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
         let (done, result) = oneshot::channel();
         let work = Box::new(move || {
@@ -60,7 +61,7 @@ impl Serial {
         drop(queue);
         if !busy {
             let turn = Turn { queue: self.clone(), ended: false };
-            let left = if avoided { Some(turn) } else { turn.begin_here() };
+            let left = if avoided { Some(turn) } else { turn.start_here() };
             if let Some(turn) = left {
                 tokio::task::spawn_blocking(move || turn.work());
             }
@@ -68,7 +69,7 @@ impl Serial {
         result
     }
 
-    /// As after a piece that took long, for a while.
+    /// Behaves as after a slow piece of work, for a while.
     #[cfg(test)]
     pub(super) fn avoid(&self) {
         self.lock().avoided = Some(Instant::now() + Duration::from_secs(600));
@@ -79,9 +80,9 @@ impl Serial {
     }
 }
 
-/// The one thread that works.
+/// The one thread that works on a queue.
 struct Turn {
-    queue: Serial,
+    queue: FileWriter,
     ended: bool,
 }
 
@@ -93,8 +94,8 @@ impl Turn {
         self.ended = true;
     }
 
-    /// Works on this thread of the runtime, as long as that is right; returns itself where work is left.
-    fn begin_here(mut self) -> Option<Turn> {
+    /// Works on this thread of the runtime as long as the conditions hold; returns itself if work is left.
+    fn start_here(mut self) -> Option<Turn> {
         let Some(_here) = Here::enter() else { return Some(self) };
         let (mut done, mut slow) = (0, false);
         while done <= MORE && !slow {
@@ -103,11 +104,11 @@ impl Turn {
                 return None;
             };
             done += 1;
-            // Takes the place in the LIFO slot, which no other thread can take from, of whatever was woken last.
+            // Occupies the LIFO slot, which no other thread can take from, in place of whatever was woken last.
             tokio::spawn(async {});
-            let begun = Instant::now();
+            let started = Instant::now();
             work();
-            slow = begun.elapsed() > SLOW;
+            slow = started.elapsed() > SLOW;
         }
         let mut queue = self.queue.lock();
         if slow {
@@ -129,7 +130,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        // The runtime ended before its turn came, or the work panicked: nobody is left waiting.
+        // The runtime ended before its turn, or the work panicked: let nobody wait.
         if !self.ended {
             let mut queue = self.queue.lock();
             queue.busy = false;
@@ -140,7 +141,7 @@ impl Drop for Turn {
     }
 }
 
-/// The one place of a thread of the runtime that works.
+/// The permission for one thread of the runtime to work on a file.
 struct Here;
 
 impl Here {
@@ -165,15 +166,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_of_work_come_one_after_the_other_in_their_order() {
+    fn work_runs_one_piece_at_a_time_in_order() {
         let runtime = Builder::new_current_thread().build().unwrap();
-        let (serial, at_work, done) =
-            (Serial::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (writer, at_work, done) =
+            (FileWriter::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         runtime.block_on(async {
             let pieces: Vec<_> = (0..1000)
                 .map(|n| {
                     let (at_work, done) = (at_work.clone(), done.clone());
-                    serial.run(move || {
+                    writer.run(move || {
                         assert_eq!(at_work.fetch_add(1, Ordering::SeqCst), 0, "two at once");
                         done.lock().unwrap().push(n);
                         at_work.fetch_sub(1, Ordering::SeqCst);
@@ -189,45 +190,45 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_or_the_end_of_the_runtime_leaves_nobody_waiting() {
+    fn nobody_waits_after_a_panic_or_the_end_of_the_runtime() {
         let runtime = Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
-        let serial = Serial::default();
-        serial.avoid();
+        let writer = FileWriter::default();
+        writer.avoid();
         let open = Arc::new(AtomicBool::new(false));
         let gate = open.clone();
         runtime.block_on(async {
-            // Behind the gate, so that both are in the queue when the first one panics.
+            // They wait for the gate, so that both are in the queue when the first one panics.
             tokio::task::spawn_blocking(move || crate::transport::testserver::until(|| gate.load(Ordering::Acquire)));
-            let first = serial.run::<()>(|| std::panic::resume_unwind(Box::new("a panic on purpose")));
-            let second = serial.run(|| ());
+            let first = writer.run::<()>(|| std::panic::resume_unwind(Box::new("on purpose")));
+            let second = writer.run(|| ());
             open.store(true, Ordering::Release);
             assert!(first.await.is_err() && second.await.is_err());
-            assert_eq!(serial.run(|| 3).await, Ok(3), "it takes work again");
+            assert_eq!(writer.run(|| 3).await, Ok(3), "it accepts work again");
         });
         let handle = runtime.handle().clone();
         runtime.shutdown_background();
         let _entered = handle.enter();
-        let late = Serial::default();
+        let late = FileWriter::default();
         late.avoid();
         assert!(late.run(|| ()).blocking_recv().is_err());
     }
 
     #[test]
-    fn what_is_woken_before_a_piece_that_blocks_runs_elsewhere_and_so_does_all_else() {
+    fn other_tasks_run_on_other_threads_while_a_piece_of_work_blocks() {
         let runtime = Builder::new_multi_thread().worker_threads(2).max_blocking_threads(8).build().unwrap();
-        let (open, begun) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        // Works on a file of its own, and blocks.
+        let (open, started) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        // Works on its own file, and blocks.
         let block = || {
-            let (open, begun) = (open.clone(), begun.clone());
+            let (open, started) = (open.clone(), started.clone());
             async move {
-                let piece = Serial::default().run(move || {
-                    begun.fetch_add(1, Ordering::AcqRel);
+                let piece = FileWriter::default().run(move || {
+                    started.fetch_add(1, Ordering::AcqRel);
                     crate::transport::testserver::until(|| open.load(Ordering::Acquire));
                 });
                 piece.await.unwrap();
             }
         };
-        let (first, second, gate, at_work) = (block(), block(), open.clone(), begun.clone());
+        let (first, second, gate, at_work) = (block(), block(), open.clone(), started.clone());
         let (done, ended) = std::sync::mpsc::channel();
         runtime.spawn(async move {
             // Woken, and in the LIFO slot of the thread that is about to block.
@@ -247,17 +248,17 @@ mod tests {
     }
 
     #[test]
-    fn after_a_piece_that_took_long_threads_that_may_block_have_the_file() {
+    fn a_file_is_left_to_blocking_threads_after_a_slow_piece_of_work() {
         let runtime = Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let (serial, here) = (Serial::default(), std::thread::current().id());
+            let (writer, here) = (FileWriter::default(), std::thread::current().id());
             let slow = || {
                 std::thread::sleep(2 * SLOW);
                 std::thread::current().id()
             };
-            // Another test may be the one that is at work here.
-            while serial.run(slow).await.unwrap() != here {}
-            assert_ne!(serial.run(|| std::thread::current().id()).await.unwrap(), here);
+            // Another test may hold the permission.
+            while writer.run(slow).await.unwrap() != here {}
+            assert_ne!(writer.run(|| std::thread::current().id()).await.unwrap(), here);
         });
     }
 }

@@ -1,4 +1,4 @@
-//! Machines for tests: small, and with every decision in the open.
+//! Machines for tests: small, with every decision visible.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -9,23 +9,23 @@ use s3vault_core::time::Now;
 use s3vault_core::{Code, Error, Input, Machine, Output, PartRequest, SourceStart};
 
 /// A machine that answers each input by a function.
-pub(super) struct Toy<T> {
+pub(super) struct ScriptedMachine<T> {
     pub(super) outputs: VecDeque<Output<T>>,
     react: React<T>,
 }
 
 type React<T> = Box<dyn FnMut(&mut VecDeque<Output<T>>, Input<'_>) + Send>;
 
-impl<T> Toy<T> {
+impl<T> ScriptedMachine<T> {
     pub(super) fn new(
         first: Vec<Output<T>>,
         react: impl FnMut(&mut VecDeque<Output<T>>, Input<'_>) + Send + 'static,
-    ) -> Toy<T> {
-        Toy { outputs: first.into(), react: Box::new(react) }
+    ) -> ScriptedMachine<T> {
+        ScriptedMachine { outputs: first.into(), react: Box::new(react) }
     }
 }
 
-impl<T> Machine for Toy<T> {
+impl<T> Machine for ScriptedMachine<T> {
     type Done = T;
 
     fn handle(&mut self, _now: Now, input: Input<'_>) {
@@ -40,7 +40,7 @@ impl<T> Machine for Toy<T> {
 pub(super) fn request(id: u64, method: Method, url: &str) -> Request {
     Request {
         id: RequestId(id),
-        operation: "Toy",
+        operation: "Test",
         method,
         url: url.to_owned(),
         headers: Vec::new(),
@@ -50,34 +50,34 @@ pub(super) fn request(id: u64, method: Method, url: &str) -> Request {
     }
 }
 
-/// Puts each part to `url/<number>`, `window` parts at a time; a part that is refused or lost is sent again.
-/// Ends with the number of bytes.
-pub(super) struct ToyUpload {
+/// Puts each part to `url/<number>`, `window` parts at a time; a part that is refused or lost is sent again. Its result
+/// is the number of bytes.
+pub(super) struct TestUpload {
     pub(super) url: String,
     pub(super) part_length: u64,
     pub(super) window: u32,
-    asked: u32,
+    requested: u32,
     open: u32,
     last: Option<u32>,
     total: u64,
     next_id: u64,
     requests: HashMap<RequestId, Part>,
-    /// Parts are hashed before they are sent; else while they are.
+    /// Whether parts are hashed before they are sent, or while they are sent.
     hashed: bool,
-    /// What those were that were hashed while they were sent, by their requests.
+    /// Digests of parts that were hashed while they were sent, by request.
     sent: HashMap<RequestId, Digest>,
     refused: HashSet<RequestId>,
     retry: VecDeque<Part>,
     outputs: VecDeque<Output<u64>>,
 }
 
-impl ToyUpload {
-    pub(super) fn new(url: &str, part_length: u64, window: u32) -> ToyUpload {
-        ToyUpload {
+impl TestUpload {
+    pub(super) fn new(url: &str, part_length: u64, window: u32) -> TestUpload {
+        TestUpload {
             url: url.to_owned(),
             part_length,
             window,
-            asked: 0,
+            requested: 0,
             open: 0,
             last: None,
             total: 0,
@@ -92,8 +92,8 @@ impl ToyUpload {
     }
 
     /// The same, with parts that are hashed while they are sent.
-    pub(super) fn hashed_on_the_way(url: &str, part_length: u64, window: u32) -> ToyUpload {
-        ToyUpload { hashed: false, ..ToyUpload::new(url, part_length, window) }
+    pub(super) fn hashed_while_sent(url: &str, part_length: u64, window: u32) -> TestUpload {
+        TestUpload { hashed: false, ..TestUpload::new(url, part_length, window) }
     }
 
     fn send(&mut self, part: Part) {
@@ -105,7 +105,7 @@ impl ToyUpload {
     }
 }
 
-impl Machine for ToyUpload {
+impl Machine for TestUpload {
     type Done = u64;
 
     fn handle(&mut self, _now: Now, input: Input<'_>) {
@@ -115,7 +115,7 @@ impl Machine for ToyUpload {
                 self.total += length;
                 if last {
                     self.last = Some(number);
-                    self.open -= self.asked - number;
+                    self.open -= self.requested - number;
                 }
                 if length == 0 && number > 1 {
                     self.open -= 1;
@@ -132,7 +132,10 @@ impl Machine for ToyUpload {
             }
             Input::End { id } => {
                 if let Some(part) = self.requests.remove(&id) {
-                    assert!(self.hashed || self.sent.contains_key(&id), "its digest is known before its reply ends");
+                    assert!(
+                        self.hashed || self.sent.contains_key(&id),
+                        "the digest of a part arrives before the end of its reply"
+                    );
                     self.open -= 1;
                     self.outputs.push_back(Output::ReleasePart(part.number));
                 }
@@ -158,11 +161,11 @@ impl Machine for ToyUpload {
             return output;
         }
         if self.last.is_none() && self.open < self.window {
-            self.asked += 1;
+            self.requested += 1;
             self.open += 1;
-            let offset = u64::from(self.asked - 1) * self.part_length;
+            let offset = u64::from(self.requested - 1) * self.part_length;
             return Output::NeedPart(PartRequest {
-                number: self.asked,
+                number: self.requested,
                 offset,
                 length: self.part_length,
                 min_length: self.part_length,
@@ -176,12 +179,12 @@ impl Machine for ToyUpload {
     }
 }
 
-/// Gets each range from `url/<index>`, `window` ranges at a time; one that is not what it should be comes again.
-pub(super) struct ToyDownload {
+/// Gets each range from `url/<index>`, `window` ranges at a time; a range with the wrong bytes is requested again.
+pub(super) struct TestDownload {
     url: String,
     ranges: Vec<(Range, Digest)>,
     window: usize,
-    begun: usize,
+    started: usize,
     open: usize,
     accepted: usize,
     next_id: u64,
@@ -191,14 +194,14 @@ pub(super) struct ToyDownload {
     outputs: VecDeque<Output<()>>,
 }
 
-impl ToyDownload {
-    pub(super) fn new(url: &str, ranges: Vec<(Range, Digest)>, window: usize) -> ToyDownload {
-        ToyDownload {
+impl TestDownload {
+    pub(super) fn new(url: &str, ranges: Vec<(Range, Digest)>, window: usize) -> TestDownload {
+        TestDownload {
             url: url.to_owned(),
             arrived: vec![(0, 0); ranges.len()],
             ranges,
             window,
-            begun: 0,
+            started: 0,
             open: 0,
             accepted: 0,
             next_id: 0,
@@ -218,7 +221,7 @@ impl ToyDownload {
     }
 }
 
-impl Machine for ToyDownload {
+impl Machine for TestDownload {
     type Done = ();
 
     fn handle(&mut self, _now: Now, input: Input<'_>) {
@@ -254,9 +257,9 @@ impl Machine for ToyDownload {
         if let Some(output) = self.outputs.pop_front() {
             return output;
         }
-        if self.begun < self.ranges.len() && self.open < self.window {
-            self.send(self.begun);
-            self.begun += 1;
+        if self.started < self.ranges.len() && self.open < self.window {
+            self.send(self.started);
+            self.started += 1;
             self.open += 1;
             return self.poll(_now);
         }
