@@ -52,6 +52,9 @@ packages_of() {
     python | peers) python3 -c 'import ensurepip, venv' 2>/dev/null || want python3-venv ;;
     c)
       pkg-config --exists libcjson 2>/dev/null || want libcjson-dev
+      # The sanitizers of clang are a package of their own.
+      echo 'int main(void) { return 0; }' | clang -fsanitize=address,undefined -x c - -o /dev/null 2>/dev/null ||
+        want clang libclang-rt-dev
       has cmake || want cmake ;;
     valgrind) has valgrind || want valgrind ;;
     java) has mvn || want maven ;;

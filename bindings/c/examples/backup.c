@@ -1,20 +1,20 @@
-/* backup: stores files and streams with s3vault, lists their versions, and brings them back.
+/* backup: stores files and streams with s3vault, lists their versions, and restores them.
  *
  *   backup put CONTAINER PATH FILE|- [--checkpoint CHECKPOINT]
- *                                             stores a new version; prints its vid and its manifest's hash. With the file
- *                                             CHECKPOINT the same command goes on where the last one ended, after
- *                                             Ctrl-C, a crash, or on another host; a pipe must begin anew
- *   backup get CONTAINER PATH FILE|- [VID]    brings back the newest version, or the one named
- *   backup versions CONTAINER PATH            lists versions, the newest first
+ *                                             stores a new version; prints its vid and its manifest's hash. With a
+ *                                             checkpoint file, the same command resumes after Ctrl-C, a crash, or on
+ *                                             another host; a pipe must be read from its start again
+ *   backup get CONTAINER PATH FILE|- [VID]    restores the newest version, or the given one
+ *   backup versions CONTAINER PATH            lists versions, newest first
  *
  * Settings come from the environment (S3VAULT_API_URL, S3VAULT_ACCESS_KEY, S3VAULT_SECRET_KEY, S3VAULT_BUCKET ...),
- * which goes before the TOML file that S3VAULT_CONFIG names. S3VAULT_KEYRING names the file with the signing key;
- * without it backups are not signed.
+ * which has precedence over the TOML file that S3VAULT_CONFIG names. S3VAULT_KEYRING names the file with the signing
+ * key; without it, backups are not signed.
  *
  * Build it with: cc -std=c99 backup.c $(pkg-config --cflags --libs s3vault) -o backup
  *
- * Three rules carry through all of it. A call below 0 failed and filled in an s3v_error. Every handle has a free
- * that takes NULL, in any order. Nothing is stored until s3v_put_commit (or s3v_put_file) returns 0.
+ * Three rules hold for all of it. A call that returns less than 0 has failed, and has set an s3v_error. Every handle has
+ * a free function that accepts NULL, in any order. Nothing is stored until s3v_put_commit (or s3v_put_file) returns 0.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
@@ -30,10 +30,10 @@
 
 #define PIECE ((size_t)1 << 20)
 
-/* Exit codes: the same as those of the s3vault command, so that a script can act on them. */
+/* Exit codes: those of the s3vault command, so that a script can act on them. */
 enum { DONE, OTHER, MISUSE, NOT_FOUND, REFUSED, UNREACHABLE, DAMAGED, UNKNOWN_OUTCOME };
 
-/* Ctrl-C. s3v_cancel_trigger is async-signal-safe: it only sets a flag, which the running call looks at. */
+/* Ctrl-C. s3v_cancel_trigger is async-signal-safe: it only sets a flag, which the running call checks. */
 static s3v_cancel *cancel;
 static volatile sig_atomic_t interrupted;
 
@@ -43,7 +43,7 @@ static void on_signal(int number) {
     s3v_cancel_trigger(cancel);
 }
 
-/* Without SA_RESTART, so that a read from a silent pipe ends too. */
+/* Without SA_RESTART, so that a read from a silent pipe is interrupted too. */
 static void catch_signals(void) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
@@ -53,7 +53,7 @@ static void catch_signals(void) {
     sigaction(SIGTERM, &action, NULL);
 }
 
-/* Whether standard error stands behind a progress line. */
+/* Whether the last line of standard error is a progress line. */
 static int line_open;
 
 static void end_line(void) {
@@ -88,7 +88,8 @@ static int exit_code(const s3v_error *err) {
     case S3V_E_ACCESS_DENIED: case S3V_E_SIGNATURE_REFUSED: case S3V_E_UNKNOWN_ACCESS_KEY:
     case S3V_E_CLOCK_SKEW: case S3V_E_WRONG_REGION: case S3V_E_STORE: return REFUSED;
     case S3V_E_UNAVAILABLE: return UNREACHABLE;
-    case S3V_E_FORMAT: case S3V_E_DAMAGED: case S3V_E_DATA_MISSING: case S3V_E_UNTRUSTED: case S3V_E_PIN_MISMATCH: return DAMAGED;
+    case S3V_E_FORMAT: case S3V_E_DAMAGED: case S3V_E_DATA_MISSING: case S3V_E_UNTRUSTED:
+    case S3V_E_PIN_MISMATCH: return DAMAGED;
     case S3V_E_OUTCOME_UNKNOWN: return UNKNOWN_OUTCOME;
     default: break;
     }
@@ -97,14 +98,14 @@ static int exit_code(const s3v_error *err) {
     return OTHER;
 }
 
-/* Says what failed and what helps; frees the error; gives the exit code. */
+/* Prints what failed and what to do; frees the error; returns the exit code. */
 static int report(s3v_error *err) {
     int code = exit_code(err);
     const char *hint = s3v_error_get(err, S3V_FIELD_HINT);
     const char *request_id = s3v_error_get(err, S3V_FIELD_REQUEST_ID);
     end_line();
     fprintf(stderr, "backup: %s\n", s3v_error_get(err, S3V_FIELD_MESSAGE));
-    if (*hint != '\0') fprintf(stderr, "  what helps: %s\n", hint);
+    if (*hint != '\0') fprintf(stderr, "  hint: %s\n", hint);
     if (*request_id != '\0') fprintf(stderr, "  request id, for the store's support: %s\n", request_id);
     s3v_error_free(err);
     return code;
@@ -124,7 +125,7 @@ static s3v_vault *open_vault(const s3v_ctl *ctl, s3v_error **err) {
     s3v_vault *vault = NULL;
     int32_t rc = 0;
 
-    /* What is set later replaces what was set before. */
+    /* A later value replaces an earlier one. */
     if (settings_file != NULL) rc = s3v_config_load(config, settings_file, err);
     if (rc == 0) rc = s3v_config_env(config, err);
     if (rc == 0 && keyring_file != NULL) rc = s3v_keyring_open(keyring_file, NULL, 0, 0, &keyring, err);
@@ -136,14 +137,14 @@ static s3v_vault *open_vault(const s3v_ctl *ctl, s3v_error **err) {
     return vault;
 }
 
-/* Feeds standard input to an open put, from where it goes on: what is stored already is read and dropped. 0, or an exit
+/* Writes standard input to an open put. What a resumed put has stored already is read and dropped. Returns an exit
  * code. */
 static int feed(s3v_put *put, const s3v_ctl *ctl) {
     int result = DONE;
     uint64_t stored = s3v_put_offset(put);
     char *piece = malloc(PIECE);
     if (piece == NULL) return system_failed("out of memory");
-    if (stored > 0) fprintf(stderr, "backup: going on at byte %" PRIu64 "\n", stored);
+    if (stored > 0) fprintf(stderr, "backup: resuming at byte %" PRIu64 "\n", stored);
     for (;;) {
         s3v_error *err = NULL;
         size_t wanted = stored > 0 && stored < PIECE ? (size_t)stored : PIECE;
@@ -151,7 +152,7 @@ static int feed(s3v_put *put, const s3v_ctl *ctl) {
         if (count < 0 && errno == EINTR && !interrupted) continue;
         if (count < 0) result = system_failed("standard input");
         if (count == 0 && stored > 0) {
-            fprintf(stderr, "backup: standard input is another one: more of it is stored than it has\n");
+            fprintf(stderr, "backup: standard input is shorter than what is already stored: not the same source\n");
             result = OTHER;
         }
         if (count <= 0) break;
@@ -159,7 +160,7 @@ static int feed(s3v_put *put, const s3v_ctl *ctl) {
             stored -= (uint64_t)count;
             continue;
         }
-        /* Takes all of it, or fails; lost connections and slow-downs were retried by then. */
+        /* Accepts all of it, or fails after its own retries. */
         if (s3v_put_write(put, piece, (size_t)count, ctl, &err) < 0) {
             result = report(err);
             break;
@@ -177,12 +178,12 @@ static int put_stream(s3v_vault *vault, const char *container, const char *path,
 
     int result = feed(put, ctl);
     if (result != DONE) {
-        /* Keeps in the checkpoint what the store has taken; without one, removes it there. Works although `cancel` was
-         * triggered. */
+        /* Keeps the checkpoint, so that the put can be resumed; without one, removes the parts from the store. It works
+         * although `cancel` was triggered. */
         if (s3v_put_suspend(put, NULL, &err) < 0) report(err);
     } else {
-        /* Only here does the backup come into being. When the answer is lost, nobody knows whether it did:
-         * to commit again finds out, and stores nothing twice. */
+        /* Only this makes the backup visible. If the answer is lost, the outcome is unknown: committing again finds out,
+         * and stores nothing twice. */
         int32_t rc = s3v_put_commit(put, ctl, version, &err);
         for (int again = 0; rc == S3V_E_OUTCOME_UNKNOWN && again < 3; again++) {
             s3v_error_free(err);
@@ -199,7 +200,7 @@ static int put(s3v_vault *vault, const char *container, const char *path, const 
     s3v_version *version = NULL;
     s3v_error *err = NULL;
     int result = DONE;
-    s3v_config *options = s3v_config_new(); /* what a call needs beside its arguments */
+    s3v_config *options = s3v_config_new(); /* options of the call */
     if (checkpoint != NULL && s3v_config_set(options, S3V_OPT_CHECKPOINT, checkpoint, &err) < 0) {
         result = report(err);
     } else if (strcmp(file, "-") == 0) {
@@ -209,10 +210,10 @@ static int put(s3v_vault *vault, const char *container, const char *path, const 
     }
     s3v_config_free(options);
     if (result != DONE && checkpoint != NULL && access(checkpoint, F_OK) == 0) {
-        fprintf(stderr, "backup: the same command again goes on, by %s\n", checkpoint);
+        fprintf(stderr, "backup: run the same command again to resume from %s\n", checkpoint);
     }
     if (result == DONE) {
-        /* Keep the hash where the store cannot reach: as option `pin` it proves that a version was not replaced. */
+        /* Keep the hash outside of the store: as option `pin` it proves that the version was not replaced. */
         const s3v_row *row = s3v_version_info(version);
         end_line();
         printf("vid=%s hash=%s bytes=%" PRIu64 "\n", row->vid, row->manifest_hash, row->bytes);
@@ -231,7 +232,7 @@ static int get_stream(s3v_version *version, const s3v_ctl *ctl) {
     while (rc == 0) {
         size_t count = 0;
         rc = s3v_get_read(get, piece, PIECE, ctl, &count, &err);
-        /* The end comes only after everything was found whole: what was read before an error is not a backup. */
+        /* The end is reported only after everything was verified: what was read before an error is not a backup. */
         if (rc != 0 || count == 0) break;
         if (fwrite(piece, 1, count, stdout) != count) {
             result = system_failed("standard output");
@@ -269,7 +270,7 @@ static int versions(s3v_vault *vault, const char *container, const char *path, c
     s3v_error *err = NULL;
     const s3v_row *row = NULL;
     int32_t rc = s3v_list_versions(vault, container, path, NULL, ctl, &list, &err);
-    /* 1: a row, which is valid until the next call. 0: the end. */
+    /* 1: a row, valid until the next call. 0: the end. */
     while (rc >= 0 && (rc = s3v_list_next(list, ctl, &row, &err)) > 0) {
         char recorded[32];
         time_t seconds = (time_t)(row->recorded_ms / 1000);
@@ -295,13 +296,13 @@ int main(int argc, char **argv) {
         return MISUSE;
     }
     if (s3v_abi_version() != S3V_ABI_VERSION) {
-        fprintf(stderr, "backup: built for another s3vault than the one that was found, %s\n", s3v_version_text());
+        fprintf(stderr, "backup: built for another version of the interface than that of %s\n", s3v_version_text());
         return OTHER;
     }
     cancel = s3v_cancel_new();
     catch_signals();
 
-    /* Goes with every call that may take long. All of its fields may stay 0. */
+    /* Passed to every call that may take long. All of its fields may stay 0. */
     s3v_ctl ctl = {.size = sizeof ctl, .on_event = on_event, .cancel = cancel};
     s3v_error *err = NULL;
     s3v_vault *vault = open_vault(&ctl, &err);
@@ -314,9 +315,9 @@ int main(int argc, char **argv) {
     if (fflush(stdout) != 0 && result == DONE) result = system_failed("standard output");
 
     s3v_vault_free(vault);
-    /* Waits for what still runs in the background, such as the removal of an unfinished upload. */
+    /* Waits for background work, such as the removal of an unfinished upload. */
     s3v_shutdown(10000, NULL);
-    /* Not freed while a signal may come. */
+    /* Not freed while a signal may arrive. */
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
     s3v_cancel_free(cancel);

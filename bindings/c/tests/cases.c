@@ -1,8 +1,8 @@
 /* Runs the shared cases (*.json in the folder S3VAULT_CASES) against the store that the environment names.
  *
- * A line a case: "ok NAME" or "FAIL NAME: why"; then the counts. 0 only if some case ran and none failed. Cases that
- * need what this caller has not are not its own. What a case and its steps mean is said in tests/cases; this file holds
- * the frame, steps.c the steps.
+ * Prints a line for each case, "ok NAME" or "FAIL NAME: why", then the counts. The exit code is 0 only if some case ran
+ * and none failed. Cases that need a feature which this caller does not have are left to others. tests/cases/README.md
+ * says what a case and its steps mean; steps.c has the steps.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <dirent.h>
@@ -24,7 +24,7 @@ static void run_steps(struct session *session, const cJSON *test) {
     char why[WHY_SIZE] = "it has no steps";
     int rc = -1;
 
-    begin_case(session);
+    start_case(session);
     cJSON_ArrayForEach(step, field(test, "steps")) {
         number++;
         rc = run_step(session, step, why);

@@ -80,7 +80,7 @@ int run_tests(const struct test *tests, size_t count) {
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
-    /* A shell without job control starts what runs in the background with SIGINT ignored. */
+    /* A shell without job control starts background processes with SIGINT ignored. */
     signal(SIGINT, SIG_DFL);
     signal(SIGPIPE, SIG_DFL);
     s3v_keyring *keyring = new_keyring();

@@ -1,4 +1,4 @@
-/* What lifecycle.c and threads.c check with, and the vault that they share. */
+/* Checks for lifecycle.c and threads.c, and the vault that they share. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -10,11 +10,11 @@
 #define MIB ((size_t)1 << 20)
 #define CONTAINER "lifecycle-c"
 
-/* Ends the program where a statement does not hold. */
+/* Ends the program if a statement does not hold. */
 #define CHECK(statement) check((statement) != 0, #statement, __func__, __LINE__, NULL)
 /* A call that must succeed; `err` is its last argument. */
 #define OK(call) check((call) >= 0, #call, __func__, __LINE__, err)
-/* A call that must fail with this code, which the error must carry too. Frees the error, `err`. */
+/* A call that must fail with this code, also in its error. Frees the error, `err`. */
 #define FAILS(call, code) check_fails((call), (code), &err, #call, __func__, __LINE__)
 
 void check(int holds, const char *what, const char *function, int line, const s3v_error *err);
@@ -26,19 +26,19 @@ struct test {
 };
 #define TEST(function) {#function, function}
 
-/* Opens `vault`, runs the tests, and shuts the library down. The exit code. */
+/* Opens `vault`, runs the tests, and shuts the library down. Returns the exit code. */
 int run_tests(const struct test *tests, size_t count);
 
-/* The store that the environment names, with a signing key of this run. */
+/* The vault that the environment names, with a new signing key. */
 extern s3v_vault *vault;
 
 s3v_keyring *new_keyring(void);
 s3v_vault *open_vault(s3v_keyring *keyring);
 /* Stores a version at a path of CONTAINER. */
 s3v_version *store(s3v_vault *into, const char *path, const void *data, size_t size);
-/* Reads to the end, and finds exactly these bytes. */
+/* Reads to the end, and expects exactly these bytes. */
 void expect_data(s3v_get *get, const void *data, size_t size);
-/* Memory with a pattern, for free(). */
+/* Memory with a pattern; the caller frees it. */
 char *filled(size_t size);
 
 #endif

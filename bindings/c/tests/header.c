@@ -1,2 +1,2 @@
-/* The header needs nothing before it, in C99 and (as header.cpp) in C++17. */
+/* The header compiles on its own, in C99 and (see header.cpp) in C++17. */
 #include <s3vault.h>

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tests/install.sh STATIC_LIBS: installs into a folder, then builds the example as a user would: with pkg-config,
-# against the static library, and with CMake where there is one; and runs each against the environment's store.
+# tests/install.sh STATIC_LIBS: installs into a folder, then builds the example as README.md says, with pkg-config and with
+# CMake, and against the static library; and runs each on the store that the environment names.
 set -euo pipefail
 
 static_libs=$1
@@ -13,7 +13,7 @@ example=$here/examples/backup.c
 fail() { printf 'FAIL %s\n' "$*"; exit 1; }
 ok() { printf 'ok %s\n' "$*"; }
 
-# It works if it can ask the store: 0, and no versions.
+# The example works if it can list the store: exit code 0, and no versions.
 works() {
   local listed
   listed=$("$1" versions install-c nothing) || fail "$2: the example does not run"
@@ -37,29 +37,31 @@ ok "the library exports what the header declares"
 
 export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
 cflags=$(pkg-config --cflags s3vault)
-# shellcheck disable=SC2046,SC2086
-gcc -std=c99 $cflags "$example" $(pkg-config --libs s3vault) -Wl,-rpath,"$prefix/lib" -o "$work/shared"
-works "$work/shared" "pkg-config $(pkg-config --modversion s3vault)"
+# The lines that match a pattern, in the code blocks of README.md in a language.
+readme() { sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/p" "$here/README.md" | grep -E "$2"; }
+
+mkdir "$work/user"
+cp "$example" "$work/user"
+(cd "$work/user" && bash -euc "$(readme sh '^cc ')")
+LD_LIBRARY_PATH=$prefix/lib works "$work/user/backup" "pkg-config $(pkg-config --modversion s3vault)"
 
 # shellcheck disable=SC2086
 gcc -std=c99 $cflags "$example" "$prefix/lib/libs3vault.a" $static_libs -o "$work/static"
 ! readelf -d "$work/static" | grep -q libs3vault || fail "the static example needs the shared library"
 works "$work/static" "static library"
 
-if command -v cmake >/dev/null; then
-  cat >"$work/CMakeLists.txt" <<END
+find_package=$(readme cmake '^find_package')
+link=$(readme cmake '^target_link_libraries' | sed 's/ *#.*//')
+cat >"$work/CMakeLists.txt" <<END
 cmake_minimum_required(VERSION 3.16)
 project(example C)
-find_package(S3Vault 0.1 REQUIRED)
-add_executable(shared_by_cmake $example)
-target_link_libraries(shared_by_cmake S3Vault::s3vault)
+$find_package
+add_executable(backup $example)
+$link
 add_executable(static_by_cmake $example)
 target_link_libraries(static_by_cmake S3Vault::s3vault_static)
 END
-  cmake -S "$work" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix" >"$work/cmake.log" || { cat "$work/cmake.log"; fail "cmake"; }
-  cmake --build "$work/cmake" >"$work/cmake.log" 2>&1 || { cat "$work/cmake.log"; fail "cmake --build"; }
-  works "$work/cmake/shared_by_cmake" "CMake, shared"
-  works "$work/cmake/static_by_cmake" "CMake, static"
-else
-  echo "CMake is not installed here: its files were not tried"
-fi
+cmake -S "$work" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix" >"$work/cmake.log" || { cat "$work/cmake.log"; fail "cmake"; }
+cmake --build "$work/cmake" >"$work/cmake.log" 2>&1 || { cat "$work/cmake.log"; fail "cmake --build"; }
+works "$work/cmake/backup" "CMake, shared"
+works "$work/cmake/static_by_cmake" "CMake, static"

@@ -1,7 +1,7 @@
 /* Arguments, errors, frees in any order, fork and signals.
  *
- * Works on the store that the environment names, in a container of its own. Ends at the first statement that does not
- * hold. Runs under valgrind too, which sees what the statements do not: leaks, and memory used after its free.
+ * Uses the store that the environment names, in its own container. Ends at the first check that fails. It also runs under
+ * valgrind, which finds what the checks do not: leaks, and memory used after its free.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <dirent.h>
@@ -16,7 +16,7 @@
 
 /* ---- arguments and errors ---- */
 
-static void every_free_takes_null(void) {
+static void every_free_accepts_null(void) {
     s3v_error_free(NULL);
     s3v_bytes_free(NULL);
     s3v_config_free(NULL);
@@ -30,9 +30,9 @@ static void every_free_takes_null(void) {
     s3v_list_free(NULL);
 }
 
-static void null_arguments_are_refused_and_outputs_left_alone(void) {
+static void null_arguments_are_refused_and_outputs_unchanged(void) {
     s3v_error *err = NULL;
-    s3v_put *put = (s3v_put *)&vault; /* any address: it must come back as it was */
+    s3v_put *put = (s3v_put *)&vault; /* any address: it must stay unchanged */
     s3v_put *before = put;
     size_t count = 77;
     FAILS(s3v_put_open(NULL, CONTAINER, "null", NULL, NULL, &put, &err), S3V_E_INVALID_ARGUMENT);
@@ -51,7 +51,7 @@ static void null_arguments_are_refused_and_outputs_left_alone(void) {
     CHECK(s3v_error_code(NULL) == S3V_OK && s3v_error_get(NULL, S3V_FIELD_MESSAGE) == NULL);
 }
 
-static void an_error_carries_what_happened(void) {
+static void an_error_says_what_happened(void) {
     s3v_error *err = NULL;
     s3v_version *version = NULL;
     CHECK(s3v_version_find(vault, CONTAINER, "never-stored", NULL, NULL, &version, &err) == S3V_E_NOT_FOUND);
@@ -63,7 +63,7 @@ static void an_error_carries_what_happened(void) {
     CHECK(s3v_error_flags(err) & S3V_FLAG_REMOTE);
     s3v_error_free(err);
 
-    /* A call that succeeds clears what an earlier one left. */
+    /* A call that succeeds clears the error of an earlier one. */
     err = (s3v_error *)&version;
     s3v_config *config = s3v_config_new();
     CHECK(s3v_config_set(config, "bucket", "b", &err) == 0 && err == NULL);
@@ -92,7 +92,7 @@ static void secrets_are_not_shown(void) {
     s3v_config_free(config);
 }
 
-static void a_keyring_file_is_made_once(void) {
+static void a_keyring_file_is_created_once(void) {
     s3v_error *err = NULL;
     s3v_keyring *made = NULL, *read = NULL;
     s3v_bytes *one = NULL, *two = NULL;
@@ -115,12 +115,12 @@ static void a_keyring_file_is_made_once(void) {
     s3v_keyring_free(read);
 }
 
-static void after_commit_only_free_is_left(void) {
+static void after_commit_only_free_may_follow(void) {
     s3v_error *err = NULL;
     s3v_put *put = NULL;
     s3v_version *version = NULL, *second = NULL;
     OK(s3v_put_open(vault, CONTAINER, "wrong-state", NULL, NULL, &put, &err));
-    OK(s3v_put_write(put, NULL, 0, NULL, &err)); /* the pointer of no bytes does not matter */
+    OK(s3v_put_write(put, NULL, 0, NULL, &err)); /* with length 0 the pointer is ignored */
     OK(s3v_put_commit(put, NULL, &version, &err));
     FAILS(s3v_put_write(put, "x", 1, NULL, &err), S3V_E_WRONG_STATE);
     FAILS(s3v_put_commit(put, NULL, &second, &err), S3V_E_WRONG_STATE);
@@ -131,7 +131,7 @@ static void after_commit_only_free_is_left(void) {
 }
 
 /* A program built with a later header has fields that this library does not know. */
-static void a_ctl_says_how_long_it_is(void) {
+static void a_ctl_tells_its_size(void) {
     s3v_error *err = NULL;
     s3v_version *version = NULL;
     struct {
@@ -158,7 +158,7 @@ struct family {
     s3v_list *list;
 };
 
-/* Each member that is still there does its work, whatever was freed before it. */
+/* Each member that was not freed still works, whatever was freed before it. */
 static void use(struct family *f) {
     s3v_error *err = NULL;
     const s3v_row *row = NULL;
@@ -230,8 +230,8 @@ static void an_unfinished_put_leaves_no_version(void) {
 
 /* ---- the process ---- */
 
-/* The child tells by a pipe: valgrind, which counts what a child leaves behind, may change its exit code. */
-static void a_forked_child_is_told_so(void) {
+/* The child reports through a pipe: valgrind, which counts the leaks of a child, may change its exit code. */
+static void calls_in_a_forked_child_fail(void) {
     int ends[2];
     int32_t rc = 0;
     CHECK(pipe(ends) == 0);
@@ -250,8 +250,8 @@ static void a_forked_child_is_told_so(void) {
     CHECK(rc == S3V_E_FORKED);
 }
 
-/* Each thread but this one is the library's, and leaves signals to the program. */
-static void signals_stay_the_programs(void) {
+/* Every other thread belongs to the library, and blocks the program's signals. */
+static void signals_are_left_to_the_program(void) {
     struct sigaction action;
     int seen = 0;
     DIR *threads = opendir("/proc/self/task");
@@ -262,7 +262,7 @@ static void signals_stay_the_programs(void) {
         if (entry->d_name[0] == '.' || atol(entry->d_name) == (long)getpid()) continue;
         snprintf(path, sizeof path, "/proc/self/task/%s/status", entry->d_name);
         FILE *status = fopen(path, "r");
-        if (status == NULL) continue; /* it has ended since */
+        if (status == NULL) continue; /* it has ended */
         while (fgets(line, sizeof line, status) != NULL) sscanf(line, "SigBlk: %llx", &blocked);
         fclose(status);
         CHECK((blocked >> (SIGINT - 1)) & (blocked >> (SIGTERM - 1)) & (blocked >> (SIGCHLD - 1)) & 1);
@@ -274,7 +274,7 @@ static void signals_stay_the_programs(void) {
     CHECK(sigaction(SIGINT, NULL, &action) == 0 && action.sa_handler == SIG_DFL);
 }
 
-static void what_the_process_shares_is_set_and_told(void) {
+static void limits_of_the_process_are_set_and_reported(void) {
     s3v_error *err = NULL;
     s3v_stats stats = {.size = sizeof stats}, older = {.size = 8, .memory = 77};
     char before[32];
@@ -293,7 +293,7 @@ static void what_the_process_shares_is_set_and_told(void) {
     FAILS(s3v_process_stats(NULL, &err), S3V_E_INVALID_ARGUMENT);
 }
 
-static void positional_reads_and_descriptors_refuse_what_is_none(void) {
+static void positional_reads_and_descriptors_refuse_invalid_arguments(void) {
     s3v_error *err = NULL;
     size_t count = 77;
     FAILS(s3v_get_pread(NULL, 0, &count, 1, NULL, &count, &err), S3V_E_INVALID_ARGUMENT);
@@ -303,19 +303,19 @@ static void positional_reads_and_descriptors_refuse_what_is_none(void) {
 }
 
 static const struct test tests[] = {
-    TEST(what_the_process_shares_is_set_and_told),
-    TEST(positional_reads_and_descriptors_refuse_what_is_none),
-    TEST(every_free_takes_null),
-    TEST(null_arguments_are_refused_and_outputs_left_alone),
-    TEST(an_error_carries_what_happened),
+    TEST(limits_of_the_process_are_set_and_reported),
+    TEST(positional_reads_and_descriptors_refuse_invalid_arguments),
+    TEST(every_free_accepts_null),
+    TEST(null_arguments_are_refused_and_outputs_unchanged),
+    TEST(an_error_says_what_happened),
     TEST(secrets_are_not_shown),
-    TEST(a_keyring_file_is_made_once),
-    TEST(after_commit_only_free_is_left),
-    TEST(a_ctl_says_how_long_it_is),
+    TEST(a_keyring_file_is_created_once),
+    TEST(after_commit_only_free_may_follow),
+    TEST(a_ctl_tells_its_size),
     TEST(frees_in_any_order),
     TEST(an_unfinished_put_leaves_no_version),
-    TEST(a_forked_child_is_told_so),
-    TEST(signals_stay_the_programs),
+    TEST(calls_in_a_forked_child_fail),
+    TEST(signals_are_left_to_the_program),
 };
 
 int main(void) { return run_tests(tests, sizeof tests / sizeof tests[0]); }

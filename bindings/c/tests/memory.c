@@ -1,14 +1,14 @@
-/* What a process of its own takes at its peak while it transfers, as the kernel counts it.
+/* Measures the peak memory of a process during transfers, as the kernel counts it.
  *
  *   memory file FILE          stores FILE
- *   memory restore FILE       restores it beside FILE
- *   memory stream MIB         stores a stream of so many MiB
- *   memory pipe TIMES         reads it back so many times, one after the other
- *   memory many N FILE        stores N backups at once, a thread each: small streams, and FILE, in turns
+ *   memory restore FILE       restores it to FILE.restored
+ *   memory stream MIB         stores a stream of MIB mebibytes
+ *   memory pipe TIMES         reads it TIMES times, one after the other
+ *   memory many N FILE        stores N backups at once, each in a thread: small streams and FILE, alternately
  *   memory empty              opens the vault and ends
  *
- * Prints one line of JSON: peak_kib (VmHWM), and of s3v_process_stats memory_peak and memory_limit. The store and the
- * limits are those of the environment (S3VAULT_*); S3VAULT_MEMORY and S3VAULT_CONNECTIONS are applied to the process.
+ * Prints one line of JSON: peak_kib (VmHWM), and memory_peak, memory_limit and connections_peak from s3v_process_stats. The
+ * store comes from the environment (S3VAULT_*); S3VAULT_MEMORY and S3VAULT_CONNECTIONS are set for the process.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>
@@ -25,7 +25,7 @@
 static s3v_vault *vault;
 static const char *source;
 
-static void give_up(const char *what, s3v_error *err) {
+static void fatal(const char *what, s3v_error *err) {
     fprintf(stderr, "memory: %s: %s\n", what, s3v_error_get(err, S3V_FIELD_MESSAGE));
     exit(1);
 }
@@ -43,7 +43,7 @@ static unsigned char *room(size_t size) {
 static void limit(const char *key, const char *variable) {
     s3v_error *err = NULL;
     const char *value = getenv(variable);
-    if (value != NULL && s3v_process_set(key, value, &err) < 0) give_up(variable, err);
+    if (value != NULL && s3v_process_set(key, value, &err) < 0) fatal(variable, err);
 }
 
 static void open_vault(void) {
@@ -51,7 +51,7 @@ static void open_vault(void) {
     s3v_config *config = s3v_config_new();
     limit(S3V_OPT_MEMORY, "S3VAULT_MEMORY");
     limit(S3V_OPT_CONNECTIONS, "S3VAULT_CONNECTIONS");
-    if (s3v_config_env(config, &err) < 0 || s3v_vault_open(config, NULL, NULL, &vault, &err) < 0) give_up("vault", err);
+    if (s3v_config_env(config, &err) < 0 || s3v_vault_open(config, NULL, NULL, &vault, &err) < 0) fatal("vault", err);
     s3v_config_free(config);
 }
 
@@ -63,20 +63,20 @@ static void put_stream(const char *path, size_t mib, size_t more) {
     for (size_t n = 0; rc == 0 && n < mib; n++) rc = s3v_put_write(put, data, MIB, NULL, &err);
     if (rc == 0) rc = s3v_put_write(put, data, more, NULL, &err);
     if (rc == 0) rc = s3v_put_commit(put, NULL, NULL, &err);
-    if (rc < 0) give_up(path, err);
+    if (rc < 0) fatal(path, err);
     s3v_put_free(put);
     free(data);
 }
 
 static void put_file(const char *path) {
     s3v_error *err = NULL;
-    if (s3v_put_file(vault, "memory", path, source, NULL, NULL, NULL, &err) < 0) give_up(path, err);
+    if (s3v_put_file(vault, "memory", path, source, NULL, NULL, NULL, &err) < 0) fatal(path, err);
 }
 
 static s3v_version *find(const char *path) {
     s3v_error *err = NULL;
     s3v_version *version = NULL;
-    if (s3v_version_find(vault, "memory", path, NULL, NULL, &version, &err) < 0) give_up(path, err);
+    if (s3v_version_find(vault, "memory", path, NULL, NULL, &version, &err) < 0) fatal(path, err);
     return version;
 }
 
@@ -88,7 +88,7 @@ static void get_stream(const char *path) {
     size_t count = 1;
     int32_t rc = s3v_get_open(version, NULL, NULL, &get, &err);
     while (rc == 0 && count > 0) rc = s3v_get_read(get, data, MIB, NULL, &count, &err);
-    if (rc < 0) give_up(path, err);
+    if (rc < 0) fatal(path, err);
     s3v_get_free(get);
     s3v_version_free(version);
     free(data);
@@ -99,7 +99,7 @@ static void get_file(const char *path) {
     s3v_version *version = find(path);
     char restored[4096];
     snprintf(restored, sizeof restored, "%s.restored", source);
-    if (s3v_get_file(version, restored, NULL, NULL, &err) < 0) give_up(path, err);
+    if (s3v_get_file(version, restored, NULL, NULL, &err) < 0) fatal(path, err);
     unlink(restored);
     s3v_version_free(version);
 }
@@ -128,7 +128,7 @@ static void many(size_t count) {
     free(threads);
 }
 
-/* The most memory of this very program. getrusage's ru_maxrss would begin with that of the one that started it. */
+/* Peak memory of this process. ru_maxrss of getrusage would start with that of the process that started it. */
 static long peak_kib(void) {
     char line[256];
     long kib = 0;
@@ -168,7 +168,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: memory empty | file FILE | restore FILE | stream MIB | pipe TIMES | many N FILE\n");
         return 2;
     }
-    if (s3v_process_stats(&stats, &err) < 0) give_up("statistics", err);
+    if (s3v_process_stats(&stats, &err) < 0) fatal("statistics", err);
     printf("{\"peak_kib\": %ld, \"memory_peak\": %" PRIu64 ", \"memory_limit\": %" PRIu64 ", \"connections_peak\": %" PRIu64
            "}\n", peak_kib(), stats.memory_peak, stats.memory_limit, stats.connections_peak);
     s3v_vault_free(vault);

@@ -1,4 +1,4 @@
-/* new_keyring FILE: makes a keyring with a fresh signing key. */
+/* new_keyring FILE: creates a keyring with a new signing key. */
 #include <stdio.h>
 
 #include <s3vault.h>

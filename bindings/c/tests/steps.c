@@ -18,19 +18,19 @@
 #define SAVED_MAX 64
 
 struct session {
-    s3v_keyring *keyring; /* the run's own */
+    s3v_keyring *keyring; /* of this run */
     s3v_vault *own;       /* opened with it */
-    s3v_vault *vault;     /* the case's: `own`, or what a step "vault" opened */
+    s3v_vault *vault;     /* of the case: `own`, or the one that a step "vault" opened */
     struct {
         const char *name; /* lives in the case's JSON */
         char vid[64], hash[160];
     } saved[SAVED_MAX];
     size_t saved_count;
     char folder[256]; /* for files that are stored and restored, and for checkpoints */
-    unsigned cases;   /* that were begun */
+    unsigned cases;   /* started so far */
 };
 
-/* What a step came to. CHECK_FAILED: the library did as asked, but the outcome is not what the case says. */
+/* The outcome of a step. CHECK_FAILED: the call succeeded, but the result is not what the case expects. */
 enum outcome { STEP_DONE = 0, CHECK_FAILED = 1, LIBRARY_ERROR = 2 };
 
 static enum outcome failed(char *why, const char *format, ...) {
@@ -41,13 +41,13 @@ static enum outcome failed(char *why, const char *format, ...) {
     return CHECK_FAILED;
 }
 
-static void give_up(const char *what, s3v_error *err) {
+static void fatal(const char *what, s3v_error *err) {
     fprintf(stderr, "cases: %s: %s\n", what, s3v_error_get(err, S3V_FIELD_MESSAGE));
     s3v_error_free(err);
     exit(2);
 }
 
-/* A field that this runner does not know would silently not be checked. */
+/* A field that this runner does not know would not be checked, without a word. */
 static enum outcome only_fields(const cJSON *step, const char *known, char *why) {
     const cJSON *child = NULL;
     cJSON_ArrayForEach(child, step) {
@@ -60,7 +60,7 @@ static enum outcome only_fields(const cJSON *step, const char *known, char *why)
 
 /* ---- settings and saved versions ---- */
 
-/* "$name" is the vid that a put saved, "$name.hash" its manifest's hash. NULL if nothing was saved so. */
+/* "$name" is the vid that a put saved, "$name.hash" its manifest's hash. Returns NULL if there is no such name. */
 static const char *expand(const struct session *session, const char *value, char *why) {
     if (value == NULL || value[0] != '$') return value;
     for (size_t i = 0; i < session->saved_count; i++) {
@@ -77,7 +77,7 @@ static enum outcome set_all(const struct session *session, s3v_config *config, c
                             s3v_error **err) {
     const cJSON *setting = NULL;
     cJSON_ArrayForEach(setting, settings) {
-        if (!cJSON_IsString(setting)) return failed(why, "the value of '%s' is no text", setting->string);
+        if (!cJSON_IsString(setting)) return failed(why, "the value of '%s' is not a text", setting->string);
         const char *value = expand(session, setting->valuestring, why);
         if (value == NULL) return CHECK_FAILED;
         if (s3v_config_set(config, setting->string, value, err) < 0) return LIBRARY_ERROR;
@@ -85,7 +85,7 @@ static enum outcome set_all(const struct session *session, s3v_config *config, c
     return STEP_DONE;
 }
 
-/* The file of a step's checkpoint, of this case alone. 0 where the step has none. */
+/* The file of a step's checkpoint, for this case alone. Returns 0 if the step has none. */
 static int checkpoint_file(const struct session *session, const cJSON *step, char path[512]) {
     const char *name = text(step, "checkpoint");
     if (name == NULL) return 0;
@@ -108,14 +108,14 @@ static enum outcome put_options(const struct session *session, s3v_config *optio
 static s3v_keyring *new_keyring(void) {
     s3v_error *err = NULL;
     s3v_keyring *keyring = NULL;
-    if (s3v_keyring_open(NULL, NULL, 0, 1, &keyring, &err) < 0) give_up("a new keyring", err);
+    if (s3v_keyring_open(NULL, NULL, 0, 1, &keyring, &err) < 0) fatal("a new keyring", err);
     return keyring;
 }
 
 static s3v_config *environment(void) {
     s3v_error *err = NULL;
     s3v_config *config = s3v_config_new();
-    if (s3v_config_env(config, &err) < 0) give_up("the settings of the environment", err);
+    if (s3v_config_env(config, &err) < 0) fatal("the settings of the environment", err);
     return config;
 }
 
@@ -126,7 +126,7 @@ struct session *session_open(void) {
     memset(session, 0, sizeof *session);
     session->keyring = new_keyring();
     s3v_config *config = environment();
-    if (s3v_vault_open(config, session->keyring, NULL, &session->own, &err) < 0) give_up("the vault", err);
+    if (s3v_vault_open(config, session->keyring, NULL, &session->own, &err) < 0) fatal("the vault", err);
     s3v_config_free(config);
     session->vault = session->own;
     snprintf(session->folder, sizeof session->folder, "%s/s3vault-cases.XXXXXX", parent == NULL ? "/tmp" : parent);
@@ -137,7 +137,7 @@ struct session *session_open(void) {
     return session;
 }
 
-void begin_case(struct session *session) {
+void start_case(struct session *session) {
     if (session->vault != session->own) s3v_vault_free(session->vault);
     session->vault = session->own;
     session->saved_count = 0;
@@ -145,7 +145,7 @@ void begin_case(struct session *session) {
 }
 
 void session_close(struct session *session) {
-    begin_case(session);
+    start_case(session);
     s3v_vault_free(session->own);
     s3v_keyring_free(session->keyring);
     rmdir(session->folder);
@@ -219,11 +219,11 @@ static enum outcome write_up_to(struct session *session, const cJSON *step, cons
         size_t length = end - at < chunk ? end - at : chunk;
         if (s3v_put_write(*put, data.data + at, length, NULL, err) < 0) return LIBRARY_ERROR;
     }
-    if (s3v_put_offset(*put) != end) return failed(why, "the put took %" PRIu64 " bytes", s3v_put_offset(*put));
+    if (s3v_put_offset(*put) != end) return failed(why, "the put accepted %" PRIu64 " bytes", s3v_put_offset(*put));
     return STEP_DONE;
 }
 
-/* Stores the data from a file, by its name or by its descriptor. */
+/* Stores the data from a file, by name or by descriptor. */
 static int32_t put_from_file(struct session *session, const cJSON *step, const s3v_config *options, struct bytes data,
                              int by_name, s3v_version **version, s3v_error **err) {
     const char *container = text(step, "container"), *path = text(step, "path");
@@ -258,11 +258,11 @@ static enum outcome step_put(struct session *session, const cJSON *step, char *w
     } else if (outcome == STEP_DONE && (strcmp(from, "file") == 0 || strcmp(from, "fd") == 0)) {
         rc = put_from_file(session, step, options, data, strcmp(from, "file") == 0, &version, err);
     } else if (outcome == STEP_DONE) {
-        outcome = failed(why, "this runner does not know from '%s'", from);
+        outcome = failed(why, "this runner does not know the source '%s'", from);
     }
     if (rc < 0) outcome = LIBRARY_ERROR;
     if (outcome == STEP_DONE && checkpoint_file(session, step, checkpoint) && access(checkpoint, F_OK) == 0) {
-        outcome = failed(why, "the backup is stored, and its checkpoint is still there");
+        outcome = failed(why, "the backup is stored, but its checkpoint still exists");
     }
     if (outcome == STEP_DONE) outcome = check_row(session, step, s3v_version_info(version), data.size, why);
     s3v_version_free(version);
@@ -281,7 +281,7 @@ static enum outcome step_abandon(struct session *session, const cJSON *step, cha
     return outcome;
 }
 
-/* Writes a byte under a triggered cancel, and suspends under it: that goes on. */
+/* Writes a byte with a triggered cancel, which fails, and suspends with it, which succeeds. */
 static enum outcome cancel_and_suspend(s3v_put *put, struct bytes data, char *why, s3v_error **err) {
     s3v_cancel *cancel = s3v_cancel_new();
     s3v_ctl ctl = {.size = sizeof ctl, .cancel = cancel};
@@ -306,7 +306,7 @@ static enum outcome step_suspend(struct session *session, const cJSON *step, cha
     char checkpoint[512];
     enum outcome outcome = put_options(session, options, step, why, err);
     if (outcome == STEP_DONE && !(after >= 0 && after <= (double)data.size)) {
-        outcome = failed(why, "its 'after' is no offset of the data");
+        outcome = failed(why, "'after' is not an offset in the data");
     }
     if (outcome == STEP_DONE) outcome = write_up_to(session, step, options, data, (size_t)after, &put, why, err);
     if (outcome == STEP_DONE && cJSON_IsTrue(field(step, "cancel"))) {
@@ -316,7 +316,7 @@ static enum outcome step_suspend(struct session *session, const cJSON *step, cha
     }
     s3v_put_free(put);
     if (outcome == STEP_DONE && !(checkpoint_file(session, step, checkpoint) && access(checkpoint, F_OK) == 0)) {
-        outcome = failed(why, "the backup is suspended, and its checkpoint is not there");
+        outcome = failed(why, "the backup is suspended, but its checkpoint does not exist");
     }
     s3v_config_free(options);
     free(data.data);
@@ -326,13 +326,13 @@ static enum outcome step_suspend(struct session *session, const cJSON *step, cha
 static enum outcome compare(struct bytes got, struct bytes wanted, char *why) {
     size_t at = first_difference(got, wanted);
     if (at < got.size && at < wanted.size) return failed(why, "the data differs at offset %zu", at);
-    if (got.size != wanted.size) return failed(why, "%zu bytes came back, not %zu", got.size, wanted.size);
+    if (got.size != wanted.size) return failed(why, "%zu bytes were restored, not %zu", got.size, wanted.size);
     return STEP_DONE;
 }
 
 static enum outcome get_stream(s3v_version *version, const s3v_config *reading, struct bytes wanted, char *why,
                                s3v_error **err) {
-    /* Room for one byte too many shows a stream that does not end. */
+    /* One extra byte of room detects a stream that is too long. */
     struct bytes got = {allocate(wanted.size + 1), 0};
     s3v_get *get = NULL;
     size_t count = 1;
@@ -348,7 +348,7 @@ static enum outcome get_stream(s3v_version *version, const s3v_config *reading, 
     return outcome;
 }
 
-/* By position, the last piece first; a read across the end gives what is there. */
+/* Reads by position, the last piece first; a read across the end returns what is there. */
 static enum outcome get_by_position(s3v_version *version, const s3v_config *reading, struct bytes wanted, char *why,
                                     s3v_error **err) {
     const size_t piece = 5000000;
@@ -358,13 +358,13 @@ static enum outcome get_by_position(s3v_version *version, const s3v_config *read
     enum outcome outcome = STEP_DONE;
     int32_t rc = s3v_get_open(version, reading, NULL, &get, err);
     if (rc == 0) rc = s3v_get_pread(get, wanted.size, got.data, 10, NULL, &count, err);
-    if (rc == 0 && count != 0) outcome = failed(why, "%zu bytes came from behind the end", count);
+    if (rc == 0 && count != 0) outcome = failed(why, "%zu bytes were read after the end", count);
     for (size_t n = (wanted.size + piece - 1) / piece; rc == 0 && outcome == STEP_DONE && n-- > 0;) {
-        /* A copy, since the room behind this piece holds the next one already. */
+        /* A separate buffer, since the next piece is already in place after this one. */
         size_t at = n * piece, expected = wanted.size - at < piece ? wanted.size - at : piece;
         unsigned char *room = allocate(piece);
         rc = s3v_get_pread(get, at, room, piece, NULL, &count, err);
-        if (rc == 0 && count != expected) outcome = failed(why, "%zu bytes came from byte %zu, not %zu", count, at, expected);
+        if (rc == 0 && count != expected) outcome = failed(why, "%zu bytes were read at byte %zu, not %zu", count, at, expected);
         if (rc == 0 && outcome == STEP_DONE) memcpy(got.data + at, room, count);
         free(room);
     }
@@ -419,7 +419,7 @@ static enum outcome step_get(struct session *session, const cJSON *step, char *w
     } else if (outcome == STEP_DONE && (strcmp(to, "file") == 0 || strcmp(to, "fd") == 0)) {
         outcome = get_file(session, version, reading, strcmp(to, "file") == 0, wanted, why, err);
     } else if (outcome == STEP_DONE) {
-        outcome = failed(why, "this runner does not know to '%s'", to);
+        outcome = failed(why, "this runner does not know the target '%s'", to);
     }
     free(wanted.data);
     s3v_version_free(version);
@@ -428,7 +428,7 @@ static enum outcome step_get(struct session *session, const cJSON *step, char *w
     return outcome;
 }
 
-/* The rows of a list against the texts of "expect": the same ones, in this order. */
+/* Compares the rows of a list with the texts in "expect", in order. */
 static enum outcome expect_exactly(const struct session *session, s3v_list *list, const cJSON *step, int is_vid,
                                    char *why, s3v_error **err) {
     const cJSON *expected = field(step, "expect");
@@ -445,7 +445,7 @@ static enum outcome expect_exactly(const struct session *session, s3v_list *list
     }
     if (rc < 0) return LIBRARY_ERROR;
     if (field(step, "error") == NULL && n != cJSON_GetArraySize(expected)) {
-        return failed(why, "%d rows came, not %d", n, cJSON_GetArraySize(expected));
+        return failed(why, "%d rows were listed, not %d", n, cJSON_GetArraySize(expected));
     }
     return STEP_DONE;
 }
@@ -511,7 +511,7 @@ static const struct {
     {"vault", " do error settings keyring ", step_vault},
 };
 
-/* An error must be the one that the case names, and must tell a person something. */
+/* An error must be the one that the case names, with a message and a hint. */
 static enum outcome check_error(const s3v_error *err, const char *wanted, char *why) {
     if (err == NULL) return failed(why, "a call failed without an error");
     const char *name = s3v_error_get(err, S3V_FIELD_NAME);
@@ -522,7 +522,7 @@ static enum outcome check_error(const s3v_error *err, const char *wanted, char *
                       message);
     }
     if (*message == '\0') return failed(why, "%s has no message", name);
-    /* Who cancelled or stopped needs no hint; each other code has one. */
+    /* A cancelled or stopped call needs no hint; every other error has one. */
     if (code != S3V_E_CANCELLED && code != S3V_E_STOPPED && *s3v_error_get(err, S3V_FIELD_HINT) == '\0') {
         return failed(why, "%s has no hint", name);
     }
@@ -541,7 +541,7 @@ int run_step(struct session *session, const cJSON *step, char why[WHY_SIZE]) {
         outcome = only_fields(step, steps[n].fields, why);
         if (outcome == STEP_DONE && strstr(steps[n].fields, " data ") != NULL && !is_data(field(step, "data")) &&
             !(wanted != NULL && field(step, "data") == NULL)) {
-            outcome = failed(why, "its data is neither a text nor a size and a seed");
+            outcome = failed(why, "its data is not a text, and not a size with a seed");
         }
         if (outcome == STEP_DONE) outcome = steps[n].run(session, step, why, &err);
     }

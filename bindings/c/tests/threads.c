@@ -13,7 +13,7 @@
 
 #include "check.h"
 
-/* ---- a store that takes connections and never answers ---- */
+/* ---- a store that accepts connections and never answers ---- */
 
 static int silent_socket;
 
@@ -37,7 +37,7 @@ static s3v_config *silent_store(void) {
     return config;
 }
 
-/* Whichever call asks the store first: opening the vault, or finding a version in it. */
+/* Makes the first request to the store: opening the vault, or finding a version in it. */
 static int32_t ask(const s3v_config *config, const s3v_ctl *ctl, s3v_error **err) {
     s3v_vault *silent = NULL;
     s3v_version *version = NULL;
@@ -103,7 +103,7 @@ static void cancel_from_another_thread_ends_a_waiting_call(void) {
     pthread_t thread;
     s3v_config *config = silent_store();
     gate_init(&c.gate);
-    open_gate(&c.gate); /* only the note that the call has begun is wanted */
+    open_gate(&c.gate); /* only to learn that the call has started */
     c.cancel = s3v_cancel_new();
     s3v_ctl ctl = {.size = sizeof ctl, .ctx = &c.gate, .on_event = hold, .cancel = c.cancel};
     CHECK(pthread_create(&thread, NULL, cancel_when_entered, &c) == 0);
@@ -142,7 +142,7 @@ static void a_timeout_ends_a_waiting_call(void) {
     close(silent_socket);
 }
 
-/* ---- one handle, two entries ---- */
+/* ---- one handle, two calls ---- */
 
 struct writer {
     struct gate gate;
@@ -150,7 +150,7 @@ struct writer {
     uint64_t written;
 };
 
-/* Writes until an event has held it, and to the end of that call. */
+/* Writes until an event has stopped it at the gate, and to the end of that call. */
 static void *write_until_held(void *arg) {
     struct writer *w = arg;
     s3v_ctl ctl = {.size = sizeof ctl, .ctx = &w->gate, .on_event = hold};
@@ -161,7 +161,7 @@ static void *write_until_held(void *arg) {
         w->written += 8 * MIB;
     }
     free(data);
-    /* No event in 512 MiB: say so, instead of leaving the other thread waiting. */
+    /* No event in 512 MiB: open the gate, so that the other thread does not wait. */
     CHECK(w->gate.entered);
     return NULL;
 }
@@ -175,7 +175,7 @@ static void start_writer(struct writer *w, pthread_t *thread) {
     wait_until_entered(&w->gate);
 }
 
-static void a_second_entry_is_busy(void) {
+static void a_second_call_is_busy(void) {
     s3v_error *err = NULL;
     s3v_version *version = NULL;
     struct writer w;
@@ -212,7 +212,7 @@ static int32_t write_again(void *ctx, const s3v_event *event) {
     return 7;
 }
 
-static void a_stopped_write_goes_on_where_it_was(void) {
+static void a_stopped_write_continues_where_it_was(void) {
     s3v_error *err = NULL;
     s3v_version *version = NULL;
     s3v_get *get = NULL;
@@ -301,9 +301,9 @@ static const struct test tests[] = {
     TEST(cancel_from_another_thread_ends_a_waiting_call),
     TEST(a_callback_stops_a_waiting_call),
     TEST(a_timeout_ends_a_waiting_call),
-    TEST(a_second_entry_is_busy),
+    TEST(a_second_call_is_busy),
     TEST(a_free_during_a_call_takes_effect_at_its_end),
-    TEST(a_stopped_write_goes_on_where_it_was),
+    TEST(a_stopped_write_continues_where_it_was),
     TEST(two_threads_share_a_vault_and_a_version),
 };
 
