@@ -33,27 +33,27 @@ check: ## check format, lints, core's tests and generated files: a minute when w
 	$(STEP) "generated files" cargo xtask generate --check
 
 # What needs no server. All of it is part of `make test`.
-CORE_TESTS := check test-simulator test-abi test-oracle test-credentials test-units test-wasm
+CORE_TESTS := check test-scripts test-simulator test-abi test-oracle test-credentials test-units test-wasm
 STORE_TESTS := test-store test-rust test-operations test-c test-python test-java test-web test-killed test-resumed test-broken \
   test-memory test-refusals test-explain test-cross
 
 .PHONY: test-core
 test-core: $(CORE_TESTS) ## run all tests that need no server: core, simulator, units of each caller
 
-# The servers are built (once per machine) while cargo builds.
+# The servers and cargo-deny are built (once per machine) while cargo builds.
 .PHONY: test
 test: ## run all tests, on the embedded store and on MinIO over TLS, and the page in Chromium
 	@scripts/setup.sh test
 	@rm -f build/steps.tsv
-	@scripts/setup.sh minio versitygw & servers=$$!; $(MAKE) build; built=$$?; wait $$servers && exit $$built
+	@scripts/setup.sh minio versitygw deny & servers=$$!; $(MAKE) build; built=$$?; wait $$servers && exit $$built
 	@$(MAKE) -k all-tests; ended=$$?; scripts/slowest-steps.sh; exit $$ended
 
 .PHONY: all-tests
-all-tests: $(CORE_TESTS) $(STORE_TESTS)
+all-tests: $(CORE_TESTS) test-dependencies $(STORE_TESTS)
 
 .PHONY: setup
 setup: ## install what the tests need and is missing
-	@scripts/setup.sh test minio versitygw
+	@scripts/setup.sh test minio versitygw deny
 
 .PHONY: setup-core
 setup-core:
@@ -75,6 +75,15 @@ build-python: setup-core build
 .PHONY: build-java
 build-java: setup build
 	$(STEP) "build: Java" $(MAVEN) -q package -DskipTests
+
+.PHONY: test-scripts
+test-scripts: setup-core ## check the scripts with shellcheck
+	$(STEP) "scripts, shellcheck" build/venv/bin/shellcheck -x scripts/*.sh scripts/stores/*.sh .ci/run
+
+# Not part of `make check`: cargo-deny takes longer to build than all of that.
+.PHONY: test-dependencies
+test-dependencies: setup ## check licences, banned crates and sources of the dependencies (deny.toml)
+	$(STEP) "dependencies: licences, bans, sources" bash -c '. scripts/paths.sh && "$$CARGO_DENY" check licenses bans sources'
 
 .PHONY: test-simulator
 test-simulator: setup-core ## run core with a model store and a fake clock: 2,000 seeds, and mutations that they must find
@@ -102,7 +111,7 @@ test-units: setup-core build build-python ## run the tests of the callers that n
 	$(STEP) "units, Rust" cargo test -q --release -p s3vault -p s3vault-fuzz -p xtask --lib --bins --test replay --test abi_arguments \
 	  --test abi_environment --test abi_fork --test abi_sign
 	$(STEP) "units, C" $(MAKE) -C bindings/c header-test
-	$(STEP) "units, Python" $(PYTEST) -q bindings/python/tests/test_sign.py bindings/python/tests/test_credentials.py
+	$(STEP) "units, Python" $(PYTEST) -q bindings/python/tests -m without_store
 	$(STEP) "units, Java" $(MAVEN) -q test -Dtest=SigningTest
 
 .PHONY: test-store
@@ -203,6 +212,11 @@ deep: ## run the long tests (hours, restartable) and write docs/proof.md; SLICES
 	@scripts/setup.sh deep
 	@$(MAKE) build-c build-python build-java
 	@scripts/deep.sh $(SLICES)
+
+.PHONY: release
+release: ## build all packages of the version in Cargo.toml into build/release
+	@scripts/setup.sh release
+	@scripts/release.sh
 
 .PHONY: clean
 clean: ## remove what was built

@@ -4,7 +4,8 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$ROOT/build
 VENV=$BUILD/venv
-RELEASE=${CARGO_TARGET_DIR:-$ROOT/target}/release
+TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+RELEASE=${RELEASE:-$TARGET/release}
 # Tools that are built once per machine, not once per clone.
 TOOLS_DIR=${TOOLS_DIR:-$HOME/.cache/s3vault/bin}
 MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
@@ -15,6 +16,10 @@ GARAGE_VERSION=2.5.0
 GARAGE=$TOOLS_DIR/garage-$GARAGE_VERSION/bin/garage
 RCLONE_VERSION=v1.76.0
 RCLONE=$TOOLS_DIR/rclone-$RCLONE_VERSION/rclone
+CARGO_DENY_VERSION=0.20.2
+CARGO_DENY=$TOOLS_DIR/cargo-deny-$CARGO_DENY_VERSION/bin/cargo-deny
+CARGO_CYCLONEDX_VERSION=0.5.9
+CARGO_CYCLONEDX=$TOOLS_DIR/cargo-cyclonedx-$CARGO_CYCLONEDX_VERSION/bin/cargo-cyclonedx
 BENCH_VENV=$BUILD/bench/venv
 
 # mke2fs and debugfs are in sbin, which not every user has on PATH.

@@ -2,11 +2,13 @@
 # scripts/setup.sh GROUP|PART...: installs what is missing, and nothing else.
 #
 #   groups   check   what `make check` needs
-#            demo    what `make demo` needs
+#            demo    what `make demo` needs until it has shown its table
 #            test    what `make test` needs, except its servers (add minio and versitygw for them)
 #            deep    what `make deep` needs: everything
 #            bench   what `make bench` needs
+#            release what `make release` needs
 #   parts    compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph fuzz peers
+#            deny cyclonedx
 #
 # Rust (rustup), Python 3.10+, a JDK 17+, Node 20+ and Go must be installed already.
 # apt-get installs Debian packages, with sudo if the caller is not root.
@@ -140,6 +142,20 @@ setup_peers() {
   cp "$wanted" "$BENCH_VENV/requirements.txt"
 }
 
+# cargo_install NAME VERSION: builds a cargo command from source without optimisation, once per machine.
+cargo_install() {
+  local log=$BUILD/$1-install.log root=$TOOLS_DIR/$1-$2
+  [ ! -x "$root/bin/$1" ] || return 0
+  say "setup: building $1 into $TOOLS_DIR (takes minutes, once)"
+  CARGO_TARGET_DIR=$BUILD/$1-target CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
+    CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_STRIP=true \
+    cargo install "$1" --version "$2" --locked --root "$root" >"$log" 2>&1 ||
+    { tail -n 20 "$log" >&2; die "cargo install $1 failed"; }
+  rm -rf "$BUILD/$1-target"
+}
+setup_deny() { cargo_install cargo-deny "$CARGO_DENY_VERSION"; }
+setup_cyclonedx() { cargo_install cargo-cyclonedx "$CARGO_CYCLONEDX_VERSION"; }
+
 setup_minio() { go_install minio "github.com/minio/minio@$MINIO_VERSION" "$MINIO"; }
 setup_versitygw() { go_install versitygw "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW_VERSION" "$VERSITYGW"; }
 
@@ -161,16 +177,17 @@ parts=()
 for name in "$@"; do
   case $name in
     check) parts+=(compiler rust wasm) ;;
-    demo) parts+=(compiler rust wasm image python node) ;;
+    demo) parts+=(compiler rust image) ;;
     test) parts+=(compiler rust wasm image python c valgrind java node chromium) ;;
     deep) parts+=(compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph fuzz) ;;
     bench) parts+=(compiler rust peers) ;;
+    release) parts+=(compiler rust wasm python java node cyclonedx) ;;
     compiler | rust | wasm | image | python | c | valgrind | java | node | chromium) parts+=("$name") ;;
-    minio | versitygw | garage | ceph | fuzz | peers) parts+=("$name") ;;
+    minio | versitygw | garage | ceph | fuzz | peers | deny | cyclonedx) parts+=("$name") ;;
     *) die "unknown part '$name'; the top of this file lists them" ;;
   esac
 done
-[ ${#parts[@]} -gt 0 ] || die "name what to set up: check, demo, test, deep, bench, or single parts"
+[ ${#parts[@]} -gt 0 ] || die "name what to set up: check, demo, test, deep, bench, release, or single parts"
 
 mkdir -p "$BUILD"
 for part in "${parts[@]}"; do toolchain_of "$part"; done

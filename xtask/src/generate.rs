@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::abi::{self, Abi};
-use crate::{Result, header, root, tables};
+use crate::{Result, header, root, tables, versions};
 
 /// Path relative to the workspace's root, and content.
 type Generated = (&'static str, String);
@@ -11,7 +11,7 @@ type Generated = (&'static str, String);
 fn all() -> Result<Vec<Generated>> {
     let header = header::text()?;
     let abi = Abi::parse(&header)?;
-    Ok(vec![
+    let mut all = vec![
         ("include/s3vault.h", header),
         ("bindings/python/src/s3vault/_abi.py", abi::python(&abi)),
         ("bindings/python/src/s3vault/_tables.py", tables::python()),
@@ -22,7 +22,9 @@ fn all() -> Result<Vec<Generated>> {
         ("bindings/java/src/main/java/io/s3vault/Option.java", tables::java_options()),
         ("bindings/web/src/tables.ts", tables::typescript()),
         ("docs/settings.md", tables::markdown()),
-    ])
+    ];
+    all.extend(versions::all()?);
+    Ok(all)
 }
 
 /// Writes the files that are out of date.

@@ -14,6 +14,7 @@ mod header;
 mod language;
 mod rust;
 mod tables;
+mod versions;
 #[cfg(feature = "wasm")]
 mod wasm;
 #[cfg(feature = "wasm")]

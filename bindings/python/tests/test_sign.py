@@ -51,6 +51,7 @@ def amz_date(text: str) -> datetime:
     return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
 
 
+@pytest.mark.without_store
 @EACH_REQUEST
 @TOKENS
 def test_headers_equal_botocores(
@@ -70,6 +71,7 @@ def test_headers_equal_botocores(
     assert ("x-amz-security-token" in ours) == (token is not None)
 
 
+@pytest.mark.without_store
 @EACH_REQUEST
 @TOKENS
 def test_urls_equal_botocores(method: str, url: str, headers: dict[str, str], body: bytes, token: str | None) -> None:
@@ -90,6 +92,7 @@ def test_urls_equal_botocores(method: str, url: str, headers: dict[str, str], bo
     assert parse_qs(urlsplit(ours).query, keep_blank_values=True) == query
 
 
+@pytest.mark.without_store
 def test_other_services_use_the_general_rule() -> None:
     url = "https://sts.eu-central-1.amazonaws.com//a/./b%20c/?Action=GetCallerIdentity&Version=2011-06-15"
     theirs = AWSRequest("GET", url, headers={})
@@ -99,6 +102,7 @@ def test_other_services_use_the_general_rule() -> None:
     assert ours == {"x-amz-date": theirs.headers["X-Amz-Date"], "authorization": theirs.headers["Authorization"]}
 
 
+@pytest.mark.without_store
 def test_the_documented_example() -> None:
     url = "https://examplebucket.s3.amazonaws.com/test.txt"
     presigned = s3vault.presign(KEYS, "GET", url, expires=timedelta(days=1), now=MAY_24)
@@ -106,6 +110,7 @@ def test_the_documented_example() -> None:
     assert presigned.endswith("=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404")
 
 
+@pytest.mark.without_store
 def test_requests_that_cannot_be_signed() -> None:
     url = "http://h/k"
     with raised(ErrorCode.INVALID_ARGUMENT):
@@ -174,6 +179,7 @@ def test_the_store_accepts_signed_requests_and_refuses_changed_ones(key: str) ->
 # Explaining
 
 
+@pytest.mark.without_store
 def test_the_first_difference_is_explained() -> None:
     added = s3vault.sign(KEYS, "GET", "http://h:9000/k", headers={"x-amz-meta-a": "1"}, now=MAY_24)
     lines = "\n".join(f"{name}: {value}" for name, value in added.items())
