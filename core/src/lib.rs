@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::panic, clippy::unwrap_used, clippy::expect_used))]
 
+pub mod account;
 pub mod checksum;
 pub mod credentials;
 pub mod crypto;
@@ -17,7 +18,6 @@ pub mod profile;
 pub mod retry;
 pub mod settings;
 pub mod sigv4;
-pub mod store;
 pub mod time;
 pub mod transfer;
 pub mod uri;

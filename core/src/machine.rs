@@ -162,10 +162,10 @@ pub enum Output<T> {
     /// any order; when delivered by position, those of a part come together once the part is verified.
     Accept(Range),
     /// The store refused the keys of this generation, or they expired. Give other keys to
-    /// [`Store::renew`](crate::store::Store::renew) and answer [`Input::CredentialsRenewed`], or answer
+    /// [`Account::renew`](crate::account::Account::renew) and answer [`Input::CredentialsRenewed`], or answer
     /// [`Input::CredentialsKept`]. This may be emitted again before it is answered: one answer is enough for all.
     NeedCredentials {
-        /// Generation of the refused keys. If [`Store::generation`](crate::store::Store::generation) is higher, they
+        /// Generation of the refused keys. If [`Account::generation`](crate::account::Account::generation) is higher, they
         /// were already renewed.
         generation: u64,
     },

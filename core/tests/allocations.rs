@@ -10,11 +10,11 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 
+use s3vault_core::account::Bucket;
 use s3vault_core::credentials::Credentials;
 use s3vault_core::http::ReplyHead;
 use s3vault_core::op::{ListMultipartUploads, ListObjectVersions, ListObjectsV2, ListParts, Pages};
 use s3vault_core::settings::Settings;
-use s3vault_core::store::Store;
 use s3vault_core::time::Now;
 use s3vault_core::{Input, Machine, Output};
 
@@ -156,19 +156,19 @@ fn a_row_allocates_nothing() {
     }
 }
 
-fn store() -> Arc<Store> {
+fn bucket() -> Arc<Bucket> {
     let mut settings = Settings::new();
     for (name, value) in
         [("api_url", "http://127.0.0.1:9"), ("bucket", "bkt"), ("access_key", "A"), ("secret_key", "S")]
     {
         settings.set(name, value).unwrap();
     }
-    Arc::new(Store::from_settings(&settings, Credentials::from_settings(&settings).unwrap()).unwrap())
+    Arc::new(Bucket::from_settings(&settings, Credentials::from_settings(&settings).unwrap()).unwrap())
 }
 
 /// Lists this many pages of 1,000 rows, which are written as they are requested. Returns the number of rows.
 fn list(count: u32) -> u64 {
-    let mut pages = Pages::new(&store(), ListObjectVersions { prefix: "p/".into(), ..Default::default() });
+    let mut pages = Pages::new(&bucket(), ListObjectVersions { prefix: "p/".into(), ..Default::default() });
     let now = Now { unix_ms: 1_764_000_000_000, mono_ms: 0 };
     let (mut xml, mut asked, mut rows) = (String::new(), 0, 0);
     while let Some(mut machine) = pages.next(1) {

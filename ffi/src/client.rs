@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use s3vault_core::account::{Account, Bucket};
 use s3vault_core::credentials::Credentials;
 use s3vault_core::op::{GetObject, Operation, Paged, Pages, Single};
 use s3vault_core::settings::Settings;
-use s3vault_core::store::Store;
 use s3vault_core::vault::objects::VAULT_KEY;
 use s3vault_core::{Code, Result};
 
@@ -19,22 +19,27 @@ use crate::transport::{Transport, TransportSettings};
 #[derive(Clone)]
 pub struct Client {
     pub(crate) host: Host,
-    store: Arc<Store>,
+    bucket: Arc<Bucket>,
 }
 
 impl Client {
     /// Opens a client with a vault's settings. It sends no request, unless `credentials = chain` has to fetch keys.
     pub fn open(settings: &Settings, control: &mut Control<'_>) -> Result<Client> {
         let provider = Provider::new(settings)?;
-        let store = Arc::new(Store::from_settings(settings, provider.load(control)?)?);
+        let bucket = Arc::new(Bucket::from_settings(settings, provider.load(control)?)?);
         let transport = Transport::new(&TransportSettings::from_settings(settings)?)?;
-        let keys = Arc::new(StoreKeys { store: store.clone(), provider });
-        Ok(Client { host: Host { transport, keys: Some(keys) }, store })
+        let keys = Arc::new(AccountKeys { account: bucket.account().clone(), provider });
+        Ok(Client { host: Host { transport, keys: Some(keys) }, bucket })
     }
 
-    /// The bucket, as core describes it.
-    pub fn store(&self) -> &Arc<Store> {
-        &self.store
+    /// The bucket that it is a client of.
+    pub fn bucket(&self) -> &Arc<Bucket> {
+        &self.bucket
+    }
+
+    /// A client of another bucket of the same account.
+    pub(crate) fn of(&self, bucket: &Arc<Bucket>) -> Client {
+        Client { host: self.host.clone(), bucket: bucket.clone() }
     }
 
     /// Runs one operation to its end.
@@ -46,25 +51,25 @@ impl Client {
         O: Operation + Send + 'static,
         O::Reply: Send + 'static,
     {
-        driver::run(&self.host, Single::new(&self.store, op, entropy::seed()?), control)
+        driver::run(&self.host, Single::new(&self.bucket, op, entropy::seed()?), control)
     }
 
     /// Reads a listing page by page.
     pub fn pages<O: Paged + Clone>(&self, first: O) -> PageReader<O> {
-        PageReader { host: self.host.clone(), pages: Pages::new(&self.store, first) }
+        PageReader { host: self.host.clone(), pages: Pages::new(&self.bucket, first) }
     }
 
     /// Replaces the client's keys, if a trial request signed with the new ones is not refused; otherwise the old ones
     /// stay. Transfers in progress continue with the new ones.
     pub(crate) fn renew(&self, credentials: Credentials, control: &mut Control<'_>) -> Result<()> {
-        let trial = Arc::new(self.store.with_credentials(credentials.clone()));
+        let trial = Arc::new(self.bucket.with_credentials(credentials.clone()));
         let host = Host { transport: self.host.transport.clone(), keys: None };
         // An object that the keys of any vault may read, if it exists.
         let object = GetObject::new(VAULT_KEY, 1 << 20);
         match driver::run(&host, Single::new(&trial, object, entropy::seed()?), control) {
             Err(e) if e.code() != Code::NotFound => Err(e.context("the trial of the new keys failed")),
             _ => {
-                self.store.renew(credentials);
+                self.bucket.account().renew(credentials);
                 Ok(())
             }
         }
@@ -91,27 +96,27 @@ where
     }
 }
 
-/// The keys of a store, and where new ones come from.
-struct StoreKeys {
-    store: Arc<Store>,
+/// The keys of an account, and where new ones come from.
+struct AccountKeys {
+    account: Arc<Account>,
     provider: Provider,
 }
 
-impl KeySource for StoreKeys {
+impl KeySource for AccountKeys {
     fn generation(&self) -> u64 {
-        self.store.generation()
+        self.account.generation()
     }
 
     fn describe(&self) -> String {
-        format!("access key {}", self.store.access_key())
+        format!("access key {}", self.account.access_key())
     }
 
     fn fetch(&self) -> Option<Result<()>> {
         // Keys from the settings can only be replaced by the caller.
         self.provider.is_renewable().then(|| {
             let keys = self.provider.load(&mut Control::none())?;
-            if !self.store.uses(&keys) {
-                self.store.renew(keys);
+            if !self.account.uses(&keys) {
+                self.account.renew(keys);
             }
             Ok(())
         })

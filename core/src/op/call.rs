@@ -5,7 +5,7 @@
 //!          ▼                                                                              │
 //!  Due ──▶ Sent ──▶ success, refusal, or no complete reply ──▶ Over                       │
 //!          │                                                                              │
-//!          ├─ payload is sent, and the reply is late ──▶ Due (hedge, first_byte.rs) ──────┤
+//!          ├─ payload is sent, and the reply is late ──▶ Due (hedge, account/first_byte.rs) ──────┤
 //!          └─ keys refused or expired ──▶ AwaitingKeys ──renewed──────────────────────────┘
 //!                                          └──kept──▶ Over
 //! ```
@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::refusal::{Refusal, describe, excerpt, is_error, is_html, refusal};
 use super::{Operation, Place, Reply};
+use crate::account::{Account, Bucket};
 use crate::checksum::Digest;
 use crate::endpoint::Endpoint;
 use crate::error::{Code, Error, Result};
@@ -23,13 +24,12 @@ use crate::machine::{Input, Output};
 use crate::mutation::{Mutation, is_active};
 use crate::retry;
 use crate::sigv4::{Payload, ToSign};
-use crate::store::Store;
 use crate::time::{Now, parse_http_date};
 use crate::uri::encode_query;
 
 /// State that all calls of one machine share.
 pub(crate) struct Session {
-    pub(crate) store: Arc<Store>,
+    pub(crate) bucket: Arc<Bucket>,
     random: fastrand::Rng,
     next_id: u64,
     /// Requests whose connections the driver must drop.
@@ -42,9 +42,9 @@ pub(crate) struct Session {
 
 impl Session {
     /// `seed` drives the jitter of retries.
-    pub(crate) fn new(store: &Arc<Store>, seed: u64) -> Session {
+    pub(crate) fn new(bucket: &Arc<Bucket>, seed: u64) -> Session {
         Session {
-            store: store.clone(),
+            bucket: bucket.clone(),
             random: fastrand::Rng::with_seed(seed),
             next_id: 0,
             abandoned: Vec::new(),
@@ -77,7 +77,12 @@ impl Session {
 
     /// The store's time now.
     pub(crate) fn clock(&self, now: Now) -> i64 {
-        self.store.clock().at(now)
+        self.account().clock().at(now)
+    }
+
+    /// The account of its bucket.
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        self.bucket.account()
     }
 }
 
@@ -179,7 +184,7 @@ const MAX_RENEWALS: u32 = 3;
 impl<O: Operation> Calling for Call<O> {
     fn poll(&mut self, session: &mut Session, now: Now) -> Next {
         if let State::AwaitingKeys { generation, asked, .. } = &mut self.state {
-            if session.store.generation() > *generation {
+            if session.account().generation() > *generation {
                 self.state = State::Due(0);
             } else if !std::mem::replace(asked, true) {
                 return Next::NeedCredentials(*generation);
@@ -194,7 +199,7 @@ impl<O: Operation> Calling for Call<O> {
             State::Sent(Exchange { late_at, .. }) => return Next::Wait(late_at),
             State::AwaitingKeys { .. } | State::Over => return Next::Wait(None),
         }
-        if let Some((generation, have_ended)) = session.store.ending_keys(session.clock(now))
+        if let Some((generation, have_ended)) = session.account().expiring_credentials(session.clock(now))
             && self.ending_asked != Some(generation)
         {
             let why = Error::new(Code::AccessDenied, format!("{}: the temporary credentials have expired", O::NAME))
@@ -289,7 +294,7 @@ impl<O: Operation> Call<O> {
     /// calls together have hedged often enough, this one keeps waiting.
     fn hedge(&mut self, session: &mut Session, now: Now) -> Option<u64> {
         let State::Sent(exchange) = &mut self.state else { return None };
-        if !session.store.first_bytes().take_hedge() {
+        if !session.account().first_bytes().take_hedge() {
             exchange.late_at = None;
             return None;
         }
@@ -309,7 +314,7 @@ impl<O: Operation> Call<O> {
             return;
         }
         exchange.last_byte_at = Some(now.mono_ms);
-        let mut first_bytes = session.store.first_bytes();
+        let mut first_bytes = session.account().first_bytes();
         if self.attempts == 1 && self.hedges == 0 {
             first_bytes.started();
         }
@@ -318,13 +323,13 @@ impl<O: Operation> Call<O> {
 
     fn sign(&mut self, session: &mut Session, now: Now, id: RequestId) -> Request {
         let unsigned = self.op.request();
-        let store = &session.store;
+        let bucket = &session.bucket;
         let query = encode_query(unsigned.query.iter().map(|(name, value)| (*name, value.as_str())));
-        let endpoint = store.endpoint();
+        let endpoint = bucket.endpoint();
         let target = match &unsigned.place {
             Place::Service => endpoint.service_target(&query),
-            Place::Bucket => endpoint.target(&store.bucket, None, &query),
-            Place::Object(key) => endpoint.target(&store.bucket, Some(key), &query),
+            Place::Bucket => endpoint.target(bucket.name(), None, &query),
+            Place::Object(key) => endpoint.target(bucket.name(), Some(key), &query),
         };
         let payload = match &unsigned.body {
             Body::Empty => Payload::Bytes(b""),
@@ -340,12 +345,13 @@ impl<O: Operation> Call<O> {
             let to_sign = ToSign { method, host, path, query: &query, headers: &given, payload };
             let dated = self.dated.filter(|_| !is_active(Mutation::RedateRetry));
             let signed_at = dated.unwrap_or_else(|| session.clock(now));
-            let (signed, generation) = store.sign(&to_sign, has_secret, signed_at);
+            let (signed, generation) = bucket.sign(&to_sign, has_secret, signed_at);
             headers.extend(signed);
             generation
         };
         let drop_at = self.dated.map(|dated| {
-            let left = dated.saturating_add(store.profile.max_request_age_ms).saturating_sub(session.clock(now));
+            let left =
+                dated.saturating_add(bucket.account().profile.max_request_age_ms).saturating_sub(session.clock(now));
             now.mono_ms.saturating_add(left.max(0) as u64)
         });
         self.state = State::Sent(Exchange {
@@ -407,7 +413,7 @@ impl<O: Operation> Call<O> {
         let outcome = match input {
             Input::Head { id, head } if *id == exchange.id => {
                 if let Some(date) = head.header("date").and_then(parse_http_date) {
-                    session.store.learn_date(date, exchange.sent, now);
+                    session.account().learn_date(date, exchange.sent, now);
                     self.date_ms = Some(date);
                     self.sent_ms = date.saturating_sub(now.mono_ms.saturating_sub(exchange.sent.mono_ms) as i64);
                 }
@@ -415,7 +421,7 @@ impl<O: Operation> Call<O> {
                 if let Some(last_byte_at) = exchange.last_byte_at
                     && head.is_success()
                 {
-                    session.store.first_bytes().answered(now.mono_ms.saturating_sub(last_byte_at));
+                    session.account().first_bytes().answered(now.mono_ms.saturating_sub(last_byte_at));
                 }
                 let checked = if head.is_success() { self.op.check_head(head) } else { Ok(()) };
                 exchange.head = Some(head.clone());
@@ -446,7 +452,7 @@ impl<O: Operation> Call<O> {
             return Err(Error::new(Code::Internal, "a reply ended before its head arrived").into());
         };
         if !head.is_success() || is_error(body) {
-            return Err(refusal(&self.op, &session.store, place, head, body));
+            return Err(refusal(&self.op, &session.bucket, place, head, body));
         }
         self.op.parse(&Reply { head, body, range }).map_err(|e| {
             // Truncated XML may arrive complete at the next attempt; another document, or a proxy's page, will not change.
@@ -460,7 +466,7 @@ impl<O: Operation> Call<O> {
     /// Adds the request to the error of a reply, and an excerpt of the body if it is not a reply of S3.
     fn describe(&self, session: &Session, e: Error) -> Error {
         let State::Sent(Exchange { head: Some(head), body, place, .. }) = &self.state else { return e };
-        let (bucket, key, id) = (&session.store.bucket, place.key(), head.header("x-amz-request-id").unwrap_or(""));
+        let (bucket, key, id) = (session.bucket.name(), place.key(), head.header("x-amz-request-id").unwrap_or(""));
         let mut e = e.on(O::NAME, bucket, key).with_reply(head.status, "", id);
         if e.code() == Code::BadReply {
             let start =
@@ -477,12 +483,12 @@ impl<O: Operation> Call<O> {
         let State::Sent(Exchange { place, .. }) = &self.state else {
             return Error::new(failure.code, &*failure.detail);
         };
-        let message = format!("{} on {}: {}", O::NAME, describe(&session.store.bucket, place), failure.detail);
+        let message = format!("{} on {}: {}", O::NAME, describe(session.bucket.name(), place), failure.detail);
         let e = Error::new(failure.code, message)
-            .on(O::NAME, &session.store.bucket, place.key())
+            .on(O::NAME, session.bucket.name(), place.key())
             .maybe_sent(failure.maybe_sent);
         match failure.code {
-            Code::Resolve if session.store.has_bucket_in_host() => e.with_hint(
+            Code::Resolve if session.bucket.is_in_host_name() => e.with_hint(
                 "If the store does not support virtual hosts, set path_style = true, since this host name includes the bucket. Otherwise check api_url and this machine's DNS.",
             ),
             _ => e,
@@ -515,14 +521,14 @@ impl<O: Operation> Call<O> {
         if let Some(region) = &refusal.region
             && !std::mem::replace(&mut self.region_learned, true)
             // Another call may have learned it while this one was in progress.
-            && (session.store.learn_region(region) || *endpoint != session.store.endpoint())
+            && (session.bucket.learn_region(region) || *endpoint != session.bucket.endpoint())
         {
             self.state = State::Due(0);
             return None;
         }
         if e.code() == Code::ClockSkew && self.dated.is_none() && !std::mem::replace(&mut self.clock_learned, true) {
             if let Some(server_ms) = refusal.server_ms {
-                session.store.learn_date(server_ms, now, now);
+                session.account().learn_date(server_ms, now, now);
             }
             self.state = State::Due(0);
             return None;
@@ -540,8 +546,8 @@ impl<O: Operation> Call<O> {
             retry_after_ms: refusal.retry_after.and_then(|text| retry::retry_after_ms(&text, session.clock(now))),
         };
         if may_repeat && let Some(delay) = retry::delay_ms(failure, &mut session.random) {
-            let delay = delay.max(session.store.take_retry(now));
-            let ends = self.dated.map(|dated| dated.saturating_add(session.store.profile.max_request_age_ms));
+            let delay = delay.max(session.account().take_retry(now));
+            let ends = self.dated.map(|dated| dated.saturating_add(session.account().profile.max_request_age_ms));
             if ends.is_none_or(|end| session.clock(now).saturating_add(delay as i64) < end) {
                 self.state = State::Due(now.mono_ms.saturating_add(delay));
                 return None;
@@ -555,7 +561,7 @@ impl<O: Operation> Call<O> {
     /// Marks the error of a dated request as expired if the store refused its date, or the date is too old for a retry.
     fn mark_expired(&self, session: &Session, now: Now, e: Error) -> Error {
         let Some(dated) = self.dated else { return e };
-        let passed = session.clock(now) >= dated.saturating_add(session.store.profile.max_request_age_ms);
+        let passed = session.clock(now) >= dated.saturating_add(session.account().profile.max_request_age_ms);
         let undecided = retry::may_help(&e);
         // Clock skew from the start is an error of its own: a date expires only by ageing.
         let aged = e.code() == Code::ClockSkew && session.clock(now).saturating_sub(dated).abs() > 60_000;

@@ -154,6 +154,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::account::bucket::tests::bucket;
     use crate::checksum::digest;
     use crate::http::{Part, Range};
     use crate::machine::{Machine, Output};
@@ -162,7 +163,6 @@ mod tests {
         CompleteMultipartUpload, Content, CopyObject, CopySource, CreateMultipartUpload, GetObject, GetRange,
         HeadObject, ListParts, Operation, PutObject, Single, UploadPart, UploadPartCopy,
     };
-    use crate::store::tests::store;
     use crate::time::Now;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -337,18 +337,18 @@ mod tests {
     }
 
     /// What `{:?}` and `{}` show of an operation, of its requests before and after the signature, and of its errors.
-    fn shown<O: Operation + Clone + fmt::Debug>(op: &O) -> String
+    fn shown<O: Operation + Send + 'static + Clone + fmt::Debug>(op: &O) -> String
     where
         O::Reply: fmt::Debug,
     {
-        let store = Arc::new(store(&[]).unwrap());
-        let mut machine = Single::new(&store, op.clone(), 1);
+        let bucket = Arc::new(bucket(&[]).unwrap());
+        let mut machine = Single::new(&bucket, op.clone(), 1);
         let Output::Send(request) = machine.poll(Now { unix_ms: 0, mono_ms: 0 }) else { panic!("no request") };
         let secrets = request.headers.iter().filter(|(_, value)| value.is_secret()).count();
         assert!(secrets > 0 && request.headers.iter().any(|(_, value)| &**value == BASE64), "{op:?}");
         let e = check(op, &[(CUSTOMER_KEY_MD5, "x")]);
         let (unsigned, headers) = (op.request(), &request.headers);
-        format!("{op:?} {op:#?} {unsigned:?} {request:?} {headers:?} {headers:#?} {e:?} {store:?}")
+        format!("{op:?} {op:#?} {unsigned:?} {request:?} {headers:?} {headers:#?} {e:?} {bucket:?}")
     }
 
     #[test]
@@ -383,9 +383,9 @@ mod tests {
 
     #[test]
     fn nothing_of_a_request_with_a_customer_key_stays_in_the_signer() {
-        let store = Arc::new(store(&[]).unwrap());
+        let bucket = Arc::new(bucket(&[]).unwrap());
         let sent = |op: PutObject| {
-            let Output::Send(request) = Single::new(&store, op, 1).poll(Now { unix_ms: 0, mono_ms: 0 }) else {
+            let Output::Send(request) = Single::new(&bucket, op, 1).poll(Now { unix_ms: 0, mono_ms: 0 }) else {
                 panic!()
             };
             request.headers

@@ -10,7 +10,6 @@
 mod bucket;
 mod call;
 mod encryption;
-pub(crate) mod first_byte;
 mod list;
 mod multipart;
 mod object;

@@ -2,9 +2,9 @@
 //! stores' own variations.
 
 use super::{Operation, Place};
+use crate::account::Bucket;
 use crate::error::{Code, Error};
 use crate::http::ReplyHead;
-use crate::store::Store;
 use crate::time::parse_rfc3339;
 use crate::xml::{self, Item};
 
@@ -95,13 +95,13 @@ impl From<Error> for Refusal {
 pub(super) const RENEW: &str = "Set new values for access_key, secret_key and session_token: the temporary credentials have expired, or do not belong together.";
 
 /// Turns an error reply into an error.
-pub(super) fn refusal<O: Operation>(op: &O, store: &Store, place: &Place, head: &ReplyHead, body: &[u8]) -> Refusal {
+pub(super) fn refusal<O: Operation>(op: &O, bucket: &Bucket, place: &Place, head: &ReplyHead, body: &[u8]) -> Refusal {
     let found = document(body);
     let is_nonsense = found.is_none() && !body.is_empty();
     let found = found.unwrap_or_default();
     let request_id = head.header("x-amz-request-id").map_or(found.request_id.clone(), |id| presentable(id, 128));
 
-    let mut message = format!("{} on {} was answered with {}", O::NAME, describe(&store.bucket, place), head.status);
+    let mut message = format!("{} on {} was answered with {}", O::NAME, describe(bucket.name(), place), head.status);
     for part in [&found.code, &found.message] {
         if !part.is_empty() {
             message.push_str(if part == &found.code { " " } else { ": " });
@@ -119,13 +119,13 @@ pub(super) fn refusal<O: Operation>(op: &O, store: &Store, place: &Place, head: 
     if code == Code::NotFound && found.code.is_empty() && matches!(place, Place::Bucket) {
         code = Code::NoSuchBucket;
     }
-    let mut error = Error::new(code, message).on(O::NAME, &store.bucket, place.key()).with_reply(
+    let mut error = Error::new(code, message).on(O::NAME, bucket.name(), place.key()).with_reply(
         head.status,
         &found.code,
         &request_id,
     );
     let region = head.header("x-amz-bucket-region").unwrap_or(&found.region);
-    if let Some(hint) = hint(op, code, &found.code, region, place, store, body) {
+    if let Some(hint) = hint(op, code, &found.code, region, place, bucket, body) {
         error = error.with_hint(hint);
     }
     let server_ms = parse_rfc3339(&found.server_time);
@@ -159,14 +159,14 @@ fn hint<O: Operation>(
     s3_code: &str,
     region: &str,
     place: &Place,
-    store: &Store,
+    bucket: &Bucket,
     body: &[u8],
 ) -> Option<String> {
     match code {
         Code::WrongRegion if !region.is_empty() => Some(format!("Set region = {region}.")),
         Code::AccessDenied if is_about_keys(s3_code) => Some(RENEW.into()),
         Code::AccessDenied => {
-            let (bucket, object) = (&store.bucket, if place.key().is_empty() { "" } else { "/*" });
+            let (bucket, object) = (bucket.name(), if place.key().is_empty() { "" } else { "/*" });
             let also = match place {
                 // Without s3:ListBucket, the reply for a missing key is 403, not 404.
                 Place::Object(_) if matches!(O::NAME, "GetObject" | "HeadObject") => {
@@ -177,7 +177,7 @@ fn hint<O: Operation>(
             let resource = if matches!(place, Place::Service) { "*".into() } else { format!("arn:aws:s3:::{bucket}{object}") };
             Some(format!("Grant the access key the permission {} on {resource}.{also}", op.action()))
         }
-        Code::NoSuchBucket if !store.has_bucket_in_host() => None,
+        Code::NoSuchBucket if !bucket.is_in_host_name() => None,
         Code::NoSuchBucket => {
             Some("Check bucket and api_url; if the store does not support virtual hosts, set path_style = true.".into())
         }
@@ -276,15 +276,16 @@ pub(super) fn excerpt(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::bucket::tests::bucket;
     use crate::op::{GetObject, HeadBucket, UploadPart};
-    use crate::store::tests::store;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn error(status: u16, headers: &[(&str, &str)], body: &str) -> Error {
         let headers = headers.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
         let head = ReplyHead { status, headers };
-        refusal(&GetObject::new("k", 9), &store(&[]).unwrap(), &Place::Object("k".into()), &head, body.as_bytes()).error
+        refusal(&GetObject::new("k", 9), &bucket(&[]).unwrap(), &Place::Object("k".into()), &head, body.as_bytes())
+            .error
     }
 
     #[test]
@@ -341,7 +342,7 @@ mod tests {
         };
         let head = ReplyHead { status: 400, headers: vec![] };
         let body = b"<Error><Code>XAmzContentSHA256Mismatch</Code></Error>";
-        let e = refusal(&part, &store(&[]).unwrap(), &Place::Object("k".into()), &head, body).error;
+        let e = refusal(&part, &bucket(&[]).unwrap(), &Place::Object("k".into()), &head, body).error;
         assert!(e.hint().contains("provider"), "{e}");
     }
 
@@ -356,11 +357,11 @@ mod tests {
     #[test]
     fn a_bare_404_to_a_request_for_the_bucket_means_the_bucket() {
         let head = ReplyHead { status: 404, headers: Vec::new() };
-        let store = store(&[]).unwrap();
-        let e = refusal(&HeadBucket, &store, &Place::Bucket, &head, b"").error;
+        let bucket = bucket(&[]).unwrap();
+        let e = refusal(&HeadBucket, &bucket, &Place::Bucket, &head, b"").error;
         assert_eq!((e.code(), e.s3_code()), (Code::NoSuchBucket, ""));
         let body = b"<Error><Code>NoSuchUpload</Code></Error>";
-        assert_eq!(refusal(&HeadBucket, &store, &Place::Bucket, &head, body).error.code(), Code::NotFound);
+        assert_eq!(refusal(&HeadBucket, &bucket, &Place::Bucket, &head, body).error.code(), Code::NotFound);
     }
 
     #[test]

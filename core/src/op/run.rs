@@ -1,48 +1,27 @@
 //! Machines that run one operation, or a listing page by page.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::{Call, Calling, Operation, Paged, Session};
-use crate::error::{Code, Error, Result};
-use crate::machine::{Input, Machine, Output};
-use crate::store::Store;
-use crate::time::Now;
+use super::{Operation, Paged, Sequence, Step, Steps};
+use crate::account::Bucket;
 
 /// A machine that runs one operation.
-pub struct Single<O: Operation> {
-    session: Session,
-    call: Call<O>,
-    result: Option<Result<O::Reply>>,
-}
+pub type Single<O> = Sequence<SingleSteps<O>>;
 
-impl<O: Operation> Single<O> {
-    /// `seed` drives the jitter of retries.
-    pub fn new(store: &Arc<Store>, op: O, seed: u64) -> Single<O> {
-        Single { session: Session::new(store, seed), call: Call::new(op), result: None }
-    }
-}
+/// [`Single`] knows nothing but its operation.
+pub struct SingleSteps<O>(PhantomData<fn() -> O>);
 
-impl<O: Operation> Machine for Single<O> {
+impl<O: Operation> Steps for SingleSteps<O> {
     type Done = O::Reply;
+    const WHAT: &'static str = O::NAME;
+}
 
-    fn handle(&mut self, now: Now, input: Input<'_>) {
-        if let Input::Cancel = input {
-            self.call.abandon(&mut self.session);
-            self.result = Some(Err(Error::new(Code::Cancelled, format!("{} was cancelled", O::NAME))));
-        }
-        if let Some(answer) = self.call.handle(&mut self.session, now, &input) {
-            self.result = Some(answer);
-        }
-    }
-
-    fn poll(&mut self, now: Now) -> Output<O::Reply> {
-        if let Some(id) = self.session.abandoned() {
-            return Output::Abandon(id);
-        }
-        match self.result.take() {
-            Some(result) => Output::Done(result),
-            None => self.call.poll(&mut self.session, now).into(),
-        }
+impl<O: Operation + Send + 'static> Single<O> {
+    /// Runs `op` on a bucket. `seed` drives the jitter of retries.
+    pub fn new(bucket: &Arc<Bucket>, op: O, seed: u64) -> Single<O> {
+        let call = Step::call(op, |_: &mut SingleSteps<O>, _, reply| Step::done(Ok(reply)));
+        Sequence::start(bucket, SingleSteps(PhantomData), call, seed)
     }
 }
 
@@ -50,19 +29,22 @@ impl<O: Operation> Machine for Single<O> {
 /// [`after`](Pages::after). Only one page is in memory at a time, however long the listing is.
 #[derive(Clone, Debug)]
 pub struct Pages<O> {
-    store: Arc<Store>,
+    bucket: Arc<Bucket>,
     next: Option<O>,
 }
 
 impl<O: Paged + Clone> Pages<O> {
     /// A listing whose first page is the one that `first` requests.
-    pub fn new(store: &Arc<Store>, first: O) -> Pages<O> {
-        Pages { store: store.clone(), next: Some(first) }
+    pub fn new(bucket: &Arc<Bucket>, first: O) -> Pages<O> {
+        Pages { bucket: bucket.clone(), next: Some(first) }
     }
 
     /// The machine for the next page; `None` after the last page. It is the same page until `after` is called with it.
-    pub fn next(&self, seed: u64) -> Option<Single<O>> {
-        Some(Single::new(&self.store, self.next.clone()?, seed))
+    pub fn next(&self, seed: u64) -> Option<Single<O>>
+    where
+        O: Send + 'static,
+    {
+        Some(Single::new(&self.bucket, self.next.clone()?, seed))
     }
 
     /// Moves on to the page after this one.

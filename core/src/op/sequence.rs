@@ -8,9 +8,9 @@
 use std::sync::Arc;
 
 use super::{Call, Calling, Next, Operation, Session};
+use crate::account::Bucket;
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
-use crate::store::Store;
 use crate::time::Now;
 
 /// The data of a machine that makes one call after the other.
@@ -104,8 +104,8 @@ pub struct Sequence<S: Steps> {
 
 impl<S: Steps> Sequence<S> {
     /// A machine that starts with `first`. `seed` drives the jitter of retries.
-    pub(crate) fn start(store: &Arc<Store>, steps: S, first: Step<S>, seed: u64) -> Sequence<S> {
-        Sequence { steps, session: Session::new(store, seed), step: first }
+    pub(crate) fn start(bucket: &Arc<Bucket>, steps: S, first: Step<S>, seed: u64) -> Sequence<S> {
+        Sequence { steps, session: Session::new(bucket, seed), step: first }
     }
 
     /// The session, for a machine that continues after this one: no request id may occur twice.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::account::Bucket;
+use crate::account::bucket::tests::bucket;
 use crate::credentials::Credentials;
 use crate::http::{Range, Request, TransportFailure};
 use crate::machine::{Input, Machine, Output};
-use crate::store::Store;
-use crate::store::tests::store;
 use crate::time::Now;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -48,13 +48,13 @@ fn credentials(access_key: &str) -> Credentials {
 }
 
 /// Runs an operation; `renew` gives new keys when it is asked for them.
-fn run<O: Operation>(
-    store: &Arc<Store>,
+fn run<O: Operation + Send + 'static>(
+    bucket: &Arc<Bucket>,
     op: O,
     answers: Vec<Answer>,
-    mut renew: impl FnMut(&Store) -> bool,
+    mut renew: impl FnMut(&Bucket) -> bool,
 ) -> Outcome<O::Reply> {
-    let mut machine = Single::new(store, op, 1);
+    let mut machine = Single::new(bucket, op, 1);
     let (mut sent, mut at, mut asked, mut mono_ms) = (Vec::new(), Vec::new(), 0, 0);
     let mut answers = answers.into_iter();
     loop {
@@ -81,7 +81,7 @@ fn run<O: Operation>(
             }
             Output::NeedCredentials { .. } => {
                 asked += 1;
-                let renewed = renew(store);
+                let renewed = renew(bucket);
                 machine.handle(now, if renewed { Input::CredentialsRenewed } else { Input::CredentialsKept(None) });
             }
             Output::Wait(at) => mono_ms = mono_ms.max(at.expect("an end")),
@@ -93,7 +93,7 @@ fn run<O: Operation>(
 }
 
 fn get(changes: &[(&str, &str)], answers: Vec<Answer>) -> Outcome<Vec<u8>> {
-    run(&Arc::new(store(changes).unwrap()), GetObject::new("k", 100), answers, |_| false)
+    run(&Arc::new(bucket(changes).unwrap()), GetObject::new("k", 100), answers, |_| false)
 }
 
 fn header<'a>(request: &'a Request, name: &str) -> &'a str {
@@ -104,13 +104,13 @@ fn header<'a>(request: &'a Request, name: &str) -> &'a str {
 fn a_region_that_was_not_set_is_learned_once() {
     let redirect = || Answer::Reply(301, vec![("x-amz-bucket-region", "eu-west-1".into())], String::new());
     for first in [xml(400, "AuthorizationHeaderMalformed"), redirect(), xml(307, "TemporaryRedirect")] {
-        let store = Arc::new(store(&[]).unwrap());
+        let bucket = Arc::new(bucket(&[]).unwrap());
         let op = GetObject::new("k", 100);
-        let outcome = run(&store, op.clone(), vec![first, ok()], |_| false);
+        let outcome = run(&bucket, op.clone(), vec![first, ok()], |_| false);
         assert_eq!(outcome.result.unwrap(), b"hello");
         assert!(header(&outcome.sent[0], "authorization").contains("/us-east-1/s3/"));
         assert!(header(&outcome.sent[1], "authorization").contains("/eu-west-1/s3/"));
-        let next = run(&store, op, vec![ok()], |_| false);
+        let next = run(&bucket, op, vec![ok()], |_| false);
         assert!(header(&next.sent[0], "authorization").contains("/eu-west-1/s3/"), "known from then on");
     }
     let elsewhere = Answer::Reply(301, vec![("x-amz-bucket-region", "eu-north-1".into())], String::new());
@@ -147,10 +147,10 @@ fn a_clock_that_is_an_hour_off_is_learned_from_the_refusal() {
 #[test]
 fn keys_that_were_refused_are_asked_for_and_the_request_goes_on() {
     for code in ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"] {
-        let store = Arc::new(store(&[]).unwrap());
+        let bucket = Arc::new(bucket(&[]).unwrap());
         let op = GetObject::new("k", 100);
-        let outcome = run(&store, op, vec![xml(403, code), ok()], |store| {
-            store.renew(credentials("NEW"));
+        let outcome = run(&bucket, op, vec![xml(403, code), ok()], |bucket| {
+            bucket.account().renew(credentials("NEW"));
             true
         });
         outcome.result.unwrap();
@@ -166,10 +166,10 @@ fn keys_that_nobody_renews_end_in_the_stores_own_words() {
     assert_eq!((e.code(), e.s3_code(), outcome.asked), (Code::AccessDenied, "ExpiredToken", 1));
     assert!(e.hint().contains("session_token"), "{e}");
     // Somebody who always gives keys that do not work is asked three times.
-    let store = Arc::new(store(&[]).unwrap());
+    let bucket = Arc::new(bucket(&[]).unwrap());
     let op = GetObject::new("k", 100);
-    let outcome = run(&store, op, (0..4).map(|_| xml(403, "InvalidAccessKeyId")).collect(), |store| {
-        store.renew(credentials("BAD"));
+    let outcome = run(&bucket, op, (0..4).map(|_| xml(403, "InvalidAccessKeyId")).collect(), |bucket| {
+        bucket.account().renew(credentials("BAD"));
         true
     });
     assert_eq!((outcome.result.unwrap_err().code(), outcome.asked), (Code::UnknownAccessKey, 3));
@@ -178,14 +178,14 @@ fn keys_that_nobody_renews_end_in_the_stores_own_words() {
 #[test]
 fn keys_are_renewed_before_they_end() {
     let ending = |left_ms| {
-        let store = store(&[]).unwrap();
-        store.renew(Credentials { expires_ms: Some(START + left_ms), ..credentials("OLD") });
-        Arc::new(store)
+        let bucket = bucket(&[]).unwrap();
+        bucket.account().renew(Credentials { expires_ms: Some(START + left_ms), ..credentials("OLD") });
+        Arc::new(bucket)
     };
     let op = GetObject::new("k", 100);
     for left in [-1, 60_000] {
-        let outcome = run(&ending(left), op.clone(), vec![ok()], |store| {
-            store.renew(credentials("NEW"));
+        let outcome = run(&ending(left), op.clone(), vec![ok()], |bucket| {
+            bucket.account().renew(credentials("NEW"));
             true
         });
         assert_eq!(outcome.asked, 1);
@@ -200,11 +200,11 @@ fn keys_are_renewed_before_they_end() {
 
 #[test]
 fn keys_that_were_renewed_meanwhile_need_no_asking() {
-    let store = Arc::new(store(&[]).unwrap());
-    let mut machine = Single::new(&store, GetObject::new("k", 100), 1);
+    let bucket = Arc::new(bucket(&[]).unwrap());
+    let mut machine = Single::new(&bucket, GetObject::new("k", 100), 1);
     let now = Now { unix_ms: START, mono_ms: 0 };
     let Output::Send(request) = machine.poll(now) else { panic!() };
-    store.renew(credentials("NEW"));
+    bucket.account().renew(credentials("NEW"));
     let head = ReplyHead { status: 403, headers: vec![] };
     let body = b"<Error><Code>InvalidAccessKeyId</Code></Error>";
     machine.handle(now, Input::Head { id: request.id, head });
@@ -221,10 +221,11 @@ fn a_missing_permission_is_named_by_its_action() {
     assert!(e.hint().contains("s3:GetObject on arn:aws:s3:::bkt/*"), "{e}");
     assert!(e.hint().contains("without s3:ListBucket"), "403 in place of 404: {e}");
     let version = GetObject { version_id: Some("v".into()), ..GetObject::new("k", 9) };
-    let e = run(&Arc::new(store(&[]).unwrap()), version, vec![xml(403, "AccessDenied")], |_| false).result.unwrap_err();
+    let e =
+        run(&Arc::new(bucket(&[]).unwrap()), version, vec![xml(403, "AccessDenied")], |_| false).result.unwrap_err();
     assert!(e.hint().contains("s3:GetObjectVersion on arn:aws:s3:::bkt/*"), "{e}");
     let list = ListObjectsV2::default();
-    let e = run(&Arc::new(store(&[]).unwrap()), list, vec![xml(403, "AccessDenied")], |_| false).result.unwrap_err();
+    let e = run(&Arc::new(bucket(&[]).unwrap()), list, vec![xml(403, "AccessDenied")], |_| false).result.unwrap_err();
     assert!(e.hint().contains("s3:ListBucket on arn:aws:s3:::bkt."), "{e}");
 }
 
@@ -233,8 +234,8 @@ fn answers_that_lie() {
     let other = || Answer::Reply(200, vec![], "<ListAllMyBucketsResult></ListAllMyBucketsResult>".into());
     let html = || Answer::Reply(200, vec![], "<!DOCTYPE html><html><body>Log in</body></html>".into());
     let listed = |answers| {
-        let store = Arc::new(store(&[]).unwrap());
-        run(&store, ListObjectsV2::default(), answers, |_| false)
+        let bucket = Arc::new(bucket(&[]).unwrap());
+        run(&bucket, ListObjectsV2::default(), answers, |_| false)
     };
     let e = listed(vec![html()]).result.unwrap_err();
     assert_eq!(e.code(), Code::BadReply);
@@ -267,12 +268,12 @@ fn retry_after_is_kept_and_retries_of_all_share_the_bucket() {
     let slow = || Answer::Reply(503, vec![("retry-after", "7".into())], "<Error><Code>SlowDown</Code></Error>".into());
     let outcome = get(&[], vec![slow(), ok()]);
     assert!((7_000..8_000).contains(&(outcome.at[1] - outcome.at[0])), "{:?}", outcome.at);
-    let store = Arc::new(store(&[]).unwrap());
+    let bucket = Arc::new(bucket(&[]).unwrap());
     for _ in 0..120 {
-        store.take_retry(Now { unix_ms: START, mono_ms: 0 });
+        bucket.account().take_retry(Now { unix_ms: START, mono_ms: 0 });
     }
     let op = GetObject::new("k", 100);
-    let outcome = run(&store, op, vec![Answer::Lost, ok()], |_| false);
+    let outcome = run(&bucket, op, vec![Answer::Lost, ok()], |_| false);
     assert!(outcome.at[1] >= 2_000, "twenty others wait for their tokens: {:?}", outcome.at);
 }
 
@@ -292,7 +293,7 @@ fn what_may_have_happened_is_sent_again_only_where_that_is_harmless() {
             Ok(())
         }
     }
-    let run = |answers| run(&Arc::new(store(&[]).unwrap()), Once, answers, |_| false);
+    let run = |answers| run(&Arc::new(bucket(&[]).unwrap()), Once, answers, |_| false);
     let lost = run(vec![Answer::Lost]);
     assert!(lost.sent.len() == 1 && lost.result.unwrap_err().is_maybe_sent());
     assert_eq!(run(vec![xml(500, "InternalError")]).sent.len(), 1);
@@ -302,8 +303,8 @@ fn what_may_have_happened_is_sent_again_only_where_that_is_harmless() {
 
 #[test]
 fn a_host_with_the_bucket_in_it_that_does_not_resolve_asks_for_path_style() {
-    let store = Arc::new(store(&[("api_url", "http://s3.example.com"), ("path_style", "false")]).unwrap());
-    let mut machine = Single::new(&store, GetObject::new("k", 100), 1);
+    let bucket = Arc::new(bucket(&[("api_url", "http://s3.example.com"), ("path_style", "false")]).unwrap());
+    let mut machine = Single::new(&bucket, GetObject::new("k", 100), 1);
     let now = Now { unix_ms: START, mono_ms: 0 };
     let Output::Send(request) = machine.poll(now) else { panic!() };
     let failure = TransportFailure { code: Code::Resolve, maybe_sent: false, detail: "no such host".into() };
@@ -314,9 +315,9 @@ fn a_host_with_the_bucket_in_it_that_does_not_resolve_asks_for_path_style() {
 
 /// Polls an operation that was sent a minute before, and nothing came: whether it was given up for another attempt.
 fn is_hedged<O: Operation>(op: O, dated: bool) -> bool {
-    let store = Arc::new(store(&[]).unwrap());
-    (0..16).for_each(|_| store.first_bytes().answered(50));
-    let mut session = Session::new(&store, 1);
+    let bucket = Arc::new(bucket(&[]).unwrap());
+    (0..16).for_each(|_| bucket.account().first_bytes().answered(50));
+    let mut session = Session::new(&bucket, 1);
     let at = |mono_ms: u64| Now { unix_ms: START + mono_ms as i64, mono_ms };
     let mut call = if dated { Call::dated(op, START) } else { Call::new(op) };
     let Next::Send(request) = call.poll(&mut session, at(0)) else { panic!("it is sent") };
@@ -354,9 +355,9 @@ fn only_what_moves_parts_is_not_waited_for() {
 
 #[test]
 fn a_hedge_is_not_an_attempt_that_failed() {
-    let store = Arc::new(store(&[]).unwrap());
-    (0..16).for_each(|_| store.first_bytes().answered(50));
-    let mut session = Session::new(&store, 1);
+    let bucket = Arc::new(bucket(&[]).unwrap());
+    (0..16).for_each(|_| bucket.account().first_bytes().answered(50));
+    let mut session = Session::new(&bucket, 1);
     let range = Range::of_part(0, 0, 5);
     let encryption = Encryption::default();
     let mut call = Call::new(GetRange { key: "k".into(), version_id: None, encryption, start: 0, range });

@@ -69,6 +69,7 @@ impl Find {
     /// `pin` is the manifest's hash, as put returned it; `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, name: Name, selector: Selector, pin: Option<String>, seed: u64) -> Find {
         let prefix = catalogue_prefix(&name);
+        let container = name.container().to_owned();
         let list = match selector {
             Selector::Latest => ListObjectsV2 { prefix, max_keys: Some(50), ..Default::default() },
             Selector::Version(vid) => ListObjectsV2 { prefix: format!("{prefix}{vid}."), ..Default::default() },
@@ -87,7 +88,7 @@ impl Find {
             rows: VecDeque::new(),
             refused: None,
         };
-        Sequence::start(&vault.store, steps, Step::call(list, FindSteps::page), seed)
+        Sequence::start(vault.bucket(&container), steps, Step::call(list, FindSteps::page), seed)
     }
 }
 
@@ -153,7 +154,7 @@ impl FindSteps {
     }
 
     fn not_found(&self, why: String) -> Error {
-        let bucket = &self.vault.store.bucket;
+        let bucket = self.vault.bucket(self.name.container()).name();
         Error::new(Code::NotFound, format!("{why} in bucket {bucket}")).on(
             "ListObjectsV2",
             bucket,
@@ -162,7 +163,7 @@ impl FindSteps {
     }
 
     fn row(&mut self, key: &str, object: Vec<u8>) -> Step<Self> {
-        match self.vault.open_manifest(&object, key) {
+        match self.vault.open_manifest(self.vault.bucket(self.name.container()), &object, key) {
             Ok(opened) => {
                 if let Some(pin) = self.pin.as_ref().filter(|pin| **pin != opened.hash) {
                     let why = format!(

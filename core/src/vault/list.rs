@@ -115,7 +115,12 @@ impl ListPage {
         };
         let steps =
             ListSteps { vault: vault.clone(), scope, cursor, next: None, pending: VecDeque::new(), rows: Vec::new() };
-        Sequence::start(&vault.store, steps, Step::call(list, |steps: &mut ListSteps, _, page| steps.page(page)), seed)
+        Sequence::start(
+            vault.layout.home(),
+            steps,
+            Step::call(list, |steps: &mut ListSteps, _, page| steps.page(page)),
+            seed,
+        )
     }
 }
 
@@ -240,8 +245,9 @@ impl ListSteps {
     /// shown instead.
     fn learn(&mut self, mut pending: Pending, object: Option<Vec<u8>>) -> Step<Self> {
         let key = pending.key.take().unwrap_or_default();
-        let manifest =
-            object.and_then(|object| self.vault.open_manifest(&object, &key).ok()).map(|opened| opened.manifest);
+        let manifest = object
+            .and_then(|object| self.vault.open_manifest(self.vault.layout.home(), &object, &key).ok())
+            .map(|opened| opened.manifest);
         let (container, path) = &pending.segments;
         let names = match manifest {
             Some(m) if path.is_empty() && segment(&m.container) == *container => (m.container, String::new()),

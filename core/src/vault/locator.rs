@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::names::Name;
-use super::objects::{LocatorKey, data_key, extent_prefix};
+use super::objects::LocatorKey;
 use super::signed::{self, FORMAT};
 use super::vid::Vid;
 use crate::crypto::keyring::SigningKey;
@@ -54,14 +54,7 @@ impl DataKeys {
 
 impl Locator {
     /// Generation 0 of a version that is not encrypted.
-    pub(crate) fn first(
-        vault: &str,
-        name: &Name,
-        vid: Vid,
-        parent: Option<Vid>,
-        t0: i64,
-        leading_slash: bool,
-    ) -> Locator {
+    pub(crate) fn first(vault: &str, name: &Name, vid: Vid, parent: Option<Vid>, t0: i64, data: DataKeys) -> Locator {
         let key = LocatorKey { vid, generation: 0, kek: None, parent };
         Locator {
             format: FORMAT,
@@ -74,7 +67,7 @@ impl Locator {
             parent: parent.map(|vid| vid.to_string()),
             t0,
             encryption: "none".into(),
-            data: DataKeys { first: data_key(name, leading_slash), next: extent_prefix(name, vid, leading_slash) },
+            data,
         }
     }
 
@@ -105,7 +98,8 @@ mod tests {
     fn the_exact_format() {
         let name = Name::new("vm", "disk.img").unwrap();
         let (vid, parent) = (Vid::new(1_764_000_000_000, [5; 10]), Vid::new(1_763_000_000_000, [6; 10]));
-        let locator = Locator::first("00ff", &name, vid, Some(parent), 1_764_000_000_000, false);
+        let data = DataKeys { first: "vm/disk.img".into(), next: format!("vm/disk.img@{vid}.") };
+        let locator = Locator::first("00ff", &name, vid, Some(parent), 1_764_000_000_000, data);
         let object = locator.to_object(None);
         let expected = format!(
             "{{\"format\":1,\"key\":\"_s3vault/1/loc/vm/disk.img/{vid}.000000.-.{parent}\",\"vault\":\"00ff\",\

@@ -1,6 +1,7 @@
 //! The vault: names, the objects that it keeps beside the data, and the protocols that write and read them.
 
 pub mod find;
+mod layout;
 pub mod list;
 pub mod locator;
 pub mod manifest;
@@ -15,8 +16,6 @@ pub mod vid;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sha2::{Digest as _, Sha256};
-
 pub use find::{Find, Found, Selector};
 pub use list::{Cursor, ListPage, Scope};
 pub use manifest::Manifest;
@@ -27,10 +26,11 @@ pub use put::{Put, PutRequest};
 pub use read::{Locate, Located, Read};
 pub use vid::Vid;
 
+use crate::account::{Account, Bucket};
 use crate::crypto::keyring::{Keyring, SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
 use crate::settings::Settings;
-use crate::store::Store;
+use layout::Layout;
 use manifest::Opened;
 use signed::Trust;
 
@@ -65,10 +65,9 @@ const OBJECT_LIMIT: usize = 256 << 20;
 /// A vault, as its configuration describes it; shared by all machines that work on it.
 #[derive(Debug)]
 pub struct Vault {
-    store: Arc<Store>,
+    layout: Layout,
     id: String,
     record_after_store: bool,
-    leading_slash: bool,
     parallel_download: bool,
     storage_class: Option<String>,
     keyring: Option<Arc<Keyring>>,
@@ -81,30 +80,26 @@ pub struct Vault {
 
 impl Vault {
     /// A vault from settings, the store that was made from them, and a keyring. Without a keyring nothing is signed.
-    pub fn new(settings: &Settings, store: Arc<Store>, keyring: Option<Arc<Keyring>>) -> Result<Vault> {
+    pub fn new(settings: &Settings, account: &Arc<Account>, keyring: Option<Arc<Keyring>>) -> Result<Vault> {
         settings.only(crate::settings::Scope::Vault)?;
+        let layout = Layout::from_settings(settings, account)?;
         let id = match settings.text("vault_id") {
-            "" => hex::encode(&Sha256::digest(format!("s3vault/1\0{}", store.bucket))[..16]),
+            "" => layout.default_vault_id(),
             id if id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => id.to_owned(),
             id => {
                 let why = format!("vault_id = '{id}': 32 lower-case hex digits expected");
                 return Err(Error::new(Code::InvalidOption, why));
             }
         };
-        if settings.flag("leading_slash") && !store.profile.leading_slash {
-            let why = format!("leading_slash = true: {} drops a '/' at the start of a key", store.profile.name);
-            return Err(Error::new(Code::InvalidOption, why).with_hint("Remove leading_slash."));
-        }
         let mut verify_keys = VerifyKeys::parse(settings.text("verify_keys"))?;
         if let Some(keyring) = &keyring {
             verify_keys.add(keyring.signing_key().public().clone());
         }
         let storage_class = settings.text("storage_class");
         Ok(Vault {
-            store,
+            layout,
             id,
             record_after_store: settings.flag("record_after_store"),
-            leading_slash: settings.flag("leading_slash"),
             parallel_download: settings.flag("parallel_download"),
             storage_class: (!storage_class.is_empty()).then(|| storage_class.to_owned()),
             keyring,
@@ -114,9 +109,19 @@ impl Vault {
         })
     }
 
-    /// The store that contains the vault.
-    pub fn store(&self) -> &Arc<Store> {
-        &self.store
+    /// The account that its buckets are accessed with.
+    pub fn account(&self) -> &Arc<Account> {
+        self.layout.home().account()
+    }
+
+    /// The bucket that the vault was opened with.
+    pub fn home(&self) -> &Arc<Bucket> {
+        self.layout.home()
+    }
+
+    /// The bucket that holds everything of a container.
+    pub(crate) fn bucket(&self, container: &str) -> &Arc<Bucket> {
+        self.layout.bucket(container)
     }
 
     fn signing_key(&self) -> Option<&SigningKey> {
@@ -125,10 +130,8 @@ impl Vault {
 
     /// Returns the JSON of a signed object that was found at `key`. A vault without trusted keys accepts every object
     /// and verifies nothing; one with trusted keys accepts only objects that one of them signed.
-    fn open_signed<'a>(&self, object: &'a [u8], key: &str) -> Result<&'a [u8]> {
-        let on = |e: Error| {
-            e.context(format_args!("s3://{}/{key}", self.store.bucket)).on("GetObject", &self.store.bucket, key)
-        };
+    fn open_signed<'a>(&self, bucket: &Bucket, object: &'a [u8], key: &str) -> Result<&'a [u8]> {
+        let on = |e: Error| e.context(format_args!("s3://{}/{key}", bucket.name())).on("GetObject", bucket.name(), key);
         if self.verify_keys.is_empty() {
             return signed::json(object).map_err(on);
         }
@@ -140,12 +143,14 @@ impl Vault {
         }
     }
 
-    fn open_manifest(&self, object: &[u8], key: &str) -> Result<Opened> {
-        let manifest = Manifest::parse(self.open_signed(object, key)?, Some(key))?;
+    fn open_manifest(&self, bucket: &Bucket, object: &[u8], key: &str) -> Result<Opened> {
+        let manifest = Manifest::parse(self.open_signed(bucket, object, key)?, Some(key))?;
         if manifest.vault != self.id {
             let why = format!(
                 "s3://{}/{key} belongs to vault {}, but this is vault {}",
-                self.store.bucket, manifest.vault, self.id
+                bucket.name(),
+                manifest.vault,
+                self.id
             );
             return Err(Error::new(Code::Untrusted, why)
                 .with_hint("If the bucket was renamed or copied on purpose, set vault_id."));

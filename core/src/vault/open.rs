@@ -25,14 +25,14 @@ struct Description {
 impl Vault {
     /// The bytes of `vault.json`.
     pub(crate) fn description(&self) -> Vec<u8> {
-        let description = Description { format: FORMAT, vault: self.id.clone(), layout: "single-bucket".into() };
+        let description = Description { format: FORMAT, vault: self.id.clone(), layout: self.layout.name().into() };
         let mut bytes = serde_json::to_vec(&description).unwrap_or_default();
         bytes.push(b'\n');
         bytes
     }
 
     fn compare(&self, found: &[u8]) -> Result<()> {
-        let place = format!("s3://{}/{VAULT_KEY}", self.store.bucket);
+        let place = format!("s3://{}/{VAULT_KEY}", self.layout.home().name());
         let format = |why: String| Err(Error::new(Code::Format, format!("{place} {why}")));
         let found: serde_json::Value = match serde_json::from_slice(found) {
             Ok(found) => found,
@@ -46,7 +46,7 @@ impl Vault {
             Ok(found) if found.format != FORMAT => {
                 format(format!("has format {}, but this library reads format {FORMAT}", found.format))
             }
-            Ok(found) if found.layout != "single-bucket" => {
+            Ok(found) if found.layout != self.layout.name() => {
                 let why = format!("{place} says that the vault's mode is {}", found.layout);
                 Err(Error::new(Code::VaultMismatch, why))
             }
@@ -88,7 +88,7 @@ const GRACE_MS: u64 = 200;
 impl Open {
     /// Opens this vault. `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, seed: u64) -> Open {
-        let session = Session::new(&vault.store, seed);
+        let session = Session::new(vault.layout.home(), seed);
         let call = Call::new(GetObject::new(VAULT_KEY, 1 << 20));
         let versioning = (!vault.versioned.load(Ordering::Relaxed)).then(|| Call::new(GetBucketVersioning));
         Open { vault, session, call, versioning, started: None, grace_until: None, result: None }

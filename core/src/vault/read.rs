@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::locator::{DataKeys, Locator};
 use super::objects::{LocatorKey, locator_prefix};
 use super::{Manifest, Name, OBJECT_LIMIT, Vault, Vid};
+use crate::account::Bucket;
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
 use crate::mutation::{Mutation, is_active};
@@ -21,7 +22,10 @@ use crate::transfer::download::{Download, Piece, ReadRequest};
 
 /// Where the data of a version is, according to its locator.
 #[derive(Clone, Debug)]
-pub struct Located(Arc<Vec<Piece>>);
+pub struct Located {
+    bucket: Arc<Bucket>,
+    pieces: Arc<Vec<Piece>>,
+}
 
 /// The machine that finds where the data of a version is.
 pub type Locate = Sequence<LocateSteps>;
@@ -47,7 +51,7 @@ impl Locate {
         let prefix = locator_prefix(&name, Vid::parse(&manifest.vid)?);
         let list = ListObjectsV2 { prefix, ..Default::default() };
         let steps = LocateSteps { vault: vault.clone(), manifest, locators: Vec::new(), refused: None };
-        Ok(Sequence::start(&vault.store, steps, Step::call(list, LocateSteps::page), seed))
+        Ok(Sequence::start(vault.bucket(name.container()), steps, Step::call(list, LocateSteps::page), seed))
     }
 }
 
@@ -73,14 +77,20 @@ impl LocateSteps {
         let manifest = &self.manifest;
         Step::done(Err(self.refused.take().unwrap_or_else(|| {
             let why = format!("version {} of {} {} has no locator", manifest.vid, manifest.container, manifest.path);
-            Error::new(Code::DataMissing, format!("{why} in bucket {}", self.vault.store.bucket))
+            Error::new(Code::DataMissing, format!("{why} in bucket {}", self.vault.bucket(&manifest.container).name()))
         })))
     }
 
     fn locator(&mut self, key: &str, object: &[u8]) -> Step<Self> {
-        match self.vault.open_signed(object, key).and_then(|json| Locator::parse(json, key)) {
+        match self
+            .vault
+            .open_signed(self.vault.bucket(&self.manifest.container), object, key)
+            .and_then(|json| Locator::parse(json, key))
+        {
             Ok(locator) if locator.vid == self.manifest.vid && locator.vault == self.manifest.vault => {
-                Step::done(Ok(Located(Arc::new(self.pieces(&locator.data, locator.generation)))))
+                let pieces = Arc::new(self.pieces(&locator.data, locator.generation));
+                let bucket = self.vault.bucket(&self.manifest.container).clone();
+                Step::done(Ok(Located { bucket, pieces }))
             }
             Ok(_) => {
                 let why = format!("the locator at {key} belongs to another version");
@@ -135,8 +145,8 @@ impl Read {
 
     /// Reads a version that was already located.
     pub fn located(vault: Arc<Vault>, located: &Located, request: ReadRequest, seed: u64) -> Read {
-        let download = Download::new(&located.0, &request, vault.parallel_download);
-        let stage = Stage::Data(Session::new(&vault.store, seed), Box::new(download));
+        let download = Download::new(&located.pieces, &request, vault.parallel_download);
+        let stage = Stage::Data(Session::new(&located.bucket, seed), Box::new(download));
         Read { vault, seed, request, stage }
     }
 }
@@ -158,8 +168,8 @@ impl Machine for Read {
                 Err(Err(e)) => return Output::Done(Err(e)),
                 Err(Ok(located)) => {
                     // The session is kept, so that no request id is used twice.
-                    let session = std::mem::replace(locate.session_mut(), Session::new(&self.vault.store, self.seed));
-                    let download = Download::new(&located.0, &self.request, self.vault.parallel_download);
+                    let session = std::mem::replace(locate.session_mut(), Session::new(&located.bucket, self.seed));
+                    let download = Download::new(&located.pieces, &self.request, self.vault.parallel_download);
                     self.stage = Stage::Data(session, Box::new(download));
                 }
             }

@@ -51,7 +51,8 @@ impl Vault {
             control.log(warning)?;
         }
         let client = Client::open(settings, control)?;
-        let vault = Arc::new(s3vault_core::vault::Vault::new(settings, client.store().clone(), keyring)?);
+        let vault = Arc::new(s3vault_core::vault::Vault::new(settings, client.bucket().account(), keyring)?);
+        let client = client.of(vault.home());
         driver::run(&client.host, Open::new(vault.clone(), entropy::seed()?), control)?;
         Ok(Vault(Arc::new(Inner { vault, client })))
     }

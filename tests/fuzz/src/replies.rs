@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use s3vault_core::account::Bucket;
 use s3vault_core::credentials::Credentials;
 use s3vault_core::http::ReplyHead;
 use s3vault_core::op::{
@@ -12,18 +13,17 @@ use s3vault_core::op::{
     UploadPartCopy,
 };
 use s3vault_core::settings::Settings;
-use s3vault_core::store::Store;
 use s3vault_core::time::Now;
 use s3vault_core::{Input, Machine, Output};
 
-static STORE: LazyLock<Arc<Store>> = LazyLock::new(|| {
+static BUCKET: LazyLock<Arc<Bucket>> = LazyLock::new(|| {
     let mut settings = Settings::new();
     for (key, value) in [("api_url", "http://127.0.0.1:9"), ("bucket", "bkt"), ("access_key", "A"), ("secret_key", "S")]
     {
         settings.set(key, value).expect("an option");
     }
     let credentials = Credentials::from_settings(&settings).expect("keys");
-    Arc::new(Store::from_settings(&settings, credentials).expect("a store"))
+    Arc::new(Bucket::from_settings(&settings, credentials).expect("a bucket"))
 });
 
 const STATUS: [u16; 16] = [200, 200, 200, 200, 204, 206, 301, 307, 400, 401, 403, 404, 409, 412, 500, 503];
@@ -106,8 +106,8 @@ fn source() -> CopySource {
     CopySource { bucket: "bkt".into(), key: "s".into(), version_id: None, customer_key: None, if_match: None }
 }
 
-fn run<O: Operation>(op: O, head: &ReplyHead, body: &[u8]) {
-    let mut machine = Single::new(&STORE, op, 1);
+fn run<O: Operation + Send + 'static>(op: O, head: &ReplyHead, body: &[u8]) {
+    let mut machine = Single::new(&BUCKET, op, 1);
     let mut mono_ms = 0;
     for _ in 0..200 {
         let now = Now { unix_ms: 1_764_000_000_000, mono_ms };

@@ -257,11 +257,11 @@ impl World {
         if self.tasks[task].life != life {
             return;
         }
-        let store = self.tasks[task].vault.store().clone();
-        let input = if store.generation() > generation {
+        let account = self.tasks[task].vault.account().clone();
+        let input = if account.generation() > generation {
             Input::CredentialsRenewed
         } else if found {
-            store.renew(Credentials {
+            account.renew(Credentials {
                 access_key: format!("A{}", self.keys),
                 secret_key: Zeroizing::new("S".into()),
                 session_token: None,
@@ -272,7 +272,7 @@ impl World {
             self.tasks[task].keyless = true;
             Input::CredentialsKept(None)
         };
-        self.tasks[task].keyless |= self.bucket.expired.contains(&store.access_key());
+        self.tasks[task].keyless |= self.bucket.expired.contains(&account.access_key());
         self.tell(|| format!("{task} is told {input:?}"));
         self.saw(if matches!(input, Input::CredentialsRenewed) { Seen::NewKeys } else { Seen::NoKeys });
         self.drive(task, Some(input));

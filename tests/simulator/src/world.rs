@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use s3vault_core::account::Account;
 use s3vault_core::credentials::Credentials;
 use s3vault_core::crypto::keyring::Keyring;
 use s3vault_core::settings::Settings;
-use s3vault_core::store::Store;
 use s3vault_core::time::Now;
 use s3vault_core::vault::{Name, Vault};
 
@@ -163,9 +163,9 @@ impl World {
         let name = format!("A{}", self.keys);
         let own = [("api_url", "http://127.0.0.1:9000"), ("bucket", "bkt"), ("access_key", &name), ("secret_key", "S")];
         let made = own.iter().try_for_each(|(key, value)| settings.set(key, value)).and_then(|()| {
-            let store = Store::from_settings(&settings, Credentials::from_settings(&settings)?)?;
-            let store = Arc::new(store.with_profile(self.scenario.profile));
-            Vault::new(&settings, store, Some(Arc::new(Keyring::generate([1; 32]))))
+            let account = Account::from_settings(&settings, Credentials::from_settings(&settings)?)?;
+            let account = Arc::new(account.with_profile(self.scenario.profile));
+            Vault::new(&settings, &account, Some(Arc::new(Keyring::generate([1; 32]))))
         });
         match made {
             Ok(vault) => Arc::new(vault),

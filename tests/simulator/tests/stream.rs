@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use s3vault_core::account::Account;
 use s3vault_core::checksum::Digest;
 use s3vault_core::credentials::Credentials;
 use s3vault_core::crypto::keyring::Keyring;
 use s3vault_core::http::{ReplyHead, Request};
 use s3vault_core::settings::Settings;
-use s3vault_core::store::Store;
 use s3vault_core::time::Now;
 use s3vault_core::vault::{Found, Name, Put, PutRequest, Vault};
 use s3vault_core::{Input, Machine as _, Output, PartRequest};
@@ -34,8 +34,8 @@ fn put() -> Put {
     let mut settings = Settings::new();
     let own = [("api_url", "http://127.0.0.1:9000"), ("bucket", "bkt"), ("access_key", "A"), ("secret_key", "S")];
     own.iter().for_each(|(key, value)| settings.set(key, value).unwrap());
-    let store = Store::from_settings(&settings, Credentials::from_settings(&settings).unwrap()).unwrap();
-    let vault = Vault::new(&settings, Arc::new(store), Some(Arc::new(Keyring::generate([1; 32])))).unwrap();
+    let account = Account::from_settings(&settings, Credentials::from_settings(&settings).unwrap()).unwrap();
+    let vault = Vault::new(&settings, &Arc::new(account), Some(Arc::new(Keyring::generate([1; 32])))).unwrap();
     let (name, memory) = (Name::new("vm", "disk").unwrap(), 256 << 20);
     let (parent, length, source, checkpoint) = (None, None, None, None);
     let request = PutRequest { name, parent, length, source, checkpoint, memory, entropy: [1; 10], seed: 1 };

@@ -248,7 +248,7 @@ impl Download {
                 self.accepts.push_back(range);
             } else {
                 let why = format!("{length} bytes arrived, but {} were requested", range.length);
-                let e = Error::new(Code::BadReply, why).on("GetObject", &session.store.bucket, &piece.key);
+                let e = Error::new(Code::BadReply, why).on("GetObject", session.bucket.name(), &piece.key);
                 self.fail(session, e);
             }
             return;
@@ -276,7 +276,7 @@ impl Download {
         let (Some(part), Some(piece)) = (self.parts.get_mut(&at), self.pieces.get(at)) else { return };
         if part.any_delivered() {
             let why = format!("{}: {what}, and some of its bytes were already delivered", self.describe_part(piece));
-            let e = Error::new(Code::Damaged, why).on("GetObject", &session.store.bucket, &piece.key).with_hint(
+            let e = Error::new(Code::Damaged, why).on("GetObject", session.bucket.name(), &piece.key).with_hint(
                 "Use verify = part or restore into a file: a part is then read again before it counts as damaged.",
             );
             self.fail(session, e);
@@ -287,7 +287,7 @@ impl Download {
             self.rereads.extend(ranges.into_iter().map(|range| (at, Range { done: 0, reading, ..range })));
         } else {
             let why = format!("{}: {what}, {READINGS} times", self.describe_part(piece));
-            let e = Error::new(Code::Damaged, why).on("GetObject", &session.store.bucket, &piece.key);
+            let e = Error::new(Code::Damaged, why).on("GetObject", session.bucket.name(), &piece.key);
             self.fail(session, e);
         }
     }

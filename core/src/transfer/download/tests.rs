@@ -7,11 +7,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::account::Bucket;
 use crate::checksum::{Digester, digest};
 use crate::credentials::Credentials;
 use crate::http::{ReplyBody, ReplyHead, Request, TransportFailure};
 use crate::settings::Settings;
-use crate::store::Store;
 use crate::transfer::WINDOW;
 
 const SMALL: u64 = 1024;
@@ -23,7 +23,7 @@ fn session() -> Session {
         settings.set(key, value).unwrap();
     }
     let credentials = Credentials::from_settings(&settings).unwrap();
-    Session::new(&Arc::new(Store::from_settings(&settings, credentials).unwrap()), 1)
+    Session::new(&Arc::new(Bucket::from_settings(&settings, credentials).unwrap()), 1)
 }
 
 fn bytes(length: u64) -> Vec<u8> {

@@ -91,7 +91,7 @@ impl Settle {
                 self.candidates.reverse();
             }
         }
-        if !self.listed && session.store.profile.versioning {
+        if !self.listed && session.account().profile.versioning {
             self.listed = true;
             let list = ListObjectVersions { prefix: self.key.clone(), ..ListObjectVersions::default() };
             self.state = State::Versions(Call::new(list));

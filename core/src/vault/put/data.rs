@@ -12,7 +12,6 @@ use crate::op::Encryption;
 use crate::time::Now;
 use crate::transfer::upload::{Object, Ready, Stored, Upload};
 use crate::vault::manifest;
-use crate::vault::objects::{data_key, extent_prefix};
 use crate::vault::{OBJECT_LIMIT, Vault};
 
 impl Put {
@@ -43,26 +42,20 @@ impl Put {
         let vid = self.vid.to_string();
         let mut headers = vec![("x-amz-meta-s3vault-vid".to_owned(), vid.clone())];
         headers.extend(self.vault.storage_class.iter().map(|class| ("x-amz-storage-class".to_owned(), class.clone())));
-        let (name, slash) = (&self.request.name, self.vault.leading_slash);
+        let keys = self.vault.layout.data_keys(&self.request.name, self.vid);
         let key = match self.extents.len() {
-            0 => data_key(name, slash),
-            before if is_active(Mutation::NumberExtentsFromZero) => {
-                format!("{}{before}", extent_prefix(name, self.vid, slash))
-            }
-            before => format!("{}{}", extent_prefix(name, self.vid, slash), before + 1),
+            before if before > 0 && is_active(Mutation::NumberExtentsFromZero) => format!("{}{before}", keys.next),
+            before => keys.extent(before + 1),
         };
         Object { key, headers, encryption: Encryption::default(), vid }
     }
 
     /// An extent is stored: starts the next one, or builds the row.
     pub(super) fn stored(&mut self, now: Now, stored: Stored) -> State {
-        if stored.extent.version_id.as_deref().is_none_or(|id| id == "null") {
-            let why = format!(
-                "the store accepted s3://{}/{} but returned no version id",
-                self.vault.store.bucket, stored.extent.key
-            );
+        let (key, version_id) = (&stored.extent.key, stored.extent.version_id.as_deref());
+        if let Err(e) = self.vault.layout.check_stored(&self.session.bucket, key, version_id) {
             self.vault.versioned.store(false, Ordering::Relaxed);
-            return self.fail(Error::new(Code::Versioning, why));
+            return self.fail(e);
         }
         self.extents.push(stored.extent);
         self.stored_ms = stored.date_ms;
@@ -107,7 +100,8 @@ impl Put {
 
 /// The error for more parts than a readable manifest can contain.
 pub(super) fn too_many(vault: &Vault, request: &PutRequest, why: &str) -> Error {
-    let (bucket, container, path) = (&vault.store.bucket, request.name.container(), request.name.path());
+    let (bucket, container, path) =
+        (vault.bucket(request.name.container()).name(), request.name.container(), request.name.path());
     let limit = OBJECT_LIMIT >> 20;
     let why = format!(
         "storing {container} {path} in bucket {bucket}: {why}: its manifest could exceed {limit} MiB, the most that can be read back"

@@ -170,8 +170,8 @@ pub struct Put {
 impl Put {
     /// Stores a version in this vault.
     pub fn new(vault: Arc<Vault>, mut request: PutRequest) -> Result<Put> {
-        let mut plan = Plan::new(request.length, &vault.store.profile, request.memory);
-        let mut session = Session::new(&vault.store, request.seed);
+        let mut plan = Plan::new(request.length, &vault.account().profile, request.memory);
+        let mut session = Session::new(vault.bucket(request.name.container()), request.seed);
         let resume = match request.checkpoint.take() {
             None => None,
             Some(checkpoint) => {

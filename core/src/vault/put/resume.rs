@@ -35,7 +35,7 @@ impl Put {
         (self.resume, self.source_started) = (None, false);
         self.extents.clear();
         (self.built_row, self.stored_ms) = (None, None);
-        self.plan = Plan::new(self.request.length, &self.vault.store.profile, self.request.memory);
+        self.plan = Plan::new(self.request.length, &self.vault.account().profile, self.request.memory);
         self.write_description_and_list()
     }
 

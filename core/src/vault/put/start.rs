@@ -52,14 +52,13 @@ impl Put {
     }
 
     pub(super) fn versioning(&mut self, status: BucketVersioning) -> State {
-        if status == BucketVersioning::Enabled {
-            self.vault.versioned.store(true, Ordering::Relaxed);
-            return self.write_description_and_list();
+        match self.vault.layout.check_versioning(&self.session.bucket, status) {
+            Ok(()) => {
+                self.vault.versioned.store(true, Ordering::Relaxed);
+                self.write_description_and_list()
+            }
+            Err(e) => self.fail(e),
         }
-        let bucket = &self.vault.store.bucket;
-        let what = if status == BucketVersioning::Off { "has no versioning" } else { "has versioning suspended" };
-        let why = format!("bucket {bucket} {what}, but mode single-bucket keeps versions as the bucket's own");
-        self.fail(Error::new(Code::Versioning, why).on("GetBucketVersioning", bucket, ""))
     }
 
     /// A page of the first LIST: finds the newest version id and the parent.
@@ -109,8 +108,8 @@ impl Put {
         self.initiated = clock;
         self.vid = Vid::new(clock.max(after), self.request.entropy);
         let name = &self.request.name;
-        let locator =
-            Locator::first(&self.vault.id, name, self.vid, self.request.parent, self.check, self.vault.leading_slash);
+        let data = self.vault.layout.data_keys(name, self.vid);
+        let locator = Locator::first(&self.vault.id, name, self.vid, self.request.parent, self.check, data);
         if is_active(Mutation::WriteDataBeforeLocator) {
             return State::First { asked: false, number: 1, offset: 0 };
         }

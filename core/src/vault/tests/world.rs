@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::super::*;
+use crate::account::Account;
 use crate::checksum::{Digester, crc_text, digest};
 use crate::credentials::Credentials;
 use crate::crypto::keyring::Keyring;
@@ -520,10 +521,8 @@ pub(super) fn vault_on(profile: Profile, changes: &[(&str, &str)]) -> Arc<Vault>
         settings.set(key, value).unwrap();
     }
     let credentials = Credentials::from_settings(&settings).unwrap();
-    let mut store = Store::from_settings(&settings, credentials).unwrap();
-    store.profile = profile;
-    let store = Arc::new(store);
-    Arc::new(Vault::new(&settings, store, Some(Arc::new(Keyring::generate([1; 32])))).unwrap())
+    let account = Arc::new(Account::from_settings(&settings, credentials).unwrap().with_profile(profile));
+    Arc::new(Vault::new(&settings, &account, Some(Arc::new(Keyring::generate([1; 32])))).unwrap())
 }
 
 pub(super) fn name() -> Name {

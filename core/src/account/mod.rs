@@ -1,0 +1,137 @@
+//! An account: a store's endpoint and profile, one set of credentials, and what all requests made with them share: the
+//! store's clock, the tokens for retries, and how long the store's replies take. Its [buckets](Bucket) are cheap.
+
+pub(crate) mod bucket;
+mod first_byte;
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use bucket::Bucket;
+
+use crate::credentials::Credentials;
+use crate::endpoint::Endpoint;
+use crate::error::Result;
+use crate::profile::{self, Profile};
+use crate::retry::Tokens;
+use crate::settings::Settings;
+use crate::time::{Now, StoreClock};
+use first_byte::FirstBytes;
+
+/// A store, accessed with one set of credentials. All buckets that are accessed with them share it.
+#[derive(Debug)]
+pub struct Account {
+    pub(crate) profile: Profile,
+    /// The endpoint of the settings. A bucket may learn another region.
+    endpoint: Arc<Endpoint>,
+    /// Whether the region may be learned from the store, because none was set.
+    learns_region: bool,
+    keys: Mutex<Keys>,
+    clock_offset_ms: AtomicI64,
+    retries: Mutex<Tokens>,
+    first_bytes: Mutex<FirstBytes>,
+}
+
+/// The credentials in use.
+struct Keys {
+    credentials: Credentials,
+    /// Number of renewals.
+    generation: u64,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, generation {}", self.credentials, self.generation)
+    }
+}
+
+impl Account {
+    /// An account with the settings of a vault.
+    pub fn from_settings(settings: &Settings, credentials: Credentials) -> Result<Account> {
+        Ok(Account {
+            profile: profile::named(settings.text("provider"))?,
+            endpoint: Arc::new(Endpoint::from_settings(settings)?),
+            learns_region: settings.text("region").is_empty(),
+            keys: Mutex::new(Keys { credentials, generation: 0 }),
+            clock_offset_ms: AtomicI64::new(0),
+            retries: Mutex::default(),
+            first_bytes: Mutex::default(),
+        })
+    }
+
+    /// The same account with another profile than the one of the option `provider`.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Account {
+        self.profile = profile;
+        self
+    }
+
+    /// The same endpoint with other credentials. It shares no state with this account.
+    fn with_credentials(&self, credentials: Credentials) -> Account {
+        Account {
+            profile: self.profile,
+            endpoint: self.endpoint.clone(),
+            learns_region: self.learns_region,
+            keys: Mutex::new(Keys { credentials, generation: 0 }),
+            clock_offset_ms: AtomicI64::new(self.clock_offset_ms.load(Ordering::Relaxed)),
+            retries: Mutex::default(),
+            first_bytes: Mutex::default(),
+        }
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often the credentials were renewed.
+    pub fn generation(&self) -> u64 {
+        self.keys().generation
+    }
+
+    /// The access key id in use.
+    pub fn access_key(&self) -> String {
+        self.keys().credentials.access_key.clone()
+    }
+
+    /// Whether these credentials are in use.
+    pub fn uses(&self, credentials: &Credentials) -> bool {
+        self.keys().credentials == *credentials
+    }
+
+    /// Replaces the credentials. The next signature is made with them, also in a transfer that is running.
+    pub fn renew(&self, credentials: Credentials) {
+        let mut keys = self.keys();
+        keys.credentials = credentials;
+        keys.generation += 1;
+    }
+
+    /// The generation of credentials that are about to expire, and whether they have expired. `None` for all others.
+    pub(crate) fn expiring_credentials(&self, unix_ms: i64) -> Option<(u64, bool)> {
+        let keys = self.keys();
+        let credentials = &keys.credentials;
+        credentials.is_due(unix_ms).then(|| (keys.generation, credentials.is_expired(unix_ms)))
+    }
+
+    /// How long a retry must wait for its token, in milliseconds.
+    pub(crate) fn take_retry(&self, now: Now) -> u64 {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner).take(now)
+    }
+
+    /// How long the store's replies to payload take.
+    pub(crate) fn first_bytes(&self) -> MutexGuard<'_, FirstBytes> {
+        self.first_bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store's clock, as far as it is known.
+    pub(crate) fn clock(&self) -> StoreClock {
+        StoreClock::with_offset(self.clock_offset_ms.load(Ordering::Relaxed))
+    }
+
+    /// Learns the store's clock from the `Date` of a reply.
+    pub(crate) fn learn_date(&self, date_ms: i64, sent: Now, received: Now) {
+        let mut clock = self.clock();
+        clock.learn(date_ms, sent, received);
+        self.clock_offset_ms.store(clock.offset_ms(), Ordering::Relaxed);
+    }
+}
