@@ -1,7 +1,8 @@
 //! What must hold, looked at when requests are sent, when they take effect, and at the end.
 
+use s3_model::{Attributes, Version};
 use s3vault_core::checksum::Digest;
-use s3vault_core::http::{Method, Range, ReplyBody, Request};
+use s3vault_core::http::{Range, ReplyBody, Request};
 use s3vault_core::transfer::Delivery;
 use s3vault_core::vault::objects::{CATALOGUE, CatalogueKey, Entry, LOCATORS};
 use s3vault_core::{Code, Error, SourceStart};
@@ -9,10 +10,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::bucket::from;
 use crate::content::Content;
 use crate::scenario::What;
 use crate::seen::Seen;
+use crate::store;
 use crate::task::{Held, How, Job, Outcome, Task};
 use crate::wire::{Answer, Wire};
 use crate::world::World;
@@ -35,11 +36,11 @@ impl World {
             self.check_reader(number, range);
         }
         let upload_id = wire.parameter("uploadId").to_owned();
-        let is_open = self.bucket.uploads.contains_key(&upload_id);
+        let is_open = self.bucket().open_upload(&upload_id).is_some();
         let task = &mut self.tasks[number];
         let has_checkpoint = task.put().is_some_and(|put| put.has_checkpoint);
         let mut broken = Vec::new();
-        let is_row = wire.method == Method::Put && wire.key.starts_with(CATALOGUE);
+        let is_row = wire.puts(CATALOGUE);
         match wire.operation {
             "CompleteMultipartUpload" => {
                 task.completing.insert(upload_id);
@@ -71,8 +72,8 @@ impl World {
             }
             _ => {}
         }
-        let is_dated =
-            matches!(wire.operation, "PutObject" | "CreateMultipartUpload") && wire.key != "_s3vault/vault.json";
+        let is_dated = matches!(wire.operation, "PutObject" | "CreateMultipartUpload")
+            && wire.request.key != "_s3vault/vault.json";
         if is_dated && task.put().is_some() {
             if request.drop_at.is_none() {
                 broken.push(format!("{} is sent without an end", wire.short()));
@@ -103,29 +104,31 @@ impl World {
         if wire.operation == "ListObjectsV2" && wire.parameter("prefix").starts_with(CATALOGUE) {
             self.tasks[number].checked_ms = now;
         }
-        if let (Method::Put, Some(rest)) = (wire.method, wire.key.strip_prefix(LOCATORS))
-            && let Some((vid, _)) = rest.rsplit_once('/').and_then(|(_, last)| last.split_once('.'))
+        if wire.puts(LOCATORS)
+            && let Some((vid, _)) = wire.request.key.rsplit_once('/').and_then(|(_, last)| last.split_once('.'))
         {
             self.vids.insert(vid.to_owned(), number);
         }
-        if let Some(vid) = wire.header("x-amz-meta-s3vault-vid")
+        if let Some(vid) = wire.request.header("x-amz-meta-s3vault-vid")
             && self.locator(vid).is_none()
         {
             self.violate(format!("{} takes effect, and no locator names version {vid}", wire.short()));
         }
-        if wire.method == Method::Put && wire.key.starts_with(CATALOGUE) {
+        if wire.puts(CATALOGUE) {
             self.check_row(number, wire);
         }
     }
 
     /// Counts what a list of parts has otherwise than the checkpoint.
     fn note_parts(&mut self, number: usize, upload_id: &str) {
-        let Some(upload) = self.bucket.uploads.get(upload_id) else { return };
+        let Some(upload) = self.bucket().open_upload(upload_id) else { return };
         let first = self.tasks[number].first_part().unwrap_or(1);
         let mut seen = Vec::new();
         for ((id, part), (_, etag)) in &self.tasks[number].saved_parts {
             match upload.parts.get(&(part + 1 - first)) {
-                Some(found) if id == upload_id && found.etag != *etag => seen.push(Seen::PartListedOtherwise),
+                Some(found) if id == upload_id && found.etag() != etag.trim_matches('"') => {
+                    seen.push(Seen::PartListedOtherwise)
+                }
                 _ => {}
             }
         }
@@ -137,19 +140,19 @@ impl World {
 
     /// The newest locator of a version.
     fn locator(&self, vid: &str) -> Option<Value> {
-        let mut keys = from(&self.bucket.versions, LOCATORS).take_while(|(key, _)| key.starts_with(LOCATORS));
+        let mut keys = self.bucket().keys(LOCATORS);
         let is_its = |key: &str| key.rsplit_once('/').is_some_and(|(_, last)| last.starts_with(vid));
         let (_, versions) = keys.find(|(key, _)| is_its(key))?;
-        json(versions.last()?.content.as_bytes())
+        json(versions.last()?.content()?.as_bytes())
     }
 
     /// A row took effect: all of its data is there.
     fn check_row(&mut self, number: usize, wire: &Wire) {
-        let Some(Manifest { vid, extents }) = json(wire.body.as_bytes()) else {
-            return self.violate(format!("the row at {} is no manifest", wire.key));
+        let Some(Manifest { vid, extents }) = json(wire.request.body.as_bytes()) else {
+            return self.violate(format!("the row at {} is no manifest", wire.request.key));
         };
         let Some(locator) = self.locator(&vid) else {
-            return self.violate(format!("the row at {} has no locator", wire.key));
+            return self.violate(format!("the row at {} has no locator", wire.request.key));
         };
         let mut all = Vec::new();
         for (n, Extent { key, version_id }) in extents.iter().enumerate() {
@@ -160,12 +163,15 @@ impl World {
             if *key != named {
                 return self.violate(format!("extent {} is at {key}, and its locator says {named}", n + 1));
             }
-            let versions = self.bucket.versions.get(key).map(Vec::as_slice).unwrap_or_default();
-            match versions.iter().find(|version| Some(&version.id) == version_id.as_ref()) {
-                Some(version) => all.push(version.content.clone()),
+            let mut versions = self.bucket().versions(key).iter();
+            let version = versions.find(|version| Some(&version.id) == version_id.as_ref());
+            match version.and_then(Version::content) {
+                Some(content) => all.push(content.clone()),
                 None => {
-                    return self
-                        .violate(format!("the row at {} is visible, and {key} {version_id:?} is not there", wire.key));
+                    return self.violate(format!(
+                        "the row at {} is visible, and {key} {version_id:?} is not there",
+                        wire.request.key
+                    ));
                 }
             }
         }
@@ -176,13 +182,17 @@ impl World {
         if let Some(put) = task.put()
             && let Some(why) = wrong(&whole, task.source, 0, put.length)
         {
-            return self.violate(format!("the row at {} is visible, and its data is not the source: {why}", wire.key));
+            return self
+                .violate(format!("the row at {} is visible, and its data is not the source: {why}", wire.request.key));
         }
-        let prefix = wire.key.split_once(&vid).map_or(String::new(), |(before, _)| format!("{before}{vid}."));
-        let rows = self.bucket.versions.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
-        let rows: Vec<_> =
-            rows.flat_map(|(key, versions)| versions.iter().map(move |version| (key, version))).collect();
-        if rows.iter().any(|(key, version)| **key != wire.key || version.content != wire.body) {
+        let prefix = wire.request.key.split_once(&vid).map_or(String::new(), |(before, _)| format!("{before}{vid}."));
+        let rows: Vec<_> = self
+            .bucket()
+            .keys(&prefix)
+            .flat_map(|(key, versions)| versions.iter().map(move |version| (key, version)))
+            .collect();
+        if rows.iter().any(|(key, version)| **key != wire.request.key || version.content() != Some(&wire.request.body))
+        {
             self.violate(format!("version {vid} has rows that differ"));
         }
     }
@@ -293,10 +303,10 @@ impl World {
     /// The process of a task is gone: what it had made safe must not be sent again.
     pub(crate) fn note_death(&mut self, number: usize) {
         let first = self.tasks[number].first_part().unwrap_or(1);
-        let uploads = &self.bucket.uploads;
+        let bucket = store::bucket(&self.store);
         // What the store lost before its record was safe was never there for who goes on.
         let is_lost = |upload: &String, part: u32| {
-            uploads.get(upload).is_some_and(|open| !open.parts.contains_key(&(part + 1).saturating_sub(first)))
+            bucket.open_upload(upload).is_some_and(|open| !open.parts.contains_key(&(part + 1).saturating_sub(first)))
         };
         let task = &mut self.tasks[number];
         task.saved_parts.retain(|(upload, part), _| *upload != task.extent || !is_lost(upload, *part));
@@ -429,7 +439,7 @@ impl World {
         }
         self.is_over = true;
         (self.storm_until, self.outage_until) = (0, 0);
-        let rows: Vec<String> = self.bucket.versions.keys().filter(|key| key.starts_with(CATALOGUE)).cloned().collect();
+        let rows: Vec<String> = self.bucket().keys(CATALOGUE).map(|(key, _)| key.clone()).collect();
         let (vault, mut visible) = (self.vault(), Vec::new());
         for key in rows {
             let Some(CatalogueKey { entry: Entry::Row(row), .. }) = CatalogueKey::parse(&key) else { continue };
@@ -469,27 +479,27 @@ impl World {
 
     /// Everything is named by a locator, and what was left without need is found.
     fn check_orphans(&mut self) {
-        let vid = |metadata: &[(String, String)]| {
-            metadata.iter().find(|(name, _)| name == "x-amz-meta-s3vault-vid").map(|(_, vid)| vid.clone())
-        };
+        let vid = |attributes: &Attributes| attributes.metadata.get("s3vault-vid").cloned();
         let mut broken = Vec::new();
-        for (key, versions) in &self.bucket.versions {
+        for (key, versions) in &self.bucket().objects {
             for version in versions.iter().filter(|_| !key.starts_with("_s3vault/")) {
-                if vid(&version.metadata).is_none_or(|vid| self.locator(&vid).is_none()) {
+                let vid = version.object.as_ref().and_then(|object| vid(&object.attributes));
+                if vid.is_none_or(|vid| self.locator(&vid).is_none()) {
                     broken.push(format!("version {} of {key} is left, and no locator names it", version.id));
                 }
             }
         }
-        for (id, upload) in &self.bucket.uploads {
-            let Some(vid) = vid(&upload.metadata).filter(|vid| self.locator(vid).is_some()) else {
-                broken.push(format!("upload {id} of {} is left, and no locator names it", upload.key));
+        for (key, upload) in self.bucket().open_uploads() {
+            let id = &upload.id;
+            let Some(vid) = vid(&upload.attributes).filter(|vid| self.locator(vid).is_some()) else {
+                broken.push(format!("upload {id} of {key} is left, and no locator names it"));
                 continue;
             };
             let Some(task) = self.vids.get(&vid).map(|number| &self.tasks[*number]) else { continue };
             let is_known = !upload.parts.is_empty() && !task.completing.contains(id);
             let is_failed = matches!(task.outcome, Some(Outcome::Failed(_)));
             if is_failed && is_known && task.failed == 0 && !task.was_killed {
-                broken.push(format!("upload {id} of {} is left by a put that could abort it", upload.key));
+                broken.push(format!("upload {id} of {key} is left by a put that could abort it"));
             }
         }
         for why in broken {
@@ -515,11 +525,11 @@ impl World {
 
     /// Uploads that are open for a task's versions.
     pub(crate) fn uploads_of(&self, number: usize) -> Vec<String> {
-        let uploads = self.bucket.uploads.iter().filter(|(_, upload)| {
-            let vid = upload.metadata.iter().find(|(name, _)| name == "x-amz-meta-s3vault-vid");
-            vid.is_some_and(|(_, vid)| self.vids.get(vid) == Some(&number))
+        let uploads = self.bucket().open_uploads().filter(|(_, upload)| {
+            let vid = upload.attributes.metadata.get("s3vault-vid");
+            vid.is_some_and(|vid| self.vids.get(vid) == Some(&number))
         });
-        uploads.map(|(id, _)| id.clone()).collect()
+        uploads.map(|(_, upload)| upload.id.clone()).collect()
     }
 
     /// Counts where a put is when its process is killed.

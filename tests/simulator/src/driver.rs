@@ -272,7 +272,7 @@ impl World {
             self.tasks[task].keyless = true;
             Input::CredentialsKept(None)
         };
-        self.tasks[task].keyless |= self.bucket.expired.contains(&account.access_key());
+        self.tasks[task].keyless |= self.store.expired_keys.contains(&account.access_key());
         self.tell(|| format!("{task} is told {input:?}"));
         self.saw(if matches!(input, Input::CredentialsRenewed) { Seen::NewKeys } else { Seen::NoKeys });
         self.drive(task, Some(input));

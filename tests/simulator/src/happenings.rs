@@ -8,6 +8,7 @@ use s3vault_core::{Code, Error, Input, Result};
 use crate::content::are_without_bytes;
 use crate::scenario::{Happening, What};
 use crate::seen::Seen;
+use crate::store::BUCKET;
 use crate::task::{Ended, How, Job, Machine, Outcome, Task};
 use crate::world::{Event, World};
 
@@ -239,7 +240,10 @@ impl World {
                 let mine: Vec<String> = self.uploads_of(task);
                 for id in mine {
                     self.tell(|| format!("    somebody aborts {id}"));
-                    self.bucket.uploads.remove(&id);
+                    let key =
+                        self.bucket().open_uploads().find(|(_, upload)| upload.id == id).map(|(key, _)| key.clone());
+                    let aborted = key.map(|key| self.store.abort(BUCKET, &key, &id));
+                    debug_assert!(matches!(aborted, Some(Ok(()))));
                     self.saw(Seen::UploadVanished);
                     self.tasks[task].vanished = true;
                 }
@@ -260,7 +264,7 @@ impl World {
                 self.store_off_ms += step;
             }
             What::Expire(renewed) => {
-                self.bucket.expired.push(format!("A{}", self.keys));
+                self.store.expired_keys.push(format!("A{}", self.keys));
                 if renewed {
                     self.keys += 1;
                 } else {
@@ -295,7 +299,8 @@ impl World {
     /// What was answered with an ETag is not there any more.
     fn lose_part(&mut self, task: usize, which: u64) {
         for id in self.uploads_of(task) {
-            let Some(upload) = self.bucket.uploads.get_mut(&id).filter(|upload| !upload.parts.is_empty()) else {
+            let upload = self.bucket_mut().open_upload_mut(&id);
+            let Some(upload) = upload.filter(|upload| !upload.parts.is_empty()) else {
                 continue;
             };
             let nth = (which % upload.parts.len() as u64) as usize;
@@ -311,7 +316,7 @@ impl World {
     fn break_upload(&mut self, task: usize, gone: u64) {
         for id in self.uploads_of(task) {
             let is_completing = self.tasks[task].completing.contains(&id);
-            let Some(upload) = self.bucket.uploads.get_mut(&id).filter(|_| is_completing) else { continue };
+            let Some(upload) = self.bucket_mut().open_upload_mut(&id).filter(|_| is_completing) else { continue };
             let before = upload.parts.len();
             upload.parts.retain(|number, _| gone >> (number % 64) & 1 == 0);
             upload.is_broken = true;

@@ -1,6 +1,5 @@
 //! The simulator: core's machines, a model store and a fake clock in one thread. One seed is one run, again and again.
 
-pub mod bucket;
 pub mod case;
 mod checks;
 pub mod content;
@@ -11,6 +10,7 @@ mod restore;
 pub mod scenario;
 pub mod seen;
 pub mod shrink;
+pub mod store;
 pub mod task;
 pub mod wire;
 pub mod world;

@@ -1,7 +1,9 @@
 //! Between the driver and the store: what is lost, late, doubled, cut and changed.
 
+use s3_model::Part;
+use s3_model::http::http_date;
 use s3vault_core::checksum::Digest;
-use s3vault_core::http::{Method, Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
+use s3vault_core::http::{Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 use s3vault_core::vault::objects::CATALOGUE;
 use s3vault_core::{Code, Input};
 
@@ -9,7 +11,8 @@ use crate::case::FaultId;
 use crate::content::{BLOCK, Content};
 use crate::scenario::{Fate, When, fate};
 use crate::seen::Seen;
-use crate::wire::{Answer, Wire, http_date};
+use crate::store::at;
+use crate::wire::{Answer, Wire};
 use crate::world::{Event, World};
 
 /// How far an exchange is.
@@ -65,12 +68,11 @@ const IDLE_MS: u64 = 30_000;
 impl World {
     pub(crate) fn send(&mut self, task: usize, request: &Request) {
         let body = self.body(task, request);
-        let mut wire = Wire::new(request, body.content);
-        wire.trailer = body.read.map(|digest| digest.crc64nvme);
+        let wire = Wire::new(request, body.content, body.read.map(|digest| digest.crc64nvme));
         self.tasks[task].requests += 1;
         let ordinal = self.tasks[task].requests;
         self.check_send(task, request, &wire, body.part);
-        let is_row = wire.method == Method::Put && wire.key.starts_with(CATALOGUE);
+        let is_row = wire.puts(CATALOGUE);
         let kind = if is_row { "row" } else { wire.operation };
         let of_kind = self.tasks[task].sent.entry(kind).or_default();
         *of_kind += 1;
@@ -91,9 +93,9 @@ impl World {
         self.sequence += 1;
         let number = self.sequence;
         // The rest of a slice is the same slice.
-        let range = wire.header("range").and_then(|range| range.rsplit_once('-')).map_or("", |(_, last)| last);
-        let what = format!("{} {} {}{range}", wire.operation, wire.key, wire.parameter("partNumber"));
-        let payload = wire.body.length() * self.scenario.pace / BLOCK;
+        let range = wire.request.header("range").and_then(|range| range.rsplit_once('-')).map_or("", |(_, last)| last);
+        let what = format!("{} {} {}{range}", wire.operation, wire.request.key, wire.parameter("partNumber"));
+        let payload = wire.request.body.length() * self.scenario.pace / BLOCK;
         let life = self.tasks[task].life;
         self.exchanges.insert(
             number,
@@ -224,25 +226,24 @@ impl World {
         let is_late = exchange.is_over;
         let mut wire = exchange.wire.clone();
         if exchange.fate == Some(Fate::FlippedUp) && !is_copy {
-            wire.body = wire.body.flip(ordinal);
-            wire.is_damaged = matches!(wire.body, Content::Bytes(_)) && wire.body.length() > 0;
-            if !self.scenario.profile.checksums && !wire.is_damaged {
-                // Nobody could notice.
-                wire.body = exchange.wire.body.clone();
+            let is_noticed = self.scenario.profile.checksums || matches!(wire.request.body, Content::Bytes(_));
+            if is_noticed {
+                wire.request.body = wire.request.body.flip(ordinal);
             }
         }
         let now = self.store_ms();
         if std::mem::replace(&mut self.tasks[task].newest_arrival, number) > number {
             self.saw(Seen::Overtaken);
         }
-        let answer = match exchange.fate {
+        let refused = |status, code| Answer::error(status, code).with("date", http_date(at(now)));
+        let mut answer = match exchange.fate {
             _ if self.time < self.outage_until => {
                 self.saw(Seen::Outage);
                 exchange.pending += 1;
                 return self.after(IDLE_MS, Event::Exchange { number, stage: Stage::Broken(Broken::TimedOut) });
             }
             Some(Fate::Refused(status, code, after)) if !is_copy => {
-                let answer = Answer::error(status, code);
+                let answer = refused(status, code);
                 self.note_answer(exchange, &answer, false);
                 if after == 0 {
                     answer
@@ -253,12 +254,12 @@ impl World {
             }
             _ if self.time < self.storm_until => {
                 self.saw(Seen::Storm);
-                Answer::error(503, "SlowDown")
+                refused(503, "SlowDown")
             }
             _ => {
-                let before = self.bucket.part(&wire).map(|part| part.etag.clone());
-                let answer = self.bucket.answer(&wire, now);
-                let is_other = self.bucket.part(&wire).map(|part| part.etag.clone()) != before;
+                let before = self.stored_etag(&wire);
+                let answer = Answer::from(self.store.answer(&wire.request, at(now)));
+                let is_other = self.stored_etag(&wire) != before;
                 self.note_answer(exchange, &answer, is_copy);
                 if before.is_some() && is_other && (is_copy || is_late) {
                     self.saw(Seen::PartReplaced);
@@ -268,7 +269,6 @@ impl World {
                 answer
             }
         };
-        let mut answer = answer.with("date", http_date(now));
         self.tell(|| {
             let note = if is_copy {
                 ", the copy"
@@ -316,13 +316,19 @@ impl World {
         }
     }
 
+    /// The ETag that the part of this request has at the store.
+    fn stored_etag(&self, wire: &Wire) -> Option<String> {
+        let upload = self.bucket().open_upload(wire.parameter("uploadId"))?;
+        upload.parts.get(&wire.parameter("partNumber").parse().ok()?).map(Part::etag)
+    }
+
     fn is_alive(&self, exchange: &Exchange) -> bool {
         self.tasks[exchange.task].life == exchange.life
     }
 
     /// Counts what a request met at the store.
     fn note_answer(&mut self, exchange: &Exchange, answer: &Answer, is_copy: bool) {
-        let (is_good, is_write) = (answer.status < 300, !matches!(exchange.wire.method, Method::Get | Method::Head));
+        let (is_good, is_write) = (answer.status < 300, !matches!(exchange.wire.request.method, "GET" | "HEAD"));
         let is_dead = !self.is_alive(exchange);
         if is_good && is_write {
             match exchange.fate {
@@ -339,9 +345,7 @@ impl World {
         if is_copy || is_dead || exchange.is_over {
             return;
         }
-        let body = String::from_utf8_lossy(answer.body.as_bytes());
-        let code = body.split_once("<Code>").and_then(|(_, rest)| rest.split('<').next()).unwrap_or_default();
-        match code {
+        match answer.code().unwrap_or_default() {
             "SlowDown" => self.saw(Seen::SlowDown),
             "InternalError" | "ServiceUnavailable" => self.saw(Seen::ServerError),
             "BadDigest" | "XAmzContentSHA256Mismatch" => self.saw(Seen::FlippedUp),
@@ -371,7 +375,7 @@ impl World {
             let detail = format!("the reply's body is longer than {limit} bytes");
             return self.fail(exchange, TransportFailure { code: Code::ConnectionLost, maybe_sent: true, detail });
         }
-        let is_error = answer.body.as_bytes().starts_with(b"<Error>");
+        let is_error = answer.code().is_some();
         self.outcome(exchange, is_good && !is_error);
         match exchange.reply {
             ReplyBody::Range(range) if is_good => {
@@ -506,5 +510,5 @@ impl World {
 /// Whether a change of the reply's bytes would be noticed: ranges have hashes, rows and locators a signature. A list has
 /// nothing of the kind, and TLS is what keeps it whole.
 fn is_verified(wire: &Wire) -> bool {
-    wire.operation == "GetObject" && wire.key != "_s3vault/vault.json"
+    wire.operation == "GetObject" && wire.request.key != "_s3vault/vault.json"
 }

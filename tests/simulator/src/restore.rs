@@ -13,6 +13,7 @@ use s3vault_core::{Code, Error, Family};
 
 use crate::content::Content;
 use crate::seen::Seen;
+use crate::store;
 use crate::task::{How, Job, Machine, Outcome};
 use crate::world::{Event, World};
 
@@ -205,21 +206,27 @@ impl World {
     /// A version's data is not what was stored any more, or not where it was.
     pub(crate) fn spoil(&mut self, number: usize, is_replaced: bool) {
         let Job::Read { vid, .. } = self.job(number) else { return };
-        for (key, versions) in self.bucket.versions.iter_mut().filter(|(key, _)| !key.starts_with("_s3vault/")) {
-            let is_its = |metadata: &[(String, String)]| metadata.iter().any(|(_, found)| *found == vid);
-            for version in versions.iter_mut().filter(|version| is_its(&version.metadata)) {
-                let length = version.content.length();
+        let mut changed = Vec::new();
+        let bucket = store::bucket_mut(&mut self.store);
+        for (key, versions) in bucket.objects.iter_mut().filter(|(key, _)| !key.starts_with("_s3vault/")) {
+            for version in versions {
+                let Some(object) = &mut version.object else { continue };
+                if object.attributes.metadata.get("s3vault-vid") != Some(&vid) {
+                    continue;
+                }
+                let length = object.content.length();
                 if is_replaced {
                     version.id += "r";
                 } else if length > 0 {
                     let at = self.extra.u64(0..length);
-                    let (before, behind) = (version.content.slice(0, at), version.content.slice(at, length).flip(0));
-                    version.content = Content::concat([&before, &behind].into_iter());
+                    let (before, after) = (object.content.slice(0, at), object.content.slice(at, length).flip(0));
+                    object.content = Content::concat([&before, &after].into_iter());
                 }
-                if self.is_telling {
-                    self.report.story.push(format!("    a version of {key} is another"));
-                }
+                changed.push(format!("    a version of {key} changes"));
             }
+        }
+        for line in changed {
+            self.tell(|| line);
         }
         self.saw(Seen::Spoiled);
         self.spoiled.insert(vid);

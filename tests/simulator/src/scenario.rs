@@ -2,9 +2,9 @@
 
 use s3vault_core::profile::{self, Profile, S3};
 
-use crate::bucket::Habits;
 use crate::case::Case;
 use crate::content::mix;
+use crate::store::Habits;
 
 const MIB: u64 = 1 << 20;
 
@@ -149,7 +149,7 @@ impl Scenario {
             6 => Profile { max_parts: 6, max_object_size: 384 * MIB, ..S3 },
             _ => Profile { max_parts: 3, max_object_size: 192 * MIB, completes_again: false, ..S3 },
         };
-        let habits = Habits { etags_differ: random.bool(), page: [2, 7, 1000][random.usize(0..3)] };
+        let habits = Habits { unique_etags: random.bool(), page: [2, 7, 1000][random.usize(0..3)] };
         // Some are without faults at all: there everything has to succeed.
         let faults = [0, 10, 30, 100, 250][(random.u32(0..20) as usize).div_ceil(5)];
         let calm = faults == 0 && random.bool();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use s3_model::Bucket;
 use s3vault_core::account::Account;
 use s3vault_core::credentials::Credentials;
 use s3vault_core::crypto::keyring::Keyring;
@@ -11,11 +12,12 @@ use s3vault_core::settings::Settings;
 use s3vault_core::time::Now;
 use s3vault_core::vault::{Name, Vault};
 
-use crate::bucket::Bucket;
 use crate::case::{Case, FaultId};
+use crate::content::Content;
 use crate::network::{Exchange, Stage};
 use crate::scenario::Scenario;
 use crate::seen::{Counts, Seen};
+use crate::store;
 use crate::task::{Job, Outcome, Task};
 
 /// When a run begins, in Unix milliseconds.
@@ -79,7 +81,7 @@ pub(crate) struct World {
     pub(crate) time: u64,
     pub(crate) client_off_ms: i64,
     pub(crate) store_off_ms: i64,
-    pub(crate) bucket: Bucket,
+    pub(crate) store: s3_model::Store<Content>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) exchanges: BTreeMap<u64, Exchange>,
     pub(crate) queue: BinaryHeap<std::cmp::Reverse<(u64, u64, Event)>>,
@@ -120,7 +122,7 @@ pub fn run_scenario(case: &Case, scenario: Scenario, is_telling: bool) -> Report
 
 impl World {
     pub(crate) fn new(case: Case, scenario: Scenario, is_telling: bool) -> World {
-        let bucket = Bucket::new(scenario.profile, scenario.habits);
+        let store = store::new(&scenario.profile, scenario.habits, case.seed);
         let mut world = World {
             random: fastrand::Rng::with_seed(crate::content::mix(case.seed, 2)),
             extra: fastrand::Rng::with_seed(crate::content::mix(case.seed, 5)),
@@ -130,7 +132,7 @@ impl World {
             time: 0,
             client_off_ms: 0,
             store_off_ms: 0,
-            bucket,
+            store,
             tasks: Vec::new(),
             exchanges: BTreeMap::new(),
             queue: BinaryHeap::new(),
@@ -161,7 +163,7 @@ impl World {
     pub(crate) fn vault(&self) -> Arc<Vault> {
         let mut settings = Settings::new();
         let name = format!("A{}", self.keys);
-        let own = [("api_url", "http://127.0.0.1:9000"), ("bucket", "bkt"), ("access_key", &name), ("secret_key", "S")];
+        let own = [("api_url", store::URL), ("bucket", store::BUCKET), ("access_key", &name), ("secret_key", "S")];
         let made = own.iter().try_for_each(|(key, value)| settings.set(key, value)).and_then(|()| {
             let account = Account::from_settings(&settings, Credentials::from_settings(&settings)?)?;
             let account = Arc::new(account.with_profile(self.scenario.profile));
@@ -171,6 +173,14 @@ impl World {
             Ok(vault) => Arc::new(vault),
             Err(e) => unreachable!("these settings are good: {e}"),
         }
+    }
+
+    pub(crate) fn bucket(&self) -> &Bucket<Content> {
+        store::bucket(&self.store)
+    }
+
+    pub(crate) fn bucket_mut(&mut self) -> &mut Bucket<Content> {
+        store::bucket_mut(&mut self.store)
     }
 
     pub(crate) fn name(&self, number: usize) -> Name {

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use s3vault_core::profile::S3;
-use simulator::bucket::Habits;
 use simulator::scenario::{PutSpec, Scenario};
+use simulator::store::Habits;
 use simulator::{Case, content, run_scenario};
 
 const GIB: u64 = 1 << 30;
@@ -38,7 +38,7 @@ fn stores(what: &str, length: u64, is_file: bool) {
     };
     let scenario = Scenario {
         profile: S3,
-        habits: Habits { etags_differ: true, page: 1000 },
+        habits: Habits { unique_etags: true, page: 1000 },
         puts: vec![put],
         happenings: Vec::new(),
         faults: 0,

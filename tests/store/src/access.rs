@@ -8,8 +8,9 @@ use s3s::{S3Error, S3Result};
 
 use crate::body::Cut;
 use crate::fault::{Answer, Effect, When};
-use crate::refusal::Refusal;
+use crate::refusal::s3_error;
 use crate::shared::Shared;
+use s3_model::{Refusal, is_unsupported_header};
 
 /// Every request acts as this owner.
 pub(crate) const OWNER: &str = "embedded-store";
@@ -80,12 +81,11 @@ impl S3Auth for Keys {
         if let Some(secret) = self.0.secret_of(access_key) {
             return Ok(SecretKey::from(secret));
         }
-        Err(Refusal::new(
+        Err(s3_error(Refusal::new(
             403,
             "InvalidAccessKeyId",
             "The AWS Access Key Id you provided does not exist in our records.",
-        )
-        .into())
+        )))
     }
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct Gate(pub(crate) Arc<Shared>);
 impl S3Access for Gate {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
         if cx.credentials().is_none() {
-            return Err(Refusal::access_denied("Access Denied").into());
+            return Err(s3_error(Refusal::access_denied("Access Denied")));
         }
         let operation = cx.s3_op().name().to_owned();
         let target = cx.uri().to_string();
@@ -120,36 +120,24 @@ impl S3Access for Gate {
         match when {
             When::After => Ok(()),
             // The reply that s3s makes of this error is thrown away for the ordered one.
-            When::Before => Err(Refusal::access_denied("an ordered fault").into()),
+            When::Before => Err(s3_error(Refusal::access_denied("an ordered fault"))),
         }
     }
 }
 
 /// What would be lost without a word is refused aloud.
 fn unsupported(cx: &S3AccessContext<'_>) -> Result<(), S3Error> {
-    const PREFIXES: [&str; 9] = [
-        "x-amz-bypass-governance",
-        "x-amz-copy-source-server-side-encryption",
-        "x-amz-grant-",
-        "x-amz-mfa",
-        "x-amz-object-lock-",
-        "x-amz-server-side-encryption",
-        "x-amz-tagging",
-        "x-amz-website-redirect-location",
-        "x-amz-write-offset-bytes",
-    ];
     for (name, value) in cx.headers() {
         let name = name.as_str();
-        if PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-            return Err(Refusal::not_implemented(&format!("the header {name}")).into());
+        if is_unsupported_header(name) {
+            return Err(s3_error(Refusal::not_implemented(&format!("the header {name}"))));
         }
         if name == "x-amz-acl" && value != "private" && value != "bucket-owner-full-control" {
-            return Err(Refusal::not_implemented(&format!("the ACL {value:?}")).into());
+            return Err(s3_error(Refusal::not_implemented(&format!("the ACL {value:?}"))));
         }
         if name == "x-amz-expected-bucket-owner" && value != OWNER {
-            return Err(
-                Refusal::access_denied(format!("Access Denied: the bucket owner is {OWNER}, not {value:?}.")).into()
-            );
+            let message = format!("Access Denied: the bucket owner is {OWNER}, not {value:?}.");
+            return Err(s3_error(Refusal::access_denied(message)));
         }
     }
     Ok(())

@@ -13,10 +13,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crate::access::OPERATIONS;
 use crate::body::Inbound;
 use crate::fault::Fault;
-use crate::model::object::Damage;
-use crate::payload::Writer;
-use crate::refusal::Refusal;
+use crate::payload::{Payload, Writer};
+use crate::refusal::storage_full;
 use crate::shared::Shared;
+use s3_model::Refusal;
 
 /// No bucket's name can begin like this.
 pub(crate) const PREFIX: &str = "/_embedded/";
@@ -122,19 +122,30 @@ struct DamageRequest {
     content_base64: Option<String>,
 }
 
+/// Spoils stored bytes. ETag and checksums stay as they are.
 fn damage(shared: &Shared, request: &DamageRequest) -> Result<(), Refusal> {
-    let damage = match (request.offset, request.cut, &request.content_base64) {
-        (Some(offset), None, None) => Damage::Flip(offset),
-        (None, Some(len), None) => Damage::Cut(len),
-        (None, None, Some(content)) => {
-            let content = BASE64
-                .decode(content)
-                .map_err(|error| Refusal::invalid_argument(format!("content_base64 is not base64: {error}")))?;
-            let mut writer = Writer::new(shared.budget.clone(), content.len() as u64);
-            writer.push(&content).map_err(|full| Refusal::storage_full(full.max))?;
-            Damage::Replace(writer.finish())
-        }
+    let DamageRequest { bucket, key, version_id, offset, cut, content_base64 } = request;
+    let content = content_base64.as_ref().map(|content| decoded(shared, content)).transpose()?;
+    let mut store = shared.store();
+    let object = store.object_mut(bucket, key, version_id.as_deref())?;
+    let damaged = match (offset, cut, content) {
+        (Some(offset), None, None) => object.content.flipped(*offset),
+        (None, Some(length), None) => object.content.cut(*length),
+        (None, None, Some(content)) => Some(content),
         _ => return Err(Refusal::invalid_argument("Damage has exactly one of offset, cut, content_base64.")),
     };
-    shared.store().damage(&request.bucket, &request.key, request.version_id.as_deref(), damage)
+    let length = object.content.len();
+    object.content = damaged.ok_or_else(|| {
+        Refusal::invalid_argument(format!("{bucket}/{key} has {length} bytes; the place to damage is after them."))
+    })?;
+    Ok(())
+}
+
+fn decoded(shared: &Shared, content: &str) -> Result<Payload, Refusal> {
+    let content = BASE64
+        .decode(content)
+        .map_err(|error| Refusal::invalid_argument(format!("content_base64 is not base64: {error}")))?;
+    let mut writer = Writer::new(shared.budget.clone(), content.len() as u64);
+    writer.push(&content).map_err(|full| storage_full(full.max))?;
+    Ok(writer.finish())
 }

@@ -7,58 +7,22 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use crc_fast::CrcAlgorithm;
 use futures::Stream as _;
 use hyper::HeaderMap;
+use s3_model::{Algorithm, Checksum, Received, Refusal, crc64_text};
 use s3s::checksum::ChecksumHasher;
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256};
 use s3s::dto::StreamingBlob;
 use s3s::{StdError, TrailingHeaders};
 
 use crate::payload::{Budget, Payload, Writer};
-use crate::refusal::Refusal;
-
-/// An algorithm whose value a client may send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Algorithm {
-    Crc32,
-    Crc32c,
-    Crc64Nvme,
-    Sha1,
-    Sha256,
-}
-
-impl Algorithm {
-    const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
-
-    /// The name as `x-amz-checksum-algorithm` writes it.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Crc32 => "CRC32",
-            Self::Crc32c => "CRC32C",
-            Self::Crc64Nvme => "CRC64NVME",
-            Self::Sha1 => "SHA1",
-            Self::Sha256 => "SHA256",
-        }
-    }
-
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
-    }
-
-    /// Of `x-amz-checksum-crc32` and its like.
-    fn from_header(header: &str) -> Option<Self> {
-        Self::from_name(header.strip_prefix(CHECKSUM)?)
-    }
-}
+use crate::refusal::storage_full;
 
 const CHECKSUM: &str = "x-amz-checksum-";
 
-/// A checksum as a client sent it, in base64.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Given {
-    pub(crate) algorithm: Algorithm,
-    pub(crate) value: String,
+/// The algorithm of `x-amz-checksum-crc32` and its like.
+fn of_header(header: &str) -> Option<Algorithm> {
+    Algorithm::from_name(header.strip_prefix(CHECKSUM)?)
 }
 
 /// What the headers announce of the body that follows.
@@ -66,18 +30,8 @@ pub(crate) struct Given {
 pub(crate) struct Announced {
     length: Option<u64>,
     md5: Option<[u8; 16]>,
-    header: Option<Given>,
+    header: Option<Checksum>,
     trailer: Option<Algorithm>,
-}
-
-/// A body that was read whole and is what its headers said.
-#[derive(Debug)]
-pub(crate) struct Received {
-    pub(crate) payload: Payload,
-    pub(crate) md5: [u8; 16],
-    pub(crate) crc64: u64,
-    /// The verified checksum that the client sent.
-    pub(crate) given: Option<Given>,
 }
 
 impl Announced {
@@ -99,7 +53,7 @@ impl Announced {
             if !name.starts_with(CHECKSUM) || matches!(&name[CHECKSUM.len()..], "algorithm" | "type" | "mode") {
                 continue;
             }
-            let (Some(algorithm), Ok(value)) = (Algorithm::from_header(name), value.to_str()) else {
+            let (Some(algorithm), Ok(value)) = (of_header(name), value.to_str()) else {
                 return Err(Refusal::not_implemented(&format!("the header {name}")));
             };
             if header.is_some() {
@@ -107,13 +61,12 @@ impl Announced {
                     "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
                 ));
             }
-            header = Some(Given { algorithm, value: value.to_owned() });
+            header = Some(Checksum { algorithm, value: value.to_owned() });
         }
 
         let trailer = text("x-amz-trailer")
             .map(|name| {
-                Algorithm::from_header(name)
-                    .ok_or_else(|| Refusal::not_implemented(&format!("the trailer {name} of x-amz-trailer")))
+                of_header(name).ok_or_else(|| Refusal::not_implemented(&format!("the trailer {name} of x-amz-trailer")))
             })
             .transpose()?;
         let sent = header.as_ref().map(|given| given.algorithm).or(trailer);
@@ -145,14 +98,14 @@ impl Announced {
         body: Option<StreamingBlob>,
         trailing: Option<TrailingHeaders>,
         budget: &Arc<Budget>,
-    ) -> Result<Received, Refusal> {
+    ) -> Result<Received<Payload>, Refusal> {
         let mut writer = Writer::new(Arc::clone(budget), self.length.unwrap_or(0));
         let mut hashes = Hashes::new(self.algorithm());
         if let Some(mut body) = body {
             while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_next(cx)).await {
                 let frame = frame.map_err(|error| broken_body(&error))?;
                 hashes.update(&frame);
-                writer.push(&frame).map_err(|full| Refusal::storage_full(full.max))?;
+                writer.push(&frame).map_err(|full| storage_full(full.max))?;
             }
         }
         if let Some(length) = self.length
@@ -160,12 +113,12 @@ impl Announced {
         {
             return Err(incomplete(&format!("{length} bytes were announced, {} came", writer.len())));
         }
-        let given = match (self.header, self.trailer) {
+        let checksum = match (self.header, self.trailer) {
             (header, None) => header,
             (_, Some(algorithm)) => Some(trailer(algorithm, trailing)?),
         };
-        let (md5, crc64) = hashes.verify(self.md5, given.as_ref())?;
-        Ok(Received { payload: writer.finish(), md5, crc64, given })
+        let (etag, crc64nvme) = hashes.verify(self.md5, checksum.as_ref())?;
+        Ok(Received { content: writer.finish(), etag, crc64nvme, checksum })
     }
 
     /// Checks a small body that is already whole: the XML of a request.
@@ -176,12 +129,12 @@ impl Announced {
     }
 }
 
-fn trailer(algorithm: Algorithm, trailing: Option<TrailingHeaders>) -> Result<Given, Refusal> {
+fn trailer(algorithm: Algorithm, trailing: Option<TrailingHeaders>) -> Result<Checksum, Refusal> {
     let name = format!("{CHECKSUM}{}", algorithm.name().to_lowercase());
     trailing
         .and_then(|trailing| trailing.take())
         .and_then(|map| map.get(&name).and_then(|value| value.to_str().ok()).map(str::to_owned))
-        .map(|value| Given { algorithm, value })
+        .map(|value| Checksum { algorithm, value })
         .ok_or_else(|| {
             Refusal::new(
                 400,
@@ -215,7 +168,7 @@ impl Hashes {
         self.sums.update(data);
     }
 
-    fn verify(mut self, md5: Option<[u8; 16]>, given: Option<&Given>) -> Result<([u8; 16], u64), Refusal> {
+    fn verify(mut self, md5: Option<[u8; 16]>, given: Option<&Checksum>) -> Result<([u8; 16], u64), Refusal> {
         let computed: [u8; 16] = self.md5.finalize();
         if let Some(md5) = md5
             && md5 != computed
@@ -239,25 +192,6 @@ impl Hashes {
         }
         Ok((computed, crc64))
     }
-}
-
-/// CRC64NVME as S3 writes it: big-endian, base64.
-pub(crate) fn crc64_text(crc: u64) -> String {
-    BASE64.encode(crc.to_be_bytes())
-}
-
-/// The CRC64NVME of two runs of bytes, from those of each and the second's length.
-pub(crate) fn crc64_join(first: u64, second: u64, second_len: u64) -> u64 {
-    crc_fast::checksum_combine(CrcAlgorithm::Crc64Nvme, first, second, second_len)
-}
-
-/// The ETag of a multipart object: the MD5 of the parts' MD5s, and their number.
-pub(crate) fn multipart_etag(parts: &[[u8; 16]]) -> String {
-    let mut md5 = Md5::new();
-    for part in parts {
-        md5.update(part);
-    }
-    format!("{}-{}", hex::encode(md5.finalize()), parts.len())
 }
 
 /// s3s keeps the types of these errors to itself, so their text has to tell them apart.
@@ -300,22 +234,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// The check value of the CRC catalogue for CRC-64/NVME over "123456789".
-    const NINE_DIGITS: u64 = 0xae8b_1486_0a79_9888;
-
-    fn crc(data: &[u8]) -> u64 {
-        let mut hashes = Hashes::new(None);
-        hashes.update(data);
-        hashes.verify(None, None).unwrap().1
-    }
-
-    #[test]
-    fn crc64_of_parts_joins_to_that_of_the_whole() {
-        assert_eq!(crc(b"123456789"), NINE_DIGITS);
-        assert_eq!(crc64_join(crc(b"1234"), crc(b"56789"), 5), NINE_DIGITS);
-        assert_eq!(crc64_join(crc(b"123456789"), crc(b""), 0), NINE_DIGITS);
-    }
-
     #[test]
     fn each_algorithm_accepts_its_value_and_no_other() {
         // Computed with Python's zlib and hashlib, and with awscrt, over "123456789".
@@ -330,7 +248,7 @@ mod tests {
             let verify = |value: &str| {
                 let mut hashes = Hashes::new(Some(algorithm));
                 hashes.update(b"123456789");
-                hashes.verify(None, Some(&Given { algorithm, value: value.to_owned() }))
+                hashes.verify(None, Some(&Checksum { algorithm, value: value.to_owned() }))
             };
             assert!(verify(value).is_ok(), "{algorithm:?}");
             assert_eq!(verify("AAAAAA==").unwrap_err().code, "BadDigest", "{algorithm:?}");

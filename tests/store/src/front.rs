@@ -17,9 +17,9 @@ use crate::admin;
 use crate::body::{Inbound, Outbound};
 use crate::checksum::{Announced, content_sha256_mismatch};
 use crate::fault::Answer;
-use crate::refusal::Refusal;
 use crate::shared::Shared;
 use crate::strict;
+use s3_model::Refusal;
 
 /// The longest XML that a request may carry; s3s has the same limit.
 const MAX_DOCUMENT: u64 = 20 << 20;
@@ -45,7 +45,7 @@ pub(crate) async fn handle(
     let mut reply = match checked(&shared, parts, &inbound).await {
         Err(refusal) => {
             shared.stats.count("refused");
-            refused(refusal)
+            refused(&refusal)
         }
         Ok(mut request) => {
             let orders = Orders::default();
@@ -108,14 +108,8 @@ fn hex_sha256(data: &[u8]) -> String {
     hex::encode(s3s::crypto::Sha256::checksum(data))
 }
 
-fn refused(refusal: Refusal) -> Response<Body> {
-    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error>");
-    let code = [("Code", refusal.code.to_owned()), ("Message", refusal.message)];
-    for (name, value) in code.into_iter().chain(refusal.elements) {
-        text.push_str(&format!("<{name}>{}</{name}>", escape_xml(&value)));
-    }
-    text.push_str("</Error>");
-    let mut reply = Response::new(Body::from(text));
+fn refused(refusal: &Refusal) -> Response<Body> {
+    let mut reply = Response::new(Body::from(refusal.xml()));
     *reply.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
     reply.headers_mut().insert("content-type", HeaderValue::from_static("application/xml"));
     reply

@@ -79,7 +79,6 @@ mod checksum;
 mod clock;
 mod fault;
 mod front;
-mod model;
 mod payload;
 mod refusal;
 mod s3;
@@ -88,6 +87,6 @@ mod shared;
 mod strict;
 
 pub use fault::{Answer, Effect, Fault, When};
-pub use model::Versioning;
+pub use s3_model::Versioning;
 pub use server::{Options, Server, Tls};
 pub use shared::Stats;

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::Stream;
+use s3_model::Content;
 use s3s::StdError;
 use s3s::stream::{ByteStream, RemainingLength};
 
@@ -83,13 +84,6 @@ impl Payload {
         self.len
     }
 
-    /// Adds what another payload holds, without a copy.
-    pub(crate) fn append(&mut self, other: &Self) {
-        self.blocks.extend(other.blocks.iter().cloned());
-        self.leases.extend(other.leases.iter().cloned());
-        self.len += other.len;
-    }
-
     /// The bytes of `range`, which must lie inside the payload, without a copy.
     pub(crate) fn slice(&self, range: Range<u64>) -> Blocks {
         let mut queue = VecDeque::new();
@@ -133,6 +127,18 @@ impl Payload {
         }
         let blocks = self.slice(0..len).queue.into();
         Some(Self { blocks, leases: self.leases.clone(), len })
+    }
+}
+
+impl Content for Payload {
+    fn length(&self) -> u64 {
+        self.len
+    }
+
+    fn append(&mut self, other: &Self) {
+        self.blocks.extend(other.blocks.iter().cloned());
+        self.leases.extend(other.leases.iter().cloned());
+        self.len += other.len;
     }
 }
 

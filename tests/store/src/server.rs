@@ -20,10 +20,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::access::{Gate, Keys};
 use crate::fault::Fault;
-use crate::model::{Store, Versioning};
 use crate::s3::Operations;
 use crate::shared::{Shared, Stats};
 use crate::{admin, front};
+use s3_model::{Rules, Store, Versioning};
 
 /// How to start a server.
 #[derive(Clone)]
@@ -105,7 +105,8 @@ impl Server {
     /// The port cannot be bound, a bucket's name is not one, or certificate and key do not belong together.
     pub fn start(options: Options) -> io::Result<Self> {
         let acceptor = options.tls.as_ref().map(acceptor).transpose()?;
-        let mut store = Store::new(seed());
+        // A memory of every upload that was completed would grow for as long as the store runs.
+        let mut store = Store::new(Rules { completes_again: false, ..Rules::default() }, seed());
         let shared = {
             for (name, versioning) in &options.buckets {
                 if !s3s::path::check_bucket_name(name) {

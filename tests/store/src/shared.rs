@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use s3_model::Store;
 use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::fault::Faults;
-use crate::model::Store;
-use crate::payload::Budget;
+use crate::payload::{Budget, Payload};
 
 pub(crate) struct Shared {
-    store: Mutex<Store>,
+    store: Mutex<Store<Payload>>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
@@ -25,7 +25,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(store: Store, max_bytes: u64, access_key: String, secret_key: String) -> Arc<Self> {
+    pub(crate) fn new(store: Store<Payload>, max_bytes: u64, access_key: String, secret_key: String) -> Arc<Self> {
         Arc::new(Self {
             store: Mutex::new(store),
             budget: Budget::new(max_bytes),
@@ -38,7 +38,7 @@ impl Shared {
         })
     }
 
-    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
+    pub(crate) fn store(&self) -> MutexGuard<'_, Store<Payload>> {
         lock(&self.store)
     }
 

@@ -13,7 +13,7 @@ use hyper::Uri;
 use hyper::http::request::Parts;
 use s3s::dto::{Timestamp, TimestampFormat};
 
-use crate::refusal::Refusal;
+use s3_model::Refusal;
 
 const MAX_SKEW: Duration = Duration::from_secs(15 * 60);
 /// Seven days.

@@ -1,5 +1,7 @@
 //! The fixed costs of a vault in round trips: which requests are sent at once, and which wait for others.
 
+use s3_model::Versioning;
+
 use super::super::objects::{CATALOGUE, LOCATORS};
 use super::super::*;
 use super::world::*;
@@ -46,11 +48,11 @@ fn a_vault_opens_where_versioning_cannot_be_read_and_the_put_asks_itself() {
         world.fault("GetBucketVersioning", "", fault);
         world.run(&mut Open::new(vault.clone(), 1), &[]).unwrap();
         stored(&mut world, &vault, b"first", 1);
-        assert_eq!(world.objects["vm/disk"].len(), 1);
+        assert_eq!(world.versions("vm/disk").len(), 1);
     }
     // Suspended versioning is an error for a put, not for a reader.
     let (mut world, vault) = (World::new(), vault(&[]));
-    world.versioning = "Suspended";
+    world.set_versioning(Versioning::Suspended);
     world.run(&mut Open::new(vault.clone(), 1), &[]).unwrap();
     assert_eq!(world.run(&mut put(&vault, None, 1), b"x").unwrap_err().code(), Code::Versioning);
     // A missing answer is not waited for.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use s3_model::Versioning;
+
 use super::super::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
 use super::super::*;
 use super::world::*;
@@ -29,7 +31,7 @@ fn a_small_backup_is_one_list_and_three_puts() {
     let keys: Vec<&str> = world.log.iter().map(|(_, key, _)| key.as_str()).collect();
     assert!(keys[1].starts_with(LOCATORS) && keys[2] == "vm/disk" && keys[3].starts_with(CATALOGUE), "{keys:?}");
     assert_eq!(keys[3], found.manifest.key);
-    assert_eq!(world.objects[VAULT_KEY].len(), 1);
+    assert_eq!(world.versions(VAULT_KEY).len(), 1);
 }
 
 #[test]
@@ -37,8 +39,8 @@ fn a_large_backup_is_complete_and_its_row_is_written_last() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let bytes = large();
     let found = stored(&mut world, &vault, &bytes, 1);
-    assert_eq!(world.objects["vm/disk"][0].body, bytes);
-    assert_eq!(found.manifest.extents[0].version_id.as_deref(), Some(&*world.objects["vm/disk"][0].version_id));
+    assert_eq!(world.body("vm/disk"), bytes);
+    assert_eq!(found.manifest.extents[0].version_id.as_deref(), Some(&*world.versions("vm/disk")[0].id));
     assert_eq!(found.manifest.parts().count(), 3);
     assert_eq!(world.operations().last(), Some(&"PutObject"));
     assert_eq!(world.keys(LOCATORS).len(), 1);
@@ -74,7 +76,7 @@ fn what_does_not_fit_into_one_object_continues_in_the_next_extent() {
                 .map(|n| if n == 1 { "vm/disk".into() } else { format!("vm/disk@{vid}.{n}") })
                 .collect();
             assert_eq!(keys, expected);
-            let stored: Vec<u8> = keys.iter().flat_map(|key| world.objects[*key][0].body.clone()).collect();
+            let stored: Vec<u8> = keys.iter().flat_map(|key| world.body(key).to_vec()).collect();
             assert!(stored == bytes && found.row.bytes == length as u64);
             assert_eq!(world.keys(LOCATORS).len(), 1, "one locator names all of them");
             assert_eq!(world.open_uploads(), 0);
@@ -110,7 +112,7 @@ fn a_files_parts_are_hashed_while_they_are_sent() {
     world.fault("UploadPart", "", Fault::LostBefore);
     world.fault("UploadPart", "", Fault::LostAfter);
     let found = world.run(&mut put_file(&vault, bytes.len()), &bytes).unwrap();
-    assert_eq!(world.objects["vm/disk"][0].body, bytes);
+    assert_eq!(world.body("vm/disk"), bytes);
     for (_, start, part) in found.manifest.parts() {
         let digest = digest(&bytes[start as usize..(start + part.length) as usize]);
         assert!(part.matches(part.length, &digest));
@@ -165,7 +167,7 @@ fn a_retry_of_a_dated_request_keeps_its_date_and_bytes() {
     let rows: Vec<_> = world.log.iter().filter(|(_, key, _)| key.starts_with(CATALOGUE)).collect();
     assert_eq!(rows.len(), 3);
     assert!(rows.iter().all(|row| row.2 == rows[0].2));
-    assert!(world.objects[&found.manifest.key].iter().all(|object| object.body == found.object));
+    assert!(world.versions(&found.manifest.key).iter().all(|object| object.content().unwrap()[..] == found.object));
 }
 
 #[test]
@@ -230,7 +232,7 @@ fn a_put_that_another_process_abandoned_writes_no_row() {
             if request.operation == "CompleteMultipartUpload" && !std::mem::replace(&mut done, true) {
                 let locator = world.keys(LOCATORS).remove(0);
                 if gone {
-                    world.objects.remove(&locator);
+                    world.set_versions(&locator, Vec::new());
                 } else {
                     let vid = locator.rsplit('/').next().unwrap().split('.').next().unwrap().to_owned();
                     world.put(&format!("{CATALOGUE}vm/disk/{vid}.-s"), b"{}");
@@ -240,7 +242,7 @@ fn a_put_that_another_process_abandoned_writes_no_row() {
         let e = world.run(&mut put(&vault, None, 1), &large()).unwrap_err();
         assert_eq!(e.code(), Code::Abandoned, "{e}");
         assert!(world.keys(CATALOGUE).iter().all(|key| key.ends_with(".-s")));
-        assert_eq!(world.objects["vm/disk"].len(), 1, "sweep cleans, not the writer");
+        assert_eq!(world.versions("vm/disk").len(), 1, "sweep cleans, not the writer");
     }
 }
 
@@ -251,8 +253,8 @@ fn a_complete_without_an_answer_is_settled_by_the_object_itself() {
         world.fault("CompleteMultipartUpload", "", fault);
         let found = stored(&mut world, &vault, &large(), 1);
         assert!(world.operations().contains(&"HeadObject"), "the second Complete met NoSuchUpload");
-        assert_eq!(world.objects["vm/disk"].len(), 1);
-        assert_eq!(found.manifest.extents[0].version_id.as_deref(), Some(&*world.objects["vm/disk"][0].version_id));
+        assert_eq!(world.versions("vm/disk").len(), 1);
+        assert_eq!(found.manifest.extents[0].version_id.as_deref(), Some(&*world.versions("vm/disk")[0].id));
         assert!(!world.operations().contains(&"AbortMultipartUpload"));
     }
 }
@@ -275,7 +277,7 @@ fn a_late_attempt_that_changes_an_etag_does_not_prevent_complete() {
         let complete = sent.iter().position(|op| *op == "CompleteMultipartUpload").unwrap();
         assert_eq!(sent[complete..], *operations);
         match result {
-            Ok(_) => assert!(!is_other && world.objects["vm/disk"][0].body == large()),
+            Ok(_) => assert!(!is_other && world.body("vm/disk") == large()),
             Err(e) => {
                 assert!(is_other && e.code() == Code::Damaged && e.message().contains("part 2"), "{e}");
                 assert!(world.keys(CATALOGUE).is_empty(), "nothing is listed");
@@ -297,7 +299,7 @@ fn a_complete_with_an_unknown_outcome_can_be_retried() {
     assert!(!world.operations().contains(&"AbortMultipartUpload"), "never after Complete was sent");
     machine.handle(crate::time::Now { unix_ms: world.unix_ms, mono_ms: (world.unix_ms - START) as u64 }, Input::Retry);
     assert!(world.run(&mut machine, &bytes).is_ok());
-    assert_eq!(world.objects["vm/disk"].len(), 1);
+    assert_eq!(world.versions("vm/disk").len(), 1);
 }
 
 /// A version id in metadata proves nothing, and neither does a size: the bytes must be those that this run sent.
@@ -375,8 +377,8 @@ fn every_request_may_fail_once() {
                 world.fault(operation, "", fault);
                 let found = stored(&mut world, &vault, &bytes, 1);
                 let id = found.manifest.extents[0].version_id.clone().unwrap();
-                let object = world.objects["vm/disk"].iter().find(|object| object.version_id == id).unwrap();
-                assert_eq!(object.body, bytes, "{operation} {fault:?}");
+                let object = world.versions("vm/disk").iter().find(|object| object.id == id).unwrap();
+                assert_eq!(object.content(), Some(&bytes), "{operation} {fault:?}");
                 assert_eq!(world.keys(CATALOGUE).len(), 1, "{operation} {fault:?}");
             }
         }
@@ -416,12 +418,12 @@ fn a_cancel_at_any_request_leaves_nothing_listed_and_no_upload() {
 
 #[test]
 fn a_bucket_without_versioning_is_refused_before_anything_is_written() {
-    for status in ["Suspended", ""] {
+    for versioning in [Versioning::Suspended, Versioning::Off] {
         let (mut world, vault) = (World::new(), vault(&[]));
-        world.versioning = status;
+        world.set_versioning(versioning);
         let e = world.run(&mut put(&vault, None, 1), b"x").unwrap_err();
         assert_eq!(e.code(), Code::Versioning);
-        assert!(world.objects.is_empty());
+        assert!(world.keys("").is_empty());
     }
     let (mut world, vault) = (World::new(), vault(&[]));
     world.fault("GetBucketVersioning", "", Fault::Refused(501, "VersioningNotConfigured"));

@@ -156,8 +156,7 @@ fn a_bit_flipped_in_transit_is_read_again_and_one_in_the_store_is_damage() {
     let found = stored(&mut world, &vault, &large(), 1);
     world.fault("GetObject", "vm/disk", Fault::Flipped);
     read(&mut world, &vault, &found).unwrap();
-    let object = &mut world.objects.get_mut("vm/disk").unwrap()[0];
-    object.body[9 << 20] ^= 1;
+    world.body_mut("vm/disk")[9 << 20] ^= 1;
     let e = read(&mut world, &vault, &found).unwrap_err();
     assert_eq!(e.code(), Code::Damaged);
     assert!(e.message().contains("part 2 of 3"), "{e}");
@@ -191,12 +190,12 @@ fn a_range_that_breaks_resumes_after_its_last_byte_and_each_byte_is_served_once(
 fn truncated_and_missing_data_are_reported() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let found = stored(&mut world, &vault, &large(), 1);
-    world.objects.get_mut("vm/disk").unwrap()[0].body.truncate(18 << 20);
+    world.body_mut("vm/disk").truncate(18 << 20);
     assert_eq!(read(&mut world, &vault, &found).unwrap_err().code(), Code::BadReply, "another range came");
-    world.objects.remove("vm/disk");
+    world.set_versions("vm/disk", Vec::new());
     assert_eq!(read(&mut world, &vault, &found).unwrap_err().code(), Code::DataMissing);
     let locator = world.keys(LOCATORS).remove(0);
-    world.objects.remove(&locator);
+    world.set_versions(&locator, Vec::new());
     let e = read(&mut world, &vault, &found).unwrap_err();
     assert_eq!(e.code(), Code::DataMissing);
     assert!(e.message().contains("locator"), "{e}");
@@ -207,7 +206,7 @@ fn reading_follows_the_highest_valid_locator() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let found = stored(&mut world, &vault, b"data", 1);
     let first = world.keys(LOCATORS).remove(0);
-    let body = world.objects[&first][0].body.clone();
+    let body = world.body(&first).to_vec();
     let next = first.replace(".000000.", ".000001.");
     let json = String::from_utf8(body).unwrap().lines().next().unwrap().to_owned();
     let json = json

@@ -1,21 +1,27 @@
-//! A store, a clock and a driver that are played by hand: one bucket with versioning, requests one after the other.
+//! A clock and a driver that the tests play by hand, on the model of S3: one bucket, requests one after the other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use s3_model::http::{Reply, Request as ModelRequest};
+use s3_model::{Bucket, Refusal, Rules, Store as Model, Version, Versioning};
 
 use super::super::*;
 use crate::account::Account;
-use crate::checksum::{Digester, crc_text, digest};
+use crate::checksum::{Digester, digest};
 use crate::credentials::Credentials;
 use crate::crypto::keyring::Keyring;
-use crate::http::{Body, Method, Part, Range, ReplyBody, ReplyHead, Request, TransportFailure};
+use crate::http::{Body, Range, ReplyBody, ReplyHead, Request, TransportFailure};
 use crate::machine::{Input, Machine, Output, PartRequest};
 use crate::profile::Profile;
-use crate::time::{Now, amz_date};
-use crate::{Code, Error, uri};
+use crate::time::Now;
+use crate::{Code, Error};
 
 pub(super) const START: i64 = 1_764_000_000_000;
 pub(super) const MINUTE: i64 = 60_000;
+const URL: &str = "http://127.0.0.1:9000";
+const BUCKET: &str = "bkt";
 
 /// What happens to the next request of an operation.
 #[derive(Clone, Copy, Debug)]
@@ -38,26 +44,13 @@ pub(super) enum Fault {
     Cancelled,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Object {
-    pub(super) version_id: String,
-    pub(super) body: Vec<u8>,
-    headers: Vec<(String, String)>,
-}
-
-/// Key, parts (with their ETags) and headers of an upload.
-type Multipart = (String, BTreeMap<u32, (String, Vec<u8>)>, Vec<(String, String)>);
 type Hook = Box<dyn FnMut(&mut World, &Request)>;
 
 pub(super) struct World {
     pub(super) unix_ms: i64,
     /// How far the client's wall clock is off.
     pub(super) client_off_ms: i64,
-    pub(super) objects: BTreeMap<String, Vec<Object>>,
-    uploads: HashMap<String, Multipart>,
-    /// Uploads whose Complete the store has begun and not ended, and never will.
-    broken: Vec<String>,
-    pub(super) versioning: &'static str,
+    model: Model<Vec<u8>>,
     /// A file's parts have another first byte when they are read from now on.
     pub(super) source_changed: bool,
     /// What was saved as the checkpoint.
@@ -83,18 +76,18 @@ pub(super) struct World {
     /// What a download delivered, in its order.
     pub(super) delivered: Vec<Range>,
     cancelled: bool,
-    count: u64,
 }
 
 impl World {
     pub(super) fn new() -> World {
+        // Each attempt at a part has an ETag of its own, as in stores that encrypt.
+        let rules = Rules { unique_etags: true, completes_again: false, aborts_again: true, ..Rules::default() };
+        let mut model = Model::new(rules, 1);
+        model.create_bucket(BUCKET, Versioning::Enabled, at(START)).unwrap();
         World {
             unix_ms: START,
             client_off_ms: 0,
-            objects: BTreeMap::new(),
-            uploads: HashMap::new(),
-            broken: Vec::new(),
-            versioning: "Enabled",
+            model,
             source_changed: false,
             saved: Vec::new(),
             begun: None,
@@ -109,7 +102,6 @@ impl World {
             served: Vec::new(),
             delivered: Vec::new(),
             cancelled: false,
-            count: 0,
         }
     }
 
@@ -123,51 +115,101 @@ impl World {
         self.hook = Some(Box::new(hook));
     }
 
-    /// An object whose metadata names a version.
+    fn bucket(&self) -> &Bucket<Vec<u8>> {
+        self.model.bucket(BUCKET).unwrap()
+    }
+
+    fn bucket_mut(&mut self) -> &mut Bucket<Vec<u8>> {
+        self.model.bucket_mut(BUCKET).unwrap()
+    }
+
+    pub(super) fn set_versioning(&mut self, versioning: Versioning) {
+        self.bucket_mut().versioning = versioning;
+    }
+
+    /// Stores an object whose metadata names a version.
     pub(super) fn put_as(&mut self, key: &str, body: &[u8], vid: &str) {
-        self.store(key, body.to_vec(), vec![("x-amz-meta-s3vault-vid".into(), vid.to_owned())]);
+        let mut attributes = s3_model::Attributes::default();
+        attributes.metadata.insert("s3vault-vid".to_owned(), vid.to_owned());
+        self.store(key, body, attributes);
     }
 
     pub(super) fn put(&mut self, key: &str, body: &[u8]) {
-        self.store(key, body.to_vec(), Vec::new());
+        self.store(key, body, s3_model::Attributes::default());
     }
 
-    fn store(&mut self, key: &str, body: Vec<u8>, headers: Vec<(String, String)>) -> String {
-        self.count += 1;
-        let version_id = format!("v{}", self.count);
-        self.objects.entry(key.to_owned()).or_default().push(Object { version_id: version_id.clone(), body, headers });
-        version_id
+    fn store(&mut self, key: &str, body: &[u8], attributes: s3_model::Attributes) {
+        let (content, crc64nvme) = (body.to_vec(), digest(body).crc64nvme);
+        let received = s3_model::Received { content, etag: [0; 16], crc64nvme, checksum: None };
+        let object = s3_model::Object::whole(received, attributes);
+        let now = at(self.unix_ms);
+        self.model.put(BUCKET, key, object, &s3_model::WriteCondition::None, now).unwrap();
     }
 
     pub(super) fn keys(&self, prefix: &str) -> Vec<String> {
-        self.objects.keys().filter(|key| key.starts_with(prefix)).cloned().collect()
+        self.bucket().keys(prefix).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The versions of a key, oldest first.
+    pub(super) fn versions(&self, key: &str) -> &[Version<Vec<u8>>] {
+        self.bucket().versions(key)
+    }
+
+    /// The bytes of a key's oldest version.
+    pub(super) fn body(&self, key: &str) -> &[u8] {
+        self.versions(key)[0].content().unwrap()
+    }
+
+    /// The bytes of a key's newest version, to damage them.
+    pub(super) fn body_mut(&mut self, key: &str) -> &mut Vec<u8> {
+        &mut self.model.object_mut(BUCKET, key, None).unwrap().content
+    }
+
+    /// Replaces all versions of a key. With none the key is gone.
+    pub(super) fn set_versions(&mut self, key: &str, versions: Vec<Version<Vec<u8>>>) {
+        if versions.is_empty() {
+            self.bucket_mut().objects.remove(key);
+        } else {
+            self.bucket_mut().objects.insert(key.to_owned(), versions);
+        }
+    }
+
+    fn upload(&mut self) -> &mut s3_model::Upload<Vec<u8>> {
+        self.bucket_mut().uploads.values_mut().flatten().next().unwrap()
+    }
+
+    /// The id of the only upload.
+    pub(super) fn upload_id(&self) -> String {
+        self.bucket().open_uploads().map(|(_, upload)| upload.id.clone()).next().unwrap()
     }
 
     /// Another attempt at a part arrives late, with these bytes.
     pub(super) fn late_part(&mut self, number: u32, change: impl FnOnce(&mut Vec<u8>)) {
-        let parts = self.uploads.values_mut().next().map(|(_, parts, _)| parts).unwrap();
-        let (etag, bytes) = parts.get_mut(&number).unwrap();
-        *etag = "\"late\"".into();
-        change(bytes);
+        let received = &mut self.upload().parts.get_mut(&number).unwrap().received;
+        received.etag = [0xff; 16];
+        change(&mut received.content);
+        received.crc64nvme = digest(&received.content).crc64nvme;
     }
 
     /// Somebody aborts all uploads.
     pub(super) fn drop_uploads(&mut self) {
-        self.uploads.clear();
+        self.bucket_mut().uploads.clear();
     }
 
-    /// A part of the one upload is not there any more.
+    /// The store loses a part of the only upload.
     pub(super) fn drop_part(&mut self, number: u32) {
-        self.uploads.values_mut().next().and_then(|(_, parts, _)| parts.remove(&number)).unwrap();
+        self.upload().parts.remove(&number).unwrap();
     }
 
-    /// The store has stopped in the midst of completing the one upload.
+    /// The store fails while it completes the only upload, and never completes it.
     pub(super) fn break_upload(&mut self) {
-        self.broken.extend(self.uploads.keys().cloned());
+        for upload in self.bucket_mut().uploads.values_mut().flatten() {
+            upload.is_broken = true;
+        }
     }
 
     pub(super) fn open_uploads(&self) -> usize {
-        self.uploads.len()
+        self.bucket().open_uploads().count()
     }
 
     /// Names of the operations that were sent, shortest form.
@@ -233,10 +275,9 @@ impl World {
             self.hook.get_or_insert(hook);
         }
         self.unix_ms += 20;
-        let (key, query) = target(&request.url);
-        let header = |name: &str| request.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.to_string());
-        let date = header("x-amz-date").unwrap_or_default();
-        self.log.push((request.operation, key.clone(), date.clone()));
+        let mut arriving = ModelRequest::new(request.method.as_str(), &request.url, headers_of(request), Vec::new());
+        let (key, date) = (arriving.key.clone(), arriving.header("x-amz-date").unwrap_or_default().to_owned());
+        self.log.push((request.operation, key.clone(), date));
         let hit = self
             .faults
             .iter()
@@ -259,29 +300,41 @@ impl World {
             }
             _ => {}
         }
-        if let Body::Part(part @ Part { digest: None, .. }) = &request.body {
-            let begin = part.offset as usize;
-            let mut bytes = source[begin..begin + part.length as usize].to_vec();
-            bytes[0] ^= u8::from(self.source_changed);
-            machine.handle(self.now(), Input::PartSent { id, digest: digest(&bytes) });
-        }
+        arriving.body = match &request.body {
+            Body::Empty => Vec::new(),
+            Body::Bytes(bytes) => bytes.to_vec(),
+            Body::Part(part) => source[part.offset as usize..][..part.length as usize].to_vec(),
+        };
         if let Body::Part(part) = &request.body {
             self.parts_sent.push((part.offset, part.length));
+            if part.digest.is_none() {
+                arriving.body[0] ^= u8::from(self.source_changed);
+                let digest = digest(&arriving.body);
+                arriving.headers.push(("x-amz-checksum-crc64nvme".into(), s3_model::crc64_text(digest.crc64nvme)));
+                machine.handle(self.now(), Input::PartSent { id, digest });
+            }
         }
-        let too_old = (amz_date(self.unix_ms - 15 * MINUTE) > date) || (amz_date(self.unix_ms + 15 * MINUTE) < date);
-        let (status, mut headers, mut body) = match fault {
-            Some(Fault::Refused(status, code)) => (status, vec![], error(code)),
-            _ if too_old => (403, vec![], error("RequestTimeTooSkewed")),
-            _ => self.answer(request, &key, &query, source),
+        let reply = match fault {
+            Some(Fault::Refused(status, code)) => {
+                refused(status, code).with("date", s3_model::http::http_date(at(self.unix_ms)))
+            }
+            _ => self.answer(&arriving),
+        };
+        let (status, mut headers) = (reply.status, reply.headers);
+        let mut body = match reply.body {
+            s3_model::http::Body::Xml(text) => text.into_bytes(),
+            s3_model::http::Body::Content(bytes) => bytes,
         };
         match fault {
             Some(Fault::LostAfter) => return machine.handle(self.now(), lost),
-            Some(Fault::ErrorIn200) => body = error("InternalError"),
+            Some(Fault::ErrorIn200) => body = Refusal::new(200, "InternalError", "an injected fault").xml().into(),
             Some(Fault::Flipped) => body[0] ^= 1,
-            Some(Fault::Says(name, value)) => headers.push((name.to_owned(), value.to_owned())),
+            Some(Fault::Says(name, value)) => {
+                headers.retain(|(own, _)| own != name);
+                headers.push((name.to_owned(), value.to_owned()));
+            }
             _ => {}
         }
-        headers.push(("date".into(), http_date(self.unix_ms)));
         machine.handle(self.now(), Input::Head { id, head: ReplyHead { status, headers } });
         let now = self.now();
         match request.reply {
@@ -314,199 +367,39 @@ impl World {
         }
     }
 
-    fn answer(&mut self, request: &Request, key: &str, query: &HashMap<String, String>, source: &[u8]) -> Answer {
-        let header = |name: &str| request.headers.iter().find(|(n, _)| n == name).map(|(_, v)| &**v);
-        let sent = match &request.body {
-            Body::Empty => Vec::new(),
-            Body::Bytes(bytes) => bytes.to_vec(),
-            Body::Part(part) => source[part.offset as usize..][..part.length as usize].to_vec(),
-        };
-        let upload_id = query.get("uploadId").cloned().unwrap_or_default();
-        let stored = |version_id: String| {
-            vec![("etag".to_owned(), "\"e\"".to_owned()), ("x-amz-version-id".to_owned(), version_id)]
-        };
-        match (request.method, key) {
-            (Method::Get, "") if query.contains_key("versioning") => {
-                let status =
-                    format!("<VersioningConfiguration><Status>{}</Status></VersioningConfiguration>", self.versioning);
-                (200, vec![], status.into_bytes())
-            }
-            (Method::Get, "") if query.contains_key("versions") => {
-                let mut xml = "<ListVersionsResult><IsTruncated>false</IsTruncated>".to_owned();
-                for (key, versions) in self.objects.iter().filter(|(key, _)| key.starts_with(&query["prefix"])) {
-                    for (n, Object { version_id, body, .. }) in versions.iter().rev().enumerate() {
-                        xml += &format!(
-                            "<Version><Key>{}</Key><VersionId>{version_id}</VersionId><IsLatest>{}</IsLatest>\
-                             <ETag>e</ETag><Size>{}</Size></Version>",
-                            uri::encode_path(key),
-                            n == 0,
-                            body.len()
-                        );
-                    }
-                }
-                (200, vec![], (xml + "<EncodingType>url</EncodingType></ListVersionsResult>").into())
-            }
-            (Method::Get, "") => (200, vec![], self.list(query)),
-            (Method::Post, _) if query.contains_key("uploads") => {
-                self.count += 1;
-                let id = format!("u{}", self.count);
-                self.uploads.insert(id.clone(), (key.to_owned(), BTreeMap::new(), headers_of(request)));
-                (
-                    200,
-                    vec![],
-                    format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>")
-                        .into(),
-                )
-            }
-            (Method::Put, _) if query.contains_key("partNumber") => match self.uploads.get_mut(&upload_id) {
-                None => (404, vec![], error("NoSuchUpload")),
-                Some((_, parts, _)) => {
-                    let crc = crc_text(digest(&sent).crc64nvme);
-                    match header("x-amz-trailer") {
-                        // What the trailer says, the driver has computed.
-                        Some(trailer) => assert_eq!(trailer, "x-amz-checksum-crc64nvme"),
-                        None => assert_eq!(header("x-amz-checksum-crc64nvme"), Some(&*crc)),
-                    }
-                    // An ETag for each attempt, as stores give it that encrypt.
-                    self.count += 1;
-                    let etag = format!("\"part-{}\"", self.count);
-                    parts.insert(query["partNumber"].parse().unwrap(), (etag.clone(), sent));
-                    (200, vec![("etag".to_owned(), etag)], vec![])
-                }
-            },
-            (Method::Get, _) if query.contains_key("uploadId") => match self.uploads.get(&upload_id) {
-                None => (404, vec![], error("NoSuchUpload")),
-                Some((_, parts, _)) => {
-                    let mut xml = "<ListPartsResult><IsTruncated>false</IsTruncated>".to_owned();
-                    for (number, (etag, bytes)) in parts {
-                        let (size, crc) = (bytes.len(), crc_text(digest(bytes).crc64nvme));
-                        let etag = crate::xml::escape(etag);
-                        xml += &format!(
-                            "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag><Size>{size}</Size>\
-                             <ChecksumCRC64NVME>{crc}</ChecksumCRC64NVME></Part>"
-                        );
-                    }
-                    (200, vec![], (xml + "</ListPartsResult>").into())
-                }
-            },
-            (Method::Post, _)
-                if self.uploads.get(&upload_id).is_some_and(|(_, parts, _)| {
-                    let xml = String::from_utf8_lossy(&sent).replace("&quot;", "\"");
-                    parts.len() != xml.matches("<PartNumber>").count()
-                        || parts.values().any(|(etag, _)| !xml.contains(&format!("<ETag>{etag}</ETag>")))
-                }) =>
-            {
-                (400, vec![], error("InvalidPart"))
-            }
-            (Method::Post, _) if self.broken.contains(&upload_id) => {
-                (400, vec![], error("XAmzContentChecksumMismatch"))
-            }
-            (Method::Post, _) => match self.uploads.remove(&upload_id) {
-                None => (404, vec![], error("NoSuchUpload")),
-                Some((key, parts, headers)) => {
-                    assert!(
-                        parts.keys().copied().eq(1..=parts.len() as u32),
-                        "parts are numbered from 1 in each upload"
-                    );
-                    let body: Vec<u8> = parts.into_values().flat_map(|(_, bytes)| bytes).collect();
-                    assert_eq!(header("x-amz-checksum-crc64nvme"), Some(&*crc_text(digest(&body).crc64nvme)));
-                    assert_eq!(header("x-amz-mp-object-size"), Some(&*body.len().to_string()));
-                    let version_id = self.store(&key, body, headers);
-                    let xml = "<CompleteMultipartUploadResult><ETag>\"e-2\"</ETag></CompleteMultipartUploadResult>";
-                    (200, stored(version_id), xml.into())
-                }
-            },
-            (Method::Delete, _) => {
-                self.uploads.remove(&upload_id);
-                (204, vec![], vec![])
-            }
-            (Method::Put, _) => {
-                let version_id = self.store(key, sent, headers_of(request));
-                (200, stored(version_id), vec![])
-            }
-            (Method::Get | Method::Head, _) => {
-                let versions = self.objects.get(key).map(Vec::as_slice).unwrap_or_default();
-                let wanted = query.get("versionId");
-                let Some(object) = versions.iter().rfind(|object| wanted.is_none_or(|id| *id == object.version_id))
-                else {
-                    return (404, vec![], error(if versions.is_empty() { "NoSuchKey" } else { "NoSuchVersion" }));
-                };
-                let mut headers = stored(object.version_id.clone());
-                headers.extend(object.headers.iter().filter(|(name, _)| name.starts_with("x-amz-meta-")).cloned());
-                headers.push(("x-amz-checksum-crc64nvme".into(), crc_text(digest(&object.body).crc64nvme)));
-                headers.push(("content-length".into(), object.body.len().to_string()));
-                match header("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-')) {
-                    None => (200, headers, if request.method == Method::Head { vec![] } else { object.body.clone() }),
-                    Some((first, last)) => {
-                        let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
-                        let last = last.min(object.body.len() - 1);
-                        self.served.push((key.to_owned(), first, last + 1));
-                        headers.push(("content-range".into(), format!("bytes {first}-{last}/{}", object.body.len())));
-                        (206, headers, object.body[first..=last].to_vec())
-                    }
-                }
-            }
+    fn answer(&mut self, request: &ModelRequest<Vec<u8>>) -> Reply<Vec<u8>> {
+        if request.parameter("partNumber").is_some() {
+            assert!(request.header("x-amz-checksum-crc64nvme").is_some(), "each part comes with its checksum");
+            let trailer = request.header("x-amz-trailer");
+            assert!(trailer.is_none_or(|trailer| trailer == "x-amz-checksum-crc64nvme"), "{trailer:?}");
         }
-    }
-
-    fn list(&self, query: &HashMap<String, String>) -> Vec<u8> {
-        let after = query.get("continuation-token").or(query.get("start-after")).map_or("", String::as_str);
-        let most = query.get("max-keys").map_or(1000, |count| count.parse().unwrap()).min(1000);
-        let (mut xml, mut count, mut last) = (String::new(), 0, String::new());
-        let mut truncated = false;
-        for key in self.objects.keys().filter(|key| key.starts_with(&query["prefix"]) && key.as_str() > after) {
-            let rest = &key[query["prefix"].len()..];
-            let group = query
-                .get("delimiter")
-                .and_then(|d| rest.find(d.as_str()))
-                .map(|n| &key[..query["prefix"].len() + n + 1]);
-            if group.is_some_and(|group| last.starts_with(group)) {
-                last.clone_from(key);
-                continue;
-            }
-            if count == most {
-                truncated = true;
-                break;
-            }
-            count += 1;
-            match group {
-                Some(group) => xml.push_str(&format!(
-                    "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>",
-                    uri::encode_path(group)
-                )),
-                None => {
-                    xml.push_str(&format!("<Contents><Key>{}</Key><Size>1</Size></Contents>", uri::encode_path(key)))
-                }
-            }
-            last.clone_from(key);
+        let id = request.parameter("uploadId").filter(|_| request.method == "POST");
+        let parts = id.and_then(|id| Some(self.bucket().open_upload(id)?.parts.keys().copied().collect::<Vec<u32>>()));
+        let reply = self.model.answer(request, at(self.unix_ms));
+        if let Some(parts) = parts.filter(|_| reply.status == 200) {
+            assert!(parts.iter().copied().eq(1..=parts.len() as u32), "parts are numbered from 1 in each upload");
+            let named = String::from_utf8_lossy(&request.body).matches("<PartNumber>").count();
+            assert_eq!(named, parts.len(), "Complete names all parts");
+            assert!(request.header("x-amz-checksum-crc64nvme").is_some(), "Complete comes with the object's checksum");
+            assert!(request.header("x-amz-mp-object-size").is_some(), "Complete comes with the object's size");
         }
-        let token = if truncated {
-            format!("<NextContinuationToken>{}</NextContinuationToken>", crate::xml::escape(&last))
-        } else {
-            String::new()
-        };
-        format!("<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>{truncated}</IsTruncated>{xml}{token}</ListBucketResult>").into()
+        let range = reply.headers.iter().find(|(name, _)| name == "content-range").filter(|_| reply.status == 206);
+        if let Some((_, range)) = range {
+            let bounds = range.strip_prefix("bytes ").and_then(|range| range.split('/').next()?.split_once('-'));
+            let (first, last) = bounds.unwrap();
+            self.served.push((request.key.clone(), first.parse().unwrap(), last.parse::<usize>().unwrap() + 1));
+        }
+        reply
     }
 }
 
-type Answer = (u16, Vec<(String, String)>, Vec<u8>);
-
-fn error(code: &str) -> Vec<u8> {
-    format!("<Error><Code>{code}</Code><Message>so it is</Message></Error>").into()
+/// An injected error reply.
+fn refused(status: u16, code: &'static str) -> Reply<Vec<u8>> {
+    Reply::refused(&Refusal::new(status, code, "an injected fault"))
 }
 
-fn target(url: &str) -> (String, HashMap<String, String>) {
-    let rest = url.strip_prefix("http://127.0.0.1:9000/bkt").unwrap();
-    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let pair = |pair: &str| {
-        pair.split_once('=').map(|(name, value)| (uri::decode(name).unwrap(), uri::decode(value).unwrap()))
-    };
-    (uri::decode(path.strip_prefix('/').unwrap_or(path)).unwrap(), query.split('&').filter_map(pair).collect())
-}
-
-fn http_date(unix_ms: i64) -> String {
-    let at = jiff::Timestamp::from_millisecond(unix_ms).unwrap();
-    jiff::fmt::strtime::format("%a, %d %b %Y %H:%M:%S GMT", at).unwrap()
+fn at(unix_ms: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms as u64)
 }
 
 pub(super) fn vault(changes: &[(&str, &str)]) -> Arc<Vault> {
@@ -516,7 +409,7 @@ pub(super) fn vault(changes: &[(&str, &str)]) -> Arc<Vault> {
 /// A vault in a store of this profile.
 pub(super) fn vault_on(profile: Profile, changes: &[(&str, &str)]) -> Arc<Vault> {
     let mut settings = Settings::new();
-    let own = [("api_url", "http://127.0.0.1:9000"), ("bucket", "bkt"), ("access_key", "A"), ("secret_key", "S")];
+    let own = [("api_url", URL), ("bucket", BUCKET), ("access_key", "A"), ("secret_key", "S")];
     for (key, value) in own.iter().chain(changes) {
         settings.set(key, value).unwrap();
     }

@@ -5,9 +5,8 @@ use s3s::dto::*;
 
 use super::REGION;
 use super::convert::{Answer, answer, owner, timestamp};
-use crate::model::Versioning;
-use crate::refusal::Refusal;
 use crate::shared::Shared;
+use s3_model::{Refusal, Versioning};
 
 pub(super) async fn create(shared: &Shared, req: S3Request<CreateBucketInput>) -> Answer<CreateBucketOutput> {
     if req.input.object_lock_enabled_for_bucket == Some(true) {

@@ -1,18 +1,11 @@
 //! Between the types of s3s and those of the model.
 
-use std::collections::HashMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use s3s::dto::{ETag, ETagCondition, Owner, Timestamp};
+use s3_model::{Refusal, WriteCondition};
+use s3s::dto::{ETag, ETagCondition, Owner, Timestamp, TimestampFormat};
 
 use crate::access::OWNER;
-use crate::model::object::Condition;
-use crate::refusal::Refusal;
-
-/// A single PUT, a part or a copy is at most this long.
-const MAX_PUT: u64 = 5 << 30;
-/// User metadata, names and values together.
-const MAX_METADATA: usize = 2048;
 
 pub(super) type Answer<T> = Result<s3s::S3Response<T>, Refusal>;
 
@@ -28,6 +21,15 @@ pub(super) fn timestamp(time: SystemTime) -> Option<Timestamp> {
     Some(Timestamp::from(time))
 }
 
+/// A time before 1970 is 1970.
+pub(super) fn system_time(time: &Timestamp) -> SystemTime {
+    let mut text = Vec::new();
+    let written = time.format(TimestampFormat::EpochSeconds, &mut text).is_ok();
+    let seconds = std::str::from_utf8(&text).ok().filter(|_| written).and_then(|text| text.parse().ok());
+    let since = Duration::try_from_secs_f64(seconds.unwrap_or_default()).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + since
+}
+
 pub(super) fn size(bytes: u64) -> Option<i64> {
     i64::try_from(bytes).ok()
 }
@@ -40,57 +42,45 @@ pub(super) fn owner() -> Option<Owner> {
 pub(super) fn condition(
     if_match: Option<&ETagCondition>,
     if_none_match: Option<&ETagCondition>,
-) -> Result<Condition, Refusal> {
+) -> Result<WriteCondition, Refusal> {
     match (if_match, if_none_match) {
-        (None, None) => Ok(Condition::None),
-        (None, Some(ETagCondition::Any)) => Ok(Condition::Absent),
-        (Some(ETagCondition::ETag(etag)), None) => Ok(Condition::Matches(etag.value().to_owned())),
+        (None, None) => Ok(WriteCondition::None),
+        (None, Some(ETagCondition::Any)) => Ok(WriteCondition::Absent),
+        (Some(ETagCondition::ETag(etag)), None) => Ok(WriteCondition::Matches(etag.value().to_owned())),
         (None, Some(_)) => Err(Refusal::not_implemented("If-None-Match with an ETag on a write")),
         (Some(ETagCondition::Any), None) => Err(Refusal::not_implemented("If-Match: * on a write")),
         (Some(_), Some(_)) => Err(Refusal::not_implemented("If-Match and If-None-Match together on a write")),
     }
 }
 
-pub(super) fn check_length(length: Option<u64>) -> Result<(), Refusal> {
-    match length {
-        Some(length) if length > MAX_PUT => Err(Refusal::new(
-            400,
-            "EntityTooLarge",
-            format!("Your proposed upload exceeds the maximum allowed size: {length} bytes, of {MAX_PUT}."),
-        )),
-        _ => Ok(()),
-    }
-}
-
-pub(super) fn metadata(metadata: Option<HashMap<String, String>>) -> Result<HashMap<String, String>, Refusal> {
-    let metadata = metadata.unwrap_or_default();
-    let size: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if size > MAX_METADATA {
-        return Err(Refusal::new(
-            400,
-            "MetadataTooLarge",
-            format!("Your metadata headers exceed the maximum allowed metadata size: {size} bytes, of {MAX_METADATA}."),
-        ));
-    }
-    Ok(metadata)
-}
-
-/// The attributes that PutObject, CreateMultipartUpload and CopyObject carry alike.
+/// The attributes that PutObject, CreateMultipartUpload and CopyObject have in common.
 macro_rules! attributes {
-    ($input:expr) => {
-        $crate::model::object::Attributes {
-            cache_control: $input.cache_control.take(),
-            content_disposition: $input.content_disposition.take(),
-            content_encoding: $crate::s3::convert::content_encoding($input.content_encoding.take()),
-            content_language: $input.content_language.take(),
-            content_type: $input.content_type.take().or_else(|| Some("binary/octet-stream".to_owned())),
-            expires: $input.expires.take(),
-            metadata: $crate::s3::convert::metadata($input.metadata.take())?,
+    ($input:expr) => {{
+        let content_type = $input.content_type.take().or_else(|| Some("binary/octet-stream".to_owned()));
+        let expires = $input.expires.take().and_then(|time| $crate::s3::convert::http_date(&time));
+        let headers = [
+            ("cache-control", $input.cache_control.take()),
+            ("content-disposition", $input.content_disposition.take()),
+            ("content-encoding", $crate::s3::convert::content_encoding($input.content_encoding.take())),
+            ("content-language", $input.content_language.take()),
+            ("content-type", content_type),
+            ("expires", expires),
+        ];
+        s3_model::Attributes {
+            headers: headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
+            metadata: $input.metadata.take().unwrap_or_default().into_iter().collect(),
             storage_class: $input.storage_class.take().map(|class| class.as_str().to_owned()),
         }
-    };
+    }};
 }
 pub(super) use attributes;
+
+/// `Fri, 24 May 2013 00:00:00 GMT`
+pub(super) fn http_date(time: &Timestamp) -> Option<String> {
+    let mut text = Vec::new();
+    time.format(TimestampFormat::HttpDate, &mut text).ok()?;
+    String::from_utf8(text).ok()
+}
 
 /// `aws-chunked` is how the request came, not what the object is.
 pub(super) fn content_encoding(encoding: Option<String>) -> Option<String> {
@@ -104,39 +94,19 @@ pub(super) fn content_encoding(encoding: Option<String>) -> Option<String> {
 macro_rules! set_checksum {
     ($output:expr, $algorithm:expr, $value:expr) => {
         match $algorithm {
-            $crate::checksum::Algorithm::Crc32 => $output.checksum_crc32 = Some($value),
-            $crate::checksum::Algorithm::Crc32c => $output.checksum_crc32c = Some($value),
-            $crate::checksum::Algorithm::Crc64Nvme => $output.checksum_crc64nvme = Some($value),
-            $crate::checksum::Algorithm::Sha1 => $output.checksum_sha1 = Some($value),
-            $crate::checksum::Algorithm::Sha256 => $output.checksum_sha256 = Some($value),
+            s3_model::Algorithm::Crc32 => $output.checksum_crc32 = Some($value),
+            s3_model::Algorithm::Crc32c => $output.checksum_crc32c = Some($value),
+            s3_model::Algorithm::Crc64Nvme => $output.checksum_crc64nvme = Some($value),
+            s3_model::Algorithm::Sha1 => $output.checksum_sha1 = Some($value),
+            s3_model::Algorithm::Sha256 => $output.checksum_sha256 = Some($value),
         }
     };
 }
 pub(super) use set_checksum;
 
-/// The escaping of `encoding-type=url`: that of an HTML form, with `/` left as it is.
-pub(super) fn url_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' | b'*' => {
-                encoded.push(char::from(byte))
-            }
-            b' ' => encoded.push('+'),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn url_encoding_is_that_of_s3() {
-        assert_eq!(url_encode("/lead a+b=2F~\u{fc}%2F*"), "/lead+a%2Bb%3D2F%7E%C3%BC%252F*");
-    }
 
     #[test]
     fn aws_chunked_is_not_kept() {

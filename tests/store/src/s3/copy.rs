@@ -1,15 +1,13 @@
 //! CopyObject.
 
+use s3_model::{Content as _, Object, ReadConditions, Refusal, WriteCondition, crc64_text};
 use s3s::S3Request;
 use s3s::crypto::{Checksum as _, Md5};
 use s3s::dto::*;
 
-use super::convert::{self, Answer, answer, attributes, etag, timestamp};
-use super::objects::{ReadConditions, full_object};
-use crate::checksum::crc64_text;
-use crate::model::object::{Condition, Object};
+use super::convert::{Answer, answer, attributes, etag, timestamp};
+use super::objects::{full_object, read_conditions};
 use crate::payload::Payload;
-use crate::refusal::Refusal;
 use crate::shared::Shared;
 
 pub(super) async fn copy(shared: &Shared, req: S3Request<CopyObjectInput>) -> Answer<CopyObjectOutput> {
@@ -32,12 +30,12 @@ pub(super) async fn copy(shared: &Shared, req: S3Request<CopyObjectInput>) -> An
     let (mut object, source_version) = {
         let store = shared.store();
         let (version, object) = store.get(bucket, key, version_id.as_deref())?;
-        let conditions = ReadConditions {
-            if_match: input.copy_source_if_match.as_ref(),
-            if_none_match: input.copy_source_if_none_match.as_ref(),
-            if_modified_since: input.copy_source_if_modified_since.as_ref(),
-            if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
-        };
+        let conditions: ReadConditions = read_conditions(
+            input.copy_source_if_match.as_ref(),
+            input.copy_source_if_none_match.as_ref(),
+            input.copy_source_if_modified_since.as_ref(),
+            input.copy_source_if_unmodified_since.as_ref(),
+        );
         // A copy knows no 304.
         conditions.check(version, object).map_err(|refusal| match refusal.status {
             304 => Refusal::precondition_failed("x-amz-copy-source-if-none-match"),
@@ -45,29 +43,29 @@ pub(super) async fn copy(shared: &Shared, req: S3Request<CopyObjectInput>) -> An
         })?;
         (object.clone(), store.bucket(bucket)?.shown(&version.id))
     };
-    convert::check_length(Some(object.payload.len()))?;
+    shared.store().check_length(object.content.length())?;
     if replace {
         object.attributes = attributes!(input);
     } else {
         object.attributes.storage_class = input.storage_class.take().map(|class| class.as_str().to_owned());
     }
     if object.etag.contains('-') {
-        object = Object { etag: md5(&object.payload).await, given: None, ..object };
+        object = Object { etag: md5(&object.content).await, checksum: None, ..object };
     }
 
-    let now = shared.clock.now();
+    let (now, crc64nvme) = (shared.clock.now(), object.crc64nvme);
+    let stored = shared.store().put(&input.bucket, &input.key, object, &WriteCondition::None, now)?;
     let result = CopyObjectResult {
-        checksum_crc64nvme: Some(crc64_text(object.crc64)),
+        checksum_crc64nvme: Some(crc64_text(crc64nvme)),
         checksum_type: full_object(),
-        e_tag: etag(&object.etag),
+        e_tag: etag(&stored.etag),
         last_modified: timestamp(now),
         ..Default::default()
     };
-    let version_id = shared.store().put(&input.bucket, &input.key, object, &Condition::None, now)?;
     answer(CopyObjectOutput {
         copy_object_result: Some(result),
         copy_source_version_id: source_version,
-        version_id,
+        version_id: stored.version,
         ..Default::default()
     })
 }

@@ -1,17 +1,11 @@
 //! ListObjectsV2, ListObjectVersions, ListMultipartUploads.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use s3_model::{Content as _, MAX_PAGE, Position, Query, Refusal, url_encode};
 use s3s::S3Request;
 use s3s::dto::*;
 
-use super::convert::{Answer, answer, etag, owner, size, timestamp, url_encode};
-use crate::model::list::{After, Query};
-use crate::refusal::Refusal;
+use super::convert::{Answer, answer, etag, owner, size, timestamp};
 use crate::shared::Shared;
-
-/// The most entries in one page.
-const MAX_PAGE: i32 = 1000;
 
 /// What the three listings are asked alike.
 struct Asked {
@@ -26,11 +20,11 @@ impl Asked {
         delimiter: Option<&String>,
         max: Option<i32>,
         encoding: Option<&EncodingType>,
-        after: After,
+        after: Position,
     ) -> Result<Self, Refusal> {
-        let max = max.unwrap_or(MAX_PAGE);
-        let page = usize::try_from(max.min(MAX_PAGE))
-            .map_err(|_| Refusal::invalid_argument(format!("The number of entries wanted is negative: {max}.")))?;
+        let max = max.map_or(Ok(MAX_PAGE), usize::try_from);
+        let max = max.map_err(|_| Refusal::invalid_argument("The number of entries must not be negative."))?;
+        let max = max.min(MAX_PAGE);
         let url = match encoding.map(EncodingType::as_str) {
             None => false,
             Some(EncodingType::URL) => true,
@@ -38,7 +32,7 @@ impl Asked {
         };
         let prefix = prefix.cloned().unwrap_or_default();
         let delimiter = delimiter.filter(|delimiter| !delimiter.is_empty()).cloned();
-        Ok(Self { query: Query { prefix, delimiter, after, max: page }, max: max.min(MAX_PAGE), url })
+        Ok(Self { query: Query { prefix, delimiter, after, max }, max: max as i32, url })
     }
 
     fn encode(&self, text: &str) -> String {
@@ -58,9 +52,9 @@ pub(super) async fn objects(shared: &Shared, req: S3Request<ListObjectsV2Input>)
     let input = req.input;
     let start_after = input.start_after.as_ref().filter(|key| !key.is_empty());
     let after = match (&input.continuation_token, start_after) {
-        (Some(token), _) => token_position(token)?,
-        (None, Some(key)) => After::Key(key.clone()),
-        (None, None) => After::Start,
+        (Some(token), _) => Position::of_token(token)?,
+        (None, Some(key)) => Position::Key(key.clone()),
+        (None, None) => Position::Start,
     };
     let asked = Asked::new(
         input.prefix.as_ref(),
@@ -83,7 +77,7 @@ pub(super) async fn objects(shared: &Shared, req: S3Request<ListObjectsV2Input>)
             last_modified: timestamp(version.modified),
             owner: if with_owner { owner() } else { None },
             restore_status: None,
-            size: size(object.payload.len()),
+            size: size(object.content.length()),
             storage_class: Some(ObjectStorageClass::from(class(object.attributes.storage_class.as_deref()))),
         })
         .collect();
@@ -96,7 +90,7 @@ pub(super) async fn objects(shared: &Shared, req: S3Request<ListObjectsV2Input>)
         key_count: i32::try_from(contents.len() + page.prefixes.len()).ok(),
         max_keys: Some(asked.max),
         name: Some(input.bucket),
-        next_continuation_token: page.next.as_ref().map(position_token),
+        next_continuation_token: page.next.as_ref().map(Position::token),
         prefix: Some(asked.encode(&asked.query.prefix)),
         start_after: asked.encode_opt(input.start_after.as_ref()),
         contents: Some(contents),
@@ -108,55 +102,21 @@ fn class(class: Option<&str>) -> String {
     class.unwrap_or(StorageClass::STANDARD).to_owned()
 }
 
-/// A key has one newest version, so its name says where the next page begins.
-fn position_token(next: &After) -> String {
-    BASE64.encode(match next {
-        After::Start => String::new(),
-        After::Key(key) | After::Entry(key, _) => format!("k{key}"),
-        After::Prefix(prefix) => format!("p{prefix}"),
-    })
+/// The markers of the next page.
+fn next_markers(asked: &Asked, next: Option<Position>) -> (Option<String>, Option<String>) {
+    let (key, id) = next.map(Position::markers).unwrap_or_default();
+    (key.map(|key| asked.encode(&key)), id)
 }
 
-fn token_position(token: &str) -> Result<After, Refusal> {
-    let text = BASE64.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-    match (text.get(..1), text.get(1..)) {
-        (Some("k"), Some(key)) => Ok(After::Key(key.to_owned())),
-        (Some("p"), Some(prefix)) => Ok(After::Prefix(prefix.to_owned())),
-        _ => Err(Refusal::invalid_argument("The continuation token provided is incorrect")),
-    }
-}
-
-/// Where a page begins that is asked for by a key and the id of one of its entries.
+/// The position of markers that are optional strings.
 fn marked(
     key: Option<&String>,
     id: Option<&String>,
     prefix: Option<&String>,
     delimiter: Option<&String>,
-) -> Result<After, Refusal> {
-    let given = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
-    Ok(match (given(key), given(id)) {
-        (None, None) => After::Start,
-        (None, Some(_)) => {
-            return Err(Refusal::invalid_argument("A marker for an id cannot be specified without a key marker"));
-        }
-        (Some(key), Some(id)) => After::Entry(key, id),
-        // A page may end with a common prefix, which is then the next key marker.
-        (Some(key), None)
-            if given(delimiter).is_some_and(|end| key.ends_with(&end)) && given(prefix) != Some(key.clone()) =>
-        {
-            After::Prefix(key)
-        }
-        (Some(key), None) => After::Key(key),
-    })
-}
-
-/// The markers of the next page.
-fn next_markers(asked: &Asked, next: Option<After>) -> (Option<String>, Option<String>) {
-    match next {
-        None | Some(After::Start) => (None, None),
-        Some(After::Entry(key, id)) => (Some(asked.encode(&key)), Some(id)),
-        Some(After::Key(key) | After::Prefix(key)) => (Some(asked.encode(&key)), None),
-    }
+) -> Result<Position, Refusal> {
+    let [key, id, prefix, delimiter] = [key, id, prefix, delimiter].map(|text| text.map(String::as_str));
+    Position::of_markers(key, id, prefix, delimiter)
 }
 
 pub(super) async fn versions(
@@ -186,7 +146,7 @@ pub(super) async fn versions(
                 last_modified,
                 owner: owner(),
                 restore_status: None,
-                size: size(object.payload.len()),
+                size: size(object.content.length()),
                 storage_class: Some(ObjectVersionStorageClass::from(class(object.attributes.storage_class.as_deref()))),
                 version_id,
             }),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
+use crate::refusal::s3_error;
 use crate::shared::Shared;
 
 /// The region that every bucket is in.
@@ -35,7 +36,7 @@ macro_rules! operations {
         impl S3 for Operations {
             $(
                 async fn $name(&self, req: S3Request<$input>) -> S3Result<S3Response<$output>> {
-                    Ok($function(&self.shared, req).await?)
+                    $function(&self.shared, req).await.map_err(s3_error)
                 }
             )*
         }

@@ -1,13 +1,12 @@
 //! The operations of a multipart upload.
 
+use s3_model::{Algorithm, Checksum, Completion, Content as _, ListedPart, MAX_PAGE, Refusal, crc64_text};
 use s3s::S3Request;
 use s3s::dto::*;
 
 use super::convert::{self, Answer, answer, attributes, etag, owner, set_checksum, size, timestamp};
 use super::objects::full_object;
-use crate::checksum::{Algorithm, Announced, Given, crc64_text};
-use crate::model::multipart::{Completion, Listed, MAX_PARTS};
-use crate::refusal::Refusal;
+use crate::checksum::Announced;
 use crate::shared::Shared;
 
 pub(super) async fn create(
@@ -47,37 +46,22 @@ pub(super) async fn create(
 
 pub(super) async fn upload_part(shared: &Shared, req: S3Request<UploadPartInput>) -> Answer<UploadPartOutput> {
     let UploadPartInput { bucket, key, upload_id, part_number, body, .. } = req.input;
-    if !(1..=MAX_PARTS).contains(&part_number) {
-        let message = format!("Part number must be an integer between 1 and {MAX_PARTS}, inclusive");
-        return Err(Refusal::invalid_argument(message));
-    }
+    let number = u32::try_from(part_number).unwrap_or(0);
     let announced = Announced::of(&req.headers)?;
-    convert::check_length(announced.length())?;
-    let expected = shared.store().upload(&bucket, &key, &upload_id)?.algorithm;
-    if let Some(actual) = announced.algorithm()
-        && expected != Some(actual)
     {
-        return Err(checksum_type_mismatch(expected, actual));
+        let store = shared.store();
+        store.check_length(announced.length().unwrap_or(0))?;
+        store.check_part(&bucket, &key, &upload_id, number, announced.algorithm())?;
     }
-
     let received = announced.receive(body, req.trailing_headers, &shared.budget).await?;
     let mut output = UploadPartOutput::default();
-    match &received.given {
-        Some(given) => set_checksum!(output, given.algorithm, given.value.clone()),
-        None => output.checksum_crc64nvme = Some(crc64_text(received.crc64)),
+    match &received.checksum {
+        Some(checksum) => set_checksum!(output, checksum.algorithm, checksum.value.clone()),
+        None => output.checksum_crc64nvme = Some(crc64_text(received.crc64nvme)),
     }
     let now = shared.clock.now();
-    output.e_tag = etag(&shared.store().put_part(&bucket, &key, &upload_id, part_number, received, now)?);
+    output.e_tag = etag(&shared.store().put_part(&bucket, &key, &upload_id, number, received, now)?);
     answer(output)
-}
-
-/// S3 wants every part's algorithm announced by CreateMultipartUpload.
-fn checksum_type_mismatch(expected: Option<Algorithm>, actual: Algorithm) -> Refusal {
-    Refusal::invalid_request(format!(
-        "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
-        expected.map_or("null", Algorithm::name).to_lowercase(),
-        actual.name().to_lowercase()
-    ))
 }
 
 pub(super) async fn complete(
@@ -99,24 +83,18 @@ pub(super) async fn complete(
     let parts = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
     let completion = Completion {
         parts: parts.into_iter().map(listed).collect::<Result<_, _>>()?,
-        crc64: input.checksum_crc64nvme,
+        crc64nvme: input.checksum_crc64nvme,
         size: input.mpu_object_size.map(|size| u64::try_from(size).unwrap_or(u64::MAX)),
         condition: convert::condition(input.if_match.as_ref(), input.if_none_match.as_ref())?,
     };
-    let mut store = shared.store();
-    let algorithm = store.upload(&input.bucket, &input.key, &input.upload_id)?.algorithm;
-    if completion.crc64.is_some() {
-        if algorithm.is_some_and(|algorithm| algorithm != Algorithm::Crc64Nvme) {
-            return Err(checksum_type_mismatch(algorithm, Algorithm::Crc64Nvme));
-        }
-        if input.checksum_type.is_some_and(|one| one.as_str() != ChecksumType::FULL_OBJECT) {
-            return Err(Refusal::invalid_request("A CRC64NVME of the whole object has the checksum type FULL_OBJECT."));
-        }
+    let full_object_only = completion.crc64nvme.is_some();
+    if full_object_only && input.checksum_type.is_some_and(|one| one.as_str() != ChecksumType::FULL_OBJECT) {
+        return Err(Refusal::invalid_request("A CRC64NVME of the whole object has the checksum type FULL_OBJECT."));
     }
-    let completed = store.complete(&input.bucket, &input.key, &input.upload_id, &completion)?;
+    let completed = shared.store().complete(&input.bucket, &input.key, &input.upload_id, &completion)?;
     answer(CompleteMultipartUploadOutput {
         bucket: Some(input.bucket),
-        checksum_crc64nvme: Some(crc64_text(completed.crc64)),
+        checksum_crc64nvme: Some(crc64_text(completed.crc64nvme)),
         checksum_type: full_object(),
         e_tag: etag(&completed.etag),
         key: Some(input.key),
@@ -125,20 +103,25 @@ pub(super) async fn complete(
     })
 }
 
-fn listed(part: CompletedPart) -> Result<Listed, Refusal> {
+fn listed(part: CompletedPart) -> Result<ListedPart, Refusal> {
     let (Some(number), Some(etag)) = (part.part_number, part.e_tag) else {
         let message = "The XML you provided was not well-formed: every Part has a PartNumber and an ETag.";
         return Err(Refusal::new(400, "MalformedXML", message));
     };
-    let given = [
+    let checksums = [
         (Algorithm::Crc32, part.checksum_crc32),
         (Algorithm::Crc32c, part.checksum_crc32c),
         (Algorithm::Crc64Nvme, part.checksum_crc64nvme),
         (Algorithm::Sha1, part.checksum_sha1),
         (Algorithm::Sha256, part.checksum_sha256),
     ];
-    let given = given.into_iter().filter_map(|(algorithm, value)| Some(Given { algorithm, value: value? }));
-    Ok(Listed { number, etag: etag.into_value(), given: given.collect() })
+    let checksums = checksums.into_iter().filter_map(|(algorithm, value)| Some(Checksum { algorithm, value: value? }));
+    // The number 0 is no part's.
+    Ok(ListedPart {
+        number: u32::try_from(number).unwrap_or(0),
+        etag: etag.into_value(),
+        checksums: checksums.collect(),
+    })
 }
 
 pub(super) async fn abort(
@@ -153,28 +136,26 @@ pub(super) async fn abort(
     answer(AbortMultipartUploadOutput::default())
 }
 
-/// The most parts in one page.
-const MAX_PAGE: i32 = 1000;
-
 pub(super) async fn list_parts(shared: &Shared, req: S3Request<ListPartsInput>) -> Answer<ListPartsOutput> {
     let input = req.input;
-    let max = input.max_parts.unwrap_or(MAX_PAGE).clamp(0, MAX_PAGE);
+    let max = input.max_parts.map_or(MAX_PAGE, |max| usize::try_from(max).unwrap_or(0).min(MAX_PAGE));
     let marker = input.part_number_marker.unwrap_or(0);
+    let first = u32::try_from(marker).unwrap_or(0).saturating_add(1);
     let store = shared.store();
     let upload = store.upload(&input.bucket, &input.key, &input.upload_id)?;
-    let mut rest = upload.parts.range(marker.saturating_add(1)..);
+    let mut rest = upload.parts.range(first..);
     let mut parts = Vec::new();
-    for (number, part) in rest.by_ref().take(usize::try_from(max).unwrap_or(0)) {
+    for (number, part) in rest.by_ref().take(max) {
         let mut output = Part {
             e_tag: etag(&part.etag()),
             last_modified: timestamp(part.modified),
-            part_number: Some(*number),
-            size: size(part.received.payload.len()),
+            part_number: i32::try_from(*number).ok(),
+            size: size(part.received.content.length()),
             ..Default::default()
         };
-        match &part.received.given {
-            Some(given) => set_checksum!(output, given.algorithm, given.value.clone()),
-            None => output.checksum_crc64nvme = Some(crc64_text(part.received.crc64)),
+        match &part.received.checksum {
+            Some(checksum) => set_checksum!(output, checksum.algorithm, checksum.value.clone()),
+            None => output.checksum_crc64nvme = Some(crc64_text(part.received.crc64nvme)),
         }
         parts.push(output);
     }
@@ -185,7 +166,7 @@ pub(super) async fn list_parts(shared: &Shared, req: S3Request<ListPartsInput>) 
         checksum_algorithm: upload.algorithm.map(|one| ChecksumAlgorithm::from_static(one.name())),
         is_truncated: Some(truncated),
         key: Some(input.key),
-        max_parts: Some(max),
+        max_parts: Some(max as i32),
         next_part_number_marker: if truncated { next } else { None },
         owner: owner(),
         part_number_marker: Some(marker),

@@ -3,31 +3,32 @@
 use std::ops::Range;
 
 use hyper::StatusCode;
+use s3_model::{Algorithm, Content as _, Object as Stored, ReadConditions, Refusal, Version, crc64_text};
 use s3s::S3Request;
 use s3s::dto::*;
 
-use super::convert::{self, Answer, answer, attributes, etag, set_checksum, size, timestamp};
-use crate::checksum::{Algorithm, Announced, crc64_text};
-use crate::model::object::{Object as Stored, Version};
-use crate::refusal::Refusal;
+use super::convert::{self, Answer, answer, attributes, etag, set_checksum, size, system_time, timestamp};
+use crate::checksum::Announced;
+use crate::payload::Payload;
 use crate::shared::Shared;
 
 pub(super) async fn put(shared: &Shared, req: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
     let mut input = req.input;
     let announced = Announced::of(&req.headers)?;
     let condition = convert::condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
-    convert::check_length(announced.length())?;
+    shared.store().check_length(announced.length().unwrap_or(0))?;
     let attributes = attributes!(input);
     shared.store().bucket(&input.bucket)?;
 
     let received = announced.receive(input.body.take(), req.trailing_headers, &shared.budget).await?;
     let object = Stored::whole(received, attributes);
-    let mut output = PutObjectOutput { checksum_type: full_object(), e_tag: etag(&object.etag), ..Default::default() };
-    match &object.given {
-        Some(given) => set_checksum!(output, given.algorithm, given.value.clone()),
-        None => output.checksum_crc64nvme = Some(crc64_text(object.crc64)),
+    let mut output = PutObjectOutput { checksum_type: full_object(), ..Default::default() };
+    match &object.checksum {
+        Some(checksum) => set_checksum!(output, checksum.algorithm, checksum.value.clone()),
+        None => output.checksum_crc64nvme = Some(crc64_text(object.crc64nvme)),
     }
-    output.version_id = shared.store().put(&input.bucket, &input.key, object, &condition, shared.clock.now())?;
+    let stored = shared.store().put(&input.bucket, &input.key, object, &condition, shared.clock.now())?;
+    (output.e_tag, output.version_id) = (etag(&stored.etag), stored.version);
     answer(output)
 }
 
@@ -36,51 +37,37 @@ pub(super) fn full_object() -> Option<ChecksumType> {
 }
 
 /// The conditions of a read.
-pub(super) struct ReadConditions<'a> {
-    pub(super) if_match: Option<&'a ETagCondition>,
-    pub(super) if_none_match: Option<&'a ETagCondition>,
-    pub(super) if_modified_since: Option<&'a Timestamp>,
-    pub(super) if_unmodified_since: Option<&'a Timestamp>,
-}
-
-impl ReadConditions<'_> {
-    /// In the order of RFC 9110, section 13.2.2. The error's status tells what failed: 412 or 304.
-    pub(super) fn check(&self, version: &Version, object: &Stored) -> Result<(), Refusal> {
-        let is = |condition: &ETagCondition| condition.as_etag().is_none_or(|etag| etag.value() == object.etag);
-        let modified = Timestamp::from(version.modified);
-        match (self.if_match, self.if_unmodified_since) {
-            (Some(condition), _) if !is(condition) => return Err(Refusal::precondition_failed("If-Match")),
-            (None, Some(time)) if modified > *time => return Err(Refusal::precondition_failed("If-Unmodified-Since")),
-            _ => {}
-        }
-        match (self.if_none_match, self.if_modified_since) {
-            (Some(condition), _) if is(condition) => Err(not_modified(object)),
-            (None, Some(time)) if modified <= *time => Err(not_modified(object)),
-            _ => Ok(()),
-        }
+pub(super) fn read_conditions(
+    if_match: Option<&ETagCondition>,
+    if_none_match: Option<&ETagCondition>,
+    if_modified_since: Option<&Timestamp>,
+    if_unmodified_since: Option<&Timestamp>,
+) -> ReadConditions {
+    let etag = |condition: &ETagCondition| condition.as_etag().map(|etag| etag.value().to_owned());
+    ReadConditions {
+        if_match: if_match.map(etag),
+        if_none_match: if_none_match.map(etag),
+        if_modified_since: if_modified_since.map(system_time),
+        if_unmodified_since: if_unmodified_since.map(system_time),
     }
-}
-
-fn not_modified(object: &Stored) -> Refusal {
-    Refusal::new(304, "NotModified", "Not Modified").header("etag", format!("\"{}\"", object.etag))
 }
 
 /// What a GET or a HEAD found.
 struct Found {
     version_id: Option<String>,
-    version: Version,
-    object: Stored,
+    version: Version<Payload>,
+    object: Stored<Payload>,
     range: Option<Range<u64>>,
 }
 
 impl Found {
     fn bytes(&self) -> Range<u64> {
-        self.range.clone().unwrap_or(0..self.object.payload.len())
+        self.range.clone().unwrap_or(0..self.object.content.length())
     }
 
     fn content_range(&self) -> Option<String> {
         let range = self.range.as_ref()?;
-        Some(format!("bytes {}-{}/{}", range.start, range.end - 1, self.object.payload.len()))
+        Some(format!("bytes {}-{}/{}", range.start, range.end - 1, self.object.content.length()))
     }
 }
 
@@ -90,12 +77,12 @@ macro_rules! find {
         if $input.part_number.is_some() {
             return Err(Refusal::not_implemented("partNumber on a read"));
         }
-        let conditions = ReadConditions {
-            if_match: $input.if_match.as_ref(),
-            if_none_match: $input.if_none_match.as_ref(),
-            if_modified_since: $input.if_modified_since.as_ref(),
-            if_unmodified_since: $input.if_unmodified_since.as_ref(),
-        };
+        let conditions = read_conditions(
+            $input.if_match.as_ref(),
+            $input.if_none_match.as_ref(),
+            $input.if_modified_since.as_ref(),
+            $input.if_unmodified_since.as_ref(),
+        );
         let version_id = $input.version_id.as_deref();
         find($shared, &$input.bucket, &$input.key, version_id, &conditions, $input.range)?
     }};
@@ -106,13 +93,13 @@ fn find(
     bucket: &str,
     key: &str,
     version_id: Option<&str>,
-    conditions: &ReadConditions<'_>,
+    conditions: &ReadConditions,
     range: Option<s3s::dto::Range>,
 ) -> Result<Found, Refusal> {
     let store = shared.store();
     let (version, object) = store.get(bucket, key, version_id)?;
     conditions.check(version, object)?;
-    let length = object.payload.len();
+    let length = object.content.length();
     let range = range
         .map(|range| {
             let inside = range.check(length).ok().filter(|range| !range.is_empty());
@@ -131,13 +118,14 @@ macro_rules! describe {
     ($output:expr, $found:expr, $checksum_mode:expr) => {{
         let attributes = &$found.object.attributes;
         $output.accept_ranges = Some("bytes".to_owned());
-        $output.cache_control = attributes.cache_control.clone();
-        $output.content_disposition = attributes.content_disposition.clone();
-        $output.content_encoding = attributes.content_encoding.clone();
-        $output.content_language = attributes.content_language.clone();
-        $output.content_type = attributes.content_type.clone();
-        $output.expires = attributes.expires.clone();
-        $output.metadata = (!attributes.metadata.is_empty()).then(|| attributes.metadata.clone());
+        $output.cache_control = attributes.header("cache-control").cloned();
+        $output.content_disposition = attributes.header("content-disposition").cloned();
+        $output.content_encoding = attributes.header("content-encoding").cloned();
+        $output.content_language = attributes.header("content-language").cloned();
+        $output.content_type = attributes.header("content-type").cloned();
+        $output.expires =
+            attributes.header("expires").and_then(|text| Timestamp::parse(TimestampFormat::HttpDate, text).ok());
+        $output.metadata = (!attributes.metadata.is_empty()).then(|| attributes.metadata.clone().into_iter().collect());
         // STANDARD is the class that S3 does not name here.
         let class = attributes.storage_class.as_deref().filter(|class| *class != StorageClass::STANDARD);
         $output.storage_class = class.map(|class| StorageClass::from(class.to_owned()));
@@ -150,10 +138,10 @@ macro_rules! describe {
         let wanted = $checksum_mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED);
         if wanted && $found.range.is_none() {
             $output.checksum_type = full_object();
-            if let Some(given) = &$found.object.given {
-                set_checksum!($output, given.algorithm, given.value.clone());
+            if let Some(checksum) = &$found.object.checksum {
+                set_checksum!($output, checksum.algorithm, checksum.value.clone());
             }
-            set_checksum!($output, Algorithm::Crc64Nvme, crc64_text($found.object.crc64));
+            set_checksum!($output, Algorithm::Crc64Nvme, crc64_text($found.object.crc64nvme));
         }
     }};
 }
@@ -163,7 +151,7 @@ pub(super) async fn get(shared: &Shared, req: S3Request<GetObjectInput>) -> Answ
     let found = find!(shared, input);
     let mut output = GetObjectOutput::default();
     describe!(output, found, input.checksum_mode);
-    output.body = Some(StreamingBlob::new(found.object.payload.slice(found.bytes())));
+    output.body = Some(StreamingBlob::new(found.object.content.slice(found.bytes())));
     answer(output)
 }
 

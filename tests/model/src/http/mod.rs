@@ -1,0 +1,333 @@
+//! Requests and replies as HTTP has them, path style: `http://HOST/BUCKET/KEY?QUERY`.
+//!
+//! The date, the expiry of the access key, and the checksums are verified, as far as the rules have them; the signature
+//! is not. What is not known is answered with NotImplemented.
+
+mod listing;
+#[cfg(test)]
+mod tests;
+mod upload;
+mod xml;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
+use percent_encoding::percent_decode_str;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Algorithm, Attributes, Checksum, Object, Payload, Received, Refusal, Store, Versioning, WriteCondition, crc64_text,
+    is_unsupported_header,
+};
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Request<C> {
+    /// The method in upper case.
+    pub method: &'static str,
+    /// The bucket.
+    pub bucket: String,
+    /// The key, or nothing for the bucket itself.
+    pub key: String,
+    /// The parameters of the query. One without a value is empty.
+    pub query: BTreeMap<String, String>,
+    /// Headers, and trailers after them. Names are in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, without the framing of aws-chunked.
+    pub body: C,
+}
+
+impl<C> Request<C> {
+    /// A request to this URL.
+    pub fn new(method: &'static str, url: &str, headers: Vec<(String, String)>, body: C) -> Self {
+        let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let rest = rest.split_once('/').map_or("", |(_, path)| path);
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let query = pairs.map(|(name, value)| (decode(name), decode(value))).collect();
+        Self { method, bucket: decode(bucket), key: decode(key), query, headers, body }
+    }
+
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a parameter, if it is there and not empty.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The time of signing, from `x-amz-date`.
+    pub fn date(&self) -> Option<SystemTime> {
+        let at = strtime::parse("%Y%m%dT%H%M%SZ", self.header("x-amz-date")?).ok()?.to_datetime().ok()?;
+        let at = TimeZone::UTC.to_timestamp(at).ok()?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at.as_millisecond()).ok()?))
+    }
+
+    /// The access key in the signature.
+    pub fn access_key(&self) -> Option<&str> {
+        self.header("authorization")?.split_once("Credential=")?.1.split('/').next()
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
+        let invalid = |text| Refusal::invalid_argument(format!("The parameter {name} is not valid: {text:?}"));
+        self.parameter(name).map(|text| text.parse().map_err(|_| invalid(text))).transpose()
+    }
+}
+
+/// A reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply<C> {
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers. Names are in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Body<C>,
+}
+
+/// The body of a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body<C> {
+    /// A document.
+    Xml(String),
+    /// Bytes of an object.
+    Content(C),
+}
+
+impl<C: Payload> Reply<C> {
+    /// A reply without a body.
+    pub fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Body::Content(C::default()) }
+    }
+
+    /// A 200 with a document.
+    pub fn xml(document: String) -> Self {
+        Self { status: 200, headers: Vec::new(), body: Body::Xml(document) }
+    }
+
+    /// An error reply.
+    pub fn refused(refusal: &Refusal) -> Self {
+        let headers = refusal.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        Self { status: refusal.status, headers: headers.collect(), body: Body::Xml(refusal.xml()) }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    fn with_version(self, version: Option<String>) -> Self {
+        match version {
+            Some(version) => self.with("x-amz-version-id", version),
+            None => self,
+        }
+    }
+
+    fn with_etag(self, etag: &str) -> Self {
+        self.with("etag", format!("\"{etag}\""))
+    }
+}
+
+impl<C: Payload> Store<C> {
+    /// Answers a request that arrives at this time.
+    pub fn answer(&mut self, request: &Request<C>, now: SystemTime) -> Reply<C> {
+        let reply = self.check(request, now).and_then(|()| self.route(request, now));
+        let reply = reply.unwrap_or_else(|refusal| Reply::refused(&refusal));
+        let reply = if request.method == "HEAD" { Reply { body: Body::Content(C::default()), ..reply } } else { reply };
+        reply.with("date", http_date(now))
+    }
+
+    fn check(&self, request: &Request<C>, now: SystemTime) -> Result<(), Refusal> {
+        let date = request.date().ok_or_else(|| Refusal::access_denied("The request has no x-amz-date."))?;
+        let apart = now.duration_since(date).unwrap_or_else(|early| early.duration());
+        if apart > self.rules.date_tolerance {
+            return Err(Refusal::new(
+                403,
+                "RequestTimeTooSkewed",
+                "The difference between the request time and the current time is too large.",
+            ));
+        }
+        if request.access_key().is_some_and(|key| self.expired_keys.iter().any(|expired| expired == key)) {
+            return Err(Refusal::new(400, "ExpiredToken", "The provided token has expired."));
+        }
+        if let Some((name, _)) = request.headers.iter().find(|(name, _)| is_unsupported_header(name)) {
+            return Err(Refusal::not_implemented(&format!("the header {name}")));
+        }
+        if let Some(bytes) = request.body.bytes()
+            && let Some(sha256) = request.header("x-amz-content-sha256").filter(|text| text.len() == 64)
+            && sha256 != hex::encode(Sha256::digest(bytes))
+        {
+            return Err(Refusal::new(
+                400,
+                "XAmzContentSHA256Mismatch",
+                "The provided 'x-amz-content-sha256' header does not match what was computed.",
+            ));
+        }
+        Ok(())
+    }
+
+    fn route(&mut self, request: &Request<C>, now: SystemTime) -> Result<Reply<C>, Refusal> {
+        let has = |name: &str| request.query.contains_key(name);
+        let upload_id = request.parameter("uploadId");
+        match (request.method, request.key.is_empty(), upload_id) {
+            ("GET", true, _) if has("versioning") => self.get_versioning(request),
+            ("GET", true, _) if has("versions") => self.answer_list_versions(request),
+            ("GET", true, _) if has("uploads") => self.answer_list_uploads(request),
+            ("GET", true, _) if request.parameter("list-type") == Some("2") => self.answer_list_objects(request),
+            ("POST", false, None) if has("uploads") => self.answer_create(request, now),
+            ("PUT", false, Some(id)) => self.answer_upload_part(request, id, now),
+            ("GET", false, Some(id)) => self.answer_list_parts(request, id),
+            ("POST", false, Some(id)) => self.answer_complete(request, id),
+            ("DELETE", false, Some(id)) => {
+                self.abort(&request.bucket, &request.key, id)?;
+                Ok(Reply::empty(204))
+            }
+            ("PUT", false, None) => self.answer_put(request, now),
+            ("GET" | "HEAD", false, None) => self.answer_get(request),
+            ("DELETE", false, None) => {
+                let deleted = self.delete(&request.bucket, &request.key, request.parameter("versionId"), now)?;
+                let reply = Reply::empty(204).with_version(deleted.version);
+                Ok(if deleted.marker { reply.with("x-amz-delete-marker", "true") } else { reply })
+            }
+            (method, ..) => {
+                let target = format!("{method} /{}/{}?{:?}", request.bucket, request.key, request.query);
+                Err(Refusal::not_implemented(&target))
+            }
+        }
+    }
+
+    fn get_versioning(&self, request: &Request<C>) -> Result<Reply<C>, Refusal> {
+        let status = match self.bucket(&request.bucket)?.versioning {
+            Versioning::Off => "",
+            Versioning::Enabled => "<Status>Enabled</Status>",
+            Versioning::Suspended => "<Status>Suspended</Status>",
+        };
+        Ok(Reply::xml(format!("<VersioningConfiguration>{status}</VersioningConfiguration>")))
+    }
+
+    fn answer_put(&mut self, request: &Request<C>, now: SystemTime) -> Result<Reply<C>, Refusal> {
+        let received = self.receive(request)?;
+        let crc = crc64_text(received.crc64nvme);
+        let object = Object::whole(received, attributes(request));
+        let stored = self.put(&request.bucket, &request.key, object, &write_condition(request)?, now)?;
+        let reply = Reply::empty(200).with_etag(&stored.etag).with_version(stored.version);
+        Ok(if self.rules.checksums { reply.with("x-amz-checksum-crc64nvme", crc) } else { reply })
+    }
+
+    /// Compares the body with the checksum that came with it.
+    fn receive(&self, request: &Request<C>) -> Result<Received<C>, Refusal> {
+        let mut received = Received {
+            content: request.body.clone(),
+            etag: request.body.etag(),
+            crc64nvme: request.body.crc64nvme(),
+            checksum: None,
+        };
+        if !self.rules.checksums {
+            return Ok(received);
+        }
+        for (name, value) in &request.headers {
+            let Some(name) = name.strip_prefix("x-amz-checksum-") else { continue };
+            match Algorithm::from_name(name) {
+                Some(algorithm @ Algorithm::Crc64Nvme) => {
+                    let computed = crc64_text(received.crc64nvme);
+                    if *value != computed {
+                        return Err(Refusal::bad_digest("CRC64NVME", value, &computed));
+                    }
+                    received.checksum = Some(Checksum { algorithm, value: computed });
+                }
+                Some(_) => return Err(Refusal::not_implemented(&format!("x-amz-checksum-{name}"))),
+                None => {}
+            }
+        }
+        Ok(received)
+    }
+
+    fn answer_get(&self, request: &Request<C>) -> Result<Reply<C>, Refusal> {
+        let (version, object) = self.get(&request.bucket, &request.key, request.parameter("versionId"))?;
+        let mut reply = Reply::empty(200)
+            .with_etag(&object.etag)
+            .with_version(self.bucket(&request.bucket)?.shown(&version.id))
+            .with("last-modified", http_date(version.modified))
+            .with("accept-ranges", "bytes");
+        for (name, value) in &object.attributes.headers {
+            reply = reply.with(name, value.as_str());
+        }
+        for (name, value) in &object.attributes.metadata {
+            reply = reply.with(&format!("x-amz-meta-{name}"), value.as_str());
+        }
+        let length = object.content.length();
+        let Some(range) = request.header("range") else {
+            // A checksum of the whole says nothing about a range.
+            if self.rules.checksums && request.header("x-amz-checksum-mode") == Some("ENABLED") {
+                reply = reply.with("x-amz-checksum-crc64nvme", crc64_text(object.crc64nvme));
+                reply = reply.with("x-amz-checksum-type", "FULL_OBJECT");
+            }
+            reply.body = Body::Content(object.content.clone());
+            return Ok(reply.with("content-length", length.to_string()));
+        };
+        let bounds = range.strip_prefix("bytes=").and_then(|range| range.split_once('-'));
+        let bounds = bounds.and_then(|(first, last)| {
+            let last = if last.is_empty() { u64::MAX } else { last.parse().ok()? };
+            Some((first.parse::<u64>().ok()?, last))
+        });
+        let (first, last) = bounds.ok_or_else(|| Refusal::not_implemented(&format!("the range {range:?}")))?;
+        if first >= length || first > last {
+            return Err(Refusal::new(416, "InvalidRange", "The requested range is not satisfiable")
+                .header("content-range", format!("bytes */{length}")));
+        }
+        let last = last.min(length - 1);
+        reply.status = 206;
+        reply.body = Body::Content(object.content.slice(first, last + 1));
+        Ok(reply
+            .with("content-length", (last + 1 - first).to_string())
+            .with("content-range", format!("bytes {first}-{last}/{length}")))
+    }
+}
+
+fn attributes<C>(request: &Request<C>) -> Attributes {
+    let header = |name: &str| request.header(name).map(str::to_owned);
+    let headers = Attributes::HEADERS.into_iter().filter_map(|name| Some((name, header(name)?)));
+    let metadata = request.headers.iter();
+    let metadata =
+        metadata.filter_map(|(name, value)| Some((name.strip_prefix("x-amz-meta-")?.to_owned(), value.clone())));
+    Attributes {
+        headers: headers.collect(),
+        metadata: metadata.collect(),
+        storage_class: header("x-amz-storage-class"),
+    }
+}
+
+fn write_condition<C>(request: &Request<C>) -> Result<WriteCondition, Refusal> {
+    match (request.header("if-match"), request.header("if-none-match")) {
+        (None, None) => Ok(WriteCondition::None),
+        (None, Some("*")) => Ok(WriteCondition::Absent),
+        (Some(etag), None) if etag != "*" => Ok(WriteCondition::Matches(etag.trim_matches('"').to_owned())),
+        _ => Err(Refusal::not_implemented("these conditions on a write")),
+    }
+}
+
+/// `Fri, 24 May 2013 00:00:00 GMT`
+pub fn http_date(time: SystemTime) -> String {
+    format("%a, %d %b %Y %H:%M:%S GMT", time)
+}
+
+/// `2013-05-24T00:00:00.000Z`
+fn xml_date(time: SystemTime) -> String {
+    format("%Y-%m-%dT%H:%M:%S.000Z", time)
+}
+
+fn format(pattern: &str, time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let at = i64::try_from(since.as_millis()).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    strtime::format(pattern, at.unwrap_or(Timestamp::UNIX_EPOCH)).unwrap_or_default()
+}

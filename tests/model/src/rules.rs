@@ -1,0 +1,50 @@
+//! Where stores differ, and where they have limits.
+
+use std::time::Duration;
+
+/// How a store behaves. The default is Amazon S3.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Smallest part except the last, in bytes.
+    pub min_part: u64,
+    /// Largest part and largest single PUT, in bytes.
+    pub max_part: u64,
+    /// Highest part number.
+    pub max_parts: u32,
+    /// Largest object, in bytes.
+    pub max_object: u64,
+    /// Most entries in one page of a listing.
+    pub max_page: usize,
+    /// Each attempt at an object or a part has an ETag of its own, as in stores that encrypt. Otherwise the ETag is that
+    /// of the bytes.
+    pub unique_etags: bool,
+    /// Checksums are verified, stored and returned. Otherwise they are ignored.
+    pub checksums: bool,
+    /// How far the date of a request may be from the store's clock.
+    pub date_tolerance: Duration,
+    /// A CompleteMultipartUpload that is sent again after it took effect is answered as the first time. Otherwise its
+    /// upload is unknown.
+    pub completes_again: bool,
+    /// CompleteMultipartUpload of an unknown upload is answered with NoSuchUpload. Otherwise with a 500.
+    pub complete_knows_uploads: bool,
+    /// AbortMultipartUpload of an unknown upload succeeds. Otherwise it is answered with NoSuchUpload.
+    pub aborts_again: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            min_part: 5 << 20,
+            max_part: 5 << 30,
+            max_parts: 10_000,
+            max_object: 10_000 * (5 << 30),
+            max_page: super::MAX_PAGE,
+            unique_etags: false,
+            checksums: true,
+            date_tolerance: Duration::from_secs(15 * 60),
+            completes_again: true,
+            complete_knows_uploads: true,
+            aborts_again: false,
+        }
+    }
+}
