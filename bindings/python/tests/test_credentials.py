@@ -95,7 +95,7 @@ def test_a_container(chain: Chain, agent: str) -> None:
     assert done.returncode == 0, done.stderr
     refused = chain.ls(**{**variables, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "another"})
     assert refused.returncode == 2, refused.stderr
-    assert "the token is refused" in refused.stderr
+    assert "the token was refused" in refused.stderr
 
 
 def test_no_keys_and_contradictory_settings(chain: Chain) -> None:
