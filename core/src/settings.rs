@@ -102,7 +102,8 @@ options! {
     "dualstack" Vault Kind::Bool, "false", "", "AWS only: use the endpoints that support IPv6 as well as IPv4.";
     "fips" Vault Kind::Bool, "false", "", "AWS only: use the endpoints with FIPS 140 validated TLS.";
     "resolve_once" Vault Kind::Bool, "false", "", "Resolve the store's host name once, and connect to that one address until it fails. For names that stand for several machines.";
-    "proxy" Vault Kind::Text, "", "s", "HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: no proxy; environment variables such as HTTPS_PROXY are ignored.";
+    "transport" Vault Kind::Words(&["direct", "reqwest"]), "direct", "", "HTTP client for requests to the store. direct: the one that needs the least CPU and memory. reqwest: also supports SOCKS5 proxies.";
+    "proxy" Vault Kind::Text, "", "s", "URL of a proxy: http://[USER:PASSWORD@]HOST:PORT, or https://, or with transport = reqwest socks5:// (names are resolved on this machine) or socks5h:// (the proxy resolves them). system: the proxies in the environment variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY. Empty: no proxy.";
     "ca_file" Vault Kind::Text, "", "", "PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates.";
     "connect_timeout_ms" Vault Kind::Number(1, 600_000), "10000", "", "Time to wait for a connection, in milliseconds.";
     "idle_timeout_ms" Vault Kind::Number(1, 3_600_000), "60000", "", "Time after which a request fails if no byte moves, in milliseconds.";

@@ -49,7 +49,7 @@ use s3vault_core::time::Now;
 use s3vault_core::{Code, Error, Input, Machine, Output, PartRequest};
 
 use control::Control;
-use transport::{Transport, TransportSettings};
+use transport::{ClientKind, Proxies, Transport, TransportSettings};
 
 const MIB: u64 = 1 << 20;
 
@@ -102,11 +102,12 @@ fn send(arguments: &[String]) {
     let patience = Duration::from_secs(60);
     let ca_file = tls.then(|| PathBuf::from(ca));
     let transport = Transport::new(&TransportSettings {
+        client: ClientKind::Direct,
         ca_file,
         connect_timeout: patience,
         idle_timeout: patience,
         resolve_once: false,
-        proxy: None,
+        proxies: Proxies::default(),
     })
     .unwrap();
     let length = std::fs::metadata(file).unwrap().len();

@@ -20,7 +20,7 @@ use s3vault_core::settings::Settings;
 
 use crate::control::Control;
 use crate::driver::{self, Host};
-use crate::transport::{Transport, TransportSettings};
+use crate::transport::{ClientKind, Proxies, Transport, TransportSettings};
 
 /// How long a `credential_process` may take.
 const PROCESS_TIME: Duration = Duration::from_secs(60);
@@ -63,12 +63,13 @@ fn find(env: &Environment, profile: &str, process_time: Duration, control: &mut 
 fn ask(fetch: Fetch, control: &mut Control<'_>) -> Result<Credentials> {
     let connect_timeout = Duration::from_millis(fetch.connect_timeout_ms());
     let transport = Transport::new(&TransportSettings {
+        client: ClientKind::Direct,
         ca_file: None,
         connect_timeout,
         // The machine itself abandons an attempt after a while.
         idle_timeout: Duration::from_secs(60),
         resolve_once: false,
-        proxy: None,
+        proxies: Proxies::default(),
     })?;
     driver::run(&Host { transport, keys: None }, fetch, control)
 }

@@ -10,6 +10,7 @@ use rustls::CertificateError;
 use s3vault_core::Code;
 use s3vault_core::http::TransportFailure;
 
+use super::attempt::origin;
 use super::proxy::Proxy;
 
 /// The error of a request body whose source failed. It ends the attempt.
@@ -39,7 +40,7 @@ pub(super) enum Role {
 pub(super) struct Peer {
     /// Scheme, host and port of the store.
     store: String,
-    /// Scheme, host and port of the proxy.
+    /// Scheme, host and port of the proxy, and where it is configured.
     proxy: Option<String>,
     /// The addresses that were dialled, if the host is a name.
     pub(super) addresses: Vec<IpAddr>,
@@ -47,14 +48,14 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn of(store: &Uri, proxy: Option<&Proxy>) -> Peer {
-        Peer { store: origin(store), proxy: proxy.map(|proxy| proxy.shown().to_owned()), addresses: Vec::new() }
+        Peer { store: origin(store), proxy: proxy.map(Proxy::to_string), addresses: Vec::new() }
     }
 
     /// Describes the peer that the error is about.
     pub(super) fn named(&self, role: Role) -> String {
         match (role, &self.proxy) {
-            (Role::Proxy, Some(proxy)) => format!("the proxy {proxy} (option proxy){}", self.at()),
-            (Role::Store, Some(proxy)) => format!("{} through the proxy {proxy} (option proxy)", self.store),
+            (Role::Proxy, Some(proxy)) => format!("the proxy {proxy}{}", self.at()),
+            (Role::Store, Some(proxy)) => format!("{} through the proxy {proxy}", self.store),
             (_, None) => format!("{}{}", self.store, self.at()),
         }
     }
@@ -99,12 +100,6 @@ impl Peer {
     }
 }
 
-/// Scheme, host and port.
-pub(super) fn origin(uri: &Uri) -> String {
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    format!("{}://{authority}", uri.scheme_str().unwrap_or("http"))
-}
-
 fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::TimedOut)
 }
@@ -147,15 +142,26 @@ fn causes(chain: &[&(dyn StdError + 'static)]) -> String {
         let text = error.to_string();
         // Some errors repeat the text of their cause.
         let repeats = texts.last().is_some_and(|last| last.contains(&text));
-        if !repeats && !text.starts_with("client error (") {
+        if !repeats && !says_nothing(*error, &text) {
             texts.push(text);
         }
     }
     if texts.is_empty() { "the connection failed".to_owned() } else { texts.join(": ") }
 }
 
+/// Whether the error says only that its cause ended the request.
+fn says_nothing(error: &(dyn StdError + 'static), text: &str) -> bool {
+    #[cfg(feature = "reqwest")]
+    if error.is::<::reqwest::Error>() {
+        return true;
+    }
+    #[cfg(not(feature = "reqwest"))]
+    let _ = error;
+    text.starts_with("client error (")
+}
+
 /// An error and its causes. `source` of an [`io::Error`] skips the error that it wraps.
-fn chain<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
+pub(super) fn chain<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
     let mut chain: Vec<&'a (dyn StdError + 'static)> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {

@@ -1,7 +1,10 @@
-//! HTTP requests to the store, each sent once, over hyper's connections on the library's private runtime.
+//! HTTP requests to the store, each sent once, on the library's private runtime.
 //!
-//! The transport makes no decisions: it does not retry, follow redirects, decompress, or take a proxy from the environment.
-//! Each attempt ends with a reply or with a [`TransportFailure`] that says whether the store may have received the request.
+//! Two clients carry them, and option `transport` chooses: [`direct`], the default, and [`reqwest`](self::reqwest), which is
+//! also the client for SOCKS5 proxies. Both send the same bytes, except that reqwest adds `accept: */*`, and both report the
+//! same errors, as far as reqwest tells them apart. What they share is in this folder, what differs is in theirs.
+//!
+//! The transport makes no decisions: it does not retry, follow redirects or decompress. Each attempt ends with a reply or with a [`TransportFailure`] that says whether the store may have received the request.
 //! (An idle connection that the store has closed does not cost an attempt: the request is sent on another connection, as long
 //! as no byte of it was written.)
 //!
@@ -11,31 +14,29 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `runtime` | threads, signals, fork, shutdown |
-//! | `tls` | TLS configuration, trusted CA certificates |
-//! | `body`, `frames` | request bodies, and the buffers they are read into |
-//! | `page_cache` | file reads that do not wait for a disk |
-//! | `watchdog` | idle time-out, stalled connections, deadlines |
-//! | `failure` | error codes and messages |
-//! | `connect`, `stream`, `record_reader` | making connections; their byte streams |
-//! | `connection` | requests on a connection; idle connections |
+//! | `settings`, `proxy` | which client, which proxy |
+//! | `attempt`, `watchdog` | one attempt; idle time-out, stalled connections, deadlines |
+//! | `body`, `frames`, `page_cache` | request bodies, the buffers they are read into, file reads that do not wait for a disk |
+//! | `direct`, `reqwest` | the clients |
 //! | `reply` | replies and their bodies |
-//! | `resolve`, `proxy` | name resolution; HTTP proxies |
-//! | `clock` | the clocks that are passed to core |
+//! | `failure` | error codes and messages |
+//! | `resolve`, `tls` | name resolution; TLS configuration, trusted CA certificates |
+//! | `runtime`, `clock` | threads, signals, fork, shutdown; the clocks that are passed to core |
 
+mod attempt;
 pub(crate) mod body;
 pub(crate) mod clock;
-mod connect;
-mod connection;
+mod direct;
 pub(crate) mod failure;
 pub(crate) mod frames;
 mod page_cache;
 mod proxy;
-mod record_reader;
 mod reply;
+#[cfg(feature = "reqwest")]
+mod reqwest;
 mod resolve;
 pub(crate) mod runtime;
-mod stream;
+mod settings;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -43,87 +44,45 @@ pub(crate) mod testserver;
 mod tls;
 pub(crate) mod watchdog;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
-use hyper::{Response, StatusCode, Uri};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
+use hyper::{StatusCode, Uri};
 use s3vault_core::http::{Method, ReplyHead, Request, TransportFailure};
-use s3vault_core::settings::Settings;
-use s3vault_core::{Code, Error, Result};
+use s3vault_core::{Code, Result};
 
 use crate::budget::{self, Budget, Pool};
 
-use body::{Outgoing, Sending};
-use connect::Connector;
-use connection::{Connection, Idle, RequestError};
-use failure::Peer;
-pub(crate) use proxy::Proxy;
+use attempt::Attempt;
+use body::Outgoing;
+pub(crate) use proxy::Proxies;
 pub(crate) use reply::Reply;
 pub(crate) use resolve::Names;
+pub(crate) use settings::{ClientKind, TransportSettings};
 use watchdog::{Activity, LastPayload, Watchdog};
 
 /// While other attempts make progress, an attempt that transfers payload ends after the idle time-out divided by this.
 const STALL_DIVISOR: u32 = 6;
-
-/// The transport's part of a vault's settings.
-#[derive(Clone, Debug)]
-pub(crate) struct TransportSettings {
-    /// PEM file with the CA certificates to trust. `None` means the system's.
-    pub(crate) ca_file: Option<PathBuf>,
-    /// Limit for name resolution, TCP, proxy tunnel and TLS together.
-    pub(crate) connect_timeout: Duration,
-    /// An attempt ends when no byte moves in either direction for this long.
-    pub(crate) idle_timeout: Duration,
-    /// Whether one address of a name is dialled until it fails.
-    pub(crate) resolve_once: bool,
-    /// The proxy for all connections.
-    pub(crate) proxy: Option<Proxy>,
-}
-
-impl TransportSettings {
-    /// Reads the transport's settings from a vault's settings.
-    pub(crate) fn from_settings(settings: &Settings) -> Result<TransportSettings> {
-        let given = |key| Some(settings.text(key)).filter(|text| !text.is_empty());
-        let proxy = given("proxy").map(Proxy::parse).transpose()?;
-        let resolve_once = settings.flag("resolve_once");
-        if resolve_once && proxy.is_some() {
-            return Err(Error::new(
-                Code::InvalidOption,
-                "resolve_once = true has no effect with a proxy, because the proxy resolves the names",
-            )
-            .with_hint("Remove resolve_once or proxy."));
-        }
-        Ok(TransportSettings {
-            ca_file: given("ca_file").map(PathBuf::from),
-            connect_timeout: Duration::from_millis(settings.number("connect_timeout_ms")),
-            idle_timeout: Duration::from_millis(settings.number("idle_timeout_ms")),
-            resolve_once,
-            proxy,
-        })
-    }
-}
 
 /// Sends requests. Clones share connections and memory.
 #[derive(Clone)]
 pub(crate) struct Transport(Arc<Inner>);
 
 struct Inner {
-    connector: Connector,
-    idle: Arc<Idle>,
+    client: Client,
+    proxies: Proxies,
+    names: Names,
+    idle_timeout: Duration,
     budget: Arc<Budget>,
     last_payload: Arc<LastPayload>,
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if runtime::guard_fork().is_err() {
-            // Its locks may be held by threads that do not exist in this process.
-            std::mem::forget(std::mem::take(&mut self.idle));
-        }
-    }
+/// What carries requests.
+enum Client {
+    Direct(direct::Client),
+    #[cfg(feature = "reqwest")]
+    Reqwest(reqwest::Client),
 }
 
 impl Transport {
@@ -135,14 +94,19 @@ impl Transport {
     /// Makes a transport with another resolver and another budget. For tests.
     pub(crate) fn with(settings: &TransportSettings, names: Names, budget: Arc<Budget>) -> Result<Transport> {
         let _guard = runtime::handle()?;
-        let connector = Connector {
-            names,
-            tls: Arc::new(tls::client_config(settings.ca_file.as_deref())?),
-            proxy: settings.proxy.clone(),
-            connect_timeout: settings.connect_timeout,
-            idle_timeout: settings.idle_timeout,
+        let client = match settings.client {
+            ClientKind::Direct => Client::Direct(direct::Client::new(settings)?),
+            #[cfg(feature = "reqwest")]
+            ClientKind::Reqwest => Client::Reqwest(reqwest::Client::new(settings, &names)?),
         };
-        Ok(Transport(Arc::new(Inner { connector, idle: Arc::default(), budget, last_payload: Arc::default() })))
+        Ok(Transport(Arc::new(Inner {
+            client,
+            proxies: settings.proxies.clone(),
+            names,
+            idle_timeout: settings.idle_timeout,
+            budget,
+            last_payload: Arc::default(),
+        })))
     }
 
     /// Makes the activity record of one attempt.
@@ -168,141 +132,75 @@ impl Transport {
         activity: Arc<Activity>,
     ) -> Result<Reply, TransportFailure> {
         let uri = exact_uri(&request.url)?;
-        let (connector, store) = (&self.0.connector, failure::origin(&uri));
+        let store = attempt::origin(&uri);
         let watchdog = Watchdog {
             what: format!("{} to {store}", request.operation),
             activity: activity.clone(),
-            idle: connector.idle_timeout,
-            stall: connector.idle_timeout / STALL_DIVISOR,
+            idle: self.0.idle_timeout,
+            stall: self.0.idle_timeout / STALL_DIVISOR,
             drop_at: request.drop_at,
         };
-        let headers = self.headers(&uri, request, body.as_ref())?;
+        let headers = headers(&uri, request, body.as_ref())?;
         let body = body.unwrap_or_else(|| Outgoing::bytes(Vec::new()));
-        let mut out = hyper::Request::new(body.into_body(activity.clone(), self.0.budget.clone()));
+        let mut out = hyper::Request::new(body.into_body(activity, self.0.budget.clone()));
         *out.method_mut() = method(request.method);
-        *out.uri_mut() = self.target(&uri);
+        *out.uri_mut() = uri.clone();
         *out.headers_mut() = headers;
-        let exchange = Exchange { transport: self.clone(), uri, store, watchdog };
-        let sent = exchange.watchdog.guard(exchange.send(out)).await;
-        let (connection, response) = sent.unwrap_or_else(|failure| Err(exchange.timed_out(failure)))?;
-        if let Some(proxy) = &connector.proxy
-            && request.url.starts_with("http://")
-            && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
-        {
-            return Err(proxy.unauthorized());
+        let proxy = self.0.proxies.for_store(&uri).cloned();
+        let attempt = Attempt { uri, store, proxy, watchdog, names: self.0.names.clone() };
+        match &self.0.client {
+            Client::Direct(client) => {
+                let (head, body) = attempt.guard(client.send(out, &attempt)).await?;
+                finish(head, reply::Body::Direct(body), attempt)
+            }
+            #[cfg(feature = "reqwest")]
+            Client::Reqwest(client) => {
+                // In a box, so that a request of the other client needs no memory for this future.
+                let (head, body) = attempt.guard(Box::pin(client.send(out, &attempt))).await?;
+                finish(head, reply::Body::Reqwest(body), attempt)
+            }
         }
-        activity.touch();
-        let head = ReplyHead {
-            status: response.status().as_u16(),
-            headers: response
-                .headers()
-                .iter()
-                .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))
-                .collect(),
-        };
-        Ok(Reply::new(head, connection, response.into_body(), exchange))
-    }
-
-    /// The request target: the whole URL for a proxy that forwards the request (RFC 9112 §3.2.2), else path and query.
-    fn target(&self, uri: &Uri) -> Uri {
-        let forwarded = self.0.connector.proxy.is_some() && uri.scheme_str() == Some("http");
-        match uri.path_and_query() {
-            Some(path) if !forwarded => Uri::from(path.clone()),
-            _ => uri.clone(),
-        }
-    }
-
-    fn headers(&self, uri: &Uri, request: &Request, body: Option<&Outgoing>) -> Result<HeaderMap, TransportFailure> {
-        let mut headers = HeaderMap::with_capacity(request.headers.len() + 3);
-        for (name, value) in &request.headers {
-            let bad = |_| unsendable(&format!("the header {name} is not valid"));
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| bad(e.to_string()))?;
-            let mut text = HeaderValue::from_bytes(value.as_bytes()).map_err(|e| bad(e.to_string()))?;
-            text.set_sensitive(value.is_secret());
-            headers.append(name, text);
-        }
-        if !headers.contains_key(HOST)
-            && let Some(authority) = uri.authority()
-        {
-            let host = HeaderValue::from_str(authority.as_str()).map_err(|e| unsendable(&e.to_string()))?;
-            headers.insert(HOST, host);
-        }
-        // Stores refuse a PUT or POST without Content-Length, and hyper sends none for an empty body.
-        if matches!(request.method, Method::Put | Method::Post) || body.is_some() {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.map_or(0, Outgoing::length)));
-        }
-        // For https:// it goes into the CONNECT request.
-        if let Some(authorization) = self.0.connector.proxy.as_ref().and_then(Proxy::authorization)
-            && uri.scheme_str() == Some("http")
-        {
-            headers.insert(PROXY_AUTHORIZATION, authorization.clone());
-        }
-        Ok(headers)
     }
 }
 
-/// One attempt: a request and its reply.
-struct Exchange {
-    transport: Transport,
-    uri: Uri,
-    /// Scheme, host and port of the store.
-    store: String,
-    watchdog: Watchdog,
+/// The head of a reply as the HTTP clients return it.
+type Head = hyper::Response<()>;
+
+/// Makes the reply from what a client returned.
+fn finish(head: Head, body: reply::Body, attempt: Attempt) -> Result<Reply, TransportFailure> {
+    if head.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        && attempt.is_forwarded()
+        && let Some(proxy) = &attempt.proxy
+    {
+        return Err(proxy.unauthorized());
+    }
+    attempt.activity().touch();
+    let text = |value: &HeaderValue| std::str::from_utf8(value.as_bytes()).ok().map(str::to_owned);
+    let headers = head.headers().iter().filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)));
+    let head = ReplyHead { status: head.status().as_u16(), headers: headers.collect() };
+    Ok(Reply::new(head, body, attempt))
 }
 
-impl Exchange {
-    /// Sends the request over an idle connection, or over a new one.
-    async fn send(
-        &self,
-        mut request: hyper::Request<Sending>,
-    ) -> Result<(Connection, Response<Incoming>), TransportFailure> {
-        let (inner, activity) = (&self.transport.0, &self.watchdog.activity);
-        loop {
-            let mut connection = match inner.idle.take(&self.store).await {
-                Some(connection) => connection,
-                None => inner.connector.connect(&self.uri, activity).await?,
-            };
-            if let Some(address) = connection.address {
-                activity.connected_to(address);
-            }
-            match connection.request(request).await {
-                Ok(response) => return Ok((connection, response)),
-                Err(RequestError::NotSent(unsent)) => request = *unsent,
-                Err(RequestError::Failed(e)) => return Err(self.lost(&e)),
-            }
-        }
+fn headers(uri: &Uri, request: &Request, body: Option<&Outgoing>) -> Result<HeaderMap, TransportFailure> {
+    let mut headers = HeaderMap::with_capacity(request.headers.len() + 3);
+    for (name, value) in &request.headers {
+        let bad = |_| unsendable(&format!("the header {name} is not valid"));
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| bad(e.to_string()))?;
+        let mut text = HeaderValue::from_bytes(value.as_bytes()).map_err(|e| bad(e.to_string()))?;
+        text.set_sensitive(value.is_secret());
+        headers.append(name, text);
     }
-
-    /// Runs a step that reads from the body.
-    async fn step<T, E: std::error::Error + 'static>(
-        &self,
-        step: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, TransportFailure> {
-        // The caller used the time since the last step.
-        self.watchdog.activity.touch();
-        let moved = self.watchdog.guard(step).await.map_err(|failure| self.timed_out(failure))?;
-        self.watchdog.activity.touch();
-        moved.map_err(|e| self.lost(&e))
+    if !headers.contains_key(HOST)
+        && let Some(authority) = uri.authority()
+    {
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|e| unsendable(&e.to_string()))?;
+        headers.insert(HOST, host);
     }
-
-    /// The failure of a connection that broke.
-    fn lost(&self, error: &(dyn std::error::Error + 'static)) -> TransportFailure {
-        let mut peer = Peer::of(&self.uri, self.transport.0.connector.proxy.as_ref());
-        peer.addresses.extend(self.watchdog.activity.address());
-        peer.lost(error)
+    // Stores refuse a PUT or POST without Content-Length, and hyper sends none for an empty body.
+    if matches!(request.method, Method::Put | Method::Post) || body.is_some() {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.map_or(0, Outgoing::length)));
     }
-
-    /// Adds the address to the failure of an attempt that the watchdog ended. A machine that hangs accepts connections and then
-    /// is silent, so the next attempt dials another address.
-    fn timed_out(&self, mut failure: TransportFailure) -> TransportFailure {
-        if let Some(address) = self.watchdog.activity.address() {
-            failure.detail.push_str(&format!(", dialled at {address}"));
-            if self.watchdog.is_silent() || self.watchdog.is_stalled() {
-                self.transport.0.connector.names.failed(connect::host(&self.uri), address);
-            }
-        }
-        failure
-    }
+    Ok(headers)
 }
 
 /// Parses the URL, if it will be sent exactly as it was signed.
@@ -328,8 +226,4 @@ fn method(method: Method) -> hyper::Method {
         Method::Post => hyper::Method::POST,
         Method::Delete => hyper::Method::DELETE,
     }
-}
-
-fn text(value: &HeaderValue) -> Option<String> {
-    std::str::from_utf8(value.as_bytes()).ok().map(str::to_owned)
 }

@@ -1,8 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bodies;
+#[cfg(feature = "reqwest")]
+mod differential;
 mod proxies;
 mod resolving;
+#[cfg(feature = "reqwest")]
+mod socks;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -19,21 +23,41 @@ use s3vault_core::http::{Body, Method, ReplyBody, ReplyHead, Request, RequestId,
 
 use super::body::Outgoing;
 use super::testserver::{ReceivedRequest, Server, Shared, read_head, reply};
-use super::{Transport, TransportSettings, clock, runtime};
+use super::{ClientKind, Proxies, Transport, TransportSettings, clock, runtime};
+
+/// Runs a test with each client.
+macro_rules! each_client {
+    ($test:ident) => {
+        mod $test {
+            #[test]
+            fn direct() {
+                super::$test(super::ClientKind::Direct);
+            }
+
+            #[cfg(feature = "reqwest")]
+            #[test]
+            fn reqwest() {
+                super::$test(super::ClientKind::Reqwest);
+            }
+        }
+    };
+}
+use each_client;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn settings() -> TransportSettings {
+fn settings(client: ClientKind) -> TransportSettings {
     TransportSettings {
+        client,
         ca_file: None,
         connect_timeout: PATIENCE,
         idle_timeout: PATIENCE,
         resolve_once: false,
-        proxy: None,
+        proxies: Proxies::default(),
     }
 }
 
-fn impatient() -> TransportSettings {
+fn impatient(client: ClientKind) -> TransportSettings {
     let short = Duration::from_millis(400);
     TransportSettings { connect_timeout: short, idle_timeout: short, ..settings() }
 }
@@ -82,10 +106,11 @@ fn recorder() -> (Server, Shared<Vec<ReceivedRequest>>) {
     (server, seen)
 }
 
-#[test]
-fn a_url_is_sent_as_it_was_signed() {
+each_client!(a_url_is_sent_as_it_was_signed);
+
+fn a_url_is_sent_as_it_was_signed(client: ClientKind) {
     let (server, seen) = recorder();
-    let transport = Transport::new(&settings()).unwrap();
+    let transport = Transport::new(&settings(client)).unwrap();
     let targets = [
         "/",
         "/bucket/a//b",
@@ -101,9 +126,6 @@ fn a_url_is_sent_as_it_was_signed() {
         "/bucket/a=b@c,d:e;f!g$h&i'j(k)*",
         "/bucket/%0A%00%7F",
         "/bucket/...",
-        "/bucket/a/../b",
-        "/bucket/./a",
-        "/bucket/%2e%2E/a",
         "/bucket/k?versionId=a%2Bb%2F%3D",
         "/bucket?list-type=2&prefix=a%20b%2F&delimiter=",
         "/bucket?uploads",
@@ -119,8 +141,31 @@ fn a_url_is_sent_as_it_was_signed() {
     assert!(server.connections() < targets.len(), "connections are reused");
 }
 
-#[test]
-fn an_idle_connection_that_was_closed_costs_no_attempt() {
+each_client!(a_url_with_dot_segments_is_sent_as_it_was_signed_or_refused);
+
+fn a_url_with_dot_segments_is_sent_as_it_was_signed_or_refused(client: ClientKind) {
+    let (server, seen) = recorder();
+    for target in ["/bucket/a/../b", "/bucket/./a", "/bucket/%2e%2E/a", "/bucket/%2E", "/bucket/a/.."] {
+        let outcome = get(&settings(client), &server.url(target));
+        if client == ClientKind::Direct {
+            outcome.unwrap();
+            assert_eq!(seen.lock().unwrap().pop().unwrap().target(), target);
+        } else {
+            let failure = outcome.unwrap_err();
+            assert_eq!((failure.code, failure.maybe_sent), (Code::InvalidOption, false), "{target}");
+            assert!(
+                failure.detail.contains(target) && failure.detail.contains("transport = direct"),
+                "{}",
+                failure.detail
+            );
+            assert!(seen.lock().unwrap().is_empty());
+        }
+    }
+}
+
+each_client!(an_idle_connection_that_was_closed_costs_no_attempt);
+
+fn an_idle_connection_that_was_closed_costs_no_attempt(client: ClientKind) {
     let closed: Arc<AtomicUsize> = Arc::default();
     let count = closed.clone();
     let server = Server::raw(move |mut stream| {
@@ -130,7 +175,7 @@ fn an_idle_connection_that_was_closed_costs_no_attempt() {
         drop(stream);
         count.fetch_add(1, Ordering::SeqCst);
     });
-    let transport = Transport::new(&settings()).unwrap();
+    let transport = Transport::new(&settings(client)).unwrap();
     for n in 1..=4 {
         // A PUT is not retried by HTTP clients, so only a new connection helps.
         let put = request(Method::Put, &server.url("/b/k"));
@@ -140,20 +185,22 @@ fn an_idle_connection_that_was_closed_costs_no_attempt() {
     assert_eq!(server.connections(), 4);
 }
 
-#[test]
-fn a_url_that_would_be_sent_differently_is_refused() {
+each_client!(a_url_that_would_be_sent_differently_is_refused);
+
+fn a_url_that_would_be_sent_differently_is_refused(client: ClientKind) {
     let (server, seen) = recorder();
     for target in ["/bucket/a b", "/bucket/é", "/bucket/a#b", "/bucket/a\nb"] {
-        let failure = get(&settings(), &server.url(target)).unwrap_err();
+        let failure = get(&settings(client), &server.url(target)).unwrap_err();
         assert_eq!((failure.code, failure.maybe_sent), (Code::Internal, false), "{target}: {}", failure.detail);
     }
     assert!(seen.lock().unwrap().is_empty());
 }
 
-#[test]
-fn requests_are_sent_as_core_built_them() {
+each_client!(requests_are_sent_as_core_built_them);
+
+fn requests_are_sent_as_core_built_them(client: ClientKind) {
     let (server, seen) = recorder();
-    let transport = Transport::new(&settings()).unwrap();
+    let transport = Transport::new(&settings(client)).unwrap();
     for (method, body, length) in [
         (Method::Get, None, None),
         (Method::Head, None, None),
@@ -177,31 +224,33 @@ fn requests_are_sent_as_core_built_them() {
     }
 }
 
-#[test]
-fn a_reply_is_passed_on_unchanged() {
+each_client!(a_reply_is_passed_on_unchanged);
+
+fn a_reply_is_passed_on_unchanged(client: ClientKind) {
     let server = Server::http(|_, wire| {
         // A redirect, a compressed body, and a header that is not text: the transport interprets none of them.
         wire.write_all(b"HTTP/1.1 307 Temporary\r\nLocation: http://127.0.0.1:1/\r\nContent-Encoding: gzip\r\n")
             .unwrap();
         wire.write_all(b"X-Raw: \xff\r\nETag: \"e\"\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00").is_ok()
     });
-    let (head, body) = get(&settings(), &server.url("/")).unwrap();
+    let (head, body) = get(&settings(client), &server.url("/")).unwrap();
     assert_eq!((head.status, body.as_slice()), (307, &b"\x1f\x8b\x08\x00"[..]));
     assert_eq!(head.header("etag"), Some("\"e\""));
     assert_eq!(head.header("content-encoding"), Some("gzip"));
     assert_eq!(head.header("x-raw"), None);
 }
 
-#[test]
-fn a_failure_to_connect_sent_nothing() {
+each_client!(a_failure_to_connect_sent_nothing);
+
+fn a_failure_to_connect_sent_nothing(client: ClientKind) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let failure = get(&settings(), &format!("http://{address}/b")).unwrap_err();
+    let failure = get(&settings(client), &format!("http://{address}/b")).unwrap_err();
     assert_eq!((failure.code, failure.maybe_sent), (Code::Connect, false), "{}", failure.detail);
     assert!(failure.detail.contains(&address.to_string()) && failure.detail.contains("refused"), "{}", failure.detail);
 
-    let failure = get(&settings(), "http://store.invalid/b").unwrap_err();
+    let failure = get(&settings(client), "http://store.invalid/b").unwrap_err();
     assert_eq!((failure.code, failure.maybe_sent), (Code::Resolve, false), "{}", failure.detail);
     assert!(failure.detail.contains("store.invalid"), "{}", failure.detail);
 }
@@ -241,7 +290,7 @@ impl Authority {
         Arc::new(config)
     }
 
-    fn trusted(&self) -> TransportSettings {
+    fn trusted(&self, client: ClientKind) -> TransportSettings {
         TransportSettings { ca_file: Some(self.file.clone()), ..settings() }
     }
 }
@@ -256,20 +305,22 @@ fn https(server: &Server) -> String {
     format!("https://{}/b/k", server.address)
 }
 
-#[test]
-fn a_ca_file_replaces_the_systems_root_certificates() {
+each_client!(a_ca_file_replaces_the_systems_root_certificates);
+
+fn a_ca_file_replaces_the_systems_root_certificates(client: ClientKind) {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
     let server = ours.server("127.0.0.1", |_| {});
-    assert_eq!(get(&ours.trusted(), &https(&server)).unwrap().1, b"over TLS");
-    for settings in [settings(), other.trusted()] {
+    assert_eq!(get(&ours.trusted(client), &https(&server)).unwrap().1, b"over TLS");
+    for settings in [settings(client), other.trusted(client)] {
         let failure = get(&settings, &https(&server)).unwrap_err();
         assert_eq!((failure.code, failure.maybe_sent), (Code::Certificate, false), "{}", failure.detail);
         assert!(failure.detail.contains("ca_file"), "{}", failure.detail);
     }
 }
 
-#[test]
-fn the_reason_why_a_certificate_is_refused_is_reported() {
+each_client!(the_reason_why_a_certificate_is_refused_is_reported);
+
+fn the_reason_why_a_certificate_is_refused_is_reported(client: ClientKind) {
     let authority = Authority::new("wrong");
     type Change = fn(&mut CertificateParams);
     let cases: [(&str, Change, &str); 4] = [
@@ -280,29 +331,31 @@ fn the_reason_why_a_certificate_is_refused_is_reported() {
     ];
     for (name, change, says) in cases {
         let server = authority.server(name, change);
-        let failure = get(&authority.trusted(), &https(&server)).unwrap_err();
+        let failure = get(&authority.trusted(client), &https(&server)).unwrap_err();
         assert_eq!((failure.code, failure.maybe_sent), (Code::Certificate, false), "{}", failure.detail);
         assert!(failure.detail.contains(says), "{says}: {}", failure.detail);
     }
 }
 
-#[test]
-fn https_to_an_http_port_is_reported_as_such() {
+each_client!(https_to_an_http_port_is_reported_as_such);
+
+fn https_to_an_http_port_is_reported_as_such(client: ClientKind) {
     let (server, seen) = recorder();
     // The recorder cannot parse a TLS handshake, so another server answers it.
     let answering = Server::raw(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
         let _ = stream.read(&mut [0; 1024]);
     });
-    let failure = get(&settings(), &https(&answering)).unwrap_err();
+    let failure = get(&settings(client), &https(&answering)).unwrap_err();
     assert_eq!((failure.code, failure.maybe_sent), (Code::Connect, false), "{}", failure.detail);
     assert!(failure.detail.contains("http://"), "{}", failure.detail);
     drop(server);
     assert!(seen.lock().unwrap().is_empty());
 }
 
-#[test]
-fn a_connection_that_is_not_made_in_time_fails() {
+each_client!(a_connection_that_is_not_made_in_time_fails);
+
+fn a_connection_that_is_not_made_in_time_fails(client: ClientKind) {
     // Accepts connections and never answers the TLS handshake.
     let server = Server::raw(|mut stream| {
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
@@ -317,15 +370,16 @@ fn a_connection_that_is_not_made_in_time_fails() {
     assert!(failure.detail.contains("connect_timeout_ms"), "{}", failure.detail);
 }
 
-#[test]
-fn the_idle_timeout_ends_an_attempt() {
+each_client!(the_idle_timeout_ends_an_attempt);
+
+fn the_idle_timeout_ends_an_attempt(client: ClientKind) {
     let silent = Server::http(|_, wire| wire.read(&mut [0]).is_ok_and(|count| count > 0));
     let stuck = Server::http(|_, wire| {
         let _ = wire.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345");
         wire.read(&mut [0]).is_ok_and(|count| count > 0)
     });
     for server in [silent, stuck] {
-        let failure = get(&impatient(), &server.url("/b/k")).unwrap_err();
+        let failure = get(&impatient(client), &server.url("/b/k")).unwrap_err();
         assert_eq!((failure.code, failure.maybe_sent), (Code::TimedOut, true), "{}", failure.detail);
         assert!(failure.detail.contains("idle_timeout_ms"), "{}", failure.detail);
     }
@@ -348,8 +402,9 @@ fn sticking(moves: impl Fn() -> bool + Send + Sync + 'static) -> Server {
     })
 }
 
-#[test]
-fn a_stalled_connection_is_abandoned_while_others_make_progress() {
+each_client!(a_stalled_connection_is_abandoned_while_others_make_progress);
+
+fn a_stalled_connection_is_abandoned_while_others_make_progress(client: ClientKind) {
     // If all connections stop, network or store are to blame, and only the idle time-out ends the attempt.
     for (others_move, says) in [(true, "the connection stalled"), (false, "(idle_timeout_ms)")] {
         let start = std::time::Instant::now();
@@ -375,8 +430,9 @@ fn a_stalled_connection_is_abandoned_while_others_make_progress() {
     }
 }
 
-#[test]
-fn a_slow_reply_does_not_time_out() {
+each_client!(a_slow_reply_does_not_time_out);
+
+fn a_slow_reply_does_not_time_out(client: ClientKind) {
     // The reply takes longer than the idle time-out, with much shorter pauses.
     let settings = TransportSettings { idle_timeout: Duration::from_millis(1500), ..settings() };
     let server = Server::http(|_, wire| {
@@ -389,8 +445,9 @@ fn a_slow_reply_does_not_time_out() {
     assert_eq!(get(&settings, &server.url("/b/k")).unwrap().1, b"xxxxxxxxxx");
 }
 
-#[test]
-fn a_slow_upload_does_not_time_out() {
+each_client!(a_slow_upload_does_not_time_out);
+
+fn a_slow_upload_does_not_time_out(client: ClientKind) {
     let settings = TransportSettings { idle_timeout: Duration::from_millis(1500), ..settings() };
     let length = 64 << 20;
     let server = Server::raw(move |mut stream| {
@@ -409,8 +466,9 @@ fn a_slow_upload_does_not_time_out() {
     assert_eq!(body, b"all");
 }
 
-#[test]
-fn a_body_that_is_cut_short_is_a_failure() {
+each_client!(a_body_that_is_cut_short_is_a_failure);
+
+fn a_body_that_is_cut_short_is_a_failure(client: ClientKind) {
     for cut in [
         "",
         "HTTP/1.1 200 OK\r\nContent-Le",
@@ -421,14 +479,15 @@ fn a_body_that_is_cut_short_is_a_failure() {
             let _ = wire.write_all(cut.as_bytes());
             false
         });
-        let failure = get(&settings(), &server.url("/b/k")).unwrap_err();
+        let failure = get(&settings(client), &server.url("/b/k")).unwrap_err();
         assert_eq!((failure.code, failure.maybe_sent), (Code::ConnectionLost, true), "{cut}: {}", failure.detail);
         assert!(failure.detail.contains(&server.address.to_string()), "{}", failure.detail);
     }
 }
 
-#[test]
-fn interim_replies_are_skipped_and_wrong_lengths_are_failures() {
+each_client!(interim_replies_are_skipped_and_wrong_lengths_are_failures);
+
+fn interim_replies_are_skipped_and_wrong_lengths_are_failures(client: ClientKind) {
     for (wire, body) in [
         // RFC 9110 §15.2: a client accepts interim replies that it did not ask for.
         ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Some("ok")),
@@ -449,7 +508,7 @@ fn interim_replies_are_skipped_and_wrong_lengths_are_failures() {
             let _ = to.write_all(wire.as_bytes());
             false
         });
-        let answer = get(&settings(), &server.url("/b/k"));
+        let answer = get(&settings(client), &server.url("/b/k"));
         match (answer, body) {
             (Ok((head, got)), Some(body)) => {
                 assert_eq!((head.status, got.as_slice()), (200, body.as_bytes()), "{wire}")
@@ -462,22 +521,24 @@ fn interim_replies_are_skipped_and_wrong_lengths_are_failures() {
     }
 }
 
-#[test]
-fn an_early_refusal_is_read_before_the_body_is_sent() {
+each_client!(an_early_refusal_is_read_before_the_body_is_sent);
+
+fn an_early_refusal_is_read_before_the_body_is_sent(client: ClientKind) {
     let server = Server::raw(|mut stream| {
         read_head(&mut stream).unwrap();
         reply(&mut stream, 403, b"no");
         // Keeps reading until the client closes, as a server must for its answer to arrive (RFC 9112 §9.6).
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let transport = Transport::new(&settings()).unwrap();
+    let transport = Transport::new(&settings(client)).unwrap();
     let put = request(Method::Put, &server.url("/b/k"));
     let (head, body) = attempt(&transport, &put, Some(vec![0; 64 << 20])).unwrap();
     assert_eq!((head.status, body.as_slice()), (403, &b"no"[..]));
 }
 
-#[test]
-fn a_dated_request_is_abandoned_when_its_date_has_expired() {
+each_client!(a_dated_request_is_abandoned_when_its_date_has_expired);
+
+fn a_dated_request_is_abandoned_when_its_date_has_expired(client: ClientKind) {
     let closed: Shared<bool> = Shared::default();
     let into = closed.clone();
     let server = Server::http(move |_, wire| {
@@ -486,7 +547,7 @@ fn a_dated_request_is_abandoned_when_its_date_has_expired() {
     });
     let mut request = request(Method::Put, &server.url("/b/k"));
     request.drop_at = Some(clock::mono_ms() + 300);
-    let failure = attempt(&Transport::new(&settings()).unwrap(), &request, None).unwrap_err();
+    let failure = attempt(&Transport::new(&settings(client)).unwrap(), &request, None).unwrap_err();
     assert_eq!((failure.code, failure.maybe_sent), (Code::TimedOut, true));
     assert!(failure.detail.contains("date"), "{}", failure.detail);
     super::testserver::until(|| *closed.lock().unwrap());
@@ -499,7 +560,7 @@ fn the_librarys_threads_block_signals() {
     let (server, _seen) = recorder();
     // This starts a resolver thread too.
     let url = format!("http://localhost:{}/", server.address.port());
-    let _ = get(&settings(), &url);
+    let _ = get(&settings(client), &url);
     assert_eq!(own_mask(), before, "the caller's mask is unchanged");
     let mut found = 0;
     for task in std::fs::read_dir("/proc/self/task").unwrap() {

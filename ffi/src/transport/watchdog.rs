@@ -93,7 +93,7 @@ impl Activity {
     }
 
     /// Records that connecting starts or ends.
-    pub(crate) fn connecting(&self, yes: bool) {
+    fn connecting(&self, yes: bool) {
         self.connecting.store(yes, Ordering::Relaxed);
         self.touch();
     }
@@ -198,5 +198,21 @@ impl Watchdog {
             ));
         }
         Ok(())
+    }
+}
+
+/// Marks an attempt as connecting until it is dropped.
+pub(super) struct Connecting(Arc<Activity>);
+
+impl Connecting {
+    pub(super) fn start(activity: Arc<Activity>) -> Connecting {
+        activity.connecting(true);
+        Connecting(activity)
+    }
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.0.connecting(false);
     }
 }

@@ -13,7 +13,7 @@ use s3vault_core::settings::Settings;
 
 use super::Host;
 use crate::budget::Budget;
-use crate::transport::{Names, Transport, TransportSettings};
+use crate::transport::{ClientKind, Names, Proxies, Transport, TransportSettings};
 
 fn host() -> Host {
     host_with(Duration::from_secs(60))
@@ -21,11 +21,12 @@ fn host() -> Host {
 
 fn host_with(idle_timeout: Duration) -> Host {
     let settings = TransportSettings {
+        client: ClientKind::Direct,
         ca_file: None,
         connect_timeout: Duration::from_secs(60),
         idle_timeout,
         resolve_once: false,
-        proxy: None,
+        proxies: Proxies::default(),
     };
     let transport = Transport::with(&settings, Names::new(false), Budget::new(&Settings::new())).unwrap();
     Host { transport, keys: None }

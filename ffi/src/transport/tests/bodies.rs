@@ -5,7 +5,7 @@ use s3vault_core::http::{Method, TransportFailure};
 
 use super::super::testserver::{ReceivedRequest, Server, Wire};
 use super::super::{Transport, runtime};
-use super::{Authority, https, request, settings};
+use super::{Authority, ClientKind, each_client, https, request, settings};
 
 const LENGTH: usize = 300_000;
 
@@ -127,8 +127,9 @@ fn body_of(transport: &Transport, url: &str, into: Option<usize>) -> Result<Vec<
     })
 }
 
-#[test]
-fn a_body_is_complete_or_an_error_and_its_connection_is_reused_if_possible() {
+each_client!(a_body_is_complete_or_an_error_and_its_connection_is_reused_if_possible);
+
+fn a_body_is_complete_or_an_error_and_its_connection_is_reused_if_possible(client: ClientKind) {
     for tls in [false, true] {
         // Over TLS a connection that is closed without notice is not the end of a body.
         for case in CASES.iter().filter(|case| !tls || !case.headers.is_empty()) {
@@ -137,9 +138,9 @@ fn a_body_is_complete_or_an_error_and_its_connection_is_reused_if_possible() {
                 let authority = Authority::new("bodies");
                 let (server, transport) = if tls {
                     let config = authority.config("127.0.0.1", |_| ());
-                    (Server::https(config, answer), Transport::new(&authority.trusted()).unwrap())
+                    (Server::https(config, answer), Transport::new(&authority.trusted(client)).unwrap())
                 } else {
-                    (Server::http(answer), Transport::new(&settings()).unwrap())
+                    (Server::http(answer), Transport::new(&settings(client)).unwrap())
                 };
                 let url = if tls { https(&server) } else { server.url("/b/k") };
                 let what = format!("{}, {into:?}, TLS {tls}", case.name);
@@ -159,7 +160,10 @@ fn a_body_is_complete_or_an_error_and_its_connection_is_reused_if_possible() {
                         }
                     }
                 }
-                assert_eq!(server.connections(), if case.reused { 1 } else { 2 }, "{what}");
+                // reqwest's pool gets a connection back a moment after its body was read, maybe too late for the second request.
+                let most = if case.reused && client == ClientKind::Direct { 1 } else { 2 };
+                let least = if case.reused { 1 } else { 2 };
+                assert!((least..=most).contains(&server.connections()), "{what}: {} connections", server.connections());
             }
         }
     }

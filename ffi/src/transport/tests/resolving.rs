@@ -59,8 +59,9 @@ fn url(server: &Server) -> String {
     format!("http://{NAME}:{}/b/k", server.address.port())
 }
 
-#[test]
-fn one_address_is_dialled_and_host_and_sni_stay_the_name() {
+each_client!(one_address_is_dialled_and_host_and_sni_stay_the_name);
+
+fn one_address_is_dialled_and_host_and_sni_stay_the_name(client: ClientKind) {
     let authority = Authority::new("once");
     let config = authority.config(NAME, |_| {});
     let seen: Shared<Vec<(Option<String>, Option<String>)>> = Shared::default();
@@ -80,7 +81,7 @@ fn one_address_is_dialled_and_host_and_sni_stay_the_name() {
     request.headers = vec![("host".to_owned(), host.clone().into())];
 
     let (names, asked) = one_address(&[1, 2, 3]);
-    let transport = transport(authority.trusted(), &names);
+    let transport = transport(authority.trusted(client), &names);
     for _ in 0..4 {
         assert_eq!(attempt(&transport, &request, None).unwrap().1, b"ok");
     }
@@ -88,8 +89,9 @@ fn one_address_is_dialled_and_host_and_sni_stay_the_name() {
     assert_eq!((server.connections(), asked.load(Ordering::SeqCst)), (4, 1));
 }
 
-#[test]
-fn connections_that_start_together_dial_the_same_address() {
+each_client!(connections_that_start_together_dial_the_same_address);
+
+fn connections_that_start_together_dial_the_same_address(client: ClientKind) {
     let server = closing();
     let turn: Arc<AtomicUsize> = Arc::default();
     let count = turn.clone();
@@ -102,7 +104,7 @@ fn connections_that_start_together_dial_the_same_address() {
             Ok(vec![loopback(1 + turn as u8), loopback(9)])
         }
     });
-    let transport = transport(settings(), &names);
+    let transport = transport(settings(client), &names);
     let request = request(Method::Get, &url(&server));
     std::thread::scope(|scope| {
         let all: Vec<_> = (0..8).map(|_| scope.spawn(|| attempt(&transport, &request, None))).collect();
@@ -113,12 +115,13 @@ fn connections_that_start_together_dial_the_same_address() {
     assert_eq!(turn.load(Ordering::SeqCst), 1);
 }
 
-#[test]
-fn a_failed_address_is_left_and_the_name_is_resolved_again_when_all_have_failed() {
+each_client!(a_failed_address_is_left_and_the_name_is_resolved_again_when_all_have_failed);
+
+fn a_failed_address_is_left_and_the_name_is_resolved_again_when_all_have_failed(client: ClientKind) {
     let server = closing();
     // Nothing listens at 127.0.0.2.
     let (names, asked) = one_address(&[2, 1]);
-    let transport = transport(settings(), &names);
+    let transport = transport(settings(client), &names);
     let request = request(Method::Get, &url(&server));
     let failure = attempt(&transport, &request, None).unwrap_err();
     assert_eq!((failure.code, failure.maybe_sent), (Code::Connect, false), "{}", failure.detail);
@@ -140,15 +143,16 @@ fn a_failed_address_is_left_and_the_name_is_resolved_again_when_all_have_failed(
     assert_eq!((chosen(&names), asked.load(Ordering::SeqCst)), (Some(loopback(2)), 2));
 }
 
-#[test]
-fn an_address_that_accepts_connections_and_is_silent_is_left_too() {
+each_client!(an_address_that_accepts_connections_and_is_silent_is_left_too);
+
+fn an_address_that_accepts_connections_and_is_silent_is_left_too(client: ClientKind) {
     let silent = Server::raw(|mut stream| {
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
     // By the connect time-out (the TLS handshake is not answered), and by the idle time-out.
     for (scheme, setting) in [("https", "connect_timeout_ms"), ("http", "idle_timeout_ms")] {
         let (names, _) = one_address(&[1, 2]);
-        let transport = transport(impatient(), &names);
+        let transport = transport(impatient(client), &names);
         let url = format!("{scheme}://{NAME}:{}/b/k", silent.address.port());
         let failure = attempt(&transport, &request(Method::Get, &url), None).unwrap_err();
         assert_eq!(failure.code, Code::TimedOut);
@@ -157,13 +161,14 @@ fn an_address_that_accepts_connections_and_is_silent_is_left_too() {
     }
 }
 
-#[test]
-fn a_cancelled_attempt_does_not_mark_its_address_as_failed() {
+each_client!(a_cancelled_attempt_does_not_mark_its_address_as_failed);
+
+fn a_cancelled_attempt_does_not_mark_its_address_as_failed(client: ClientKind) {
     let silent = Server::raw(|mut stream| {
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
     let (names, _) = one_address(&[1, 2]);
-    let transport = transport(settings(), &names);
+    let transport = transport(settings(client), &names);
     let request = request(Method::Get, &format!("https://{NAME}:{}/b/k", silent.address.port()));
     runtime::handle().unwrap().block_on(async {
         let sending = transport.send(&request, None, transport.activity());
@@ -172,8 +177,9 @@ fn a_cancelled_attempt_does_not_mark_its_address_as_failed() {
     assert_eq!((silent.connections(), chosen(&names)), (1, Some(loopback(1))));
 }
 
-#[test]
-fn the_systems_resolver_is_asked() {
+each_client!(the_systems_resolver_is_asked);
+
+fn the_systems_resolver_is_asked(client: ClientKind) {
     let server = closing();
     let transport = Transport::new(&TransportSettings { resolve_once: true, ..settings() }).unwrap();
     let request = request(Method::Get, &format!("http://localhost:{}/b/k", server.address.port()));
@@ -185,10 +191,11 @@ fn the_systems_resolver_is_asked() {
     assert!(failure.detail.contains("store.invalid"), "{}", failure.detail);
 }
 
-#[test]
-fn a_name_without_an_address_does_not_resolve() {
+each_client!(a_name_without_an_address_does_not_resolve);
+
+fn a_name_without_an_address_does_not_resolve(client: ClientKind) {
     let names = Names::with(false, PATIENCE, |_| ready(Ok(Vec::new())));
-    let failure = attempt(&transport(settings(), &names), &request(Method::Get, "http://store.example/"), None);
+    let failure = attempt(&transport(settings(client), &names), &request(Method::Get, "http://store.example/"), None);
     let failure = failure.unwrap_err();
     assert_eq!((failure.code, failure.maybe_sent), (Code::Resolve, false), "{}", failure.detail);
 }
@@ -209,11 +216,12 @@ fn everywhere(
 
 type Counts = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
 
-#[test]
-fn connections_are_spread_over_all_addresses() {
+each_client!(connections_are_spread_over_all_addresses);
+
+fn connections_are_spread_over_all_addresses(client: ClientKind) {
     let (server, counts) = everywhere(|_, _, wire| wire.write_all(LAST).is_err());
     let (names, asked) = round_robin(false, PATIENCE, &[1, 2, 3]);
-    let transport = transport(settings(), &names);
+    let transport = transport(settings(client), &names);
     let request = request(Method::Get, &url(&server));
     for _ in 0..9 {
         assert_eq!(attempt(&transport, &request, None).unwrap().1, b"ok");
@@ -222,12 +230,13 @@ fn connections_are_spread_over_all_addresses() {
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
-#[test]
-fn an_address_that_refuses_connections_costs_no_attempt_and_is_dialled_last() {
+each_client!(an_address_that_refuses_connections_costs_no_attempt_and_is_dialled_last);
+
+fn an_address_that_refuses_connections_costs_no_attempt_and_is_dialled_last(client: ClientKind) {
     let server = closing();
     // Nothing listens at 127.0.0.2 and 127.0.0.3.
     let (names, asked) = round_robin(false, PATIENCE, &[2, 3, 1]);
-    let transport = transport(settings(), &names);
+    let transport = transport(settings(client), &names);
     let request = request(Method::Get, &url(&server));
     for _ in 0..4 {
         assert_eq!(attempt(&transport, &request, None).unwrap().1, b"ok");
@@ -245,14 +254,15 @@ fn an_address_that_refuses_connections_costs_no_attempt_and_is_dialled_last() {
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
-#[test]
-fn an_address_that_is_silent_is_dialled_last() {
+each_client!(an_address_that_is_silent_is_dialled_last);
+
+fn an_address_that_is_silent_is_dialled_last(client: ClientKind) {
     let (server, counts) = everywhere(|address, _, wire| match address == loopback(1) {
         true => wire.read(&mut [0]).is_ok_and(|count| count > 0),
         false => wire.write_all(LAST).is_err(),
     });
     let (names, _) = round_robin(false, PATIENCE, &[1, 2]);
-    let transport = transport(impatient(), &names);
+    let transport = transport(impatient(client), &names);
     let request = request(Method::Get, &url(&server));
     let failure = attempt(&transport, &request, None).unwrap_err();
     assert_eq!(failure.code, Code::TimedOut);
@@ -263,8 +273,9 @@ fn an_address_that_is_silent_is_dialled_last() {
     assert_eq!(*counts.lock().unwrap(), [(loopback(1), 1), (loopback(2), 4)].into());
 }
 
-#[test]
-fn a_name_is_resolved_again_when_its_answer_expires_and_an_expired_answer_is_better_than_none() {
+each_client!(a_name_is_resolved_again_when_its_answer_expires_and_an_expired_answer_is_better_than_none);
+
+fn a_name_is_resolved_again_when_its_answer_expires_and_an_expired_answer_is_better_than_none(client: ClientKind) {
     let server = closing();
     let asked: Arc<AtomicUsize> = Arc::default();
     let count = asked.clone();
@@ -276,7 +287,7 @@ fn a_name_is_resolved_again_when_its_answer_expires_and_an_expired_answer_is_bet
             _ => Ok(Vec::new()),
         })
     });
-    let transport = transport(settings(), &names);
+    let transport = transport(settings(client), &names);
     let request = request(Method::Get, &url(&server));
     for _ in 0..4 {
         assert_eq!(attempt(&transport, &request, None).unwrap().1, b"ok");

@@ -17,21 +17,19 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::connection::Connection;
-use super::failure::{Peer, Role};
-use super::proxy::{Proxy, Tunnel};
 use super::record_reader::RecordReader;
-use super::resolve::Names;
 use super::stream::{ReadWrite, Stream};
-use super::watchdog::Activity;
+use super::tunnel::{self, Tunnel};
+use crate::transport::attempt::{Attempt, host, is_http};
+use crate::transport::failure::{Peer, Role};
+use crate::transport::watchdog::Connecting;
 
 /// TCP keep-alive interval of an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Makes connections to a store, directly or through a proxy.
 pub(super) struct Connector {
-    pub(super) names: Names,
     pub(super) tls: Arc<ClientConfig>,
-    pub(super) proxy: Option<Proxy>,
     /// Limit for name resolution, TCP, tunnel and TLS together.
     pub(super) connect_timeout: Duration,
     /// How long sent data may stay unacknowledged.
@@ -39,21 +37,20 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Makes a connection to this store, for this attempt.
-    pub(super) async fn connect(&self, store: &Uri, attempt: &Activity) -> Result<Connection, TransportFailure> {
-        let _connecting = Connecting::start(attempt);
-        let (target, role) = match &self.proxy {
+    /// Makes a connection to the store of this attempt.
+    pub(super) async fn connect(&self, attempt: &Attempt) -> Result<Connection, TransportFailure> {
+        let _connecting = Connecting::start(attempt.activity().clone());
+        let (target, role) = match &attempt.proxy {
             Some(proxy) => (proxy.uri(), Role::Proxy),
-            None => (store, Role::Store),
+            None => (&attempt.uri, Role::Store),
         };
-        let peer = Peer::of(store, self.proxy.as_ref());
-        let mut handshake = Handshake { connector: self, attempt, peer, role, connected: None };
-        let made = tokio::time::timeout(self.connect_timeout, handshake.run(target, store)).await;
+        let mut handshake = Handshake { connector: self, attempt, peer: attempt.peer(), role, connected: None };
+        let made = tokio::time::timeout(self.connect_timeout, handshake.run(target)).await;
         let made = made.unwrap_or_else(|_| Err(handshake.peer.too_slow(handshake.role)));
         if made.is_err()
             && let Some((name, ip)) = &handshake.connected
         {
-            self.names.failed(name, *ip);
+            attempt.names.failed(name, *ip);
         }
         made
     }
@@ -62,7 +59,7 @@ impl Connector {
 /// A connection that is being made.
 struct Handshake<'a> {
     connector: &'a Connector,
-    attempt: &'a Activity,
+    attempt: &'a Attempt,
     peer: Peer,
     /// The peer of the current step.
     role: Role,
@@ -71,21 +68,22 @@ struct Handshake<'a> {
 }
 
 impl Handshake<'_> {
-    async fn run(&mut self, target: &Uri, store: &Uri) -> Result<Connection, TransportFailure> {
-        let stream = self.stream(target, store).await?;
+    async fn run(&mut self, target: &Uri) -> Result<Connection, TransportFailure> {
+        let stream = self.stream(target).await?;
         // The address of a proxy is not an address of the store's name.
-        let address = self.connected.as_ref().filter(|_| self.connector.proxy.is_none()).map(|(_, ip)| *ip);
+        let address = self.connected.as_ref().filter(|_| self.attempt.proxy.is_none()).map(|(_, ip)| *ip);
         Connection::start(stream, address).await.map_err(|e| self.peer.not_connected(self.role, &e))
     }
 
-    async fn stream(&mut self, target: &Uri, store: &Uri) -> Result<Stream, TransportFailure> {
+    async fn stream(&mut self, target: &Uri) -> Result<Stream, TransportFailure> {
         let tcp = self.tcp(target).await?;
-        let stream = match is_https(target) {
-            true => self.tls(target, Box::new(tcp)).await?,
-            false => Stream::Plain(tcp),
+        let stream = match is_http(target) {
+            true => Stream::Plain(tcp),
+            false => self.tls(target, Box::new(tcp)).await?,
         };
-        let (Some(proxy), true) = (&self.connector.proxy, is_https(store)) else { return Ok(stream) };
-        let tunnel = match proxy.tunnel(stream, store).await {
+        let store = &self.attempt.uri;
+        let (Some(proxy), false) = (&self.attempt.proxy, is_http(store)) else { return Ok(stream) };
+        let tunnel = match tunnel::open(proxy, stream, store).await {
             Tunnel::Open(tunnel) => tunnel,
             Tunnel::Refused(failure) => return Err(failure),
             Tunnel::Broken(why) => return Err(self.failure(Code::Connect, &why)),
@@ -98,7 +96,7 @@ impl Handshake<'_> {
         let name = host(target);
         let mut addresses = Vec::new();
         if name.parse::<IpAddr>().is_err() {
-            let found = self.connector.names.addresses(name).await;
+            let found = self.attempt.names.addresses(name).await;
             addresses = found.map_err(|e| self.failure(Code::Resolve, &format!("dns error: {e}")))?;
             self.peer.addresses = addresses.clone();
         }
@@ -115,16 +113,16 @@ impl Handshake<'_> {
             Ok(tcp) => tcp.into_inner(),
             Err(e) => {
                 for ip in &addresses {
-                    self.connector.names.failed(name, *ip);
+                    self.attempt.names.failed(name, *ip);
                 }
                 return Err(self.peer.not_connected(self.role, &e));
             }
         };
         if let (false, Ok(peer)) = (addresses.is_empty(), tcp.peer_addr()) {
-            self.connector.names.connected(name, &addresses, peer.ip());
+            self.attempt.names.connected(name, &addresses, peer.ip());
             self.connected = Some((name.to_owned(), peer.ip()));
             self.peer.addresses = vec![peer.ip()];
-            self.attempt.connected_to(peer.ip());
+            self.attempt.activity().connected_to(peer.ip());
         }
         Ok(tcp)
     }
@@ -141,16 +139,6 @@ impl Handshake<'_> {
     fn failure(&self, code: Code, why: &str) -> TransportFailure {
         self.peer.unsent(self.role, code, why)
     }
-}
-
-fn is_https(uri: &Uri) -> bool {
-    uri.scheme_str() == Some("https")
-}
-
-/// Host of a URL, without the brackets of an IPv6 address.
-pub(super) fn host(uri: &Uri) -> &str {
-    let host = uri.host().unwrap_or("");
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 /// A resolver that returns these addresses.
@@ -170,21 +158,5 @@ impl Service<Name> for Resolved {
         // The connector replaces port 0 by the URL's port.
         let addresses: Vec<SocketAddr> = self.0.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
         ready(Ok(addresses.into_iter()))
-    }
-}
-
-/// Marks the attempt as connecting until it is dropped.
-struct Connecting<'a>(&'a Activity);
-
-impl Connecting<'_> {
-    fn start(attempt: &Activity) -> Connecting<'_> {
-        attempt.connecting(true);
-        Connecting(attempt)
-    }
-}
-
-impl Drop for Connecting<'_> {
-    fn drop(&mut self) {
-        self.0.connecting(false);
     }
 }

@@ -21,8 +21,8 @@ use hyper::{Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 
-use super::body::Sending;
 use super::stream::Stream;
+use crate::transport::body::Sending;
 
 /// Size in bytes of hyper's read buffer, and so of the longest head of a reply. Large bodies do not pass through it.
 const READ_BUFFER: usize = 32 * 1024;
