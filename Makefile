@@ -123,6 +123,10 @@ test-store: setup build ## test the embedded store with boto3
 test-rust: setup build ## run Rust's tests and the shared cases
 	$(STEP) "Rust, embedded store" $(WITH) embedded -- cargo test --release -p s3vault -p s3vault-fuzz -p embedded-store -p xtask
 	$(STEP) "Rust, MinIO" $(WITH) minio -- cargo test --release -p s3vault --test cases
+	$(STEP) "Rust, embedded store, reqwest" env S3VAULT_TRANSPORT=reqwest $(WITH) embedded -- \
+	  cargo test --release -p s3vault --test cases --test operations --test faults --test downloads --test resume
+	$(STEP) "Rust, MinIO, reqwest" env S3VAULT_TRANSPORT=reqwest $(WITH) minio -- cargo test --release -p s3vault --test cases
+	$(STEP) "Rust, library without reqwest" cargo check -q -p s3vault --no-default-features
 
 # test-rust runs the operations on the embedded store.
 .PHONY: test-operations

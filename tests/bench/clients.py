@@ -18,13 +18,13 @@ OPERATIONS = ("up-file", "up-stream", "down-file", "down-pipe", "small")
 class Client:
     """A program with the bench's own command line."""
 
-    def __init__(self, name, program, operations=None):
-        self.name, self.program = name, program
+    def __init__(self, name, program, operations=None, environment=None):
+        self.name, self.program, self.environment = name, program, environment or {}
         # The bench's operation, and what the program calls it.
         self.operations = operations or {operation: operation for operation in OPERATIONS}
 
     def command(self, operation, url, ca, path, key):
-        return [*self.program, self.operations[operation], url, ca or "-", path, key], {}
+        return [*self.program, self.operations[operation], url, ca or "-", path, key], self.environment
 
 
 class Rclone:
@@ -73,6 +73,7 @@ NAMES = (
     "bare transport",
     "s3vault",
     "s3vault, PutObject",
+    "s3vault, reqwest",
     "awscrt",
     "boto3",
     "minio-go",
@@ -94,6 +95,7 @@ def all_of(programs, rclone, operation):
         Client("bare transport", [programs / "bare-transport"], {"up-file": "up-file"}),
         Client("s3vault", [programs / "s3vault"]),
         Client("s3vault, PutObject", [programs / "s3vault"], {"small": "small-put"}),
+        Client("s3vault, reqwest", [programs / "s3vault"], environment={"S3VAULT_TRANSPORT": "reqwest"}),
         Client("awscrt", [*python, HERE / "peers/awscrt_client.py"]),
         Client("boto3", [*python, HERE / "peers/boto3_client.py"]),
         Client("minio-go", [programs / "minio-go"]),

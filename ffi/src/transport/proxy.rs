@@ -14,6 +14,7 @@ use hyper::header::HeaderValue;
 use hyper_util::client::proxy::matcher::Matcher;
 use s3vault_core::http::TransportFailure;
 use s3vault_core::{Code, Error, Result};
+#[cfg(feature = "reqwest")]
 use zeroize::Zeroizing;
 
 /// A proxy. Its user and password are never shown.
@@ -23,6 +24,7 @@ pub(crate) struct Proxy {
     /// Value of `Proxy-Authorization`, if the URL of an HTTP proxy has a user and password.
     authorization: Option<HeaderValue>,
     /// The URL with user and password.
+    #[cfg(feature = "reqwest")]
     url: Zeroizing<String>,
     /// Scheme, host and port, and where the proxy is configured; for messages.
     shown: String,
@@ -73,6 +75,7 @@ impl Proxy {
         Ok(Proxy {
             uri: found.uri().clone(),
             authorization,
+            #[cfg(feature = "reqwest")]
             url: Zeroizing::new(text.to_owned()),
             shown: format!("{scheme}://{host} ({source})"),
         })

@@ -59,7 +59,7 @@ fn settings(client: ClientKind) -> TransportSettings {
 
 fn impatient(client: ClientKind) -> TransportSettings {
     let short = Duration::from_millis(400);
-    TransportSettings { connect_timeout: short, idle_timeout: short, ..settings() }
+    TransportSettings { connect_timeout: short, idle_timeout: short, ..settings(client) }
 }
 
 fn request(method: Method, url: &str) -> Request {
@@ -267,7 +267,9 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let file = std::env::temp_dir().join(format!("s3vault-ca-{name}-{}.pem", std::process::id()));
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let file = std::env::temp_dir().join(format!("s3vault-ca-{name}-{}-{count}.pem", std::process::id()));
         std::fs::write(&file, issuer.pem()).unwrap();
         Authority { file, issuer }
     }
@@ -291,7 +293,7 @@ impl Authority {
     }
 
     fn trusted(&self, client: ClientKind) -> TransportSettings {
-        TransportSettings { ca_file: Some(self.file.clone()), ..settings() }
+        TransportSettings { ca_file: Some(self.file.clone()), ..settings(client) }
     }
 }
 
@@ -360,7 +362,7 @@ fn a_connection_that_is_not_made_in_time_fails(client: ClientKind) {
     let server = Server::raw(|mut stream| {
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let settings = TransportSettings { connect_timeout: Duration::from_millis(300), ..settings() };
+    let settings = TransportSettings { connect_timeout: Duration::from_millis(300), ..settings(client) };
     let failure = get(&settings, &https(&server)).unwrap_err();
     assert_eq!((failure.code, failure.maybe_sent), (Code::TimedOut, false), "{}", failure.detail);
     assert!(failure.detail.contains("connect_timeout_ms"), "{}", failure.detail);
@@ -410,7 +412,7 @@ fn a_stalled_connection_is_abandoned_while_others_make_progress(client: ClientKi
         let start = std::time::Instant::now();
         let server = sticking(move || others_move && start.elapsed() < PATIENCE);
         let transport =
-            Transport::new(&TransportSettings { idle_timeout: Duration::from_secs(3), ..settings() }).unwrap();
+            Transport::new(&TransportSettings { idle_timeout: Duration::from_secs(3), ..settings(client) }).unwrap();
         let stuck = request(Method::Put, &server.url("/stuck"));
         let other = request(Method::Put, &server.url("/other"));
         let failure = runtime::handle().unwrap().block_on(async {
@@ -434,7 +436,7 @@ each_client!(a_slow_reply_does_not_time_out);
 
 fn a_slow_reply_does_not_time_out(client: ClientKind) {
     // The reply takes longer than the idle time-out, with much shorter pauses.
-    let settings = TransportSettings { idle_timeout: Duration::from_millis(1500), ..settings() };
+    let settings = TransportSettings { idle_timeout: Duration::from_millis(1500), ..settings(client) };
     let server = Server::http(|_, wire| {
         let _ = wire.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
         (0..10).all(|_| {
@@ -448,7 +450,7 @@ fn a_slow_reply_does_not_time_out(client: ClientKind) {
 each_client!(a_slow_upload_does_not_time_out);
 
 fn a_slow_upload_does_not_time_out(client: ClientKind) {
-    let settings = TransportSettings { idle_timeout: Duration::from_millis(1500), ..settings() };
+    let settings = TransportSettings { idle_timeout: Duration::from_millis(1500), ..settings(client) };
     let length = 64 << 20;
     let server = Server::raw(move |mut stream| {
         read_head(&mut stream).unwrap();
@@ -560,7 +562,7 @@ fn the_librarys_threads_block_signals() {
     let (server, _seen) = recorder();
     // This starts a resolver thread too.
     let url = format!("http://localhost:{}/", server.address.port());
-    let _ = get(&settings(client), &url);
+    let _ = get(&settings(ClientKind::Direct), &url);
     assert_eq!(own_mask(), before, "the caller's mask is unchanged");
     let mut found = 0;
     for task in std::fs::read_dir("/proc/self/task").unwrap() {

@@ -11,9 +11,17 @@ pub fn settings(pairs: &[(&str, &str)]) -> Settings {
     settings
 }
 
-/// Of an embedded store's bucket: its keys are `access` and `secret`.
+/// Settings for a bucket of an embedded store, whose keys are `access` and `secret`, with the transport that S3VAULT_TRANSPORT
+/// names.
 pub fn reaching(url: &str, bucket: &str) -> Settings {
-    settings(&[("api_url", url), ("access_key", "access"), ("secret_key", "secret"), ("bucket", bucket)])
+    let transport = std::env::var("S3VAULT_TRANSPORT").unwrap_or_default();
+    settings(&[
+        ("api_url", url),
+        ("access_key", "access"),
+        ("secret_key", "secret"),
+        ("bucket", bucket),
+        ("transport", &transport),
+    ])
 }
 
 /// On such a bucket, without a keyring.

@@ -181,7 +181,7 @@ each_client!(the_systems_resolver_is_asked);
 
 fn the_systems_resolver_is_asked(client: ClientKind) {
     let server = closing();
-    let transport = Transport::new(&TransportSettings { resolve_once: true, ..settings() }).unwrap();
+    let transport = Transport::new(&TransportSettings { resolve_once: true, ..settings(client) }).unwrap();
     let request = request(Method::Get, &format!("http://localhost:{}/b/k", server.address.port()));
     // The server listens on IPv4 only, and localhost may resolve to an IPv6 address first.
     let replies: Vec<_> = (0..3).map(|_| attempt(&transport, &request, None)).collect();

@@ -1,6 +1,6 @@
 //! s3vault through its Rust API, as a caller has it: backups of a vault. A backup is more than an object: a listing, a
 //! locator before the data and a row after it. `small-put` stores the same files as bare objects, one PutObject each (signed
-//! by SHA-256, as single operations of the client are).
+//! by SHA-256, as single operations of the client are). S3VAULT_TRANSPORT chooses the transport.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -65,6 +65,7 @@ fn main() -> Result<()> {
 
 fn settings(run: &Run) -> Result<Settings> {
     let mut settings = Settings::new();
+    let transport = std::env::var("S3VAULT_TRANSPORT").unwrap_or_default();
     let ca = run.ca.as_deref().map(|ca| ca.to_string_lossy().into_owned()).unwrap_or_default();
     for (key, value) in [
         ("api_url", run.url.as_str()),
@@ -73,6 +74,7 @@ fn settings(run: &Run) -> Result<Settings> {
         ("region", "us-east-1"),
         ("bucket", BUCKET),
         ("ca_file", &ca),
+        ("transport", &transport),
     ] {
         settings.set(key, value)?;
     }
