@@ -7,8 +7,9 @@
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use ::reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tower_layer::Layer;
@@ -26,12 +27,21 @@ tokio::task_local! {
 pub(super) struct Progress {
     activity: Arc<Activity>,
     /// The name that was resolved last, and its addresses.
-    resolved: Mutex<Option<(String, Vec<IpAddr>)>>,
+    resolved: Mutex<Option<Resolved>>,
+    /// Whether a new connection was made for the attempt.
+    connected: AtomicBool,
+}
+
+/// A name and its addresses, in the order in which they are dialled.
+#[derive(Clone)]
+pub(super) struct Resolved {
+    pub(super) name: String,
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 impl Progress {
     pub(super) fn new(activity: Arc<Activity>) -> Progress {
-        Progress { activity, resolved: Mutex::default() }
+        Progress { activity, resolved: Mutex::default(), connected: AtomicBool::new(false) }
     }
 
     /// Runs a request whose connection is recorded here.
@@ -39,9 +49,22 @@ impl Progress {
         CURRENT.scope(self.clone(), request)
     }
 
-    /// The name that was resolved for a new connection, and the addresses that it dialled, in order.
-    pub(super) fn resolved(&self) -> Option<(String, Vec<IpAddr>)> {
+    /// The name that was resolved for a new connection.
+    pub(super) fn resolved(&self) -> Option<Resolved> {
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a new connection was made for the attempt.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Records that a new connection was made. It most likely goes to the address that was dialled first.
+    fn connected(&self) {
+        self.connected.store(true, Ordering::Relaxed);
+        if let Some(address) = self.resolved().and_then(|resolved| resolved.addresses.first().copied()) {
+            self.activity.connected_to(address);
+        }
     }
 }
 
@@ -55,10 +78,8 @@ impl Resolve for Resolver {
         Box::pin(async move {
             let addresses = names.addresses(name.as_str()).await?;
             if let Some(current) = current {
-                // Dialled first; another one only if this one does not accept the connection.
-                current.activity.connected_to(addresses[0]);
-                *current.resolved.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some((name.as_str().to_owned(), addresses.clone()));
+                let resolved = Resolved { name: name.as_str().to_owned(), addresses: addresses.clone() };
+                *current.resolved.lock().unwrap_or_else(PoisonError::into_inner) = Some(resolved);
             }
             // The connector replaces port 0 by the URL's port.
             let addresses: Addrs = Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)));
@@ -96,15 +117,20 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let mut connecting = CURRENT.try_with(|current| Connecting::start(current.activity.clone())).ok();
+        let current = CURRENT.try_with(Arc::clone).ok();
+        let mut current = current.map(|current| (Connecting::start(current.activity.clone()), current));
         let connection = self.0.call(request);
         Box::pin(async move {
             let mut connection = pin!(connection);
             poll_fn(|context| {
                 if CURRENT.try_with(|_| ()).is_err() {
-                    connecting = None;
+                    current = None;
                 }
-                connection.as_mut().poll(context)
+                let made = ready!(connection.as_mut().poll(context));
+                if let (Some((_, current)), true) = (&current, made.is_ok()) {
+                    current.connected();
+                }
+                Poll::Ready(made)
             })
             .await
         })

@@ -23,7 +23,7 @@ use super::reply::take_into;
 use super::resolve::Names;
 use super::settings::TransportSettings;
 use super::{Head, runtime, tls};
-use connect::{ConnectorLayer, Progress, Resolver};
+use connect::{ConnectorLayer, Progress, Resolved, Resolver};
 
 /// The most idle connections that are kept per store.
 const MAX_IDLE: usize = 32;
@@ -90,16 +90,20 @@ impl Client {
         let resolved = progress.resolved();
         match response {
             Ok(response) => {
-                if let (Some((name, addresses)), Some(peer)) = (&resolved, response.remote_addr()) {
+                // Behind a proxy the address may be the proxy's, and the name the store's.
+                if let (Some(Resolved { name, addresses }), Some(peer)) = (&resolved, response.remote_addr())
+                    && progress.is_connected()
+                    && addresses.contains(&peer.ip())
+                {
                     attempt.names.connected(name, addresses, peer.ip());
                 }
                 Ok(split(response))
             }
             Err(e) if e.is_connect() => {
-                for (name, ip) in resolved.iter().flat_map(|(name, all)| all.iter().map(move |ip| (name, ip))) {
-                    attempt.names.failed(name, *ip);
+                for resolved in &resolved {
+                    resolved.addresses.iter().for_each(|ip| attempt.names.failed(&resolved.name, *ip));
                 }
-                Err(failure::not_connected(attempt, resolved.map_or(Vec::new(), |(_, addresses)| addresses), &e))
+                Err(failure::not_connected(attempt, resolved.map_or(Vec::new(), |resolved| resolved.addresses), &e))
             }
             Err(e) => Err(attempt.lost(&e)),
         }
