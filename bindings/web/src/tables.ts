@@ -189,7 +189,9 @@ export const OptionKey = {
   FIPS: "fips",
   /** Resolve the store's host name once, and connect to that one address until it fails. For names that stand for several machines. */
   RESOLVE_ONCE: "resolve_once",
-  /** HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: no proxy; environment variables such as HTTPS_PROXY are ignored. */
+  /** HTTP client for requests to the store. direct: the one that needs the least CPU and memory. reqwest: also supports SOCKS5 proxies. */
+  TRANSPORT: "transport",
+  /** URL of a proxy: http://[USER:PASSWORD@]HOST:PORT, or https://, or with transport = reqwest socks5:// (names are resolved on this machine) or socks5h:// (the proxy resolves them). system: the proxies in the environment variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY. Empty: no proxy. */
   PROXY: "proxy",
   /** PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates. */
   CA_FILE: "ca_file",

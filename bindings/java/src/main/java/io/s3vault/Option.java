@@ -41,7 +41,9 @@ public final class Option {
     public static final String FIPS = "fips";
     /** Resolve the store's host name once, and connect to that one address until it fails. For names that stand for several machines. */
     public static final String RESOLVE_ONCE = "resolve_once";
-    /** HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: no proxy; environment variables such as HTTPS_PROXY are ignored. */
+    /** HTTP client for requests to the store. direct: the one that needs the least CPU and memory. reqwest: also supports SOCKS5 proxies. */
+    public static final String TRANSPORT = "transport";
+    /** URL of a proxy: http://[USER:PASSWORD@]HOST:PORT, or https://, or with transport = reqwest socks5:// (names are resolved on this machine) or socks5h:// (the proxy resolves them). system: the proxies in the environment variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY. Empty: no proxy. */
     public static final String PROXY = "proxy";
     /** PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates. */
     public static final String CA_FILE = "ca_file";
