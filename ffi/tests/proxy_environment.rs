@@ -9,7 +9,8 @@ use s3vault::{Code, Control, Vault};
 fn the_proxy_of_the_environment_is_used_only_if_proxy_is_system() {
     // SAFETY: this is the only test of this program, and no other thread reads the environment.
     let set = |name: &str, value: &str| unsafe { std::env::set_var(name, value) };
-    let store = embedded_store::Server::start(embedded_store::Options::new("access", "secret").bucket("vault")).unwrap();
+    let store =
+        embedded_store::Server::start(embedded_store::Options::new("access", "secret").bucket("vault")).unwrap();
     // Nothing listens there.
     set("http_proxy", "http://me:hush@127.0.0.1:1");
     set("NO_PROXY", "");

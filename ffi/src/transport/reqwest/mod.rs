@@ -100,8 +100,8 @@ impl Client {
                 Ok(split(response))
             }
             Err(e) if e.is_connect() => {
-                for resolved in &resolved {
-                    resolved.addresses.iter().for_each(|ip| attempt.names.failed(&resolved.name, *ip));
+                if let Some(Resolved { name, addresses }) = &resolved {
+                    addresses.iter().for_each(|ip| attempt.names.failed(name, *ip));
                 }
                 Err(failure::not_connected(attempt, resolved.map_or(Vec::new(), |resolved| resolved.addresses), &e))
             }
