@@ -1629,8 +1629,17 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_RESOLVE_ONCE "resolve_once"
 
 /**
- * HTTP proxy: http://[USER:PASSWORD@]HOST:PORT, or https://. Empty: no proxy; environment variables such as HTTPS_PROXY
- * are ignored.
+ * HTTP client for requests to the store. direct: the one that needs the least CPU and memory. reqwest: also supports
+ * SOCKS5 proxies.
+ *
+ * direct or reqwest. Default: direct.
+ */
+#define S3V_OPT_TRANSPORT "transport"
+
+/**
+ * URL of a proxy: http://[USER:PASSWORD@]HOST:PORT, or https://, or with transport = reqwest socks5:// (names are
+ * resolved on this machine) or socks5h:// (the proxy resolves them). system: the proxies in the environment variables
+ * HTTPS_PROXY, HTTP_PROXY and NO_PROXY. Empty: no proxy.
  *
  * Text. A secret, shown as ***.
  */

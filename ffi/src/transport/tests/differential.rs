@@ -162,7 +162,7 @@ fn both_clients_send_the_same_bytes() {
         let payload =
             if matches!(method, Method::Put | Method::Post) { Payload::random(&mut rng) } else { Payload::None };
         let mut request = request(method, &server.url(&(random_path(&mut rng) + &random_query(&mut rng))));
-        request.headers = random_headers(&mut rng);
+        request.headers = random_headers(&mut rng).into_iter().map(|(name, value)| (name, value.into())).collect();
         let [direct, reqwest] = [&transports[0], &transports[1]].map(|transport| {
             runtime::handle().unwrap().block_on(async {
                 let mut reply = transport.send(&request, payload.body(transport), transport.activity()).await.unwrap();
