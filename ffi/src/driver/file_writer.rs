@@ -8,7 +8,7 @@
 //! the bytes from this core's cache. So a piece of work runs on the runtime's thread that queued it, under three
 //! conditions that keep a slow disk or a hanging file system away from the network:
 //! - only one thread of the runtime at a time does so, for all files; the runtime always has two or more, and each
-//! takes over what the others do not get to;
+//!   takes over what the others do not get to;
 //! - no task depends on this thread alone (tokio's LIFO slot is emptied before);
 //! - a file with a slow piece of work is left to the blocking threads for a second.
 
