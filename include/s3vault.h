@@ -271,8 +271,8 @@ const char *s3v_version_text(void);
 
 /**
  * Returns the table of all options as JSON: an array of objects with key, scope ("vault", "call", "process",
- * "command"), kind ("text", "bool", "number", "words", "time"), words, least, most, default, secret, live, doc. The
- * text stays valid permanently.
+ * "command"), calls (the names of those that take it), kind ("text", "file", "bool", "number", "words", "time"), words,
+ * least, most, default, secret, live, doc. The text stays valid permanently.
  *
  * Since: 0.1.
  */
@@ -1516,6 +1516,7 @@ int32_t s3v_explain(const char *request,
  * Access key id.
  *
  * Text.
+ * For s3v_vault_update.
  */
 #define S3V_OPT_ACCESS_KEY "access_key"
 
@@ -1523,6 +1524,7 @@ int32_t s3v_explain(const char *request,
  * Secret access key.
  *
  * Text. A secret, shown as ***.
+ * For s3v_vault_update.
  */
 #define S3V_OPT_SECRET_KEY "secret_key"
 
@@ -1530,6 +1532,7 @@ int32_t s3v_explain(const char *request,
  * Session token of temporary credentials.
  *
  * Text. A secret, shown as ***.
+ * For s3v_vault_update.
  */
 #define S3V_OPT_SESSION_TOKEN "session_token"
 
@@ -1649,7 +1652,7 @@ int32_t s3v_explain(const char *request,
  * PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA
  * certificates.
  *
- * Text.
+ * The name of a file.
  */
 #define S3V_OPT_CA_FILE "ca_file"
 
@@ -1701,7 +1704,7 @@ int32_t s3v_explain(const char *request,
 /**
  * File with the signing key. The command opens it; a program passes a keyring handle to the library.
  *
- * Text.
+ * The name of a file.
  */
 #define S3V_OPT_KEYRING "keyring"
 
@@ -1709,6 +1712,7 @@ int32_t s3v_explain(const char *request,
  * The service to sign a request for.
  *
  * Text. Default: s3.
+ * For s3v_sign, s3v_presign.
  */
 #define S3V_OPT_SERVICE "service"
 
@@ -1746,60 +1750,68 @@ int32_t s3v_explain(const char *request,
 /* For one call */
 
 /**
- * put: kind of the backup. An incremental needs parent.
+ * Kind of the backup. An incremental needs parent.
  *
  * full or incremental. Default: full.
+ * For s3v_put_open, s3v_put_file, s3v_put_fd.
  */
 #define S3V_OPT_KIND "kind"
 
 /**
- * put: version id of the backup that an incremental is based on.
+ * Version id of the backup that an incremental is based on.
  *
  * Text.
+ * For s3v_put_open, s3v_put_file, s3v_put_fd.
  */
 #define S3V_OPT_PARENT "parent"
 
 /**
- * put: file that records the progress of the put; the same put with the same file resumes there. The file is removed
- * when the backup is stored.
+ * File that records the progress of the put; the same put with the same file resumes there. The file is removed when
+ * the backup is stored.
  *
- * Text.
+ * The name of a file.
+ * For s3v_put_open, s3v_put_file, s3v_put_fd.
  */
 #define S3V_OPT_CHECKPOINT "checkpoint"
 
 /**
- * find: the version with this id.
+ * The version with this id.
  *
  * Text.
+ * For s3v_version_find.
  */
 #define S3V_OPT_VERSION "version"
 
 /**
- * find: the newest version recorded at or before this time.
+ * The newest version recorded at or before this time.
  *
  * A time, as Unix milliseconds or in RFC 3339.
+ * For s3v_version_find.
  */
 #define S3V_OPT_AS_OF "as_of"
 
 /**
- * find: the manifest's hash, as put returned it; any other manifest is refused.
+ * The manifest's hash, as put returned it; any other manifest is refused.
  *
  * Text.
+ * For s3v_version_find.
  */
 #define S3V_OPT_PIN "pin"
 
 /**
- * get: when bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until
- * the part's hash is verified. part: only after the part's hash is verified.
+ * When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the
+ * part's hash is verified. part: only after the part's hash is verified.
  *
  * end or part. Default: end.
+ * For s3v_get_open, s3v_get_file, s3v_get_fd.
  */
 #define S3V_OPT_VERIFY "verify"
 
 /**
- * get: leave holes in the file where the data is zero (a sparse file).
+ * Leave holes in the file where the data is zero (a sparse file).
  *
  * true or false. Default: false.
+ * For s3v_get_file, s3v_get_fd.
  */
 #define S3V_OPT_HOLES "holes"
 

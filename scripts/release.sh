@@ -37,7 +37,7 @@ S3VAULT_BUILD_LIBRARY=$dist/libs3vault.so "$VENV/bin/pip" wheel -q --disable-pip
   -w "$out" bindings/python
 
 say "release: Java"
-mvn -q -B -ntp -f bindings/java -Ds3vault.library="$dist/libs3vault.so" -DskipTests package source:jar javadoc:jar
+mvn -q -B -ntp -f bindings/java -Prelease -Ds3vault.library="$dist/libs3vault.so" -DskipTests package
 cp bindings/java/target/s3vault-"$version"*.jar "$out/"
 
 say "release: npm, page"

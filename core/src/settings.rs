@@ -17,12 +17,59 @@ use crate::error::{Code, Error, Result};
 pub enum Scope {
     /// In the configuration of a vault, when it is opened.
     Vault,
-    /// For one call (put, find, get).
+    /// For one call, and only for those in [`OptionInfo::calls`].
     Call,
     /// For the whole process, at any time (`s3v_process_set`). A vault's configuration accepts it, and the vault ignores it.
     Process,
     /// For the command, or for calls that need no vault. A vault's configuration accepts it, and the vault ignores it.
     Command,
+}
+
+/// A call that takes options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Call {
+    /// Stores a backup.
+    Put,
+    /// Finds a version.
+    Find,
+    /// Opens a version for reading.
+    Get,
+    /// Restores a version into a file.
+    Restore,
+    /// Lists versions, paths or containers.
+    List,
+    /// Replaces the keys of a vault.
+    Update,
+    /// Signs a request in its headers.
+    Sign,
+    /// Signs a request in its URL.
+    Presign,
+}
+
+impl Call {
+    /// All calls that take options, in the order in which the manuals list them.
+    pub const ALL: &[Call] =
+        &[Call::Put, Call::Find, Call::Get, Call::Restore, Call::List, Call::Update, Call::Sign, Call::Presign];
+
+    /// The name in messages and manuals.
+    pub fn name(self) -> &'static str {
+        match self {
+            Call::Put => "put",
+            Call::Find => "find",
+            Call::Get => "get",
+            Call::Restore => "restore",
+            Call::List => "list",
+            Call::Update => "update",
+            Call::Sign => "sign",
+            Call::Presign => "presign",
+        }
+    }
+
+    /// The options that this call takes.
+    pub fn options(self) -> impl Iterator<Item = &'static OptionInfo> {
+        OPTIONS.iter().filter(move |row| row.calls.contains(&self))
+    }
 }
 
 /// Which values an option accepts.
@@ -31,6 +78,8 @@ pub enum Scope {
 pub enum Kind {
     /// Any text.
     Text,
+    /// The name of a file.
+    File,
     /// `true` or `false`.
     Bool,
     /// A whole number within these bounds.
@@ -48,6 +97,8 @@ pub struct OptionInfo {
     pub key: &'static str,
     /// Where it can be set.
     pub scope: Scope,
+    /// The calls that take it. A call's own options have at least one; for others it says which calls read them.
+    pub calls: &'static [Call],
     /// Which values it accepts.
     pub kind: Kind,
     /// The value if it is not set; empty if it has no default.
@@ -60,11 +111,25 @@ pub struct OptionInfo {
     pub doc: &'static str,
 }
 
+impl OptionInfo {
+    /// Where the option belongs, for messages.
+    fn place(&self) -> String {
+        match self.scope {
+            Scope::Vault => "for opening a vault".into(),
+            Scope::Process => "for the whole process".into(),
+            Scope::Call | Scope::Command if !self.calls.is_empty() => {
+                format!("for {}", self.calls.iter().map(|call| call.name()).collect::<Vec<_>>().join(" and "))
+            }
+            Scope::Call | Scope::Command => "for the command".into(),
+        }
+    }
+}
+
 macro_rules! options {
-    ($($key:literal $scope:ident $kind:expr, $default:literal, $flags:literal, $doc:literal;)+) => {
+    ($($key:literal $scope:ident $(: $($call:ident)+,)? $kind:expr, $default:literal, $flags:literal, $doc:literal;)+) => {
         /// All options, in the order in which the manuals list them.
         pub const OPTIONS: &[OptionInfo] = &[$(OptionInfo {
-            key: $key, scope: Scope::$scope, kind: $kind, default: $default,
+            key: $key, scope: Scope::$scope, calls: &[$($(Call::$call),+)?], kind: $kind, default: $default,
             secret: flag($flags, b's'), live: flag($flags, b'l'), doc: $doc,
         },)+];
     };
@@ -84,9 +149,9 @@ const fn flag(flags: &str, wanted: u8) -> bool {
 
 options! {
     "api_url" Vault Kind::Text, "", "", "Endpoint of the store, for example https://s3.example.com:9000. Empty: AWS, in the region that region names.";
-    "access_key" Vault Kind::Text, "", "l", "Access key id.";
-    "secret_key" Vault Kind::Text, "", "sl", "Secret access key.";
-    "session_token" Vault Kind::Text, "", "sl", "Session token of temporary credentials.";
+    "access_key" Vault: Update, Kind::Text, "", "l", "Access key id.";
+    "secret_key" Vault: Update, Kind::Text, "", "sl", "Secret access key.";
+    "session_token" Vault: Update, Kind::Text, "", "sl", "Session token of temporary credentials.";
     "credentials" Vault Kind::Words(&["static", "chain"]), "static", "", "Where the credentials come from. static: access_key and secret_key. chain: the places where AWS's tools look (environment, shared files, process, container, instance metadata).";
     "profile" Vault Kind::Text, "", "", "Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, or else default.";
     "region" Vault Kind::Text, "", "", "Region of the bucket. Empty: the region in api_url if that is an AWS endpoint, or else us-east-1; corrected if the store names another.";
@@ -95,8 +160,8 @@ options! {
     "vault_id" Vault Kind::Text, "", "", "Identity of the vault: 32 lower-case hex digits. Empty: derived from the bucket's name.";
     "record_after_store" Vault Kind::Bool, "false", "", "Which time identifies a backup. false: the start of the put. true: the end of the transfer.";
     "encryption" Vault Kind::Words(&["none"]), "none", "", "How the data is encrypted. none: only as the store does by default.";
-    "keyring" Command Kind::Text, "", "", "File with the signing key. The command opens it; a program passes a keyring handle to the library.";
-    "service" Command Kind::Text, "s3", "", "The service to sign a request for.";
+    "keyring" Command Kind::File, "", "", "File with the signing key. The command opens it; a program passes a keyring handle to the library.";
+    "service" Command: Sign Presign, Kind::Text, "s3", "", "The service to sign a request for.";
     "verify_keys" Vault Kind::Text, "", "", "Public keys to trust in addition to the keyring's own, one 'ed25519 <id> <base64>' per line.";
     "path_style" Vault Kind::Bool, "true", "", "Where the bucket is in a URL. true: in the path. false: in the host name, if its name allows it.";
     "dualstack" Vault Kind::Bool, "false", "", "AWS only: use the endpoints that support IPv6 as well as IPv4.";
@@ -104,7 +169,7 @@ options! {
     "resolve_once" Vault Kind::Bool, "false", "", "Resolve the store's host name once, and connect to that one address until it fails. For names that stand for several machines.";
     "transport" Vault Kind::Words(&["direct", "reqwest"]), "direct", "", "HTTP client for requests to the store. direct: the one that needs the least CPU and memory. reqwest: also supports SOCKS5 proxies.";
     "proxy" Vault Kind::Text, "", "s", "URL of a proxy: http://[USER:PASSWORD@]HOST:PORT, or https://, or with transport = reqwest socks5:// (names are resolved on this machine) or socks5h:// (the proxy resolves them). system: the proxies in the environment variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY. Empty: no proxy.";
-    "ca_file" Vault Kind::Text, "", "", "PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates.";
+    "ca_file" Vault Kind::File, "", "", "PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates.";
     "connect_timeout_ms" Vault Kind::Number(1, 600_000), "10000", "", "Time to wait for a connection, in milliseconds.";
     "idle_timeout_ms" Vault Kind::Number(1, 3_600_000), "60000", "", "Time after which a request fails if no byte moves, in milliseconds.";
     "parallel_download" Vault Kind::Bool, "true", "", "Read several ranges at once during a restore.";
@@ -115,14 +180,14 @@ options! {
     "connections" Process Kind::Number(1, 4096), "64", "l", "Most requests that all transfers of the process have in progress together.";
     "bandwidth_up" Process Kind::Number(0, 1 << 50), "0", "l", "Most bytes per second that all transfers of the process send together. 0: no limit.";
     "bandwidth_down" Process Kind::Number(0, 1 << 50), "0", "l", "Most bytes per second that all transfers of the process receive together. 0: no limit.";
-    "kind" Call Kind::Words(&["full", "incremental"]), "full", "", "put: kind of the backup. An incremental needs parent.";
-    "parent" Call Kind::Text, "", "", "put: version id of the backup that an incremental is based on.";
-    "checkpoint" Call Kind::Text, "", "", "put: file that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored.";
-    "version" Call Kind::Text, "", "", "find: the version with this id.";
-    "as_of" Call Kind::Time, "", "", "find: the newest version recorded at or before this time.";
-    "pin" Call Kind::Text, "", "", "find: the manifest's hash, as put returned it; any other manifest is refused.";
-    "verify" Call Kind::Words(&["end", "part"]), "end", "", "get: when bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified.";
-    "holes" Call Kind::Bool, "false", "", "get: leave holes in the file where the data is zero (a sparse file).";
+    "kind" Call: Put, Kind::Words(&["full", "incremental"]), "full", "", "Kind of the backup. An incremental needs parent.";
+    "parent" Call: Put, Kind::Text, "", "", "Version id of the backup that an incremental is based on.";
+    "checkpoint" Call: Put, Kind::File, "", "", "File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored.";
+    "version" Call: Find, Kind::Text, "", "", "The version with this id.";
+    "as_of" Call: Find, Kind::Time, "", "", "The newest version recorded at or before this time.";
+    "pin" Call: Find, Kind::Text, "", "", "The manifest's hash, as put returned it; any other manifest is refused.";
+    "verify" Call: Get Restore, Kind::Words(&["end", "part"]), "end", "", "When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified.";
+    "holes" Call: Restore, Kind::Bool, "false", "", "Leave holes in the file where the data is zero (a sparse file).";
 }
 
 /// The table's entry for `key`, or an error that names the nearest key.
@@ -191,7 +256,7 @@ impl Settings {
             Kind::Time if parse_time(value).is_none() => {
                 return refuse("a time such as 2026-11-24T13:30:00Z, or Unix milliseconds".into());
             }
-            Kind::Text if value.contains(['\0', '\r']) => {
+            Kind::Text | Kind::File if value.contains(['\0', '\r']) => {
                 return refuse("text without control characters".into());
             }
             _ => {}
@@ -250,19 +315,21 @@ impl Settings {
         &self.warnings
     }
 
-    /// Fails if an option is set that is not among `keys`, the options of a call.
-    pub fn only_keys(&self, keys: &[&str]) -> Result<()> {
-        match self.values.keys().find(|key| !keys.contains(*key)) {
-            None => Ok(()),
-            Some(key) if keys.is_empty() => Err(Error::new(
-                Code::InvalidOption,
-                format!("this call does not accept option {key}: it has no options"),
-            )),
-            Some(key) => Err(Error::new(
-                Code::InvalidOption,
-                format!("this call does not accept option {key}: its options are {}", keys.join(", ")),
-            )),
+    /// Fails if an option is set that `call` does not take.
+    pub fn only_for(&self, call: Call) -> Result<()> {
+        for key in self.values.keys() {
+            let row = option(key)?;
+            if !row.calls.contains(&call) {
+                let keys: Vec<&str> = call.options().map(|row| row.key).collect();
+                let hint = match &keys[..] {
+                    [] => format!("{} takes no options.", call.name()),
+                    keys => format!("{} takes {}.", call.name(), keys.join(", ")),
+                };
+                let message = format!("option {key} is {}, not for {}", row.place(), call.name());
+                return Err(Error::new(Code::InvalidOption, message).with_hint(hint));
+            }
         }
+        Ok(())
     }
 
     /// Fails if an option of another scope than `wanted` is set. A vault's configuration may also have options of
@@ -272,12 +339,8 @@ impl Settings {
             let row = option(key)?;
             let carried = wanted == Scope::Vault && matches!(row.scope, Scope::Command | Scope::Process);
             if row.scope != wanted && !carried {
-                let place = match row.scope {
-                    Scope::Call => "for a single call",
-                    Scope::Process => "for the whole process",
-                    Scope::Vault | Scope::Command => "when a vault is opened",
-                };
-                return Err(Error::new(Code::InvalidOption, format!("option {key} must be set {place}, not here")));
+                let message = format!("option {key} is {}, and cannot be set here", row.place());
+                return Err(Error::new(Code::InvalidOption, message));
             }
         }
         Ok(())
@@ -301,6 +364,7 @@ pub fn options_json() -> String {
         .map(|row| {
             let (kind, words, least, most) = match row.kind {
                 Kind::Text => ("text", &[][..], None, None),
+                Kind::File => ("file", &[][..], None, None),
                 Kind::Bool => ("bool", &[][..], None, None),
                 Kind::Number(least, most) => ("number", &[][..], Some(least), Some(most)),
                 Kind::Words(words) => ("words", words, None, None),
@@ -309,6 +373,7 @@ pub fn options_json() -> String {
             serde_json::json!({
                 "key": row.key,
                 "scope": match row.scope { Scope::Vault => "vault", Scope::Call => "call", Scope::Process => "process", Scope::Command => "command" },
+                "calls": row.calls.iter().map(|call| call.name()).collect::<Vec<_>>(),
                 "kind": kind, "words": words, "least": least, "most": most,
                 "default": row.default, "secret": row.secret, "live": row.live, "doc": row.doc,
             })
@@ -372,5 +437,34 @@ mod tests {
         assert!(s.only(Scope::Vault).is_ok());
         s.set("kind", "full").unwrap();
         assert_eq!(s.only(Scope::Vault).unwrap_err().code(), Code::InvalidOption);
+    }
+    #[test]
+    fn an_option_that_a_call_does_not_take_is_refused_and_the_error_names_the_call_that_takes_it() {
+        let mut s = Settings::new();
+        s.set("verify", "part").unwrap();
+        assert!(s.only_for(Call::Get).is_ok() && s.only_for(Call::Restore).is_ok());
+        let e = s.only_for(Call::Put).unwrap_err();
+        assert_eq!(e.code(), Code::InvalidOption);
+        assert_eq!(e.message(), "option verify is for get and restore, not for put");
+        assert_eq!(e.hint(), "put takes kind, parent, checkpoint.");
+        assert_eq!(s.only_for(Call::List).unwrap_err().hint(), "list takes no options.");
+        for (key, value, place) in [
+            ("bucket", "b", "for opening a vault"),
+            ("memory", "67108864", "for the whole process"),
+            ("keyring", "k", "for the command"),
+            ("service", "s3", "for sign and presign"),
+        ] {
+            let mut s = Settings::new();
+            s.set(key, value).unwrap();
+            assert_eq!(s.only_for(Call::Find).unwrap_err().message(), format!("option {key} is {place}, not for find"));
+        }
+    }
+
+    #[test]
+    fn every_option_of_a_call_names_the_calls_that_take_it_and_its_text_does_not() {
+        for row in OPTIONS {
+            assert!(row.scope != Scope::Call || !row.calls.is_empty(), "{}", row.key);
+            assert!(!Call::ALL.iter().any(|call| row.doc.starts_with(&format!("{}:", call.name()))), "{}", row.key);
+        }
     }
 }

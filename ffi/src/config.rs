@@ -3,14 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use s3vault_core::settings::{OPTIONS, Scope, Settings, nearest};
+use s3vault_core::settings::{Kind, OPTIONS, Scope, Settings, nearest};
 use s3vault_core::{Code, Error, Result};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
-
-/// Options whose values are names of files.
-const FILES: [&str; 2] = ["keyring", "ca_file"];
 
 /// Variables that start with `S3VAULT_` and are not settings: those of the command, of the build and of the tests.
 const OTHER_VARIABLES: [&str; 4] = ["S3VAULT_CONFIG", "S3VAULT_LIBRARY", "S3VAULT_BUILD_LIBRARY", "S3VAULT_CASES"];
@@ -43,7 +40,7 @@ pub fn load(settings: &mut Settings, file: &Path) -> Result<()> {
             Error::new(Code::Config, message)
                 .with_hint("Use a string, true, false, a whole number, or an array of strings.")
         })?;
-        if FILES.contains(&option.key) && !value.is_empty() {
+        if option.kind == Kind::File && !value.is_empty() {
             value = beside(file, &value).map_err(|e| e.context(&place))?;
         }
         settings.set(option.key, &value).map_err(|e| e.context(&place))?;

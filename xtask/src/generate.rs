@@ -6,15 +6,16 @@ use crate::abi::{self, Abi};
 use crate::{Result, header, root, tables, versions};
 
 /// Path relative to the workspace's root, and content.
-type Generated = (&'static str, String);
+type Generated = (String, String);
 
 fn all() -> Result<Vec<Generated>> {
     let header = header::text()?;
     let abi = Abi::parse(&header)?;
-    let mut all = vec![
+    let mut files = vec![
         ("include/s3vault.h", header),
         ("bindings/python/src/s3vault/_abi.py", abi::python(&abi)),
         ("bindings/python/src/s3vault/_tables.py", tables::python()),
+        ("bindings/python/src/s3vault/_options.py", tables::python_options()),
         ("bindings/java/src/main/java/io/s3vault/internal/Native.java", abi::java_native(&abi)),
         ("bindings/java/src/main/java/io/s3vault/internal/Layout.java", abi::java_layout(&abi)),
         ("bindings/java/src/main/java/io/s3vault/EventKind.java", abi::java_event_kinds(&abi)),
@@ -23,14 +24,16 @@ fn all() -> Result<Vec<Generated>> {
         ("bindings/web/src/tables.ts", tables::typescript()),
         ("docs/settings.md", tables::markdown()),
     ];
-    all.extend(versions::all()?);
-    Ok(all)
+    files.extend(versions::all()?);
+    let mut files: Vec<Generated> = files.into_iter().map(|(path, text)| (path.to_owned(), text)).collect();
+    files.extend(tables::java_call_options());
+    Ok(files)
 }
 
 /// Writes the files that are out of date.
 pub(crate) fn write() -> Result<()> {
     for (path, generated) in all()? {
-        let file = root().join(path);
+        let file = root().join(&path);
         if fs::read_to_string(&file).is_ok_and(|found| found == generated) {
             continue;
         }
@@ -47,7 +50,7 @@ pub(crate) fn write() -> Result<()> {
 pub(crate) fn check() -> Result<()> {
     let mut stale = Vec::new();
     for (path, generated) in all()? {
-        let found = fs::read_to_string(root().join(path)).unwrap_or_default();
+        let found = fs::read_to_string(root().join(&path)).unwrap_or_default();
         if let Some(difference) = difference(&found, &generated) {
             eprintln!("{path}:{difference}");
             stale.push(path);

@@ -8,7 +8,7 @@ use std::fs;
 
 use cbindgen::{Builder, Config, DocumentationStyle, ExportConfig, Language, Style};
 use s3vault_core::error::{CODES, Family};
-use s3vault_core::settings::{Kind, OPTIONS, OptionInfo, Scope};
+use s3vault_core::settings::{Call, Kind, OPTIONS, OptionInfo, Scope};
 
 use crate::{Result, root};
 
@@ -232,6 +232,10 @@ fn options() -> String {
             let mut body = wrapped(row.doc);
             body.push(String::new());
             body.extend(wrapped(&format!("{}.", accepts(row))));
+            if !row.calls.is_empty() {
+                let functions: Vec<&str> = row.calls.iter().map(|call| functions(*call)).collect();
+                body.extend(wrapped(&format!("For {}.", functions.join(", "))));
+            }
             text.push_str(&comment("", &body));
             let _ = writeln!(text, "#define S3V_OPT_{} \"{}\"\n", row.key.to_uppercase(), row.key);
         }
@@ -240,10 +244,26 @@ fn options() -> String {
     text
 }
 
+/// The functions that are one call of the table of options.
+fn functions(call: Call) -> &'static str {
+    match call {
+        Call::Put => "s3v_put_open, s3v_put_file, s3v_put_fd",
+        Call::Find => "s3v_version_find",
+        Call::Get => "s3v_get_open",
+        Call::Restore => "s3v_get_file, s3v_get_fd",
+        Call::List => "s3v_list_versions, s3v_list_paths, s3v_list_containers",
+        Call::Update => "s3v_vault_update",
+        Call::Sign => "s3v_sign",
+        Call::Presign => "s3v_presign",
+        _ => "other calls",
+    }
+}
+
 /// The values that an option accepts, and its default.
 fn accepts(row: &OptionInfo) -> String {
     let accepts = match row.kind {
         Kind::Text => "Text".into(),
+        Kind::File => "The name of a file".into(),
         Kind::Bool => "true or false".into(),
         Kind::Number(least, most) => format!("A whole number from {least} to {most}"),
         Kind::Words(words) => words.join(" or "),

@@ -6,12 +6,14 @@
 //! - `cargo xtask wasm-test` runs core's tests on wasm32, under Node.
 //! - `cargo xtask abi-check` checks that the header, the C compiler, the built library, Python and Java agree on the
 //!   functions, the widths of their arguments and results, and the layout of structs.
+//! - `cargo xtask modules` checks that core's modules use each other in the direction that ARCHITECTURE states.
 //! - `cargo xtask language` looks for the glossary's words to avoid in what users read.
 
 mod abi;
 mod generate;
 mod header;
 mod language;
+mod modules;
 mod rust;
 mod tables;
 mod versions;
@@ -26,7 +28,7 @@ use std::process::ExitCode;
 /// The result of a task. The error is printed as text.
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-const USAGE: &str = "usage: cargo xtask generate [--check] | wasm | wasm-test | abi-check | language";
+const USAGE: &str = "usage: cargo xtask generate [--check] | wasm | wasm-test | abi-check | language | modules";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["generate"] => generate::write(),
         ["generate", "--check"] => generate::check(),
         ["language"] => language::check(),
+        ["modules"] => modules::check(),
         ["abi-check"] => abi::check::run(),
         [task @ ("wasm" | "wasm-test")] => wasm(task),
         _ => Err(USAGE.into()),

@@ -384,12 +384,12 @@ def test_an_unknown_option_names_the_nearest(vault: s3vault.Vault, container: st
         s3vault.Config({"acces_key": "x"})
     assert "access_key" in caught.value.hint
     with raised(ErrorCode.UNKNOWN_OPTION) as caught:
-        vault.create(container, "p", kid="full")
+        vault.create(container, "p", kid="full")  # type: ignore[call-arg]
     assert "'kind'" in caught.value.hint
     with raised(ErrorCode.INVALID_OPTION):
         vault.create(container, "p", kind="half")
     with raised(ErrorCode.INVALID_OPTION):
-        vault.create(container, "p", version="x")
+        vault.create(container, "p", version="x")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "\ud800", "..", "a" * 201], ids=ascii)
@@ -513,8 +513,16 @@ def test_the_setting_keyring_is_opened(keyring_file: Path, container: str) -> No
 
 def test_the_tables_equal_those_of_the_library() -> None:
     options = json.loads(_ffi.lib.s3v_settings_json())
-    assert [{**row._asdict(), "words": list(row.words)} for row in s3vault.OPTIONS] == options
+    rows = [{**row._asdict(), "words": list(row.words), "calls": list(row.calls)} for row in s3vault.OPTIONS]
+    assert rows == options
     assert {row.code for row in s3vault.ERRORS} == set(ErrorCode)
+
+
+def test_an_option_of_another_call_is_refused_and_the_error_names_its_call(vault: s3vault.Vault) -> None:
+    with pytest.raises(S3VaultError) as caught:
+        vault.find("c", "p", holes=True)  # type: ignore[call-arg]
+    assert caught.value.code == ErrorCode.INVALID_OPTION
+    assert caught.value.message == "option holes is for restore, not for find"
 
 
 def test_every_function_of_the_header_is_in_the_table() -> None:

@@ -215,21 +215,21 @@ export const OptionKey = {
   BANDWIDTH_UP: "bandwidth_up",
   /** Most bytes per second that all transfers of the process receive together. 0: no limit. */
   BANDWIDTH_DOWN: "bandwidth_down",
-  /** put: kind of the backup. An incremental needs parent. */
+  /** Kind of the backup. An incremental needs parent. */
   KIND: "kind",
-  /** put: version id of the backup that an incremental is based on. */
+  /** Version id of the backup that an incremental is based on. */
   PARENT: "parent",
-  /** put: file that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. */
+  /** File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. */
   CHECKPOINT: "checkpoint",
-  /** find: the version with this id. */
+  /** The version with this id. */
   VERSION: "version",
-  /** find: the newest version recorded at or before this time. */
+  /** The newest version recorded at or before this time. */
   AS_OF: "as_of",
-  /** find: the manifest's hash, as put returned it; any other manifest is refused. */
+  /** The manifest's hash, as put returned it; any other manifest is refused. */
   PIN: "pin",
-  /** get: when bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified. */
+  /** When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified. */
   VERIFY: "verify",
-  /** get: leave holes in the file where the data is zero (a sparse file). */
+  /** Leave holes in the file where the data is zero (a sparse file). */
   HOLES: "holes",
 } as const;
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use s3vault_core::credentials::Credentials;
 use s3vault_core::crypto::keyring::Keyring;
-use s3vault_core::settings::Settings;
+use s3vault_core::settings::{Call, Settings};
 use s3vault_core::vault::{Find, Name, Open, PutRequest, Scope, Selector, Vid};
 use s3vault_core::{Code, Error, Result};
 
@@ -61,7 +61,7 @@ impl Vault {
     /// tried with one signed request; if the store refuses them, the old ones stay. Transfers in progress continue with
     /// the new ones. It may be called from a callback.
     pub fn update(&self, settings: &Settings, control: &mut Control<'_>) -> Result<()> {
-        settings.only_keys(&["access_key", "secret_key", "session_token"])?;
+        settings.only_for(Call::Update)?;
         let credentials = Credentials::from_settings(settings)?;
         self.0.client.renew(credentials, control)
     }
@@ -98,7 +98,7 @@ impl Vault {
     }
 
     fn put_request(&self, container: &str, path: &str, options: &Settings) -> Result<PutRequest> {
-        options.only_keys(&["kind", "parent", "checkpoint"])?;
+        options.only_for(Call::Put)?;
         let parent = match (options.text("kind"), options.text("parent")) {
             ("incremental", "") => return Err(contradiction("kind = incremental requires parent")),
             ("incremental", parent) => Some(Vid::parse(parent)?),
@@ -122,7 +122,7 @@ impl Vault {
     ///
     /// It sends one LIST and one GET, and verifies the manifest.
     pub fn find(&self, container: &str, path: &str, options: &Settings, control: &mut Control<'_>) -> Result<Version> {
-        options.only_keys(&["version", "as_of", "pin"])?;
+        options.only_for(Call::Find)?;
         let which = match (options.text("version"), options.time("as_of")) {
             ("", None) => Selector::Latest,
             ("", Some(at)) => Selector::AsOf(at),
@@ -137,7 +137,7 @@ impl Vault {
 
     /// Lists versions, newest first within each path: of one path, of a container, or all.
     pub fn versions(&self, container: Option<&str>, path: Option<&str>, options: &Settings) -> Result<List> {
-        options.only_keys(&[])?;
+        options.only_for(Call::List)?;
         let scope = match (container, path) {
             (Some(container), Some(path)) => Scope::Backup(Name::new(container, path)?),
             (Some(container), None) => Scope::Container(container.to_owned()),
@@ -149,13 +149,13 @@ impl Vault {
 
     /// Lists containers, as names only.
     pub fn containers(&self, options: &Settings) -> Result<List> {
-        options.only_keys(&[])?;
+        options.only_for(Call::List)?;
         List::new(self, Scope::Containers)
     }
 
     /// Lists the paths of a container that start with a prefix, each with its newest version.
     pub fn paths(&self, container: &str, prefix: Option<&str>, options: &Settings) -> Result<List> {
-        options.only_keys(&[])?;
+        options.only_for(Call::List)?;
         List::new(self, Scope::Paths { container: container.to_owned(), prefix: prefix.unwrap_or("").to_owned() })
     }
 }

@@ -23,9 +23,6 @@ use crate::driver;
 use crate::driver::download::{Destination, Zeros, download_file};
 use crate::transport::body::name;
 
-/// The options of a restore.
-pub(super) const OPTIONS: &[&str] = &["verify", "holes"];
-
 /// How often to check whether a pipe has a reader.
 const READER_CHECK: Duration = Duration::from_millis(20);
 

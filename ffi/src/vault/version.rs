@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use s3vault_core::Result;
-use s3vault_core::settings::Settings;
+use s3vault_core::settings::{Call, Settings};
 use s3vault_core::transfer::{Delivery, ReadRequest};
 use s3vault_core::vault::{Found, Manifest, Read, Row};
 
@@ -47,7 +47,7 @@ impl Version {
 
     /// Opens it for reading, as a stream or at any position. Options: `verify`.
     pub fn open(&self, options: &Settings, _control: &mut Control<'_>) -> Result<Get> {
-        options.only_keys(&["verify"])?;
+        options.only_for(Call::Get)?;
         let delivery = match options.text("verify") {
             "part" => Delivery::WholeParts { memory: MEMORY / 4 },
             _ => Delivery::InOrder,
@@ -58,14 +58,14 @@ impl Version {
     /// Restores it into a file, which is written under another name and renamed when all of it was verified. A block
     /// device is written in place, a pipe in order. Options: `verify` (for a pipe), `holes`.
     pub fn restore(&self, file: &Path, options: &Settings, control: &mut Control<'_>) -> Result<()> {
-        options.only_keys(restore::OPTIONS)?;
+        options.only_for(Call::Restore)?;
         restore::restore(self, file, options, control)
     }
 
     /// Restores it into an open file, from its start, or into a pipe, in order. Options: `verify` (for a pipe),
     /// `holes`.
     pub fn restore_fd(&self, fd: BorrowedFd<'_>, options: &Settings, control: &mut Control<'_>) -> Result<()> {
-        options.only_keys(restore::OPTIONS)?;
+        options.only_for(Call::Restore)?;
         restore::restore_fd(self, fd, options, control)
     }
 

@@ -317,7 +317,7 @@ mod tests {
         for (from, to) in [
             ("s3v_shutdown(long ", "s3v_shutdown(int "),
             ("native long s3v_put_offset(", "native int s3v_put_offset("),
-            ("s3v_error_get(Pointer e, int field)", "s3v_error_get(Pointer e)"),
+            (", int field)", ")"),
             ("s3v_bytes_free(", "s3v_bytes_released("),
         ] {
             assert!(!native(from, to).is_empty(), "{to}");

@@ -11,37 +11,60 @@ Every caller has the same settings. In a configuration file (TOML) and in the fu
 ";
 
 const SCOPES: [(Scope, &str, &str); 4] = [
-    (Scope::Vault, "Vault", "Set when a vault is opened."),
+    (
+        Scope::Vault,
+        "Vault",
+        "Set when a vault is opened. Those that are live can be replaced while it is open (`update`).",
+    ),
     (
         Scope::Process,
         "Process",
-        "Shared by all transfers of the process. They can be changed at any time (`s3v_process_set`).",
+        "Shared by all transfers of the process. They are live: a new value (`s3v_process_set`) takes effect on transfers in \
+         progress.",
     ),
     (Scope::Command, "Command", "Used by the command, and by calls that need no vault."),
-    (Scope::Call, "Call", "Options of one call. They are not read from a file or from the environment."),
+    (
+        Scope::Call,
+        "Call",
+        "Options of one call. They are not read from a file or from the environment. A call fails if it is given an option that \
+         it does not take.",
+    ),
 ];
 
 /// The page, one table for each scope.
 pub(crate) fn settings() -> String {
     let mut page = HEAD.to_owned();
     for (scope, title, about) in SCOPES {
-        let _ = write!(page, "\n## {title}\n\n{about}\n\n| key | type | default | meaning |\n|---|---|---|---|\n");
+        let _ = write!(
+            page,
+            "\n## {title}\n\n{about}\n\n| key | type | default | calls | meaning |\n|---|---|---|---|---|\n"
+        );
         for row in OPTIONS.iter().filter(|row| row.scope == scope) {
-            let _ = writeln!(page, "| `{}` | {} | {} | {} |", row.key, kind(row), default(row), cell(row.doc));
+            let calls = row.calls.iter().map(|call| call.name()).collect::<Vec<_>>().join(", ");
+            let (kind, default, doc) = (kind(row), default(row), cell(row.doc));
+            let _ = writeln!(page, "| `{}` | {kind} | {default} | {calls} | {doc} |", row.key);
         }
     }
     page
 }
 
+/// Which values an option accepts, and how they are treated.
 fn kind(row: &OptionInfo) -> String {
-    match row.kind {
+    let mut kind = match row.kind {
         Kind::Bool => "`true`, `false`".into(),
         Kind::Number(least, most) => format!("{least} to {most}"),
         Kind::Words(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
         Kind::Time => "time".into(),
-        _ if row.secret => "text, secret".into(),
-        _ => "text".into(),
+        Kind::File => "file".into(),
+        _ => "text".to_owned(),
+    };
+    if row.secret {
+        kind.push_str("; secret");
     }
+    if row.live {
+        kind.push_str("; live");
+    }
+    kind
 }
 
 fn default(row: &OptionInfo) -> String {
@@ -51,4 +74,19 @@ fn default(row: &OptionInfo) -> String {
 /// A text in a cell, where a bar would end it, and `<` would start a tag.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "&lt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_setting_once_with_its_calls() {
+        let page = settings();
+        for row in OPTIONS {
+            assert_eq!(page.matches(&format!("\n| `{}` |", row.key)).count(), 1, "{}", row.key);
+        }
+        assert!(page.contains("| `verify` | `end`, `part` | `end` | get, restore |"), "{page}");
+        assert!(page.contains("| `secret_key` | text; secret; live |"), "{page}");
+    }
 }

@@ -5,9 +5,9 @@ mod markdown;
 mod python;
 mod typescript;
 
-pub(crate) use java::{codes as java_codes, javadoc, options as java_options};
+pub(crate) use java::{call_options as java_call_options, codes as java_codes, javadoc, options as java_options};
 pub(crate) use markdown::settings as markdown;
-pub(crate) use python::tables as python;
+pub(crate) use python::{options as python_options, tables as python};
 pub(crate) use typescript::tables as typescript;
 
 use s3vault_core::error::CodeInfo;
@@ -15,6 +15,11 @@ use s3vault_core::error::CodeInfo;
 /// The name of a code in other languages: without C's prefix.
 fn short(row: &CodeInfo) -> &'static str {
     row.name.strip_prefix("S3V_E_").unwrap_or(row.name)
+}
+
+/// A key as the name of a class: `session_token` is `SessionToken`.
+fn class_name(key: &str) -> String {
+    key.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
 }
 
 /// A text in double quotes: Java, Python and TypeScript share JSON's escapes.

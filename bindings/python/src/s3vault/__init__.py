@@ -21,6 +21,7 @@ from ._errors import S3VaultError
 from ._ffi import library_version
 from ._keyring import Keyring
 from ._manifest import Verdict, verify_manifest
+from ._options import FindOptions, GetOptions, PutOptions, RestoreOptions
 from ._sign import Difference, Explanation, explain, presign, sign
 from ._streams import Download, Upload
 from ._tables import ERRORS, OPTIONS, ErrorCode, ErrorInfo, OptionInfo
@@ -39,9 +40,13 @@ for _public in (
     ErrorFlag,
     ErrorInfo,
     Explanation,
+    FindOptions,
+    GetOptions,
     Keyring,
     OptionInfo,
     Progress,
+    PutOptions,
+    RestoreOptions,
     Rows,
     S3VaultError,
     Upload,
@@ -71,10 +76,14 @@ __all__ = [
     "ErrorFlag",
     "ErrorInfo",
     "Explanation",
+    "FindOptions",
+    "GetOptions",
     "Keyring",
     "OptionInfo",
     "OptionValue",
     "Progress",
+    "PutOptions",
+    "RestoreOptions",
     "Rows",
     "S3VaultError",
     "Upload",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Union
@@ -12,7 +13,7 @@ from ._call import Call, FilePath, Handle, from_file, from_text, new_bytes, take
 from ._ffi import lib
 from ._time import to_ms
 
-OptionValue = Union[str, bool, int, datetime]
+OptionValue = Union[str, bool, int, datetime, "os.PathLike[str]"]
 
 
 def option_text(key: str, value: OptionValue) -> bytes:
@@ -21,6 +22,9 @@ def option_text(key: str, value: OptionValue) -> bytes:
         return b"true" if value else b"false"
     if isinstance(value, datetime):
         return str(to_ms(value, key)).encode()
+    if isinstance(value, os.PathLike):
+        # Options are UTF-8, so the name of a file must be too.
+        return from_text(os.fspath(value), key)
     return from_text(str(value) if isinstance(value, int) else value, key)
 
 

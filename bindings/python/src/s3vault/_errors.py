@@ -11,13 +11,6 @@ from ._tables import ERRORS, ErrorCode, ErrorInfo
 
 _INFO: dict[int, ErrorInfo] = {row.code: row for row in ERRORS}
 
-_FAMILY_FLAGS = {
-    "misuse": ErrorFlag.MISUSE,
-    "remote": ErrorFlag.REMOTE,
-    "transport": ErrorFlag.TRANSPORT,
-    "local": ErrorFlag.LOCAL,
-}
-
 
 class S3VaultError(Exception):
     """What failed and why (``message``), and what to do about it (``hint``)."""
@@ -49,7 +42,7 @@ class S3VaultError(Exception):
         super().__init__(code, message)
         info = _INFO[code]
         self.code, self.name, self.message, self.hint = code, info.name, message, info.hint
-        self.flags = _FAMILY_FLAGS[info.family]
+        self.flags = ErrorFlag[info.family.upper()]
         self.http_status = 0
         self.s3_code = self.request_id = self.operation = self.bucket = self.key = ""
 

@@ -6,9 +6,8 @@ import atexit
 import os
 from collections.abc import Iterator, Mapping
 from ctypes import POINTER, byref
-from datetime import datetime
 from types import TracebackType
-from typing import Any, Callable, Generic, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar, Union
 from urllib.parse import urlsplit, urlunsplit
 
 from . import _abi
@@ -30,6 +29,11 @@ from ._keyring import Keyring
 from ._streams import Upload
 from ._version import Version, VersionInfo
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import FindOptions, PutOptions
+
 T = TypeVar("T")
 
 # How long the interpreter waits at its end for uploads that are being aborted in the background.
@@ -45,11 +49,6 @@ def _update(handle: Handle, access_key: str, secret_key: str, session_token: str
     keys = {"access_key": access_key, "secret_key": secret_key, "session_token": session_token or ""}
     call = Call()
     call.check(lib.s3v_vault_update(handle, Config(keys)._handle, call.ctl, call.err))
-
-
-def _checkpoint(file: FilePath | None) -> str | None:
-    """The checkpoint as an option. Options are UTF-8, so the file name must be too."""
-    return None if file is None else os.fsdecode(file)
 
 
 def _renewal(handle: Handle, credentials: CredentialsFunction) -> RenewFunction:
@@ -101,24 +100,22 @@ class Vault:
         container: str,
         path: str,
         *,
-        kind: str | None = None,
-        parent: str | None = None,
-        checkpoint: FilePath | None = None,
         progress: ProgressFunction | None = None,
         cancel: Cancel | None = None,
-        **options: OptionValue,
+        **options: Unpack[PutOptions],
     ) -> Upload:
         """Starts to store a backup of any length, and returns a file to write it to. See :class:`Upload`.
 
-        ``kind``: ``full`` (default) or ``incremental``, which needs ``parent``, the vid that it builds on.
+        Options: :class:`PutOptions`. ``kind``: ``full`` (default) or ``incremental``, which needs ``parent``, the vid
+        that it builds on.
         ``checkpoint``: a file that records the progress. If it exists, this resumes the upload: write the stream from
         byte :attr:`Upload.offset` on.
         """
         names = from_name(container, "the container"), from_name(path, "the path")
-        config = call_options(kind=kind, parent=parent, checkpoint=_checkpoint(checkpoint), **options)
+        config = call_options(**options)
         call, out = Call(progress, cancel, self._renew), Handle(_abi.Put, lib.s3v_put_free)
         call.check(lib.s3v_put_open(self._handle, *names, handle_of(config), call.ctl, out.out, call.err))
-        return Upload(out, progress, cancel, self._renew, resumable=checkpoint is not None)
+        return Upload(out, progress, cancel, self._renew, resumable=bool(options.get("checkpoint")))
 
     def put_file(
         self,
@@ -126,16 +123,13 @@ class Vault:
         path: str,
         file: FilePath,
         *,
-        kind: str | None = None,
-        parent: str | None = None,
-        checkpoint: FilePath | None = None,
         progress: ProgressFunction | None = None,
         cancel: Cancel | None = None,
-        **options: OptionValue,
+        **options: Unpack[PutOptions],
     ) -> Version:
         """Stores a file. The options are those of :meth:`create`. With a ``checkpoint``, the same call resumes the
         upload after an interruption, a crash or a failure, and sends only what is missing."""
-        config = call_options(kind=kind, parent=parent, checkpoint=_checkpoint(checkpoint), **options)
+        config = call_options(**options)
         return self._store(lib.s3v_put_file, container, path, from_file(file), config, progress, cancel)
 
     def put_fd(
@@ -144,16 +138,13 @@ class Vault:
         path: str,
         file: FileDescriptor,
         *,
-        kind: str | None = None,
-        parent: str | None = None,
-        checkpoint: FilePath | None = None,
         progress: ProgressFunction | None = None,
         cancel: Cancel | None = None,
-        **options: OptionValue,
+        **options: Unpack[PutOptions],
     ) -> Version:
         """Stores the content of an open file descriptor, or of an object with ``fileno()``: all of a regular file, by
         position, or a pipe or a socket to its end. It stays open. The options are those of :meth:`put_file`."""
-        config = call_options(kind=kind, parent=parent, checkpoint=_checkpoint(checkpoint), **options)
+        config = call_options(**options)
         return self._store(lib.s3v_put_fd, container, path, to_descriptor(file), config, progress, cancel)
 
     def _store(
@@ -176,19 +167,17 @@ class Vault:
         container: str,
         path: str,
         *,
-        version: str | None = None,
-        as_of: datetime | str | None = None,
-        pin: str | None = None,
         cancel: Cancel | None = None,
-        **options: OptionValue,
+        **options: Unpack[FindOptions],
     ) -> Version:
         """Finds a version: the newest, or with ``version`` the one with this vid, or with ``as_of`` the newest one
         recorded at or before that time.
 
-        ``pin``: hash of the manifest, from when the version was stored; any other manifest is an error.
+        Options: :class:`FindOptions`. ``pin``: hash of the manifest, from when the version was stored; any other
+        manifest is an error.
         """
         names = from_name(container, "the container"), from_name(path, "the path")
-        config = call_options(version=version, as_of=as_of, pin=pin, **options)
+        config = call_options(**options)
         call, out = Call(None, cancel, self._renew), Version.new_handle()
         call.check(lib.s3v_version_find(self._handle, *names, handle_of(config), call.ctl, out.out, call.err))
         return Version(out, self._renew)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _abi
 from ._abi import RowKind
@@ -23,10 +23,15 @@ from ._call import (
     to_descriptor,
     to_text,
 )
-from ._config import OptionValue, call_options, handle_of
+from ._config import call_options, handle_of
 from ._ffi import lib
 from ._streams import Download
 from ._time import from_ms
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import GetOptions, RestoreOptions
 
 # Large enough for few calls, small enough to stay in the processor's cache.
 BUFFER_SIZE = 256 << 10
@@ -86,19 +91,18 @@ class Version:
     def open(
         self,
         *,
-        verify: str | None = None,
         progress: ProgressFunction | None = None,
         cancel: Cancel | None = None,
-        **options: OptionValue,
+        **options: Unpack[GetOptions],
     ) -> io.BufferedReader:
-        """Opens the data for reading, from start to end or from any position by ``seek``.
+        """Opens the data for reading, from start to end or from any position by ``seek``. Options: :class:`GetOptions`.
 
         ``verify="end"`` (default) returns bytes as they arrive, before the hash of their part is checked; only the last
         64 KiB of each part wait for it. So the data is verified only once ``read`` has returned ``b""``, and what is
         read after a ``seek`` is not verified. ``verify="part"`` returns only bytes of parts whose hash has been
         checked, also after a ``seek``.
         """
-        config = call_options(verify=verify, **options)
+        config = call_options(**options)
         call, handle = Call(progress, cancel, self._renew), Handle(_abi.Get, lib.s3v_get_free)
         call.check(lib.s3v_get_open(self._handle, handle_of(config), call.ctl, handle.out, call.err))
         return io.BufferedReader(Download(handle, progress, cancel, self._renew, self.info.size), BUFFER_SIZE)
@@ -107,15 +111,14 @@ class Version:
         self,
         file: FilePath,
         *,
-        holes: bool | None = None,
         progress: ProgressFunction | None = None,
         cancel: Cancel | None = None,
-        **options: OptionValue,
+        **options: Unpack[RestoreOptions],
     ) -> None:
         """Restores into a file, which appears under its name only when all of it is verified. If the process is killed,
-        the same call resumes the restore. ``holes``: whether to write a sparse file, with holes where the data is
-        zero."""
-        config = call_options(holes=holes, **options)
+        the same call resumes the restore. Options: :class:`RestoreOptions`. ``holes``: whether to write a sparse file,
+        with holes where the data is zero."""
+        config = call_options(**options)
         call = Call(progress, cancel, self._renew)
         call.check(lib.s3v_get_file(self._handle, from_file(file), handle_of(config), call.ctl, call.err))
 
@@ -123,14 +126,13 @@ class Version:
         self,
         file: FileDescriptor,
         *,
-        holes: bool | None = None,
         progress: ProgressFunction | None = None,
         cancel: Cancel | None = None,
-        **options: OptionValue,
+        **options: Unpack[RestoreOptions],
     ) -> None:
         """Restores into an open file descriptor, or an object with ``fileno()``: a regular file by position, a pipe in
-        order. It stays open. The data is verified only once this returns."""
-        config = call_options(holes=holes, **options)
+        order. It stays open. The data is verified only once this returns. Options: :class:`RestoreOptions`."""
+        config = call_options(**options)
         call = Call(progress, cancel, self._renew)
         call.check(lib.s3v_get_fd(self._handle, to_descriptor(file), handle_of(config), call.ctl, call.err))
 

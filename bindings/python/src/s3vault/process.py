@@ -53,4 +53,5 @@ def stats() -> Stats:
     """Returns what the transfers of this process use."""
     call, found = Call(), _abi.Stats(size=sizeof(_abi.Stats))
     call.check(lib.s3v_process_stats(byref(found), call.err))
-    return Stats(**{name: getattr(found, name) for name, _ in _abi.Stats._fields_ if name != "size"})
+    names = [field[0] for field in _abi.Stats._fields_]
+    return Stats(**{name: getattr(found, name) for name in names if name != "size"})

@@ -33,10 +33,6 @@ public final class Config implements AutoCloseable {
         return config;
     }
 
-    /** The options of a call as a config; null, which the library accepts, where there are none. */
-    static Config ofCall(Map<String, String> options) throws S3VaultException {
-        return options.isEmpty() ? null : of(options);
-    }
 
     static Handle handle(Config config) {
         return config == null ? null : config.handle;
@@ -111,6 +107,16 @@ public final class Config implements AutoCloseable {
         try (Frame frame = new Frame()) {
             frame.callLocal(p -> Native.s3v_config_get(p[0], key, frame.out, frame.err), handle);
             return new String(frame.takeBytes(), StandardCharsets.UTF_8);
+        }
+    }
+
+    /** {@return the settings that were set; secrets are {@code ***}} */
+    @Override
+    public String toString() {
+        try {
+            return "Config" + json();
+        } catch (S3VaultException e) {
+            return "Config(closed)";
         }
     }
 

@@ -1,5 +1,6 @@
 package io.s3vault;
 
+import com.google.gson.annotations.SerializedName;
 import com.sun.jna.Memory;
 import com.sun.jna.Pointer;
 import io.s3vault.internal.Loader;
@@ -9,6 +10,18 @@ import java.nio.file.Path;
 
 /** The keys of a vault. Its signing key signs the vault's backups, and backups signed with it are trusted. */
 public final class Keyring implements AutoCloseable {
+    /**
+     * The public part of a keyring.
+     *
+     * @param id id of the signing key: 16 hex digits
+     * @param publicKey the line that a verifier needs, {@code ed25519 <id> <base64>}: a line of
+     *     {@link Option#VERIFY_KEYS}, and of the keys of {@link Vault#verifyManifest}
+     */
+    public record Info(String id, @SerializedName("public") String publicKey) {}
+
+    /** The library's JSON. */
+    private record Fields(Info signing) {}
+
     final Handle handle;
 
     private Keyring(String path, Pointer content, long length, boolean create) throws S3VaultException {
@@ -68,15 +81,14 @@ public final class Keyring implements AutoCloseable {
     }
 
     /**
-     * {@return the public part of the keyring, as JSON, with the line that a verifier needs:
-     * {@code {"signing":{"id":"...","public":"ed25519 <id> <base64>"}}}}
+     * {@return the public part of the keyring}
      *
      * @throws S3VaultException if this keyring was closed
      */
-    public String info() throws S3VaultException {
+    public Info info() throws S3VaultException {
         try (Frame frame = new Frame()) {
             frame.callLocal(p -> Native.s3v_keyring_info(p[0], frame.out, frame.err), handle);
-            return new String(frame.takeBytes(), StandardCharsets.UTF_8);
+            return Json.parse(new String(frame.takeBytes(), StandardCharsets.UTF_8), Fields.class).signing();
         }
     }
 

@@ -67,21 +67,21 @@ public final class Option {
     public static final String BANDWIDTH_UP = "bandwidth_up";
     /** Most bytes per second that all transfers of the process receive together. 0: no limit. */
     public static final String BANDWIDTH_DOWN = "bandwidth_down";
-    /** put: kind of the backup. An incremental needs parent. */
+    /** Kind of the backup. An incremental needs parent. */
     public static final String KIND = "kind";
-    /** put: version id of the backup that an incremental is based on. */
+    /** Version id of the backup that an incremental is based on. */
     public static final String PARENT = "parent";
-    /** put: file that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. */
+    /** File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. */
     public static final String CHECKPOINT = "checkpoint";
-    /** find: the version with this id. */
+    /** The version with this id. */
     public static final String VERSION = "version";
-    /** find: the newest version recorded at or before this time. */
+    /** The newest version recorded at or before this time. */
     public static final String AS_OF = "as_of";
-    /** find: the manifest's hash, as put returned it; any other manifest is refused. */
+    /** The manifest's hash, as put returned it; any other manifest is refused. */
     public static final String PIN = "pin";
-    /** get: when bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified. */
+    /** When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified. */
     public static final String VERIFY = "verify";
-    /** get: leave holes in the file where the data is zero (a sparse file). */
+    /** Leave holes in the file where the data is zero (a sparse file). */
     public static final String HOLES = "holes";
 
     private Option() {}

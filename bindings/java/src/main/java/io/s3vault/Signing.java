@@ -77,20 +77,19 @@ public final class Signing {
     }
 
     /**
-     * {@return why a store refused a signature, as JSON: {@code cause}, {@code difference}, both canonical requests and
-     * more; {@code s3vault.h} documents the fields}
+     * {@return why a store refused a signature: the first difference and its likely cause}
      *
      * @param request the request as it was sent: its first line, then a line for each header; or the canonical request
      * @param reply the body of the store's answer; null to see only what was signed
      * @throws S3VaultException if the request cannot be parsed or is not signed with version 4
      */
-    public static String explain(String request, String reply) throws S3VaultException {
+    public static Explanation explain(String request, String reply) throws S3VaultException {
         Text.argument("request", request);
         Text.argument("reply", reply);
         Loader.load();
         try (Frame frame = new Frame()) {
             frame.callLocal(p -> Native.s3v_explain(request, reply, frame.out, frame.err));
-            return new String(frame.takeBytes(), StandardCharsets.UTF_8);
+            return Explanation.parse(new String(frame.takeBytes(), StandardCharsets.UTF_8));
         }
     }
 

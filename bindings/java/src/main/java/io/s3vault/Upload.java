@@ -34,8 +34,7 @@ public final class Upload extends OutputStream implements WritableByteChannel {
 
     Upload(
             Vault vault, Handle vaultHandle, String container, String path, Handle options, boolean resumable,
-            Control control)
-            throws IOException {
+            Control control) throws IOException {
         this.vault = vault;
         this.resumable = resumable;
         this.frame = new Frame(control);

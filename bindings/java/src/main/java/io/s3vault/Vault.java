@@ -4,7 +4,6 @@ import com.sun.jna.Memory;
 import io.s3vault.internal.Loader;
 import io.s3vault.internal.Native;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.Map;
@@ -68,7 +67,7 @@ public final class Vault implements AutoCloseable {
      * @throws IOException if a name is refused, or the store cannot be reached or refuses
      */
     public Upload create(String container, String path) throws IOException {
-        return create(container, path, Map.of(), Control.NONE);
+        return create(container, path, PutOptions.NONE, Control.NONE);
     }
 
     /**
@@ -76,16 +75,15 @@ public final class Vault implements AutoCloseable {
      *
      * @param container the container, for example a machine's name
      * @param path the path in it, for example a disk's name
-     * @param options options of the call, by key
+     * @param options the options of the call
      * @param control follows and stops the create, each write and the commit
      * @throws IOException if a name is refused, or the store cannot be reached or refuses
      */
-    public Upload create(String container, String path, Map<String, String> options, Control control)
-            throws IOException {
+    public Upload create(String container, String path, PutOptions options, Control control) throws IOException {
         Text.name("container", container);
         Text.name("path", path);
-        try (Config config = Config.ofCall(options)) {
-            boolean resumable = !options.getOrDefault(Option.CHECKPOINT, "").isEmpty();
+        try (Config config = options.config()) {
+            boolean resumable = options.has(Option.CHECKPOINT);
             return new Upload(this, handle, container, path, Config.handle(config), resumable, control);
         }
     }
@@ -99,7 +97,7 @@ public final class Vault implements AutoCloseable {
      * @throws IOException if a name is refused, the file cannot be read, or the store cannot be reached or refuses
      */
     public Version put(String container, String path, Path file) throws IOException {
-        return put(container, path, file, Map.of(), Control.NONE);
+        return put(container, path, file, PutOptions.NONE, Control.NONE);
     }
 
     /**
@@ -108,16 +106,16 @@ public final class Vault implements AutoCloseable {
      * @param container the container
      * @param path the path in it
      * @param file the file
-     * @param options options of the call, by key
+     * @param options the options of the call
      * @param control follows and stops the call
      * @throws IOException if a name is refused, the file cannot be read, or the store cannot be reached or refuses
      */
-    public Version put(String container, String path, Path file, Map<String, String> options, Control control)
+    public Version put(String container, String path, Path file, PutOptions options, Control control)
             throws IOException {
         Text.name("container", container);
         Text.name("path", path);
         String name = Text.file(file);
-        try (Config config = Config.ofCall(options);
+        try (Config config = options.config();
                 Frame frame = new Frame(control)) {
             return new Version(this, frame.open("version", Native::s3v_version_free,
                     p -> Native.s3v_put_file(p[0], container, path, name, p[1], frame.ctl, frame.out, frame.err),
@@ -133,28 +131,26 @@ public final class Vault implements AutoCloseable {
      * @throws IOException if there is none, or the store cannot be reached or refuses
      */
     public Version find(String container, String path) throws IOException {
-        return find(container, path, Map.of(), Control.NONE);
+        return find(container, path, FindOptions.NONE, Control.NONE);
     }
 
     /**
-     * {@return the version that the options name; without any, the newest}
+     * {@return the version that the options select}
      *
      * @param container the container
      * @param path the path in it
-     * @param options {@link Option#VERSION}, {@link Option#AS_OF} or {@link Option#PIN}
+     * @param options which version; without any, the newest
      * @param control follows and stops the call
      * @throws IOException if there is none, or the store cannot be reached or refuses
      */
-    public Version find(String container, String path, Map<String, String> options, Control control)
-            throws IOException {
+    public Version find(String container, String path, FindOptions options, Control control) throws IOException {
         return new Version(this, findHandle(container, path, options, control));
     }
 
-    Handle findHandle(String container, String path, Map<String, String> options, Control control)
-            throws IOException {
+    Handle findHandle(String container, String path, FindOptions options, Control control) throws IOException {
         Text.name("container", container);
         Text.name("path", path);
-        try (Config config = Config.ofCall(options);
+        try (Config config = options.config();
                 Frame frame = new Frame(control)) {
             return frame.open("version", Native::s3v_version_free,
                     p -> Native.s3v_version_find(p[0], container, path, p[1], frame.ctl, frame.out, frame.err),
@@ -170,28 +166,24 @@ public final class Vault implements AutoCloseable {
      * @throws IOException if the store cannot be reached or refuses
      */
     public Listing<Version> versions(String container, String path) throws IOException {
-        return versions(container, path, Map.of(), Control.NONE);
+        return versions(container, path, Control.NONE);
     }
 
     /**
      * {@return the versions of a backup, newest first}
      *
      * @param container the container; null for all
-     * @param path the path in it; null for all
-     * @param options options of the call, by key
+     * @param path the path in it; null for all paths
      * @param control follows and stops each step
      * @throws IOException if the store cannot be reached or refuses
      */
-    public Listing<Version> versions(String container, String path, Map<String, String> options, Control control)
-            throws IOException {
+    public Listing<Version> versions(String container, String path, Control control) throws IOException {
         Text.name("container", container);
         Text.name("path", path);
-        try (Config config = Config.ofCall(options)) {
-            return new Listing<>(control, row -> new Version(this, row),
-                    (p, frame) -> Native.s3v_list_versions(
-                            p[0], container, path, p[1], frame.ctl, frame.out, frame.err),
-                    handle, Config.handle(config));
-        }
+        return new Listing<>(control, row -> new Version(this, row),
+                (p, frame) -> Native.s3v_list_versions(
+                        p[0], container, path, null, frame.ctl, frame.out, frame.err),
+                handle);
     }
 
     /**
@@ -202,7 +194,7 @@ public final class Vault implements AutoCloseable {
      * @throws IOException if the store cannot be reached or refuses
      */
     public Listing<Version> paths(String container, String prefix) throws IOException {
-        return paths(container, prefix, Map.of(), Control.NONE);
+        return paths(container, prefix, Control.NONE);
     }
 
     /**
@@ -210,20 +202,16 @@ public final class Vault implements AutoCloseable {
      *
      * @param container the container
      * @param prefix start of the paths to list; null for all
-     * @param options options of the call, by key
      * @param control follows and stops each step
      * @throws IOException if the store cannot be reached or refuses
      */
-    public Listing<Version> paths(String container, String prefix, Map<String, String> options, Control control)
-            throws IOException {
+    public Listing<Version> paths(String container, String prefix, Control control) throws IOException {
         Text.name("container", container);
         Text.name("prefix", prefix);
-        try (Config config = Config.ofCall(options)) {
-            return new Listing<>(control, row -> new Version(this, row),
-                    (p, frame) -> Native.s3v_list_paths(
-                            p[0], container, prefix, p[1], frame.ctl, frame.out, frame.err),
-                    handle, Config.handle(config));
-        }
+        return new Listing<>(control, row -> new Version(this, row),
+                (p, frame) -> Native.s3v_list_paths(
+                        p[0], container, prefix, null, frame.ctl, frame.out, frame.err),
+                handle);
     }
 
     /**
@@ -232,33 +220,29 @@ public final class Vault implements AutoCloseable {
      * @throws IOException if the store cannot be reached or refuses
      */
     public Listing<String> containers() throws IOException {
-        return containers(Map.of(), Control.NONE);
+        return containers(Control.NONE);
     }
 
     /**
      * {@return the names of the containers}
      *
-     * @param options options of the call, by key
      * @param control follows and stops each step
      * @throws IOException if the store cannot be reached or refuses
      */
-    public Listing<String> containers(Map<String, String> options, Control control) throws IOException {
-        try (Config config = Config.ofCall(options)) {
-            return new Listing<>(control, Row::container,
-                    (p, frame) -> Native.s3v_list_containers(p[0], p[1], frame.ctl, frame.out, frame.err),
-                    handle, Config.handle(config));
-        }
+    public Listing<String> containers(Control control) throws IOException {
+        return new Listing<>(control, Row::container,
+                (p, frame) -> Native.s3v_list_containers(p[0], null, frame.ctl, frame.out, frame.err),
+                handle);
     }
 
     /**
-     * {@return the verdict on a manifest, as JSON: {@code verdict} is {@code good}, {@code unsigned} or {@code bad},
-     * {@code reason} says why, and the other fields are the manifest's own} It needs no vault and no store.
+     * {@return the verdict on a signed manifest} It needs no vault and no store.
      *
      * @param manifest the signed manifest as {@link Version#manifest()} returns it
      * @param publicKeys the keys to trust, one {@code ed25519 <id> <base64>} per line
      * @throws S3VaultException if the manifest or a key cannot be parsed
      */
-    public static String verifyManifest(byte[] manifest, String publicKeys) throws S3VaultException {
+    public static Verdict verifyManifest(byte[] manifest, String publicKeys) throws S3VaultException {
         Loader.load();
         Text.argument("publicKeys", publicKeys);
         try (Memory memory = new Memory(Math.max(1, manifest.length));
@@ -266,7 +250,7 @@ public final class Vault implements AutoCloseable {
             memory.write(0, manifest, 0, manifest.length);
             frame.callLocal(p -> Native.s3v_manifest_verify(
                     memory, manifest.length, publicKeys, frame.out, frame.err));
-            return new String(frame.takeBytes(), StandardCharsets.UTF_8);
+            return Verdict.parse(frame.takeBytes());
         }
     }
 

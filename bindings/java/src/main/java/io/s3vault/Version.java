@@ -5,7 +5,7 @@ import io.s3vault.internal.Native;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;
-import java.util.Map;
+
 import java.util.Optional;
 
 /** One stored version of a backup. Threads may share it, and it stays usable after the vault is closed. */
@@ -114,19 +114,19 @@ public final class Version implements AutoCloseable {
      * @throws IOException if the data cannot be read
      */
     public Download openStream() throws IOException {
-        return openStream(Map.of(), Control.NONE);
+        return openStream(GetOptions.NONE, Control.NONE);
     }
 
     /**
      * {@return the data as a stream}
      *
-     * @param options options of the call, by key
+     * @param options the options of the call
      * @param control follows and stops each read
      * @throws IOException if the data cannot be read
      */
-    public Download openStream(Map<String, String> options, Control control) throws IOException {
+    public Download openStream(GetOptions options, Control control) throws IOException {
         Handle version = handle(control);
-        try (Config config = Config.ofCall(options)) {
+        try (Config config = options.config()) {
             return new Download(version, Config.handle(config), control);
         }
     }
@@ -138,21 +138,21 @@ public final class Version implements AutoCloseable {
      * @throws IOException if the data cannot be read or is damaged, or the file cannot be written
      */
     public void restore(Path file) throws IOException {
-        restore(file, Map.of(), Control.NONE);
+        restore(file, RestoreOptions.NONE, Control.NONE);
     }
 
     /**
      * Restores the data to a file, which appears only after all of the data was verified.
      *
      * @param file the file
-     * @param options options of the call, by key
+     * @param options the options of the call
      * @param control follows and stops the call
      * @throws IOException if the data cannot be read or is damaged, or the file cannot be written
      */
-    public void restore(Path file, Map<String, String> options, Control control) throws IOException {
+    public void restore(Path file, RestoreOptions options, Control control) throws IOException {
         String name = Text.file(file);
         Handle version = handle(control);
-        try (Config config = Config.ofCall(options);
+        try (Config config = options.config();
                 Frame frame = new Frame(control)) {
             frame.call(p -> Native.s3v_get_file(p[0], name, p[1], frame.ctl, frame.err),
                     version, Config.handle(config));
@@ -164,8 +164,8 @@ public final class Version implements AutoCloseable {
             throw new S3VaultException(ErrorCode.WRONG_STATE, "the version is closed");
         }
         if (handle == null) {
-            handle = vault.findHandle(row.container(), row.path(), Map.of(Option.VERSION, row.vid()), control)
-                    .ownedBy(this);
+            FindOptions options = FindOptions.NONE.withVersion(row.vid());
+            handle = vault.findHandle(row.container(), row.path(), options, control).ownedBy(this);
         }
         return handle;
     }

@@ -77,12 +77,12 @@ final class CaseSteps implements AutoCloseable {
             Path file = Files.createTempFile(folder, "put", null);
             try (InputStream data = data(step)) {
                 Files.copy(data, file, java.nio.file.StandardCopyOption.REPLACE_EXISTING);
-                version = vault.put(container, path, file, options(step), Control.NONE);
+                version = vault.put(container, path, file, putOptions(step), Control.NONE);
             } finally {
                 Files.delete(file);
             }
         } else {
-            try (Upload upload = vault.create(container, path, options(step), Control.NONE)) {
+            try (Upload upload = vault.create(container, path, putOptions(step), Control.NONE)) {
                 writeTo(step, upload, size(step));
                 version = upload.commit();
             }
@@ -102,7 +102,7 @@ final class CaseSteps implements AutoCloseable {
     private void suspend(JsonObject step) throws IOException {
         try (Cancel cancel = new Cancel();
                 Upload upload = vault.create(
-                        text(step, "container", null), text(step, "path", null), options(step),
+                        text(step, "container", null), text(step, "path", null), putOptions(step),
                         Control.NONE.withCancel(cancel))) {
             writeTo(step, upload, step.get("after").getAsLong());
             if (step.has("cancel")) {
@@ -135,33 +135,33 @@ final class CaseSteps implements AutoCloseable {
 
     private void abandon(JsonObject step) throws IOException {
         try (Upload upload = vault.create(
-                text(step, "container", null), text(step, "path", null), options(step), Control.NONE)) {
+                text(step, "container", null), text(step, "path", null), putOptions(step), Control.NONE)) {
             write(step, upload, 0, size(step));
             upload.abort();
         }
     }
 
     private void get(JsonObject step) throws IOException {
-        Map<String, String> options = options(step);
+        FindOptions options = new FindOptions(map(step, "options"));
         try (Version version = vault.find(
                         text(step, "container", null), text(step, "path", null), options, Control.NONE);
                 InputStream expected = data(step)) {
             String to = text(step, "to", "stream");
             Map<String, String> reading = map(step, "reading");
             if (to.equals("pread")) {
-                try (Download download = version.openStream(reading, Control.NONE)) {
+                try (Download download = version.openStream(new GetOptions(reading), Control.NONE)) {
                     assertSame(expected, readBackwards(download, version.size()));
                 }
             } else if (!to.equals("stream")) {
                 Path file = folder.resolve("got-" + version.vid());
-                version.restore(file, reading, Control.NONE);
+                version.restore(file, new RestoreOptions(reading), Control.NONE);
                 try (InputStream restored = Files.newInputStream(file)) {
                     assertSame(expected, restored);
                 } finally {
                     Files.delete(file);
                 }
             } else {
-                try (Download download = version.openStream(reading, Control.NONE)) {
+                try (Download download = version.openStream(new GetOptions(reading), Control.NONE)) {
                     assertSame(expected, download);
                 }
             }
@@ -273,12 +273,10 @@ final class CaseSteps implements AutoCloseable {
         assertEquals(-1, actual.read(), "the version has more bytes than were stored");
     }
 
-    private Map<String, String> options(JsonObject step) {
-        Map<String, String> options = map(step, "options");
-        if (step.has("checkpoint")) {
-            options.put(Option.CHECKPOINT, checkpoint(step).toString());
-        }
-        return options;
+    /** The options as the step has them, so that a case may give a wrong one. */
+    private PutOptions putOptions(JsonObject step) {
+        PutOptions options = new PutOptions(map(step, "options"));
+        return step.has("checkpoint") ? options.withCheckpoint(checkpoint(step)) : options;
     }
 
     private Map<String, String> map(JsonObject step, String field) {

@@ -12,6 +12,8 @@ import java.lang.reflect.Field;
 import java.lang.reflect.Modifier;
 import java.net.InetAddress;
 import java.net.ServerSocket;
+import java.nio.file.Path;
+import java.time.Instant;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
@@ -112,7 +114,28 @@ class ErrorsTest {
             assertEquals("***", config.get(Option.SECRET_KEY));
             assertFalse(config.json().contains("hush"));
             assertEquals("b", JsonParser.parseString(config.json()).getAsJsonObject().get("bucket").getAsString());
+            assertEquals("Config{\"bucket\":\"b\",\"secret_key\":\"***\"}", config.toString());
         }
+    }
+
+    @Test
+    void anOptionOfAnotherCallIsRefusedAndTheErrorNamesItsCall() throws IOException {
+        try (Vault vault = Store.open(null)) {
+            S3VaultException e = assertThrows(S3VaultException.class, () -> vault.find(
+                    Store.container(), "p", new FindOptions(Map.of(Option.HOLES, "true")), Control.NONE));
+            assertEquals(ErrorCode.INVALID_OPTION, e.code());
+            assertEquals("option holes is for restore, not for find", e.detail());
+        }
+    }
+
+    @Test
+    void typedOptionsAreTheTextsOfTheLibrary() {
+        PutOptions put = PutOptions.NONE.withKind(PutOptions.Kind.INCREMENTAL).withCheckpoint(Path.of("a", "b"));
+        assertEquals(Map.of("kind", "incremental", "checkpoint", "a/b"), put.values());
+        assertEquals(Map.of(), PutOptions.NONE.values());
+        assertEquals(Map.of("as_of", "1500"), FindOptions.NONE.withAsOf(Instant.ofEpochMilli(1500)).values());
+        assertEquals(Map.of("holes", "true", "verify", "part"),
+                RestoreOptions.NONE.withHoles(true).withVerify(RestoreOptions.Verify.PART).values());
     }
 
     @Test

@@ -6,7 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
-import java.util.Map;
+
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 
@@ -51,7 +51,7 @@ class KeysTest {
                     updates.incrementAndGet();
                 }
             });
-            try (Upload upload = vault.create(container, "disk", Map.of(), control)) {
+            try (Upload upload = vault.create(container, "disk", PutOptions.NONE, control)) {
                 upload.write(data);
                 upload.commit();
             }

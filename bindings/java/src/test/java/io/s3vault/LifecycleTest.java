@@ -20,6 +20,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.function.BooleanSupplier;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
@@ -176,7 +177,7 @@ class LifecycleTest {
     @Test
     void aCommitAfterACancelledWriteIsRefused() throws IOException {
         try (Cancel cancel = new Cancel();
-                Upload upload = vault.create(container, "p", Map.of(), Control.NONE.withCancel(cancel))) {
+                Upload upload = vault.create(container, "p", PutOptions.NONE, Control.NONE.withCancel(cancel))) {
             cancel.trigger();
             upload.write(text("half"));
             S3VaultException cancelled = assertThrows(S3VaultException.class, upload::flush);
@@ -254,6 +255,14 @@ class LifecycleTest {
             assertTrue(listed.parent().isEmpty());
             assertTrue(stored.manifestHash().isPresent());
             assertArrayEquals(stored.manifest(), listed.manifest());
+            Keyring.Info key = keyring.info();
+            assertEquals("ed25519 " + key.id(), key.publicKey().substring(0, "ed25519 ".length() + 16));
+            Verdict verdict = Vault.verifyManifest(stored.manifest(), key.publicKey());
+            assertEquals(Verdict.Status.GOOD, verdict.status());
+            assertEquals(key.id(), verdict.keyId().orElseThrow());
+            assertEquals(new Verdict.Info(container, "p", stored.vid(), Version.Kind.FULL, Optional.empty(), 4,
+                    stored.initiated(), stored.recorded(), stored.manifestHash().orElseThrow()),
+                    verdict.info().orElseThrow());
             assertThrows(IllegalStateException.class, versions::iterator);
         }
     }

@@ -4,8 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.google.gson.JsonObject;
-import com.google.gson.JsonParser;
+
 import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
@@ -58,12 +57,18 @@ class SigningTest {
             Signing.sign(keys, MAY_24, "GET", URL, Map.of(), null)
                     .forEach((name, value) -> request.append(name).append(": ").append(value).append('\n'));
         }
-        JsonObject alone = JsonParser.parseString(Signing.explain(request.toString(), null)).getAsJsonObject();
-        assertTrue(alone.get("difference").isJsonNull());
-        String seen = alone.get("canonical_request").getAsString().replace("host:examplebucket", "host:proxy");
-        String reply = "<Error><CanonicalRequest>" + seen + "</CanonicalRequest></Error>";
-        JsonObject found = JsonParser.parseString(Signing.explain(request.toString(), reply)).getAsJsonObject();
-        assertEquals("host", found.getAsJsonObject("difference").get("name").getAsString());
-        assertTrue(found.get("cause").getAsString().contains("preserve"), found.toString());
+        Explanation alone = Signing.explain(request.toString(), null);
+        assertTrue(alone.difference().isEmpty());
+        String seen = alone.canonicalRequest().replace("host:examplebucket", "host:proxy");
+        String reply = "<Error><Code>SignatureDoesNotMatch</Code><CanonicalRequest>" + seen
+                + "</CanonicalRequest></Error>";
+        Explanation found = Signing.explain(request.toString(), reply);
+        Explanation.Difference difference = found.difference().orElseThrow();
+        assertEquals("header", difference.part());
+        assertEquals("host", difference.name());
+        assertTrue(difference.line() > 0 && difference.column() > 0, difference.toString());
+        assertEquals("SignatureDoesNotMatch", found.store().code());
+        assertEquals(seen, found.store().canonicalRequest());
+        assertTrue(found.cause().contains("preserve"), found.toString());
     }
 }

@@ -90,7 +90,7 @@ class StoppingTest {
     private Download download(Control control) throws IOException {
         Version version = vault.find(CONTAINER, "disk");
         proxy.stallAfter(1 << 20);
-        return version.openStream(Map.of(), control);
+        return version.openStream(GetOptions.NONE, control);
     }
 
     @Test
@@ -156,7 +156,7 @@ class StoppingTest {
 
     @Test
     void anInterruptStopsAnUploadAndTheCommitIsRefused() throws Exception {
-        Upload upload = vault.create(CONTAINER, "interrupted", Map.of(), untilItHangs());
+        Upload upload = vault.create(CONTAINER, "interrupted", PutOptions.NONE, untilItHangs());
         proxy.stallAfter(1 << 20);
         Thread thread = hang(() -> {
             byte[] block = new byte[1 << 20];

@@ -3,11 +3,14 @@ package io.s3vault.examples;
 import io.s3vault.Config;
 import io.s3vault.Control;
 import io.s3vault.EventKind;
+import io.s3vault.FindOptions;
+import io.s3vault.GetOptions;
 import io.s3vault.Keyring;
 import io.s3vault.Library;
 import io.s3vault.Listener;
 import io.s3vault.Listing;
-import io.s3vault.Option;
+import io.s3vault.PutOptions;
+import io.s3vault.RestoreOptions;
 import io.s3vault.S3VaultException;
 import io.s3vault.Upload;
 import io.s3vault.Vault;
@@ -16,7 +19,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.Map;
+
 
 /**
  * Stores, restores and lists backups. The settings come from the environment ({@code S3VAULT_API_URL} etc.), the signing
@@ -84,10 +87,10 @@ public final class Backup {
     private static void put(Vault vault, String container, String path, String file) throws IOException {
         Control control = Control.NONE.withListener(progress());
         if (!file.equals("-")) {
-            print(vault.put(container, path, Path.of(file), Map.of(), control));
+            print(vault.put(container, path, Path.of(file), PutOptions.NONE, control));
             return;
         }
-        try (Upload upload = vault.create(container, path, Map.of(), control)) {
+        try (Upload upload = vault.create(container, path, PutOptions.NONE, control)) {
             System.in.transferTo(upload);
             print(upload.commit());
         }
@@ -95,13 +98,13 @@ public final class Backup {
 
     private static void get(Vault vault, String container, String path, String file, String vid) throws IOException {
         Control control = Control.NONE.withListener(progress());
-        Map<String, String> options = vid == null ? Map.of() : Map.of(Option.VERSION, vid);
+        FindOptions options = vid == null ? FindOptions.NONE : FindOptions.NONE.withVersion(vid);
         try (Version version = vault.find(container, path, options, control)) {
             if (!file.equals("-")) {
-                version.restore(Path.of(file), Map.of(), control);
+                version.restore(Path.of(file), RestoreOptions.NONE, control);
                 return;
             }
-            try (InputStream download = version.openStream(Map.of(), control)) {
+            try (InputStream download = version.openStream(GetOptions.NONE, control)) {
                 download.transferTo(System.out);
             }
             System.out.flush();
