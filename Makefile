@@ -23,7 +23,7 @@ demo: ## store a disk image twice, restore both versions with another caller, pr
 	@scripts/demo.sh
 
 .PHONY: check
-check: ## check format, lints, core's tests and generated files: a minute when warm
+check: ## check format, lints, core's tests, generated files, words and module directions: a minute when warm
 	@scripts/setup.sh check
 	$(STEP) "format" cargo fmt --all --check
 	$(STEP) "lints" cargo clippy -q --all-targets -- -D warnings
@@ -31,6 +31,8 @@ check: ## check format, lints, core's tests and generated files: a minute when w
 	$(STEP) "lints, wasm tasks" cargo clippy -q -p xtask --features wasm -- -D warnings
 	$(STEP) "core" cargo test -q -p s3vault-core
 	$(STEP) "generated files" cargo xtask generate --check
+	$(STEP) "language" cargo xtask language
+	$(STEP) "modules" cargo xtask modules
 
 # What needs no server. All of it is part of `make test`.
 CORE_TESTS := check test-scripts test-simulator test-abi test-oracle test-credentials test-units test-wasm

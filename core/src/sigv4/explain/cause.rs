@@ -99,7 +99,7 @@ fn path(ours: &str, store: &str) -> String {
     };
     let (a, b) = (decoded(ours), decoded(store));
     if a == b {
-        return "The path is the same in another encoding: a proxy decoded it and encoded it anew. Have it pass the URI \
+        return "The path is the same in another encoding: a proxy decoded it and encoded it differently. Have it pass the URI \
                 as it came (nginx: proxy_pass without a URI; Apache: nocanon)."
             .into();
     }
