@@ -1,9 +1,9 @@
-"""botocore reads the same shared files, and finds the same keys, as core does: core/src/credentials/testdata.
+"""botocore parses the shared files and finds the same credentials as core, in the cases of core/src/credentials/testdata.
 
     pytest core/tests/botocore_credentials.py
 
-The cases are those of core's own tests. Where core refuses what botocore would do with another service (roles, single
-sign-on), and where nothing is found, botocore must not find a pair of keys in the files either.
+Core's own tests use the same cases. If core refuses what botocore would do with another service (roles, single sign-on),
+or finds no credentials, botocore must not find any in the files either.
 """
 
 import json

@@ -1,4 +1,4 @@
-//! All operations whose reply is XML, against replies that are not: none may take one for an answer.
+//! All operations whose reply is XML refuse replies that are not complete documents.
 
 use super::testing::refused;
 use super::*;
@@ -8,7 +8,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 /// The code with which an operation refuses a body.
 type Refuse = Box<dyn Fn(&str) -> Option<Code>>;
 
-/// An operation, a whole reply, and what it makes of another one.
+/// An operation, a complete reply, and its result for another reply.
 struct Case {
     name: &'static str,
     whole: String,
@@ -68,7 +68,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn a_reply_that_is_not_the_whole_document_is_no_answer() {
+fn a_truncated_document_is_refused() {
     for Case { name, whole, refuse } in cases() {
         assert_eq!(refuse(&whole), None, "{name}: {whole}");
         for end in 0..whole.len() {
@@ -78,7 +78,7 @@ fn a_reply_that_is_not_the_whole_document_is_no_answer() {
 }
 
 #[test]
-fn nor_is_another_document() {
+fn another_document_is_refused() {
     let deep = "<a>".repeat(100_000);
     for Case { name, whole, refuse } in cases() {
         let twice = format!("{whole}{whole}");

@@ -1,4 +1,4 @@
-//! One operation against answers that a test writes down: what is sent again, what is learned, what ends it.
+//! Tests of a call against scripted replies: retries, learned regions, clocks and keys, and final errors.
 
 use std::sync::Arc;
 
@@ -30,12 +30,12 @@ fn ok() -> Answer {
     Answer::Reply(200, vec![("etag", "\"not-an-md5\"".into())], "hello".into())
 }
 
-/// What happened to an operation.
+/// The course of an operation.
 struct Outcome<T> {
     sent: Vec<Request>,
-    /// Monotonic times at which they were sent.
+    /// Monotonic times at which the requests were sent.
     at: Vec<u64>,
-    /// How often keys were asked for.
+    /// How often keys were requested.
     asked: u32,
     result: Result<T>,
 }
@@ -47,7 +47,7 @@ fn credentials(access_key: &str) -> Credentials {
     Credentials::from_settings(&settings).unwrap()
 }
 
-/// Runs an operation; `renew` gives new keys when it is asked for them.
+/// Runs an operation; `renew` sets new keys when they are requested.
 fn run<O: Operation + Send + 'static>(
     bucket: &Arc<Bucket>,
     op: O,
@@ -65,9 +65,9 @@ fn run<O: Operation + Send + 'static>(
                 let (id, now) = (request.id, Now { unix_ms: START + mono_ms as i64, mono_ms });
                 at.push(mono_ms - 10);
                 sent.push(request);
-                match answers.next().expect("no request more than there are answers") {
+                match answers.next().expect("no more requests than replies") {
                     Answer::Lost => {
-                        let detail = "the connection broke".to_owned();
+                        let detail = "the connection was lost".to_owned();
                         let failure = TransportFailure { code: Code::ConnectionLost, maybe_sent: true, detail };
                         machine.handle(now, Input::Failed { id, failure });
                     }
@@ -87,7 +87,7 @@ fn run<O: Operation + Send + 'static>(
             Output::Wait(at) => mono_ms = mono_ms.max(at.expect("an end")),
             Output::Abandon(_) => {}
             Output::Done(result) => return Outcome { sent, at, asked, result },
-            _ => panic!("payload was asked for"),
+            _ => panic!("payload was requested"),
         }
     }
 }
@@ -117,18 +117,22 @@ fn a_region_that_was_not_set_is_learned_once() {
     let e = get(&[], vec![redirect(), elsewhere]).result.unwrap_err();
     assert_eq!((e.code(), e.hint()), (Code::WrongRegion, "Set region = eu-north-1."), "one redirect is followed");
     let e = get(&[], vec![redirect(), redirect()]).result.unwrap_err();
-    assert_eq!((e.code(), e.hint()), (Code::WrongRegion, "Set region = eu-west-1."), "a store that goes in circles");
+    assert_eq!(
+        (e.code(), e.hint()),
+        (Code::WrongRegion, "Set region = eu-west-1."),
+        "a store that redirects in circles"
+    );
 }
 
 #[test]
-fn a_region_that_was_set_wrong_is_named() {
+fn a_wrong_region_in_the_settings_is_an_error_that_names_the_right_one() {
     let outcome = get(&[("region", "us-west-2")], vec![xml(400, "AuthorizationHeaderMalformed")]);
     let e = outcome.result.unwrap_err();
     assert_eq!((e.code(), e.hint()), (Code::WrongRegion, "Set region = eu-west-1."));
 }
 
 #[test]
-fn a_clock_that_is_an_hour_off_is_learned_from_the_refusal() {
+fn a_clock_skew_of_an_hour_is_learned_from_the_error() {
     let skewed = |headers| {
         let body = format!(
             "<Error><Code>RequestTimeTooSkewed</Code><ServerTime>{}</ServerTime></Error>",
@@ -145,7 +149,7 @@ fn a_clock_that_is_an_hour_off_is_learned_from_the_refusal() {
 }
 
 #[test]
-fn keys_that_were_refused_are_asked_for_and_the_request_goes_on() {
+fn refused_keys_are_renewed_and_the_request_is_retried() {
     for code in ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"] {
         let bucket = Arc::new(bucket(&[]).unwrap());
         let op = GetObject::new("k", 100);
@@ -160,12 +164,12 @@ fn keys_that_were_refused_are_asked_for_and_the_request_goes_on() {
 }
 
 #[test]
-fn keys_that_nobody_renews_end_in_the_stores_own_words() {
+fn keys_that_are_not_renewed_end_with_the_stores_error() {
     let outcome = get(&[], vec![xml(400, "ExpiredToken")]);
     let e = outcome.result.unwrap_err();
     assert_eq!((e.code(), e.s3_code(), outcome.asked), (Code::AccessDenied, "ExpiredToken", 1));
     assert!(e.hint().contains("session_token"), "{e}");
-    // Somebody who always gives keys that do not work is asked three times.
+    // A caller whose keys never work is asked three times.
     let bucket = Arc::new(bucket(&[]).unwrap());
     let op = GetObject::new("k", 100);
     let outcome = run(&bucket, op, (0..4).map(|_| xml(403, "InvalidAccessKeyId")).collect(), |bucket| {
@@ -176,7 +180,7 @@ fn keys_that_nobody_renews_end_in_the_stores_own_words() {
 }
 
 #[test]
-fn keys_are_renewed_before_they_end() {
+fn keys_are_renewed_before_they_expire() {
     let ending = |left_ms| {
         let bucket = bucket(&[]).unwrap();
         bucket.account().renew(Credentials { expires_ms: Some(START + left_ms), ..credentials("OLD") });
@@ -192,7 +196,7 @@ fn keys_are_renewed_before_they_end() {
         assert!(header(&outcome.sent[0], "authorization").contains("Credential=NEW/"));
     }
     let outcome = run(&ending(60_000), op.clone(), vec![ok()], |_| false);
-    assert!(outcome.result.is_ok() && outcome.asked == 1, "the old ones are good for another minute");
+    assert!(outcome.result.is_ok() && outcome.asked == 1, "the old ones are valid for another minute");
     let e = run(&ending(-1), op.clone(), vec![], |_| false).result.unwrap_err();
     assert_eq!((e.code(), e.message()), (Code::AccessDenied, "GetObject: the temporary credentials have expired"));
     assert_eq!(run(&ending(600_000), op, vec![ok()], |_| panic!("there is time")).asked, 0);
@@ -210,7 +214,7 @@ fn keys_that_were_renewed_meanwhile_need_no_asking() {
     machine.handle(now, Input::Head { id: request.id, head });
     machine.handle(now, Input::Body { id: request.id, bytes: body });
     machine.handle(now, Input::End { id: request.id });
-    let Output::Send(request) = machine.poll(now) else { panic!("it is asked for keys that are there") };
+    let Output::Send(request) = machine.poll(now) else { panic!("keys are requested that were already renewed") };
     assert!(header(&request, "authorization").contains("Credential=NEW/"));
 }
 
@@ -219,7 +223,7 @@ fn a_missing_permission_is_named_by_its_action() {
     let e = get(&[], vec![xml(403, "AccessDenied")]).result.unwrap_err();
     assert_eq!(e.code(), Code::AccessDenied);
     assert!(e.hint().contains("s3:GetObject on arn:aws:s3:::bkt/*"), "{e}");
-    assert!(e.hint().contains("without s3:ListBucket"), "403 in place of 404: {e}");
+    assert!(e.hint().contains("without s3:ListBucket"), "403 instead of 404: {e}");
     let version = GetObject { version_id: Some("v".into()), ..GetObject::new("k", 9) };
     let e =
         run(&Arc::new(bucket(&[]).unwrap()), version, vec![xml(403, "AccessDenied")], |_| false).result.unwrap_err();
@@ -230,7 +234,7 @@ fn a_missing_permission_is_named_by_its_action() {
 }
 
 #[test]
-fn answers_that_lie() {
+fn replies_with_status_200_that_are_not_successes() {
     let other = || Answer::Reply(200, vec![], "<ListAllMyBucketsResult></ListAllMyBucketsResult>".into());
     let html = || Answer::Reply(200, vec![], "<!DOCTYPE html><html><body>Log in</body></html>".into());
     let listed = |answers| {
@@ -244,7 +248,7 @@ fn answers_that_lie() {
     let e = listed(vec![other()]).result.unwrap_err();
     assert!(e.code() == Code::BadReply && e.message().contains("ListAllMyBucketsResult"), "once is enough: {e}");
 
-    // An error in a 200, an empty body and a cut one may be whole the next time.
+    // A retry helps after an error with status 200, an empty body or a truncated one.
     let whole = || Answer::Reply(200, vec![], "<ListBucketResult></ListBucketResult>".into());
     let error_in_200 =
         || Answer::Reply(200, vec![], "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code></Error>".into());
@@ -254,7 +258,7 @@ fn answers_that_lie() {
     let e = listed((0..6).map(|_| empty()).collect()).result.unwrap_err();
     assert!(e.code() == Code::BadReply && e.message().contains("(tried 6 times)"), "{e}");
 
-    // A 503 without a body; a proxy's page with a 403; 404 with a page.
+    // A 503 without a body; a 403 and a 404 with a proxy's page.
     let silent = Answer::Reply(503, vec![], String::new());
     assert!(listed(vec![silent, whole()]).result.is_ok());
     for status in [403, 404] {
@@ -264,7 +268,7 @@ fn answers_that_lie() {
 }
 
 #[test]
-fn retry_after_is_kept_and_retries_of_all_share_the_bucket() {
+fn retry_after_is_respected_and_all_retries_share_the_token_bucket() {
     let slow = || Answer::Reply(503, vec![("retry-after", "7".into())], "<Error><Code>SlowDown</Code></Error>".into());
     let outcome = get(&[], vec![slow(), ok()]);
     assert!((7_000..8_000).contains(&(outcome.at[1] - outcome.at[0])), "{:?}", outcome.at);
@@ -278,7 +282,7 @@ fn retry_after_is_kept_and_retries_of_all_share_the_bucket() {
 }
 
 #[test]
-fn what_may_have_happened_is_sent_again_only_where_that_is_harmless() {
+fn only_a_repeatable_operation_is_retried_after_an_unknown_outcome() {
     #[derive(Clone)]
     struct Once;
     impl Operation for Once {
@@ -313,7 +317,7 @@ fn a_host_with_the_bucket_in_it_that_does_not_resolve_asks_for_path_style() {
     assert!(e.hint().contains("path_style = true"), "{e}");
 }
 
-/// Polls an operation that was sent a minute before, and nothing came: whether it was given up for another attempt.
+/// Polls an operation that was sent a minute ago without a reply. Returns whether it was abandoned for another attempt.
 fn is_hedged<O: Operation>(op: O, dated: bool) -> bool {
     let bucket = Arc::new(bucket(&[]).unwrap());
     (0..16).for_each(|_| bucket.account().first_bytes().answered(50));
@@ -321,15 +325,15 @@ fn is_hedged<O: Operation>(op: O, dated: bool) -> bool {
     let at = |mono_ms: u64| Now { unix_ms: START + mono_ms as i64, mono_ms };
     let mut call = if dated { Call::dated(op, START) } else { Call::new(op) };
     let Next::Send(request) = call.poll(&mut session, at(0)) else { panic!("it is sent") };
-    assert!(matches!(call.poll(&mut session, at(60_000)), Next::Wait(None)), "it may take long to send it");
+    assert!(matches!(call.poll(&mut session, at(60_000)), Next::Wait(None)), "sending may take long");
     assert!(call.handle(&mut session, at(60_000), &Input::Sent { id: request.id }).is_none());
     let waits = matches!(call.poll(&mut session, at(60_999)), Next::Wait(Some(61_000)));
     assert!(session.abandoned().is_none());
     let again = matches!(call.poll(&mut session, at(61_000)), Next::Wait(Some(61_000)));
-    let given_up = session.abandoned() == Some(request.id);
-    assert_eq!((waits, again), (given_up, given_up), "the driver is told when to come back");
-    if given_up {
-        assert!(call.maybe_done(), "the attempt that was not waited for may have taken effect");
+    let abandoned = session.abandoned() == Some(request.id);
+    assert_eq!((waits, again), (abandoned, abandoned), "the driver is told when to poll again");
+    if abandoned {
+        assert!(call.maybe_done(), "the abandoned attempt may have taken effect");
         let Next::Send(second) = call.poll(&mut session, at(61_000)) else { panic!("it is sent at once") };
         let head = ReplyHead { status: 206, headers: vec![] };
         let late = Input::Head { id: request.id, head };
@@ -337,11 +341,11 @@ fn is_hedged<O: Operation>(op: O, dated: bool) -> bool {
         call.handle(&mut session, at(61_001), &Input::Sent { id: second.id });
         assert!(matches!(call.poll(&mut session, at(61_001)), Next::Wait(Some(63_001))), "twice as long");
     }
-    given_up
+    abandoned
 }
 
 #[test]
-fn only_what_moves_parts_is_not_waited_for() {
+fn only_requests_that_transfer_parts_are_hedged() {
     let part = Part { number: 1, offset: 0, length: 5, digest: Some(crate::checksum::digest(b"hello")) };
     let encryption = Encryption::default();
     let upload = UploadPart { key: "k".into(), upload_id: "u".into(), number: 1, part, encryption };
@@ -370,7 +374,7 @@ fn a_hedge_is_not_an_attempt_that_failed() {
                 sent += 1;
                 call.handle(&mut session, now, &Input::Sent { id });
                 if sent > 2 {
-                    let detail = "the connection broke".to_owned();
+                    let detail = "the connection was lost".to_owned();
                     let failure = TransportFailure { code: Code::ConnectionLost, maybe_sent: true, detail };
                     if let Some(answer) = call.handle(&mut session, now, &Input::Failed { id, failure }) {
                         break answer.unwrap_err();
@@ -378,7 +382,7 @@ fn a_hedge_is_not_an_attempt_that_failed() {
                 }
             }
             Next::Wait(at) => mono_ms = at.expect("an end"),
-            Next::NeedCredentials(_) => panic!("keys were asked for"),
+            Next::NeedCredentials(_) => panic!("keys were requested"),
         }
     };
     assert_eq!(sent, 2 + crate::retry::ATTEMPTS);

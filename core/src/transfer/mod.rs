@@ -5,6 +5,8 @@ pub(crate) mod download;
 pub(crate) mod extent;
 pub(crate) mod pace;
 pub(crate) mod plan;
+#[cfg(test)]
+mod tests;
 pub(crate) mod upload;
 
 pub use download::{Delivery, ReadRequest};

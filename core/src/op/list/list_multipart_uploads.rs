@@ -6,30 +6,30 @@ use crate::http::Method;
 use crate::op::{Operation, Paged, Reply, Unsigned};
 use crate::xml::{self, Item};
 
-/// Lists the uploads of a bucket that were begun and neither completed nor aborted. S3 shows them in the order of
-/// their keys; within a page MinIO has that of their begin, and Garage that of their ids.
+/// Lists the uploads of a bucket that are in progress. S3 lists them in the order of their keys; within a page, MinIO uses
+/// the order of their start, and Garage the order of their ids.
 #[derive(Clone, Debug, Default)]
 pub struct ListMultipartUploads {
-    /// Only keys that begin with it. MinIO lists only where it is a whole key.
+    /// Prefix of the keys to list. MinIO lists only if it is a whole key.
     pub prefix: String,
-    /// Keys that have it behind the prefix are shown as one common prefix.
+    /// Keys with this delimiter after the prefix are listed as one common prefix.
     pub delimiter: Option<&'static str>,
-    /// Where the page before ended.
+    /// Marker of the previous page.
     pub marker: Option<UploadMarker>,
-    /// The last key, or common prefix, of the page before: what comes before it is not taken. It is not sent.
-    pub behind: Option<String>,
-    /// Largest page; the store's own limit, mostly 1,000, where there is none.
+    /// Last key or common prefix of the previous page; earlier ones are refused. It is not sent.
+    pub after: Option<String>,
+    /// Most rows per page; `None`: the store's limit, usually 1,000.
     pub max_uploads: Option<u32>,
-    /// Keys are asked for as they are, for stores that encode them and do not say so.
+    /// Whether to request keys without encoding, for stores that encode them and do not say so.
     pub plain: bool,
 }
 
-/// Where a page ended.
+/// The marker of the next page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadMarker {
-    /// The last key, or common prefix, or what the store made of it.
+    /// Last key or common prefix, or the store's own form of it.
     pub key: String,
-    /// The last upload of it; empty: none of its uploads is left.
+    /// Last upload of the key; empty: all its uploads were listed.
     pub upload_id: String,
 }
 
@@ -38,11 +38,11 @@ pub struct UploadMarker {
 pub struct UploadRow<'a> {
     /// The object's key.
     pub key: &'a str,
-    /// Its name.
+    /// Upload id.
     pub upload_id: &'a str,
-    /// When it was begun, in Unix milliseconds.
+    /// Start of the upload in Unix milliseconds.
     pub initiated_ms: Option<i64>,
-    /// `None`: the store shows none.
+    /// Storage class; `None` if the store does not return it.
     pub storage_class: Option<&'a str>,
 }
 
@@ -51,22 +51,22 @@ pub struct UploadRow<'a> {
 pub struct ListedUpload {
     /// The object's key.
     pub key: String,
-    /// Its name.
+    /// Upload id.
     pub upload_id: String,
-    /// When it was begun, in Unix milliseconds.
+    /// Start of the upload in Unix milliseconds.
     pub initiated_ms: Option<i64>,
-    /// `None`: the store shows none.
+    /// Storage class; `None` if the store does not return it.
     pub storage_class: Option<String>,
 }
 
-/// One page.
+/// One page of the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UploadListing {
-    /// As they stand in the page.
+    /// The uploads in the order of the page.
     pub uploads: Vec<ListedUpload>,
-    /// Each up to its delimiter, in their order.
+    /// Common prefixes, each up to its delimiter, in order.
     pub common_prefixes: Vec<String>,
-    /// For the next page; `None` on the last.
+    /// Marker of the next page; `None` on the last.
     pub next: Option<UploadMarker>,
 }
 
@@ -82,21 +82,20 @@ const ROOT: &str = "ListMultipartUploadsResult";
 const FIELDS: [&str; 4] = ["Key", "UploadId", "Initiated", "StorageClass"];
 
 impl ListMultipartUploads {
-    /// Visits the rows of a page as they stand in it; nothing is kept of one when the next comes. Returns where the next
-    /// page begins, `None` on the last.
+    /// Visits the rows of a page in order, and keeps none of them. Returns the marker of the next page; `None` on the last.
     ///
-    /// What was visited counts only when all is well: a page may turn out to be cut at its end.
+    /// The rows are valid only if the result is `Ok`: a page may turn out to be truncated at its end.
     pub fn each_row(
         &self,
         body: &[u8],
         mut each: impl FnMut(Row<'_, UploadRow<'_>>) -> Result<()>,
     ) -> Result<Option<UploadMarker>> {
         let asked = self.marker.as_ref().map(|marker| (&*marker.key, &*marker.upload_id));
-        let behind = self.behind.as_deref();
+        let after = self.after.as_deref();
         let mut head = Head::new(body);
         let mut fields = Fields::new(FIELDS);
-        let mut uploads = Order::new(&self.prefix, behind, true).in_any_order();
-        let mut prefixes = Order::new(&self.prefix, behind, true);
+        let mut uploads = Order::new(&self.prefix, after, true).in_any_order();
+        let mut prefixes = Order::new(&self.prefix, after, true);
         let (mut next_key, mut next_id) = (None, String::new());
         xml::read(body, ROOT, |item| {
             match item {
@@ -129,7 +128,7 @@ impl ListMultipartUploads {
             return Ok(None);
         }
         let last = uploads.last().max(prefixes.last());
-        // MinIO leaves the key out: its id names the last upload.
+        // MinIO leaves out the key: its id identifies the last upload.
         let is_named = !next_id.is_empty() && !last.is_empty();
         let next_key = next_key.filter(|key| !key.is_empty()).or_else(|| is_named.then(|| last.to_owned()));
         let key = head.marker(next_key.ok_or_else(no_marker)?, last)?;
@@ -173,8 +172,8 @@ impl Operation for ListMultipartUploads {
 impl Paged for ListMultipartUploads {
     fn next(&self, page: &UploadListing) -> Option<Self> {
         let last = page.uploads.iter().map(|upload| &upload.key).chain(&page.common_prefixes).max();
-        let behind = last.or(self.behind.as_ref()).cloned();
-        Some(ListMultipartUploads { marker: Some(page.next.clone()?), behind, ..self.clone() })
+        let after = last.or(self.after.as_ref()).cloned();
+        Some(ListMultipartUploads { marker: Some(page.next.clone()?), after, ..self.clone() })
     }
 }
 
@@ -248,9 +247,9 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_would_mislead_is_refused() {
+    fn a_page_that_would_skip_or_repeat_keys_is_refused() {
         let marker = Some(UploadMarker { key: "p/m".into(), upload_id: "u".into() });
-        let op = ListMultipartUploads { prefix: "p/".into(), marker, behind: Some("p/m".into()), ..Default::default() };
+        let op = ListMultipartUploads { prefix: "p/".into(), marker, after: Some("p/m".into()), ..Default::default() };
         let row = |key: &str, id: &str| upload(key, id, "2010-11-10T20:48:33.000Z");
         let more = |key: &str| {
             format!(
@@ -274,7 +273,7 @@ mod tests {
         assert_eq!(answer(&op, &[], &document(&named)).unwrap().next, Some(next), "MinIO's form");
         let any_order = row("p/o", "v") + &row("p/n", "v") + &more("p/o");
         let page = answer(&op, &[], &document(&any_order)).unwrap();
-        assert_eq!((page.uploads.len(), op.next(&page).unwrap().behind.as_deref()), (2, Some("p/o")));
+        assert_eq!((page.uploads.len(), op.next(&page).unwrap().after.as_deref()), (2, Some("p/o")));
         assert!(!sent(&ListMultipartUploads { plain: true, ..op.clone() }).contains("encoding-type"));
         let encoded = format!("<EncodingType>url</EncodingType>{}", row("p/m%20", "v"));
         assert_eq!(answer(&op, &[], &document(&encoded)).unwrap().uploads[0].key, "p/m ");

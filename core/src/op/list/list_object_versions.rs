@@ -6,27 +6,27 @@ use crate::http::Method;
 use crate::op::{Operation, Paged, Reply, Unsigned};
 use crate::xml::{self, Item};
 
-/// Lists all versions and delete markers of a bucket, in the order of their keys, the newest of a key first.
+/// Lists all versions and delete markers of a bucket in the order of their keys, the newest version of a key first.
 #[derive(Clone, Debug, Default)]
 pub struct ListObjectVersions {
-    /// Only keys that begin with it.
+    /// Prefix of the keys to list.
     pub prefix: String,
-    /// Keys that have it behind the prefix are shown as one common prefix.
+    /// Keys with this delimiter after the prefix are listed as one common prefix.
     pub delimiter: Option<&'static str>,
-    /// Where the page before ended.
+    /// Marker of the previous page.
     pub marker: Option<VersionMarker>,
-    /// The last key, or common prefix, of the page before: what comes before it is not taken. It is not sent.
-    pub behind: Option<String>,
-    /// Largest page; the store's own limit, mostly 1,000, where there is none.
+    /// Last key or common prefix of the previous page; earlier ones are refused. It is not sent.
+    pub after: Option<String>,
+    /// Most rows per page; `None`: the store's limit, usually 1,000.
     pub max_keys: Option<u32>,
 }
 
-/// Where a page ended.
+/// The marker of the next page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionMarker {
-    /// The last key, or common prefix, or what the store made of it.
+    /// Last key or common prefix, or the store's own form of it.
     pub key: String,
-    /// The last version of it; empty: none of its versions is left.
+    /// Last version of the key; empty: all its versions were listed.
     pub version_id: String,
 }
 
@@ -35,19 +35,19 @@ pub struct VersionMarker {
 pub struct VersionRow<'a> {
     /// The object's key.
     pub key: &'a str,
-    /// `null` for one that was made without versioning.
+    /// Version id; `null` for a version that was created without versioning.
     pub version_id: &'a str,
-    /// Whether it is a delete marker: nothing but key, id and time then.
+    /// Whether it is a delete marker, which has only a key, a version id and a time.
     pub is_delete_marker: bool,
-    /// Whether it is the newest of its key.
+    /// Whether it is the newest version of its key.
     pub is_latest: bool,
-    /// Unix milliseconds.
+    /// Modification time in Unix milliseconds.
     pub last_modified_ms: Option<i64>,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// With its quotes; empty where the store shows none.
+    /// ETag with its quotes; empty if the store does not return it.
     pub etag: &'a str,
-    /// `None`: the store shows none.
+    /// Storage class; `None` if the store does not return it.
     pub storage_class: Option<&'a str>,
 }
 
@@ -56,31 +56,31 @@ pub struct VersionRow<'a> {
 pub struct ListedVersion {
     /// The object's key.
     pub key: String,
-    /// `null` for one that was made without versioning.
+    /// Version id; `null` for a version that was created without versioning.
     pub version_id: String,
-    /// Whether it is a delete marker: nothing but key, id and time then.
+    /// Whether it is a delete marker, which has only a key, a version id and a time.
     pub is_delete_marker: bool,
-    /// Whether it is the newest of its key.
+    /// Whether it is the newest version of its key.
     pub is_latest: bool,
-    /// Unix milliseconds.
+    /// Modification time in Unix milliseconds.
     pub last_modified_ms: Option<i64>,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// With its quotes; empty where the store shows none.
+    /// ETag with its quotes; empty if the store does not return it.
     pub etag: String,
-    /// `None`: the store shows none.
+    /// Storage class; `None` if the store does not return it.
     pub storage_class: Option<String>,
 }
 
-/// One page.
+/// One page of the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VersionListing {
-    /// As they stand in the page. S3 mixes versions and delete markers in the order of keys; some stores show one kind
+    /// The uploads in the order of the page. S3 mixes versions and delete markers in the order of keys; some stores show one kind
     /// after the other.
     pub versions: Vec<ListedVersion>,
-    /// Each up to its delimiter, in their order.
+    /// Common prefixes, each up to its delimiter, in order.
     pub common_prefixes: Vec<String>,
-    /// For the next page; `None` on the last.
+    /// Marker of the next page; `None` on the last.
     pub next: Option<VersionMarker>,
 }
 
@@ -103,20 +103,19 @@ const ROOT: &str = "ListVersionsResult";
 const FIELDS: [&str; 7] = ["Key", "VersionId", "IsLatest", "LastModified", "Size", "ETag", "StorageClass"];
 
 impl ListObjectVersions {
-    /// Visits the rows of a page as they stand in it; nothing is kept of one when the next comes. Returns where the next
-    /// page begins, `None` on the last.
+    /// Visits the rows of a page in order, and keeps none of them. Returns the marker of the next page; `None` on the last.
     ///
-    /// What was visited counts only when all is well: a page may turn out to be cut at its end.
+    /// The rows are valid only if the result is `Ok`: a page may turn out to be truncated at its end.
     pub fn each_row(
         &self,
         body: &[u8],
         mut each: impl FnMut(Row<'_, VersionRow<'_>>) -> Result<()>,
     ) -> Result<Option<VersionMarker>> {
         let asked = self.marker.as_ref().map(|marker| (&*marker.key, &*marker.version_id));
-        let behind = self.behind.as_deref();
+        let after = self.after.as_deref();
         let mut head = Head::new(body);
         let mut fields = Fields::new(FIELDS);
-        let order = || Order::new(&self.prefix, behind, true);
+        let order = || Order::new(&self.prefix, after, true);
         let (mut versions, mut markers, mut prefixes) = (order(), order(), order());
         let (mut next_key, mut next_id) = (None, String::new());
         xml::read(body, ROOT, |item| {
@@ -198,10 +197,10 @@ impl Operation for ListObjectVersions {
 
 impl Paged for ListObjectVersions {
     fn next(&self, page: &VersionListing) -> Option<Self> {
-        // Some stores show versions and delete markers one after the other.
+        // Some stores list versions and delete markers separately, one kind after the other.
         let last = page.versions.iter().map(|version| &version.key).chain(&page.common_prefixes).max();
-        let behind = last.or(self.behind.as_ref()).cloned();
-        Some(ListObjectVersions { marker: Some(page.next.clone()?), behind, ..self.clone() })
+        let after = last.or(self.after.as_ref()).cloned();
+        Some(ListObjectVersions { marker: Some(page.next.clone()?), after, ..self.clone() })
     }
 }
 
@@ -223,7 +222,7 @@ mod tests {
 
     fn after(key: &str, version_id: &str) -> ListObjectVersions {
         let marker = Some(VersionMarker { key: key.into(), version_id: version_id.into() });
-        ListObjectVersions { prefix: "p/".into(), marker, behind: Some(key.into()), ..Default::default() }
+        ListObjectVersions { prefix: "p/".into(), marker, after: Some(key.into()), ..Default::default() }
     }
 
     #[test]
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_page_begins_behind_the_last_version() {
+    fn the_next_page_starts_after_the_last_version() {
         let first =
             ListObjectVersions { prefix: "p/".into(), delimiter: Some("/"), max_keys: Some(2), ..Default::default() };
         let end = "<IsTruncated>true</IsTruncated><EncodingType>url</EncodingType>";
@@ -300,9 +299,9 @@ mod tests {
              &version-id-marker=v%2B2&versions=\n"
         );
         assert_eq!(refused(&second, &[], &xml), Some(Code::BadReply), "the same marker again");
-        assert_eq!(second.behind.as_deref(), Some("p/b +"));
+        assert_eq!(second.after.as_deref(), Some("p/b +"));
         let empty = second.next(&VersionListing { next: page.next.clone(), ..Default::default() }).unwrap();
-        assert_eq!(empty.behind, second.behind, "a page without rows");
+        assert_eq!(empty.after, second.after, "a page without rows");
         let plain = xml.replace("<NextKeyMarker>p/b%20%2B<", "<NextKeyMarker>p/b +<");
         assert_eq!(answer(&first, &[], &plain), Ok(page), "a store that does not encode its marker");
         let prefix = "<CommonPrefixes><Prefix>p/x/</Prefix></CommonPrefixes><NextKeyMarker>p/x/</NextKeyMarker>";
@@ -311,9 +310,9 @@ mod tests {
         assert!(sent(&first.next(&page).unwrap()).contains("key-marker=p%2Fx%2F&max-keys=2&prefix=p%2F&versions="));
     }
 
-    /// MinIO's marker of the key `p/copy` sorts behind `p/copy2`, which comes next.
+    /// MinIO's marker of the key `p/copy` sorts after `p/copy2`, which is the next key.
     #[test]
-    fn rows_are_measured_by_the_last_row_and_not_by_the_marker() {
+    fn rows_are_checked_against_the_last_row_and_not_the_marker() {
         let first = ListObjectVersions { prefix: "p/".into(), ..Default::default() };
         let end = |key: &str| {
             format!(
@@ -329,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_would_mislead_is_refused() {
+    fn a_page_that_would_skip_or_repeat_keys_is_refused() {
         let more = |key: &str, id: &str| {
             let ids =
                 if id.is_empty() { String::new() } else { format!("<NextVersionIdMarker>{id}</NextVersionIdMarker>") };

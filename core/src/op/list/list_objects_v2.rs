@@ -6,64 +6,64 @@ use crate::http::Method;
 use crate::op::{Operation, Paged, Reply, Unsigned};
 use crate::xml::{self, Item};
 
-/// Lists the keys of a bucket, in their order.
+/// Lists the objects of a bucket in the order of their keys.
 #[derive(Clone, Debug, Default)]
 pub struct ListObjectsV2 {
-    /// Only keys that begin with it.
+    /// Prefix of the keys to list.
     pub prefix: String,
-    /// Keys that have it behind the prefix are shown as one common prefix.
+    /// Keys with this delimiter after the prefix are listed as one common prefix.
     pub delimiter: Option<&'static str>,
-    /// Keys up to this one are left out. It is sent for the first page; of a later one nothing up to it is taken.
+    /// Keys up to this one are not listed. It is sent for the first page; in later pages, such keys are refused.
     pub start_after: Option<String>,
-    /// From the page before.
+    /// Continuation token of the previous page.
     pub token: Option<String>,
-    /// Largest page; the store's own limit, mostly 1,000, where there is none.
+    /// Most rows per page; `None`: the store's limit, usually 1,000.
     pub max_keys: Option<u32>,
 }
 
 /// An object in the list, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectRow<'a> {
-    /// Its key.
+    /// Key of the object.
     pub key: &'a str,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Unix milliseconds.
+    /// Modification time in Unix milliseconds.
     pub last_modified_ms: Option<i64>,
-    /// With its quotes; empty where the store shows none.
+    /// ETag with its quotes; empty if the store does not return it.
     pub etag: &'a str,
-    /// `None`: the store shows none.
+    /// Storage class; `None` if the store does not return it.
     pub storage_class: Option<&'a str>,
 }
 
 /// An object in the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedObject {
-    /// Its key.
+    /// Key of the object.
     pub key: String,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Unix milliseconds.
+    /// Modification time in Unix milliseconds.
     pub last_modified_ms: Option<i64>,
-    /// With its quotes; empty where the store shows none.
+    /// ETag with its quotes; empty if the store does not return it.
     pub etag: String,
-    /// `None`: the store shows none.
+    /// Storage class; `None` if the store does not return it.
     pub storage_class: Option<String>,
 }
 
-/// One page.
+/// One page of the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// In the order of their keys.
+    /// The objects in the order of their keys.
     pub objects: Vec<ListedObject>,
-    /// Each up to its delimiter, in their order.
+    /// Common prefixes, each up to its delimiter, in order.
     pub common_prefixes: Vec<String>,
-    /// For the next page; `None` on the last.
+    /// Marker of the next page; `None` on the last.
     pub next: Option<String>,
 }
 
 impl Listing {
-    /// The keys, in their order.
+    /// The keys in order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.objects.iter().map(|object| &*object.key)
     }
@@ -81,10 +81,9 @@ const ROOT: &str = "ListBucketResult";
 const FIELDS: [&str; 5] = ["Key", "Size", "LastModified", "ETag", "StorageClass"];
 
 impl ListObjectsV2 {
-    /// Visits the rows of a page as they stand in it; nothing is kept of one when the next comes. Returns the token of
-    /// the next page, `None` on the last.
+    /// Visits the rows of a page in order, and keeps none of them. Returns the token of the next page; `None` on the last.
     ///
-    /// What was visited counts only when all is well: a page may turn out to be cut at its end.
+    /// The rows are valid only if the result is `Ok`: a page may turn out to be truncated at its end.
     pub fn each_row(
         &self,
         body: &[u8],
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_read_and_the_next_one_asked_for() {
+    fn a_page_is_parsed_and_the_next_one_requested() {
         let first = ListObjectsV2 { delimiter: Some("/"), ..op("p/") };
         let xml = document(
             "<Name>b</Name><IsTruncated>true</IsTruncated><Contents><Key>p/a%20b</Key><Size>1</Size></Contents>\
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_would_mislead_is_refused() {
+    fn a_page_that_would_skip_or_repeat_keys_is_refused() {
         for bad in [
             "<IsTruncated>true</IsTruncated>".to_owned(),
             "<IsTruncated>true</IsTruncated><NextContinuationToken/>".into(),
@@ -274,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_may_begin_in_the_middle_of_a_common_prefix() {
+    fn a_page_may_start_in_the_middle_of_a_common_prefix() {
         let op = ListObjectsV2 { start_after: Some("p/x/5".into()), ..op("p/") };
         let prefix = |name: &str| document(&format!("<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>"));
         assert!(answer(&op, &[], &prefix("p/x/")).is_ok());

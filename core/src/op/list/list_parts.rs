@@ -24,39 +24,39 @@ pub struct ListParts {
 /// A part in the list, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartRow<'a> {
-    /// From 1.
+    /// Number of the part, from 1.
     pub number: u32,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// As UploadPart answered.
+    /// ETag, as UploadPart returned it.
     pub etag: &'a str,
-    /// Unix milliseconds.
+    /// Modification time in Unix milliseconds.
     pub last_modified_ms: Option<i64>,
-    /// In base64; `None`: the store shows none.
+    /// CRC64NVME in base64; `None` if the store does not return it.
     pub crc64nvme: Option<&'a str>,
 }
 
 /// A part in the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedPart {
-    /// From 1.
+    /// Number of the part, from 1.
     pub number: u32,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// As UploadPart answered.
+    /// ETag, as UploadPart returned it.
     pub etag: String,
-    /// Unix milliseconds.
+    /// Modification time in Unix milliseconds.
     pub last_modified_ms: Option<i64>,
-    /// In base64; `None`: the store shows none.
+    /// CRC64NVME in base64; `None` if the store does not return it.
     pub crc64nvme: Option<String>,
 }
 
-/// One page.
+/// One page of the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartListing {
-    /// In the order of their numbers.
+    /// The parts in the order of their numbers.
     pub parts: Vec<ListedPart>,
-    /// For the next page; `None` on the last.
+    /// Marker of the next page; `None` on the last.
     pub next: Option<u32>,
 }
 
@@ -71,10 +71,9 @@ const ROOT: &str = "ListPartsResult";
 const FIELDS: [&str; 5] = ["PartNumber", "Size", "ETag", "LastModified", "ChecksumCRC64NVME"];
 
 impl ListParts {
-    /// Visits the rows of a page as they stand in it; nothing is kept of one when the next comes. Returns where the next
-    /// page begins, `None` on the last.
+    /// Visits the rows of a page in order, and keeps none of them. Returns the marker of the next page; `None` on the last.
     ///
-    /// What was visited counts only when all is well: a page may turn out to be cut at its end.
+    /// The rows are valid only if the result is `Ok`: a page may turn out to be truncated at its end.
     pub fn each_row(&self, body: &[u8], mut each: impl FnMut(PartRow<'_>) -> Result<()>) -> Result<Option<u32>> {
         let mut head = Head::new(body);
         let mut fields = Fields::new(FIELDS);
@@ -92,7 +91,7 @@ impl ListParts {
                         crc64nvme: fields.given(4),
                     };
                     if row.number <= last {
-                        return Err(wrong(&format!("has part {} behind part {last}", row.number)));
+                        return Err(wrong(&format!("has part {} after part {last}", row.number)));
                     }
                     last = row.number;
                     each(row)?;
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_would_mislead_is_refused() {
+    fn a_page_that_would_skip_or_repeat_keys_is_refused() {
         let op = ListParts { marker: 5, ..Default::default() };
         let part = |number: &str| format!("<Part><PartNumber>{number}</PartNumber><ETag>e</ETag><Size>1</Size></Part>");
         let more =

@@ -150,18 +150,18 @@ impl<'a> Order<'a> {
     }
 
     pub(super) fn key(&mut self, key: &str) -> Result<()> {
-        let is_behind = self.after.is_none_or(|after| key > after || self.again && key == after);
-        self.next(key, is_behind)
+        let is_after = self.after.is_none_or(|after| key > after || self.again && key == after);
+        self.next(key, is_after)
     }
 
     /// Checks a common prefix; a page may start in the middle of one.
     pub(super) fn common_prefix(&mut self, prefix: &str) -> Result<()> {
-        let is_behind = self.after.is_none_or(|after| prefix > after || after.starts_with(prefix));
-        self.next(prefix, is_behind)
+        let is_after = self.after.is_none_or(|after| prefix > after || after.starts_with(prefix));
+        self.next(prefix, is_after)
     }
 
-    fn next(&mut self, name: &str, is_behind: bool) -> Result<()> {
-        if !is_behind {
+    fn next(&mut self, name: &str, is_after: bool) -> Result<()> {
+        if !is_after {
             return Err(wrong("starts before the end of the previous page: the listing would never end"));
         }
         let is_greatest = name >= &*self.last;

@@ -36,7 +36,7 @@ impl Operation for CreateMultipartUpload {
     }
 
     fn check_head(&self, head: &ReplyHead) -> Result<()> {
-        self.encryption.check_created(head)
+        self.encryption.check_if_named(head)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<String> {

@@ -39,7 +39,7 @@ impl Operation for UploadPartCopy {
     }
 
     fn check_head(&self, head: &ReplyHead) -> Result<()> {
-        self.encryption.check_accessed(head)
+        self.encryption.check_if_named(head)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<CopyReply> {

@@ -110,7 +110,7 @@ impl Operation for CopyObject {
     }
 
     fn check_head(&self, head: &ReplyHead) -> Result<()> {
-        self.encryption.check_created(head)
+        self.encryption.check_if_named(head)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<CopyReply> {
