@@ -1,7 +1,7 @@
 //! The contract of every machine: `handle` an input, then `poll` until the machine waits or is done.
 
 use crate::checksum::Digest;
-use crate::error::Error;
+use crate::error::{Code, Error, Result};
 use crate::http::{Range, ReplyHead, Request, RequestId, TransportFailure};
 use crate::time::Now;
 
@@ -136,6 +136,28 @@ pub struct PartRequest {
     pub hash_first: bool,
 }
 
+impl PartRequest {
+    /// Refuses a part that was not requested like this.
+    pub(crate) fn check(&self, number: u32, length: u64, digest: Option<&Digest>, last: bool) -> Result<()> {
+        let wanted = self.length;
+        if number != self.number {
+            return Err(misuse(format!("part {number} was supplied, but part {} was asked for", self.number)));
+        }
+        if length > wanted || length < self.min_length && !last {
+            return Err(misuse(format!("part {number} has {length} bytes, but {wanted} were asked for")));
+        }
+        if self.hash_first && digest.is_none() {
+            return Err(misuse(format!("part {number} was supplied without its digest")));
+        }
+        Ok(())
+    }
+}
+
+/// The error of a driver that breaks the contract. It ends the machine and leaves everything on the store as it is.
+pub(crate) fn misuse(why: impl Into<String>) -> Error {
+    Error::new(Code::WrongState, why).with_hint("Report this message: the driver broke the contract of the machine.")
+}
+
 /// What to do: an output of a machine.
 #[derive(Debug)]
 pub enum Output<T> {
@@ -172,12 +194,12 @@ pub enum Output<T> {
     /// There is nothing to do until an input arrives or this monotonic time is reached.
     Wait(Option<u64>),
     /// The machine is done. Nothing may be handled or polled after this, except [`Input::Retry`].
-    Done(Result<T, Error>),
+    Done(Result<T>),
 }
 
 impl<T> Output<T> {
     /// The same output for a machine that contains this one; the result of [`Output::Done`] comes back as `Err`.
-    pub fn outward<U>(self) -> Result<Output<U>, Result<T, Error>> {
+    pub fn outward<U>(self) -> std::result::Result<Output<U>, Result<T>> {
         Ok(match self {
             Output::Send(request) => Output::Send(request),
             Output::Abandon(id) => Output::Abandon(id),

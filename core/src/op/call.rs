@@ -18,9 +18,9 @@ use crate::account::{Account, Bucket};
 use crate::checksum::Digest;
 use crate::endpoint::Endpoint;
 use crate::error::{Code, Error, Result};
-use crate::http::{Body, ReplyHead, Request, RequestId, TransportFailure};
+use crate::http::{Body, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 use crate::journal::Journal;
-use crate::machine::{Input, Output};
+use crate::machine::{Input, Output, misuse};
 use crate::mutation::{Mutation, is_active};
 use crate::retry;
 use crate::sigv4::{Payload, ToSign};
@@ -34,6 +34,8 @@ pub(crate) struct Session {
     next_id: u64,
     /// Requests whose connections the driver must drop.
     abandoned: Vec<RequestId>,
+    /// What the driver did wrong.
+    misuse: Option<Error>,
     /// The machine's checkpoint, if it has one.
     pub(crate) journal: Option<Journal>,
     /// Number of replies that asked to slow down.
@@ -48,6 +50,7 @@ impl Session {
             random: fastrand::Rng::with_seed(seed),
             next_id: 0,
             abandoned: Vec::new(),
+            misuse: None,
             journal: None,
             slow_downs: 0,
         }
@@ -56,6 +59,19 @@ impl Session {
     /// The next request to abandon, for [`Output::Abandon`](crate::Output::Abandon).
     pub(crate) fn abandoned(&mut self) -> Option<RequestId> {
         self.abandoned.pop()
+    }
+
+    /// The driver broke the contract. The input is otherwise ignored, and the machine ends with this error.
+    pub(crate) fn misused(&mut self, why: Error) {
+        self.misuse.get_or_insert(why);
+    }
+
+    /// What a machine outputs before anything else: connections to drop, then the error of a misuse.
+    pub(crate) fn pending<T>(&mut self) -> Option<Output<T>> {
+        match self.abandoned() {
+            Some(id) => Some(Output::Abandon(id)),
+            None => self.misuse.take().map(|e| Output::Done(Err(e))),
+        }
     }
 
     /// Saves a step if there is a checkpoint.
@@ -137,8 +153,30 @@ struct Exchange {
     place: Place,
     /// The endpoint that it was sent to.
     endpoint: Arc<Endpoint>,
+    /// The body of a successful reply is a range.
+    is_range: bool,
     head: Option<ReplyHead>,
     body: Vec<u8>,
+}
+
+impl Exchange {
+    /// What is wrong with an input that belongs to this exchange: they come in the order of the contract's grammar.
+    fn misuse(&self, input: &Input<'_>) -> Option<&'static str> {
+        let head = self.head.as_ref();
+        let is_range = self.is_range && head.is_some_and(ReplyHead::is_success);
+        match input {
+            Input::Head { id, .. } if *id == self.id => head.map(|_| "a reply has a second head"),
+            Input::Body { id, .. } | Input::End { id } | Input::RangeEnd { id, .. } if *id == self.id => {
+                match (head, is_range, matches!(input, Input::RangeEnd { .. })) {
+                    (None, ..) => Some("a reply's body comes before its head"),
+                    (_, true, false) => Some("the body of a range is collected"),
+                    (_, false, true) => Some("a body that has to be collected ends as a range"),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The methods of a call that do not depend on its operation: a machine polls or abandons the call of its state with
@@ -362,6 +400,7 @@ impl<O: Operation> Call<O> {
             generation,
             place: unsigned.place,
             endpoint,
+            is_range: matches!(unsigned.reply, ReplyBody::Range(_)),
             head: None,
             body: Vec::new(),
         });
@@ -410,6 +449,10 @@ impl<O: Operation> Call<O> {
             return None;
         }
         let State::Sent(exchange) = &mut self.state else { return None };
+        if let Some(why) = exchange.misuse(input) {
+            session.misused(misuse(format!("{}: {why}", O::NAME)));
+            return None;
+        }
         let outcome = match input {
             Input::Head { id, head } if *id == exchange.id => {
                 if let Some(date) = head.header("date").and_then(parse_http_date) {

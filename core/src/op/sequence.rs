@@ -128,8 +128,8 @@ impl<S: Steps> Machine for Sequence<S> {
     }
 
     fn poll(&mut self, now: Now) -> Output<S::Done> {
-        if let Some(id) = self.session.abandoned() {
-            return Output::Abandon(id);
+        if let Some(output) = self.session.pending() {
+            return output;
         }
         match &mut self.step {
             Step::Call(call) => call.poll(&mut self.session, now).into(),

@@ -2,6 +2,7 @@
 //! all.
 
 use super::WINDOW;
+use crate::machine::PartRequest;
 use crate::profile::Profile;
 
 /// Minimum part size of a plan and maximum size of a single PUT: 8 MiB.
@@ -92,6 +93,12 @@ impl Plan {
     pub(crate) fn fills_extent(&self, first: u32, number: u32, start: u64, end: u64) -> bool {
         let next = self.part_length(number + 1, end).unwrap_or(0);
         number - first + 1 >= self.max_parts || end - start + next > self.max_object
+    }
+
+    /// The request of a part that starts at `offset`, in the extent that starts with part `first`.
+    pub(crate) fn request(&self, first: u32, number: u32, offset: u64, length: u64) -> PartRequest {
+        let (min_length, hash_first) = (self.min_length(length), self.hash_first(first, number, offset));
+        PartRequest { number, offset, length, min_length, hash_first }
     }
 
     /// Whether a part must be hashed before it is sent. That is so if the store accepts no trailers, and for a file's

@@ -122,8 +122,8 @@ impl Machine for Open {
     }
 
     fn poll(&mut self, now: Now) -> Output<()> {
-        if let Some(id) = self.session.abandoned() {
-            return Output::Abandon(id);
+        if let Some(output) = self.session.pending() {
+            return output;
         }
         self.started.get_or_insert(now.mono_ms);
         let is_over = match &self.result {

@@ -153,6 +153,8 @@ pub(crate) struct Download {
     /// Parts with slices in flight, by the index of their piece.
     parts: BTreeMap<usize, Part>,
     accepts: VecDeque<Range>,
+    /// Delivered slices that are not consumed yet, by their index.
+    unconsumed: BTreeSet<u32>,
     /// Number of parts of the version.
     parts_in_all: usize,
     failed: Option<Error>,
@@ -183,6 +185,7 @@ impl Download {
             getting: BTreeMap::new(),
             parts: BTreeMap::new(),
             accepts: VecDeque::new(),
+            unconsumed: BTreeSet::new(),
             parts_in_all,
             failed: None,
             pieces,
@@ -210,7 +213,11 @@ impl Download {
             Input::Cancel => self.fail(session, Error::new(Code::Cancelled, "the download was cancelled")),
             Input::Suspend => self.fail(session, Error::new(Code::Suspended, "the download was suspended")),
             Input::SourceFailed(e) => self.fail(session, e.clone()),
-            Input::RangeConsumed { .. } => self.outstanding = self.outstanding.saturating_sub(1),
+            Input::RangeConsumed { index } => {
+                if self.unconsumed.remove(index) {
+                    self.outstanding -= 1;
+                }
+            }
             Input::RangeProgress { id, length } => {
                 let getting = self.getting.values_mut().map(|(_, call)| call).find(|call| call.is_sending(*id));
                 if let Some(call) = getting {
@@ -333,11 +340,12 @@ impl Download {
     }
 
     pub(crate) fn poll(&mut self, session: &mut Session, now: Now) -> Output<()> {
-        if let Some(id) = session.abandoned() {
-            return Output::Abandon(id);
+        if let Some(output) = session.pending() {
+            return output;
         }
         // What was verified before the failure is still delivered.
         if let Some(range) = self.accepts.pop_front() {
+            self.unconsumed.insert(range.index);
             return Output::Accept(range);
         }
         if let Some(e) = self.failed.take() {

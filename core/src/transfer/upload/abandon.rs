@@ -1,11 +1,44 @@
 //! How an upload ends without its object: aborted, left for its checkpoint, or with an unknown outcome.
 
-use super::{State, Upload};
+use super::{Completion, State, Upload};
 use crate::error::{Code, Error};
+use crate::machine::Input;
 use crate::mutation::{Mutation, is_active};
 use crate::op::{AbortMultipartUpload, Call, Session};
 
 impl Upload {
+    /// Handles an input that ends the upload. Returns whether it was one.
+    pub(super) fn stop(&mut self, session: &mut Session, input: &Input<'_>) -> bool {
+        let has_checkpoint = session.journal.is_some() && !is_active(Mutation::AbortOnSuspend);
+        let why = match input {
+            Input::Suspend if has_checkpoint => {
+                self.leave(session, suspended());
+                return true;
+            }
+            Input::SaveFailed(e) => {
+                self.leave(session, e.clone());
+                return true;
+            }
+            Input::Cancel | Input::Suspend => cancelled(),
+            Input::SourceFailed(e) => e.clone(),
+            _ => return false,
+        };
+        self.state = match (std::mem::replace(&mut self.state, State::Over), input) {
+            // What was sent may still take effect; sweep finds it through its locator.
+            (mut state @ (State::Single(_) | State::Create(_)), _) => {
+                if let Some(call) = state.call() {
+                    call.abandon(session);
+                }
+                State::Done(Err(why))
+            }
+            (State::Sending { upload_id }, Input::SourceFailed(_)) => self.failed(session, upload_id, why),
+            (State::Sending { upload_id }, _) => self.abort(session, upload_id, why),
+            // From here on all parts are stored, or the upload has ended.
+            (state, _) => state,
+        };
+        true
+    }
+
     /// A part or its source failed. With a checkpoint the upload is kept, so that another process can resume it.
     pub(super) fn failed(&mut self, session: &mut Session, upload_id: String, why: Error) -> State {
         if why.s3_code() == "NoSuchUpload" {
@@ -32,7 +65,7 @@ impl Upload {
     /// Drops the parts in flight and aborts the upload, unless its Complete was sent.
     pub(super) fn abort(&mut self, session: &mut Session, upload_id: String, why: Error) -> State {
         self.drop_parts(session);
-        if self.completing && !is_active(Mutation::AbortAfterComplete) {
+        if self.completion >= Completion::Sent && !is_active(Mutation::AbortAfterComplete) {
             return State::Done(Err(why));
         }
         State::Abort(Call::new(AbortMultipartUpload { key: self.object.key.clone(), upload_id }), why)
@@ -40,18 +73,18 @@ impl Upload {
 }
 
 /// The upload is gone, and this process did not abort it: nothing is left to abort or to resume.
-pub(super) fn upload_disappeared(key: &str, upload_id: &str, why: Error) -> Error {
+fn upload_disappeared(key: &str, upload_id: &str, why: Error) -> Error {
     let what = format!("upload {upload_id} of {key} disappeared while its parts were being sent");
     why.recode(Code::Abandoned).context(what).with_hint(
         "A lifecycle rule or another process aborted the upload, and its parts are lost. Store the backup again from the start; a checkpoint cannot resume it. If a lifecycle rule aborts incomplete uploads, give it more days than the longest backup takes.",
     )
 }
 
-pub(super) fn cancelled() -> Error {
+fn cancelled() -> Error {
     Error::new(Code::Cancelled, "the upload was cancelled")
 }
 
-pub(super) fn suspended() -> Error {
+fn suspended() -> Error {
     Error::new(Code::Suspended, "the upload was suspended")
 }
 

@@ -1,51 +1,57 @@
 //! Uploads: a single PUT if the first part is the last, otherwise a multipart upload with a window of parts in flight.
 //!
 //! ```text
-//!  last part is the first             more parts follow          resumes from a checkpoint
-//!        │                                   │                              │
-//!     Single ──ok──▶ Stored        Create ──ok──▶ Sending ◀──────────────── ┘
-//!        │                            │            │ ▲  └──all parts──▶ Complete ──ok──▶ Stored
-//!      error                        error          │ └─differ──────┐     ▲ └─InvalidPart──▶ Relist ──same bytes──▶ Complete
-//!                                                  │               └─────┼───────────────────┘
-//!                                                  │ error, cancel       │ no answer, NoSuchUpload, other checksums
-//!                                                Abort ──▶ error      Settle ──same bytes──▶ Stored
-//!                                                                        ├──broken──▶ error
-//!                                                                        └──else──▶ Unknown ──retry──▶ Complete
+//!  last part is the first      more parts follow       resumes from a checkpoint
+//!         │                            │                           │
+//!      Single ──ok──▶ Done(Ok)      Create ──ok──▶ Sending ◀───────┘
+//!         │ error                      │ error       │ ▲ │ error, cancel
+//!     Done(Err)                    Done(Err)         │ │ └──────▶ Abort ──▶ Done(Err)
+//!                                                    │ │
+//!                                          all parts │ │ parts of a file that differ
+//!                                                    ▼ │
+//!                           ┌──same bytes──────── Complete ──ok──▶ Done(Ok)
+//!                           │    ┌─InvalidPart──────┘ │ ▲
+//!                           │    ▼                    │ │ retry
+//!                           └─ Relist ──no answer─────┼─┼─▶ Unknown ──▶ Done(OutcomeUnknown)
+//!                                │ lost, in doubt     │      ▲
+//!                                └──────────▶ Settle ◀┘      │  no answer, NoSuchUpload, other checksums
+//!                                               ├──not found─┘
+//!                                               ├──found──▶ Done(Ok)
+//!                                               └──not found, and the store broke the upload──▶ Done(Abandoned)
 //! ```
-//! Once Complete was sent, the upload is never aborted: the object may exist. With a checkpoint, a failure that may be
-//! temporary leaves the upload for the next run. An upload that the store broke while completing it is abandoned: MinIO
-//! stops a Complete when its caller disconnects, and then some parts are no longer listed; after they are sent again,
-//! it permanently answers XAmzContentChecksumMismatch.
+//! [`Completion`] says how far Complete got: `NotSent ▶ Recorded ▶ Sent ▶ InDoubt ▶ Broken`. Once it was sent, the upload is
+//! never aborted: the object may exist. With a checkpoint, a failure that may be temporary leaves the upload for the next
+//! run. An upload that the store broke while completing it is abandoned: MinIO stops a Complete when its caller
+//! disconnects, and then some parts are no longer listed; after they are sent again, it permanently answers
+//! XAmzContentChecksumMismatch. What a driver does wrong is noted in the session and changes nothing here.
 
 mod abandon;
 mod complete;
 mod resume;
 mod settle;
+mod start;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::checkpoint::{Finished, Record};
+use super::checkpoint::Finished;
 use super::pace::{self, Pace};
 use super::plan::Plan;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::http::Part;
 use crate::machine::{Input, Output};
-use crate::mutation::{Mutation, is_active};
 use crate::op::{
     AbortMultipartUpload, Call, Calling, CompleteMultipartUpload, Content, CreateMultipartUpload, Encryption,
-    ListParts, Paged, PutObject, PutReply, Session,
+    ListParts, PutObject, Session,
 };
 use crate::time::Now;
 use crate::transfer::extent::Extent;
-use abandon::{cancelled, cannot_complete, suspended, unknown};
-use complete::is_checksum_refusal;
+pub(crate) use complete::Completion;
 pub(crate) use resume::{Listed, first_missing_part};
-use settle::{Settle, Settled};
+use settle::Settle;
 use window::InFlight;
-
-/// How many times parts that differ in the store are sent again.
-const RELISTS: u32 = 3;
 
 /// The object that an upload creates.
 #[derive(Clone, Debug)]
@@ -107,6 +113,14 @@ impl State {
     }
 }
 
+/// The last part of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct LastPart {
+    number: u32,
+    /// The source ends with this part; otherwise it continues in the next extent.
+    ends_source: bool,
+}
+
 /// An upload of one object.
 pub(crate) struct Upload {
     object: Object,
@@ -116,22 +130,15 @@ pub(crate) struct Upload {
     next: (u32, u64),
     in_flight: BTreeMap<u32, InFlight>,
     finished: BTreeMap<u32, Finished>,
-    last: Option<u32>,
+    /// The last part, once it is known.
+    last: Option<LastPart>,
     /// Number and offset in the backup of the first part.
     first: u32,
     start: u64,
-    /// The source continues after the last part.
-    continues: bool,
-    /// The checkpoint records that Complete is about to be sent.
-    sealed: bool,
-    /// Complete was sent by this process, or may have been sent by an earlier one.
-    completing: bool,
-    /// The outcome of a Complete is not known: the store may have started to assemble the parts.
-    doubtful: bool,
-    /// The store can no longer complete the upload, and there is no object instead.
-    broken: bool,
+    completion: Completion,
     /// How many times the parts were listed.
     relists: u32,
+    /// Parts of a file that have to be sent again: number, offset, and what they were.
     resend: VecDeque<(u32, u64, Finished)>,
     releases: Vec<u32>,
     /// Signing date of the Create.
@@ -155,8 +162,7 @@ impl Upload {
         Upload {
             next: (number + 1, offset + length),
             in_flight: BTreeMap::from([(number, InFlight::Waiting(first.part))]),
-            last: (first.last || fills).then_some(number),
-            continues: fills && !first.last,
+            last: (first.last || fills).then_some(LastPart { number, ends_source: first.last }),
             ..Upload::at((number, offset), object, plan, state, dated)
         }
     }
@@ -173,11 +179,7 @@ impl Upload {
             last: None,
             first: first.0,
             start: first.1,
-            continues: false,
-            sealed: false,
-            completing: false,
-            doubtful: false,
-            broken: false,
+            completion: Completion::NotSent,
             relists: 0,
             resend: VecDeque::new(),
             releases: Vec::new(),
@@ -187,144 +189,35 @@ impl Upload {
     }
 
     pub(crate) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) {
-        let stop = match input {
-            Input::Cancel => Some(cancelled()),
-            Input::Suspend if session.journal.is_none() || is_active(Mutation::AbortOnSuspend) => Some(cancelled()),
-            Input::SourceFailed(e) | Input::SaveFailed(e) => Some(e.clone()),
-            _ => None,
-        };
-        if let Input::Suspend | Input::SaveFailed(_) = input
-            && session.journal.is_some()
-        {
-            self.leave(session, stop.unwrap_or_else(suspended));
+        if self.stop(session, input) {
             return;
         }
-        let state = std::mem::replace(&mut self.state, State::Over);
-        self.state = match (state, input) {
-            (mut state @ (State::Single(_) | State::Create(_)), _) if stop.is_some() => {
-                // What was sent may still take effect; sweep finds it through its locator.
-                if let Some(call) = state.call() {
-                    call.abandon(session);
+        self.state = match std::mem::replace(&mut self.state, State::Over) {
+            State::Single(call) => self.single(session, now, input, call),
+            State::Create(call) => self.create(session, now, input, call),
+            State::Sending { upload_id } => self.sending(session, now, input, upload_id),
+            State::Complete(call) => self.completing(session, now, input, call),
+            State::Relist(list, call, why) => self.relisting(session, now, input, (list, call, why)),
+            State::Settle(settle, call, why) => self.settling(session, now, input, (settle, call, why)),
+            State::Unknown(mut call, why) => match input {
+                Input::Retry => {
+                    call.restart();
+                    State::Complete(call)
                 }
-                State::Done(Err(stop.unwrap_or_else(cancelled)))
-            }
-            (State::Sending { upload_id }, Input::Cancel | Input::Suspend) => {
-                self.abort(session, upload_id, cancelled())
-            }
-            (State::Sending { upload_id }, Input::SourceFailed(e)) => self.failed(session, upload_id, e.clone()),
-            (State::Sending { upload_id }, Input::PartReady { number, length, digest, last }) => {
-                match self.part_ready(*number, *length, *digest, *last) {
-                    Ok(()) => State::Sending { upload_id },
-                    Err(e) => self.failed(session, upload_id, e),
-                }
-            }
-            (State::Sending { upload_id }, Input::PartSent { id, digest }) => match self.part_sent(*id, *digest) {
-                Ok(()) => State::Sending { upload_id },
-                Err(e) => self.failed(session, upload_id, e),
+                _ => State::Unknown(call, why),
             },
-            (State::Unknown(mut call, _), Input::Retry) => {
-                call.restart();
-                State::Complete(call)
-            }
-            (State::Single(mut call), input) => match call.handle(session, now, input) {
-                None => State::Single(call),
-                Some(Err(e)) => State::Done(Err(e)),
-                Some(Ok(reply)) => {
-                    self.releases.push(self.first);
-                    match self.in_flight.remove(&self.first) {
-                        Some(InFlight::Waiting(Part { length, digest: Some(digest), .. })) => {
-                            self.finished.insert(self.first, Finished { length, digest, etag: String::new() });
-                            self.stored(reply, call.date_ms())
-                        }
-                        _ => State::Done(Err(Error::new(
-                            Code::Internal,
-                            "the part of a single PUT was not hashed before it was sent",
-                        ))),
-                    }
-                }
-            },
-            (State::Create(mut call), input) => match call.handle(session, now, input) {
-                None => State::Create(call),
-                Some(Err(e)) => State::Done(Err(e)),
-                Some(Ok(upload_id)) => {
-                    session.save(|| Record::Extent {
-                        key: self.object.key.clone(),
-                        upload_id: upload_id.clone(),
-                        first: self.first,
-                        offset: self.start,
-                        signed: self.signed,
-                    });
-                    State::Sending { upload_id }
-                }
-            },
-            (State::Sending { upload_id }, input) => self.part_answer(session, now, upload_id, input),
-            (State::Complete(mut call), input) => match call.handle(session, now, input) {
-                None => State::Complete(call),
-                Some(Ok(reply)) => {
-                    let date_ms = call.date_ms();
-                    self.completed(session, reply, date_ms)
-                }
-                Some(Err(e)) if e.s3_code() == "InvalidPart" && self.relists < RELISTS => {
-                    self.relists += 1;
-                    self.doubtful |= call.maybe_done();
-                    let (Object { key, encryption, .. }, upload_id) =
-                        (self.object.clone(), call.op().upload_id.clone());
-                    let list = ListParts { key, upload_id, encryption, ..ListParts::default() };
-                    State::Relist(Call::new(list), call, e)
-                }
-                Some(Err(e)) if is_active(Mutation::AbortAfterComplete) => {
-                    let upload_id = call.op().upload_id.clone();
-                    self.abort(session, upload_id, e)
-                }
-                Some(Err(e)) if is_checksum_refusal(&e) => {
-                    State::Settle(Settle::new(&self.object), call, cannot_complete(e))
-                }
-                Some(Err(e)) if call.maybe_done() || e.s3_code() == "NoSuchUpload" => {
-                    State::Settle(Settle::new(&self.object), call, e)
-                }
-                Some(Err(e)) => State::Done(Err(e)),
-            },
-            (State::Relist(mut list, call, why), input) => match list.handle(session, now, input) {
-                None => State::Relist(list, call, why),
-                Some(Ok(page)) => match self.update_from_listing(list.op(), &page) {
-                    Err(e) if e.code() == Code::Abandoned => State::Settle(Settle::new(&self.object), call, e),
-                    Err(e) => State::Done(Err(e)),
-                    Ok(()) => match list.op().next(&page) {
-                        Some(next) => State::Relist(Call::new(next), call, why),
-                        None if self.resend.is_empty() => {
-                            State::Complete(Call::new(self.complete(&call.op().upload_id)))
-                        }
-                        None => State::Sending { upload_id: call.op().upload_id.clone() },
-                    },
-                },
-                Some(Err(_)) => State::Unknown(call, Some(unknown(&why))),
-            },
-            (State::Settle(mut settle, call, why), input) => {
-                match settle.handle(session, now, input, call.op(), &self.object.vid) {
-                    None => State::Settle(settle, call, why),
-                    Some(Settled::Ours { version_id, date_ms }) => {
-                        self.completed(session, PutReply { version_id }, date_ms)
-                    }
-                    // Nothing is left to resume, and there is no object instead.
-                    Some(Settled::NotThere) if why.code() == Code::Abandoned => {
-                        self.broken = true;
-                        State::Done(Err(why))
-                    }
-                    Some(Settled::NotThere | Settled::Unknown) => State::Unknown(call, Some(unknown(&why))),
-                }
-            }
-            (State::Abort(mut call, why), input) => match call.handle(session, now, input) {
+            State::Abort(mut call, why) => match call.handle(session, now, input) {
                 None => State::Abort(call, why),
                 Some(_) => State::Done(Err(why)),
             },
-            (state @ (State::Unknown(..) | State::Done(_) | State::Over), _) => state,
+            state @ (State::Done(_) | State::Over) => state,
         };
     }
 
     /// What to do next; returns `Done` once.
     pub(crate) fn poll(&mut self, session: &mut Session, now: Now) -> Output<Stored> {
-        if let Some(id) = session.abandoned() {
-            return Output::Abandon(id);
+        if let Some(output) = session.pending() {
+            return output;
         }
         if let Some(number) = self.releases.pop() {
             return Output::ReleasePart(number);
@@ -337,7 +230,7 @@ impl Upload {
             return output;
         }
         if matches!(self.state, State::Sending { .. }) && self.resend.is_empty() && self.is_finished() {
-            self.start_complete(session);
+            self.complete_when_recorded(session);
         }
         if let Some(call) = self.state.call() {
             return call.poll(session, now).into();

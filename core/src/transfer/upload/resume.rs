@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::abandon::cannot_complete;
 use super::settle::Settle;
-use super::{Object, State, Upload};
+use super::{Completion, LastPart, Object, State, Upload};
 use crate::SourceStart;
 use crate::checksum::crc_text;
 use crate::error::{Code, Error, Result};
@@ -49,11 +49,9 @@ impl Upload {
         let state = State::Sending { upload_id: open.upload_id };
         let mut upload = Upload {
             finished: open.parts,
-            last: complete_last.map(|(last, _)| last),
-            continues: complete_last.is_some_and(|(_, ended)| !ended),
-            sealed: complete_last.is_some(),
-            completing: open.complete.is_some(),
-            doubtful: open.complete.is_some(),
+            last: complete_last.map(|(number, ends_source)| LastPart { number, ends_source }),
+            // What came of a Complete that an earlier process may have sent is not known.
+            completion: if open.complete.is_some() { Completion::InDoubt } else { Completion::NotSent },
             ..Upload::at((first, open.offset), object, plan, state, open.signed)
         };
         upload.skip_finished();
@@ -74,7 +72,7 @@ impl Upload {
     pub(crate) fn source_start(&self) -> SourceStart {
         SourceStart {
             offset: self.next.1,
-            ended: self.plan.is_stream() && self.sealed && !self.continues,
+            ended: self.plan.is_stream() && self.last.is_some_and(|last| last.ends_source),
             stored: self.start + length_of(self.finished.values()),
         }
     }
@@ -85,9 +83,9 @@ impl Upload {
             let (number, end) = (self.next.0, self.next.1 + part.length);
             self.next = (number + 1, end);
             if self.last.is_none() && self.plan.ends_at(end) {
-                self.last = Some(number);
+                self.last = Some(LastPart { number, ends_source: true });
             } else if self.last.is_none() && self.plan.fills_extent(self.first, number, self.start, end) {
-                (self.last, self.continues) = (Some(number), true);
+                self.last = Some(LastPart { number, ends_source: false });
             }
         }
     }
@@ -116,7 +114,7 @@ impl Upload {
                 continue;
             }
             let own = number - self.first + 1;
-            if self.doubtful {
+            if self.completion >= Completion::InDoubt {
                 return Err(cannot_complete(part_differs(own, &self.object.key, part, listed)));
             }
             if self.plan.is_stream() {

@@ -1,10 +1,10 @@
 //! The window of parts: requested, ready, in flight, and stored.
 
-use super::{State, Stored, Upload};
+use super::{LastPart, State, Stored, Upload};
 use crate::checksum::{Digest, crc_text};
 use crate::error::{Code, Error, Result};
 use crate::http::{Part, RequestId};
-use crate::machine::{Input, Output, PartRequest};
+use crate::machine::{Input, Output, PartRequest, misuse};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Calling, Next, Session, UploadPart};
 use crate::time::Now;
@@ -13,8 +13,7 @@ use crate::transfer::extent::PartHash;
 
 pub(super) enum InFlight {
     Requested {
-        offset: u64,
-        length: u64,
+        request: PartRequest,
         /// Digest of its bytes when they were sent before.
         known: Option<Digest>,
     },
@@ -51,14 +50,9 @@ impl Upload {
                 return None;
             }
             self.resend.pop_front();
-            self.in_flight.insert(number, InFlight::Requested { offset, length, known });
-            return Some(Output::NeedPart(PartRequest {
-                number,
-                offset,
-                length,
-                min_length: length,
-                hash_first: false,
-            }));
+            let request = PartRequest { number, offset, length, min_length: length, hash_first: false };
+            self.in_flight.insert(number, InFlight::Requested { request, known });
+            return Some(Output::NeedPart(request));
         }
         self.skip_finished();
         if self.last.is_some() {
@@ -80,31 +74,39 @@ impl Upload {
         if !self.plan.is_stream() {
             self.next = (number + 1, offset + length);
         }
-        self.in_flight.insert(number, InFlight::Requested { offset, length, known: None });
-        Some(Output::NeedPart(PartRequest {
-            number,
-            offset,
-            length,
-            min_length: self.plan.min_length(length),
-            hash_first: self.plan.hash_first(self.first, number, offset),
-        }))
+        let request = self.plan.request(self.first, number, offset, length);
+        self.in_flight.insert(number, InFlight::Requested { request, known: None });
+        Some(Output::NeedPart(request))
     }
 
-    pub(super) fn part_ready(&mut self, number: u32, length: u64, digest: Option<Digest>, last: bool) -> Result<()> {
-        if self.last.is_some_and(|last| number > last) {
+    pub(super) fn sending(&mut self, session: &mut Session, now: Now, input: &Input<'_>, upload_id: String) -> State {
+        match input {
+            Input::PartReady { number, length, digest, last } => {
+                if let Err(e) = self.part_ready(*number, *length, *digest, *last) {
+                    session.misused(e);
+                }
+            }
+            Input::PartSent { id, digest } => {
+                if let Err(e) = self.part_sent(*id, *digest) {
+                    return self.failed(session, upload_id, e);
+                }
+            }
+            input => return self.part_answer(session, now, upload_id, input),
+        }
+        State::Sending { upload_id }
+    }
+
+    /// A part is ready. An error means that it is not the part that was requested.
+    fn part_ready(&mut self, number: u32, length: u64, digest: Option<Digest>, last: bool) -> Result<()> {
+        if self.last.is_some_and(|last| number > last.number) {
             self.releases.push(number);
             return Ok(());
         }
-        let Some(InFlight::Requested { offset, length: requested, known }) = self.in_flight.get(&number) else {
-            return Err(Error::new(Code::Internal, format!("part {number} was supplied without being asked for")));
+        let Some(InFlight::Requested { request, known }) = self.in_flight.get(&number) else {
+            return Err(misuse(format!("part {number} was supplied without being asked for")));
         };
-        let (offset, requested, known) = (*offset, *requested, *known);
-        if length > requested || (length < self.plan.min_length(requested) && !last) {
-            return Err(Error::new(
-                Code::Internal,
-                format!("part {number} has {length} bytes, but {requested} were asked for"),
-            ));
-        }
+        let (PartRequest { offset, .. }, known) = (*request, *known);
+        request.check(number, length, digest.as_ref(), last)?;
         if known.is_some() {
             self.in_flight.insert(number, InFlight::Waiting(Part { number, offset, length, digest: known }));
             return Ok(());
@@ -119,15 +121,15 @@ impl Upload {
                 self.in_flight.remove(&number);
                 self.releases.push(number);
             }
-            self.last = Some(number);
+            self.last = Some(LastPart { number, ends_source: true });
         } else if self.plan.fills_extent(self.first, number, self.start, offset + length) {
-            (self.last, self.continues) = (Some(number), true);
+            self.last = Some(LastPart { number, ends_source: false });
         }
         if length == 0 {
             // The source ended at the end of the previous part.
             self.in_flight.remove(&number);
             self.releases.push(number);
-            self.last = Some(number - 1);
+            self.last = Some(LastPart { number: number - 1, ends_source: true });
         } else {
             self.in_flight.insert(number, InFlight::Waiting(Part { number, offset, length, digest }));
             if is_active(Mutation::ReleasePartTooEarly) {
@@ -137,13 +139,7 @@ impl Upload {
         Ok(())
     }
 
-    pub(super) fn part_answer(
-        &mut self,
-        session: &mut Session,
-        now: Now,
-        upload_id: String,
-        input: &Input<'_>,
-    ) -> State {
+    fn part_answer(&mut self, session: &mut Session, now: Now, upload_id: String, input: &Input<'_>) -> State {
         for (number, entry) in &mut self.in_flight {
             let InFlight::Sending { call, digest } = entry else { continue };
             match call.handle(session, now, input) {
@@ -175,7 +171,7 @@ impl Upload {
     }
 
     /// All bytes of a part were sent. Each reading of it must give the same bytes.
-    pub(super) fn part_sent(&mut self, id: RequestId, now: Digest) -> Result<()> {
+    fn part_sent(&mut self, id: RequestId, now: Digest) -> Result<()> {
         for (number, entry) in &mut self.in_flight {
             let InFlight::Sending { call, digest } = entry else { continue };
             if call.is_sending(id) {

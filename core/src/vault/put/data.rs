@@ -10,7 +10,7 @@ use crate::http::Part;
 use crate::mutation::{Mutation, is_active};
 use crate::op::Encryption;
 use crate::time::Now;
-use crate::transfer::upload::{Object, Ready, Stored, Upload};
+use crate::transfer::upload::{Completion, Object, Ready, Stored, Upload};
 use crate::vault::manifest;
 use crate::vault::{OBJECT_LIMIT, Vault};
 
@@ -81,14 +81,23 @@ impl Put {
                 "Raise the process's option memory (a stream's parts grow up to a quarter of it), or store a file, whose length is known. Then restart without the checkpoint.",
             ));
         }
-        State::First { asked: false, number, offset }
+        self.first(number, offset)
     }
 
-    pub(super) fn upload_ended(&mut self, now: Now, result: Result<Stored>, is_broken: bool) -> State {
+    /// Waits for the first part of an extent.
+    pub(super) fn first(&self, number: u32, offset: u64) -> State {
+        let length = self.plan.part_length(number, offset).unwrap_or(0);
+        State::First { request: self.plan.request(number, number, offset, length), asked: false }
+    }
+
+    pub(super) fn upload_ended(&mut self, now: Now, result: Result<Stored>, completion: Completion) -> State {
         match result {
             Ok(stored) => self.stored(now, stored),
             // When resuming, nothing was read from the source yet; and a file can be read again.
-            Err(_) if is_broken && (self.resume.is_some() || !self.plan.is_stream() && self.starts < MAX_STARTS) => {
+            Err(_)
+                if completion == Completion::Broken
+                    && (self.resume.is_some() || !self.plan.is_stream() && self.starts < MAX_STARTS) =>
+            {
                 self.restart()
             }
             // Part 1 is still held, and every attempt sends its bytes.

@@ -30,7 +30,7 @@ use super::{Found, Name, Vault, Vid};
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::journal::Journal;
-use crate::machine::{Input, Machine, Output, PartRequest, SourceStart};
+use crate::machine::{Input, Machine, Output, PartRequest, SourceStart, misuse};
 use crate::op::{
     BucketVersioning, Call, Calling, GetBucketVersioning, ListObjectsV2, ListParts, Next, Paged, PutObject, Session,
 };
@@ -75,11 +75,10 @@ enum State {
     /// The listing is complete, but the description is not written yet.
     Listed,
     Locator(Call<PutObject>),
-    /// Waits for the first part of an extent: its number and offset in the backup.
+    /// Waits for the first part of an extent.
     First {
+        request: PartRequest,
         asked: bool,
-        number: u32,
-        offset: u64,
     },
     Sending(Box<Upload>),
     RecheckRows(Call<ListObjectsV2>, Purpose),
@@ -248,8 +247,14 @@ impl Machine for Put {
     type Done = Found;
 
     fn handle(&mut self, now: Now, input: Input<'_>) {
-        if let (Input::Saved, Some(journal)) = (&input, &mut self.session.journal) {
-            journal.saved();
+        match (&input, &mut self.session.journal) {
+            (Input::Saved, Some(journal)) if !journal.is_saved() => journal.saved(),
+            (Input::Saved, _) | (Input::SaveFailed(_), None) => {
+                return self
+                    .session
+                    .misused(misuse("the outcome of a save was reported, but no record was to be saved"));
+            }
+            _ => {}
         }
         let has_checkpoint = self.session.journal.is_some();
         let stop = match &input {
@@ -274,10 +279,17 @@ impl Machine for Put {
         }
         let state = std::mem::replace(&mut self.state, State::Over);
         self.state = match (state, &input) {
-            (State::First { number, offset, .. }, Input::PartReady { number: ready, length, digest, last })
-                if *ready == number =>
-            {
-                self.first_ready(now, Part { number, offset, length: *length, digest: *digest }, *last)
+            (State::First { request, asked: true }, Input::PartReady { number, length, digest, last }) => {
+                match request.check(*number, *length, digest.as_ref(), *last) {
+                    Ok(()) => {
+                        let part = Part { number: *number, offset: request.offset, length: *length, digest: *digest };
+                        self.first_ready(now, part, *last)
+                    }
+                    Err(e) => {
+                        self.session.misused(e);
+                        State::First { request, asked: true }
+                    }
+                }
             }
             (State::CheckFailed(_), Input::Retry) => self.recheck(Purpose::Row),
             (State::Unknown(mut call, _), Input::Retry) => {
@@ -302,7 +314,7 @@ impl Machine for Put {
                     if !std::mem::replace(&mut self.source_started, true) {
                         self.source_start = Some(SourceStart::at(0, false));
                     }
-                    State::First { asked: false, number: 1, offset: 0 }
+                    self.first(1, 0)
                 }
                 Some(Err(e)) if e.is_expired() && self.starts < MAX_STARTS => self.list(),
                 Some(Err(e)) => self.fail(e),
@@ -370,8 +382,8 @@ impl Put {
     }
 
     fn next_output(&mut self, now: Now) -> Output<Found> {
-        if let Some(id) = self.session.abandoned() {
-            return Output::Abandon(id);
+        if let Some(output) = self.session.pending() {
+            return output;
         }
         if let Some(number) = self.release.take() {
             return Output::ReleasePart(number);
@@ -391,24 +403,16 @@ impl Put {
             }
         }
         match &mut self.state {
-            State::First { asked: asked @ false, number, offset } => {
+            State::First { request, asked: asked @ false } => {
                 *asked = true;
-                let (number, offset) = (*number, *offset);
-                let length = self.plan.part_length(number, offset).unwrap_or(0);
-                Output::NeedPart(PartRequest {
-                    number,
-                    offset,
-                    length,
-                    min_length: self.plan.min_length(length),
-                    hash_first: self.plan.hash_first(number, number, offset),
-                })
+                Output::NeedPart(*request)
             }
             State::Sending(upload) => match upload.poll(&mut self.session, now).outward() {
                 Ok(output) => output,
                 Err(Err(e)) if e.code() == Code::OutcomeUnknown => Output::Done(Err(e)),
                 Err(result) => {
-                    let is_broken = upload.is_broken();
-                    self.state = self.upload_ended(now, result, is_broken);
+                    let completion = upload.completion();
+                    self.state = self.upload_ended(now, result, completion);
                     self.next_output(now)
                 }
             },

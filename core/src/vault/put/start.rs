@@ -111,7 +111,7 @@ impl Put {
         let data = self.vault.layout.data_keys(name, self.vid);
         let locator = Locator::first(&self.vault.id, name, self.vid, self.request.parent, self.check, data);
         if is_active(Mutation::WriteDataBeforeLocator) {
-            return State::First { asked: false, number: 1, offset: 0 };
+            return self.first(1, 0);
         }
         let content = Content::Bytes(locator.to_object(self.vault.signing_key()).into());
         let header = header(&self.vault, &self.request, self.vid, self.initiated, self.plan);

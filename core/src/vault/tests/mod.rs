@@ -1,5 +1,6 @@
 //! The vault's machines against a simulated store.
 
+mod contract;
 mod opening;
 mod protocol;
 mod reading;

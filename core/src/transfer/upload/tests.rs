@@ -1,0 +1,364 @@
+//! Uploads alone: each answer of the store that decides how an upload ends.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::*;
+use crate::account::Bucket;
+use crate::checksum::{Digest, crc_text, digest};
+use crate::credentials::Credentials;
+use crate::error::Code;
+use crate::http::{Body, ReplyHead, Request, TransportFailure};
+use crate::journal::Journal;
+use crate::machine::PartRequest;
+use crate::profile::S3;
+use crate::settings::Settings;
+use crate::transfer::plan::MIN_PART;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const NOW: Now = Now { unix_ms: 1_764_000_000_000, mono_ms: 0 };
+
+/// An answer to one request.
+#[derive(Clone, Debug)]
+enum Answer {
+    /// The connection breaks.
+    Lost,
+    Refused(u16, &'static str),
+    Ok(Vec<(&'static str, String)>, String),
+}
+
+/// An upload, and the answers that differ from a store that works.
+struct Rig {
+    session: Session,
+    upload: Upload,
+    length: u64,
+    now: Now,
+    answers: VecDeque<(&'static str, Answer)>,
+    /// An input that is handled right after the first request of an operation was sent.
+    interrupt: Option<(&'static str, Input<'static>)>,
+    /// Operations that were sent.
+    sent: Vec<&'static str>,
+    /// Bodies that were sent, except parts.
+    bodies: Vec<String>,
+    released: Vec<u32>,
+}
+
+fn part(number: u32, length: u64) -> Digest {
+    digest(format!("{number} {length}").as_bytes())
+}
+
+impl Rig {
+    fn new(is_file: bool, length: u64, has_checkpoint: bool) -> Rig {
+        let mut settings = Settings::new();
+        let own = [("api_url", "http://127.0.0.1:9000"), ("bucket", "bkt"), ("access_key", "A"), ("secret_key", "S")];
+        for (key, value) in own {
+            settings.set(key, value).unwrap();
+        }
+        let credentials = Credentials::from_settings(&settings).unwrap();
+        let mut session = Session::new(&Arc::new(Bucket::from_settings(&settings, credentials).unwrap()), 1);
+        session.journal = has_checkpoint.then(Journal::default);
+        let plan = Plan::new(is_file.then_some(length), &S3, 256 << 20);
+        let (encryption, vid) = (Encryption::default(), "v".into());
+        let object = Object { key: "k".into(), headers: Vec::new(), encryption, vid };
+        let first = length.min(MIN_PART);
+        let last = first == length;
+        let part = Part { number: 1, offset: 0, length: first, digest: (last || !is_file).then(|| part(1, first)) };
+        let upload = Upload::new(object, plan, Ready { part, last }, NOW.unix_ms);
+        let (answers, interrupt) = (VecDeque::new(), None);
+        let (sent, bodies, released) = (Vec::new(), Vec::new(), Vec::new());
+        Rig { session, upload, length, now: NOW, answers, interrupt, sent, bodies, released }
+    }
+
+    fn file() -> Rig {
+        Rig::new(true, 2 * MIN_PART + 5, false)
+    }
+
+    fn with(mut self, operation: &'static str, answer: Answer) -> Rig {
+        self.answers.push_back((operation, answer));
+        self
+    }
+
+    fn handle(&mut self, input: &Input<'_>) {
+        self.upload.handle(&mut self.session, self.now, input);
+    }
+
+    /// Runs the upload to its end.
+    fn run(&mut self) -> Result<Stored> {
+        for _ in 0..1_000 {
+            match self.upload.poll(&mut self.session, self.now) {
+                Output::Send(request) => self.answer(&request),
+                Output::NeedPart(PartRequest { number, offset, length, hash_first, .. }) => {
+                    let length = length.min(self.length - offset);
+                    let digest = (hash_first || self.upload.plan.is_stream()).then(|| part(number, length));
+                    let last = offset + length == self.length;
+                    self.handle(&Input::PartReady { number, length, digest, last });
+                }
+                Output::ReleasePart(number) => self.released.push(number),
+                Output::Wait(_) if self.save() => {}
+                Output::Wait(at) => self.now.mono_ms = at.expect("something is waited for"),
+                Output::Done(result) => return result,
+                Output::Abandon(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        panic!("the upload does not end: {:?}", self.sent);
+    }
+
+    /// Saves the records that the upload wants saved; `false` if there are none.
+    fn save(&mut self) -> bool {
+        let Some(journal) = &mut self.session.journal else { return false };
+        let is_any = !journal.is_saved();
+        while journal.next().is_some() {
+            journal.saved();
+        }
+        is_any
+    }
+
+    fn answer(&mut self, request: &Request) {
+        let (id, operation) = (request.id, request.operation);
+        self.sent.push(operation);
+        if let Body::Bytes(bytes) = &request.body {
+            self.bodies.push(String::from_utf8_lossy(bytes).into_owned());
+        }
+        if let Some((_, input)) = self.interrupt.take_if(|(wanted, _)| *wanted == operation) {
+            return self.handle(&input);
+        }
+        if let Body::Part(Part { number, length, digest: None, .. }) = request.body {
+            self.handle(&Input::PartSent { id, digest: part(number, length) });
+        }
+        let at = self.answers.iter().position(|(wanted, _)| *wanted == operation);
+        let own = at.and_then(|at| self.answers.remove(at)).map(|(_, answer)| answer);
+        let (status, headers, body) = match own.unwrap_or_else(|| usual(operation)) {
+            Answer::Lost => {
+                let failure = TransportFailure { code: Code::ConnectionLost, maybe_sent: true, detail: "lost".into() };
+                return self.handle(&Input::Failed { id, failure });
+            }
+            Answer::Refused(status, code) => (status, vec![], format!("<Error><Code>{code}</Code></Error>")),
+            Answer::Ok(headers, body) => (200, headers, body),
+        };
+        let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        self.handle(&Input::Head { id, head: ReplyHead { status, headers } });
+        self.handle(&Input::Body { id, bytes: body.as_bytes() });
+        self.handle(&Input::End { id });
+    }
+
+    fn count(&self, operation: &str) -> usize {
+        self.sent.iter().filter(|sent| **sent == operation).count()
+    }
+
+    /// The object as HeadObject shows it, with this version id in its metadata.
+    fn object(&self, vid: &str) -> Answer {
+        let complete = self.upload.complete("u");
+        let headers = vec![
+            ("etag", "\"e\"".into()),
+            ("content-length", self.length.to_string()),
+            ("x-amz-version-id", "stored".into()),
+            ("x-amz-checksum-crc64nvme", crc_text(complete.crc64nvme.unwrap())),
+            ("x-amz-meta-s3vault-vid", vid.into()),
+        ];
+        Answer::Ok(headers, String::new())
+    }
+}
+
+/// What a store answers that works, and has no object under the key.
+fn usual(operation: &str) -> Answer {
+    let body = match operation {
+        "HeadObject" => return Answer::Refused(404, "NoSuchKey"),
+        "CreateMultipartUpload" => {
+            "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+        }
+        "CompleteMultipartUpload" => {
+            "<CompleteMultipartUploadResult><ETag>\"e-2\"</ETag></CompleteMultipartUploadResult>"
+        }
+        "ListObjectVersions" => "<ListVersionsResult><IsTruncated>false</IsTruncated></ListVersionsResult>",
+        _ => "",
+    };
+    Answer::Ok(vec![("etag", "\"sent\"".into()), ("x-amz-version-id", "stored".into())], body.to_owned())
+}
+
+/// A listing of these parts: number, length of the part's bytes, and ETag.
+fn listing(parts: &[(u32, u64, &str)]) -> Answer {
+    let mut xml = "<ListPartsResult><IsTruncated>false</IsTruncated>".to_owned();
+    for (number, length, etag) in parts {
+        let crc = crc_text(part(*number, *length).crc64nvme);
+        xml += &format!(
+            "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag><Size>{length}</Size>\
+             <ChecksumCRC64NVME>{crc}</ChecksumCRC64NVME></Part>"
+        );
+    }
+    Answer::Ok(vec![], xml + "</ListPartsResult>")
+}
+
+const INVALID_PART: Answer = Answer::Refused(400, "InvalidPart");
+const NO_SUCH_UPLOAD: Answer = Answer::Refused(404, "NoSuchUpload");
+
+#[test]
+fn one_part_is_a_single_put() {
+    for is_file in [true, false] {
+        let mut rig = Rig::new(is_file, 5, true);
+        let stored = rig.run().unwrap();
+        assert_eq!((stored.extent.size, stored.extent.version_id.as_deref(), stored.next), (5, Some("stored"), None));
+        assert_eq!((rig.sent, rig.released), (vec!["PutObject"], vec![1]));
+    }
+}
+
+#[test]
+fn several_parts_are_a_multipart_upload_and_each_is_released_once() {
+    for is_file in [true, false] {
+        let mut rig = Rig::new(is_file, 2 * MIN_PART + 5, true);
+        let stored = rig.run().unwrap();
+        let lengths: Vec<u64> = stored.extent.parts.iter().map(|part| part.length).collect();
+        assert_eq!(lengths, [MIN_PART, MIN_PART, 5]);
+        assert_eq!((rig.count("UploadPart"), rig.upload.completion()), (3, Completion::Sent));
+        rig.released.sort_unstable();
+        assert_eq!((rig.released, rig.sent.last()), (vec![1, 2, 3], Some(&"CompleteMultipartUpload")));
+    }
+}
+
+#[test]
+fn a_complete_that_took_effect_without_an_answer_is_found_by_its_object() {
+    let mut rig = Rig::file().with("CompleteMultipartUpload", Answer::Lost);
+    rig = rig.with("CompleteMultipartUpload", NO_SUCH_UPLOAD);
+    rig.run_to_settle();
+    let object = rig.object("v");
+    rig = rig.with("HeadObject", object);
+    assert_eq!(rig.run().unwrap().extent.version_id.as_deref(), Some("stored"));
+    assert_eq!((rig.count("CompleteMultipartUpload"), rig.count("AbortMultipartUpload")), (2, 0));
+}
+
+#[test]
+fn another_versions_object_does_not_settle_a_complete_and_a_retry_may() {
+    let mut rig = Rig::file().with("CompleteMultipartUpload", NO_SUCH_UPLOAD);
+    rig.run_to_settle();
+    let other = rig.object("another");
+    rig = rig.with("HeadObject", other);
+    assert_eq!(rig.run().unwrap_err().code(), Code::OutcomeUnknown);
+    assert_eq!(rig.count("AbortMultipartUpload"), 0);
+    rig.handle(&Input::Retry);
+    rig.run().unwrap();
+    assert_eq!(rig.count("CompleteMultipartUpload"), 2);
+}
+
+#[test]
+fn a_part_under_another_etag_is_completed_under_that() {
+    let parts = [(1, MIN_PART, "one"), (2, MIN_PART, "late"), (3, 5, "three")];
+    let mut rig = Rig::file().with("CompleteMultipartUpload", INVALID_PART).with("ListParts", listing(&parts));
+    rig.run().unwrap();
+    let etags = |body: &str| ["one", "late", "three"].iter().filter(|etag| body.contains(**etag)).count();
+    assert_eq!(rig.bodies.iter().map(|body| etags(body)).collect::<Vec<_>>(), [0, 3]);
+    assert_eq!(rig.count("UploadPart"), 3, "nothing is sent again");
+}
+
+#[test]
+fn a_lost_part_of_a_file_is_sent_again_and_one_of_a_stream_is_an_error() {
+    let parts = [(1, MIN_PART, "one"), (3, 5, "three")];
+    for is_file in [true, false] {
+        let mut rig = Rig::new(is_file, 2 * MIN_PART + 5, false)
+            .with("CompleteMultipartUpload", INVALID_PART)
+            .with("ListParts", listing(&parts));
+        let result = rig.run();
+        assert_eq!(rig.count("AbortMultipartUpload"), 0, "Complete was sent");
+        match result {
+            Ok(stored) => assert!(is_file && rig.count("UploadPart") == 4 && stored.extent.parts.len() == 3),
+            Err(e) => assert!(!is_file && e.code() == Code::DataMissing, "{e}"),
+        }
+    }
+}
+
+#[test]
+fn an_upload_that_the_store_broke_is_abandoned_and_not_aborted() {
+    let parts = [(1, MIN_PART, "one"), (3, 5, "three")];
+    let in_doubt = Rig::file()
+        .with("CompleteMultipartUpload", Answer::Lost)
+        .with("CompleteMultipartUpload", INVALID_PART)
+        .with("ListParts", listing(&parts));
+    let refusal = Answer::Refused(400, "XAmzContentChecksumMismatch");
+    let other_checksums =
+        (0..crate::retry::ATTEMPTS).fold(Rig::file(), |rig, _| rig.with("CompleteMultipartUpload", refusal.clone()));
+    for mut rig in [in_doubt, other_checksums] {
+        let e = rig.run().unwrap_err();
+        assert_eq!((e.code(), rig.upload.completion()), (Code::Abandoned, Completion::Broken), "{e}");
+        assert_eq!((rig.count("UploadPart"), rig.count("AbortMultipartUpload")), (3, 0));
+        assert!(rig.sent.contains(&"ListObjectVersions"), "its object is looked for");
+    }
+}
+
+#[test]
+fn a_refused_part_aborts_the_upload_unless_there_is_a_checkpoint() {
+    for has_checkpoint in [false, true] {
+        let mut rig =
+            Rig::new(true, 2 * MIN_PART + 5, has_checkpoint).with("UploadPart", Answer::Refused(403, "AccessDenied"));
+        assert_eq!(rig.run().unwrap_err().code(), Code::AccessDenied);
+        assert_eq!(rig.count("AbortMultipartUpload"), usize::from(!has_checkpoint));
+    }
+}
+
+#[test]
+fn an_upload_that_is_gone_is_not_aborted() {
+    let mut rig = Rig::file().with("UploadPart", NO_SUCH_UPLOAD);
+    assert_eq!(rig.run().unwrap_err().code(), Code::Abandoned);
+    assert_eq!(rig.count("AbortMultipartUpload"), 0);
+}
+
+#[test]
+fn a_cancel_aborts_before_complete_and_comes_too_late_after_it() {
+    let mut rig = Rig::file();
+    rig.interrupt = Some(("UploadPart", Input::Cancel));
+    assert_eq!(rig.run().unwrap_err().code(), Code::Cancelled);
+    assert_eq!(rig.count("AbortMultipartUpload"), 1);
+    let mut rig = Rig::file().with("CompleteMultipartUpload", INVALID_PART).with("ListParts", Answer::Lost);
+    rig.interrupt = Some(("ListParts", Input::Cancel));
+    rig.run_to("ListParts");
+    assert_eq!(rig.count("AbortMultipartUpload"), 0);
+}
+
+#[test]
+fn a_suspended_upload_stays_for_its_checkpoint() {
+    for operation in ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"] {
+        let mut rig = Rig::new(true, 2 * MIN_PART + 5, true);
+        rig.interrupt = Some((operation, Input::Suspend));
+        assert_eq!(rig.run().unwrap_err().code(), Code::Suspended);
+        assert_eq!((rig.count(operation), rig.count("AbortMultipartUpload")), (1, 0));
+    }
+}
+
+#[test]
+fn a_part_that_was_not_requested_is_a_misuse_and_does_not_abort() {
+    for (number, length) in [(9, MIN_PART), (1, MIN_PART), (2, MIN_PART + 1), (2, 5)] {
+        let mut rig = Rig::file();
+        while !matches!(rig.upload.in_flight.get(&2), Some(InFlight::Requested { .. })) {
+            if let Output::Send(request) = rig.upload.poll(&mut rig.session, rig.now) {
+                rig.answer(&request);
+            }
+        }
+        rig.handle(&Input::PartReady { number, length, digest: Some(part(number, length)), last: false });
+        let e = rig.run().unwrap_err();
+        assert_eq!((e.code(), rig.count("AbortMultipartUpload")), (Code::WrongState, 0), "part {number}: {e}");
+    }
+}
+
+impl Rig {
+    /// Runs until this operation is sent, and leaves it without an answer.
+    fn run_to(&mut self, operation: &'static str) {
+        loop {
+            match self.upload.poll(&mut self.session, self.now) {
+                Output::Send(request) if request.operation == operation => return self.answer(&request),
+                Output::Send(request) => self.answer(&request),
+                Output::NeedPart(PartRequest { number, offset, length, .. }) => {
+                    let last = offset + length == self.length;
+                    self.handle(&Input::PartReady { number, length, digest: None, last });
+                }
+                Output::Wait(at) => self.now.mono_ms = at.expect("something is waited for"),
+                Output::Done(result) => panic!("{result:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Runs until the object is looked for. The look-up fails once, and is retried.
+    fn run_to_settle(&mut self) {
+        self.answers.push_back(("HeadObject", Answer::Refused(503, "SlowDown")));
+        self.run_to("HeadObject");
+    }
+}
