@@ -41,6 +41,8 @@ operations-garage() { $with garage -- cargo test -q --release -p s3vault --test 
 altered-ceph() { $with ceph -- "$python" tests/oracle/altered.py; }
 altered-garage() { $with garage -- "$python" tests/oracle/altered.py; }
 
+library-size() { scripts/library_size.sh; }
+
 # Shows that the benches build and run; their figures depend on the machine.
 bench-sign() { make -s bench-sign; }
 bench-parse() { make -s bench-parse; }
@@ -64,7 +66,7 @@ fuzz-signed_object() { fuzz signed_object; }
 fuzz-settings() { fuzz settings; }
 
 all=(oracle simulator cases-ceph operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
-  fuzz-signed_object fuzz-settings bench-sign bench-parse killed-uploads killed-uploads-embedded
+  fuzz-signed_object fuzz-settings library-size bench-sign bench-parse killed-uploads killed-uploads-embedded
   killed-resume-2-GiB-a killed-resume-2-GiB-b killed-resume-2-GiB-c killed-resume-2-GiB-d cut-complete broken-line
   cases-c-minio cases-java-minio c-cases-valgrind cross-callers-8-GiB page-1-GiB)
 chosen=("$@")
