@@ -16,7 +16,7 @@ const NOT_UTF8: *const c_char = c"\xff\xfe".as_ptr();
 
 type Call<'a> = (&'a str, Box<dyn Fn(*mut *mut s3v_error) -> i32 + 'a>);
 
-/// Every function with an error, called with a NULL in the place of the named argument.
+/// Every function with `err`, called with NULL for the named argument.
 fn calls_with_a_null<'a>(config: *mut s3v_config) -> Vec<Call<'a>> {
     fn call<'a>(name: &'a str, call: impl Fn(*mut *mut s3v_error) -> i32 + 'a) -> Call<'a> {
         (name, Box::new(call))
@@ -69,7 +69,7 @@ fn calls_with_a_null<'a>(config: *mut s3v_config) -> Vec<Call<'a>> {
 }
 
 #[test]
-fn a_null_is_refused_by_name_with_and_without_a_place_for_the_error() {
+fn a_null_argument_is_named_with_and_without_err() {
     let config = s3v_config_new();
     for (argument, function) in calls_with_a_null(config) {
         let failure = refused(call(&function), Code::InvalidArgument);
@@ -80,7 +80,7 @@ fn a_null_is_refused_by_name_with_and_without_a_place_for_the_error() {
 }
 
 #[test]
-fn null_is_freed_and_read_without_harm() {
+fn null_handles_can_be_freed_and_read() {
     unsafe {
         s3v_error_free(ptr::null_mut());
         s3v_bytes_free(ptr::null_mut());
@@ -106,7 +106,7 @@ fn null_is_freed_and_read_without_harm() {
 }
 
 #[test]
-fn text_that_is_not_utf8_is_refused_by_name() {
+fn an_argument_that_is_not_utf8_is_named() {
     let config = s3v_config_new();
     for (argument, key, value) in [("key", NOT_UTF8, c"b".as_ptr()), ("value", c"bucket".as_ptr(), NOT_UTF8)] {
         let result = call(|err| unsafe { s3v_config_set(config, key, value, err) });
@@ -125,7 +125,7 @@ fn an_impossible_length_is_refused() {
 }
 
 #[test]
-fn an_error_says_the_same_in_its_fields_and_as_json() {
+fn the_fields_of_an_error_match_its_json() {
     let config = s3v_config_new();
     let mut err = ptr::null_mut();
     let code = unsafe { s3v_config_set(config, c"bukket".as_ptr(), c"b".as_ptr(), &mut err) };
@@ -154,7 +154,7 @@ fn an_error_says_the_same_in_its_fields_and_as_json() {
 }
 
 #[test]
-fn what_the_library_says_of_itself() {
+fn the_library_reports_its_version_and_options() {
     assert_eq!(s3v_abi_version(), S3V_ABI_VERSION);
     assert_eq!(text(s3v_version_text()), format!("s3vault {}", env!("CARGO_PKG_VERSION")));
     let options: serde_json::Value = serde_json::from_str(&text(s3v_settings_json())).unwrap();
@@ -174,7 +174,7 @@ fn a_config_shows_values_defaults_and_never_a_secret() {
 }
 
 #[test]
-fn a_file_with_a_wrong_line_sets_nothing() {
+fn a_file_with_an_invalid_line_sets_nothing() {
     let folder = folder("load");
     let file = folder.join("s3vault.toml");
     let path = c(file.to_str().unwrap());
@@ -191,8 +191,8 @@ fn a_file_with_a_wrong_line_sets_nothing() {
 }
 
 #[test]
-fn a_ctl_is_as_large_as_it_says() {
-    // What follows a larger, later ctl is none of this version's business.
+fn a_ctl_has_the_size_that_it_states() {
+    // A later version may have a larger ctl, whose additional fields this version ignores.
     #[repr(C)]
     struct Later {
         ctl: s3v_ctl,
@@ -207,7 +207,7 @@ fn a_ctl_is_as_large_as_it_says() {
         assert!(failure.message.starts_with(&format!("ctl.size is {wrong}, ")), "{failure:?}");
         assert_eq!(failure.hint, "Set size to sizeof(s3v_ctl).");
     }
-    // The ctl is taken: what is refused now is a vault without a bucket.
+    // The ctl is accepted: the error is that the vault has no bucket.
     refused(open(&ctl(size)), Code::InvalidOption);
     let later = Later { ctl: ctl(size_of::<Later>() as u32), more: [u64::MAX; 4] };
     refused(open(ptr::from_ref(&later).cast()), Code::InvalidOption);
@@ -215,7 +215,7 @@ fn a_ctl_is_as_large_as_it_says() {
 }
 
 #[test]
-fn a_keyring_is_made_once_and_opened_from_its_file_or_content() {
+fn a_keyring_is_created_once_and_opened_from_its_file_or_its_content() {
     let folder = folder("keyring");
     let file = folder.join("k");
     let path = c(file.to_str().unwrap());

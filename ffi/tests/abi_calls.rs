@@ -1,4 +1,4 @@
-//! The C interface over a store: events, stopping, two calls on one handle, orders of frees.
+//! The C interface with a store: events, stopped calls, two calls on one handle, frees in any order.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod abi_support;
@@ -21,7 +21,7 @@ fn vault(store: &Server) -> *mut s3v_vault {
         config(&[("api_url", &store.url()), ("access_key", "access"), ("secret_key", "secret"), ("bucket", "backups")]);
     let keyring = keyring();
     let vault = made(|out, err| unsafe { s3v_vault_open(config, keyring, ptr::null(), out, err) }).unwrap();
-    // What a handle was made from may go first.
+    // A handle keeps alive what it depends on.
     unsafe {
         s3v_config_free(config);
         s3v_keyring_free(keyring);
@@ -80,7 +80,7 @@ fn restored(version: *mut s3v_version) -> Vec<u8> {
     all
 }
 
-/// A callback in Rust, as a ctl. It is called with each event, and answers whether to go on.
+/// A callback in Rust, as a ctl. It is called with each event, and returns whether to continue.
 struct Watch<'a> {
     tell: Box<dyn FnMut(&s3v_event) -> bool + 'a>,
     cancel: *mut s3v_cancel,
@@ -123,7 +123,7 @@ fn elsewhere<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(work).join().unwrap())
 }
 
-/// Makes the next request of an operation slow, so that its caller waits long enough to be told so.
+/// Makes the next request of an operation slow, so that its caller gets events.
 fn slow(store: &Server, operation: &str) {
     store.fault(Fault::new(operation, Effect::Delay(Duration::from_millis(1500)))).unwrap();
 }
@@ -134,7 +134,7 @@ fn stalled(store: &Server, operation: &str) {
 }
 
 #[test]
-fn what_was_stored_is_found_listed_and_restored() {
+fn a_stored_backup_is_found_listed_and_restored() {
     let store = store();
     let vault = vault(&store);
     let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
@@ -189,7 +189,7 @@ fn parents_may_be_freed_before_their_children() {
 }
 
 #[test]
-fn an_unfinished_put_is_not_there() {
+fn an_unfinished_put_leaves_no_version() {
     let store = store();
     let vault = vault(&store);
     for abort in [true, false] {
@@ -207,7 +207,7 @@ fn an_unfinished_put_is_not_there() {
 }
 
 #[test]
-fn a_second_call_on_a_put_is_refused_but_for_its_offset() {
+fn a_second_call_on_a_put_is_refused_except_for_its_offset() {
     let store = store();
     let vault = vault(&store);
     let put = put(vault, c"disk");
@@ -233,7 +233,7 @@ fn a_second_call_on_a_put_is_refused_but_for_its_offset() {
 }
 
 #[test]
-fn a_callback_stops_its_call_and_the_put_goes_on() {
+fn a_callback_stops_its_call_and_the_put_continues() {
     let store = store();
     let vault = vault(&store);
     let put = put(vault, c"disk");
@@ -251,7 +251,7 @@ fn a_callback_stops_its_call_and_the_put_goes_on() {
 }
 
 #[test]
-fn a_handle_freed_during_a_call_of_another_thread_lives_until_its_end() {
+fn a_handle_freed_during_a_call_stays_alive_until_the_call_ends() {
     let store = store();
     let vault = vault(&store);
     let version = stored(vault, c"disk", &[7; 1000]);
@@ -281,7 +281,7 @@ fn a_handle_freed_during_a_call_of_another_thread_lives_until_its_end() {
 }
 
 #[test]
-fn a_call_that_takes_longer_than_its_limit_gives_up() {
+fn a_call_ends_at_its_time_limit() {
     let store = store();
     let vault = vault(&store);
     let version = stored(vault, c"disk", b"bytes");
@@ -299,7 +299,7 @@ fn a_call_that_takes_longer_than_its_limit_gives_up() {
 }
 
 #[test]
-fn a_read_of_nothing_is_no_end() {
+fn reading_zero_bytes_is_not_the_end() {
     let store = store();
     let vault = vault(&store);
     let version = stored(vault, c"disk", b"bytes");
@@ -317,7 +317,7 @@ fn a_read_of_nothing_is_no_end() {
 }
 
 #[test]
-fn an_error_of_the_store_says_what_it_answered() {
+fn an_error_of_the_store_has_its_status_and_code() {
     let store = store();
     let config =
         config(&[("api_url", &store.url()), ("access_key", "access"), ("secret_key", "wrong"), ("bucket", "backups")]);
@@ -332,7 +332,7 @@ fn an_error_of_the_store_says_what_it_answered() {
 }
 
 #[test]
-fn bytes_from_anywhere_and_an_open_file_through_the_c_interface() {
+fn reads_by_position_and_a_restore_into_a_descriptor() {
     let store = store();
     let vault = vault(&store);
     let bytes: Vec<u8> = (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();

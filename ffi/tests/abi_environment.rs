@@ -1,4 +1,4 @@
-//! The environment, in a process of its own: it is changed here.
+//! Settings from the environment, in a process of its own, since the test changes the environment.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod abi_support;

@@ -1,5 +1,5 @@
 //! The shared cases (`tests/cases/*.json`) through the Rust API, on the store that the environment names, or on an
-//! embedded one where it names none.
+//! embedded one if it names none.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 type Outcome<T = ()> = Result<T, Failed>;
 
-/// What every case starts from.
+/// The common state of all cases.
 struct World {
     /// Settings of the environment's store.
     settings: Vec<(String, String)>,
@@ -85,13 +85,13 @@ impl World {
     }
 }
 
-/// A case with a store: its steps, one after the other.
+/// A case with a store: runs its steps one after the other.
 struct Story<'a> {
     world: &'a World,
     vault: Vault,
     /// Version id and manifest hash by the names that steps saved them under.
     saved: HashMap<String, (String, String)>,
-    /// Where its checkpoints are.
+    /// The folder of its checkpoints.
     folder: tempfile::TempDir,
 }
 
@@ -262,7 +262,7 @@ fn write(put: &mut Put, step: &Value, data: &[u8], end: usize) -> Result<(), Tro
     same(put.offset(), end as u64)
 }
 
-/// By position, the last piece first; a read across the end gives what is there.
+/// Reads by position, the last piece first; a read across the end returns what is there.
 fn read_backwards(version: &s3vault::Version, size: usize, reading: &Settings) -> Result<Vec<u8>, Trouble> {
     const PIECE: usize = 5_000_000;
     let none = &mut Control::none();
@@ -297,7 +297,7 @@ fn rows(mut list: s3vault::List, each: impl Fn(&s3vault::Row) -> String) -> Resu
     Ok(texts)
 }
 
-/// A step that did not go as it should: the library refused it, or what it gave is wrong.
+/// A failed step: the library returned an error, or a wrong result.
 enum Trouble {
     Refused(Error),
     Wrong(String),

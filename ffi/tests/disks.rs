@@ -1,5 +1,5 @@
-//! Disks: what is stored from a block device and restored into one, by name and by descriptor. On a loop device, which
-//! only root can make; where there is none the tests are ignored, and say so.
+//! Backups of block devices, and restores into them, by name and by descriptor. The tests use loop devices, which root
+//! creates; without root, sudo and loop devices they fail.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod support;
@@ -12,38 +12,28 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use embedded_store::{Options, Server};
-use libtest_mimic::{Arguments, Trial};
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag, mknod};
 use s3vault::{Code, Control, Error, Settings, Vault, Version};
 use support::settings;
 
 const PART: usize = 8 << 20;
-/// Whole sectors, and a last part that is short.
+/// Whole sectors, with a short last part.
 const SIZE: usize = 2 * PART + 5 * 512;
 
-fn main() {
-    let arguments = Arguments::from_args();
-    let missing = Disk::new(&[0; 512]).err();
-    if let Some(why) = &missing {
-        eprintln!("disks: ignored, for there is no loop device here: {why}");
-    }
-    let tests: [(&str, fn()); 6] = [
-        ("a_disk_is_stored_whole_by_name_and_by_descriptor", stored),
-        ("a_disk_is_written_where_it_is_and_beyond_the_backup_nothing", restored),
-        ("a_disk_that_is_too_small_is_left_alone", too_small),
-        ("a_disk_that_is_in_use_is_left_alone", in_use),
-        ("a_put_of_a_disk_goes_on_under_another_name_of_it", goes_on),
-        ("a_put_does_not_go_on_with_another_disk", another),
-    ];
-    let trial = |(name, test): (&str, fn())| {
-        Trial::test(name, move || {
-            test();
-            Ok(())
-        })
-        .with_ignored_flag(missing.is_some())
+/// Runs a program as root: with sudo, if this is another user.
+fn as_root(program: &str, arguments: &[&str]) -> String {
+    let mut command = if nix::unistd::geteuid().is_root() {
+        Command::new(program)
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["--non-interactive", program]);
+        sudo
     };
-    libtest_mimic::run(&arguments, tests.map(trial).into()).exit();
+    let output = command.args(arguments).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|e| panic!("these tests need a loop device, and cannot run {program}: {e}"));
+    let why = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "these tests need a loop device: {program} as root: {}", why.trim());
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// A loop device over a file.
@@ -53,16 +43,12 @@ struct Disk {
 }
 
 impl Disk {
-    fn new(content: &[u8]) -> Result<Disk, String> {
+    fn new(content: &[u8]) -> Disk {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(content).unwrap();
-        let made = Command::new("losetup").args(["--find", "--show"]).arg(file.path()).stdin(Stdio::null()).output();
-        let made = made.map_err(|e| format!("losetup: {e}"))?;
-        if !made.status.success() {
-            return Err(String::from_utf8_lossy(&made.stderr).trim().to_owned());
-        }
-        let path = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
-        Ok(Disk { path, _file: file })
+        let path = as_root("losetup", &["--find", "--show", file.path().to_str().unwrap()]);
+        as_root("chown", &[&nix::unistd::geteuid().to_string(), &path]);
+        Disk { path: path.into(), _file: file }
     }
 
     fn read(&self) -> Vec<u8> {
@@ -76,12 +62,8 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
+        as_root("losetup", &["--detach", self.path.to_str().unwrap()]);
     }
-}
-
-fn disk(content: &[u8]) -> Disk {
-    Disk::new(content).unwrap_or_else(|why| panic!("{why}"))
 }
 
 fn bytes(seed: u64, length: usize) -> Vec<u8> {
@@ -120,20 +102,22 @@ fn read(version: &Version) -> Vec<u8> {
     }
 }
 
-fn stored() {
+#[test]
+fn a_disk_is_stored_whole_by_name_and_by_descriptor() {
     let (rig, data, none) = (Rig::new(), bytes(1, SIZE), &mut Control::none());
-    let disk = disk(&data);
+    let disk = Disk::new(&data);
     let by_name = rig.vault.put_file("vm", "disk", &disk.path, &Settings::new(), none).unwrap();
     assert_eq!(by_name.row().bytes, SIZE as u64);
     assert!(read(&by_name) == data);
     let mut open = disk.open();
     open.seek(SeekFrom::Start(512)).unwrap();
     let by_descriptor = rig.vault.put_fd("vm", "disk", open.as_fd(), &Settings::new(), none).unwrap();
-    assert!(read(&by_descriptor) == data, "from its begin, wherever the descriptor stands");
-    assert_eq!(open.stream_position().unwrap(), 512, "the descriptor is the caller's");
+    assert!(read(&by_descriptor) == data, "from its start, whatever the position of the descriptor");
+    assert_eq!(open.stream_position().unwrap(), 512, "the position of the descriptor is unchanged");
 }
 
-fn restored() {
+#[test]
+fn a_disk_is_written_in_place_and_nothing_after_the_backup_changes() {
     let (rig, data, none) = (Rig::new(), bytes(1, SIZE), &mut Control::none());
     let version = rig.put(&data);
     let before = bytes(2, SIZE + 3 * 512);
@@ -151,18 +135,19 @@ fn restored() {
         }),
     ];
     for (way, restore) in ways {
-        let disk = disk(&before);
+        let disk = Disk::new(&before);
         restore(&disk, none).unwrap_or_else(|e| panic!("by {way}: {e:?}"));
         let after = disk.read();
         assert!(after[..SIZE] == data && after[SIZE..] == before[SIZE..], "by {way}");
     }
 }
 
-fn too_small() {
+#[test]
+fn a_disk_that_is_too_small_is_unchanged() {
     let (rig, none) = (Rig::new(), &mut Control::none());
     let version = rig.put(&bytes(1, SIZE));
     let before = bytes(2, SIZE - 512);
-    let disk = disk(&before);
+    let disk = Disk::new(&before);
     let by_name = version.restore(&disk.path, &Settings::new(), none);
     let by_descriptor = version.restore_fd(disk.open().as_fd(), &Settings::new(), none);
     for e in [by_name.unwrap_err(), by_descriptor.unwrap_err()] {
@@ -174,11 +159,12 @@ fn too_small() {
     assert!(disk.read() == before);
 }
 
-fn in_use() {
+#[test]
+fn a_disk_that_is_in_use_is_unchanged() {
     let (rig, none) = (Rig::new(), &mut Control::none());
     let version = rig.put(&bytes(1, SIZE));
     let before = bytes(2, SIZE);
-    let disk = disk(&before);
+    let disk = Disk::new(&before);
     // As a mount holds it.
     let held = OpenOptions::new().read(true).custom_flags(OFlag::O_EXCL.bits()).open(&disk.path).unwrap();
     let e = version.restore(&disk.path, &Settings::new(), none).unwrap_err();
@@ -198,25 +184,30 @@ fn interrupted(rig: &Rig, disk: &Path, checkpoint: &Path) {
     assert_eq!(e.code(), Code::AccessDenied, "{e:?}");
 }
 
-fn goes_on() {
+#[test]
+fn a_put_of_a_disk_resumes_under_another_name_of_the_disk() {
     let (rig, data, folder) = (Rig::new(), bytes(1, SIZE), tempfile::tempdir().unwrap());
-    let (disk, checkpoint) = (disk(&data), folder.path().join("checkpoint"));
+    let (disk, checkpoint) = (Disk::new(&data), folder.path().join("checkpoint"));
     interrupted(&rig, &disk.path, &checkpoint);
-    // Its number stays when the machine starts anew, its name and the name's inode need not.
+    // Its device number stays the same after a reboot; its name and the inode of the name need not.
     let again = folder.path().join("again");
     let number = nix::sys::stat::stat(&disk.path).unwrap().st_rdev;
-    mknod(&again, SFlag::S_IFBLK, Mode::S_IRUSR, number).unwrap();
+    let (major, minor) = (nix::sys::stat::major(number).to_string(), nix::sys::stat::minor(number).to_string());
+    let name = again.to_str().unwrap();
+    as_root("mknod", &[name, "b", &major, &minor]);
+    as_root("chown", &[&nix::unistd::geteuid().to_string(), name]);
     let parts = || rig.store.stats().requests["UploadPart"];
     let before = parts();
     let options = settings(&[("checkpoint", checkpoint.to_str().unwrap())]);
     let version = rig.vault.put_file("vm", "disk", &again, &options, &mut Control::none()).unwrap();
     assert!(read(&version) == data);
-    assert_eq!(parts(), before, "what was stored is not sent again");
+    assert_eq!(parts(), before, "stored parts are not sent again");
 }
 
-fn another() {
+#[test]
+fn a_put_does_not_resume_with_another_disk() {
     let (rig, folder) = (Rig::new(), tempfile::tempdir().unwrap());
-    let (first, second) = (disk(&bytes(1, SIZE)), disk(&bytes(2, SIZE)));
+    let (first, second) = (Disk::new(&bytes(1, SIZE)), Disk::new(&bytes(2, SIZE)));
     let checkpoint = folder.path().join("checkpoint");
     interrupted(&rig, &first.path, &checkpoint);
     let options = settings(&[("checkpoint", checkpoint.to_str().unwrap())]);

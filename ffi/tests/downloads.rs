@@ -1,4 +1,4 @@
-//! Restores over a line that breaks: exact bytes, none asked for twice; holes, open files, random access.
+//! Restores over broken connections: exact bytes, none requested twice; holes, open files, reads by position.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod support;
@@ -84,7 +84,7 @@ fn left(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_range_that_breaks_goes_on_at_its_last_byte_and_no_byte_comes_twice() {
+fn a_broken_range_resumes_after_its_last_byte_and_no_byte_is_sent_twice() {
     let rig = rig(bytes(SIZE));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("restored");
@@ -124,17 +124,17 @@ fn holes_are_kept_where_the_data_is_zero() {
 }
 
 #[test]
-fn after_the_line_failed_or_a_cancel_the_next_restore_reads_only_what_is_missing() {
+fn after_a_lost_connection_or_a_cancel_the_next_restore_reads_only_the_missing_parts() {
     for cancelled in [false, true] {
-        let came = comes_again(cancelled);
+        let came = read_again(cancelled);
         let less = (SIZE - PART) as u64 + OTHER;
         assert!(came < less, "cancelled {cancelled}: {came} bytes came again");
     }
 }
 
 /// A restore that ends early, and another one: how many bytes the second read.
-fn comes_again(cancelled: bool) -> u64 {
-    // One after the other: the first part is there before the second is asked for.
+fn read_again(cancelled: bool) -> u64 {
+    // One after the other: the first part has arrived before the second is requested.
     let rig = rig_with(bytes(SIZE), "false");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("restored");
@@ -165,7 +165,7 @@ fn comes_again(cancelled: bool) -> u64 {
 }
 
 #[test]
-fn an_open_file_is_written_from_its_begin_and_a_pipe_in_order() {
+fn an_open_file_is_written_from_its_start_and_a_pipe_in_order() {
     let rig = rig(bytes(SIZE));
     let none = &mut Control::none();
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -177,7 +177,7 @@ fn an_open_file_is_written_from_its_begin_and_a_pipe_in_order() {
     let appending = File::options().append(true).open(file.path()).unwrap();
     let e = rig.version.restore_fd(appending.as_fd(), &Settings::new(), none).unwrap_err();
     assert!(e.code() == Code::InvalidArgument && e.message().contains("appending"), "{e}");
-    assert!(std::fs::read(file.path()).unwrap() == rig.data, "it was left alone");
+    assert!(std::fs::read(file.path()).unwrap() == rig.data, "it is unchanged");
 
     for options in [&[][..], &[("verify", "part")]] {
         let (mut reader, writer) = std::io::pipe().unwrap();
@@ -192,11 +192,11 @@ fn an_open_file_is_written_from_its_begin_and_a_pipe_in_order() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let e = rig.version.restore_fd(writer.as_fd(), &Settings::new(), none).unwrap_err();
-    assert_eq!(e.code(), Code::Io, "a reader that went is no signal: {e}");
+    assert_eq!(e.code(), Code::Io, "a reader that is gone raises no signal: {e}");
 }
 
 #[test]
-fn a_named_pipe_is_waited_for_until_somebody_opens_its_other_end_or_the_call_is_ended() {
+fn a_named_pipe_is_waited_for_until_its_other_end_is_opened_or_the_call_ends() {
     let rig = rig(bytes(SIZE));
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
@@ -218,7 +218,7 @@ fn a_named_pipe_is_waited_for_until_somebody_opens_its_other_end_or_the_call_is_
 }
 
 #[test]
-fn any_bytes_are_read_by_any_thread_at_once() {
+fn several_threads_read_at_any_position() {
     let rig = rig(bytes(SIZE));
     let none = &mut Control::none();
     for verify in ["end", "part"] {
@@ -251,12 +251,12 @@ fn any_bytes_are_read_by_any_thread_at_once() {
         let before = (gets(), rig.out());
         assert_eq!(read(5, 10), rig.data[5..15]);
         let after = if verify == "part" { before } else { (before.0 + 1, before.1 + 10) };
-        assert_eq!((gets(), rig.out()), after, "{verify}: the last part is kept, and only the bytes are asked for");
+        assert_eq!((gets(), rig.out()), after, "{verify}: the last part is kept, and only the bytes are requested");
     }
 }
 
 #[test]
-fn damage_is_seen_by_who_verifies() {
+fn verified_reads_detect_damage() {
     let rig = rig(bytes(SIZE));
     let none = &mut Control::none();
     let part = rig.version.open(&settings(&[("verify", "part")]), none).unwrap().positional();

@@ -1,5 +1,5 @@
-//! What has to outlive a machine that stops: what is synced, and when. This program has `fsync`, `fdatasync` and `rename` of
-//! its own, which note their calls; so its calls are counted, and this is a process of its own.
+//! Data that must survive a crash of the machine: what is synced, and when. This program replaces `fsync`, `fdatasync` and
+//! `rename` by functions that record their calls, so it is a process of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -62,9 +62,9 @@ fn vault(store: &Server) -> Vault {
     support::vault(&store.url(), "durable")
 }
 
-/// The one test: the calls are the process's.
+/// The only test, since the calls are recorded for the whole process.
 #[test]
-fn a_name_is_on_disk_before_what_builds_on_it() {
+fn a_name_is_on_disk_before_anything_depends_on_it() {
     let store = Server::start(Options::new("access", "secret").bucket("durable")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let synced = |path: &Path| Call::Sync(path.to_owned());
@@ -82,17 +82,17 @@ fn a_name_is_on_disk_before_what_builds_on_it() {
     });
     assert_eq!(made[0], synced(folder.path()), "the checkpoint's name, before its first record: {made:?}");
     assert_eq!(made[1], synced(&checkpoint), "{made:?}");
-    assert_eq!(made.last(), Some(&synced(folder.path())), "and that it is gone: {made:?}");
+    assert_eq!(made.last(), Some(&synced(folder.path())), "and its removal: {made:?}");
 
     let file = folder.path().join("restored");
     let version = version.unwrap();
     let made = calls(|| version.restore(&file, &Settings::new(), none).unwrap());
     let named = made.iter().position(|call| matches!(call, Call::Rename(_, to) if *to == file)).unwrap();
-    let Call::Rename(draft, _) = &made[named] else { unreachable!() };
-    assert_eq!(made[named - 1], synced(draft), "the bytes, before their name: {made:?}");
+    let Call::Rename(partial, _) = &made[named] else { unreachable!() };
+    assert_eq!(made[named - 1], synced(partial), "the bytes, before their name: {made:?}");
     assert_eq!(made[named + 1..], [synced(folder.path())], "the name: {made:?}");
 
     let open = std::fs::File::create(&file).unwrap();
     let made = calls(|| version.restore_fd(std::os::fd::AsFd::as_fd(&open), &Settings::new(), none).unwrap());
-    assert_eq!(made, [synced(&file)], "what has its name already");
+    assert_eq!(made, [synced(&file)], "a file that has its name already");
 }

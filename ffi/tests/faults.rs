@@ -1,4 +1,4 @@
-//! What a store or a line does wrong, from end to end: exact bytes or a clean error, and nothing listed that is not whole.
+//! Faults of the store and of the network, end to end: exact bytes or a clean error, and no incomplete version is listed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod support;
@@ -84,7 +84,7 @@ impl Rig {
 }
 
 #[test]
-fn an_upload_goes_on_through_what_passes() {
+fn an_upload_survives_temporary_faults() {
     for fault in [
         r#"{"operation": "UploadPart", "times": 3, "drop": "before"}"#,
         r#"{"operation": "UploadPart", "times": 2, "drop": "after"}"#,
@@ -111,7 +111,7 @@ fn an_upload_goes_on_through_what_passes() {
 }
 
 #[test]
-fn a_download_goes_on_through_what_passes() {
+fn a_download_survives_temporary_faults() {
     for fault in [
         r#"{"operation": "GetObject", "target": "vm/disk?", "times": 3, "drop": "before"}"#,
         r#"{"operation": "GetObject", "target": "vm/disk?", "truncate": 100000}"#,
@@ -130,7 +130,7 @@ fn a_download_goes_on_through_what_passes() {
 }
 
 #[test]
-fn what_stays_wrong_is_a_clean_error_and_nothing_is_listed() {
+fn a_permanent_fault_is_a_clean_error_and_nothing_is_listed() {
     for (fault, code) in [
         (
             r#"{"operation": "UploadPart", "times": 100, "answer": {"status": 503, "code": "SlowDown", "headers": {"retry-after": "100"}}}"#,
@@ -202,12 +202,12 @@ fn damage(store: &Server, json: &str) {
 }
 
 #[test]
-fn a_store_whose_clock_is_off_is_learned() {
+fn the_clock_of_the_store_is_learned() {
     let rig = rig(&[]);
     rig.store.set_clock_offset(-3 * 3600);
     let version = rig.put_stream(b"x").unwrap();
     let ahead = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
-    assert!((ahead - version.row().recorded_ms - 3 * 3_600_000).abs() < 60_000, "its time is the store's");
+    assert!((ahead - version.row().recorded_ms - 3 * 3_600_000).abs() < 60_000, "the time is that of the store");
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn keys(access_key: &str, secret_key: &str) -> Settings {
     settings
 }
 
-/// Rotates the store's keys while an upload is under way; `answer` is called for each event about credentials.
+/// Rotates the store's keys while an upload is in progress; `answer` is called for each event about credentials.
 fn put_while_keys_are_rotated(rig: &Rig, mut answer: impl FnMut(&Event<'_>) -> bool) -> Result<Version, Error> {
     let data = bytes(40 << 20);
     let mut put = rig.vault.put("vm", "disk", &Settings::new(), &mut Control::none())?;
@@ -269,7 +269,7 @@ fn put_while_keys_are_rotated(rig: &Rig, mut answer: impl FnMut(&Event<'_>) -> b
 }
 
 #[test]
-fn an_upload_whose_keys_were_rotated_goes_on_with_the_new_ones() {
+fn an_upload_whose_keys_were_rotated_continues_with_the_new_ones() {
     let rig = rig(&[]);
     let mut asked = 0;
     put_while_keys_are_rotated(&rig, |event| {
@@ -279,12 +279,12 @@ fn an_upload_whose_keys_were_rotated_goes_on_with_the_new_ones() {
         true
     })
     .unwrap();
-    assert_eq!(asked, 1, "one answer is enough for all parts under way");
+    assert_eq!(asked, 1, "one answer is enough for all parts in progress");
     assert!(rig.get_stream().unwrap() == bytes(40 << 20));
 }
 
 #[test]
-fn keys_that_are_not_renewed_end_the_upload_with_the_stores_refusal() {
+fn without_new_keys_the_upload_ends_with_the_error_of_the_store() {
     for goes_on in [true, false] {
         let rig = rig(&[]);
         let e = put_while_keys_are_rotated(&rig, |_| goes_on).err().unwrap();
@@ -295,7 +295,7 @@ fn keys_that_are_not_renewed_end_the_upload_with_the_stores_refusal() {
 }
 
 #[test]
-fn keys_that_do_not_work_are_not_taken() {
+fn new_keys_that_do_not_work_are_not_used() {
     let rig = rig(&[]);
     rig.put_stream(b"x").unwrap();
     let update = |access: &str, secret: &str| rig.vault.update(&keys(access, secret), &mut Control::none());

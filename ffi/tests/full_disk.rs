@@ -1,5 +1,5 @@
-//! A disk that takes no more: the checkpoint's, and the one that is restored to. A process of its own, since its limit
-//! holds for all of its files.
+//! Full disks: that of the checkpoint, and the target of a restore. A process of its own, since the file size limit applies
+//! to all of its files.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -13,13 +13,13 @@ use embedded_store::{Options, Server};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use s3vault::{Code, Control, Error, Settings, Vault};
 
-/// The limit is the process's: one test at a time.
+/// The limit applies to the process: one test at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does it while no file may become longer.
+/// Runs it while no file may grow beyond the limit.
 fn limited<T>(most: u64, what: impl FnOnce() -> T) -> T {
     let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
     setrlimit(Resource::RLIMIT_FSIZE, most, hard).unwrap();
@@ -39,7 +39,7 @@ fn vault(store: &Server) -> Vault {
 }
 
 #[test]
-fn a_full_disk_ends_the_put_and_the_checkpoint_goes_on_when_there_is_room() {
+fn a_full_disk_ends_the_put_and_its_checkpoint_resumes_when_there_is_room() {
     let _alone = alone();
     let store = Server::start(Options::new("access", "secret").bucket("full")).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -64,7 +64,7 @@ fn a_full_disk_ends_the_put_and_the_checkpoint_goes_on_when_there_is_room() {
 }
 
 #[test]
-fn a_file_that_may_not_be_so_large_ends_the_restore_and_nothing_is_left() {
+fn a_file_size_limit_ends_the_restore_and_nothing_is_left() {
     let _alone = alone();
     let store = Server::start(Options::new("access", "secret").bucket("full")).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -75,8 +75,8 @@ fn a_file_that_may_not_be_so_large_ends_the_restore_and_nothing_is_left() {
     let version = put.commit(none).unwrap();
 
     let restored = limited(1 << 20, || version.restore(&file, &Settings::new(), none));
-    let draft = folder.path().join(format!(".restored.{}.restoring", version.row().vid));
-    is_full(&restored.unwrap_err(), &draft);
+    let partial = folder.path().join(format!(".restored.{}.restoring", version.row().vid));
+    is_full(&restored.unwrap_err(), &partial);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 
     let open = File::create(&file).unwrap();

@@ -1,4 +1,5 @@
-//! A restore whose process is killed goes on: the next one reads the missing parts only, whatever the draft has become.
+//! A restore whose process is killed is resumed: the next one reads only the missing parts, whatever happened to the partial
+//! file.
 //!
 //! This program is its own child: with a folder in the environment it restores into it.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
@@ -29,25 +30,25 @@ fn main() {
     put.write(&data, none).unwrap();
     put.commit(none).unwrap();
 
-    // What happens to the draft before the next restore, and how many verified parts that costs.
+    // What happens to the partial file before the next restore, and how many verified parts that costs.
     type Change = fn(&Path);
     let changes: [(&str, Change, Option<u64>); 4] = [
         ("nothing", |_| {}, Some(0)),
         ("a bit of a part that was verified", spoil, Some(1)),
-        ("it is another version's", |draft| write(draft, b"0000", SIZE as u64 + 20), None),
-        ("its end is gone", |draft| cut(draft), None),
+        ("it is another version's", |partial| write(partial, b"0000", SIZE as u64 + 20), None),
+        ("its end is gone", |partial| cut(partial), None),
     ];
     for (name, change, costs) in changes {
         let folder = tempfile::tempdir().unwrap();
         let fault = r#"{"operation": "GetObject", "target": "vm/disk?", "skip": 4, "times": 1000, "stall": 1000000}"#;
         store.fault(serde_json::from_str(fault).unwrap()).unwrap();
         let mut child = child(&store.url(), folder.path());
-        let draft = loop {
+        let partial = loop {
             assert_eq!(child.try_wait().unwrap(), None, "{name}: the child ended by itself");
-            if let Some(draft) = draft(folder.path())
-                && verified(&draft) == 4
+            if let Some(partial) = partial(folder.path())
+                && verified(&partial) == 4
             {
-                break draft;
+                break partial;
             }
             std::thread::sleep(Duration::from_millis(10));
         };
@@ -55,7 +56,7 @@ fn main() {
         child.wait().unwrap();
         store.clear_faults();
         assert!(!folder.path().join("restored").exists());
-        change(&draft);
+        change(&partial);
 
         let before = store.stats().bytes_out;
         restore(&store.url(), folder.path());
@@ -83,30 +84,30 @@ fn child(url: &str, folder: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap()).env(FOLDER, folder).env(URL, url).spawn().unwrap()
 }
 
-fn draft(folder: &Path) -> Option<PathBuf> {
+fn partial(folder: &Path) -> Option<PathBuf> {
     std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).next()
 }
 
-/// Of each part whether the draft says that it has it. Which ones came first is the line's.
-fn marks(draft: &Path) -> Vec<bool> {
-    let bytes = std::fs::read(draft).unwrap();
+/// For each part, whether the partial file marks it as verified. Which parts arrive first depends on the network.
+fn marks(partial: &Path) -> Vec<bool> {
+    let bytes = std::fs::read(partial).unwrap();
     bytes[bytes.len().saturating_sub(10)..].iter().map(|byte| *byte == 1).collect()
 }
 
-/// How many parts the draft says it has.
-fn verified(draft: &Path) -> usize {
-    marks(draft).into_iter().filter(|mark| *mark).count()
+/// How many parts the partial file marks as verified.
+fn verified(partial: &Path) -> usize {
+    marks(partial).into_iter().filter(|mark| *mark).count()
 }
 
-fn spoil(draft: &Path) {
-    let part = marks(draft).into_iter().position(|mark| mark).unwrap();
-    write(draft, &[0xAA, 0x55], (part * PART) as u64 + 5);
+fn spoil(partial: &Path) {
+    let part = marks(partial).into_iter().position(|mark| mark).unwrap();
+    write(partial, &[0xAA, 0x55], (part * PART) as u64 + 5);
 }
 
-fn write(draft: &Path, bytes: &[u8], at: u64) {
-    std::fs::File::options().write(true).open(draft).unwrap().write_all_at(bytes, at).unwrap();
+fn write(partial: &Path, bytes: &[u8], at: u64) {
+    std::fs::File::options().write(true).open(partial).unwrap().write_all_at(bytes, at).unwrap();
 }
 
-fn cut(draft: &Path) {
-    std::fs::File::options().write(true).open(draft).unwrap().set_len(SIZE as u64 + 3).unwrap();
+fn cut(partial: &Path) {
+    std::fs::File::options().write(true).open(partial).unwrap().set_len(SIZE as u64 + 3).unwrap();
 }

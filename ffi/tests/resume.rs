@@ -1,4 +1,4 @@
-//! Puts that go on: a checkpoint brings a stream and a file to their end in another vault, and belongs to one put alone.
+//! Resumed puts: a checkpoint finishes a stream or a file in another vault, and belongs to one put alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod support;
@@ -32,7 +32,7 @@ fn rig() -> Rig {
 }
 
 impl Rig {
-    /// As another process would open it.
+    /// A vault as another process would open it.
     fn vault(&self) -> Vault {
         let settings = support::reaching(&self.store.url(), "resume");
         Vault::open(&settings, Some(self.keyring.clone()), &mut Control::none()).unwrap()
@@ -76,15 +76,15 @@ impl Rig {
     }
 }
 
-/// Writes all of a source from where the put goes on, and commits.
-fn go_on(put: &mut Put, source: &[u8]) -> Result<Version, Error> {
+/// Writes a source from the offset of the put, and commits.
+fn write_rest(put: &mut Put, source: &[u8]) -> Result<Version, Error> {
     let none = &mut Control::none();
     put.write(&source[put.offset() as usize..], none)?;
     put.commit(none)
 }
 
 #[test]
-fn a_stream_that_was_suspended_or_dropped_goes_on_in_another_vault() {
+fn a_stream_that_was_suspended_or_dropped_resumes_in_another_vault() {
     for suspends in [true, false] {
         let rig = rig();
         let data = bytes(40 * MIB);
@@ -107,15 +107,15 @@ fn a_stream_that_was_suspended_or_dropped_goes_on_in_another_vault() {
         let mode = std::fs::metadata(rig.checkpoint()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(!String::from_utf8(std::fs::read(rig.checkpoint()).unwrap()).unwrap().contains("secret"));
-        go_on(&mut put, &data).unwrap();
-        assert!(!rig.checkpoint().exists(), "a checkpoint of a backup that is stored stayed");
+        write_rest(&mut put, &data).unwrap();
+        assert!(!rig.checkpoint().exists(), "the checkpoint of a stored backup still exists");
         assert!(rig.stored("disk") == data);
         assert_eq!(rig.versions("disk"), 1);
     }
 }
 
 #[test]
-fn a_torn_record_is_dropped_and_the_put_goes_on() {
+fn an_incomplete_record_is_dropped_and_the_put_resumes() {
     let rig = rig();
     let data = bytes(30 * MIB);
     let mut put = rig.open("disk").unwrap();
@@ -129,7 +129,7 @@ fn a_torn_record_is_dropped_and_the_put_goes_on() {
     assert!(put.offset() >= 8 * MIB as u64);
     assert!(std::fs::read(rig.checkpoint()).unwrap().starts_with(&whole));
     assert!(!String::from_utf8(std::fs::read(rig.checkpoint()).unwrap()).unwrap().contains("\"pa{"));
-    go_on(&mut put, &data).unwrap();
+    write_rest(&mut put, &data).unwrap();
     assert!(rig.stored("disk") == data);
 }
 
@@ -150,7 +150,7 @@ fn a_checkpoint_belongs_to_one_put_at_a_time_and_to_one_backup() {
 }
 
 #[test]
-fn what_is_no_checkpoint_stays_as_it_is() {
+fn a_file_that_is_not_a_checkpoint_is_unchanged() {
     for content in ["a note without an end", "one line\n", "two\nlines\n"] {
         let rig = rig();
         std::fs::write(rig.checkpoint(), content).unwrap();
@@ -163,7 +163,7 @@ fn what_is_no_checkpoint_stays_as_it_is() {
 }
 
 #[test]
-fn a_file_whose_put_failed_goes_on_with_what_is_missing() {
+fn a_failed_put_of_a_file_resumes_with_the_missing_parts() {
     let rig = rig();
     let data = bytes(40 * MIB);
     let path = rig.file(&data);
@@ -171,7 +171,7 @@ fn a_file_whose_put_failed_goes_on_with_what_is_missing() {
     rig.fault(r#"{"operation": "CompleteMultipartUpload", "answer": {"status": 403, "code": "AccessDenied"}}"#);
     assert_eq!(put().err().unwrap().code(), Code::AccessDenied);
     assert!(rig.checkpoint().exists());
-    // Every part is there: none is sent again.
+    // The store has every part: none is sent again.
     rig.fault(r#"{"operation": "UploadPart", "times": 100, "answer": {"status": 403, "code": "AccessDenied"}}"#);
     put().unwrap();
     assert!(rig.stored("disk") == data);
@@ -180,7 +180,7 @@ fn a_file_whose_put_failed_goes_on_with_what_is_missing() {
 }
 
 #[test]
-fn a_file_that_changed_does_not_go_on() {
+fn a_changed_file_does_not_resume() {
     let rig = rig();
     let path = rig.file(&bytes(20 * MIB));
     let put = || rig.vault().put_file("vm", "disk", &path, &rig.options(), &mut Control::none());
@@ -192,7 +192,7 @@ fn a_file_that_changed_does_not_go_on() {
 }
 
 #[test]
-fn a_descriptor_is_stored_from_its_files_first_byte_and_stays_where_it_is() {
+fn a_descriptor_is_stored_from_the_first_byte_and_its_position_is_unchanged() {
     let rig = rig();
     let data = bytes(9 * MIB);
     let mut file = std::fs::File::open(rig.file(&data)).unwrap();
@@ -219,7 +219,7 @@ fn put_pipe(rig: &Rig, data: &[u8], control: &mut Control<'_>) -> Result<Version
 }
 
 #[test]
-fn a_pipes_writer_begins_anew_and_what_is_stored_is_skipped() {
+fn a_pipe_is_written_from_its_start_again_and_the_stored_part_is_skipped() {
     let rig = rig();
     let data = bytes(40 * MIB);
     let (reader, mut writer) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -232,7 +232,7 @@ fn a_pipes_writer_begins_anew_and_what_is_stored_is_skipped() {
     let stored = rig.vault().put_fd("vm", "disk", reader.as_fd(), &rig.options(), &mut short);
     assert_eq!(stored.err().unwrap().code(), Code::TimedOut);
     drop(writing.join().unwrap());
-    // A source that ends before what is stored is another one.
+    // A source that is shorter than what is stored is not the same.
     let e = put_pipe(&rig, &data[..100], &mut Control::none()).err().unwrap();
     assert_eq!(e.code(), Code::SourceChanged, "{e}");
     assert_eq!((rig.versions("disk"), rig.checkpoint().exists()), (0, true));
@@ -242,7 +242,7 @@ fn a_pipes_writer_begins_anew_and_what_is_stored_is_skipped() {
 }
 
 #[test]
-fn a_pipe_that_had_ended_is_stored_and_one_of_another_length_is_told() {
+fn a_pipe_that_had_ended_is_stored_and_another_length_is_reported() {
     let data = bytes(20 * MIB);
     let longer = [&data[..], b"more"].concat();
     for (source, code) in
@@ -260,7 +260,7 @@ fn a_pipe_that_had_ended_is_stored_and_one_of_another_length_is_told() {
 }
 
 #[test]
-fn a_pipe_that_is_silent_ends_with_the_calls_time_and_its_put_goes_on() {
+fn a_silent_pipe_ends_at_the_time_limit_and_its_put_resumes() {
     let rig = rig();
     let (reader, mut writer) = std::os::unix::net::UnixStream::pair().unwrap();
     writer.write_all(b"few").unwrap();
@@ -274,7 +274,7 @@ fn a_pipe_that_is_silent_ends_with_the_calls_time_and_its_put_goes_on() {
 }
 
 #[test]
-fn a_stream_that_had_ended_takes_nothing_more_and_is_committed() {
+fn a_stream_that_had_ended_accepts_no_more_bytes_and_is_committed() {
     let rig = rig();
     let data = bytes(20 * MIB);
     let mut put = rig.open("disk").unwrap();
@@ -291,12 +291,12 @@ fn a_stream_that_had_ended_takes_nothing_more_and_is_committed() {
     assert_eq!(put.offset(), data.len() as u64);
     assert_eq!(put.write(b"x", &mut Control::none()).unwrap_err().code(), Code::WrongState);
     put.commit(&mut Control { on_event: Some(&mut note), ..Control::none() }).unwrap();
-    assert_eq!(done.into_inner().unwrap(), data.len() as u64, "what was done before counts as done");
+    assert_eq!(done.into_inner().unwrap(), data.len() as u64, "bytes of the earlier run count as done");
     assert!(rig.stored("disk") == data);
 }
 
 #[test]
-fn a_commit_whose_outcome_is_unknown_may_be_suspended_and_goes_on() {
+fn a_put_with_an_unknown_outcome_can_be_suspended_and_resumed() {
     for operation in ["CompleteMultipartUpload", "PutObject"] {
         let rig = rig();
         let data = bytes(20 * MIB);

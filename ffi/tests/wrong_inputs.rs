@@ -1,4 +1,4 @@
-//! What is set wrong, or missing, is told with the setting that has to be changed.
+//! The error for a wrong or missing setting names the setting to change.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use embedded_store::{Options, Server};
@@ -8,7 +8,7 @@ struct Wrong<'a> {
     settings: &'a [(&'a str, &'a str)],
     fault: Option<&'a str>,
     code: Code,
-    /// In the message or the hint.
+    /// Text in the message or the hint.
     says: &'a [&'a str],
 }
 
@@ -122,7 +122,7 @@ fn each_wrong_input_names_the_setting_to_change() {
 }
 
 #[test]
-fn a_clock_that_is_an_hour_off_needs_nobody() {
+fn a_clock_that_is_an_hour_off_is_corrected() {
     for hours in [-1, 1] {
         let store = Server::start(Options::new("access", "secret").bucket("wrong-inputs")).unwrap();
         store.set_clock_offset(hours * 3600);

@@ -1,4 +1,4 @@
-//! What the tests of the C interface share: they call it as C does, through pointers.
+//! Shared code of the tests of the C interface, which call it through pointers, as C does.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::ffi::{CStr, CString, c_char};
@@ -17,8 +17,8 @@ pub struct Failure {
     pub json: serde_json::Value,
 }
 
-/// Calls a function that returns nothing but a code, and checks what holds for each: the error handle is there exactly
-/// when it failed, it says the same code, and what stood in `err` before is gone.
+/// Calls a function that returns only a code, and checks that there is an error handle exactly if it failed, with the same
+/// code, and that the old value of `err` is replaced.
 pub fn call(function: impl FnOnce(*mut *mut s3v_error) -> i32) -> Result<i32, Failure> {
     let mut err: *mut s3v_error = ptr::dangling_mut();
     let code = function(&mut err);
@@ -39,7 +39,7 @@ pub fn call(function: impl FnOnce(*mut *mut s3v_error) -> i32) -> Result<i32, Fa
     Err(failure)
 }
 
-/// Calls a function that gives out a handle or pointer, which is written on success only.
+/// Calls a function that returns a handle or a pointer, which is written only on success.
 pub fn made<T>(function: impl FnOnce(*mut *mut T, *mut *mut s3v_error) -> i32) -> Result<*mut T, Failure> {
     let untouched: *mut T = ptr::dangling_mut();
     let mut out = untouched;
@@ -48,7 +48,7 @@ pub fn made<T>(function: impl FnOnce(*mut *mut T, *mut *mut s3v_error) -> i32) -
     result.map(|_| out)
 }
 
-/// The same for a function that may give out nothing at its end.
+/// The same for a list, which returns nothing at its end.
 pub fn next_row(list: *mut s3v_list) -> Result<Option<*const s3v_row>, Failure> {
     let mut row: *const s3v_row = ptr::null();
     let more = call(|err| unsafe { s3v_list_next(list, ptr::null(), &mut row, err) })?;
@@ -71,7 +71,7 @@ pub fn text(text: *const c_char) -> String {
     unsafe { CStr::from_ptr(text) }.to_str().unwrap().to_owned()
 }
 
-/// Takes what is in a bytes handle, and frees it.
+/// Copies the contents of a bytes handle, and frees it.
 pub fn taken(bytes: *mut s3v_bytes) -> Vec<u8> {
     let mut len = 0;
     let data = unsafe { s3v_bytes_data(bytes, &mut len) };

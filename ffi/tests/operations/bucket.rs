@@ -186,7 +186,7 @@ fn objects_are_locked() {
 }
 
 #[test]
-fn a_wrong_region_is_told_by_stores_that_look() {
+fn a_wrong_region_is_reported_by_stores_that_check_it() {
     let bucket = Bucket::fresh("region");
     let elsewhere = Bucket::with(&bucket.name, &[("region", "eu-west-1")]);
     match elsewhere.call(PutObject::new("k", Content::Bytes("x".into()), Vec::new())) {

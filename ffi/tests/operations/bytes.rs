@@ -47,7 +47,7 @@ impl Operation for UploadBytes {
     }
 }
 
-/// GetRange that gives the bytes.
+/// GetRange that returns the bytes.
 #[derive(Clone)]
 pub(crate) struct GetBytes(GetRange);
 

@@ -95,7 +95,7 @@ fn versions_are_listed_in_pages() {
     for max_keys in [1, 2, 3] {
         let pages = bucket.pages(ListObjectVersions { max_keys: Some(max_keys), ..ListObjectVersions::default() });
         assert!(pages.iter().all(|page| page.versions.len() <= max_keys as usize), "{pages:?}");
-        // In the order that all stores have in common: some show delete markers behind the versions of a page.
+        // In the order that all stores have in common: some list delete markers after the versions of a page.
         let in_order = |rows: &mut dyn Iterator<Item = &ListedVersion>| {
             let mut rows: Vec<ListedVersion> = rows.cloned().collect();
             rows.sort_by(|a, b| (&a.key, a.is_delete_marker).cmp(&(&b.key, b.is_delete_marker)));

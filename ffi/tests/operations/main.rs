@@ -1,6 +1,6 @@
-//! Each S3 operation of core on the store that the environment names, or on an embedded one where it names none: what
-//! was written is read back, listings go on page by page, refusals have their codes. What a store cannot, or does in
-//! another way, stands in its profile and nowhere here.
+//! Each S3 operation of core on the store that the environment names, or on an embedded one if it names none:
+//! objects are read back, listings continue page by page, refusals have their codes. What a store does not support, or does
+//! differently, is in its profile, and not here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bucket;
@@ -23,7 +23,7 @@ use s3vault_core::profile::{self, Profile, S3};
 /// Keys whose bytes must survive the path, the query and XML.
 pub const ODD_KEYS: [&str; 7] = ["<&>'\"", "a b+c", "d/e", "q?#=", "x%2Fy", "z\\~", "é"];
 
-/// The embedded store. What it has is S3's.
+/// The embedded store: a subset of S3.
 const EMBEDDED: Profile = Profile {
     name: "s3",
     bucket_encryption: false,
@@ -75,7 +75,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// One that is not there.
+    /// A bucket that does not exist.
     pub fn absent(what: &str) -> Bucket {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         Bucket::with(&format!("ops-{what}-{}-{}", std::process::id(), now.as_millis()), &[])
@@ -91,14 +91,14 @@ impl Bucket {
         Bucket { name: name.to_owned(), client: Client::open(&settings, &mut Control::none()).unwrap() }
     }
 
-    /// A new one.
+    /// A new bucket.
     pub fn fresh(what: &str) -> Bucket {
         let bucket = Bucket::absent(what);
         bucket.must(CreateBucket::default());
         bucket
     }
 
-    /// A new one with versioning, where the store has it.
+    /// A new bucket, with versioning if the store supports it.
     pub fn versioned(what: &str) -> Bucket {
         let bucket = Bucket::fresh(what);
         if world().profile.versioning {
@@ -116,7 +116,7 @@ impl Bucket {
         self.client.call(op, &mut Control::none())
     }
 
-    /// The reply of an operation that goes well.
+    /// The reply of an operation that succeeds.
     #[track_caller]
     pub fn must<O>(&self, op: O) -> O::Reply
     where
@@ -172,7 +172,7 @@ pub fn assert_refused(e: &Error, status: u16, s3_code: &str) {
     assert_eq!((e.code(), e.status(), e.s3_code()), (Code::Store, status, s3_code), "{e:?}");
 }
 
-/// That the store does not have what was asked for, and says so.
+/// Asserts that the store reports that it does not support the operation.
 #[track_caller]
 pub fn assert_has_not(e: &Error) {
     assert!(e.status() == 501 || (400..500).contains(&e.status()) || e.code() == Code::BadReply, "{e:?}");

@@ -187,7 +187,7 @@ fn customer_keys_encrypt_an_upload() {
 }
 
 #[test]
-fn an_upload_that_is_not_there_is_not_found() {
+fn a_missing_upload_is_not_found() {
     let bucket = Bucket::fresh("no-upload");
     let upload_id = begin(&bucket, KEY);
     let etag = bucket.must(UploadBytes::new(KEY, &upload_id, 1, b"x")).etag;
@@ -216,7 +216,7 @@ fn an_upload_that_is_not_there_is_not_found() {
 }
 
 #[test]
-fn parts_that_do_not_fit_are_refused() {
+fn mismatched_parts_are_refused() {
     let (bucket, checksums) = (Bucket::fresh("wrong-parts"), world().profile.checksums);
     let upload_id = begin(&bucket, KEY);
     let damaged = UploadBytes::with_digest(KEY, &upload_id, 1, b"x", digest(b"y"));

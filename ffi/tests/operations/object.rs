@@ -24,7 +24,7 @@ fn put(key: &str, bytes: &[u8], headers: &[(&str, &str)]) -> PutObject {
 }
 
 #[test]
-fn what_is_put_is_read() {
+fn a_stored_object_is_read_back() {
     let bucket = Bucket::fresh("objects");
     for (n, key) in ODD_KEYS.iter().enumerate() {
         bucket.put(key, format!("content {n}").as_bytes());
@@ -46,7 +46,7 @@ fn what_is_put_is_read() {
 }
 
 #[test]
-fn what_is_not_there_is_not_found() {
+fn a_missing_object_is_not_found() {
     let (bucket, absent) = (Bucket::fresh("missing"), Bucket::absent("missing-bucket"));
     assert_eq!(bucket.refused(GetObject::new("k", 100)).code(), Code::NotFound);
     assert_eq!(bucket.refused(GetObject::new("k", 100)).s3_code(), "NoSuchKey");
@@ -63,7 +63,7 @@ fn what_is_not_there_is_not_found() {
 }
 
 #[test]
-fn conditions_keep_what_is_there() {
+fn conditions_protect_an_existing_object() {
     let (bucket, profile) = (Bucket::versioned("conditions"), &world().profile);
     let put = |content: &str, condition: Condition| {
         let mut op = put("k", content.as_bytes(), &[]);
@@ -105,7 +105,7 @@ fn checksums_are_compared() {
 }
 
 #[test]
-fn versions_stay() {
+fn versions_are_kept() {
     let bucket = Bucket::versioned("versions");
     let (first, second) = (bucket.put("k", b"first").version_id, bucket.put("k", b"second").version_id);
     assert_eq!(bucket.get("k"), b"second");
@@ -217,7 +217,7 @@ fn customer_keys_encrypt() {
 }
 
 #[test]
-fn many_are_deleted_at_once() {
+fn many_objects_are_deleted_at_once() {
     let bucket = Bucket::versioned("many");
     let left =
         |bucket: &Bucket| -> Vec<String> { bucket.must(ListObjectsV2::default()).keys().map(str::to_owned).collect() };

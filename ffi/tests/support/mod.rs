@@ -1,4 +1,4 @@
-//! What the tests of the Rust API share: a vault on an embedded store, and bytes to put there.
+//! Shared code of the tests of the Rust API: a vault on an embedded store, and bytes to store.
 #![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub)]
 
 use s3vault::{Control, Settings, Vault};
@@ -24,12 +24,12 @@ pub fn reaching(url: &str, bucket: &str) -> Settings {
     ])
 }
 
-/// On such a bucket, without a keyring.
+/// A vault on such a bucket, without a keyring.
 pub fn vault(url: &str, bucket: &str) -> Vault {
     Vault::open(&reaching(url, bucket), None, &mut Control::none()).unwrap()
 }
 
-/// Without a pattern that a shifted part would repeat.
+/// Bytes without a pattern that a shifted part would repeat.
 pub fn bytes(length: usize) -> Vec<u8> {
     (0..length as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
 }
