@@ -31,7 +31,7 @@ pub struct Chunk {
 /// The bytes of an object, a request or a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// As they are, shared with whoever made them: a manifest of millions of parts is there once.
+    /// The bytes themselves, shared with their creator: a manifest of millions of parts is in memory once.
     Bytes(Bytes),
     /// Ranges of sources, one after the other.
     Chunks(Vec<Chunk>),
@@ -202,14 +202,14 @@ fn real(chunks: &[Chunk], hash: SliceHash) -> Digest {
             (at, flipped) = (to, false);
         }
     }
-    let begins = if let SliceHash::Subtree(begin) = hash { begin + 1 } else { 0 };
-    if let Some(known) = KNOWN.with_borrow(|known| known.get(&(pieces.clone(), begins)).copied()) {
+    let start = if let SliceHash::Subtree(begin) = hash { begin + 1 } else { 0 };
+    if let Some(known) = KNOWN.with_borrow(|known| known.get(&(pieces.clone(), start)).copied()) {
         return known;
     }
     let digest = NOISE.with(|noise| {
-        let mut digester = Digester::of(if begins > 0 { hash } else { SliceHash::Whole });
+        let mut digester = Digester::of(if start > 0 { hash } else { SliceHash::Whole });
         for &(pattern, begin, length, flipped) in &pieces {
-            // A pattern is the same noise, begun elsewhere.
+            // A pattern is the same noise, started at another offset.
             let begin = ((begin + pattern * 65_537) % BLOCK) as usize;
             let length = length as usize;
             let (mut first, rest) = (&noise[begin..noise.len().min(begin + length)], begin + length);
@@ -226,7 +226,7 @@ fn real(chunks: &[Chunk], hash: SliceHash) -> Digest {
         if known.len() > 100_000 {
             known.clear();
         }
-        known.insert((pieces, begins), digest)
+        known.insert((pieces, start), digest)
     });
     digest
 }

@@ -10,7 +10,7 @@ use s3vault_core::{Code, Error, Input, Output, PartRequest, SourceStart};
 use zeroize::Zeroizing;
 
 use crate::content::{BLOCK, Chunk, Content};
-use crate::seen::Seen;
+use crate::coverage::Seen;
 use crate::task::{Held, Job, Machine};
 use crate::world::{Event, World};
 
@@ -125,7 +125,7 @@ impl World {
         self.tell(|| format!("{task} reads its source from {offset}{}", if ended { ", which has ended" } else { "" }));
         self.check_start(task, start);
         if offset > 0 {
-            self.saw(Seen::WentOn);
+            self.saw(Seen::Resumed);
         }
         self.tasks[task].position = Some(offset);
     }
@@ -207,22 +207,22 @@ impl World {
         }
     }
 
-    fn save(&mut self, task: usize, record: Vec<u8>, anew: bool) {
+    fn save(&mut self, task: usize, record: Vec<u8>, restart: bool) {
         let life = self.tasks[task].life;
         self.tell(|| {
             let text = String::from_utf8_lossy(&record);
             let shown: String = text.split_once("\"record\":").map_or("", |(_, rest)| rest).chars().take(60).collect();
-            format!("{task} saves {shown}{}", if anew { " anew" } else { "" })
+            format!("{task} saves {shown}{}", if restart { " to a new file" } else { "" })
         });
         if !self.tasks[task].put().is_some_and(|put| put.has_checkpoint) {
             return self.violate(format!("task {task} saves, and has no checkpoint"));
         }
-        if anew && self.tasks[task].life > 0 {
-            self.saw(Seen::BeganAnew);
+        if restart && self.tasks[task].life > 0 {
+            self.saw(Seen::Restarted);
         }
         // One file, one fsync after the other.
         let busy = self.tasks[task].unsaved.len() as u64;
-        self.tasks[task].unsaved.push_back((record, anew));
+        self.tasks[task].unsaved.push_back((record, restart));
         let delay = busy * 3 + self.random.u64(1..10);
         self.after(delay, Event::Saved { task, life });
     }
@@ -231,15 +231,15 @@ impl World {
         if self.tasks[task].life != life {
             return;
         }
-        let Some((record, anew)) = self.tasks[task].unsaved.pop_front() else { return };
+        let Some((record, restart)) = self.tasks[task].unsaved.pop_front() else { return };
         if self.tasks[task].disk_full {
             self.saw(Seen::DiskFull);
             let why = Error::new(Code::DiskFull, "the checkpoint's disk is full");
             return self.drive(task, Some(Input::SaveFailed(why)));
         }
-        self.note_saved(task, &record, anew);
+        self.note_saved(task, &record, restart);
         let disk = &mut self.tasks[task].disk;
-        if anew {
+        if restart {
             disk.clear();
         }
         disk.extend_from_slice(&record);

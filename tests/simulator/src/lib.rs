@@ -3,12 +3,12 @@
 pub mod case;
 mod checks;
 pub mod content;
+pub mod coverage;
 mod driver;
-mod happenings;
+mod life;
 mod network;
 mod restore;
 pub mod scenario;
-pub mod seen;
 pub mod shrink;
 pub mod store;
 pub mod task;

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use lexopt::prelude::*;
-use simulator::seen::{Counts, Seen};
+use simulator::coverage::{Counts, Seen};
 use simulator::{Case, regressions, run, shrink};
 
 const USAGE: &str = "\
 Usage: simulator [options]
 
-Runs the regression cases, then seeds one after the other. The first that breaks a promise is made shorter, and its story
-is told; its line belongs into tests/simulator/regressions.txt.
+Runs the regression cases, then one seed after the other. Of the first that breaks a promise it finds a shorter case and
+prints its story; the line of the case belongs into tests/simulator/regressions.txt.
 
-  --seeds N    so many; 2000 by default
-  --from S     from this one on; 0 by default
+  --seeds N    how many seeds; 2000 by default
+  --from S     the first seed; 0 by default
   --seed X     only this one
   --case LINE  only this line of regressions.txt
   --story      tell the story of the one in any case

@@ -1,4 +1,4 @@
-//! Restores into a file that are killed and go on, and reads of some bytes: as a driver does them over core's machines.
+//! Restores into a file that are killed and resume, and reads of some bytes: as a driver does them over core's machines.
 //!
 //! The file's parts are marked once they were verified. What is left of file and marks after a kill proves nothing: marked
 //! parts are read from the file, compared with the manifest, and only then told to the machine as there.
@@ -12,7 +12,7 @@ use s3vault_core::vault::{Located, Read};
 use s3vault_core::{Code, Error, Family};
 
 use crate::content::Content;
-use crate::seen::Seen;
+use crate::coverage::Seen;
 use crate::store;
 use crate::task::{How, Job, Machine, Outcome};
 use crate::world::{Event, World};
@@ -40,7 +40,7 @@ impl World {
             self.tasks.push(crate::task::Task::new(job, vault, 0));
             self.tasks[reader].of = Some(task);
             let delay = self.extra.u64(0..60_000);
-            self.after(delay, Event::Begin { task: reader });
+            self.after(delay, Event::Start { task: reader });
         }
     }
 
@@ -111,11 +111,11 @@ impl World {
             self.tasks[number].patience -= 1;
             self.fresh_vault(number);
             let delay = [1, 1_000, 600_000][self.extra.usize(0..3)];
-            self.after(delay, Event::Begin { task: number });
+            self.after(delay, Event::Start { task: number });
         }
     }
 
-    /// A restore failed: its file stays where another may go on with it.
+    /// A restore failed: its file stays, so that another may resume it.
     pub(crate) fn restore_failed(&mut self, number: usize, e: &Error) {
         if self.tasks[number].how() != Some(How::File) {
             return;
@@ -140,7 +140,7 @@ impl World {
         if let Some(why) = crate::checks::wrong(&whole, task.job.source(), 0, size) {
             return self.violate(format!("a restore ends well with wrong bytes in its file: {why}"));
         }
-        self.saw(if task.there.is_empty() { Seen::Restored } else { Seen::RestoreWentOn });
+        self.saw(if task.there.is_empty() { Seen::Restored } else { Seen::RestoreResumed });
         self.tell(|| format!("{number} has restored all"));
     }
 

@@ -21,7 +21,7 @@ pub struct PutSpec {
     pub ends_early: bool,
     /// Steps are saved.
     pub has_checkpoint: bool,
-    /// When it begins, in milliseconds.
+    /// When it starts, in milliseconds.
     pub start: u64,
     /// Milliseconds that a part of the source takes.
     pub slowness: u64,
@@ -32,7 +32,7 @@ pub struct PutSpec {
 /// What a happening does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// The process is killed; its checkpoint goes on later.
+    /// The process is killed. A new one resumes from its checkpoint later.
     Crash,
     /// The caller cancels.
     Cancel,
@@ -64,7 +64,7 @@ pub enum What {
     Spoil(bool),
     /// The store loses a part of its open upload: this one, of as many as there are.
     LosePart(u64),
-    /// The store stops in the midst of completing its upload, and never will complete it; the parts of these bits are gone.
+    /// The store fails while it completes the upload, and never completes it. The parts of these bits are gone.
     BreakUpload(u64),
 }
 
@@ -128,7 +128,7 @@ pub struct Scenario {
     pub puts: Vec<PutSpec>,
     /// What goes wrong at an instant.
     pub happenings: Vec<Happening>,
-    /// Of 1,000 requests, so many meet a fate.
+    /// How many of 1,000 requests meet a fate.
     pub faults: u64,
     /// A round trip, in milliseconds.
     pub trip: u64,
@@ -290,7 +290,7 @@ fn of_reader(random: &mut fastrand::Rng, task: usize, put: &PutSpec) -> Happenin
         18 => What::Spoil(true),
         _ => What::Spoil(false),
     };
-    // Behind those of the vault, the row and the locator.
+    // After those of the vault, the row and the locator.
     let when = When::Kind("GetObject", random.u64(1..=4 + (put.length >> 23).min(40) * 2));
     Happening { task, reader: true, when, delay: random.u64(0..2_000), what }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::case::{Case, FaultId};
 use crate::world::run;
 
-/// So many runs are tried at most.
+/// Most runs that are tried.
 const MOST_RUNS: u32 = 400;
 
 /// The shortest case that was found which fails as this one does, in some way.

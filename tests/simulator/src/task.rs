@@ -94,7 +94,7 @@ pub enum How {
 pub enum Job {
     /// Stores a backup.
     Put(PutSpec),
-    /// Opens the vault anew, finds this version of a name and reads it. It must succeed where it is the last look.
+    /// Opens the vault again, finds this version of a name and reads it. It must succeed where it is the last look.
     Read {
         /// Which name.
         name: usize,
@@ -181,7 +181,7 @@ pub struct Task {
     pub disk_full: bool,
     /// What the machine has asked for and not released.
     pub parts: BTreeMap<u32, Held>,
-    /// Where a stream's next part begins.
+    /// Where a stream's next part starts.
     pub position: Option<u64>,
     /// What is there of each range, by its index and reading.
     pub ranges: BTreeMap<(u32, u32), Content>,
@@ -237,7 +237,7 @@ pub struct Task {
     pub lost_parts: u32,
     /// Some of them while this process ran.
     pub lost_alive: bool,
-    /// The store stopped in the midst of completing its upload.
+    /// The store failed while it completed the upload.
     pub upload_broken: bool,
     /// The caller has suspended.
     pub suspended: bool,
@@ -245,7 +245,7 @@ pub struct Task {
     pub extent: String,
     /// It was told that there are no other keys, or was given some that had expired.
     pub keyless: bool,
-    /// A reader takes so many milliseconds for a range, at most.
+    /// Most milliseconds that a reader takes for a range.
     pub patience_ms: u64,
     /// Bytes of ranges that were asked for and are not consumed, by their index.
     pub in_hand: BTreeMap<u32, u64>,
@@ -255,7 +255,7 @@ pub struct Task {
     pub cancelled: bool,
     /// It was killed or suspended at least once, so that an older life may have left something.
     pub was_killed: bool,
-    /// Goes on after errors so often.
+    /// How many more times it resumes after an error.
     pub patience: u32,
     /// Commits again so often.
     pub again: u32,
@@ -264,7 +264,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// One that has not begun.
+    /// A task that has not started.
     pub fn new(job: Job, vault: Arc<Vault>, source: u32) -> Task {
         Task {
             job,

@@ -14,24 +14,24 @@ use s3vault_core::vault::{Name, Vault};
 
 use crate::case::{Case, FaultId};
 use crate::content::Content;
+use crate::coverage::{Counts, Seen};
 use crate::network::{Exchange, Stage};
 use crate::scenario::Scenario;
-use crate::seen::{Counts, Seen};
 use crate::store;
 use crate::task::{Job, Outcome, Task};
 
-/// When a run begins, in Unix milliseconds.
+/// When a run starts, in Unix milliseconds.
 pub const START: i64 = 1_764_000_000_000;
 /// No run takes longer, in simulated milliseconds: retries and a store that is gone for an hour are long over.
 const LONGEST: u64 = 48 * 3_600_000;
-/// Nor has more steps than so many, and one for each MiB.
+/// Most steps of a run, and one more for each MiB.
 const MOST_STEPS: u64 = 2_000_000;
 
 /// Something that is going to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Event {
-    /// A task begins, or goes on from its checkpoint.
-    Begin { task: usize },
+    /// A task starts, or resumes from its checkpoint.
+    Start { task: usize },
     /// The machine wants to be polled.
     Wake { task: usize, life: u32 },
     /// An exchange comes to its next stage.
@@ -152,7 +152,7 @@ impl World {
             let start = put.start;
             world.tasks.push(Task::new(Job::Put(put), vault, task as u32 + 1));
             if !world.case.without.contains(&task) {
-                world.after(start, Event::Begin { task });
+                world.after(start, Event::Start { task });
             }
         }
         world.report.tasks = world.tasks.len();
@@ -280,7 +280,7 @@ impl World {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Begin { task } => self.begin(task),
+            Event::Start { task } => self.begin(task),
             Event::Wake { task, life } => {
                 let task_ = &mut self.tasks[task];
                 if task_.life == life && task_.wake.is_some_and(|at| at <= self.time) {

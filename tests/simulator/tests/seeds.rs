@@ -1,6 +1,6 @@
 //! 2,000 seeds with all that can go wrong, the regression cases, and that a seed is one run.
 
-use simulator::seen::{Counts, Seen};
+use simulator::coverage::{Counts, Seen};
 use simulator::{Case, regressions, run};
 
 /// Each kind of happening takes effect so often at least.

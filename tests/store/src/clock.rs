@@ -10,7 +10,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Moves the clock to so many seconds from the machine's.
+    /// Moves the clock this many seconds away from the machine's.
     pub(crate) fn set_offset(&self, seconds: i64) {
         self.offset.store(seconds, Ordering::Relaxed);
     }

@@ -15,9 +15,9 @@ pub struct Fault {
     pub operation: String,
     /// The request's path and query, as sent, must contain this: `partNumber=3`.
     pub target: Option<String>,
-    /// So many requests that match go through unharmed first.
+    /// How many matching requests pass unharmed first.
     pub skip: u32,
-    /// So many requests are hit then.
+    /// How many requests are hit then.
     pub times: u32,
     /// What happens to them.
     pub effect: Effect,
@@ -30,9 +30,9 @@ pub enum Effect {
     Answer(Answer),
     /// The connection is dropped without an answer, before or after the request took effect.
     Drop(When),
-    /// The reply's body ends after so many bytes, with its connection.
+    /// The reply's body ends after this many bytes, and the connection with it.
     Truncate(u64),
-    /// The reply's body stops after so many bytes, and the connection stays open.
+    /// The reply's body stops after this many bytes, and the connection stays open.
     Stall(u64),
     /// The request takes effect so much later.
     Delay(Duration),

@@ -1,7 +1,7 @@
 //! An in-memory S3 for the demo and the tests of s3vault.
 //!
 //! The wire protocol and the check of every signature come from the crate [`s3s`], so that s3vault's signer meets a judge
-//! that is not its own. Behind it stands a model of S3 in memory (buckets, versions, multipart uploads, checksums,
+//! that is not its own. Behind it is the model of S3, `s3-model` (buckets, versions, multipart uploads, checksums,
 //! conditions); in front of it a strict check refuses what s3s accepts and S3 does not. What the store does not
 //! implement it answers with 501 `NotImplemented`; it ignores nothing in silence.
 //!
@@ -34,8 +34,8 @@
 //! | `POST /_embedded/clock` | `{"offset_seconds": -3600}` moves the store's clock: `Date`, `Last-Modified`, the judgement of dates |
 //! | `POST /_embedded/keys` | `{"access_key", "secret_key"}` are the only keys that are known from now on |
 //!
-//! A fault names an operation (`*`: any) and one effect. `target` (a part of path and query as sent), `skip` (so many
-//! matching requests pass first) and `times` (so many are hit then, 1 by default) are optional:
+//! A fault names an operation (`*`: any) and one effect. `target` (a part of path and query as sent), `skip` (how many
+//! matching requests pass first) and `times` (how many are hit then, 1 by default) are optional:
 //!
 //! ```json
 //! {"operation": "CompleteMultipartUpload", "times": 1, "answer": {"status": 503, "code": "SlowDown"}}
@@ -51,7 +51,7 @@
 //!
 //! `answer` sends an answer in place of the store's own; the request takes effect only with `"when": "after"`.
 //! `drop` drops the connection without an answer, before or after the request took effect. `truncate` ends the reply's
-//! body and the connection after so many bytes; `stall` keeps the connection open. A fault hits a request once its
+//! body and the connection after this many bytes; `stall` keeps the connection open. A fault hits a request once its
 //! signature is verified.
 //!
 //! Damage is one of:
@@ -62,7 +62,7 @@
 //! {"bucket": "b", "key": "k", "content_base64": "…"}
 //! ```
 //!
-//! `offset` flips a bit of that byte, `cut` keeps so many bytes, `content_base64` puts other bytes in their place.
+//! `offset` flips a bit of that byte, `cut` keeps this many bytes, `content_base64` puts other bytes in their place.
 //! Without `version_id` the newest version is meant.
 //!
 //! # Where it differs from AWS

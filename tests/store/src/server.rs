@@ -174,7 +174,7 @@ impl Server {
         self.shared.faults.clear();
     }
 
-    /// Moves the store's clock to so many seconds from the machine's.
+    /// Moves the store's clock this many seconds away from the machine's.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.shared.clock.set_offset(seconds);
     }

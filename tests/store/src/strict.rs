@@ -60,7 +60,7 @@ impl Auth {
     fn of_header(headers: &HeaderMap, authorization: &str) -> Result<Self, Refusal> {
         let Some(fields) = authorization.strip_prefix("AWS4-HMAC-SHA256 ") else {
             let scheme = authorization.split(' ').next().unwrap_or_default();
-            return Err(not_sigv4(&format!("the Authorization header begins with {scheme:?}")));
+            return Err(not_sigv4(&format!("the Authorization header starts with {scheme:?}")));
         };
         let signed = fields
             .split(',')
@@ -188,13 +188,13 @@ fn check_date(auth: &Auth, now: SystemTime) -> Result<(), Refusal> {
         Refusal::access_denied(format!("The date {:?} is not of the form 20130524T000000Z.", auth.date))
     })?;
     let ahead = date.duration_since(now).unwrap_or_default();
-    let behind = now.duration_since(date).unwrap_or_default();
+    let late = now.duration_since(date).unwrap_or_default();
     if let Some(expires) = auth.expires
-        && behind > Duration::from_secs(expires)
+        && late > Duration::from_secs(expires)
     {
         return Err(Refusal::access_denied("Request has expired").element("ServerTime", iso(now)));
     }
-    if ahead > MAX_SKEW || (auth.expires.is_none() && behind > MAX_SKEW) {
+    if ahead > MAX_SKEW || (auth.expires.is_none() && late > MAX_SKEW) {
         return Err(Refusal::new(
             403,
             "RequestTimeTooSkewed",

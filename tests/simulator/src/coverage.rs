@@ -1,4 +1,4 @@
-//! What happened in runs and took effect, counted: a kind that no longer occurs is coverage lost, and is seen.
+//! Counts what happened in runs and took effect: a kind that no longer occurs is coverage that was lost.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ kinds! {
     LostBefore,
     /// A write took effect, and its answer was lost.
     LostAfter,
-    /// A write took effect after it was given up.
+    /// A write took effect after the client had abandoned it.
     Late,
     /// A write took effect after its process had died.
     LateOfTheDead,
@@ -93,10 +93,10 @@ kinds! {
     CrashWithRow,
     /// A record was torn.
     Torn,
-    /// A put went on behind bytes that are stored.
-    WentOn,
-    /// A put with a checkpoint began anew.
-    BeganAnew,
+    /// A put resumed after bytes that were stored already.
+    Resumed,
+    /// A put with a checkpoint restarted from scratch.
+    Restarted,
     /// A put was suspended.
     Suspended,
     /// A put was cancelled.
@@ -105,7 +105,7 @@ kinds! {
     DiskFull,
     /// An upload vanished.
     UploadVanished,
-    /// A store stopped in the midst of a Complete.
+    /// A store failed while it completed an upload.
     UploadBroken,
     /// A part vanished from an upload.
     PartVanished,
@@ -144,7 +144,7 @@ kinds! {
     /// A part was marked in a restore's file, and its bytes were not there.
     MarkWithoutBytes,
     /// A restore ended well with parts that were in its file.
-    RestoreWentOn,
+    RestoreResumed,
     /// A version's data rotted or moved in the store.
     Spoiled,
     /// A reading ended since its data was wrong or gone.

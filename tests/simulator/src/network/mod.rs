@@ -1,7 +1,7 @@
 //! Between the driver and the store: what is lost, late, doubled, cut and changed.
 
-use s3_model::Part;
-use s3_model::http::http_date;
+mod arrival;
+
 use s3vault_core::checksum::Digest;
 use s3vault_core::http::{Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 use s3vault_core::vault::objects::CATALOGUE;
@@ -9,9 +9,8 @@ use s3vault_core::{Code, Input};
 
 use crate::case::FaultId;
 use crate::content::{BLOCK, Content};
+use crate::coverage::Seen;
 use crate::scenario::{Fate, When, fate};
-use crate::seen::Seen;
-use crate::store::at;
 use crate::wire::{Answer, Wire};
 use crate::world::{Event, World};
 
@@ -221,145 +220,8 @@ impl World {
         }
     }
 
-    fn arrived(&mut self, number: u64, exchange: &mut Exchange, is_copy: bool) {
-        let (task, ordinal) = (exchange.task, exchange.id.0);
-        let is_late = exchange.is_over;
-        let mut wire = exchange.wire.clone();
-        if exchange.fate == Some(Fate::FlippedUp) && !is_copy {
-            let is_noticed = self.scenario.profile.checksums || matches!(wire.request.body, Content::Bytes(_));
-            if is_noticed {
-                wire.request.body = wire.request.body.flip(ordinal);
-            }
-        }
-        let now = self.store_ms();
-        if std::mem::replace(&mut self.tasks[task].newest_arrival, number) > number {
-            self.saw(Seen::Overtaken);
-        }
-        let refused = |status, code| Answer::error(status, code).with("date", http_date(at(now)));
-        let mut answer = match exchange.fate {
-            _ if self.time < self.outage_until => {
-                self.saw(Seen::Outage);
-                exchange.pending += 1;
-                return self.after(IDLE_MS, Event::Exchange { number, stage: Stage::Broken(Broken::TimedOut) });
-            }
-            Some(Fate::Refused(status, code, after)) if !is_copy => {
-                let answer = refused(status, code);
-                self.note_answer(exchange, &answer, false);
-                if after == 0 {
-                    answer
-                } else {
-                    self.saw(Seen::RetryAfter);
-                    answer.with("retry-after", after.to_string())
-                }
-            }
-            _ if self.time < self.storm_until => {
-                self.saw(Seen::Storm);
-                refused(503, "SlowDown")
-            }
-            _ => {
-                let before = self.stored_etag(&wire);
-                let answer = Answer::from(self.store.answer(&wire.request, at(now)));
-                let is_other = self.stored_etag(&wire) != before;
-                self.note_answer(exchange, &answer, is_copy);
-                if before.is_some() && is_other && (is_copy || is_late) {
-                    self.saw(Seen::PartReplaced);
-                    self.tasks[task].replaced += 1;
-                }
-                self.check_effect(task, &wire, &answer);
-                answer
-            }
-        };
-        self.tell(|| {
-            let note = if is_copy {
-                ", the copy"
-            } else if is_late {
-                ", late"
-            } else {
-                ""
-            };
-            format!("    store: {task} #{ordinal} {}: {}{note}", wire.short(), answer.status)
-        });
-        if is_copy || is_late {
-            return;
-        }
-        match exchange.fate {
-            Some(Fate::ErrorIn200) => {
-                self.saw(Seen::ErrorIn200);
-                answer.body = Answer::error(200, "InternalError").body;
-            }
-            Some(Fate::FlippedDown) if matches!(answer.status, 200 | 206) && is_verified(&wire) => {
-                answer.body = answer.body.flip(ordinal);
-                self.saw(Seen::FlippedDown);
-                self.tasks[task].flipped = true;
-            }
-            _ => {}
-        }
-        let payload = answer.body.length() * self.scenario.pace / BLOCK;
-        exchange.answer = Some(answer);
-        let head = self.random.u64(1..=self.scenario.trip);
-        let end = head + self.random.u64(payload / 2..=payload * 2);
-        let mut at = |delay: u64, stage: Stage| {
-            exchange.pending += 1;
-            self.after(delay, Event::Exchange { number, stage });
-        };
-        match exchange.fate {
-            Some(Fate::LostAfter) if number.is_multiple_of(3) => at(IDLE_MS, Stage::Broken(Broken::TimedOut)),
-            Some(Fate::LostAfter) => at(head, Stage::Broken(Broken::Lost)),
-            Some(Fate::Truncated) => {
-                at(head, Stage::Head);
-                at(end, Stage::Broken(Broken::Lost));
-            }
-            _ => {
-                at(head, Stage::Head);
-                at(end, Stage::End);
-            }
-        }
-    }
-
-    /// The ETag that the part of this request has at the store.
-    fn stored_etag(&self, wire: &Wire) -> Option<String> {
-        let upload = self.bucket().open_upload(wire.parameter("uploadId"))?;
-        upload.parts.get(&wire.parameter("partNumber").parse().ok()?).map(Part::etag)
-    }
-
     fn is_alive(&self, exchange: &Exchange) -> bool {
         self.tasks[exchange.task].life == exchange.life
-    }
-
-    /// Counts what a request met at the store.
-    fn note_answer(&mut self, exchange: &Exchange, answer: &Answer, is_copy: bool) {
-        let (is_good, is_write) = (answer.status < 300, !matches!(exchange.wire.request.method, "GET" | "HEAD"));
-        let is_dead = !self.is_alive(exchange);
-        if is_good && is_write {
-            match exchange.fate {
-                _ if is_copy => self.saw(Seen::Twice),
-                _ if is_dead => self.saw(Seen::LateOfTheDead),
-                _ if exchange.is_over => self.saw(Seen::Late),
-                Some(Fate::LostAfter) => self.saw(Seen::LostAfter),
-                Some(Fate::FlippedUp) if exchange.part.is_some() && !self.scenario.profile.checksums => {
-                    self.saw(Seen::FlippedAndStored);
-                }
-                _ => {}
-            }
-        }
-        if is_copy || is_dead || exchange.is_over {
-            return;
-        }
-        match answer.code().unwrap_or_default() {
-            "SlowDown" => self.saw(Seen::SlowDown),
-            "InternalError" | "ServiceUnavailable" => self.saw(Seen::ServerError),
-            "BadDigest" | "XAmzContentSHA256Mismatch" => self.saw(Seen::FlippedUp),
-            "RequestTimeTooSkewed" => self.saw(Seen::Skewed),
-            "ExpiredToken" => self.saw(Seen::ExpiredKeys),
-            "InvalidPart" => self.saw(Seen::InvalidPart),
-            "NoSuchUpload" => self.saw(Seen::NoSuchUpload),
-            _ => {}
-        }
-        match (exchange.wire.operation, answer.status) {
-            ("HeadObject", 200) => self.saw(Seen::Settled),
-            ("HeadObject", 404) => self.saw(Seen::NotSettled),
-            _ => {}
-        }
     }
 
     fn end(&mut self, exchange: &mut Exchange) {
@@ -434,7 +296,7 @@ impl World {
     fn outcome(&mut self, exchange: &Exchange, is_good: bool) {
         let task = &mut self.tasks[exchange.task];
         if is_good {
-            // What was waiting for a new check begins anew after it.
+            // What waited for a new check starts again after it.
             match exchange.wire.operation {
                 "ListObjectsV2" => task.in_a_row.clear(),
                 _ => drop(task.in_a_row.remove(&exchange.what)),
@@ -505,10 +367,4 @@ impl World {
             (exchange.task, exchange.life, exchange.part) == (task, life, Some(number)) && !exchange.is_over
         })
     }
-}
-
-/// Whether a change of the reply's bytes would be noticed: ranges have hashes, rows and locators a signature. A list has
-/// nothing of the kind, and TLS is what keeps it whole.
-fn is_verified(wire: &Wire) -> bool {
-    wire.operation == "GetObject" && wire.request.key != "_s3vault/vault.json"
 }

@@ -1,4 +1,4 @@
-//! How tasks begin, end, die and go on; and what happens to them on the way.
+//! The life of a task: how it starts, ends, is killed and resumes, and what happens to it in between.
 
 use s3vault_core::transfer::checkpoint::{Checkpoint, FileIdentity};
 use s3vault_core::transfer::{Delivery, ReadRequest};
@@ -6,8 +6,8 @@ use s3vault_core::vault::{Cursor, Find, ListPage, Locate, Open, Put, PutRequest,
 use s3vault_core::{Code, Error, Input, Result};
 
 use crate::content::are_without_bytes;
+use crate::coverage::Seen;
 use crate::scenario::{Happening, What};
-use crate::seen::Seen;
 use crate::store::BUCKET;
 use crate::task::{Ended, How, Job, Machine, Outcome, Task};
 use crate::world::{Event, World};
@@ -17,7 +17,7 @@ impl World {
         let seed = self.random.u64(..);
         match self.job(task) {
             Job::Put(_) if self.tasks[task].outcome.is_some() => {}
-            Job::Put(_) => self.begin_put(task, seed),
+            Job::Put(_) => self.start_put(task, seed),
             Job::Read { .. } => {
                 let vault = self.tasks[task].vault.clone();
                 self.start(task, Machine::Open(Open::new(vault, seed)));
@@ -33,7 +33,7 @@ impl World {
         self.start(task, Machine::List(page));
     }
 
-    fn begin_put(&mut self, task: usize, seed: u64) {
+    fn start_put(&mut self, task: usize, seed: u64) {
         let Some(put) = self.tasks[task].put().cloned() else { return };
         let (source, life) = (self.tasks[task].source, self.tasks[task].life);
         let checkpoint = if put.has_checkpoint {
@@ -192,7 +192,7 @@ impl World {
                 let name = e.code().info().name.to_owned();
                 let for_good =
                     matches!(e.code(), Code::Cancelled | Code::SourceChanged | Code::Damaged | Code::Abandoned);
-                // Who is given up begins anew.
+                // A put whose upload was abandoned restarts.
                 let goes_on = !for_good || e.code() == Code::Abandoned;
                 if put.has_checkpoint && goes_on && self.tasks[task].patience > 0 && e.code() != Code::BadCheckpoint {
                     self.tasks[task].patience -= 1;
@@ -210,7 +210,7 @@ impl World {
         let task = self.tasks.len();
         self.tasks.push(Task::new(job, vault, 0));
         let delay = self.random.u64(0..60_000);
-        self.after(delay, Event::Begin { task });
+        self.after(delay, Event::Start { task });
     }
 
     pub(crate) fn again(&mut self, task: usize, life: u32) {
@@ -321,19 +321,19 @@ impl World {
             upload.parts.retain(|number, _| gone >> (number % 64) & 1 == 0);
             upload.is_broken = true;
             let lost = before - upload.parts.len();
-            self.tell(|| format!("    the store has begun to complete {id}, and stops: {lost} parts are gone"));
+            self.tell(|| format!("    the store starts to complete {id}, and stops: {lost} parts are gone"));
             self.saw(Seen::UploadBroken);
             self.tasks[task].upload_broken = true;
             self.lost(task, &id, lost as u32);
         }
     }
 
-    /// So many parts of an upload that were stored are not there any more.
+    /// The store lost this many parts of an upload.
     fn lost(&mut self, task: usize, id: &str, parts: u32) {
         let task = &mut self.tasks[task];
         task.lost_parts += parts;
         task.lost_alive |= task.machine.is_some();
-        // It has to come again, and of a stream all that is behind it.
+        // It has to be sent again, and of a stream everything after it.
         task.safe_parts.retain(|(upload, _)| upload != id);
         task.saved_parts.retain(|(upload, _), _| upload != id);
     }
@@ -349,7 +349,7 @@ impl World {
 
     /// Records that were not answered may be on disk, or a piece of the next one, or a wrong one.
     fn tear(&mut self, task: usize) {
-        while let Some((record, anew)) = self.tasks[task].unsaved.pop_front() {
+        while let Some((record, restart)) = self.tasks[task].unsaved.pop_front() {
             let length = record.len();
             let kept = match self.random.u32(0..4) {
                 0 => break,
@@ -369,7 +369,7 @@ impl World {
                 self.saw(Seen::Torn);
             }
             let is_whole = kept.len() == length && kept.ends_with(b"\n") && self.is_record(&kept);
-            if anew && !is_whole {
+            if restart && !is_whole {
                 // A new file takes the old one's place when it is whole.
                 break;
             }
@@ -377,10 +377,10 @@ impl World {
                 format!("    {} of {length} bytes of a record stay{}", kept.len(), if is_whole { "" } else { ", torn" })
             });
             if is_whole {
-                self.note_saved(task, &kept, anew);
+                self.note_saved(task, &kept, restart);
             }
             let disk = &mut self.tasks[task].disk;
-            if anew {
+            if restart {
                 disk.clear();
             }
             disk.extend_from_slice(&kept);
@@ -405,7 +405,7 @@ impl World {
         sum == format!("{crc:016x}")
     }
 
-    /// The process is gone; a new one goes on from the checkpoint where there is one.
+    /// The process is gone. A new one resumes from the checkpoint, if there is one.
     fn killed(&mut self, task: usize) {
         self.note_death(task);
         self.tasks[task].die();
@@ -415,7 +415,7 @@ impl World {
         if has_checkpoint {
             self.fresh_vault(task);
             let delay = [1, 1_000, 60_000, 1_200_000, 7_200_000][self.random.usize(0..5)];
-            self.after(delay, Event::Begin { task });
+            self.after(delay, Event::Start { task });
         } else {
             self.tasks[task].outcome = Some(Outcome::Open("killed".into()));
         }

@@ -1,0 +1,35 @@
+//! What must hold: checked when requests are sent, when they take effect, and at the end.
+
+mod outcome;
+mod reads;
+mod requests;
+mod source;
+
+use crate::content::Content;
+
+/// Parts of a file, and slices, that are under way at most; of a stream; and a stream's least part.
+const FILE_WINDOW: u32 = 32;
+const STREAM_WINDOW: u32 = 8;
+const LEAST: u64 = 8 << 20;
+/// Bytes that a reader holds at most: the slices under way.
+const MOST_READ: u64 = FILE_WINDOW as u64 * LEAST;
+/// Failures of one request one after the other: twelve attempts where the store asks to slow down, a few for keys,
+/// clock and region, and what was sent a second time since it was slow.
+const ATTEMPTS: u32 = 20;
+/// A Complete that is refused for a part's ETag is followed by this many lists of parts.
+const RELISTS: u32 = 3;
+
+/// What is wrong with bytes that should be a source's; whichever of its editions.
+pub(crate) fn wrong(content: &Content, source: u32, offset: u64, length: u64) -> Option<String> {
+    if content.length() != length {
+        return Some(format!("{} bytes in place of {length}", content.length()));
+    }
+    let mut at = offset;
+    for chunk in content.chunks() {
+        if chunk.source != source || chunk.offset != at || chunk.flipped {
+            return Some(format!("{chunk:?} at {at}"));
+        }
+        at += chunk.length;
+    }
+    (at - offset != length).then(|| "bytes of no source".to_owned())
+}

@@ -1,0 +1,206 @@
+//! Requests: when one is sent, and when it takes effect.
+
+use s3_model::Version;
+use s3vault_core::http::{ReplyBody, Request};
+use s3vault_core::vault::objects::{CATALOGUE, LOCATORS};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{ATTEMPTS, FILE_WINDOW, wrong};
+use crate::content::Content;
+use crate::coverage::Seen;
+use crate::wire::{Answer, Wire};
+use crate::world::World;
+
+impl World {
+    pub(crate) fn check_send(&mut self, number: usize, request: &Request, wire: &Wire, part: Option<u32>) {
+        if let ReplyBody::Range(range) = request.reply {
+            self.check_reader(number, range);
+        }
+        let upload_id = wire.parameter("uploadId").to_owned();
+        let is_open = self.bucket().open_upload(&upload_id).is_some();
+        let task = &mut self.tasks[number];
+        let has_checkpoint = task.put().is_some_and(|put| put.has_checkpoint);
+        let mut broken = Vec::new();
+        let is_row = wire.puts(CATALOGUE);
+        match wire.operation {
+            "CompleteMultipartUpload" => {
+                task.completing.insert(upload_id);
+                if has_checkpoint && !task.has_record("complete") {
+                    broken.push("Complete is sent before its record is safe".into());
+                }
+            }
+            "AbortMultipartUpload" => {
+                if task.completing.contains(&upload_id) {
+                    broken.push(format!("upload {upload_id} is aborted after its Complete was sent"));
+                }
+                if has_checkpoint && is_open && !task.cancelled && task.edition == 0 {
+                    broken.push(format!("upload {upload_id} is aborted, and its checkpoint could be resumed"));
+                }
+            }
+            "UploadPart" => {
+                if let Some(part) = part {
+                    if task.safe_parts.contains(&(upload_id, part)) {
+                        broken.push(format!("part {part} is sent again, and was safe before the process died"));
+                    }
+                    let oldest = task.parts.first_key_value().map_or(part, |(oldest, _)| *oldest);
+                    if part.saturating_sub(oldest) >= FILE_WINDOW {
+                        broken.push(format!("part {part} is sent, and part {oldest} is not finished"));
+                    }
+                }
+            }
+            _ if is_row && has_checkpoint && !task.has_record("row") => {
+                broken.push("a row is sent before its record is safe".into());
+            }
+            _ => {}
+        }
+        let is_dated = matches!(wire.operation, "PutObject" | "CreateMultipartUpload")
+            && wire.request.key != "_s3vault/vault.json";
+        if is_dated && task.put().is_some() {
+            if request.drop_at.is_none() {
+                broken.push(format!("{} is sent without an end", wire.short()));
+            }
+            if wire.date_ms() > task.checked_ms {
+                let late = wire.date_ms() - task.checked_ms;
+                broken.push(format!("{} is dated {late} ms after its check", wire.short()));
+            }
+        }
+        let lives = u64::from(task.life) + 1;
+        if task.requests > 60 * lives + 3 * task.asked + 3 * task.failed {
+            broken.push(format!("{} requests for {} parts and {} failures", task.requests, task.asked, task.failed));
+        }
+        for why in broken {
+            self.violate(format!("task {number}: {why}"));
+        }
+    }
+
+    /// A request took effect, or not.
+    pub(crate) fn check_effect(&mut self, number: usize, wire: &Wire, answer: &Answer) {
+        if answer.status >= 300 {
+            return;
+        }
+        let now = self.store_ms();
+        if wire.operation == "ListParts" && self.tasks[number].life > 0 {
+            self.note_parts(number, wire.parameter("uploadId"));
+        }
+        if wire.operation == "ListObjectsV2" && wire.parameter("prefix").starts_with(CATALOGUE) {
+            self.tasks[number].checked_ms = now;
+        }
+        if wire.puts(LOCATORS)
+            && let Some((vid, _)) = wire.request.key.rsplit_once('/').and_then(|(_, last)| last.split_once('.'))
+        {
+            self.vids.insert(vid.to_owned(), number);
+        }
+        if let Some(vid) = wire.request.header("x-amz-meta-s3vault-vid")
+            && self.locator(vid).is_none()
+        {
+            self.violate(format!("{} takes effect, and no locator names version {vid}", wire.short()));
+        }
+        if wire.puts(CATALOGUE) {
+            self.check_row(number, wire);
+        }
+    }
+
+    /// Counts what a list of parts has otherwise than the checkpoint.
+    fn note_parts(&mut self, number: usize, upload_id: &str) {
+        let Some(upload) = self.bucket().open_upload(upload_id) else { return };
+        let first = self.tasks[number].first_part().unwrap_or(1);
+        let mut seen = Vec::new();
+        for ((id, part), (_, etag)) in &self.tasks[number].saved_parts {
+            match upload.parts.get(&(part + 1 - first)) {
+                Some(found) if id == upload_id && found.etag() != etag.trim_matches('"') => {
+                    seen.push(Seen::PartListedOtherwise)
+                }
+                _ => {}
+            }
+        }
+        if self.tasks[number].lost_parts > 0 {
+            seen.push(Seen::PartMissed);
+        }
+        seen.into_iter().for_each(|seen| self.saw(seen));
+    }
+
+    /// The newest locator of a version.
+    pub(super) fn locator(&self, vid: &str) -> Option<Value> {
+        let mut keys = self.bucket().keys(LOCATORS);
+        let is_its = |key: &str| key.rsplit_once('/').is_some_and(|(_, last)| last.starts_with(vid));
+        let (_, versions) = keys.find(|(key, _)| is_its(key))?;
+        json(versions.last()?.content()?.as_bytes())
+    }
+
+    /// A row took effect: all of its data is there.
+    fn check_row(&mut self, number: usize, wire: &Wire) {
+        let Some(Manifest { vid, extents }) = json(wire.request.body.as_bytes()) else {
+            return self.violate(format!("the row at {} is no manifest", wire.request.key));
+        };
+        let Some(locator) = self.locator(&vid) else {
+            return self.violate(format!("the row at {} has no locator", wire.request.key));
+        };
+        let mut all = Vec::new();
+        for (n, Extent { key, version_id }) in extents.iter().enumerate() {
+            let named = match (n, &locator["data"]) {
+                (0, data) => data["first"].as_str().unwrap_or_default().to_owned(),
+                (_, data) => format!("{}{}", data["next"].as_str().unwrap_or_default(), n + 1),
+            };
+            if *key != named {
+                return self.violate(format!("extent {} is at {key}, and its locator says {named}", n + 1));
+            }
+            let mut versions = self.bucket().versions(key).iter();
+            let version = versions.find(|version| Some(&version.id) == version_id.as_ref());
+            match version.and_then(Version::content) {
+                Some(content) => all.push(content.clone()),
+                None => {
+                    return self.violate(format!(
+                        "the row at {} is visible, and {key} {version_id:?} is not there",
+                        wire.request.key
+                    ));
+                }
+            }
+        }
+        if all.len() > 1 {
+            self.saw(Seen::Extents);
+        }
+        let (task, whole) = (&self.tasks[number], Content::concat(all.iter()));
+        if let Some(put) = task.put()
+            && let Some(why) = wrong(&whole, task.source, 0, put.length)
+        {
+            return self
+                .violate(format!("the row at {} is visible, and its data is not the source: {why}", wire.request.key));
+        }
+        let prefix = wire.request.key.split_once(&vid).map_or(String::new(), |(before, _)| format!("{before}{vid}."));
+        let rows: Vec<_> = self
+            .bucket()
+            .keys(&prefix)
+            .flat_map(|(key, versions)| versions.iter().map(move |version| (key, version)))
+            .collect();
+        if rows.iter().any(|(key, version)| **key != wire.request.key || version.content() != Some(&wire.request.body))
+        {
+            self.violate(format!("version {vid} has rows that differ"));
+        }
+    }
+
+    pub(crate) fn check_attempts(&mut self, number: usize, what: &str, count: u32) {
+        if count > ATTEMPTS {
+            self.violate(format!("task {number} has tried {what} {count} times"));
+        }
+    }
+}
+
+/// Of a manifest what is looked at: not its parts, of which there may be millions.
+#[derive(Deserialize)]
+struct Manifest {
+    vid: String,
+    extents: Vec<Extent>,
+}
+
+#[derive(Deserialize)]
+struct Extent {
+    key: String,
+    version_id: Option<String>,
+}
+
+/// The JSON of a signed object.
+fn json<T: DeserializeOwned>(object: &[u8]) -> Option<T> {
+    serde_json::from_slice(object.split(|byte| *byte == b'\n').next()?).ok()
+}
