@@ -132,7 +132,8 @@ fn the_error_of_a_failed_process_shows_its_standard_error() {
     let e = Home::new().script("echo hush hush; echo look here >&2").error();
     assert!(e.message().contains("succeeded, but its output is not JSON"), "{e}");
     assert!(
-        e.message().ends_with("its standard error: look here") && e.hint().starts_with("A credential_process prints"),
+        e.message().ends_with("its standard error: look here")
+            && e.hint().starts_with("Run the credential_process by hand"),
         "{e}"
     );
     let e = Home::new().script(&format!("printf %s '{}'", &PRINTED[..80])).error();
@@ -267,7 +268,7 @@ fn a_container_provides_keys_for_its_token() {
     // The token is read again each time.
     let home = home.file("token", "hush-and-wrong\n");
     let e = home.error();
-    assert!(e.message().ends_with("the answer is 403: the token is refused (Denied: not for ***)"), "{e}");
+    assert!(e.message().ends_with("the reply is 403: the token was refused (Denied: not for ***)"), "{e}");
     let seen = seen.lock().unwrap();
     assert!(seen.iter().all(|request| request.target() == "/hush-path?a=1"));
     let sent: Vec<_> = seen.iter().filter_map(|request| request.header("authorization")).collect();
