@@ -412,7 +412,7 @@ fn a_stalled_connection_is_abandoned_while_others_make_progress(client: ClientKi
         let start = std::time::Instant::now();
         let server = sticking(move || others_move && start.elapsed() < PATIENCE);
         let transport =
-            Transport::new(&TransportSettings { idle_timeout: Duration::from_secs(3), ..settings(client) }).unwrap();
+            Transport::new(&TransportSettings { idle_timeout: Duration::from_secs(9), ..settings(client) }).unwrap();
         let stuck = request(Method::Put, &server.url("/stuck"));
         let other = request(Method::Put, &server.url("/other"));
         let failure = runtime::handle().unwrap().block_on(async {
