@@ -108,7 +108,9 @@ impl World {
         let first = self.tasks[number].first_part().unwrap_or(1);
         let mut seen = Vec::new();
         for ((id, part), (_, etag)) in &self.tasks[number].saved_parts {
-            match upload.parts.get(&(part + 1 - first)) {
+            // A part of an extent before this one has no number in its upload.
+            let number_in_upload = (part + 1).checked_sub(first);
+            match number_in_upload.and_then(|number| upload.parts.get(&number)) {
                 Some(found) if id == upload_id && found.etag() != etag.trim_matches('"') => {
                     seen.push(Seen::PartListedOtherwise)
                 }
