@@ -25,4 +25,4 @@ pub mod vault;
 pub mod xml;
 
 pub use error::{Code, Error, Family, Result};
-pub use machine::{Input, Machine, Output, PartRequest, SourceStart};
+pub use machine::{Event, Input, Machine, Output, PartRequest, SourceStart};

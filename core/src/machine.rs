@@ -1,5 +1,7 @@
 //! The contract of every machine: `handle` an input, then `poll` until the machine waits or is done.
 
+use std::fmt;
+
 use crate::checksum::Digest;
 use crate::error::{Code, Error, Result};
 use crate::http::{Range, ReplyHead, Request, RequestId, TransportFailure};
@@ -191,6 +193,8 @@ pub enum Output<T> {
         /// were already renewed.
         generation: u64,
     },
+    /// Tell the caller. The machine continues without an answer.
+    Event(Event),
     /// There is nothing to do until an input arrives or this monotonic time is reached.
     Wait(Option<u64>),
     /// The machine is done. Nothing may be handled or polled after this, except [`Input::Retry`].
@@ -209,9 +213,40 @@ impl<T> Output<T> {
             Output::ReleasePart(number) => Output::ReleasePart(number),
             Output::Accept(range) => Output::Accept(range),
             Output::NeedCredentials { generation } => Output::NeedCredentials { generation },
+            Output::Event(event) => Output::Event(event),
             Output::Wait(until) => Output::Wait(until),
             Output::Done(result) => return Err(result),
         })
+    }
+}
+
+/// What a machine reports while it runs: it does not end the machine, but somebody should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A multipart upload stays on the store, because it could not be aborted.
+    Orphan {
+        /// The bucket.
+        bucket: String,
+        /// The key of the object that it was for.
+        key: String,
+        /// The upload's id.
+        upload_id: String,
+        /// Why it was not aborted.
+        why: String,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Orphan { bucket, key, upload_id, why } => {
+                write!(
+                    f,
+                    "upload {upload_id} of s3://{bucket}/{key} stays on the store, and its parts take space: {why}"
+                )
+            }
+        }
     }
 }
 

@@ -306,3 +306,24 @@ fn new_keys_that_do_not_work_are_not_used() {
     settings.set("bucket", "other").unwrap();
     assert_eq!(rig.vault.update(&settings, &mut Control::none()).unwrap_err().code(), Code::InvalidOption);
 }
+
+#[test]
+fn an_upload_that_cannot_be_aborted_is_reported_as_an_orphan() {
+    let rig = rig(&[]);
+    rig.fault(r#"{"operation": "UploadPart", "times": 100, "answer": {"status": 403, "code": "AccessDenied"}}"#);
+    rig.fault(r#"{"operation": "AbortMultipartUpload", "times": 100, "answer": {"status": 403, "code": "AccessDenied"}}"#);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes(20 << 20)).unwrap();
+    let mut orphans = Vec::new();
+    let mut on_event = |event: &Event<'_>| {
+        if event.kind == EventKind::Orphan {
+            orphans.push(event.text.unwrap_or_default().to_owned());
+        }
+        true
+    };
+    let control = &mut Control { on_event: Some(&mut on_event), ..Control::none() };
+    let e = rig.vault.put_file("vm", "disk", file.path(), &Settings::new(), control).err().unwrap();
+    assert_eq!(e.code(), Code::AccessDenied);
+    let [orphan] = orphans.as_slice() else { panic!("{orphans:?}") };
+    assert!(orphan.contains("s3://faults/vm/disk stays on the store"), "{orphan}");
+}

@@ -10,6 +10,7 @@
 //!                                          └──kept──▶ Over
 //! ```
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::refusal::{Refusal, describe, excerpt, is_error, is_html, refusal};
@@ -20,7 +21,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 use crate::journal::Journal;
-use crate::machine::{Input, Output, misuse};
+use crate::machine::{Event, Input, Output, misuse};
 use crate::mutation::{Mutation, is_active};
 use crate::retry;
 use crate::sigv4::{Payload, ToSign};
@@ -36,6 +37,8 @@ pub(crate) struct Session {
     abandoned: Vec<RequestId>,
     /// What the driver did wrong.
     misuse: Option<Error>,
+    /// Events that the driver was not told yet.
+    events: VecDeque<Event>,
     /// The machine's checkpoint, if it has one.
     pub(crate) journal: Option<Journal>,
     /// Number of replies that asked to slow down.
@@ -51,6 +54,7 @@ impl Session {
             next_id: 0,
             abandoned: Vec::new(),
             misuse: None,
+            events: VecDeque::new(),
             journal: None,
             slow_downs: 0,
         }
@@ -66,12 +70,20 @@ impl Session {
         self.misuse.get_or_insert(why);
     }
 
-    /// What a machine outputs before anything else: connections to drop, then the error of a misuse.
+    /// Reports an event to the caller.
+    pub(crate) fn report(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// What a machine outputs before anything else: connections to drop, events, then the error of a misuse.
     pub(crate) fn pending<T>(&mut self) -> Option<Output<T>> {
-        match self.abandoned() {
-            Some(id) => Some(Output::Abandon(id)),
-            None => self.misuse.take().map(|e| Output::Done(Err(e))),
+        if let Some(id) = self.abandoned() {
+            return Some(Output::Abandon(id));
         }
+        if let Some(event) = self.events.pop_front() {
+            return Some(Output::Event(event));
+        }
+        self.misuse.take().map(|e| Output::Done(Err(e)))
     }
 
     /// Saves a step if there is a checkpoint.

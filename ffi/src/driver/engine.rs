@@ -252,6 +252,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                     self.progress.accept(&range);
                 }
                 Output::NeedCredentials { generation } => self.request_keys(generation)?,
+                Output::Event(event) => self.progress.report(event),
                 Output::Wait(until) => return Ok(Step::Wait(until)),
                 Output::Done(result) => return Ok(Step::Done(result)),
             }

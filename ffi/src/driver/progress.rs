@@ -1,9 +1,10 @@
 //! The progress of a transfer: written by its engine and its requests, read by the calling thread.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use s3vault_core::Event;
 use s3vault_core::http::{Range, RequestId};
 
 use super::keys::KeyRequest;
@@ -16,6 +17,8 @@ pub(super) struct Progress {
     counts: Mutex<Counts>,
     /// The request for keys that waits for the calling thread.
     key_request: Mutex<Option<KeyRequest>>,
+    /// Events of the machine that wait for the calling thread.
+    events: Mutex<VecDeque<Event>>,
 }
 
 #[derive(Default)]
@@ -59,6 +62,7 @@ impl Progress {
             total,
             retries: AtomicU64::new(0),
             counts: Mutex::default(),
+            events: Mutex::default(),
             key_request: Mutex::default(),
         })
     }
@@ -146,6 +150,16 @@ impl Progress {
 
     pub(super) fn take_key_request(&self) -> Option<KeyRequest> {
         self.key_request.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Keeps an event of the machine for the calling thread.
+    pub(super) fn report(&self, event: Event) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
+    }
+
+    /// The oldest event that the calling thread was not told yet.
+    pub(super) fn take_event(&self) -> Option<Event> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {

@@ -82,6 +82,7 @@ impl Waiter {
             key_request.answer();
             outcome?;
         }
+        self.report_events(progress, control)?;
         if now.duration_since(self.last) < EVENT_INTERVAL {
             return Ok(());
         }
@@ -91,9 +92,22 @@ impl Waiter {
 
     /// Reports the final figures to the callback, which can no longer stop the call.
     pub(super) fn report_end(&mut self, progress: &Progress, control: &mut Control<'_>) {
+        let _ = self.report_events(progress, control);
         if progress.figures() != self.reported {
             let _ = self.report(progress, control);
         }
+    }
+
+    /// Reports what the machine said since the last time.
+    fn report_events(&mut self, progress: &Progress, control: &mut Control<'_>) -> Result<()> {
+        while let Some(event) = progress.take_event() {
+            let kind = match &event {
+                s3vault_core::Event::Orphan { .. } => EventKind::Orphan,
+                _ => EventKind::Log,
+            };
+            send_event(kind, self.figures(progress), Some(&event.to_string()), progress, control)?;
+        }
+        Ok(())
     }
 
     fn report(&mut self, progress: &Progress, control: &mut Control<'_>) -> Result<()> {

@@ -2,9 +2,10 @@
 
 use super::{Completion, State, Upload};
 use crate::error::{Code, Error};
-use crate::machine::Input;
+use crate::machine::{Event, Input};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{AbortMultipartUpload, Call, Session};
+use crate::time::Now;
 
 impl Upload {
     /// Handles an input that ends the upload. Returns whether it was one.
@@ -69,6 +70,26 @@ impl Upload {
             return State::Done(Err(why));
         }
         State::Abort(Call::new(AbortMultipartUpload { key: self.object.key.clone(), upload_id }), why)
+    }
+
+    /// The upload is being aborted. If the store refuses that, somebody has to know that the parts are still there.
+    pub(super) fn aborting(
+        &mut self,
+        session: &mut Session,
+        now: Now,
+        input: &Input<'_>,
+        (mut call, why): (Call<AbortMultipartUpload>, Error),
+    ) -> State {
+        match call.handle(session, now, input) {
+            None => return State::Abort(call, why),
+            Some(Err(e)) if e.s3_code() != "NoSuchUpload" => {
+                let (bucket, why) = (session.bucket.name().to_owned(), e.message().to_owned());
+                let AbortMultipartUpload { key, upload_id } = call.op().clone();
+                session.report(Event::Orphan { bucket, key, upload_id, why });
+            }
+            Some(_) => {}
+        }
+        State::Done(Err(why))
     }
 }
 

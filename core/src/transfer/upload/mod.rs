@@ -206,10 +206,7 @@ impl Upload {
                 }
                 _ => State::Unknown(call, why),
             },
-            State::Abort(mut call, why) => match call.handle(session, now, input) {
-                None => State::Abort(call, why),
-                Some(_) => State::Done(Err(why)),
-            },
+            State::Abort(call, why) => self.aborting(session, now, input, (call, why)),
             state @ (State::Done(_) | State::Over) => state,
         };
     }

@@ -10,7 +10,7 @@ use crate::credentials::Credentials;
 use crate::error::Code;
 use crate::http::{Body, ReplyHead, Request, TransportFailure};
 use crate::journal::Journal;
-use crate::machine::PartRequest;
+use crate::machine::{Event, PartRequest};
 use crate::profile::S3;
 use crate::settings::Settings;
 use crate::transfer::plan::MIN_PART;
@@ -42,6 +42,7 @@ struct Rig {
     /// Bodies that were sent, except parts.
     bodies: Vec<String>,
     released: Vec<u32>,
+    events: Vec<Event>,
 }
 
 fn part(number: u32, length: u64) -> Digest {
@@ -67,7 +68,8 @@ impl Rig {
         let upload = Upload::new(object, plan, Ready { part, last }, NOW.unix_ms);
         let (answers, interrupt) = (VecDeque::new(), None);
         let (sent, bodies, released) = (Vec::new(), Vec::new(), Vec::new());
-        Rig { session, upload, length, now: NOW, answers, interrupt, sent, bodies, released }
+        let events = Vec::new();
+        Rig { session, upload, length, now: NOW, answers, interrupt, sent, bodies, released, events }
     }
 
     fn file() -> Rig {
@@ -99,6 +101,7 @@ impl Rig {
                 Output::Wait(at) => self.now.mono_ms = at.expect("something is waited for"),
                 Output::Done(result) => return result,
                 Output::Abandon(_) => {}
+                Output::Event(event) => self.events.push(event),
                 other => panic!("{other:?}"),
             }
         }
@@ -291,6 +294,21 @@ fn a_refused_part_aborts_the_upload_unless_there_is_a_checkpoint() {
             Rig::new(true, 2 * MIN_PART + 5, has_checkpoint).with("UploadPart", Answer::Refused(403, "AccessDenied"));
         assert_eq!(rig.run().unwrap_err().code(), Code::AccessDenied);
         assert_eq!(rig.count("AbortMultipartUpload"), usize::from(!has_checkpoint));
+    }
+}
+
+#[test]
+fn an_upload_that_cannot_be_aborted_is_reported() {
+    let refused = || Rig::file().with("UploadPart", Answer::Refused(403, "AccessDenied"));
+    let mut rig = refused().with("AbortMultipartUpload", Answer::Refused(403, "AccessDenied"));
+    assert_eq!(rig.run().unwrap_err().code(), Code::AccessDenied);
+    let [Event::Orphan { bucket, key, upload_id, why }] = rig.events.as_slice() else { panic!("{:?}", rig.events) };
+    assert_eq!((bucket.as_str(), key.as_str()), ("bkt", "k"));
+    assert!(!upload_id.is_empty() && why.contains("AbortMultipartUpload"), "{why}");
+    for gone in [refused(), refused().with("AbortMultipartUpload", NO_SUCH_UPLOAD)] {
+        let mut rig = gone;
+        assert_eq!(rig.run().unwrap_err().code(), Code::AccessDenied);
+        assert_eq!(rig.events, []);
     }
 }
 

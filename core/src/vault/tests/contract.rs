@@ -146,7 +146,7 @@ impl<'a> Driver<'a> {
                 Output::Wait(Some(at)) if self.events.is_empty() => self.now.mono_ms = self.now.mono_ms.max(at),
                 Output::Wait(_) => return None,
                 Output::Done(result) => return Some(result),
-                Output::Start(_) | Output::ReleasePart(_) => {}
+                Output::Start(_) | Output::ReleasePart(_) | Output::Event(_) => {}
                 Output::NeedCredentials { .. } => panic!("keys are good"),
             }
         }

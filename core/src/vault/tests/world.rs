@@ -263,7 +263,7 @@ impl World {
                     machine.handle(self.now(), Input::Saved);
                 }
                 Output::Start(start) => (self.begun, self.done) = (Some((start.offset, start.ended)), start.stored),
-                Output::Abandon(_) | Output::ReleasePart(_) => {}
+                Output::Abandon(_) | Output::ReleasePart(_) | Output::Event(_) => {}
             }
         }
         None
