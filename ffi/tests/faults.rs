@@ -311,7 +311,9 @@ fn new_keys_that_do_not_work_are_not_used() {
 fn an_upload_that_cannot_be_aborted_is_reported_as_an_orphan() {
     let rig = rig(&[]);
     rig.fault(r#"{"operation": "UploadPart", "times": 100, "answer": {"status": 403, "code": "AccessDenied"}}"#);
-    rig.fault(r#"{"operation": "AbortMultipartUpload", "times": 100, "answer": {"status": 403, "code": "AccessDenied"}}"#);
+    rig.fault(
+        r#"{"operation": "AbortMultipartUpload", "times": 100, "answer": {"status": 403, "code": "AccessDenied"}}"#,
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes(20 << 20)).unwrap();
     let mut orphans = Vec::new();

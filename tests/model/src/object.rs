@@ -301,6 +301,14 @@ impl<C: Content> Store<C> {
         version.and_then(|version| version.object.as_mut()).ok_or_else(|| Refusal::no_such_key(key))
     }
 
+    /// Gives the newest version of a key another id: the one that it had in the store that it was copied from.
+    pub fn set_version_id(&mut self, bucket: &str, key: &str, id: &str) -> Result<(), Refusal> {
+        let versions = self.bucket_mut(bucket)?.objects.get_mut(key);
+        let version = versions.and_then(|versions| versions.last_mut()).ok_or_else(|| Refusal::no_such_key(key))?;
+        id.clone_into(&mut version.id);
+        Ok(())
+    }
+
     /// DeleteObject: removes a version, or hides the object behind a delete marker.
     pub fn delete(&mut self, bucket: &str, key: &str, id: Option<&str>, now: SystemTime) -> Result<Deleted, Refusal> {
         if let Some(id) = id {

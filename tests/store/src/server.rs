@@ -174,6 +174,14 @@ impl Server {
         self.shared.faults.clear();
     }
 
+    /// Gives the newest version of a key another id: the one that it had in the store that it was copied from.
+    ///
+    /// # Errors
+    /// There is no such bucket or key; the text says which.
+    pub fn set_version_id(&self, bucket: &str, key: &str, id: &str) -> Result<(), String> {
+        self.shared.store().set_version_id(bucket, key, id).map_err(|refusal| refusal.message)
+    }
+
     /// Moves the store's clock this many seconds away from the machine's.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.shared.clock.set_offset(seconds);

@@ -1,5 +1,5 @@
 //! The HTTP client that s3vault stands on, without s3vault: reqwest with rustls, a file's parts up in frames of 256 KiB that
-//! are read by position and hashed with CRC64NVME and BLAKE3 while they are warm. `up-file` only: DESIGN's "bare transport".
+//! are read by position and hashed with CRC64NVME and BLAKE3 while they are warm. `up-file` only: the bench's "bare transport".
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
