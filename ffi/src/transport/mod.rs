@@ -44,6 +44,7 @@ pub(crate) mod testserver;
 mod tls;
 pub(crate) mod watchdog;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,7 +151,8 @@ impl Transport {
         let attempt = Attempt { uri, store, proxy, watchdog, names: self.0.names.clone() };
         match &self.0.client {
             Client::Direct(client) => {
-                let (head, body) = attempt.guard(client.send(out, &attempt)).await?;
+                // Pinned here: a future that is passed by value is stored once more in each function that awaits it.
+                let (head, body) = attempt.guard(pin!(client.send(out, &attempt))).await?;
                 finish(head, reply::Body::Direct(body), attempt)
             }
             #[cfg(feature = "reqwest")]
