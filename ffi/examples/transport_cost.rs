@@ -125,10 +125,10 @@ fn send(arguments: &[String]) {
         done: 0,
         outputs: Vec::new(),
     };
-    let (before, begin) = (cpu(), Instant::now());
+    let (before, start) = (cpu(), Instant::now());
     let host = driver::Host { transport, keys: None };
     driver::upload::upload_file(&host, machine, File::open(file).unwrap(), length, None, &mut Control::none()).unwrap();
-    let (cpu, wall) = (cpu() - before, begin.elapsed().as_secs_f64());
+    let (cpu, wall) = (cpu() - before, start.elapsed().as_secs_f64());
     println!(
         "{:<10}{:<10}{cpu:>10.2}{wall:>10.2}{:>12.1}{:>10.0}",
         if tls { "TLS" } else { "plain" },

@@ -51,9 +51,9 @@ impl Digester {
     /// A digester for a slice.
     pub fn of(hash: SliceHash) -> Digester {
         let mut blake3 = blake3::Hasher::new();
-        if let SliceHash::Subtree(begin) = hash {
+        if let SliceHash::Subtree(start) = hash {
             // blake3 panics if this is not a multiple of a chunk, which is never right.
-            blake3.set_input_offset(begin - begin % blake3::CHUNK_LEN as u64);
+            blake3.set_input_offset(start - start % blake3::CHUNK_LEN as u64);
         }
         Digester { hash, crc: Crc64::default(), blake3 }
     }
@@ -86,11 +86,11 @@ pub fn merge(slices: &[Digest], slice: u64, length: u64) -> Option<Digest> {
     if others.is_empty() {
         return Some(*first);
     }
-    let (mut crc64nvme, mut begin) = (first.crc64nvme, slice);
+    let (mut crc64nvme, mut start) = (first.crc64nvme, slice);
     for other in others {
-        let this = slice.min(length - begin);
+        let this = slice.min(length - start);
         crc64nvme = combine(Crc::Crc64Nvme, crc64nvme, other.crc64nvme, this);
-        begin += this;
+        start += this;
     }
     let (left, right) = subtrees(slices, slice, length)?;
     Some(Digest { crc64nvme, blake3: *merge_subtrees_root(&left, &right, Mode::Hash).as_bytes() })

@@ -174,21 +174,21 @@ impl Query {
         self.spans.clear();
         for parameter in sent.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let begin = self.encoded.len();
+            let start = self.encoded.len();
             push_again(&mut self.encoded, name, false, true);
             let middle = self.encoded.len();
             push_again(&mut self.encoded, value, false, true);
-            self.spans.push([begin, middle, self.encoded.len()]);
+            self.spans.push([start, middle, self.encoded.len()]);
         }
         for (name, value) in more {
-            let begin = self.encoded.len();
+            let start = self.encoded.len();
             push_escaped(&mut self.encoded, name);
             let middle = self.encoded.len();
             push_escaped(&mut self.encoded, value);
-            self.spans.push([begin, middle, self.encoded.len()]);
+            self.spans.push([start, middle, self.encoded.len()]);
         }
         let encoded = self.encoded.as_slice();
-        let pair = |&[begin, middle, end]: &[usize; 3]| (&encoded[begin..middle], &encoded[middle..end]);
+        let pair = |&[start, middle, end]: &[usize; 3]| (&encoded[start..middle], &encoded[middle..end]);
         self.spans.sort_unstable_by(|a, b| pair(a).cmp(&pair(b)));
         for (n, span) in self.spans.iter().enumerate() {
             if n > 0 {

@@ -65,9 +65,9 @@ impl Signer {
         text.push(b'\n');
         canonical::push_path(text, request.path, self.rule);
         text.push(b'\n');
-        let begin = text.len();
+        let start = text.len();
         self.query.push(text, request.query, &more);
-        let mut query = String::from_utf8_lossy(&text[begin..]).into_owned();
+        let mut query = String::from_utf8_lossy(&text[start..]).into_owned();
         text.push(b'\n');
         query.push_str("&X-Amz-Signature=");
         query.push_str(str::from_utf8(&self.signature()).unwrap_or_default());

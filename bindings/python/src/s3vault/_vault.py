@@ -189,9 +189,9 @@ class Vault:
 
     def paths(self, container: str, prefix: str | None = None) -> Rows[VersionInfo]:
         """Lists the paths of a container in the order of their names, each with its newest version."""
-        begin = None if prefix is None else from_name(prefix, "the prefix")
+        start = None if prefix is None else from_name(prefix, "the prefix")
         name = from_name(container, "the container")
-        return self._list(lib.s3v_list_paths, name, begin, make=VersionInfo.from_row)
+        return self._list(lib.s3v_list_paths, name, start, make=VersionInfo.from_row)
 
     def containers(self) -> Rows[str]:
         """Lists the containers in the order of their names."""

@@ -151,12 +151,12 @@ fn the_chain_ends_at_once_if_nothing_answers_at_the_metadata_address() {
 #[test]
 fn what_passes_is_tried_three_times() {
     let mut play = Play::container(None);
-    let begin = play.time;
+    let start = play.time;
     play.fail(Code::Connect, false);
     play.answer(503, "");
-    assert_eq!(play.time, begin + 250);
+    assert_eq!(play.time, start + 250);
     play.answer(500, "<html>hush</html>");
-    assert_eq!(play.time, begin + 250 + 500);
+    assert_eq!(play.time, start + 250 + 500);
     let e = play.error();
     assert!(e.is_retryable(), "{e}");
     assert!(e.message().ends_with("the container agent (GET http://169.254.170.2/...): the reply is 500"), "{e}");

@@ -1,6 +1,6 @@
 //! ListMultipartUploads: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>
 
-use super::rows::{Fields, Head, Order, Row, goes_on, no_marker};
+use super::rows::{Fields, Head, Order, Row, check_advances, no_marker};
 use crate::error::Result;
 use crate::http::Method;
 use crate::op::{Operation, Paged, Reply, Unsigned};
@@ -132,7 +132,7 @@ impl ListMultipartUploads {
         let is_named = !next_id.is_empty() && !last.is_empty();
         let next_key = next_key.filter(|key| !key.is_empty()).or_else(|| is_named.then(|| last.to_owned()));
         let key = head.marker(next_key.ok_or_else(no_marker)?, last)?;
-        goes_on((&key, &next_id), asked, last)?;
+        check_advances((&key, &next_id), asked, last)?;
         Ok(Some(UploadMarker { key, upload_id: next_id }))
     }
 }

@@ -1,6 +1,6 @@
 //! ListObjectVersions: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>
 
-use super::rows::{Fields, Head, Order, Row, goes_on, is_true, no_marker};
+use super::rows::{Fields, Head, Order, Row, check_advances, is_true, no_marker};
 use crate::error::Result;
 use crate::http::Method;
 use crate::op::{Operation, Paged, Reply, Unsigned};
@@ -160,7 +160,7 @@ impl ListObjectVersions {
         }
         let last = versions.last().max(markers.last()).max(prefixes.last());
         let key = head.marker(next_key.filter(|key| !key.is_empty()).ok_or_else(no_marker)?, last)?;
-        goes_on((&key, &next_id), asked, last)?;
+        check_advances((&key, &next_id), asked, last)?;
         Ok(Some(VersionMarker { key, version_id: next_id }))
     }
 }

@@ -35,14 +35,14 @@ impl<const N: usize> Fields<N> {
     /// Stores an element of the row; elements that are not among the fields are ignored.
     pub(super) fn take(&mut self, name: &str, text: &str) {
         let Some(field) = self.names.iter().position(|field| *field == name) else { return };
-        let begin = self.text.len();
+        let start = self.text.len();
         self.text.push_str(text);
-        self.at[field] = Some((begin, self.text.len()));
+        self.at[field] = Some((start, self.text.len()));
     }
 
     /// The text of a field; empty if the row does not have it.
     pub(super) fn get(&self, field: usize) -> &str {
-        self.at[field].map_or("", |(begin, end)| &self.text[begin..end])
+        self.at[field].map_or("", |(start, end)| &self.text[start..end])
     }
 
     /// The text of a field; `None` if it is missing or empty.
@@ -180,7 +180,7 @@ impl<'a> Order<'a> {
 
 /// Refuses a marker that would repeat the page. Nothing else is known about markers: MinIO's contain more than a key, and
 /// versitygw's is the next key, not the last.
-pub(super) fn goes_on(next: (&str, &str), asked: Option<(&str, &str)>, last: &str) -> Result<()> {
+pub(super) fn check_advances(next: (&str, &str), asked: Option<(&str, &str)>, last: &str) -> Result<()> {
     if asked == Some(next) || next.0 < last { Err(endless()) } else { Ok(()) }
 }
 

@@ -31,9 +31,9 @@ impl Operation for UploadPartCopy {
         let mut request = Unsigned::object(Method::Put, &self.key)
             .query("partNumber", self.number.to_string())
             .query("uploadId", &*self.upload_id);
-        if let Some((begin, length)) = self.range {
-            let last = begin.saturating_add(length).saturating_sub(1);
-            request = request.header("x-amz-copy-source-range", format!("bytes={begin}-{last}"));
+        if let Some((start, length)) = self.range {
+            let last = start.saturating_add(length).saturating_sub(1);
+            request = request.header("x-amz-copy-source-range", format!("bytes={start}-{last}"));
         }
         self.encryption.access(self.source.add_to(request))
     }

@@ -114,7 +114,7 @@ fn path(ours: &str, store: &str) -> String {
             .into();
     }
     if !b.is_empty() && (a.ends_with(&b) || b.ends_with(&a)) {
-        return "A part at the path's begin was added or taken away: a proxy maps paths, or one side takes the bucket \
+        return "A part at the start of the path was added or removed: a proxy maps paths, or one side takes the bucket \
                 from the host name (path_style)."
             .into();
     }

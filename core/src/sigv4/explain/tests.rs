@@ -93,7 +93,7 @@ fn the_first_difference_of_each_kind_is_found_with_its_cause() {
         ("PUT", "POST", Method, "", 1, "method from PUT to POST"),
         ("//k", "/k", Path, "", 2, "merge_slashes off"),
         ("k%20", "k%2520", Path, "", 2, "encoded '%' again"),
-        ("/b/a", "/a", Path, "", 2, "begin"),
+        ("/b/a", "/a", Path, "", 2, "start of the path"),
         ("/b/a//k%20", "/other", Path, "", 2, "rewritten"),
         ("uploadId=x", "uploadId=y", Query, "uploadId", 3, "another value"),
         ("partNumber=1&", "", Query, "partNumber", 3, "did not arrive"),
