@@ -31,7 +31,7 @@ fn the_environment_sets_a_vaults_options_and_nothing_else() {
     set("S3VAULT_PATH_STYLE", "perhaps");
     let failure = refused(load(config), Code::InvalidOption);
     assert!(
-        failure.message.starts_with("the environment variable S3VAULT_PATH_STYLE: path_style = 'perhaps'"),
+        failure.message.starts_with("the environment variable S3VAULT_PATH_STYLE: invalid value 'perhaps'"),
         "{failure:?}"
     );
     assert_eq!(shown(config, Some("bucket")).unwrap(), "after", "all or nothing");
