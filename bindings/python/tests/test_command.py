@@ -295,7 +295,7 @@ def test_an_unknown_variable_is_a_warning_that_names_the_nearest(command: Comman
 
 def test_settings_lists_every_setting(command: Command) -> None:
     rows = command.rows("settings")
-    assert rows == [{**row._asdict(), "words": list(row.words)} for row in s3vault.OPTIONS]
+    assert rows == [{**row._asdict(), "words": list(row.words), "calls": list(row.calls)} for row in s3vault.OPTIONS]
     shown = command.ok("settings").decode()
     for row in s3vault.OPTIONS:
         assert re.search(rf"^{row.key}\b.*; {row.scope}\)$", shown, re.MULTILINE), row.key
