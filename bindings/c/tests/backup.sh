@@ -104,6 +104,11 @@ checkpoint=$work/put.checkpoint
 pid=$!
 exec 3>"$work/pipe"
 cat "$work/first" >&3
+# Only a part that the store has is resumed after.
+for _ in {1..600}; do
+  if grep -q '"record":"part"' "$checkpoint"; then break; fi
+  sleep 0.1
+done
 kill -INT $pid
 rc=0
 wait $pid || rc=$?

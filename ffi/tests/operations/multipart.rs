@@ -141,13 +141,27 @@ fn customer_keys_encrypt_an_upload() {
     let (first, second) = (bytes(5, 5 << 20), bytes(6, 1000));
     let created = bucket.call(create);
     if !profile.sse_c {
-        // The store refuses the key, or ignores it, which its reply to a part shows.
-        let part = |upload_id: String| {
-            let mut part = UploadBytes::new(KEY, &upload_id, 1, &first);
-            part.op.encryption = encryption.clone();
-            bucket.call(part)
+        // The store refuses the key, or ignores it. versitygw repeats the headers of a part that it stores in the clear:
+        // only reading the object without the key shows that.
+        let upload_id = match created {
+            Ok(upload_id) => upload_id,
+            Err(e) => return assert_has_not(&e),
         };
-        return assert_has_not(&created.and_then(part).unwrap_err());
+        let mut part = UploadBytes::new(KEY, &upload_id, 1, &first);
+        part.op.encryption = encryption;
+        match bucket.call(part) {
+            Ok(part) => {
+                let mut op = complete(&upload_id, &[(1, &part.etag, &first)]);
+                if !checksum {
+                    op.crc64nvme = None;
+                    op.parts.iter_mut().for_each(|part| part.crc64nvme = None);
+                }
+                bucket.must(op);
+                assert!(bucket.get(KEY) == first);
+            }
+            Err(e) => assert_has_not(&e),
+        }
+        return;
     }
     let upload_id = created.unwrap();
     let upload = |number, content: &[u8], encryption: &Encryption| {
