@@ -17,7 +17,7 @@ import pytest
 import s3vault
 from s3vault import ErrorCode, S3VaultError
 
-KEYS = os.environ["S3VAULT_ACCESS_KEY"], os.environ["S3VAULT_SECRET_KEY"]
+KEYS = os.environ.get("S3VAULT_ACCESS_KEY", ""), os.environ.get("S3VAULT_SECRET_KEY", "")
 REFUSAL = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
 DATA = os.urandom(1 << 20) * 20
 
