@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from callers import BUILD, command
+from data import make_file
+from tcp_proxy import Proxy, to_store
 
 COUNTS = pytest.StashKey[dict[str, Counter]]()
 
@@ -83,3 +85,15 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.mktemp("keys") / "keyring"
     command().run("keys", "new", str(file), capture_output=True, check=True)
     os.environ["S3VAULT_KEYRING"] = str(file)
+
+
+@pytest.fixture(scope="module")
+def source(folder: Path, mib: int, seed: int) -> tuple[Path, str]:
+    """A file of `mib` MiB, and its SHA-256."""
+    return folder / "source", make_file(folder / "source", mib, seed)
+
+
+@pytest.fixture(scope="module")
+def proxied() -> tuple[Proxy, str]:
+    """A proxy to the store, and its address."""
+    return to_store()

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 from callers import Caller, command
-from data import MIB, make_file, sha256
-from tcp_proxy import Proxy, to_store
+from data import MIB, sha256
+from tcp_proxy import Proxy
 from test_killed_resume import CONTAINER, remove
 
 
@@ -30,17 +30,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="module")
 def mib(pytestconfig: pytest.Config) -> int:
     return pytestconfig.getoption("mib") or 64
-
-
-@pytest.fixture(scope="module")
-def source(folder: Path, mib: int, seed: int) -> tuple[Path, str]:
-    """A file, and its SHA-256."""
-    return folder / "source", make_file(folder / "source", mib, seed)
-
-
-@pytest.fixture(scope="module")
-def proxied() -> tuple[Proxy, str]:
-    return to_store()
 
 
 @pytest.fixture(scope="module", autouse=True)

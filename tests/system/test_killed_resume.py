@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 from boto3_client import client
 from callers import Caller, c_example, command
-from data import MIB, make_file, sha256
-from tcp_proxy import Proxy, to_store
+from data import MIB, sha256
+from tcp_proxy import Proxy
 
 CONTAINER, BUCKET = "resumed", os.environ.get("S3VAULT_BUCKET")
 PART = 8 * MIB
@@ -40,18 +40,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="module")
 def mib(pytestconfig: pytest.Config) -> int:
     return pytestconfig.getoption("mib") or 256
-
-
-@pytest.fixture(scope="module")
-def source(folder: Path, mib: int, seed: int) -> tuple[Path, str]:
-    """A file, and its SHA-256."""
-    return folder / "source", make_file(folder / "source", mib, seed)
-
-
-@pytest.fixture(scope="module")
-def proxied() -> tuple[Proxy, str]:
-    """A proxy that only the puts go through."""
-    return to_store()
 
 
 @pytest.fixture(scope="module", autouse=True)
