@@ -132,16 +132,18 @@ pub enum Body {
     Part(Part),
 }
 
-/// A part of an upload.
+/// A part of an upload. Its length in the backup and its stored length differ if it is stored in another form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Number of the part, from 1.
     pub number: u32,
-    /// Offset of the part in the stream or file, in bytes.
+    /// Offset of the part in the backup (the stream or file), in bytes.
     pub offset: u64,
-    /// Length of the part in bytes.
+    /// Length of the part in bytes of the backup.
     pub length: u64,
-    /// The hashes of the bytes when they were first read; a driver that reads them again compares. `None`: the driver
+    /// Length of the part in bytes as stored, which is what is sent.
+    pub stored: u64,
+    /// The hashes of the stored bytes when they were first read; a driver that reads them again compares. `None`: the driver
     /// hashes the bytes while it sends them, in aws-chunked encoding with the CRC64NVME in the trailer, and reports the
     /// digest in [`Input::PartSent`](crate::Input::PartSent) once the last byte is sent.
     pub digest: Option<Digest>,
@@ -170,20 +172,22 @@ pub struct Range {
     pub part: u32,
     /// Offset of the slice in the backup, in bytes.
     pub offset: u64,
-    /// Length of the slice in bytes.
+    /// Length of the slice in bytes of the backup.
     pub length: u64,
-    /// How many bytes of the slice arrived in earlier attempts; the request is for the bytes after them.
+    /// Length of the slice in bytes as stored, which is what arrives.
+    pub stored: u64,
+    /// How many stored bytes of the slice arrived in earlier attempts; the request is for the bytes after them.
     pub done: u64,
     /// How often the part was read from its start before. Bytes from an earlier reading are not counted.
     pub reading: u32,
-    /// How the slice is hashed.
+    /// How the slice's stored bytes are hashed.
     pub hash: SliceHash,
 }
 
 impl Range {
-    /// A slice that is a whole part, of which nothing has arrived.
+    /// A slice that is a whole part of a backup that is stored as it is, of which nothing has arrived.
     pub fn of_part(part: u32, offset: u64, length: u64) -> Range {
-        Range { index: part, part, offset, length, done: 0, reading: 0, hash: SliceHash::Whole }
+        Range { index: part, part, offset, length, stored: length, done: 0, reading: 0, hash: SliceHash::Whole }
     }
 }
 

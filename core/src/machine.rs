@@ -34,14 +34,14 @@ pub enum Input<'a> {
     RangeProgress {
         /// The request.
         id: RequestId,
-        /// Number of bytes in place from the start of the range, those of earlier requests included.
+        /// Number of stored bytes in place from the start of the range, those of earlier requests included.
         length: u64,
     },
     /// The body of a range is complete. Its bytes are in place, but not verified yet.
     RangeEnd {
         /// The request.
         id: RequestId,
-        /// Number of bytes that arrived, those of earlier requests included.
+        /// Number of stored bytes that arrived, those of earlier requests included.
         length: u64,
         /// Digest of these bytes.
         digest: Digest,
@@ -133,6 +133,8 @@ pub struct PartRequest {
     /// Minimum length of the part, in bytes, unless the source ends: a stream's part may end before `length` where memory
     /// is short. For files, and for providers that want parts of equal size, it equals `length`.
     pub min_length: u64,
+    /// The length of the part is a multiple of this, unless the source ends with it.
+    pub multiple_of: u64,
     /// The digest must be known before the part is sent. Otherwise a driver that can read the part at any time need not
     /// read it now.
     pub hash_first: bool,
@@ -147,6 +149,10 @@ impl PartRequest {
         }
         if length > wanted || length < self.min_length && !last {
             return Err(misuse(format!("part {number} has {length} bytes, but {wanted} were asked for")));
+        }
+        if !length.is_multiple_of(self.multiple_of.max(1)) && !last {
+            let whole = self.multiple_of;
+            return Err(misuse(format!("part {number} has {length} bytes, which is not a multiple of {whole}")));
         }
         if self.hash_first && digest.is_none() {
             return Err(misuse(format!("part {number} was supplied without its digest")));

@@ -207,7 +207,7 @@ impl Machine for Upload {
         match input {
             Input::PartReady { number, length, digest, .. } => {
                 let offset = u64::from(number - 1) * self.part_length;
-                let output = self.send(Part { number, offset, length, digest });
+                let output = self.send(Part { number, offset, length, stored: length, digest });
                 self.outputs.push(output);
             }
             Input::End { id } => {
@@ -239,12 +239,17 @@ impl Machine for Upload {
         self.open += 1;
         let length = self.part_length.min(self.length - offset);
         match &self.digests {
-            None => {
-                Output::NeedPart(PartRequest { number, offset, length, min_length: length, hash_first: self.hashed })
-            }
+            None => Output::NeedPart(PartRequest {
+                number,
+                offset,
+                length,
+                min_length: length,
+                multiple_of: 1,
+                hash_first: self.hashed,
+            }),
             Some(crcs) => {
                 let digest = Some(Digest { crc64nvme: crcs[number as usize - 1], blake3: [0; 32] });
-                self.send(Part { number, offset, length, digest })
+                self.send(Part { number, offset, length, stored: length, digest })
             }
         }
     }

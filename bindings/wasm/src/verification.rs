@@ -160,7 +160,7 @@ fn verify(object: &[u8], public_keys: &str) -> Result<Verification, Error> {
         Ok(_) => read(object, &keys)?,
     };
     let parts = match &outcome {
-        Outcome::Good(manifest) | Outcome::Unsigned(manifest) => manifest.parts().map(|p| *p.2).collect(),
+        Outcome::Good(manifest) | Outcome::Unsigned(manifest) => manifest.parts().map(|part| *part.hash).collect(),
         Outcome::Bad(_) => Rc::default(),
     };
     Ok(Verification { outcome, signer: signer(object), hash: manifest::hash(object), parts })

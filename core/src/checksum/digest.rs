@@ -24,6 +24,8 @@ pub enum SliceHash {
     Whole,
     /// The slice starts at this offset in its part, a multiple of [`SLICE`]: its BLAKE3 is a chaining value for [`merge`].
     Subtree(u64),
+    /// The slice is not a subtree of its part: only its CRC64NVME counts.
+    Crc,
     /// The slice is not hashed.
     Nothing,
 }
@@ -62,6 +64,8 @@ impl Digester {
     pub fn update(&mut self, bytes: &[u8]) {
         if self.hash != SliceHash::Nothing {
             self.crc.update(bytes);
+        }
+        if !matches!(self.hash, SliceHash::Nothing | SliceHash::Crc) {
             self.blake3.update(bytes);
         }
     }

@@ -143,7 +143,7 @@ impl Unsigned {
             Some(digest) => self.header(CRC64NVME, crc_text(digest.crc64nvme)),
             None => self
                 .header("content-encoding", "aws-chunked")
-                .header("x-amz-decoded-content-length", part.length.to_string())
+                .header("x-amz-decoded-content-length", part.stored.to_string())
                 .header("x-amz-trailer", CRC64NVME),
         };
         request.body = Body::Part(*part);

@@ -337,7 +337,7 @@ mod tests {
             key: "k".into(),
             upload_id: "u".into(),
             number: 1,
-            part: crate::http::Part { number: 1, offset: 0, length: 1, digest: None },
+            part: crate::http::Part { number: 1, offset: 0, length: 1, stored: 1, digest: None },
             encryption: Default::default(),
         };
         let head = ReplyHead { status: 400, headers: vec![] };

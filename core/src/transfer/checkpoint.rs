@@ -16,6 +16,7 @@ use crate::checksum::{Crc, Digest, combine_all};
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
 use crate::transfer::extent::{Extent, PartHash};
+use crate::transfer::stored_form::StoredForm;
 
 /// Version of the record format.
 const FORMAT: u32 = 1;
@@ -117,7 +118,11 @@ impl From<Record<'_>> for Vec<u8> {
 /// A part that the store has.
 #[derive(Clone, Debug)]
 pub(crate) struct Finished {
+    /// Length in bytes of the backup.
     pub(crate) length: u64,
+    /// Length in bytes as stored.
+    pub(crate) stored: u64,
+    /// Hashes of the stored bytes.
     pub(crate) digest: Digest,
     pub(crate) etag: String,
 }
@@ -147,30 +152,37 @@ pub(crate) fn extent(key: &str, version_id: Option<String>, parts: &BTreeMap<u32
     Extent {
         key: key.to_owned(),
         version_id,
-        size: length_of(parts.values()),
+        size: stored_length_of(parts.values()),
         crc64nvme: whole_crc(parts),
-        parts: parts.values().map(|part| PartHash::new(part.length, &part.digest)).collect(),
+        parts: parts.values().map(|part| PartHash::new(part.stored, &part.digest)).collect(),
     }
 }
 
-/// Total length of these parts, in bytes.
+/// Total length of these parts, in bytes of the backup.
 pub(crate) fn length_of<'a>(parts: impl Iterator<Item = &'a Finished>) -> u64 {
     parts.map(|part| part.length).sum()
 }
 
+/// Total stored length of these parts, in bytes.
+pub(crate) fn stored_length_of<'a>(parts: impl Iterator<Item = &'a Finished>) -> u64 {
+    parts.map(|part| part.stored).sum()
+}
+
 /// CRC64NVME of the object that consists of these parts.
 pub(crate) fn whole_crc(parts: &BTreeMap<u32, Finished>) -> u64 {
-    combine_all(Crc::Crc64Nvme, parts.values().map(|part| (part.digest.crc64nvme, part.length)))
+    combine_all(Crc::Crc64Nvme, parts.values().map(|part| (part.digest.crc64nvme, part.stored)))
 }
 
 /// A checkpoint that was read; one without records belongs to a put that has not started.
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoint {
+    /// The form in which the backup is stored. Format 1 has no other form than [`StoredForm::PLAIN`].
+    form: StoredForm,
     pub(crate) header: Option<Header>,
     /// Extents that are stored, and the `Date` of the reply that completed the last of them.
     pub(crate) extents: Vec<Extent>,
     pub(crate) stored_ms: Option<i64>,
-    /// Number and offset of the first part after the last extent.
+    /// Number of the first part after the last extent, and its offset in the backup.
     pub(crate) next: (u32, u64),
     pub(crate) open: Option<OpenUpload>,
     /// The source ends with the last extent.
@@ -182,7 +194,11 @@ impl Checkpoint {
     /// Parses the file's bytes, and returns the length of their valid part: a torn last record is dropped, and the file
     /// must be truncated there before the next record is appended.
     pub fn parse(bytes: &[u8]) -> Result<(Checkpoint, usize)> {
-        let mut checkpoint = Checkpoint { next: (1, 0), ..Checkpoint::default() };
+        Checkpoint::read(bytes, StoredForm::PLAIN)
+    }
+
+    fn read(bytes: &[u8], form: StoredForm) -> Result<(Checkpoint, usize)> {
+        let mut checkpoint = Checkpoint { form, next: (1, 0), ..Checkpoint::default() };
         let mut valid = 0;
         while valid < bytes.len() {
             let rest = &bytes[valid..];
@@ -218,7 +234,10 @@ impl Checkpoint {
             }
             Record::Part { number, hash, etag } => {
                 let Some(open) = &mut self.open else { return out_of_order() };
-                open.parts.insert(number, Finished { length: hash.length, digest: hash.digest(), etag });
+                let Some(length) = self.form.length(hash.length) else {
+                    return Err(malformed(&format!("the part at byte {at} has a length that no part can have")));
+                };
+                open.parts.insert(number, Finished { length, stored: hash.length, digest: hash.digest(), etag });
             }
             Record::Complete { last, ended } => match &mut self.open {
                 Some(open) if (open.first..=last).all(|number| open.parts.contains_key(&number)) => {
@@ -231,7 +250,7 @@ impl Checkpoint {
                     return out_of_order();
                 };
                 let extent = open.extent(version_id);
-                self.next = (last + 1, open.offset + extent.size);
+                self.next = (last + 1, open.offset + length_of(open.parts.values()));
                 self.ended = ended;
                 self.stored_ms = date;
                 self.extents.push(extent);
@@ -296,6 +315,8 @@ fn malformed(why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checksum::digest;
+    use crate::transfer::stored_form::tests::segments_of;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -314,7 +335,7 @@ mod tests {
     }
 
     fn records() -> Vec<Vec<u8>> {
-        let hash = |text: &[u8]| PartHash::new(text.len() as u64, &crate::checksum::digest(text));
+        let hash = |text: &[u8]| PartHash::new(text.len() as u64, &digest(text));
         [
             Checkpoint::record(header()),
             Record::Extent { key: "vm/disk".into(), upload_id: "u".into(), first: 1, offset: 0, signed: 5 },
@@ -338,10 +359,37 @@ mod tests {
         assert_eq!(checkpoint.header, Some(header()));
         let [extent] = checkpoint.extents.as_slice() else { panic!("{:?}", checkpoint.extents) };
         assert_eq!((extent.size, extent.parts.len(), extent.version_id.as_deref()), (4, 2, Some("v")));
-        assert_eq!(extent.crc64nvme, crate::checksum::digest(b"abcd").crc64nvme);
+        assert_eq!(extent.crc64nvme, digest(b"abcd").crc64nvme);
         assert_eq!((checkpoint.next, checkpoint.ended, checkpoint.stored_ms), ((3, 4), false, Some(6)));
         let open = checkpoint.open.unwrap();
         assert_eq!((open.upload_id.as_str(), open.first, open.parts.len()), ("w", 3, 1));
+    }
+
+    #[test]
+    fn offsets_are_of_the_backup_and_sizes_as_stored() {
+        let text = [b'a'; 1016 + 1016 + 21];
+        let hash = |range: std::ops::Range<usize>| PartHash::new(range.len() as u64, &digest(&text[range]));
+        let mut records = vec![
+            Checkpoint::record(header()),
+            Record::Extent { key: "k".into(), upload_id: "u".into(), first: 1, offset: 0, signed: 5 },
+            Record::Part { number: 1, hash: hash(0..2032), etag: String::new() },
+            Record::Complete { last: 1, ended: false },
+            Record::Stored { version_id: None, date: None },
+            Record::Extent { key: "k.2".into(), upload_id: "u".into(), first: 2, offset: 2000, signed: 5 },
+            Record::Part { number: 2, hash: hash(2032..2053), etag: String::new() },
+        ];
+        let read = |records: &[Record<'_>]| {
+            let bytes: Vec<u8> = records.iter().flat_map(Record::line).collect();
+            Checkpoint::read(&bytes, segments_of(1000)).map(|(checkpoint, _)| checkpoint)
+        };
+        let checkpoint = read(&records).unwrap();
+        assert_eq!((checkpoint.extents[0].size, checkpoint.next), (2032, (2, 2000)));
+        let open = checkpoint.open.unwrap();
+        assert_eq!((open.parts[&2].length, open.parts[&2].stored, open.extent(None).size), (5, 21, 21));
+        assert_eq!(open.extent(None).crc64nvme, digest(&text[2032..]).crc64nvme);
+        records[6] = Record::Part { number: 2, hash: hash(0..15), etag: String::new() };
+        let e = read(&records).unwrap_err();
+        assert!(e.code() == Code::BadCheckpoint && e.message().contains("a length that no part can have"), "{e}");
     }
 
     #[test]

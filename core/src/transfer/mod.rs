@@ -5,11 +5,13 @@ pub(crate) mod download;
 pub(crate) mod extent;
 pub(crate) mod pace;
 pub(crate) mod plan;
+pub(crate) mod stored_form;
 #[cfg(test)]
 mod tests;
 pub(crate) mod upload;
 
 pub use download::{Delivery, ReadRequest};
+pub use stored_form::StoredForm;
 
 /// Number of parts or slices that a transfer starts with in flight, which is also the maximum where it holds them in
 /// memory.

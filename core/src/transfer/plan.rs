@@ -1,9 +1,12 @@
 //! How a backup is split into parts, and the parts into extents: one object each, if a single object cannot hold them
-//! all.
+//! all. Lengths and offsets are of the backup; the store's limits apply to stored lengths.
 
 use super::WINDOW;
+use crate::checksum::Digest;
+use crate::http::Part;
 use crate::machine::PartRequest;
 use crate::profile::Profile;
+use crate::transfer::stored_form::StoredForm;
 
 /// Minimum part size of a plan and maximum size of a single PUT: 8 MiB.
 pub(crate) const MIN_PART: u64 = 8 << 20;
@@ -19,35 +22,45 @@ pub(crate) struct Plan {
     part: u64,
     /// Minimum part size of a stream.
     min_part: u64,
-    /// Maximum number of parts, and of bytes, of one extent.
+    /// Maximum number of parts, and of stored bytes, of one extent.
     max_parts: u32,
     max_object: u64,
     trailers: bool,
+    form: StoredForm,
 }
 
 impl Plan {
     /// A plan for a source of this length, if it is known. A part of a stream takes at most a quarter of `memory`.
-    pub(crate) fn new(length: Option<u64>, profile: &Profile, memory: u64) -> Plan {
+    pub(crate) fn new(length: Option<u64>, profile: &Profile, memory: u64, form: StoredForm) -> Plan {
+        let max_part = form.capacity(profile.max_part_size);
+        let least = MIN_PART.next_multiple_of(form.segment());
+        let whole =
+            |part: u64| (part.clamp(least, max_part) >> 20 << 20).next_multiple_of(form.segment()).min(max_part);
         let (part, min_part) = match length {
             Some(length) => {
-                let object = length.min(profile.max_object_size);
-                let part = object.div_ceil(u64::from(profile.max_parts)).next_multiple_of(1 << 20).max(MIN_PART);
-                (part.min(profile.max_part_size), MIN_PART)
+                let object = length.min(form.capacity(profile.max_object_size));
+                (whole(object.div_ceil(u64::from(profile.max_parts)).next_multiple_of(1 << 20)), least)
             }
             None if profile.equal_parts => {
-                let part = (memory / u64::from(WINDOW)).clamp(MIN_PART, profile.max_part_size) >> 20 << 20;
+                let part = whole(memory / u64::from(WINDOW));
                 (part, part)
             }
-            None => ((memory / 4).clamp(MIN_PART, profile.max_part_size) >> 20 << 20, MIN_PART),
+            None => (whole(memory / 4), least),
         };
-        let max_parts = (profile.max_object_size / part).clamp(1, u64::from(profile.max_parts)) as u32;
+        let max_parts = (profile.max_object_size / form.stored(part)).clamp(1, u64::from(profile.max_parts)) as u32;
         let max_parts = if length.is_some() { max_parts } else { profile.max_parts };
-        Plan { length, part, min_part, max_parts, max_object: profile.max_object_size, trailers: profile.trailers }
+        let (max_object, trailers) = (profile.max_object_size, profile.trailers);
+        Plan { length, part, min_part, max_parts, max_object, trailers, form }
     }
 
     /// The plan that a checkpoint was started with, whatever the profile says now.
     pub(crate) fn with_part(self, part: u64) -> Plan {
         if self.length.is_some() { Plan { part, ..self } } else { self }
+    }
+
+    /// The form in which the backup is stored.
+    pub(crate) fn form(&self) -> StoredForm {
+        self.form
     }
 
     /// Part size of a file, or maximum part size of a stream.
@@ -92,13 +105,18 @@ impl Plan {
     /// Whether the part that ends at `end` fills its extent, which starts with part `first` at `start`.
     pub(crate) fn fills_extent(&self, first: u32, number: u32, start: u64, end: u64) -> bool {
         let next = self.part_length(number + 1, end).unwrap_or(0);
-        number - first + 1 >= self.max_parts || end - start + next > self.max_object
+        number - first + 1 >= self.max_parts || self.form.stored(end - start + next) > self.max_object
     }
 
     /// The request of a part that starts at `offset`, in the extent that starts with part `first`.
     pub(crate) fn request(&self, first: u32, number: u32, offset: u64, length: u64) -> PartRequest {
         let (min_length, hash_first) = (self.min_length(length), self.hash_first(first, number, offset));
-        PartRequest { number, offset, length, min_length, hash_first }
+        PartRequest { number, offset, length, min_length, multiple_of: self.form.segment(), hash_first }
+    }
+
+    /// A part of this length that is ready to be sent.
+    pub(crate) fn part_ready(&self, number: u32, offset: u64, length: u64, digest: Option<Digest>) -> Part {
+        Part { number, offset, length, stored: self.form.stored(length), digest }
     }
 
     /// Whether a part must be hashed before it is sent. That is so if the store accepts no trailers, and for a file's
@@ -114,6 +132,7 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::profile::{PROFILES, S3};
+    use crate::transfer::stored_form::tests::segments_of;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -135,7 +154,7 @@ mod tests {
                 one + 1,
                 2 * one + 1,
             ] {
-                let plan = Plan::new(Some(length), profile, MEMORY);
+                let plan = Plan::new(Some(length), profile, MEMORY, StoredForm::PLAIN);
                 let (mut offset, mut number, mut first, mut extents, mut start) = (0, 0, 1, 1, 0);
                 while offset < length {
                     number += 1;
@@ -162,11 +181,11 @@ mod tests {
 
     #[test]
     fn a_streams_parts_double_as_far_as_the_memory_goes() {
-        let plan = Plan::new(None, &S3, MEMORY);
+        let plan = Plan::new(None, &S3, MEMORY, StoredForm::PLAIN);
         let at = |number| plan.part_length(number, 0).map(|part| part >> 20);
         assert_eq!([1, 1000, 1001, 2001, 3001, 9999, 10_001].map(|n| at(n).unwrap()), [8, 8, 16, 32, 64, 64, 64]);
         assert_eq!([plan.min_length(8 << 20), plan.min_length(64 << 20)], [MIN_PART, MIN_PART]);
-        let small = Plan::new(None, &S3, 32 << 20);
+        let small = Plan::new(None, &S3, 32 << 20, StoredForm::PLAIN);
         assert_eq!(small.part_length(9_999, 0), Some(MIN_PART));
         assert!(
             !plan.fills_extent(1, 9_999, 0, 1)
@@ -178,14 +197,14 @@ mod tests {
     #[test]
     fn a_streams_extent_ends_before_the_object_is_too_large() {
         let profile = Profile { max_object_size: 100 << 20, ..S3 };
-        let plan = Plan::new(None, &profile, MEMORY);
+        let plan = Plan::new(None, &profile, MEMORY, StoredForm::PLAIN);
         assert!(!plan.fills_extent(1, 11, 0, 88 << 20) && plan.fills_extent(1, 12, 0, 96 << 20));
         assert!(!plan.fills_extent(13, 23, 96 << 20, (96 + 88) << 20));
     }
 
     #[test]
     fn parts_are_equal_if_the_provider_requires_it() {
-        let plan = Plan::new(None, &Profile { equal_parts: true, ..S3 }, MEMORY);
+        let plan = Plan::new(None, &Profile { equal_parts: true, ..S3 }, MEMORY, StoredForm::PLAIN);
         for number in [1, 1_001, 9_999] {
             let length = plan.part_length(number, 0).unwrap();
             assert_eq!((length, plan.min_length(length)), (32 << 20, 32 << 20));
@@ -194,13 +213,46 @@ mod tests {
 
     #[test]
     fn parts_that_must_be_the_same_at_each_attempt_are_hashed_first() {
-        let file = |length, profile: &Profile| Plan::new(Some(length), profile, MEMORY);
+        let file = |length, profile: &Profile| Plan::new(Some(length), profile, MEMORY, StoredForm::PLAIN);
         let plan = file(3 * MIN_PART, &S3);
         assert!(
             !plan.hash_first(1, 1, 0) && !plan.hash_first(1, 3, 2 * MIN_PART) && plan.hash_first(3, 3, 2 * MIN_PART)
         );
-        assert!(file(MIN_PART, &S3).hash_first(1, 1, 0) && Plan::new(None, &S3, MEMORY).hash_first(1, 1, 0));
+        assert!(
+            file(MIN_PART, &S3).hash_first(1, 1, 0)
+                && Plan::new(None, &S3, MEMORY, StoredForm::PLAIN).hash_first(1, 1, 0)
+        );
         let without = Profile { trailers: false, ..S3 };
         assert!(file(3 * MIN_PART, &without).hash_first(1, 2, MIN_PART));
+    }
+
+    #[test]
+    fn parts_in_segments_stay_within_the_stores_limits() {
+        for profile in PROFILES {
+            for (segment, length) in [(1 << 20, 3 << 40), (1000, 100 << 30), (3 << 20, 0), (1 << 20, 60 << 40)] {
+                let form = segments_of(segment);
+                let plan = Plan::new(Some(length), profile, MEMORY, form);
+                let part = plan.part_length(1, 0).unwrap();
+                assert!(part == length || part.is_multiple_of(segment) && form.stored(part) <= profile.max_part_size);
+                let (mut number, mut first, mut start, mut offset, mut extents) = (1, 1, 0, part, 1);
+                while !plan.ends_at(offset) {
+                    if plan.fills_extent(first, number, start, offset) {
+                        assert!(form.stored(offset - start) <= profile.max_object_size);
+                        (first, start, extents) = (number + 1, offset, extents + 1);
+                    }
+                    number += 1;
+                    offset += plan.part_length(number, offset).unwrap();
+                }
+                assert!(form.stored(offset - start) <= profile.max_object_size && number - first < profile.max_parts);
+                assert_eq!(plan.count(), Some((u64::from(number), extents)));
+            }
+            let plan = Plan::new(None, profile, MEMORY, segments_of(1 << 20));
+            let request = plan.request(1, 1, 0, plan.part_length(1, 0).unwrap());
+            assert_eq!(
+                (request.multiple_of, request.length % (1 << 20), request.min_length % (1 << 20)),
+                (1 << 20, 0, 0)
+            );
+        }
+        assert_eq!(Plan::new(Some(0), &S3, MEMORY, segments_of(1000)).part_ready(1, 0, 0, None).stored, 16);
     }
 }

@@ -70,8 +70,16 @@ fn upload(encryption: &Encryption, last: bool) -> (Upload, Session) {
     let session = Session::new(&Arc::new(bucket(&[]).unwrap()), 1);
     let object = Object { key: "k".into(), headers: vec![], encryption: encryption.clone(), vid: "v".into() };
     let length = if last { LENGTHS[0] } else { LENGTHS.iter().sum() };
-    let part = Part { number: 1, offset: 0, length: LENGTHS[0], digest: Some(digest_of(1)) };
-    (Upload::new(object, Plan::new(Some(length), &S3, 64 << 20), Ready { part, last }, NOW.unix_ms), session)
+    let part = Part { number: 1, offset: 0, length: LENGTHS[0], stored: LENGTHS[0], digest: Some(digest_of(1)) };
+    (
+        Upload::new(
+            object,
+            Plan::new(Some(length), &S3, 64 << 20, StoredForm::PLAIN),
+            Ready { part, last },
+            NOW.unix_ms,
+        ),
+        session,
+    )
 }
 
 /// Runs an upload to its end. Returns the operations of its requests, and whether each carries the key.
@@ -125,7 +133,9 @@ fn each_request_of_an_upload_carries_the_customer_key() {
 fn each_range_of_a_download_carries_the_customer_key() {
     let hash = PartHash::new(LENGTHS[0], &digest_of(1));
     let (key, encryption) = ("k".to_owned(), Encryption::SseC(CustomerKey::new(KEY)));
-    let piece = Piece { number: 0, key, version_id: None, encryption, start: 0, offset: 0, hash, verified: true };
+    let (length, form) = (LENGTHS[0], StoredForm::PLAIN);
+    let (number, version_id, start, offset, verified) = (0, None, 0, 0, true);
+    let piece = Piece { number, key, version_id, encryption, start, offset, length, hash, form, verified };
     let mut session = Session::new(&Arc::new(bucket(&[]).unwrap()), 1);
     let mut download = Download::new(&[piece], &ReadRequest::default(), true);
     let Output::Send(request) = download.poll(&mut session, NOW) else { panic!("no request") };

@@ -10,6 +10,7 @@ use super::{OBJECT_LIMIT, Row};
 use crate::crypto::keyring::{SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
 pub use crate::transfer::extent::{Extent, PartHash};
+use crate::transfer::stored_form::StoredForm;
 
 /// The complete description of a version: written once, after its data. Times are Unix milliseconds of the store's
 /// clock.
@@ -46,6 +47,24 @@ pub struct Manifest {
     /// Storage class of the data, if one was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
+    /// The form in which the data is stored. Format 1 has no other form than [`StoredForm::PLAIN`], and no field for it.
+    #[serde(skip)]
+    pub(crate) form: StoredForm,
+}
+
+/// A part of a version, and its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacedPart<'a> {
+    /// Index of its extent, from 0.
+    pub extent: usize,
+    /// Offset in its extent, in stored bytes.
+    pub start: u64,
+    /// Offset in the backup, in bytes.
+    pub offset: u64,
+    /// Length in bytes of the backup.
+    pub length: u64,
+    /// Length and hashes of the stored bytes.
+    pub hash: &'a PartHash,
 }
 
 /// A manifest that was read.
@@ -84,6 +103,7 @@ impl Manifest {
             size: row.size,
             extents,
             storage_class,
+            form: StoredForm::PLAIN,
         }
     }
 
@@ -132,26 +152,34 @@ impl Manifest {
             if parts != Some(extent.size) {
                 return refuse("the lengths of an extent's parts do not add up to its size");
             }
-            if extent.parts.iter().any(|part| part.length == 0) && extent.size > 0 {
-                return refuse("it contains an empty part");
+            let mut length = 0u64;
+            for part in &extent.parts {
+                match self.form.length(part.length) {
+                    None => return refuse("it contains a part with a length that no part can have"),
+                    Some(0) if extent.parts.len() > 1 => return refuse("it contains an empty part"),
+                    Some(part) => length = length.saturating_add(part),
+                }
             }
-            size = size.saturating_add(extent.size);
+            size = size.saturating_add(length);
         }
         if size != self.size {
-            return refuse("the sizes of its extents do not add up to its size");
+            return refuse("the lengths of its parts do not add up to its size");
         }
         Ok(())
     }
 
-    /// All parts in order, each with the index of its extent (from 0) and its offset in the backup.
-    pub fn parts(&self) -> impl Iterator<Item = (usize, u64, &PartHash)> {
-        let mut offset = 0;
-        let parts =
-            self.extents.iter().enumerate().flat_map(|(n, extent)| extent.parts.iter().map(move |part| (n, part)));
-        parts.map(move |(n, part)| {
-            let start = offset;
-            offset += part.length;
-            (n, start, part)
+    /// All parts in order.
+    pub fn parts(&self) -> impl Iterator<Item = PlacedPart<'_>> {
+        let (form, mut next) = (self.form, 0);
+        self.extents.iter().enumerate().flat_map(move |(extent, data)| {
+            let (mut offset, mut start) = (next, 0);
+            next += data.parts.iter().map(|part| form.length(part.length).unwrap_or(0)).sum::<u64>();
+            data.parts.iter().map(move |hash| {
+                let length = form.length(hash.length).unwrap_or(0);
+                let part = PlacedPart { extent, start, offset, length, hash };
+                (offset, start) = (offset + length, start + hash.length);
+                part
+            })
         })
     }
 
@@ -203,6 +231,7 @@ pub(crate) mod tests {
     use crate::checksum;
     use crate::checksum::Digest;
     use crate::crypto::keyring::Keyring;
+    use crate::transfer::stored_form::tests::segments_of;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -291,8 +320,24 @@ pub(crate) mod tests {
         let (opened, trust) = Manifest::open(&object, &keys).unwrap();
         assert_eq!((&opened.manifest, opened.hash), (&manifest, hash(&object)));
         assert_eq!(trust, Trust::Signed { key_id: ring.signing_key().public().id().to_owned() });
-        let parts: Vec<_> = manifest.parts().map(|(n, offset, part)| (n, offset, part.length)).collect();
+        let parts: Vec<_> = manifest.parts().map(|part| (part.extent, part.offset, part.length)).collect();
         assert_eq!(parts, [(0, 0, 3), (0, 3, 2)]);
+    }
+
+    #[test]
+    fn places_are_in_the_backup_and_in_the_object() {
+        let mut manifest = sample(&[&[1; 2032], &[2; 1016]]);
+        manifest.extents.push(Extent { parts: vec![manifest.extents[0].parts[1]], ..manifest.extents[0].clone() });
+        (manifest.form, manifest.extents[1].size, manifest.size) = (segments_of(1000), 1016, 4000);
+        let places: Vec<_> = manifest.parts().map(|p| (p.extent, p.start, p.offset, p.length, p.hash.length)).collect();
+        assert_eq!(places, [(0, 0, 0, 2000, 2032), (0, 2032, 2000, 1000, 1016), (1, 0, 3000, 1000, 1016)]);
+        let row = RowKey { size: 4000, ..manifest.row_key().unwrap() };
+        let name = Name::new("vm", "disk.img").unwrap();
+        manifest.key = format!("{}{row}", catalogue_prefix(&name));
+        manifest.check().unwrap();
+        manifest.extents[1].size = 15;
+        manifest.extents[1].parts[0].length = 15;
+        assert!(manifest.check().unwrap_err().message().contains("a length that no part can have"));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use super::locator::{DataKeys, Locator};
+use super::manifest::PlacedPart;
 use super::objects::{LocatorKey, locator_prefix};
 use super::{Manifest, Name, OBJECT_LIMIT, Vault, Vid};
 use crate::account::Bucket;
@@ -105,19 +106,16 @@ impl LocateSteps {
     }
 
     fn pieces(&self, keys: &DataKeys, generation: u32) -> Vec<Piece> {
-        let mut starts = vec![0; self.manifest.extents.len()];
         let parts = self.manifest.parts();
         parts
             .zip(0..)
-            .map(|((extent, offset, hash), number)| {
-                let start = starts[extent];
-                starts[extent] += hash.length;
+            .map(|(PlacedPart { extent, start, offset, length, hash }, number)| {
                 // The hint belongs to the object that the put wrote; later generations may have moved the data.
                 let hint = self.manifest.extents[extent].version_id.clone();
                 let version_id = if generation == 0 && !is_active(Mutation::ReadNewestVersion) { hint } else { None };
-                let (key, hash) = (keys.extent(extent + 1), *hash);
+                let (key, hash, form) = (keys.extent(extent + 1), *hash, self.manifest.form);
                 let encryption = Encryption::default();
-                Piece { number, key, version_id, encryption, start, offset, hash, verified: true }
+                Piece { number, key, version_id, encryption, start, offset, length, hash, form, verified: true }
             })
             .collect()
     }

@@ -184,7 +184,7 @@ async fn receive_range(
         let why = format!("range {} was requested from byte {}, but has only {there}", range.index, range.done);
         return Err(AttemptError::Fatal(Error::new(Code::Internal, why)));
     };
-    let mut left = range.length - range.done;
+    let mut left = range.stored - range.done;
     activity.transferring(true);
     let broke = loop {
         let mut beyond = [0];
@@ -198,7 +198,7 @@ async fn receive_range(
             Err(failure) => break Some(failure),
         };
         if left == 0 {
-            break Some(reply.broken(format!("the reply has more than the {} bytes of the range", range.length)));
+            break Some(reply.broken(format!("the reply has more than the {} bytes of the range", range.stored)));
         }
         left -= length as u64;
         activity.moved(length as u64);

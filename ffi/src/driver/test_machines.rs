@@ -120,7 +120,7 @@ impl Machine for TestUpload {
                 if length == 0 && number > 1 {
                     self.open -= 1;
                 } else {
-                    self.send(Part { number, offset, length, digest });
+                    self.send(Part { number, offset, length, stored: length, digest });
                 }
             }
             Input::Head { id, head } if !head.is_success() => {
@@ -169,6 +169,7 @@ impl Machine for TestUpload {
                 offset,
                 length: self.part_length,
                 min_length: self.part_length,
+                multiple_of: 1,
                 hash_first: self.hashed,
             });
         }

@@ -73,7 +73,7 @@ impl Outgoing {
     /// everything read matches the part's, so the store never receives a complete part with other bytes than promised.
     pub(crate) fn file(file: Arc<File>, pool: Arc<Pool>, part: Part) -> Outgoing {
         let source = Source::File(Box::new(FilePart::new(file, pool, part)));
-        Outgoing { length: part.length, source, chunked: None, on_sent: None }
+        Outgoing { length: part.stored, source, chunked: None, on_sent: None }
     }
 
     /// Sends a part of a file with aws-chunked encoding and its CRC64NVME in a trailer, for parts whose digest is not known.

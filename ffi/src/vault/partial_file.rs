@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use s3vault_core::checksum::Digester;
 use s3vault_core::vault::Manifest;
+use s3vault_core::vault::manifest::PlacedPart;
 use s3vault_core::{Code, Error, Family, Result};
 
 use crate::disk;
@@ -93,18 +94,18 @@ impl PartialFile {
         file.read_exact_at(&mut marked, marks)?;
         let mut verified = BTreeSet::new();
         let mut buffer = vec![0; 1 << 18];
-        for ((number, (_, offset, hash)), marked) in (0..).zip(manifest.parts()).zip(marked) {
+        for ((number, PlacedPart { offset, length, hash, .. }), marked) in (0..).zip(manifest.parts()).zip(marked) {
             if marked != 1 || stop.load(Ordering::Acquire) {
                 continue;
             }
             let (mut digester, mut done) = (Digester::new(), 0);
-            while done < hash.length {
-                let length = (hash.length - done).min(buffer.len() as u64) as usize;
-                file.read_exact_at(&mut buffer[..length], offset + done)?;
-                digester.update(&buffer[..length]);
-                done += length as u64;
+            while done < length {
+                let next = (length - done).min(buffer.len() as u64) as usize;
+                file.read_exact_at(&mut buffer[..next], offset + done)?;
+                digester.update(&buffer[..next]);
+                done += next as u64;
             }
-            if hash.matches(hash.length, &digester.finish()) {
+            if hash.matches(length, &digester.finish()) {
                 verified.insert(number);
             }
         }

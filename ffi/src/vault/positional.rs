@@ -66,8 +66,8 @@ impl PositionalReader {
         {
             return Ok(part);
         }
-        let place = self.version.manifest().parts().find(|(_, start, hash)| holds(*start, hash.length));
-        let Some((start, length)) = place.map(|(_, start, hash)| (start, hash.length)) else {
+        let place = self.version.manifest().parts().find(|part| holds(part.offset, part.length));
+        let Some((start, length)) = place.map(|part| (part.offset, part.length)) else {
             return Err(Error::new(Code::Internal, format!("no part contains byte {at}")));
         };
         if let Delivery::WholeParts { memory } = self.delivery

@@ -179,7 +179,7 @@ fn through_partial_file(version: &Version, path: &Path, holes: bool, control: &m
         request.skip = driver::blocking(verify, control)?;
     }
     let parts = (0..).zip(manifest.parts()).filter(|(number, _)| request.skip.contains(number));
-    let already_done = parts.map(|(_, (_, _, hash))| hash.length).sum();
+    let already_done = parts.map(|(_, part)| part.length).sum();
     let zeros = match (holes, partial.found) {
         (false, _) => Zeros::Written,
         (true, false) => Zeros::LeftOut,

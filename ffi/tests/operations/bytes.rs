@@ -19,7 +19,8 @@ impl UploadBytes {
 
     /// Bytes that may have another digest.
     pub(crate) fn with_digest(key: &str, upload_id: &str, number: u32, bytes: &[u8], digest: Digest) -> UploadBytes {
-        let part = Part { number, offset: 0, length: bytes.len() as u64, digest: Some(digest) };
+        let length = bytes.len() as u64;
+        let part = Part { number, offset: 0, length, stored: length, digest: Some(digest) };
         UploadBytes {
             op: UploadPart {
                 key: key.into(),

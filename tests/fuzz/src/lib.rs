@@ -98,7 +98,7 @@ pub fn signed_object(data: &[u8]) {
     let keys = VerifyKeys::parse("").expect("no keys are keys");
     match Manifest::open(data, &keys) {
         Ok((opened, _)) => {
-            let parts: u64 = opened.manifest.parts().map(|(_, _, part)| part.length).sum();
+            let parts: u64 = opened.manifest.parts().map(|part| part.length).sum();
             assert_eq!(parts, opened.manifest.size, "what was checked is what is used");
         }
         Err(e) => readable(&e),

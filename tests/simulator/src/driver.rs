@@ -132,7 +132,11 @@ impl World {
         self.tasks[task].position = Some(offset);
     }
 
-    fn need_part(&mut self, task: usize, PartRequest { number, offset, length, min_length, hash_first }: PartRequest) {
+    fn need_part(
+        &mut self,
+        task: usize,
+        PartRequest { number, offset, length, min_length, hash_first, .. }: PartRequest,
+    ) {
         let part = Held { offset, length, min_length, hash_first, ready: false };
         self.check_need(task, number, &part);
         let Some(put) = self.tasks[task].put() else { return };

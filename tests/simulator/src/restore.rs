@@ -54,9 +54,9 @@ impl World {
         let task = &self.tasks[number];
         let Some(found) = &task.found else { return ReadRequest::default() };
         let (mut have, mut missing) = (BTreeSet::new(), 0);
-        for (part, (_, offset, hash)) in (0..).zip(found.manifest.parts()).filter(|(part, _)| task.marks.contains(part))
-        {
-            let content = Content::concat(task.file.range(offset..offset + hash.length).map(|(_, piece)| piece));
+        for (part, place) in (0..).zip(found.manifest.parts()).filter(|(part, _)| task.marks.contains(part)) {
+            let (offset, hash) = (place.offset, place.hash);
+            let content = Content::concat(task.file.range(offset..offset + place.length).map(|(_, piece)| piece));
             if hash.matches(content.length(), &content.digest()) {
                 have.insert(part);
             } else {
@@ -176,7 +176,7 @@ impl World {
         let Some(found) = &task.found else { return };
         let wanted = task.bytes.clone();
         let overlaps = |part: &Range<u64>| part.start < wanted.end && wanted.start < part.end;
-        let parts = found.manifest.parts().map(|(_, offset, hash)| offset..offset + hash.length).filter(overlaps);
+        let parts = found.manifest.parts().map(|part| part.offset..part.offset + part.length).filter(overlaps);
         let (mut begin, mut end) = (u64::MAX, 0);
         parts.for_each(|part| (begin, end) = (begin.min(part.start), end.max(part.end)));
         if task.delivery == Delivery::Unverified {

@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn the_documented_example_with_this_checksum() {
         let id = "VCVsb2FkIElEIGZvciBlbZZpbmcncyBteS1tb3ZpZS5tMnRzIHVwbG9hZR";
-        let part = Part { number: 1, offset: 0, length: 9, digest: Some(digest(b"123456789")) };
+        let part = Part { number: 1, offset: 0, length: 1, stored: 9, digest: Some(digest(b"123456789")) };
         let mut op = UploadPart {
             key: "my-movie.m2ts".into(),
             upload_id: id.into(),

@@ -73,7 +73,7 @@ impl GetRange {
     }
 
     fn last(&self) -> u64 {
-        self.start + self.range.length.saturating_sub(1)
+        self.start + self.range.stored.saturating_sub(1)
     }
 }
 
@@ -91,16 +91,16 @@ impl Operation for GetRange {
     fn request(&self) -> Unsigned {
         let mut request = Unsigned::object(Method::Get, &self.key).version(self.version_id.as_deref());
         // No range of an empty object can be satisfied.
-        if self.range.length > 0 {
+        if self.range.stored > 0 {
             request = request.header("range", format!("bytes={}-{}", self.first(), self.last()));
         }
         Unsigned { reply: ReplyBody::Range(self.range), ..self.encryption.access(request) }
     }
 
     fn check_head(&self, head: &ReplyHead) -> Result<()> {
-        let wanted = if self.range.length == 0 { 200 } else { 206 };
+        let wanted = if self.range.stored == 0 { 200 } else { 206 };
         if head.status != wanted {
-            let length = self.range.length - self.range.done;
+            let length = self.range.stored - self.range.done;
             let why = format!("GetObject of bytes {}+{length} was answered with {}", self.first(), head.status);
             return Err(Error::new(Code::BadReply, why).with_hint(
                 "Set parallel_download = false, or use another endpoint: this one does not support ranges.",
@@ -109,7 +109,7 @@ impl Operation for GetRange {
         self.encryption.check_accessed(head)?;
         let range = format!("bytes {}-{}/", self.first(), self.last());
         match head.header("content-range") {
-            Some(text) if self.range.length > 0 && !text.starts_with(&range) => Err(Error::new(
+            Some(text) if self.range.stored > 0 && !text.starts_with(&range) => Err(Error::new(
                 Code::BadReply,
                 format!("the reply has the range '{text}', but '{range}' was requested"),
             )),

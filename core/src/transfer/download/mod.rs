@@ -24,6 +24,7 @@ use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Calling, Encryption, GetRange, Next, Session};
 use crate::time::Now;
 use crate::transfer::extent::PartHash;
+use crate::transfer::stored_form::StoredForm;
 use part::{Part, Verdict};
 use slices::{Slices, count};
 
@@ -45,14 +46,32 @@ pub(crate) struct Piece {
     pub(crate) key: String,
     pub(crate) version_id: Option<String>,
     pub(crate) encryption: Encryption,
-    /// Offset in its object, in bytes.
+    /// Offset in its object, in stored bytes.
     pub(crate) start: u64,
     /// Offset in the backup, in bytes.
     pub(crate) offset: u64,
-    /// Length and hashes.
+    /// Length in bytes of the backup.
+    pub(crate) length: u64,
+    /// Length and hashes of the stored bytes.
     pub(crate) hash: PartHash,
+    /// The form in which the backup is stored.
+    pub(crate) form: StoredForm,
     /// It is a whole part, which can be verified against its hashes.
     pub(crate) verified: bool,
+}
+
+impl Piece {
+    /// Narrows the piece to the whole segments that contain its bytes from `from` to `to`.
+    fn narrow(&mut self, from: u64, to: u64) {
+        let segment = self.form.segment();
+        let (from, to) = (from / segment * segment, to.next_multiple_of(segment).min(self.length));
+        if !is_active(Mutation::ReadFromPartStart) {
+            self.start += self.form.position(from);
+        }
+        self.offset += from;
+        self.length = to - from;
+        self.hash.length = self.form.stored(self.length);
+    }
 }
 
 /// How the bytes are delivered.
@@ -69,7 +88,7 @@ pub enum Delivery {
         /// Memory for one part, in bytes.
         memory: u64,
     },
-    /// Only the requested bytes, in order, not verified.
+    /// Only the requested bytes, in order, not verified; of a backup in segments, the whole segments that contain them.
     Unverified,
 }
 
@@ -89,7 +108,7 @@ impl ReadRequest {
     fn choose(&self, parts: &[Piece]) -> Vec<Piece> {
         let mut pieces = Vec::new();
         for piece in parts {
-            let end = piece.offset + piece.hash.length;
+            let end = piece.offset + piece.length;
             let number = piece.number - u32::from(is_active(Mutation::SkipPartAfterKeptOne) && piece.number > 0);
             if self.skip.contains(&number) && !is_active(Mutation::RereadKeptParts) {
                 continue;
@@ -106,10 +125,7 @@ impl ReadRequest {
             if self.delivery == Delivery::Unverified {
                 chosen.verified = false;
                 if let Some((from, to)) = wanted {
-                    if !is_active(Mutation::ReadFromPartStart) {
-                        chosen.start += from - piece.offset;
-                    }
-                    (chosen.offset, chosen.hash.length) = (from, to - from);
+                    chosen.narrow(from - piece.offset, to - piece.offset);
                 }
             }
             pieces.push(chosen);
@@ -120,14 +136,14 @@ impl ReadRequest {
     /// Refuses parts that do not fit into memory until they are verified.
     fn check(&self, pieces: &[Piece]) -> Result<()> {
         let Delivery::WholeParts { memory } = self.delivery else { return Ok(()) };
-        match pieces.iter().find(|piece| piece.hash.length > memory) {
+        match pieces.iter().find(|piece| piece.length > memory) {
             None => Ok(()),
             Some(piece) => Err(Error::new(
                 Code::InvalidOption,
                 format!(
                     "verify = part holds each part in memory until it is verified, but part {} has {} bytes, more than a quarter of the memory ({memory} bytes)",
                     piece.number + 1,
-                    piece.hash.length
+                    piece.length
                 ),
             )
             .with_hint("Use verify = end, restore into a file, or raise the process's option memory.")),
@@ -171,7 +187,7 @@ impl Download {
         let parts_in_all = parts.len();
         let pieces = request.choose(parts);
         let failed = request.check(&pieces).err();
-        let most = pieces.iter().map(|piece| count(piece.hash.length, slice)).max().unwrap_or(1) as usize;
+        let most = pieces.iter().map(|piece| count(piece.length, slice)).max().unwrap_or(1) as usize;
         let mut download = Download {
             delivery: request.delivery,
             slice,
@@ -223,7 +239,7 @@ impl Download {
                 if let Some(call) = getting {
                     let range = &mut call.op_mut().range;
                     let more = length.saturating_sub(range.done);
-                    range.done = range.done.max((*length).min(range.length.saturating_sub(1)));
+                    range.done = range.done.max((*length).min(range.stored.saturating_sub(1)));
                     if more >= PROGRESS {
                         call.progressed(now);
                     }
@@ -251,17 +267,17 @@ impl Download {
     fn arrived(&mut self, session: &mut Session, at: usize, range: Range, length: u64, digest: Digest) {
         let Some(piece) = self.pieces.get(at) else { return };
         if !piece.verified {
-            if length == range.length {
+            if length == range.stored {
                 self.accepts.push_back(range);
             } else {
-                let why = format!("{length} bytes arrived, but {} were requested", range.length);
+                let why = format!("{length} bytes arrived, but {} were requested", range.stored);
                 let e = Error::new(Code::BadReply, why).on("GetObject", session.bucket.name(), &piece.key);
                 self.fail(session, e);
             }
             return;
         }
-        let part = self.parts.entry(at).or_insert_with(|| Part::new(piece.hash.length, self.slice));
-        match part.take(&piece.hash, piece.offset, range, length, digest) {
+        let part = self.parts.entry(at).or_insert_with(|| Part::new(piece, self.slice));
+        match part.take(piece, range, length, digest) {
             Some(Verdict::Right) => {
                 self.accepts.extend(part.undelivered());
                 self.parts.remove(&at);
@@ -270,7 +286,7 @@ impl Download {
             None => {
                 let ends = range.offset + range.length - piece.offset;
                 let is_early = self.delivery == Delivery::InOrder || is_active(Mutation::DeliverUnverifiedPart);
-                if is_early && length == range.length && ends + HOLD_BACK <= piece.hash.length {
+                if is_early && length == range.stored && ends + HOLD_BACK <= piece.length {
                     part.deliver(range);
                     self.accepts.push_back(range);
                 }
@@ -300,7 +316,7 @@ impl Download {
     }
 
     fn describe_part(&self, piece: &Piece) -> String {
-        let (from, to) = (piece.offset, piece.offset + piece.hash.length);
+        let (from, to) = (piece.offset, piece.offset + piece.length);
         let (number, all, key) = (piece.number + 1, self.parts_in_all, &piece.key);
         format!("part {number} of {all} (bytes {from} to {to} of the backup, in {key}) is damaged")
     }
@@ -333,8 +349,8 @@ impl Download {
             && let Some(piece) = self.pieces.get(at)
         {
             let Piece { key, version_id, encryption, .. } = piece.clone();
-            let op =
-                GetRange { key, version_id, encryption, start: piece.start + (range.offset - piece.offset), range };
+            let start = piece.start + piece.form.position(range.offset - piece.offset);
+            let op = GetRange { key, version_id, encryption, start, range };
             self.getting.insert(range.index, (at, Call::new(op)));
         }
     }

@@ -1,10 +1,11 @@
-//! A part that is being read: the slices that arrived, and their digests.
+//! A part that is being read: the slices that arrived, and their digests. Of a part in segments, whose slices are no
+//! subtrees of its BLAKE3, only the CRC64NVME is compared.
 
+use super::Piece;
 use super::slices::count;
-use crate::checksum::{Digest, merge};
+use crate::checksum::{Crc, Digest, combine_all, merge};
 use crate::http::Range;
 use crate::mutation::{Mutation, is_active};
-use crate::transfer::extent::PartHash;
 
 /// The result of verifying a part, once all of its slices arrived.
 pub(super) enum Verdict {
@@ -36,38 +37,38 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn new(length: u64, slice: u64) -> Part {
-        let slices = vec![None; count(length, slice) as usize];
+    pub(super) fn new(piece: &Piece, slice: u64) -> Part {
+        let slices = vec![None; count(piece.length, slice) as usize];
         Part { slice, missing: slices.len(), slices, readings: 0, other_length: false }
     }
 
     /// Adds a slice that arrived. Returns the verdict if it was the last one.
-    pub(super) fn take(
-        &mut self,
-        hash: &PartHash,
-        start: u64,
-        range: Range,
-        length: u64,
-        digest: Digest,
-    ) -> Option<Verdict> {
-        let place = self.slices.get_mut(((range.offset - start) / self.slice) as usize)?;
+    pub(super) fn take(&mut self, piece: &Piece, range: Range, length: u64, digest: Digest) -> Option<Verdict> {
+        let place = self.slices.get_mut(((range.offset - piece.offset) / self.slice) as usize)?;
         if place.replace(Arrived { range, digest, delivered: false }).is_none() {
             self.missing -= 1;
         }
-        self.other_length |= length != range.length;
-        (self.missing == 0).then(|| self.verdict(hash))
+        self.other_length |= length != range.stored;
+        (self.missing == 0).then(|| self.verdict(piece))
     }
 
-    fn verdict(&self, hash: &PartHash) -> Verdict {
+    fn verdict(&self, piece: &Piece) -> Verdict {
         if self.other_length {
             return Verdict::Wrong("its length differs from the manifest");
         }
-        let digests: Vec<Digest> = self.slices.iter().flatten().map(|arrived| arrived.digest).collect();
-        match merge(&digests, self.slice, hash.length) {
-            Some(digest) if hash.matches(hash.length, &digest) || is_active(Mutation::SkipPartVerification) => {
-                Verdict::Right
-            }
-            _ => Verdict::Wrong("its hashes differ from the manifest"),
+        let arrived = self.slices.iter().flatten();
+        let (hash, digests) = (&piece.hash, arrived.clone().map(|arrived| arrived.digest));
+        let is_right = if piece.form.is_plain() || self.slices.len() == 1 {
+            let digests: Vec<Digest> = digests.collect();
+            merge(&digests, self.slice, piece.length).is_some_and(|digest| hash.matches(hash.length, &digest))
+        } else {
+            let crcs = arrived.map(|arrived| (arrived.digest.crc64nvme, arrived.range.stored));
+            combine_all(Crc::Crc64Nvme, crcs) == hash.crc64nvme
+        };
+        if is_right || is_active(Mutation::SkipPartVerification) {
+            Verdict::Right
+        } else {
+            Verdict::Wrong("its hashes differ from the manifest")
         }
     }
 

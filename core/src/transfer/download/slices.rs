@@ -1,4 +1,4 @@
-//! What a download requests: the slices of its pieces, in the order of their bytes.
+//! What a download requests: the slices of its pieces, in the order of their bytes. A slice consists of whole segments.
 
 use super::Piece;
 use crate::checksum::SliceHash;
@@ -35,17 +35,20 @@ impl Slices {
     /// The next slice, with the index of its piece.
     pub(super) fn next(&mut self, pieces: &[Piece]) -> Option<(usize, Range)> {
         let (at, piece) = (self.piece, pieces.get(self.piece)?);
-        let (length, start) = (piece.hash.length, self.nth * self.slice);
+        let (length, start) = (piece.length, self.nth * self.slice);
         let hash = match (piece.verified, length > self.slice) {
             (false, _) => SliceHash::Nothing,
             (true, false) => SliceHash::Whole,
-            (true, true) => SliceHash::Subtree(start),
+            (true, true) if piece.form.is_plain() => SliceHash::Subtree(start),
+            (true, true) => SliceHash::Crc,
         };
+        let (offset, length_here) = (piece.offset + start, self.slice.min(length - start));
         let range = Range {
             index: self.index,
             part: piece.number,
-            offset: piece.offset + start,
-            length: self.slice.min(length - start),
+            offset,
+            length: length_here,
+            stored: piece.form.stored(length_here),
             done: 0,
             reading: 0,
             hash,

@@ -13,6 +13,7 @@ use crate::credentials::Credentials;
 use crate::http::{ReplyBody, ReplyHead, Request, TransportFailure};
 use crate::settings::Settings;
 use crate::transfer::WINDOW;
+use crate::transfer::stored_form::tests::segments_of;
 
 const SMALL: u64 = 1024;
 
@@ -31,14 +32,19 @@ fn bytes(length: u64) -> Vec<u8> {
 }
 
 fn pieces(lengths: &[u64]) -> (Vec<u8>, Vec<Piece>) {
-    let data = bytes(lengths.iter().sum());
-    let mut offset = 0;
+    pieces_as(StoredForm::PLAIN, lengths)
+}
+
+/// The stored bytes of a backup in this form, and its pieces.
+fn pieces_as(form: StoredForm, lengths: &[u64]) -> (Vec<u8>, Vec<Piece>) {
+    let data = bytes(lengths.iter().map(|length| form.stored(*length)).sum());
+    let (mut offset, mut start) = (0, 0);
     let pieces = lengths.iter().zip(0..).map(|(&length, number)| {
-        let part = &data[offset as usize..(offset + length) as usize];
-        let hash = PartHash::new(length, &digest(part));
+        let stored = form.stored(length);
+        let hash = PartHash::new(stored, &digest(&data[start as usize..(start + stored) as usize]));
         let (key, version_id, encryption) = ("k".into(), None, Encryption::default());
-        let piece = Piece { number, key, version_id, encryption, start: offset, offset, hash, verified: true };
-        offset += length;
+        let piece = Piece { number, key, version_id, encryption, start, offset, length, hash, form, verified: true };
+        (offset, start) = (offset + length, start + stored);
         piece
     });
     let pieces = pieces.collect();
@@ -153,7 +159,7 @@ impl Run {
         assert_eq!(kept.1.len() as u64, range.done, "it resumes where it stopped");
         kept.1.extend_from_slice(&body);
         let length = kept.1.len() as u64;
-        if matches!(line, Line::Breaks(_)) && length < range.length {
+        if matches!(line, Line::Breaks(_)) && length < range.stored {
             download.handle(session, now, &Input::RangeProgress { id, length });
             return download.handle(session, now, &Input::Failed { id, failure });
         }
@@ -187,12 +193,17 @@ proptest! {
 
     #[test]
     fn the_exact_bytes_or_an_error(
-        lengths in prop::collection::vec(1..9 * SMALL, 1..6),
+        mut lengths in prop::collection::vec(1..9 * SMALL, 1..6),
+        segment in prop_oneof![Just(None), Just(Some(SMALL)), Just(Some(SMALL / 4))],
         story in prop::collection::vec(lines(), 1..60),
         picks in prop::collection::vec(any::<prop::sample::Index>(), 1..20),
         how in 0..3_usize,
     ) {
-        let (data, pieces) = pieces(&lengths);
+        let form = segment.map_or(StoredForm::PLAIN, segments_of);
+        // Every part but the last consists of whole segments.
+        let (_, before) = lengths.split_last_mut().unwrap();
+        before.iter_mut().for_each(|length| *length = length.next_multiple_of(form.segment()));
+        let (data, pieces) = pieces_as(form, &lengths);
         let delivery = [Delivery::ByPosition, Delivery::InOrder, Delivery::WholeParts { memory: 1 << 20 }][how];
         let (mut story, mut picks) = (story.into_iter(), picks.iter().cycle());
         let line = || story.next().unwrap_or(Line::Good);
@@ -349,4 +360,40 @@ fn only_the_requested_bytes_are_fetched() {
     assert_eq!(got, (Some(3 * SMALL), Some(5 * SMALL), data[3 * SMALL as usize..5 * SMALL as usize].to_vec()));
     let got = served(ReadRequest { skip: BTreeSet::from([0, 1, 2]), ..ReadRequest::default() });
     assert_eq!(got, (None, None, Vec::new()));
+}
+
+#[test]
+fn slices_and_requested_bytes_are_whole_segments_of_the_object() {
+    let form = segments_of(SMALL / 2);
+    let (data, pieces) = pieces_as(form, &[3 * SMALL, 2 * SMALL, SMALL + 3]);
+    assert_eq!(pieces.iter().map(|piece| piece.start).collect::<Vec<_>>(), [0, 3 * SMALL + 96, 5 * SMALL + 160]);
+    let run = |request: ReadRequest| {
+        let mut run = Run::default();
+        run.run(&mut Download::sliced(&pieces, &request, true, SMALL), &data, || Line::Good, |_| 0).unwrap();
+        let ranges: Vec<_> =
+            run.delivered.values().map(|(range, _)| (range.offset, range.length, range.stored)).collect();
+        (ranges, run.bytes())
+    };
+    let (ranges, all) = run(ReadRequest::default());
+    assert!(all == data);
+    assert_eq!(ranges[..2], [(0, SMALL, SMALL + 32), (SMALL, SMALL, SMALL + 32)]);
+    assert_eq!(ranges[5..], [(5 * SMALL, SMALL, SMALL + 32), (6 * SMALL, 3, 19)]);
+    // Of bytes in the midst of the second part, the segments that contain them.
+    let bytes = Some(3 * SMALL + 600..4 * SMALL + 10);
+    let (ranges, some) = run(ReadRequest { delivery: Delivery::Unverified, bytes, ..ReadRequest::default() });
+    let from = (3 * SMALL + 96 + SMALL / 2 + 16) as usize;
+    assert_eq!(ranges, [(3 * SMALL + SMALL / 2, SMALL, SMALL + 32)]);
+    assert!(some == data[from..from + SMALL as usize + 32]);
+}
+
+#[test]
+fn a_damaged_byte_of_a_segment_is_found() {
+    for lengths in [[2 * SMALL, 5], [SMALL, 5]] {
+        let (mut data, pieces) = pieces_as(segments_of(SMALL), &lengths);
+        data[SMALL as usize + 3] ^= 1;
+        let mut run = Run::default();
+        let mut download = download(&pieces, Delivery::ByPosition, SMALL);
+        let e = run.run(&mut download, &data, || Line::Good, |_| 0).unwrap_err();
+        assert!(e.code() == Code::Damaged && e.message().contains("part 1 of 2 (bytes 0 to"), "{e}");
+    }
 }

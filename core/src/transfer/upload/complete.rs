@@ -8,7 +8,7 @@ use crate::machine::Input;
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, CompleteMultipartUpload, CompletedPart, ListParts, Paged, PutReply, Session};
 use crate::time::Now;
-use crate::transfer::checkpoint::{Record, extent, length_of, whole_crc};
+use crate::transfer::checkpoint::{Record, extent, length_of, stored_length_of, whole_crc};
 
 /// How many times parts that differ in the store are sent again.
 const RELISTS: u32 = 3;
@@ -143,7 +143,7 @@ impl Upload {
             upload_id: upload_id.to_owned(),
             parts: parts.collect(),
             crc64nvme: Some(whole_crc(&self.finished)),
-            size: length_of(self.finished.values()),
+            size: stored_length_of(self.finished.values()),
             encryption: self.object.encryption.clone(),
         }
     }
@@ -155,8 +155,9 @@ impl Upload {
 
     pub(super) fn stored(&self, reply: PutReply, date_ms: Option<i64>) -> State {
         let extent = extent(&self.object.key, reply.version_id, &self.finished);
-        let next = self.last.is_some_and(|last| !last.ends_source).then_some(self.next);
-        State::Done(Ok(Stored { extent, date_ms, next }))
+        let end = self.start + length_of(self.finished.values());
+        let (next, ended) = self.last.map_or((self.next.0, true), |last| (last.number + 1, last.ends_source));
+        State::Done(Ok(Stored { extent, date_ms, next: (next, end), ended }))
     }
 }
 

@@ -70,8 +70,10 @@ pub(crate) struct Stored {
     pub(crate) extent: Extent,
     /// `Date` of the reply that completed the object.
     pub(crate) date_ms: Option<i64>,
-    /// Number and offset of the first part of the next extent; `None` if the backup ends with this extent.
-    pub(crate) next: Option<(u32, u64)>,
+    /// Number of the part that follows the object's last one, and its offset in the backup.
+    pub(crate) next: (u32, u64),
+    /// The backup ends with this object.
+    pub(crate) ended: bool,
 }
 
 /// A part that is ready to be sent.
@@ -126,7 +128,7 @@ pub(crate) struct Upload {
     object: Object,
     plan: Plan,
     state: State,
-    /// Number and offset of the next part to request.
+    /// Number of the next part to request, and its offset in the backup.
     next: (u32, u64),
     in_flight: BTreeMap<u32, InFlight>,
     finished: BTreeMap<u32, Finished>,
@@ -138,7 +140,7 @@ pub(crate) struct Upload {
     completion: Completion,
     /// How many times the parts were listed.
     relists: u32,
-    /// Parts of a file that have to be sent again: number, offset, and what they were.
+    /// Parts of a file that have to be sent again: number, offset in the backup, and what they were.
     resend: VecDeque<(u32, u64, Finished)>,
     releases: Vec<u32>,
     /// Signing date of the Create.

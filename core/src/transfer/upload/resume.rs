@@ -149,7 +149,7 @@ fn part_differs(number: u32, key: &str, sent: &Finished, listed: Option<&Listed>
         "part {number} of {key} differs in the store from what was sent: the store lists {} bytes with CRC64NVME {}, and {} bytes with CRC64NVME {} were sent",
         listed.size,
         listed.crc64nvme.as_deref().unwrap_or("unknown"),
-        sent.length,
+        sent.stored,
         crc_text(sent.digest.crc64nvme)
     );
     Error::new(Code::Damaged, why)
@@ -172,6 +172,6 @@ impl Listed {
     /// Whether the store has the bytes that were sent, as far as the listing tells.
     fn matches(&self, part: &Finished) -> bool {
         let is_same = self.crc64nvme.as_deref().is_none_or(|crc| crc == crc_text(part.digest.crc64nvme));
-        self.size == part.length && is_same
+        self.size == part.stored && is_same
     }
 }

@@ -24,8 +24,8 @@ impl Upload {
         };
         self.releases.push(self.first);
         match self.in_flight.remove(&self.first) {
-            Some(InFlight::Waiting(Part { length, digest: Some(digest), .. })) => {
-                self.finished.insert(self.first, Finished { length, digest, etag: String::new() });
+            Some(InFlight::Waiting(Part { length, stored, digest: Some(digest), .. })) => {
+                self.finished.insert(self.first, Finished { length, stored, digest, etag: String::new() });
                 self.stored(reply, call.date_ms())
             }
             _ => State::Done(Err(Error::new(

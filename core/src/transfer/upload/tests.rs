@@ -13,7 +13,9 @@ use crate::journal::Journal;
 use crate::machine::{Event, PartRequest};
 use crate::profile::S3;
 use crate::settings::Settings;
+use crate::transfer::checkpoint::OpenUpload;
 use crate::transfer::plan::MIN_PART;
+use crate::transfer::stored_form::{StoredForm, tests::segments_of};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -41,6 +43,8 @@ struct Rig {
     sent: Vec<&'static str>,
     /// Bodies that were sent, except parts.
     bodies: Vec<String>,
+    /// Parts that were sent.
+    parts: Vec<Part>,
     released: Vec<u32>,
     events: Vec<Event>,
 }
@@ -51,6 +55,10 @@ fn part(number: u32, length: u64) -> Digest {
 
 impl Rig {
     fn new(is_file: bool, length: u64, has_checkpoint: bool) -> Rig {
+        Rig::stored_as(StoredForm::PLAIN, is_file, length, has_checkpoint)
+    }
+
+    fn stored_as(form: StoredForm, is_file: bool, length: u64, has_checkpoint: bool) -> Rig {
         let mut settings = Settings::new();
         let own = [("api_url", "http://127.0.0.1:9000"), ("bucket", "bkt"), ("access_key", "A"), ("secret_key", "S")];
         for (key, value) in own {
@@ -59,17 +67,17 @@ impl Rig {
         let credentials = Credentials::from_settings(&settings).unwrap();
         let mut session = Session::new(&Arc::new(Bucket::from_settings(&settings, credentials).unwrap()), 1);
         session.journal = has_checkpoint.then(Journal::default);
-        let plan = Plan::new(is_file.then_some(length), &S3, 256 << 20);
+        let plan = Plan::new(is_file.then_some(length), &S3, 256 << 20, form);
         let (encryption, vid) = (Encryption::default(), "v".into());
         let object = Object { key: "k".into(), headers: Vec::new(), encryption, vid };
-        let first = length.min(MIN_PART);
+        let first = length.min(plan.part_length(1, 0).unwrap());
         let last = first == length;
-        let part = Part { number: 1, offset: 0, length: first, digest: (last || !is_file).then(|| part(1, first)) };
+        let part = plan.part_ready(1, 0, first, (last || !is_file).then(|| part(1, first)));
         let upload = Upload::new(object, plan, Ready { part, last }, NOW.unix_ms);
         let (answers, interrupt) = (VecDeque::new(), None);
         let (sent, bodies, released) = (Vec::new(), Vec::new(), Vec::new());
-        let events = Vec::new();
-        Rig { session, upload, length, now: NOW, answers, interrupt, sent, bodies, released, events }
+        let (parts, events) = (Vec::new(), Vec::new());
+        Rig { session, upload, length, now: NOW, answers, interrupt, sent, bodies, parts, released, events }
     }
 
     fn file() -> Rig {
@@ -121,8 +129,10 @@ impl Rig {
     fn answer(&mut self, request: &Request) {
         let (id, operation) = (request.id, request.operation);
         self.sent.push(operation);
-        if let Body::Bytes(bytes) = &request.body {
-            self.bodies.push(String::from_utf8_lossy(bytes).into_owned());
+        match &request.body {
+            Body::Bytes(bytes) => self.bodies.push(String::from_utf8_lossy(bytes).into_owned()),
+            Body::Part(part) => self.parts.push(*part),
+            Body::Empty => {}
         }
         if let Some((_, input)) = self.interrupt.take_if(|(wanted, _)| *wanted == operation) {
             return self.handle(&input);
@@ -155,7 +165,7 @@ impl Rig {
         let complete = self.upload.complete("u");
         let headers = vec![
             ("etag", "\"e\"".into()),
-            ("content-length", self.length.to_string()),
+            ("content-length", complete.size.to_string()),
             ("x-amz-version-id", "stored".into()),
             ("x-amz-checksum-crc64nvme", crc_text(complete.crc64nvme.unwrap())),
             ("x-amz-meta-s3vault-vid", vid.into()),
@@ -182,11 +192,17 @@ fn usual(operation: &str) -> Answer {
 
 /// A listing of these parts: number, length of the part's bytes, and ETag.
 fn listing(parts: &[(u32, u64, &str)]) -> Answer {
+    let parts: Vec<_> = parts.iter().map(|(number, length, etag)| (*number, *length, *length, *etag)).collect();
+    listing_as(&parts)
+}
+
+/// A listing of these parts: number, length in the backup, length as stored, and ETag.
+fn listing_as(parts: &[(u32, u64, u64, &str)]) -> Answer {
     let mut xml = "<ListPartsResult><IsTruncated>false</IsTruncated>".to_owned();
-    for (number, length, etag) in parts {
+    for (number, length, stored, etag) in parts {
         let crc = crc_text(part(*number, *length).crc64nvme);
         xml += &format!(
-            "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag><Size>{length}</Size>\
+            "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag><Size>{stored}</Size>\
              <ChecksumCRC64NVME>{crc}</ChecksumCRC64NVME></Part>"
         );
     }
@@ -201,7 +217,7 @@ fn one_part_is_a_single_put() {
     for is_file in [true, false] {
         let mut rig = Rig::new(is_file, 5, true);
         let stored = rig.run().unwrap();
-        assert_eq!((stored.extent.size, stored.extent.version_id.as_deref(), stored.next), (5, Some("stored"), None));
+        assert_eq!((stored.extent.size, stored.extent.version_id.as_deref(), stored.ended), (5, Some("stored"), true));
         assert_eq!((rig.sent, rig.released), (vec!["PutObject"], vec![1]));
     }
 }
@@ -379,4 +395,91 @@ impl Rig {
         self.answers.push_back(("HeadObject", Answer::Refused(503, "SlowDown")));
         self.run_to("HeadObject");
     }
+}
+
+/// Two parts of 8 MiB and one of 5 bytes, in segments that take 16 bytes more each.
+const IN_SEGMENTS: [(u64, u64); 3] = [(MIN_PART, MIN_PART + 128), (MIN_PART, MIN_PART + 128), (5, 21)];
+
+fn in_segments(is_file: bool, has_checkpoint: bool) -> Rig {
+    Rig::stored_as(segments_of(1 << 20), is_file, 2 * MIN_PART + 5, has_checkpoint)
+}
+
+#[test]
+fn what_is_sent_is_counted_as_stored_and_what_is_read_as_the_backup() {
+    for is_file in [true, false] {
+        let mut rig = in_segments(is_file, false);
+        let stored = rig.run().unwrap();
+        let lengths: Vec<_> = rig.parts.iter().map(|part| (part.offset, part.length, part.stored)).collect();
+        assert_eq!(
+            lengths,
+            [(0, MIN_PART, MIN_PART + 128), (MIN_PART, MIN_PART, MIN_PART + 128), (2 * MIN_PART, 5, 21)]
+        );
+        let size = 2 * MIN_PART + 256 + 21;
+        assert_eq!((stored.extent.size, stored.next, stored.ended), (size, (4, 2 * MIN_PART + 5), true));
+        let hashed: Vec<_> = stored.extent.parts.iter().map(|part| part.length).collect();
+        assert_eq!(hashed, IN_SEGMENTS.map(|(_, stored)| stored));
+        assert_eq!(rig.upload.complete("u").size, size);
+    }
+}
+
+#[test]
+fn a_listed_part_is_compared_as_stored_and_sent_again_from_its_offset_in_the_backup() {
+    let listed = |second: u64| {
+        let [(first, stored), _, (last, end)] = IN_SEGMENTS;
+        let parts = [(1, first, stored, "\"one\""), (2, first, second, "\"two\""), (3, last, end, "\"three\"")];
+        in_segments(true, false).with("CompleteMultipartUpload", INVALID_PART).with("ListParts", listing_as(&parts))
+    };
+    let mut rig = listed(MIN_PART + 128);
+    rig.run().unwrap();
+    assert_eq!(rig.count("UploadPart"), 3, "all are there, under other ETags");
+    let mut rig = listed(MIN_PART);
+    rig.run().unwrap();
+    let again = rig.parts.last().unwrap();
+    assert_eq!(
+        (rig.count("UploadPart"), again.offset, again.length, again.stored),
+        (4, MIN_PART, MIN_PART, MIN_PART + 128)
+    );
+}
+
+#[test]
+fn an_upload_resumes_at_an_offset_in_the_backup() {
+    for is_file in [true, false] {
+        let rig = in_segments(is_file, true);
+        let finished = |number: u32| {
+            let (length, stored) = IN_SEGMENTS[number as usize - 1];
+            (number, Finished { length, stored, digest: part(number, length), etag: "\"e\"".into() })
+        };
+        let open = OpenUpload {
+            key: "k".into(),
+            upload_id: "u".into(),
+            first: 1,
+            offset: 0,
+            signed: NOW.unix_ms,
+            parts: BTreeMap::from([finished(1), finished(2)]),
+            complete: None,
+        };
+        let upload = Upload::resume(rig.upload.object.clone(), rig.upload.plan, open, None);
+        let start = upload.source_start();
+        assert_eq!((start.offset, start.stored, start.ended), (2 * MIN_PART, 2 * MIN_PART, false));
+        let mut rig = Rig { upload, ..rig };
+        let stored = rig.run().unwrap();
+        assert_eq!((rig.count("UploadPart"), stored.next.1), (1, 2 * MIN_PART + 5));
+    }
+}
+
+#[test]
+fn a_part_that_is_not_the_last_has_whole_segments() {
+    let mut rig = in_segments(false, false);
+    while !matches!(rig.upload.in_flight.get(&2), Some(InFlight::Requested { .. })) {
+        if let Output::Send(request) = rig.upload.poll(&mut rig.session, rig.now) {
+            rig.answer(&request);
+        }
+    }
+    let Some(InFlight::Requested { mut request, .. }) = rig.upload.in_flight.remove(&2) else {
+        panic!("not requested")
+    };
+    request.min_length = 1;
+    assert!(request.check(2, 3 << 20, Some(&part(2, 3 << 20)), false).is_ok());
+    assert_eq!(request.check(2, (3 << 20) + 1, Some(&part(2, 1)), false).unwrap_err().code(), Code::WrongState);
+    assert!(request.check(2, (3 << 20) + 1, Some(&part(2, 1)), true).is_ok());
 }

@@ -50,7 +50,8 @@ impl Upload {
                 return None;
             }
             self.resend.pop_front();
-            let request = PartRequest { number, offset, length, min_length: length, hash_first: false };
+            let multiple_of = self.plan.form().segment();
+            let request = PartRequest { number, offset, length, min_length: length, multiple_of, hash_first: false };
             self.in_flight.insert(number, InFlight::Requested { request, known });
             return Some(Output::NeedPart(request));
         }
@@ -108,7 +109,8 @@ impl Upload {
         let (PartRequest { offset, .. }, known) = (*request, *known);
         request.check(number, length, digest.as_ref(), last)?;
         if known.is_some() {
-            self.in_flight.insert(number, InFlight::Waiting(Part { number, offset, length, digest: known }));
+            let part = self.plan.part_ready(number, offset, length, known);
+            self.in_flight.insert(number, InFlight::Waiting(part));
             return Ok(());
         }
         if self.plan.is_stream() {
@@ -131,7 +133,8 @@ impl Upload {
             self.releases.push(number);
             self.last = Some(LastPart { number: number - 1, ends_source: true });
         } else {
-            self.in_flight.insert(number, InFlight::Waiting(Part { number, offset, length, digest }));
+            let part = self.plan.part_ready(number, offset, length, digest);
+            self.in_flight.insert(number, InFlight::Waiting(part));
             if is_active(Mutation::ReleasePartTooEarly) {
                 self.releases.push(number);
             }
@@ -146,7 +149,7 @@ impl Upload {
                 None => {}
                 Some(Err(e)) => return self.failed(session, upload_id, e),
                 Some(Ok(reply)) => {
-                    let (number, length) = (*number, call.op().part.length);
+                    let (number, Part { length, stored, .. }) = (*number, call.op().part);
                     let digest = match digest {
                         Some(digest) if reply.crc64nvme.is_none_or(|crc| crc == digest.crc64nvme) => *digest,
                         _ => {
@@ -157,11 +160,11 @@ impl Upload {
                     self.in_flight.remove(&number);
                     session.save(|| Record::Part {
                         number,
-                        hash: PartHash::new(length, &digest),
+                        hash: PartHash::new(stored, &digest),
                         etag: reply.etag.clone(),
                     });
-                    self.finished.insert(number, Finished { length, digest, etag: reply.etag });
-                    self.pace.finished(now, length);
+                    self.finished.insert(number, Finished { length, stored, digest, etag: reply.etag });
+                    self.pace.finished(now, stored);
                     self.releases.push(number);
                     break;
                 }

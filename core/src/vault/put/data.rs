@@ -58,15 +58,15 @@ impl Put {
             return self.fail(e);
         }
         self.extents.push(stored.extent);
+        self.size = stored.next.1;
         self.stored_ms = stored.date_ms;
         if self.resume.take().is_some() {
             // At most Complete was missing: only now is it known where the source starts.
-            let size = self.extents.iter().map(|extent| extent.size).sum();
-            self.start_source(SourceStart::at(size, stored.next.is_none()));
+            self.start_source(SourceStart::at(self.size, stored.ended));
         }
         match stored.next {
-            Some((number, offset)) => self.next_extent(number, offset),
-            None => self.build_row(now),
+            _ if stored.ended => self.build_row(now),
+            (number, offset) => self.next_extent(number, offset),
         }
     }
 

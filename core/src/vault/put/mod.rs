@@ -28,7 +28,6 @@ use std::sync::atomic::Ordering;
 use super::manifest::{self, Extent};
 use super::{Found, Name, Vault, Vid};
 use crate::error::{Code, Error, Result};
-use crate::http::Part;
 use crate::journal::Journal;
 use crate::machine::{Input, Machine, Output, PartRequest, SourceStart, misuse};
 use crate::op::{
@@ -37,6 +36,7 @@ use crate::op::{
 use crate::time::Now;
 use crate::transfer::checkpoint::{Checkpoint, FileIdentity};
 use crate::transfer::plan::Plan;
+use crate::transfer::stored_form::StoredForm;
 use crate::transfer::upload::{Listed, Ready, Upload};
 use check::Purpose;
 use data::too_many;
@@ -150,8 +150,10 @@ pub struct Put {
     /// The check that the data was signed with.
     data_check: i64,
     first: Option<Ready>,
-    /// Extents that are stored, and the `Date` of the reply that completed the last of them.
+    /// Extents that are stored, their length in bytes of the backup, and the `Date` of the reply that completed the last
+    /// of them.
     extents: Vec<Extent>,
+    size: u64,
     stored_ms: Option<i64>,
     /// A part to release.
     release: Option<u32>,
@@ -169,7 +171,7 @@ pub struct Put {
 impl Put {
     /// Stores a version in this vault.
     pub fn new(vault: Arc<Vault>, mut request: PutRequest) -> Result<Put> {
-        let mut plan = Plan::new(request.length, &vault.account().profile, request.memory);
+        let mut plan = plan(&vault, &request);
         let mut session = Session::new(vault.bucket(request.name.container()), request.seed);
         let resume = match request.checkpoint.take() {
             None => None,
@@ -205,6 +207,7 @@ impl Put {
             data_check: 0,
             first: None,
             extents: Vec::new(),
+            size: 0,
             stored_ms: None,
             release: None,
             built_row: None,
@@ -229,6 +232,11 @@ impl Put {
         }
         State::Done(Box::new(Err(e)))
     }
+}
+
+/// The plan of a backup.
+fn plan(vault: &Vault, request: &PutRequest) -> Plan {
+    Plan::new(request.length, &vault.account().profile, request.memory, StoredForm::PLAIN)
 }
 
 fn json() -> Vec<(String, String)> {
@@ -282,7 +290,7 @@ impl Machine for Put {
             (State::First { request, asked: true }, Input::PartReady { number, length, digest, last }) => {
                 match request.check(*number, *length, digest.as_ref(), *last) {
                     Ok(()) => {
-                        let part = Part { number: *number, offset: request.offset, length: *length, digest: *digest };
+                        let part = self.plan.part_ready(*number, request.offset, *length, *digest);
                         self.first_ready(now, part, *last)
                     }
                     Err(e) => {

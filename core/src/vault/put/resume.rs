@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::check::Purpose;
 use super::row::BuiltRow;
-use super::{Put, PutRequest, State};
+use super::{Put, PutRequest, State, plan};
 use crate::SourceStart;
 use crate::error::{Code, Error};
 use crate::mutation::{Mutation, is_active};
@@ -35,7 +35,8 @@ impl Put {
         (self.resume, self.source_started) = (None, false);
         self.extents.clear();
         (self.built_row, self.stored_ms) = (None, None);
-        self.plan = Plan::new(self.request.length, &self.vault.account().profile, self.request.memory);
+        self.size = 0;
+        self.plan = plan(&self.vault, &self.request);
         self.write_description_and_list()
     }
 
@@ -65,6 +66,7 @@ impl Put {
     pub(super) fn resumed(&mut self, now: Now) -> State {
         let Some(resume) = &mut self.resume else { return self.list() };
         self.extents = std::mem::take(&mut resume.extents);
+        self.size = resume.next.1;
         self.stored_ms = resume.stored_ms;
         self.data_check = self.check;
         if let Some(built_row) = &self.built_row {

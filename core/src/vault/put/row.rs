@@ -25,17 +25,17 @@ impl Put {
     pub(super) fn build_row(&mut self, now: Now) -> State {
         let completed = self.session.clock(now);
         let extents = std::mem::take(&mut self.extents);
-        let size = extents.iter().map(|extent| extent.size).sum();
         let times = Times { initiated: self.initiated, completed, stored: self.stored_ms.unwrap_or(completed) };
         let row = RowKey {
             vid: self.vid,
             recorded_ms: if self.vault.record_after_store { completed } else { self.initiated },
             kind: if self.request.parent.is_some() { Kind::Inc } else { Kind::Full },
-            size,
+            size: self.size,
             parent: self.request.parent,
         };
         let class = self.vault.storage_class.clone();
-        let manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, extents, class);
+        let mut manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, extents, class);
+        manifest.form = self.plan.form();
         let object = Bytes::from(manifest.to_object(self.vault.signing_key()));
         if !is_active(Mutation::SkipRowRecord) {
             self.session.save(|| Record::Row { object: String::from_utf8_lossy(&object) });

@@ -113,9 +113,9 @@ fn a_files_parts_are_hashed_while_they_are_sent() {
     world.fault("UploadPart", "", Fault::LostAfter);
     let found = world.run(&mut put_file(&vault, bytes.len()), &bytes).unwrap();
     assert_eq!(world.body("vm/disk"), bytes);
-    for (_, start, part) in found.manifest.parts() {
-        let digest = digest(&bytes[start as usize..(start + part.length) as usize]);
-        assert!(part.matches(part.length, &digest));
+    for part in found.manifest.parts() {
+        let digest = digest(&bytes[part.offset as usize..(part.offset + part.length) as usize]);
+        assert!(part.hash.matches(part.length, &digest));
     }
 }
 

@@ -237,7 +237,7 @@ impl World {
         for _ in 0..steps {
             match machine.poll(self.now()) {
                 Output::Send(request) => self.send(machine, &request, source),
-                Output::NeedPart(PartRequest { number, offset, length, min_length, hash_first }) => {
+                Output::NeedPart(PartRequest { number, offset, length, min_length, hash_first, .. }) => {
                     let length = if self.short_parts { min_length } else { length };
                     let begin = (offset as usize).min(source.len());
                     let end = (begin + length as usize).min(source.len());

@@ -167,7 +167,14 @@ fn a_panic_in_a_machine_is_an_error() {
 #[test]
 fn a_machine_that_asks_for_payload_without_a_source_is_an_error() {
     for output in [
-        Output::NeedPart(PartRequest { number: 1, offset: 0, length: 1, min_length: 1, hash_first: true }),
+        Output::NeedPart(PartRequest {
+            number: 1,
+            offset: 0,
+            length: 1,
+            min_length: 1,
+            multiple_of: 1,
+            hash_first: true,
+        }),
         Output::Accept(s3vault_core::http::Range::of_part(0, 0, 1)),
     ] {
         let mut machine: ScriptedMachine<()> = ScriptedMachine::new(vec![output], |_, _| {});

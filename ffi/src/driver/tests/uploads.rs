@@ -148,7 +148,14 @@ fn every_later_call_returns_the_error_of_the_machine() {
     // The machine fails while the writer still fills a part.
     let first = vec![
         START,
-        Output::NeedPart(PartRequest { number: 1, offset: 0, length: 1 << 40, min_length: 1 << 20, hash_first: true }),
+        Output::NeedPart(PartRequest {
+            number: 1,
+            offset: 0,
+            length: 1 << 40,
+            min_length: 1 << 20,
+            multiple_of: 1,
+            hash_first: true,
+        }),
         Output::Send(request(1, Method::Get, &url)),
     ];
     let machine: ScriptedMachine<()> = ScriptedMachine::new(first, |outputs, input| {
@@ -174,7 +181,14 @@ fn abort_and_drop_cancel_the_machine() {
         ScriptedMachine::new(
             vec![
                 START,
-                Output::NeedPart(PartRequest { number: 1, offset: 0, length: 10, min_length: 10, hash_first: true }),
+                Output::NeedPart(PartRequest {
+                    number: 1,
+                    offset: 0,
+                    length: 10,
+                    min_length: 10,
+                    multiple_of: 1,
+                    hash_first: true,
+                }),
             ],
             move |outputs, input| {
                 if matches!(input, Input::Cancel) {
@@ -308,6 +322,7 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
                 offset: 0,
                 length: PART as u64,
                 min_length: PART as u64,
+                multiple_of: 1,
                 hash_first: true,
             }),
             Output::NeedPart(PartRequest {
@@ -315,6 +330,7 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
                 offset: PART as u64,
                 length: PART as u64,
                 min_length: PART as u64,
+                multiple_of: 1,
                 hash_first: true,
             }),
         ],

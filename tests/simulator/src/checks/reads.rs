@@ -17,7 +17,7 @@ impl World {
             return self.violate(format!("task {number} is to deliver range {}, which never came", range.index));
         };
         let (delivery, source) = (task.delivery, task.job.source());
-        if content.length() != range.length || task.accepted.contains_key(&range.offset) {
+        if content.length() != range.stored || task.accepted.contains_key(&range.offset) {
             return self.violate(format!("task {number} is to deliver range {} twice, or not all of it", range.index));
         }
         task.accepted.insert(range.offset, content.clone());
