@@ -255,4 +255,18 @@ mod tests {
         }
         assert_eq!(Plan::new(Some(0), &S3, MEMORY, segments_of(1000)).part_ready(1, 0, 0, None).stored, 16);
     }
+
+    /// Twelve parts of 8 MiB would fit as they are, and eleven fit with what their segments take in addition.
+    #[test]
+    fn an_extent_is_full_by_its_stored_length() {
+        let profile = Profile { max_object_size: 12 * MIN_PART, ..S3 };
+        for (form, fit) in [(StoredForm::PLAIN, 12), (segments_of(1 << 20), 11)] {
+            let file = Plan::new(Some(100 * MIN_PART), &profile, MEMORY, form);
+            assert_eq!((file.part(), file.parts_per_extent()), (MIN_PART, fit));
+            for plan in [file, Plan::new(None, &profile, MEMORY, form)] {
+                let fills = |parts: u64| plan.fills_extent(1, parts as u32, 0, parts * MIN_PART);
+                assert!(!fills(fit - 1) && fills(fit), "{form:?}");
+            }
+        }
+    }
 }
