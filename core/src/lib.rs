@@ -25,4 +25,5 @@ pub mod vault;
 pub mod xml;
 
 pub use error::{Code, Error, Family, Result};
+pub use journal::JournalKey;
 pub use machine::{Event, Input, Machine, Output, PartRequest, SourceStart};

@@ -182,7 +182,7 @@ options! {
     "bandwidth_down" Process Kind::Number(0, 1 << 50), "0", "l", "Most bytes per second that all transfers of the process receive together. 0: no limit.";
     "kind" Call: Put, Kind::Words(&["full", "incremental"]), "full", "", "Kind of the backup. An incremental needs parent.";
     "parent" Call: Put, Kind::Text, "", "", "Version id of the backup that an incremental is based on.";
-    "checkpoint" Call: Put, Kind::File, "", "", "File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored.";
+    "checkpoint" Call: Put, Kind::File, "", "", "File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600).";
     "version" Call: Find, Kind::Text, "", "", "The version with this id.";
     "as_of" Call: Find, Kind::Time, "", "", "The newest version recorded at or before this time.";
     "pin" Call: Find, Kind::Text, "", "", "The manifest's hash, as put returned it; any other manifest is refused.";

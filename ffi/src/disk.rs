@@ -1,12 +1,18 @@
-//! This machine's disks: errors of the operating system as errors of the library, file names that survive a crash, and
-//! the length of a block device.
+//! This machine's disks: errors of the operating system as errors of the library, file names that survive a crash, files
+//! that nobody else can access, and the length of a block device.
 
 use std::fmt::Display;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
 use s3vault_core::{Code, Error};
 
 /// Makes an error from one of the operating system; `tried` says what was done, and to which file. If no more bytes can
@@ -41,11 +47,110 @@ pub(crate) fn device_length(device: &File) -> io::Result<u64> {
     own.seek(SeekFrom::End(0))
 }
 
+/// Why a private file was not opened.
+pub(crate) enum NotOpened {
+    /// What could not be done, and the operating system's answer.
+    Io(&'static str, io::Error),
+    /// Other users could have prepared the file, or could read or change it; says why.
+    NotPrivate(String),
+    /// Somebody else has locked it.
+    Locked,
+}
+
+/// A private file that was opened and locked.
+pub(crate) struct PrivateFile {
+    pub(crate) file: File,
+    /// It did not exist before.
+    pub(crate) is_new: bool,
+}
+
+/// Opens and locks a file that this user alone can access, and creates it with mode 0600 if it does not exist. Links are
+/// not followed, and what others could have prepared is left as it is. Waits this long for the lock.
+pub(crate) fn open_private(path: &Path, wait: Duration, stop: &AtomicBool) -> Result<PrivateFile, NotOpened> {
+    let end = Instant::now() + wait;
+    loop {
+        let Some(opened) = open_or_create(path)? else { continue };
+        match opened.file.try_lock() {
+            // The previous owner may have renamed or removed it in the meantime.
+            Ok(()) if is_named(path, &opened.file) => return Ok(opened),
+            Ok(()) => {}
+            Err(TryLockError::Error(e)) => return Err(NotOpened::Io("lock", e)),
+            Err(TryLockError::WouldBlock) if Instant::now() < end && !stop.load(Ordering::Acquire) => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => return Err(NotOpened::Locked),
+        }
+    }
+}
+
+/// `None`: the file was removed just now.
+fn open_or_create(path: &Path) -> Result<Option<PrivateFile>, NotOpened> {
+    // Opening a pipe would wait for its other end.
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(flags);
+    match options.clone().create_new(true).mode(0o600).open(path) {
+        Ok(file) => return Ok(Some(PrivateFile { file, is_new: true })),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(NotOpened::Io("create", e)),
+    }
+    let file = match options.open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            return Err(NotOpened::NotPrivate("is a symbolic link".into()));
+        }
+        Err(e) if e.kind() == ErrorKind::IsADirectory => return Err(NotOpened::NotPrivate("is a folder".into())),
+        Err(e) => return Err(NotOpened::Io("open", e)),
+    };
+    match not_private(&file).map_err(|e| NotOpened::Io("open", e))? {
+        None => Ok(Some(PrivateFile { file, is_new: false })),
+        Some(why) => Err(NotOpened::NotPrivate(why)),
+    }
+}
+
+/// Why other users could have prepared this file, or could read or change it: it is not a regular file with one name that
+/// belongs to this process's user, with mode 0600.
+fn not_private(file: &File) -> io::Result<Option<String>> {
+    let found = file.metadata()?;
+    let (mode, own) = (found.mode() & 0o777, geteuid().as_raw());
+    Ok(if !found.is_file() {
+        Some("is not a regular file".into())
+    } else if found.uid() != own {
+        Some(format!("belongs to another user (uid {}, not {own})", found.uid()))
+    } else if mode & 0o077 != 0 {
+        Some(format!("can be accessed by other users (mode {mode:04o})"))
+    } else if found.nlink() > 1 {
+        Some("has more than one name (hard links)".into())
+    } else {
+        None
+    })
+}
+
+/// Whether this is the file with this name.
+fn is_named(path: &Path, file: &File) -> bool {
+    match (fs::symlink_metadata(path), file.metadata()) {
+        (Ok(named), Ok(own)) => (named.dev(), named.ino()) == (own.dev(), own.ino()),
+        _ => false,
+    }
+}
+
+/// The mode of a file that is put in the place of `path`: that of the file that is there, or that of a new file.
+pub(crate) fn mode_at(path: &Path) -> u32 {
+    if let Ok(found) = fs::metadata(path)
+        && found.is_file()
+    {
+        return found.mode() & 0o777;
+    }
+    // The call umask(2) would change it, for the whole process.
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let umask = status.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("Umask:")?.trim(), 8).ok());
+    0o666 & !umask.unwrap_or(0o077)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-
-    use nix::errno::Errno;
 
     use super::*;
 

@@ -3,10 +3,10 @@
 
 mod support;
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -277,4 +277,108 @@ fn verified_reads_detect_damage() {
     let e = rig.restore(&folder.path().join("restored"), &[]).unwrap_err();
     assert_eq!(e.code(), Code::Damaged);
     assert!(left(folder.path()).is_empty(), "another restore would not help");
+}
+
+/// The partial file of the rig's version for a file of this name.
+fn partial(rig: &Rig, file: &Path) -> std::path::PathBuf {
+    let name = file.file_name().unwrap().to_str().unwrap();
+    file.with_file_name(format!(".{name}.{}.restoring", rig.version.row().vid))
+}
+
+#[test]
+fn a_partial_file_that_others_could_have_prepared_is_left_alone() {
+    type Prepare = fn(&Path, &Path);
+    let link: Prepare = |path, victim| std::os::unix::fs::symlink(victim, path).unwrap();
+    let name: Prepare = |path, victim| std::fs::hard_link(victim, path).unwrap();
+    let open: Prepare = |path, _| {
+        std::fs::write(path, "").unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(0o666)).unwrap();
+    };
+    let theirs: Prepare = |path, _| {
+        std::fs::write(path, "").unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::chown(path, Some(65_534), None).unwrap();
+    };
+    let mut cases = vec![(link, "a symbolic link"), (name, "more than one name"), (open, "mode 0666")];
+    // Only root can give a file away.
+    if nix::unistd::geteuid().is_root() {
+        cases.push((theirs, "belongs to another user"));
+    }
+    let rig = rig(bytes(1 << 20));
+    for (prepare, why) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, victim) = (folder.path().join("restored"), folder.path().join("victim"));
+        std::fs::write(&victim, "mine").unwrap();
+        std::fs::set_permissions(&victim, Permissions::from_mode(0o600)).unwrap();
+        prepare(&partial(&rig, &file), &victim);
+        let e = rig.restore(&file, &[]).unwrap_err();
+        assert!(e.code() == Code::Io && e.message().contains(why) && e.hint().contains("Remove it"), "{why}: {e}");
+        assert!(!file.exists() && std::fs::read_to_string(&victim).unwrap() == "mine", "{why}");
+        assert!(std::fs::symlink_metadata(partial(&rig, &file)).is_ok(), "{why}: it was removed");
+    }
+}
+
+#[test]
+fn a_file_is_private_until_it_is_verified_and_then_has_the_mode_of_the_one_before() {
+    let rig = rig_with(bytes(SIZE), "false");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("restored");
+    let mode = |path: &Path| std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
+    let (during, own) = (std::sync::Mutex::new(None), partial(&rig, &file));
+    let mut on_event = |_: &s3vault::Event<'_>| {
+        if own.exists() {
+            during.lock().unwrap().get_or_insert(mode(&own));
+        }
+        true
+    };
+    let mut control = Control { on_event: Some(&mut on_event), ..Control::none() };
+    rig.version.restore(&file, &Settings::new(), &mut control).unwrap();
+    assert_eq!(*during.lock().unwrap(), Some(0o600));
+    let new = folder.path().join("new");
+    std::fs::write(&new, "").unwrap();
+    assert_eq!(mode(&file), mode(&new), "as any new file");
+    for before in [0o600, 0o640, 0o755] {
+        std::fs::set_permissions(&file, Permissions::from_mode(before)).unwrap();
+        rig.restore(&file, &[]).unwrap();
+        assert_eq!(mode(&file), before);
+    }
+}
+
+#[test]
+fn a_part_that_is_read_again_leaves_no_damaged_byte_where_its_data_is_zero() {
+    let mut data = vec![0; SIZE];
+    data[10_000_000..10_100_000].fill(1);
+    let rig = rig(data);
+    let folder = tempfile::tempdir().unwrap();
+    for holes in ["true", "false"] {
+        let file = folder.path().join(holes);
+        // Bytes of the first and the second part arrive changed, once.
+        for skip in [0, 1] {
+            rig.fault(&format!(
+                r#"{{"operation": "GetObject", "target": "vm/disk?", "skip": {skip}, "flip": 4000000}}"#
+            ));
+        }
+        rig.restore(&file, &[("holes", holes)]).unwrap();
+        assert!(rig.store.pending_faults().is_empty(), "{:?}", rig.store.pending_faults());
+        assert!(std::fs::read(&file).unwrap() == rig.data, "holes = {holes}");
+    }
+}
+
+#[test]
+fn a_resumed_restore_leaves_no_damaged_byte_of_the_one_before() {
+    let mut data = vec![0; SIZE];
+    data[..PART].fill(1);
+    let rig = rig_with(data, "false");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("restored");
+    let target = r#""operation": "GetObject", "target": "vm/disk?""#;
+    // The second part arrives changed; when it is read again, the connection is lost.
+    rig.fault(&format!(r#"{{{target}, "skip": 1, "flip": 4000000}}"#));
+    rig.fault(&format!(r#"{{{target}, "skip": 1, "times": 1000, "truncate": 0}}"#));
+    rig.restore(&file, &[("holes", "true")]).unwrap_err();
+    let own = std::fs::read(partial(&rig, &file)).unwrap();
+    assert_eq!(own[PART + 4_000_000], 1, "the changed byte is in the partial file");
+    rig.store.clear_faults();
+    rig.restore(&file, &[("holes", "true")]).unwrap();
+    assert!(std::fs::read(&file).unwrap() == rig.data);
 }

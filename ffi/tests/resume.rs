@@ -3,10 +3,11 @@
 
 mod support;
 
+use std::fs::Permissions;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -151,15 +152,80 @@ fn a_checkpoint_belongs_to_one_put_at_a_time_and_to_one_backup() {
 
 #[test]
 fn a_file_that_is_not_a_checkpoint_is_unchanged() {
-    for content in ["a note without an end", "one line\n", "two\nlines\n"] {
+    let hash = format!("{}  disk.img\n", "0123456789abcdef".repeat(4));
+    let blank = "\0".repeat(1 << 20);
+    for content in ["a note without an end", "one line\n", "two\nlines\n", &hash, &blank, "\0", "0123456789abcdef"] {
         let rig = rig();
-        std::fs::write(rig.checkpoint(), content).unwrap();
-        assert_eq!(rig.open("disk").err().unwrap().code(), Code::BadCheckpoint, "{content:?}");
-        assert_eq!(std::fs::read_to_string(rig.checkpoint()).unwrap(), content);
+        private(&rig.checkpoint(), content);
+        let e = rig.open("disk").err().unwrap();
+        assert_eq!(e.code(), Code::BadCheckpoint, "{content:?}");
+        assert!(e.message().contains("it is not a checkpoint") && !e.hint().is_empty(), "{e}");
+        assert!(std::fs::read_to_string(rig.checkpoint()).unwrap() == content);
+    }
+    // An empty file, as mktemp makes it, is a checkpoint without records.
+    let rig = rig();
+    private(&rig.checkpoint(), "");
+    write_rest(&mut rig.open("disk").unwrap(), b"data").unwrap();
+    assert!(!rig.checkpoint().exists());
+}
+
+/// A file that only its owner can access.
+fn private(path: &Path, content: &str) {
+    std::fs::write(path, content).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn a_checkpoint_that_others_could_have_prepared_is_left_alone() {
+    let data = bytes(20 * MIB);
+    let make = |rig: &Rig| {
+        let mut put = rig.open("disk").unwrap();
+        put.write(&data, &mut Control::none()).unwrap();
+        put.suspend(&mut Control::none()).unwrap();
+        std::fs::read(rig.checkpoint()).unwrap()
+    };
+    let is_root = nix::unistd::geteuid().is_root();
+    type Prepare = fn(&Path);
+    let link: Prepare = |path| {
+        std::fs::rename(path, path.with_extension("own")).unwrap();
+        std::os::unix::fs::symlink(path.with_extension("own"), path).unwrap();
+    };
+    let name: Prepare = |path| std::fs::hard_link(path, path.with_extension("own")).unwrap();
+    let open: Prepare = |path| std::fs::set_permissions(path, Permissions::from_mode(0o666)).unwrap();
+    let read: Prepare = |path| std::fs::set_permissions(path, Permissions::from_mode(0o640)).unwrap();
+    let theirs: Prepare = |path| std::os::unix::fs::chown(path, Some(65_534), None).unwrap();
+    let mut cases = vec![(link, "a symbolic link"), (name, "more than one name"), (open, "0666"), (read, "0640")];
+    // Only root can give a file away; for others the last case is one of root's.
+    if is_root {
+        cases.push((theirs, "belongs to another user (uid 65534"));
+    }
+    for (prepare, why) in cases {
+        let rig = rig();
+        let before = make(&rig);
+        prepare(&rig.checkpoint());
+        let e = rig.open("disk").err().unwrap();
+        assert!(e.code() == Code::BadCheckpoint && e.message().contains(why), "{why}: {e}");
+        assert!(e.message().ends_with("was left as it is") && e.hint().contains("0600"), "{e}");
+        assert!(std::fs::read(rig.checkpoint()).unwrap() == before);
     }
     let rig = rig();
-    std::os::unix::fs::symlink("/dev/full", rig.checkpoint()).unwrap();
-    assert_eq!(rig.open("disk").err().unwrap().code(), Code::BadCheckpoint);
+    std::fs::create_dir(rig.checkpoint()).unwrap();
+    assert!(rig.open("disk").err().unwrap().message().contains("is a folder"));
+    std::fs::remove_dir(rig.checkpoint()).unwrap();
+    // A pipe without a reader would be waited for.
+    nix::unistd::mkfifo(&rig.checkpoint(), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    assert!(rig.open("disk").err().unwrap().message().contains("is not a regular file"));
+}
+
+#[test]
+fn a_checkpoint_of_another_keyring_is_left_alone() {
+    let mut rig = rig();
+    rig.open("disk").unwrap().suspend(&mut Control::none()).unwrap();
+    let before = std::fs::read(rig.checkpoint()).unwrap();
+    rig.keyring = Arc::new(s3vault::keyring::generate().unwrap());
+    let e = rig.open("disk").err().unwrap();
+    assert!(e.code() == Code::BadCheckpoint && e.message().contains("another keyring"), "{e}");
+    assert!(std::fs::read(rig.checkpoint()).unwrap() == before);
 }
 
 #[test]

@@ -219,7 +219,7 @@ export const OptionKey = {
   KIND: "kind",
   /** Version id of the backup that an incremental is based on. */
   PARENT: "parent",
-  /** File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. */
+  /** File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600). */
   CHECKPOINT: "checkpoint",
   /** The version with this id. */
   VERSION: "version",

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::ed25519;
 use crate::error::{Code, Error, Result};
+use crate::journal::JournalKey;
 
 /// A public key, which verifies signatures.
 #[derive(Clone, PartialEq, Eq)]
@@ -112,6 +113,11 @@ impl SigningKey {
     /// The public key that verifies the signatures.
     pub fn public(&self) -> &PublicKey {
         &self.public
+    }
+
+    /// The key of checkpoints that are written with this key.
+    pub(crate) fn checkpoint_key(&self) -> JournalKey {
+        JournalKey::derive(&*self.seed)
     }
 
     /// Signs a message.

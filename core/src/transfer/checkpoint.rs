@@ -1,7 +1,5 @@
-//! The checkpoint of an upload: what a new process needs to resume it, appended record by record.
-//!
-//! A record is a line, `<CRC64NVME of the JSON, 16 hex digits> <JSON>\n`. A torn last line is dropped: it was being
-//! written when the process ended. A checkpoint contains no secrets.
+//! The checkpoint of an upload: what a new process needs to resume it, appended record by record to a [journal](crate::journal).
+//! A checkpoint contains no secrets.
 //!
 //! ```text
 //!  begin ─▶ (extent ─▶ part … ─▶ complete ─▶ stored)… ─▶ row
@@ -14,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::checksum::{Crc, Digest, combine_all};
 use crate::error::{Code, Error, Result};
-use crate::mutation::{Mutation, is_active};
+use crate::journal::{self, JournalKey, Tag};
 use crate::transfer::extent::{Extent, PartHash};
 use crate::transfer::stored_form::StoredForm;
 
-/// Version of the record format.
-const FORMAT: u32 = 1;
+/// Version of the record format. Format 1 had no first line and no tags.
+const FORMAT: u32 = 2;
 
 /// Identity of a file, to tell whether it is still the one that a checkpoint was started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,33 +83,11 @@ pub(crate) enum Record<'a> {
     Row { object: Cow<'a, str> },
 }
 
-/// Length of what precedes a record's JSON: its checksum and a space.
-const SUM: usize = 17;
-
-impl Record<'_> {
-    /// The line to append to the checkpoint.
-    pub(crate) fn line(&self) -> Vec<u8> {
-        let mut line = vec![b' '; SUM];
-        // Writing strings and numbers into memory cannot fail.
-        let _ = serde_json::to_writer(&mut line, self);
-        let sum = format!("{:016x}", crate::checksum::digest(&line[SUM..]).crc64nvme);
-        line[..SUM - 1].copy_from_slice(sum.as_bytes());
-        line.push(b'\n');
-        line
-    }
-
-    fn parse(line: &[u8]) -> Option<Record<'static>> {
-        let (crc, json) = line.split_at_checked(SUM)?;
-        let crc = u64::from_str_radix(std::str::from_utf8(crc.strip_suffix(b" ")?).ok()?, 16).ok()?;
-        let is_whole = crate::checksum::digest(json).crc64nvme == crc || is_active(Mutation::AcceptTornRecord);
-        is_whole.then(|| serde_json::from_slice(json).ok())?
-    }
-}
-
-/// The line that is appended.
+/// Its JSON.
 impl From<Record<'_>> for Vec<u8> {
     fn from(record: Record<'_>) -> Vec<u8> {
-        record.line()
+        // Strings, numbers and structs of them always serialize.
+        serde_json::to_vec(&record).unwrap_or_default()
     }
 }
 
@@ -178,6 +154,8 @@ pub(crate) fn whole_crc(parts: &BTreeMap<u32, Finished>) -> u64 {
 pub struct Checkpoint {
     /// The form in which the backup is stored. Format 1 has no other form than [`StoredForm::PLAIN`].
     form: StoredForm,
+    /// Tag of the last record.
+    pub(crate) last: Tag,
     pub(crate) header: Option<Header>,
     /// Extents that are stored, and the `Date` of the reply that completed the last of them.
     pub(crate) extents: Vec<Extent>,
@@ -192,29 +170,21 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Parses the file's bytes, and returns the length of their valid part: a torn last record is dropped, and the file
-    /// must be truncated there before the next record is appended.
-    pub fn parse(bytes: &[u8]) -> Result<(Checkpoint, usize)> {
-        Checkpoint::read(bytes, StoredForm::PLAIN)
+    /// must be truncated there before the next record is appended. A file that is not a checkpoint, or was written with
+    /// another key, is an error.
+    pub fn parse(bytes: &[u8], key: &JournalKey) -> Result<(Checkpoint, usize)> {
+        Checkpoint::read(bytes, key, StoredForm::PLAIN)
     }
 
-    fn read(bytes: &[u8], form: StoredForm) -> Result<(Checkpoint, usize)> {
-        let mut checkpoint = Checkpoint { form, next: (1, 0), ..Checkpoint::default() };
-        let mut valid = 0;
-        while valid < bytes.len() {
-            let rest = &bytes[valid..];
-            let end = rest.iter().position(|byte| *byte == b'\n');
-            let is_last = end.is_none_or(|end| end + 1 == rest.len());
-            let record = end.and_then(|end| Record::parse(&rest[..end]));
-            let Some(record) = record else {
-                if is_last {
-                    break;
-                }
-                return Err(malformed(&format!("the record at byte {valid} is damaged, and other records follow it")));
-            };
-            checkpoint.apply(record, valid)?;
-            valid += end.unwrap_or(0) + 1;
+    fn read(bytes: &[u8], key: &JournalKey, form: StoredForm) -> Result<(Checkpoint, usize)> {
+        let lines = journal::read(bytes, key)?;
+        let mut checkpoint = Checkpoint { form, next: (1, 0), last: lines.last, ..Checkpoint::default() };
+        for (at, json) in lines.records {
+            let record = serde_json::from_slice(json)
+                .map_err(|e| malformed(&format!("the record at byte {at} cannot be parsed: {e}")))?;
+            checkpoint.apply(record, at)?;
         }
-        Ok((checkpoint, valid))
+        Ok((checkpoint, lines.valid))
     }
 
     fn apply(&mut self, record: Record<'_>, at: usize) -> Result<()> {
@@ -316,6 +286,7 @@ fn malformed(why: &str) -> Error {
 mod tests {
     use super::*;
     use crate::checksum::digest;
+    use crate::journal::tests::{file, key};
     use crate::transfer::stored_form::tests::segments_of;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -334,7 +305,7 @@ mod tests {
         }
     }
 
-    fn records() -> Vec<Vec<u8>> {
+    fn records() -> Vec<Record<'static>> {
         let hash = |text: &[u8]| PartHash::new(text.len() as u64, &digest(text));
         [
             Checkpoint::record(header()),
@@ -346,15 +317,17 @@ mod tests {
             Record::Extent { key: "vm/disk@x.2".into(), upload_id: "w".into(), first: 3, offset: 4, signed: 7 },
             Record::Part { number: 3, hash: hash(b"e"), etag: "\"3\"".into() },
         ]
-        .iter()
-        .map(Record::line)
-        .collect()
+        .into()
+    }
+
+    fn parse(records: Vec<Record<'_>>) -> Result<Checkpoint> {
+        Checkpoint::parse(&file(records), &key()).map(|(checkpoint, _)| checkpoint)
     }
 
     #[test]
     fn records_round_trip() {
-        let bytes = records().concat();
-        let (checkpoint, valid) = Checkpoint::parse(&bytes).unwrap();
+        let bytes = file(records());
+        let (checkpoint, valid) = Checkpoint::parse(&bytes, &key()).unwrap();
         assert_eq!(valid, bytes.len());
         assert_eq!(checkpoint.header, Some(header()));
         let [extent] = checkpoint.extents.as_slice() else { panic!("{:?}", checkpoint.extents) };
@@ -367,64 +340,62 @@ mod tests {
 
     #[test]
     fn offsets_are_of_the_backup_and_sizes_as_stored() {
-        let text = [b'a'; 1016 + 1016 + 21];
+        let text: Vec<u8> = (0..1016 + 1016 + 21).map(|n| (n % 251) as u8).collect();
         let hash = |range: std::ops::Range<usize>| PartHash::new(range.len() as u64, &digest(&text[range]));
         let mut records = vec![
             Checkpoint::record(header()),
             Record::Extent { key: "k".into(), upload_id: "u".into(), first: 1, offset: 0, signed: 5 },
-            Record::Part { number: 1, hash: hash(0..2032), etag: String::new() },
-            Record::Complete { last: 1, ended: false },
+            Record::Part { number: 1, hash: hash(0..1016), etag: String::new() },
+            Record::Part { number: 2, hash: hash(1016..2032), etag: String::new() },
+            Record::Complete { last: 2, ended: false },
             Record::Stored { version_id: None, date: None },
-            Record::Extent { key: "k.2".into(), upload_id: "u".into(), first: 2, offset: 2000, signed: 5 },
-            Record::Part { number: 2, hash: hash(2032..2053), etag: String::new() },
+            Record::Extent { key: "k.2".into(), upload_id: "u".into(), first: 3, offset: 2000, signed: 5 },
+            Record::Part { number: 3, hash: hash(2032..2053), etag: String::new() },
         ];
         let read = |records: &[Record<'_>]| {
-            let bytes: Vec<u8> = records.iter().flat_map(Record::line).collect();
-            Checkpoint::read(&bytes, segments_of(1000)).map(|(checkpoint, _)| checkpoint)
+            let records = records.iter().map(|record| serde_json::to_vec(record).unwrap());
+            Checkpoint::read(&file(records), &key(), segments_of(1000)).map(|(checkpoint, _)| checkpoint)
         };
         let checkpoint = read(&records).unwrap();
-        assert_eq!((checkpoint.extents[0].size, checkpoint.next), (2032, (2, 2000)));
+        assert_eq!((checkpoint.extents[0].size, checkpoint.next), (2032, (3, 2000)));
+        assert_eq!(checkpoint.extents[0].crc64nvme, digest(&text[..2032]).crc64nvme);
         let open = checkpoint.open.unwrap();
-        assert_eq!((open.parts[&2].length, open.parts[&2].stored, open.extent(None).size), (5, 21, 21));
+        assert_eq!((open.parts[&3].length, open.parts[&3].stored, open.extent(None).size), (5, 21, 21));
         assert_eq!(open.extent(None).crc64nvme, digest(&text[2032..]).crc64nvme);
-        records[6] = Record::Part { number: 2, hash: hash(0..15), etag: String::new() };
+        records[7] = Record::Part { number: 3, hash: hash(0..15), etag: String::new() };
         let e = read(&records).unwrap_err();
         assert!(e.code() == Code::BadCheckpoint && e.message().contains("a length that no part can have"), "{e}");
     }
 
     #[test]
-    fn a_torn_last_record_is_dropped_wherever_it_was_cut() {
-        let records = records();
-        let bytes = records.concat();
-        let whole = bytes.len() - records.last().unwrap().len();
-        for cut in whole..bytes.len() {
-            let (checkpoint, valid) = Checkpoint::parse(&bytes[..cut]).unwrap();
-            assert_eq!(valid, whole, "cut at {cut}");
-            assert!(checkpoint.open.unwrap().parts.is_empty());
-        }
-        let mut malformed = bytes.clone();
-        *malformed.iter_mut().rev().nth(5).unwrap() ^= 1;
-        assert_eq!(Checkpoint::parse(&malformed).unwrap().1, whole, "a last record with another byte counts as torn");
+    fn a_torn_last_record_is_dropped() {
+        let bytes = file(records());
+        let (checkpoint, valid) = Checkpoint::parse(&bytes[..bytes.len() - 5], &key()).unwrap();
+        assert!(checkpoint.open.unwrap().parts.is_empty());
+        let mut seven = records();
+        seven.pop();
+        assert_eq!(valid, file(seven).len());
     }
 
     #[test]
-    fn damage_before_the_last_record_is_refused() {
-        let records = records();
-        let mut bytes = records.concat();
-        bytes[30] ^= 1;
-        assert_eq!(Checkpoint::parse(&bytes).unwrap_err().code(), Code::BadCheckpoint);
+    fn records_that_are_out_of_order_or_of_another_format_are_refused() {
         for missing in [0, 1, 2, 4, 5] {
-            let rest: Vec<u8> =
-                records.iter().enumerate().filter(|(n, _)| *n != missing).flat_map(|(_, r)| r.clone()).collect();
-            assert_eq!(Checkpoint::parse(&rest).unwrap_err().code(), Code::BadCheckpoint, "without record {missing}");
+            let mut rest = records();
+            rest.remove(missing);
+            assert_eq!(parse(rest).unwrap_err().code(), Code::BadCheckpoint, "without record {missing}");
         }
-        assert_eq!(Checkpoint::parse(b"hello\nworld\n").unwrap_err().code(), Code::BadCheckpoint);
-        assert!(Checkpoint::parse(b"").unwrap().0.header.is_none());
+        for json in ["{}", "[", r#"{"record":"other"}"#] {
+            let e = Checkpoint::parse(&file([json]), &key()).unwrap_err();
+            assert!(e.code() == Code::BadCheckpoint && e.message().contains("at byte 21"), "{e}");
+        }
+        let e = parse(vec![Record::Header { format: 1, header: header() }]).unwrap_err();
+        assert!(e.message().contains("its format is 1, but this version reads format 2"), "{e}");
+        assert!(Checkpoint::parse(b"", &key()).unwrap().0.header.is_none());
     }
 
     #[test]
     fn another_backups_checkpoint_is_refused() {
-        let (checkpoint, _) = Checkpoint::parse(&records().concat()).unwrap();
+        let checkpoint = parse(records()).unwrap();
         let code = |change: fn(&mut Header)| {
             let mut wanted = header();
             change(&mut wanted);

@@ -29,6 +29,7 @@ pub use vid::Vid;
 use crate::account::{Account, Bucket};
 use crate::crypto::keyring::{Keyring, SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
+use crate::journal::JournalKey;
 use crate::settings::Settings;
 use layout::Layout;
 use manifest::Opened;
@@ -122,6 +123,12 @@ impl Vault {
     /// The bucket that holds everything of a container.
     pub(crate) fn bucket(&self, container: &str) -> &Arc<Bucket> {
         self.layout.bucket(container)
+    }
+
+    /// The key of the vault's checkpoints: other processes of its owner have it too. A vault without a keyring has no
+    /// secret that lasts, since access keys are rotated and expire.
+    pub fn checkpoint_key(&self) -> JournalKey {
+        self.signing_key().map_or_else(|| JournalKey::derive(b""), SigningKey::checkpoint_key)
     }
 
     fn signing_key(&self) -> Option<&SigningKey> {

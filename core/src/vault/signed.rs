@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::crypto::ed25519::SIGNATURE_LENGTH;
-use crate::crypto::keyring::{SigningKey, VerifyKeys};
+use crate::crypto::keyring::{PublicKey, SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
 
 const CONTEXT: &[u8] = b"s3vault/1\0";
@@ -67,6 +67,16 @@ pub fn open<'a>(object: &'a [u8], keys: &VerifyKeys) -> Result<(&'a [u8], Trust)
             untrusted(format!("the signature by key {key_id} does not match: the object's bytes were changed"))
         }
         Some(_) => Ok((json, Trust::Signed { key_id: key_id.to_owned() })),
+    }
+}
+
+/// The JSON of an object that this key signed.
+pub(crate) fn open_own<'a>(object: &'a [u8], key: &PublicKey) -> Result<&'a [u8]> {
+    let mut keys = VerifyKeys::default();
+    keys.add(key.clone());
+    match open(object, &keys)? {
+        (json, Trust::Signed { .. }) => Ok(json),
+        (_, Trust::Unsigned) => Err(Error::new(Code::Untrusted, "it is not signed")),
     }
 }
 

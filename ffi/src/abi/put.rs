@@ -4,13 +4,15 @@
 //! s3v_put_fd do all of it in one call.
 //!
 //! To make a put resumable, set S3V_OPT_CHECKPOINT to a file on a disk that outlives the process. The put creates the
-//! file (mode 0600) and records in it each step before the next one depends on it: the version id, the parts that the
-//! store has, and their checksums. It contains no keys and no bytes of the backup. To resume after a crash, after a
-//! reboot or on another host, open the same container and path with the same file: s3v_put_offset returns the position
-//! in the stream to continue from; write the bytes from there. They must come from the same source: stored parts are
-//! not read again. The file is removed when the backup is stored, and by s3v_put_abort; it stays after
-//! s3v_put_suspend, after s3v_put_free and after every failure. One put at a time uses it (S3V_E_BUSY); the checkpoint
-//! of another backup is refused (S3V_E_BAD_CHECKPOINT) and left unchanged.
+//! file and records in it each step before the next one depends on it: the version id, the parts that the store has,
+//! and their checksums. It contains no keys and no bytes of the backup. To resume after a crash, after a reboot or on
+//! another host, open the same container and path with the same file, in a vault with the same keyring:
+//! s3v_put_offset returns the position in the stream to continue from; write the bytes from there. They must come
+//! from the same source: stored parts are not read again. The file is removed when the backup is stored, and by
+//! s3v_put_abort; it stays after s3v_put_suspend, after s3v_put_free and after every failure. One put at a time uses
+//! it (S3V_E_BUSY). Refused, and left unchanged, are the checkpoint of another backup or keyring, a file that is not
+//! a checkpoint (an empty one is), a link, and a file that other users own or can access (its mode must be 0600):
+//! S3V_E_BAD_CHECKPOINT.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::BorrowedFd;

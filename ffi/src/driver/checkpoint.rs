@@ -1,22 +1,22 @@
 //! The checkpoint file. The put that names it opens and locks it; records are appended on blocking threads; it is
 //! removed when there is nothing left to resume.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use s3vault_core::transfer::checkpoint::Checkpoint;
-use s3vault_core::{Code, Error, Result};
+use s3vault_core::{Code, Error, JournalKey, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::blocking;
 use super::engine::Message;
 use crate::control::Control;
-use crate::disk;
+use crate::disk::{self, NotOpened, PrivateFile};
 
 /// How long an open waits for the lock: a put of this process that was just freed may still be writing.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
@@ -31,10 +31,14 @@ pub(crate) struct CheckpointFile {
 
 impl CheckpointFile {
     /// Opens or creates the file, reads its records, and drops an incomplete last one. The checkpoint of another put,
-    /// or a file that is not a checkpoint, is left unchanged.
-    pub(crate) fn open(path: &Path, control: &mut Control<'_>) -> Result<(CheckpointFile, Checkpoint)> {
+    /// a file that is not a checkpoint, and one that somebody else owns or may change are left unchanged.
+    pub(crate) fn open(
+        path: &Path,
+        key: JournalKey,
+        control: &mut Control<'_>,
+    ) -> Result<(CheckpointFile, Checkpoint)> {
         let path = path.to_owned();
-        blocking(move |stop| read(path, stop), control)?
+        blocking(move |stop| read(path, &key, stop), control)?
     }
 
     /// Appends a record, or replaces all records with it; it is on disk when this returns. A record that could not be
@@ -83,76 +87,38 @@ fn unlink(path: &Path) {
     }
 }
 
-fn read(path: PathBuf, stop: &AtomicBool) -> Result<(CheckpointFile, Checkpoint)> {
+fn read(path: PathBuf, key: &JournalKey, stop: &AtomicBool) -> Result<(CheckpointFile, Checkpoint)> {
     let mut file = open_locked(&path, stop)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|e| failed("read", &path, &e))?;
     let (checkpoint, length) =
-        Checkpoint::parse(&bytes).map_err(|e| e.context(format_args!("the checkpoint {}", path.display())))?;
-    if length == 0 && !is_torn_start(&bytes) {
-        let why = format!("{} is not a checkpoint", path.display());
-        return Err(Error::new(Code::BadCheckpoint, why));
-    }
+        Checkpoint::parse(&bytes, key).map_err(|e| e.context(format_args!("the checkpoint {}", path.display())))?;
     if length < bytes.len() {
         file.set_len(length as u64).map_err(|e| failed("write", &path, &e))?;
     }
     Ok((CheckpointFile { file, path, length: length as u64 }, checkpoint))
 }
 
-/// Whether the process or the machine died while the first record was written. Otherwise the file is something else of
-/// the caller's, named by mistake.
-fn is_torn_start(bytes: &[u8]) -> bool {
-    bytes.iter().take(16).all(u8::is_ascii_hexdigit) || bytes.iter().all(|byte| *byte == 0)
-}
-
 /// Opens and locks the file that has this name.
 fn open_locked(path: &Path, stop: &AtomicBool) -> Result<File> {
-    let end = Instant::now() + LOCK_WAIT;
-    loop {
-        let file = open_or_create(path)?;
-        match file.try_lock() {
-            // The previous owner may have removed it in the meantime.
-            Ok(()) if is_same_file(path, &file) => return Ok(file),
-            Ok(()) => {}
-            Err(TryLockError::Error(e)) => return Err(failed("lock", path, &e)),
-            Err(TryLockError::WouldBlock) if Instant::now() < end && !stop.load(Ordering::Acquire) => {
-                std::thread::sleep(Duration::from_millis(10));
+    let why = match disk::open_private(path, LOCK_WAIT, stop) {
+        Ok(PrivateFile { file, is_new }) => {
+            if is_new {
+                disk::sync_name(path).map_err(|e| failed("create", path, &e))?;
             }
-            Err(TryLockError::WouldBlock) => {
-                let why = format!("another put is using the checkpoint {}", path.display());
-                return Err(
-                    Error::new(Code::Busy, why).with_hint("Wait for the other put, or use a different checkpoint.")
-                );
-            }
-        }
-    }
-}
-
-fn open_or_create(path: &Path) -> Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    match options.clone().create_new(true).mode(0o600).open(path) {
-        Ok(file) => {
-            disk::sync_name(path).map_err(|e| failed("create", path, &e))?;
             return Ok(file);
         }
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(failed("create", path, &e)),
-    }
-    let is_file = fs::metadata(path).map_err(|e| failed("open", path, &e))?.is_file();
-    if !is_file {
-        let why = format!("the checkpoint {} is not a regular file", path.display());
-        return Err(Error::new(Code::BadCheckpoint, why));
-    }
-    // If it was removed in the meantime, it is created again.
-    options.create(true).truncate(false).mode(0o600).open(path).map_err(|e| failed("open", path, &e))
-}
-
-fn is_same_file(path: &Path, file: &File) -> bool {
-    match (fs::metadata(path), file.metadata()) {
-        (Ok(named), Ok(own)) => (named.dev(), named.ino()) == (own.dev(), own.ino()),
-        _ => false,
-    }
+        Err(NotOpened::Io(what, e)) => return Err(failed(what, path, &e)),
+        Err(NotOpened::Locked) => {
+            let why = format!("another put is using the checkpoint {}", path.display());
+            return Err(Error::new(Code::Busy, why).with_hint("Wait for the other put, or use a different checkpoint."));
+        }
+        Err(NotOpened::NotPrivate(why)) => why,
+    };
+    let why = format!("the checkpoint {} {why}, and was left as it is", path.display());
+    Err(Error::new(Code::BadCheckpoint, why).with_hint(
+        "Use a file in a folder that only you can write to, with mode 0600; put creates it if it does not exist.",
+    ))
 }
 
 fn failed(what: &str, path: &Path, e: &io::Error) -> Error {

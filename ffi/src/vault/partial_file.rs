@@ -3,22 +3,22 @@
 //! After the data, from the backup's size on, it contains a header that says which version it is, and a byte for each
 //! part, which is 1 once the part was verified. A restore that was killed is resumed with it. Since anything may have
 //! happened to the file in the meantime, the marked parts are read from it and compared with the manifest, which needs
-//! no network.
+//! no network. Only its owner can access it, and no link is followed, so nobody can prepare it or change it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use s3vault_core::checksum::Digester;
 use s3vault_core::vault::Manifest;
 use s3vault_core::vault::manifest::PlacedPart;
 use s3vault_core::{Code, Error, Family, Result};
 
-use crate::disk;
+use crate::disk::{self, NotOpened};
 
 /// A restore that was just cancelled ends in the background; this is how long to wait for its partial file.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -43,9 +43,7 @@ impl PartialFile {
             return Err(Error::new(Code::Io, format!("{} does not name a file", path.display())));
         };
         let own = path.with_file_name(format!(".{}.{}.restoring", name.to_string_lossy(), manifest.vid));
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&own);
-        let file = options.map_err(|e| failed(path, &e))?;
-        lock(&file, path, &own, stop)?;
+        let file = open_locked(path, &own, stop)?;
         let mut partial = PartialFile {
             file,
             path: own,
@@ -116,7 +114,10 @@ impl PartialFile {
     pub(super) fn finish(mut self, path: &Path) -> Result<()> {
         self.keep = false;
         self.file.set_len(self.size).map_err(|e| failed(&self.path, &e))?;
-        self.file.sync_data().map_err(|e| failed(&self.path, &e))?;
+        // Until now nobody else could open it, so nobody can change what was verified.
+        let mode = Permissions::from_mode(disk::mode_at(path));
+        self.file.set_permissions(mode).map_err(|e| failed(&self.path, &e))?;
+        self.file.sync_all().map_err(|e| failed(&self.path, &e))?;
         fs::rename(&self.path, path).map_err(|e| failed(path, &e))?;
         self.keep = true;
         disk::sync_name(path).map_err(|e| failed(path, &e))
@@ -142,23 +143,53 @@ impl Drop for PartialFile {
     }
 }
 
-fn lock(file: &File, path: &Path, partial: &Path, stop: &AtomicBool) -> Result<()> {
-    let end = Instant::now() + LOCK_WAIT;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if Instant::now() < end && !stop.load(Ordering::Acquire) => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(TryLockError::WouldBlock) => {
-                let why = format!("this version is already being restored to {}", path.display());
-                return Err(Error::new(Code::Busy, why).with_hint("Wait for the other restore to end."));
-            }
-            Err(TryLockError::Error(e)) => return Err(failed(partial, &e)),
+/// Opens and locks the partial file `own` of a restore to `path`.
+fn open_locked(path: &Path, own: &Path, stop: &AtomicBool) -> Result<File> {
+    match disk::open_private(own, LOCK_WAIT, stop) {
+        Ok(opened) => Ok(opened.file),
+        Err(NotOpened::Io(what, e)) => Err(disk::refused(format_args!("cannot {what} {}", own.display()), &e)),
+        Err(NotOpened::Locked) => {
+            let why = format!("this version is already being restored to {}", path.display());
+            Err(Error::new(Code::Busy, why).with_hint("Wait for the other restore to end."))
+        }
+        Err(NotOpened::NotPrivate(why)) => {
+            let why = format!("the partial file {} {why}, and was left as it is", own.display());
+            Err(Error::new(Code::Io, why).with_hint("Remove it, or restore to a folder that only you can write to."))
         }
     }
 }
 
 pub(super) fn failed(path: &Path, e: &io::Error) -> Error {
     disk::refused(format_args!("cannot write {}", path.display()), e)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> (Manifest, String) {
+        let json = r#"{"format":1,"key":"_s3vault/1/cat/vm/disk/06GZ4Q8G00000000000000000.1764000000000.full.8.-","vault":"00","container":"vm","path":"disk","vid":"06GZ4Q8G00000000000000000","kind":"full","initiated":0,"completed":0,"recorded":1764000000000,"stored":0,"size":8,"extents":[]}"#;
+        (serde_json::from_str(json).unwrap(), "0".repeat(64))
+    }
+
+    /// The second restore has opened the partial file of the first before that gets its final name.
+    #[test]
+    fn a_restore_that_waits_for_another_does_not_touch_the_restored_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("restored");
+        let (manifest, hash) = manifest();
+        let stop = AtomicBool::new(false);
+        let first = PartialFile::open(&path, &manifest, &hash, &stop).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| PartialFile::open(&path, &manifest, &hash, &stop).unwrap());
+            std::thread::sleep(Duration::from_millis(200));
+            first.file.write_all_at(b"restored", 0).unwrap();
+            first.finish(&path).unwrap();
+            let second = second.join().unwrap();
+            assert!(!second.found && fs::read(&path).unwrap() == b"restored");
+            drop(second);
+        });
+        assert_eq!(fs::read(&path).unwrap(), b"restored");
+    }
 }

@@ -33,7 +33,7 @@ impl Put {
         checkpoint: Option<&Path>,
         control: &mut Control<'_>,
     ) -> Result<Put> {
-        let file = open_checkpoint(&mut request, checkpoint, control)?;
+        let file = open_checkpoint(vault, &mut request, checkpoint, control)?;
         let machine = s3vault_core::vault::Put::new(vault.0.vault.clone(), request)?;
         Ok(Put { vault: vault.clone(), upload: StreamUpload::start(&vault.0.client.host, machine, file, control)? })
     }
@@ -70,12 +70,13 @@ impl Put {
 
 /// Opens the checkpoint, and adds its contents to the request.
 fn open_checkpoint(
+    vault: &Vault,
     request: &mut PutRequest,
     path: Option<&Path>,
     control: &mut Control<'_>,
 ) -> Result<Option<CheckpointFile>> {
     let Some(path) = path else { return Ok(None) };
-    let (file, checkpoint) = CheckpointFile::open(path, control)?;
+    let (file, checkpoint) = CheckpointFile::open(path, vault.0.vault.checkpoint_key(), control)?;
     request.checkpoint = Some(checkpoint);
     Ok(Some(file))
 }
@@ -140,7 +141,7 @@ fn put_open_file(
     let length = identity.size;
     request.length = Some(length);
     request.source = Some(identity);
-    let saved = open_checkpoint(&mut request, checkpoint, control)?;
+    let saved = open_checkpoint(vault, &mut request, checkpoint, control)?;
     let machine = s3vault_core::vault::Put::new(vault.0.vault.clone(), request)?;
     let found = upload_file(&vault.0.client.host, machine, file, length, saved, control)?;
     Ok(Version::new(vault, found))

@@ -37,7 +37,7 @@ impl World {
         let Some(put) = self.tasks[task].put().cloned() else { return };
         let (source, life) = (self.tasks[task].source, self.tasks[task].life);
         let checkpoint = if put.has_checkpoint {
-            match Checkpoint::parse(&self.tasks[task].disk) {
+            match Checkpoint::parse(&self.tasks[task].disk, &self.tasks[task].vault.checkpoint_key()) {
                 Ok((checkpoint, good)) => {
                     self.tell(|| format!("{task} reads its checkpoint: {good} bytes are good"));
                     self.tasks[task].disk.truncate(good);
@@ -353,22 +353,22 @@ impl World {
             let length = record.len();
             let kept = match self.random.u32(0..4) {
                 0 => break,
-                1 => record,
+                1 => record.clone(),
                 2 => record[..self.random.usize(0..length)].to_vec(),
                 _ => {
                     // A page of it did not reach the disk: a digit is another.
-                    let mut torn = record;
-                    let digits: Vec<usize> = (18..length.max(18)).filter(|at| torn[*at].is_ascii_digit()).collect();
+                    let mut torn = record.clone();
+                    let digits: Vec<usize> = (34..length.max(34)).filter(|at| torn[*at].is_ascii_digit()).collect();
                     if let Some(at) = digits.get(self.random.usize(0..digits.len().max(1))) {
                         torn[*at] = if torn[*at] == b'1' { b'2' } else { b'1' };
                     }
                     torn
                 }
             };
-            if kept.len() < length || !self.is_record(&kept) {
+            if kept != record {
                 self.saw(Seen::Torn);
             }
-            let is_whole = kept.len() == length && kept.ends_with(b"\n") && self.is_record(&kept);
+            let is_whole = kept == record;
             if restart && !is_whole {
                 // A new file takes the old one's place when it is whole.
                 break;
@@ -388,21 +388,6 @@ impl World {
                 break;
             }
         }
-    }
-
-    fn is_record(&self, line: &[u8]) -> bool {
-        Checkpoint::parse(line).is_ok_and(|(_, good)| good == line.len()) || !line.is_empty() && self.is_first(line)
-    }
-
-    /// Whether a line's checksum is right, whatever stands in it.
-    fn is_first(&self, line: &[u8]) -> bool {
-        let Some((sum, rest)) =
-            std::str::from_utf8(line).ok().and_then(|text| text.trim_end_matches('\n').split_once(' '))
-        else {
-            return false;
-        };
-        let crc = s3vault_core::checksum::digest(rest.as_bytes()).crc64nvme;
-        sum == format!("{crc:016x}")
     }
 
     /// The process is gone. A new one resumes from the checkpoint, if there is one.

@@ -113,6 +113,7 @@ impl S3Access for Gate {
             Some(Effect::Answer(answer)) => (answer.when, Ending::Answer(answer)),
             Some(Effect::Drop(when)) => (when, Ending::Drop),
             Some(Effect::Truncate(bytes)) => (When::After, Ending::Cut(bytes, Cut::Close)),
+            Some(Effect::Flip(offset)) => (When::After, Ending::Cut(offset, Cut::Flip)),
             Some(Effect::Stall(bytes)) => (When::After, Ending::Cut(bytes, Cut::Stall)),
         };
         let (when, ending) = ending;

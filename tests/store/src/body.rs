@@ -72,13 +72,15 @@ impl Body for Inbound {
     }
 }
 
-/// How the body of a reply ends early.
+/// What happens to the body of a reply at an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// The connection ends with it.
+    /// The body ends there, and the connection with it.
     Close,
     /// The connection stays, and nothing more comes.
     Stall,
+    /// One bit is flipped, and the body goes on.
+    Flip,
 }
 
 /// The body of a reply.
@@ -116,7 +118,16 @@ impl Body for Outbound {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
         let Ok(mut data) = frame.into_data() else { return Poll::Ready(None) };
-        if let Some((left, _)) = &mut self.cut {
+        if let Some((left, Cut::Flip)) = &mut self.cut {
+            match usize::try_from(*left).ok().filter(|at| *at < data.len()) {
+                None => *left -= data.len() as u64,
+                Some(at) => {
+                    let mut flipped = data.to_vec();
+                    flipped[at] ^= 1;
+                    (data, self.cut) = (flipped.into(), None);
+                }
+            }
+        } else if let Some((left, _)) = &mut self.cut {
             data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
             *left -= data.len() as u64;
         }

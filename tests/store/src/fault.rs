@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// One ordered fault. In JSON, next to the fields below, exactly one effect: `answer`, `drop`, `truncate`, `stall` or
-/// `delay_ms`.
+/// One ordered fault. In JSON, next to the fields below, exactly one effect: `answer`, `drop`, `truncate`, `stall`,
+/// `flip` or `delay_ms`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Wire", into = "Wire")]
 pub struct Fault {
@@ -34,6 +34,8 @@ pub enum Effect {
     Truncate(u64),
     /// The reply's body stops after this many bytes, and the connection stays open.
     Stall(u64),
+    /// One bit of the byte at this offset of the reply's body is flipped.
+    Flip(u64),
     /// The request takes effect so much later.
     Delay(Duration),
 }
@@ -114,6 +116,8 @@ struct Wire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stall: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    flip: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     delay_ms: Option<u64>,
 }
 
@@ -130,11 +134,12 @@ impl TryFrom<Wire> for Fault {
             wire.drop.map(Effect::Drop),
             wire.truncate.map(Effect::Truncate),
             wire.stall.map(Effect::Stall),
+            wire.flip.map(Effect::Flip),
             wire.delay_ms.map(|ms| Effect::Delay(Duration::from_millis(ms))),
         ];
         let mut effects = effects.into_iter().flatten();
         let (Some(effect), None) = (effects.next(), effects.next()) else {
-            return Err("a fault has exactly one of answer, drop, truncate, stall, delay_ms");
+            return Err("a fault has exactly one of answer, drop, truncate, stall, flip, delay_ms");
         };
         Ok(Self { operation: wire.operation, target: wire.target, skip: wire.skip, times: wire.times, effect })
     }
@@ -152,6 +157,7 @@ impl From<Fault> for Wire {
             drop: None,
             truncate: None,
             stall: None,
+            flip: None,
             delay_ms: None,
         };
         match effect {
@@ -159,6 +165,7 @@ impl From<Fault> for Wire {
             Effect::Drop(when) => Self { drop: Some(when), ..none },
             Effect::Truncate(bytes) => Self { truncate: Some(bytes), ..none },
             Effect::Stall(bytes) => Self { stall: Some(bytes), ..none },
+            Effect::Flip(offset) => Self { flip: Some(offset), ..none },
             Effect::Delay(time) => Self { delay_ms: Some(time.as_millis() as u64), ..none },
         }
     }
@@ -223,6 +230,7 @@ mod tests {
             r#"{"operation":"CompleteMultipartUpload","times":1,"answer":{"status":503,"code":"SlowDown"}}"#,
             r#"{"operation":"*","target":"partNumber=3","skip":2,"drop":"after"}"#,
             r#"{"operation":"GetObject","truncate":10}"#,
+            r#"{"operation":"GetObject","flip":10}"#,
             r#"{"operation":"GetObject","stall":0,"times":7}"#,
             r#"{"operation":"PutObject","delay_ms":50}"#,
         ] {

@@ -16,7 +16,7 @@ class PutOptions(TypedDict, total=False):
     parent: str | None
     """Version id of the backup that an incremental is based on."""
     checkpoint: str | os.PathLike[str] | None
-    """File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored."""
+    """File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600)."""
 
 
 class FindOptions(TypedDict, total=False):

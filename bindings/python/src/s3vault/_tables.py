@@ -215,7 +215,7 @@ OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("bandwidth_down", "process", (), "number", (), 0, 1125899906842624, "0", False, True, "Most bytes per second that all transfers of the process receive together. 0: no limit."),
     OptionInfo("kind", "call", ("put",), "words", ("full", "incremental"), None, None, "full", False, False, "Kind of the backup. An incremental needs parent."),
     OptionInfo("parent", "call", ("put",), "text", (), None, None, "", False, False, "Version id of the backup that an incremental is based on."),
-    OptionInfo("checkpoint", "call", ("put",), "file", (), None, None, "", False, False, "File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored."),
+    OptionInfo("checkpoint", "call", ("put",), "file", (), None, None, "", False, False, "File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600)."),
     OptionInfo("version", "call", ("find",), "text", (), None, None, "", False, False, "The version with this id."),
     OptionInfo("as_of", "call", ("find",), "time", (), None, None, "", False, False, "The newest version recorded at or before this time."),
     OptionInfo("pin", "call", ("find",), "text", (), None, None, "", False, False, "The manifest's hash, as put returned it; any other manifest is refused."),

@@ -9,7 +9,8 @@ use crate::checksum::{Digest, crc_text, digest};
 use crate::credentials::Credentials;
 use crate::error::Code;
 use crate::http::{Body, ReplyHead, Request, TransportFailure};
-use crate::journal::Journal;
+use crate::journal::tests::key;
+use crate::journal::{Journal, Tag};
 use crate::machine::{Event, PartRequest};
 use crate::profile::S3;
 use crate::settings::Settings;
@@ -45,6 +46,8 @@ struct Rig {
     bodies: Vec<String>,
     /// Parts that were sent.
     parts: Vec<Part>,
+    /// The lines of the checkpoint.
+    saved: String,
     released: Vec<u32>,
     events: Vec<Event>,
 }
@@ -66,7 +69,7 @@ impl Rig {
         }
         let credentials = Credentials::from_settings(&settings).unwrap();
         let mut session = Session::new(&Arc::new(Bucket::from_settings(&settings, credentials).unwrap()), 1);
-        session.journal = has_checkpoint.then(Journal::default);
+        session.journal = has_checkpoint.then(|| Journal::new(key(), Tag::default()));
         let plan = Plan::new(is_file.then_some(length), &S3, 256 << 20, form);
         let (encryption, vid) = (Encryption::default(), "v".into());
         let object = Object { key: "k".into(), headers: Vec::new(), encryption, vid };
@@ -76,8 +79,8 @@ impl Rig {
         let upload = Upload::new(object, plan, Ready { part, last }, NOW.unix_ms);
         let (answers, interrupt) = (VecDeque::new(), None);
         let (sent, bodies, released) = (Vec::new(), Vec::new(), Vec::new());
-        let (parts, events) = (Vec::new(), Vec::new());
-        Rig { session, upload, length, now: NOW, answers, interrupt, sent, bodies, parts, released, events }
+        let (parts, saved, events) = (Vec::new(), String::new(), Vec::new());
+        Rig { session, upload, length, now: NOW, answers, interrupt, sent, bodies, parts, saved, released, events }
     }
 
     fn file() -> Rig {
@@ -120,7 +123,8 @@ impl Rig {
     fn save(&mut self) -> bool {
         let Some(journal) = &mut self.session.journal else { return false };
         let is_any = !journal.is_saved();
-        while journal.next().is_some() {
+        while let Some((line, _)) = journal.next() {
+            self.saved.push_str(&String::from_utf8(line).unwrap());
             journal.saved();
         }
         is_any
@@ -464,6 +468,7 @@ fn an_upload_resumes_at_an_offset_in_the_backup() {
         let mut rig = Rig { upload, ..rig };
         let stored = rig.run().unwrap();
         assert_eq!((rig.count("UploadPart"), stored.next.1), (1, 2 * MIN_PART + 5));
+        assert!(rig.saved.contains(r#"{"record":"part","number":3,"length":21,"#), "{}", rig.saved);
     }
 }
 

@@ -27,10 +27,16 @@ impl Put {
         State::RecheckRows(Call::new(ListObjectsV2 { prefix, ..Default::default() }), purpose)
     }
 
-    pub(super) fn rows_checked(&mut self, call: &Call<ListObjectsV2>, page: Listing, purpose: Purpose) -> State {
+    pub(super) fn rows_checked(
+        &mut self,
+        now: Now,
+        call: &Call<ListObjectsV2>,
+        page: Listing,
+        purpose: Purpose,
+    ) -> State {
         self.check = call.sent_ms();
         if matches!(purpose, Purpose::Resume) {
-            return self.resume_checked(&page);
+            return if self.is_future(now, self.vid) { self.future(self.vid) } else { self.resume_checked(&page) };
         }
         let own = self.built_row.as_ref().map(|built_row| built_row.manifest.key.as_str());
         if own.is_some_and(|own| page.keys().any(|key| key == own)) {

@@ -40,7 +40,7 @@ use crate::transfer::stored_form::StoredForm;
 use crate::transfer::upload::{Listed, Ready, Upload};
 use check::Purpose;
 use data::too_many;
-use resume::header;
+use resume::{check_contents, header};
 use row::BuiltRow;
 
 /// How many times a put starts if its locator's date passed before the store accepted it, or if the store can no longer
@@ -176,8 +176,9 @@ impl Put {
         let resume = match request.checkpoint.take() {
             None => None,
             Some(checkpoint) => {
-                session.journal = Some(Journal::default());
+                session.journal = Some(Journal::new(vault.checkpoint_key(), checkpoint.last));
                 checkpoint.check(&header(&vault, &request, Vid::first_of(0), 0, plan))?;
+                check_contents(&vault, &request, &checkpoint)?;
                 if let Some(header) = &checkpoint.header {
                     plan = plan.with_part(header.part);
                 }
@@ -333,7 +334,7 @@ impl Machine for Put {
             }
             (State::RecheckRows(mut call, what), input) => match call.handle(&mut self.session, now, input) {
                 None => State::RecheckRows(call, what),
-                Some(Ok(page)) => self.rows_checked(&call, page, what),
+                Some(Ok(page)) => self.rows_checked(now, &call, page, what),
                 Some(Err(e)) => self.check_failed(e, what),
             },
             (State::RecheckLocators(mut call, what), input) => match call.handle(&mut self.session, now, input) {

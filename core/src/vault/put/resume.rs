@@ -9,23 +9,21 @@ use super::check::Purpose;
 use super::row::BuiltRow;
 use super::{Put, PutRequest, State, plan};
 use crate::SourceStart;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, ListParts, Listing};
 use crate::time::Now;
-use crate::transfer::checkpoint::{Header, OpenUpload};
+use crate::transfer::checkpoint::{Checkpoint, Header, OpenUpload};
 use crate::transfer::plan::Plan;
 use crate::transfer::upload::{Listed, Upload, first_missing_part};
-use crate::vault::manifest::Manifest;
+use crate::vault::manifest::{Extent, Manifest};
 use crate::vault::{Vault, Vid, signed};
 
 impl Put {
     /// Resumes from the checkpoint, with a check.
     pub(super) fn resume_from_checkpoint(&mut self) -> State {
         let Some(header) = self.resume.as_ref().and_then(|resume| resume.header.as_ref()) else { return self.list() };
-        let Ok(vid) = Vid::parse(&header.vid) else {
-            return self.fail(Error::new(Code::BadCheckpoint, "the checkpoint's version id is not valid"));
-        };
+        let Ok(vid) = Vid::parse(&header.vid) else { return self.list() };
         (self.vid, self.initiated) = (vid, header.initiated);
         self.recheck(Purpose::Resume)
     }
@@ -43,10 +41,8 @@ impl Put {
     /// The rows of the checkpoint's version are listed: the put's own row may exist already.
     pub(super) fn resume_checked(&mut self, page: &Listing) -> State {
         if let Some(object) = self.resume.as_mut().and_then(|resume| resume.row.take()).map(Bytes::from) {
-            let manifest = signed::json(&object).and_then(|json| Manifest::parse(json, None));
-            let manifest = match manifest {
-                Ok(manifest) => manifest,
-                Err(e) => return self.fail(e.recode(Code::BadCheckpoint).context("the checkpoint's row")),
+            let Ok(manifest) = signed::json(&object).and_then(|json| Manifest::parse(json, None)) else {
+                return self.list();
             };
             let (key, size) = (manifest.key.clone(), manifest.size);
             self.built_row = Some(BuiltRow { manifest, object });
@@ -132,6 +128,54 @@ impl Put {
     pub(super) fn start_source(&mut self, start: SourceStart) {
         self.source_started = true;
         self.source_start = Some(start);
+    }
+}
+
+/// Refuses a checkpoint that names what its put cannot have decided. Whoever can write the file must not choose what is
+/// written, completed or signed with the rights and the key of this process.
+pub(super) fn check_contents(vault: &Vault, request: &PutRequest, checkpoint: &Checkpoint) -> Result<()> {
+    let Some(header) = &checkpoint.header else { return Ok(()) };
+    let refuse = |what: &str| {
+        let why = format!("the checkpoint was changed: {what}");
+        Err(Error::new(Code::BadCheckpoint, why).with_hint(
+            "Remove the checkpoint to store the backup from the start, and keep it where only you can write.",
+        ))
+    };
+    let Ok(vid) = Vid::parse(&header.vid) else { return refuse("its version id is not valid") };
+    let profile = &vault.account().profile;
+    if !(profile.min_part_size..=profile.max_part_size).contains(&header.part) {
+        return refuse("its part size is one that the store does not accept");
+    }
+    let keys = vault.layout.data_keys(&request.name, vid);
+    let stored = checkpoint.extents.iter().map(|extent| &extent.key);
+    let open = checkpoint.open.as_ref().map(|open| &open.key);
+    if stored.chain(open).zip(1..).any(|(key, number)| *key != keys.extent(number)) {
+        return refuse("it names an object that does not belong to its version");
+    }
+    let Some(row) = &checkpoint.row else { return Ok(()) };
+    let manifest = match vault.signing_key() {
+        None => signed::json(row.as_bytes()),
+        Some(key) => signed::open_own(row.as_bytes(), key.public()),
+    };
+    let manifest = match manifest.and_then(|json| Manifest::parse(json, None)) {
+        Ok(manifest) => manifest,
+        Err(e) => return refuse(&format!("its row cannot be accepted: {}", e.message())),
+    };
+    let parent = request.parent.map(|parent| parent.to_string());
+    let is_own = manifest.vault == vault.id
+        && manifest.container == request.name.container()
+        && manifest.path == request.name.path()
+        && (manifest.vid, manifest.parent) == (header.vid.clone(), parent)
+        && is_own_data(&manifest.extents, &checkpoint.extents, |number| keys.extent(number));
+    if is_own { Ok(()) } else { refuse("its row describes another version or other data") }
+}
+
+/// Whether a row's extents are those that were recorded, and at most one more: a single PUT has no record of its own.
+fn is_own_data(extents: &[Extent], recorded: &[Extent], key: impl Fn(usize) -> String) -> bool {
+    match extents.strip_prefix(recorded) {
+        Some([]) => true,
+        Some([single]) => single.key == key(extents.len()) && single.parts.len() == 1,
+        _ => false,
     }
 }
 

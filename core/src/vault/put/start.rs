@@ -72,7 +72,7 @@ impl Put {
             let Some(CatalogueKey { entry, .. }) = CatalogueKey::parse(key) else { continue };
             // Hidden rows count too: the first entry is the newest.
             let newest = *self.newest.get_or_insert(entry.vid());
-            if newest.unix_ms() > self.session.clock(now).saturating_add(AHEAD_MS) {
+            if self.is_future(now, newest) {
                 return self.future(newest);
             }
             beyond |= self.request.parent.is_none_or(|parent| entry.vid() > parent);
@@ -93,6 +93,11 @@ impl Put {
             return self.fail(Error::new(Code::BadParent, why));
         }
         if self.description.is_some() { State::Listed } else { self.start(now) }
+    }
+
+    /// Whether a version id runs further ahead of the store's clock than any put makes one.
+    pub(super) fn is_future(&self, now: Now, vid: Vid) -> bool {
+        vid.unix_ms() > self.session.clock(now).saturating_add(AHEAD_MS)
     }
 
     pub(super) fn future(&mut self, newest: Vid) -> State {

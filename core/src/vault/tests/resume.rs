@@ -1,7 +1,11 @@
 //! Puts that resume from their checkpoint, wherever the process before was killed.
 
+use serde_json::Value;
+
+use super::super::objects::catalogue_prefix;
 use super::super::*;
 use super::world::*;
+use crate::journal::{self, Journal, Tag};
 use crate::machine::{Input, Machine, Output, PartRequest};
 use crate::profile::{Profile, S3};
 use crate::transfer::checkpoint::{Checkpoint, FileIdentity};
@@ -30,7 +34,7 @@ fn identity(size: usize) -> FileIdentity {
 /// A put with the checkpoint that `world` saved.
 fn put(world: &mut World, vault: &Arc<Vault>, case: Case, source: &[u8], random: u8) -> Put {
     world.begun = None;
-    let (checkpoint, valid) = Checkpoint::parse(&world.saved).unwrap();
+    let (checkpoint, valid) = Checkpoint::parse(&world.saved, &vault.checkpoint_key()).unwrap();
     world.saved.truncate(valid);
     let mut request = request(None, case.file.then_some(source.len() as u64), random);
     request.checkpoint = Some(checkpoint);
@@ -115,7 +119,9 @@ fn a_small_backup_restarts_from_scratch() {
 fn two_parts(case: Case) -> (World, Arc<Vault>, Vec<u8>) {
     let (mut world, vault, source) = (World::new(), vault_on(case.profile, &[]), large());
     let mut first = put(&mut world, &vault, case, &source, 1);
-    while world.parts_sent.len() < 2 || Checkpoint::parse(&world.saved).unwrap().0.open.unwrap().parts.len() < 2 {
+    while world.parts_sent.len() < 2
+        || Checkpoint::parse(&world.saved, &vault.checkpoint_key()).unwrap().0.open.unwrap().parts.len() < 2
+    {
         assert!(world.run_until(&mut first, &source, 1).is_none());
     }
     world.parts_sent.clear();
@@ -460,11 +466,11 @@ fn a_stream_of_too_many_parts_fails_before_more_is_stored() {
     let refused = |first: u32| {
         let (mut world, vault) = (World::new(), vault_on(EXTENTS.profile, &[]));
         let mut before = put(&mut world, &vault, EXTENTS, &source, 1);
-        while Checkpoint::parse(&world.saved).unwrap().0.extents.is_empty() {
+        while Checkpoint::parse(&world.saved, &vault.checkpoint_key()).unwrap().0.extents.is_empty() {
             assert!(world.run_until(&mut before, &source, 1).is_none());
         }
         let mut request = request(None, None, 2);
-        let mut checkpoint = Checkpoint::parse(&world.saved).unwrap().0;
+        let mut checkpoint = Checkpoint::parse(&world.saved, &vault.checkpoint_key()).unwrap().0;
         (checkpoint.next.0, checkpoint.open) = (first, None);
         request.checkpoint = Some(checkpoint);
         world.parts_sent.clear();
@@ -498,7 +504,7 @@ fn a_file_of_too_many_parts_is_refused_at_the_start() {
 fn a_file_that_changed_is_refused() {
     let (world, vault, source) = two_parts(FILE);
     let mut request = request(None, Some(source.len() as u64), 2);
-    request.checkpoint = Some(Checkpoint::parse(&world.saved).unwrap().0);
+    request.checkpoint = Some(Checkpoint::parse(&world.saved, &vault.checkpoint_key()).unwrap().0);
     request.source = Some(FileIdentity { modified_ns: 9, ..identity(source.len()) });
     assert_eq!(Put::new(vault, request).err().unwrap().code(), Code::SourceChanged);
 }
@@ -531,4 +537,129 @@ fn a_part_of_a_file_that_differs_in_the_store_is_sent_again() {
     world.run(&mut put_file(&vault, source.len()), &source).unwrap();
     assert_eq!(world.parts_sent.iter().filter(|(offset, _)| *offset == PART).count(), 2);
     assert!(data(&mut world, &vault) == source);
+}
+
+/// The checkpoint of a put of two parts, stopped before its row is sent, and the vault, which signs nothing.
+fn before_row(case: Case) -> (World, Arc<Vault>, Vec<u8>) {
+    let (mut world, vault, source) = (World::new(), vault_of(case.profile, &[], None), large());
+    let mut first = put(&mut world, &vault, case, &source, 1);
+    while Checkpoint::parse(&world.saved, &vault.checkpoint_key()).unwrap().0.row.is_none() {
+        assert!(world.run_until(&mut first, &source, 1).is_none());
+    }
+    assert_eq!(world.keys("_s3vault/1/cat/").len(), 0);
+    (world, vault, source)
+}
+
+/// Changes records as somebody can who knows the key of the tags, as everybody does where nothing is signed.
+fn forge(world: &mut World, vault: &Vault, change: impl Fn(&str, &mut Value)) {
+    let lines = journal::read(&world.saved, &vault.checkpoint_key()).unwrap();
+    let mut journal = Journal::new(vault.checkpoint_key(), Tag::default());
+    for (n, (_, json)) in lines.records.into_iter().enumerate() {
+        let mut record: Value = serde_json::from_slice(json).unwrap();
+        let kind = record["record"].as_str().unwrap().to_owned();
+        change(&kind, &mut record);
+        journal.add(record.to_string(), n == 0);
+    }
+    world.saved = std::iter::from_fn(|| journal.next()).flat_map(|(line, _)| line).collect();
+}
+
+/// Changes a row's manifest, and makes its key fit, so that it does not contradict itself.
+fn forge_row(change: fn(&mut Manifest)) -> impl Fn(&str, &mut Value) {
+    move |kind, record| {
+        if kind == "row" {
+            let text = record["object"].as_str().unwrap();
+            let mut manifest = Manifest::parse(text.trim_end().as_bytes(), None).unwrap();
+            change(&mut manifest);
+            let name = Name::new(&manifest.container, &manifest.path).unwrap();
+            let row = RowKey {
+                vid: Vid::parse(&manifest.vid).unwrap(),
+                recorded_ms: manifest.recorded,
+                kind: manifest.kind,
+                size: manifest.size,
+                parent: manifest.parent.as_deref().map(|vid| Vid::parse(vid).unwrap()),
+            };
+            manifest.key = format!("{}{row}", catalogue_prefix(&name));
+            record["object"] = String::from_utf8(manifest.to_object(None)).unwrap().into();
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_chooses_nothing_that_its_put_did_not_decide() {
+    type Change = Box<dyn Fn(&str, &mut Value)>;
+    let field = |at: &'static str, field: &'static str, value: Value| -> Change {
+        Box::new(move |kind, record| {
+            if kind == at {
+                record[field] = value.clone();
+            }
+        })
+    };
+    let other_vid = Vid::new(START, [9; 10]);
+    let changes: Vec<(&str, Change)> = vec![
+        ("version id", field("begin", "vid", "x".into())),
+        ("part size", field("begin", "part", 0.into())),
+        ("part size", field("begin", "part", (6_u64 << 30).into())),
+        ("object", field("extent", "key", "other/disk".into())),
+        ("its row", field("begin", "vid", other_vid.to_string().into())),
+    ];
+    for (what, change) in changes {
+        let (mut world, vault, source) = before_row(EXTENTS);
+        forge(&mut world, &vault, |_, _| {});
+        put(&mut world, &vault, EXTENTS, &source, 2);
+        forge(&mut world, &vault, &change);
+        let checkpoint = Checkpoint::parse(&world.saved, &vault.checkpoint_key()).unwrap().0;
+        let e = Put::new(vault, PutRequest { checkpoint: Some(checkpoint), ..request(None, None, 2) }).err().unwrap();
+        assert_eq!(e.code(), Code::BadCheckpoint);
+        assert!(e.message().contains("was changed") && e.message().contains(what), "{what}: {e}");
+    }
+}
+
+#[test]
+fn a_checkpoints_row_describes_its_own_version_and_data() {
+    let changes: [fn(&mut Manifest); 8] = [
+        |m| m.vault = "0".repeat(32),
+        |m| m.container = "other".into(),
+        |m| m.path = "other".into(),
+        |m| m.vid = Vid::new(START, [9; 10]).to_string(),
+        |m| (m.kind, m.parent) = (Kind::Inc, Some(Vid::new(START, [9; 10]).to_string())),
+        |m| m.extents[0].parts[0].blake3[0] ^= 1,
+        |m| m.extents[0].key.push('x'),
+        |m| m.extents.push(m.extents[0].clone()),
+    ];
+    for (n, change) in changes.into_iter().enumerate() {
+        let (mut world, vault, _) = before_row(EXTENTS);
+        forge(&mut world, &vault, forge_row(|_| ()));
+        let parse = |world: &World| Checkpoint::parse(&world.saved, &vault.checkpoint_key()).unwrap().0;
+        let resumed = |checkpoint| {
+            Put::new(vault.clone(), PutRequest { checkpoint: Some(checkpoint), ..request(None, None, 2) }).err()
+        };
+        assert_eq!(resumed(parse(&world)), None);
+        forge(&mut world, &vault, forge_row(change));
+        let e = resumed(parse(&world)).unwrap();
+        assert!(e.code() == Code::BadCheckpoint && e.message().contains("its row"), "{n}: {e}");
+    }
+}
+
+#[test]
+fn a_signing_vault_resumes_only_what_its_own_key_wrote() {
+    let (mut world, unsigned, _) = before_row(EXTENTS);
+    let signing = vault_on(EXTENTS.profile, &[]);
+    let e = Checkpoint::parse(&world.saved, &signing.checkpoint_key()).unwrap_err();
+    assert!(e.code() == Code::BadCheckpoint && e.hint().contains("keyring"), "{e}");
+    // Even in a journal of its own, it takes no row that it did not sign.
+    let lines = journal::read(&world.saved, &unsigned.checkpoint_key()).unwrap();
+    let mut journal = Journal::new(signing.checkpoint_key(), Tag::default());
+    lines.records.into_iter().enumerate().for_each(|(n, (_, json))| journal.add(json, n == 0));
+    world.saved = std::iter::from_fn(|| journal.next()).flat_map(|(line, _)| line).collect();
+    let checkpoint = Checkpoint::parse(&world.saved, &signing.checkpoint_key()).unwrap().0;
+    let e = Put::new(signing, PutRequest { checkpoint: Some(checkpoint), ..request(None, None, 2) }).err().unwrap();
+    assert!(e.code() == Code::BadCheckpoint && e.message().contains("it is not signed"), "{e}");
+}
+
+#[test]
+fn a_version_id_from_the_future_is_not_resumed() {
+    let (mut world, vault, source) = two_parts(STREAM);
+    world.unix_ms -= 3 * 3_600_000;
+    let mut resumed = put(&mut world, &vault, STREAM, &source, 2);
+    assert_eq!(world.run(&mut resumed, &source).unwrap_err().code(), Code::FutureVersion);
 }

@@ -408,6 +408,11 @@ pub(super) fn vault(changes: &[(&str, &str)]) -> Arc<Vault> {
 
 /// A vault in a store of this profile.
 pub(super) fn vault_on(profile: Profile, changes: &[(&str, &str)]) -> Arc<Vault> {
+    vault_of(profile, changes, Some(Arc::new(Keyring::generate([1; 32]))))
+}
+
+/// A vault of these keys; without any, nothing is signed.
+pub(super) fn vault_of(profile: Profile, changes: &[(&str, &str)], keyring: Option<Arc<Keyring>>) -> Arc<Vault> {
     let mut settings = Settings::new();
     let own = [("api_url", URL), ("bucket", BUCKET), ("access_key", "A"), ("secret_key", "S")];
     for (key, value) in own.iter().chain(changes) {
@@ -415,7 +420,7 @@ pub(super) fn vault_on(profile: Profile, changes: &[(&str, &str)]) -> Arc<Vault>
     }
     let credentials = Credentials::from_settings(&settings).unwrap();
     let account = Arc::new(Account::from_settings(&settings, credentials).unwrap().with_profile(profile));
-    Arc::new(Vault::new(&settings, &account, Some(Arc::new(Keyring::generate([1; 32])))).unwrap())
+    Arc::new(Vault::new(&settings, &account, keyring).unwrap())
 }
 
 pub(super) fn name() -> Name {

@@ -71,7 +71,7 @@ public final class Option {
     public static final String KIND = "kind";
     /** Version id of the backup that an incremental is based on. */
     public static final String PARENT = "parent";
-    /** File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. */
+    /** File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600). */
     public static final String CHECKPOINT = "checkpoint";
     /** The version with this id. */
     public static final String VERSION = "version";

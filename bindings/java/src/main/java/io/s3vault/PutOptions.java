@@ -42,7 +42,7 @@ public final class PutOptions extends CallOptions {
     /**
      * {@return a copy with this value of {@link Option#CHECKPOINT}}
      *
-     * @param checkpoint File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored.
+     * @param checkpoint File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600).
      */
     public PutOptions withCheckpoint(Path checkpoint) {
         return new PutOptions(with(Option.CHECKPOINT, checkpoint.toString()));
