@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::refusal::{Refusal, describe, excerpt, is_error, is_html, refusal};
-use super::{Operation, Place, Reply};
+use super::{Operation, Place, Reply, Unsigned};
 use crate::account::{Account, Bucket};
 use crate::checksum::Digest;
 use crate::endpoint::Endpoint;
@@ -189,6 +189,110 @@ impl Exchange {
             _ => None,
         }
     }
+
+    /// The error of a reply that cannot be parsed.
+    fn unreadable(&self, operation: &'static str, session: &Session, e: Error) -> Refusal {
+        // Truncated XML may arrive complete at the next attempt; another document, or a proxy's page, will not change.
+        let is_complete = is_html(&self.body) || self.body.trim_ascii_end().ends_with(b">");
+        let is_truncated = e.code() == Code::BadReply && !is_complete;
+        let e = self.describe(operation, session, e);
+        if is_truncated { e.retryable().into() } else { e.into() }
+    }
+
+    /// Adds the request to the error of a reply, and an excerpt of the body if it is not a reply of S3.
+    fn describe(&self, operation: &'static str, session: &Session, e: Error) -> Error {
+        let Exchange { head: Some(head), body, place, .. } = self else { return e };
+        let (bucket, key, id) = (session.bucket.name(), place.key(), head.header("x-amz-request-id").unwrap_or(""));
+        let mut e = e.on(operation, bucket, key).with_reply(head.status, "", id);
+        if e.code() == Code::BadReply {
+            let start =
+                if body.is_empty() { String::new() } else { format!("; the body starts with {}", excerpt(body)) };
+            e = e.context(format_args!("{operation} on {} was answered with {}", describe(bucket, place), head.status));
+            e = e.append(&start);
+        } else {
+            e = e.context(format_args!("{operation} on {}", describe(bucket, place)));
+        }
+        e
+    }
+
+    /// The error of an attempt that failed before its reply was complete.
+    fn failed(&self, operation: &'static str, session: &Session, failure: &TransportFailure) -> Error {
+        let place = &self.place;
+        let message = format!("{operation} on {}: {}", describe(session.bucket.name(), place), failure.detail);
+        let e = Error::new(failure.code, message)
+            .on(operation, session.bucket.name(), place.key())
+            .maybe_sent(failure.maybe_sent);
+        match failure.code {
+            Code::Resolve if session.bucket.is_in_host_name() => e.with_hint(
+                "If the store does not support virtual hosts, set path_style = true, since this host name includes the bucket. Otherwise check api_url and this machine's DNS.",
+            ),
+            _ => e,
+        }
+    }
+}
+
+/// Signs the request of an attempt. Compiled once for all operations.
+fn sign(
+    operation: &'static str,
+    unsigned: Unsigned,
+    dated: Option<i64>,
+    session: &Session,
+    now: Now,
+    id: RequestId,
+) -> (Request, Exchange) {
+    let bucket = &session.bucket;
+    let query = encode_query(unsigned.query.iter().map(|(name, value)| (*name, value.as_str())));
+    let endpoint = bucket.endpoint();
+    let target = match &unsigned.place {
+        Place::Service => endpoint.service_target(&query),
+        Place::Bucket => endpoint.target(bucket.name(), None, &query),
+        Place::Object(key) => endpoint.target(bucket.name(), Some(key), &query),
+    };
+    let payload = match &unsigned.body {
+        Body::Empty => Payload::Bytes(b""),
+        Body::Bytes(bytes) => Payload::Bytes(bytes),
+        Body::Part(part) if part.digest.is_none() => Payload::UnsignedTrailer,
+        Body::Part(_) => Payload::Unsigned,
+    };
+    let mut headers = unsigned.headers;
+    let generation = {
+        let given: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
+        let has_secret = headers.iter().any(|(_, value)| value.is_secret());
+        let (method, host, path) = (unsigned.method, &target.host, &target.path);
+        let to_sign = ToSign { method, host, path, query: &query, headers: &given, payload };
+        let dated = dated.filter(|_| !is_active(Mutation::RedateRetry));
+        let signed_at = dated.unwrap_or_else(|| session.clock(now));
+        let (signed, generation) = bucket.sign(&to_sign, has_secret, signed_at);
+        headers.extend(signed);
+        generation
+    };
+    let drop_at = dated.map(|dated| {
+        let left = dated.saturating_add(bucket.account().profile.max_request_age_ms).saturating_sub(session.clock(now));
+        now.mono_ms.saturating_add(left.max(0) as u64)
+    });
+    let exchange = Exchange {
+        id,
+        sent: now,
+        last_byte_at: None,
+        late_at: None,
+        generation,
+        place: unsigned.place,
+        endpoint,
+        is_range: matches!(unsigned.reply, ReplyBody::Range(_)),
+        head: None,
+        body: Vec::new(),
+    };
+    let request = Request {
+        id,
+        operation,
+        method: unsigned.method,
+        url: target.url,
+        headers,
+        body: unsigned.body,
+        reply: unsigned.reply,
+        drop_at,
+    };
+    (request, exchange)
 }
 
 /// The methods of a call that do not depend on its operation: a machine polls or abandons the call of its state with
@@ -371,61 +475,10 @@ impl<O: Operation> Call<O> {
         exchange.late_at = first_bytes.limit_ms(self.hedges).map(|limit| now.mono_ms.saturating_add(limit));
     }
 
-    fn sign(&mut self, session: &mut Session, now: Now, id: RequestId) -> Request {
-        let unsigned = self.op.request();
-        let bucket = &session.bucket;
-        let query = encode_query(unsigned.query.iter().map(|(name, value)| (*name, value.as_str())));
-        let endpoint = bucket.endpoint();
-        let target = match &unsigned.place {
-            Place::Service => endpoint.service_target(&query),
-            Place::Bucket => endpoint.target(bucket.name(), None, &query),
-            Place::Object(key) => endpoint.target(bucket.name(), Some(key), &query),
-        };
-        let payload = match &unsigned.body {
-            Body::Empty => Payload::Bytes(b""),
-            Body::Bytes(bytes) => Payload::Bytes(bytes),
-            Body::Part(part) if part.digest.is_none() => Payload::UnsignedTrailer,
-            Body::Part(_) => Payload::Unsigned,
-        };
-        let mut headers = unsigned.headers;
-        let generation = {
-            let given: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
-            let has_secret = headers.iter().any(|(_, value)| value.is_secret());
-            let (method, host, path) = (unsigned.method, &target.host, &target.path);
-            let to_sign = ToSign { method, host, path, query: &query, headers: &given, payload };
-            let dated = self.dated.filter(|_| !is_active(Mutation::RedateRetry));
-            let signed_at = dated.unwrap_or_else(|| session.clock(now));
-            let (signed, generation) = bucket.sign(&to_sign, has_secret, signed_at);
-            headers.extend(signed);
-            generation
-        };
-        let drop_at = self.dated.map(|dated| {
-            let left =
-                dated.saturating_add(bucket.account().profile.max_request_age_ms).saturating_sub(session.clock(now));
-            now.mono_ms.saturating_add(left.max(0) as u64)
-        });
-        self.state = State::Sent(Exchange {
-            id,
-            sent: now,
-            last_byte_at: None,
-            late_at: None,
-            generation,
-            place: unsigned.place,
-            endpoint,
-            is_range: matches!(unsigned.reply, ReplyBody::Range(_)),
-            head: None,
-            body: Vec::new(),
-        });
-        Request {
-            id,
-            operation: O::NAME,
-            method: unsigned.method,
-            url: target.url,
-            headers,
-            body: unsigned.body,
-            reply: unsigned.reply,
-            drop_at,
-        }
+    fn sign(&mut self, session: &Session, now: Now, id: RequestId) -> Request {
+        let (request, exchange) = sign(O::NAME, self.op.request(), self.dated, session, now, id);
+        self.state = State::Sent(exchange);
+        request
     }
 
     /// Handles an input if it belongs to this call. Returns the result once the call is over.
@@ -484,7 +537,7 @@ impl<O: Operation> Call<O> {
                     Ok(()) => return None,
                     Err(e) => {
                         session.abandoned.push(exchange.id);
-                        Err(self.describe(session, e).into())
+                        Err(exchange.describe(O::NAME, session, e).into())
                     }
                 }
             }
@@ -496,58 +549,22 @@ impl<O: Operation> Call<O> {
             Input::RangeEnd { id, length, digest } if *id == exchange.id => {
                 self.read(session, Some((*length, *digest)))
             }
-            Input::Failed { id, failure } if *id == exchange.id => Err(self.failed(session, failure).into()),
+            Input::Failed { id, failure } if *id == exchange.id => {
+                Err(exchange.failed(O::NAME, session, failure).into())
+            }
             _ => return None,
         };
         self.conclude(session, now, outcome)
     }
 
     fn read(&self, session: &Session, range: Option<(u64, Digest)>) -> Result<O::Reply, Refusal> {
-        let State::Sent(Exchange { head: Some(head), body, place, .. }) = &self.state else {
+        let State::Sent(exchange @ Exchange { head: Some(head), body, place, .. }) = &self.state else {
             return Err(Error::new(Code::Internal, "a reply ended before its head arrived").into());
         };
         if !head.is_success() || is_error(body) {
             return Err(refusal(&self.op, &session.bucket, place, head, body));
         }
-        self.op.parse(&Reply { head, body, range }).map_err(|e| {
-            // Truncated XML may arrive complete at the next attempt; another document, or a proxy's page, will not change.
-            let is_complete = is_html(body) || body.trim_ascii_end().ends_with(b">");
-            let is_truncated = e.code() == Code::BadReply && !is_complete;
-            let e = self.describe(session, e);
-            if is_truncated { e.retryable().into() } else { e.into() }
-        })
-    }
-
-    /// Adds the request to the error of a reply, and an excerpt of the body if it is not a reply of S3.
-    fn describe(&self, session: &Session, e: Error) -> Error {
-        let State::Sent(Exchange { head: Some(head), body, place, .. }) = &self.state else { return e };
-        let (bucket, key, id) = (session.bucket.name(), place.key(), head.header("x-amz-request-id").unwrap_or(""));
-        let mut e = e.on(O::NAME, bucket, key).with_reply(head.status, "", id);
-        if e.code() == Code::BadReply {
-            let start =
-                if body.is_empty() { String::new() } else { format!("; the body starts with {}", excerpt(body)) };
-            e = e.context(format_args!("{} on {} was answered with {}", O::NAME, describe(bucket, place), head.status));
-            e = e.append(&start);
-        } else {
-            e = e.context(format_args!("{} on {}", O::NAME, describe(bucket, place)));
-        }
-        e
-    }
-
-    fn failed(&self, session: &Session, failure: &TransportFailure) -> Error {
-        let State::Sent(Exchange { place, .. }) = &self.state else {
-            return Error::new(failure.code, &*failure.detail);
-        };
-        let message = format!("{} on {}: {}", O::NAME, describe(session.bucket.name(), place), failure.detail);
-        let e = Error::new(failure.code, message)
-            .on(O::NAME, session.bucket.name(), place.key())
-            .maybe_sent(failure.maybe_sent);
-        match failure.code {
-            Code::Resolve if session.bucket.is_in_host_name() => e.with_hint(
-                "If the store does not support virtual hosts, set path_style = true, since this host name includes the bucket. Otherwise check api_url and this machine's DNS.",
-            ),
-            _ => e,
-        }
+        self.op.parse(&Reply { head, body, range }).map_err(|e| exchange.unreadable(O::NAME, session, e))
     }
 
     /// Ends the call, or prepares it for another attempt.

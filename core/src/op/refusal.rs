@@ -96,12 +96,24 @@ pub(super) const RENEW: &str = "Set new values for access_key, secret_key and se
 
 /// Turns an error reply into an error.
 pub(super) fn refusal<O: Operation>(op: &O, bucket: &Bucket, place: &Place, head: &ReplyHead, body: &[u8]) -> Refusal {
+    refused(O::NAME, op.action(), bucket, place, head, body)
+}
+
+/// [`refusal`], compiled once for all operations.
+fn refused(
+    operation: &'static str,
+    action: &str,
+    bucket: &Bucket,
+    place: &Place,
+    head: &ReplyHead,
+    body: &[u8],
+) -> Refusal {
     let found = document(body);
     let is_nonsense = found.is_none() && !body.is_empty();
     let found = found.unwrap_or_default();
     let request_id = head.header("x-amz-request-id").map_or(found.request_id.clone(), |id| presentable(id, 128));
 
-    let mut message = format!("{} on {} was answered with {}", O::NAME, describe(bucket.name(), place), head.status);
+    let mut message = format!("{operation} on {} was answered with {}", describe(bucket.name(), place), head.status);
     for part in [&found.code, &found.message] {
         if !part.is_empty() {
             message.push_str(if part == &found.code { " " } else { ": " });
@@ -119,13 +131,13 @@ pub(super) fn refusal<O: Operation>(op: &O, bucket: &Bucket, place: &Place, head
     if code == Code::NotFound && found.code.is_empty() && matches!(place, Place::Bucket) {
         code = Code::NoSuchBucket;
     }
-    let mut error = Error::new(code, message).on(O::NAME, bucket.name(), place.key()).with_reply(
+    let mut error = Error::new(code, message).on(operation, bucket.name(), place.key()).with_reply(
         head.status,
         &found.code,
         &request_id,
     );
     let region = head.header("x-amz-bucket-region").unwrap_or(&found.region);
-    if let Some(hint) = hint(op, code, &found.code, region, place, bucket, body) {
+    if let Some(hint) = hint(operation, action, code, &found.code, region, place, bucket, body) {
         error = error.with_hint(hint);
     }
     let server_ms = parse_rfc3339(&found.server_time);
@@ -153,8 +165,10 @@ fn is_about_keys(s3_code: &str) -> bool {
 }
 
 /// The hint, if it can be more specific than the one of the code.
-fn hint<O: Operation>(
-    op: &O,
+#[allow(clippy::too_many_arguments)] // One call, of what the reply said.
+fn hint(
+    operation: &str,
+    action: &str,
     code: Code,
     s3_code: &str,
     region: &str,
@@ -169,13 +183,13 @@ fn hint<O: Operation>(
             let (bucket, object) = (bucket.name(), if place.key().is_empty() { "" } else { "/*" });
             let also = match place {
                 // Without s3:ListBucket, the reply for a missing key is 403, not 404.
-                Place::Object(_) if matches!(O::NAME, "GetObject" | "HeadObject") => {
+                Place::Object(_) if matches!(operation, "GetObject" | "HeadObject") => {
                     format!(" The object may also be missing: without s3:ListBucket on arn:aws:s3:::{bucket}, a store does not tell the difference.")
                 }
                 _ => String::new(),
             };
             let resource = if matches!(place, Place::Service) { "*".into() } else { format!("arn:aws:s3:::{bucket}{object}") };
-            Some(format!("Grant the access key the permission {} on {resource}.{also}", op.action()))
+            Some(format!("Grant the access key the permission {action} on {resource}.{also}"))
         }
         Code::NoSuchBucket if !bucket.is_in_host_name() => None,
         Code::NoSuchBucket => {
@@ -194,11 +208,11 @@ fn hint<O: Operation>(
                 .into(),
         ),
         Code::Store | Code::Unavailable => match s3_code {
-            "XAmzContentSHA256Mismatch" if O::NAME == "UploadPart" => Some(
+            "XAmzContentSHA256Mismatch" if operation == "UploadPart" => Some(
                 "Set provider to the store's name: it may not support a checksum in a trailer (ceph does not).".into(),
             ),
             "NotImplemented" => {
-                Some(format!("Set provider to the store's name, or use another store: this one does not support {}.", O::NAME))
+                Some(format!("Set provider to the store's name, or use another store: this one does not support {operation}."))
             }
             "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "StorageFull" => {
                 Some("Free space in the store, or raise the bucket's quota.".into())
