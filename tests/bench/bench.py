@@ -7,7 +7,7 @@
     --objects N       how many small ones, of 64 KiB each (2,000)
     --rounds N        how often each client runs; the median counts (3)
     --only WORD       scenarios whose name has this word; several: all of them. Names are: up-file plain 20ms
-    --clients A,B     these clients (all)
+    --client NAME     this client; once for each (all)
 
 In each round every client runs once, and each round begins with another. A run counts when the program ended with 0, all
 bytes arrived at the sink, and what was downloaded is what the sink sent. The table goes to standard output, results.json
@@ -239,11 +239,10 @@ def main():
     parser.add_argument("--objects", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", default=[])
-    parser.add_argument("--clients", type=lambda text: text.split(","), default=clients.NAMES)
+    # Once for each, since names have commas.
+    parser.add_argument("--client", action="append", dest="clients", choices=clients.NAMES, metavar="NAME")
     arguments = parser.parse_args()
-    unknown = set(arguments.clients) - set(clients.NAMES)
-    if unknown:
-        parser.error(f"there is no client {', '.join(unknown)}; there are: {', '.join(clients.NAMES)}")
+    arguments.clients = arguments.clients or clients.NAMES
     wanted = [s for s in SCENARIOS if all(word in name_of(*s).split() for word in arguments.only)]
     if not wanted:
         parser.error("no scenario has these words")

@@ -19,5 +19,5 @@ def describe():
 def text(machine):
     return (
         f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, "
-        f"load {machine['load']:.1f} at the begin, nice {machine['nice']}"
+        f"load {machine['load']:.1f} at the start, nice {machine['nice']}"
     )
