@@ -16,6 +16,12 @@ check() {
   [ "$size" -le "$1" ] || die "$2 is too large: find out why, for example with cargo-bloat; [profile.dist] in Cargo.toml may help"
 }
 
+# Panic messages name a crate's source without the folder of the machine that built it.
+for sources in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
+  RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$sources="
+done
+export RUSTFLAGS
+
 # shared OPTION...: builds the shared library; lld, which rustc uses here, folds identical functions.
 shared() { cargo rustc -q --profile dist -p s3vault --crate-type cdylib "$@" -- -C link-arg=-Wl,--icf=all; }
 
