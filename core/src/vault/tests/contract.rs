@@ -1,7 +1,7 @@
-//! The contract of machines: every input at every point of a run. One that comes late or names nothing is ignored, a misuse
-//! is an error, and neither panics or aborts an upload.
+//! The contract of machines: every input at every point of a run. One that comes late or names nothing is ignored, one that
+//! comes early changes nothing, a misuse is an error, and none of them panics or aborts an upload.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::objects::VAULT_KEY;
 use super::super::*;
@@ -31,47 +31,71 @@ type Store<'a> = &'a dyn Fn(&Request, usize) -> Answer;
 /// An input that will be handled.
 #[derive(Clone, Debug)]
 enum Event {
-    Head(RequestId, ReplyHead),
     Body(RequestId, Vec<u8>),
-    End(RequestId),
-    RangeEnd(RequestId, u64),
-    Failed(RequestId),
-    Sent(RequestId),
-    PartSent(RequestId),
-    PartReady(u32, u64, Option<Digest>, bool),
-    Saved,
-    Consumed(u32),
+    Other(Input<'static>),
 }
 
 impl Event {
     fn input(&self) -> Input<'_> {
         match self {
-            Event::Head(id, head) => Input::Head { id: *id, head: head.clone() },
             Event::Body(id, bytes) => Input::Body { id: *id, bytes },
-            Event::End(id) => Input::End { id: *id },
-            Event::RangeEnd(id, length) => Input::RangeEnd { id: *id, length: *length, digest: content() },
-            Event::Failed(id) => Input::Failed { id: *id, failure: lost() },
-            Event::Sent(id) => Input::Sent { id: *id },
-            Event::PartSent(id) => Input::PartSent { id: *id, digest: content() },
-            Event::PartReady(number, length, digest, last) => {
-                Input::PartReady { number: *number, length: *length, digest: *digest, last: *last }
-            }
-            Event::Saved => Input::Saved,
-            Event::Consumed(index) => Input::RangeConsumed { index: *index },
+            Event::Other(input) => input.clone(),
         }
     }
 
     fn id(&self) -> Option<RequestId> {
-        match self {
-            Event::Head(id, _)
-            | Event::Body(id, _)
-            | Event::End(id)
-            | Event::RangeEnd(id, _)
-            | Event::Failed(id)
-            | Event::Sent(id)
-            | Event::PartSent(id) => Some(*id),
+        match self.input() {
+            Input::Head { id, .. }
+            | Input::Body { id, .. }
+            | Input::End { id }
+            | Input::RangeProgress { id, .. }
+            | Input::RangeEnd { id, .. }
+            | Input::Failed { id, .. }
+            | Input::Sent { id }
+            | Input::PartSent { id, .. } => Some(id),
             _ => None,
         }
+    }
+
+    /// The same input for another request.
+    fn with_id(&self, id: RequestId) -> Event {
+        Event::Other(match self.input() {
+            Input::Head { head, .. } => Input::Head { id, head },
+            Input::Body { bytes, .. } => return Event::Body(id, bytes.to_vec()),
+            Input::End { .. } => Input::End { id },
+            Input::RangeEnd { length, digest, .. } => Input::RangeEnd { id, length, digest },
+            Input::Failed { failure, .. } => Input::Failed { id, failure },
+            Input::Sent { .. } => Input::Sent { id },
+            Input::PartSent { digest, .. } => Input::PartSent { id, digest },
+            Input::RangeProgress { length, .. } => Input::RangeProgress { id, length },
+            _ => return self.clone(),
+        })
+    }
+}
+
+/// Number of kinds of inputs. A new one gets a number below, and has to be given by [`Driver::injections`].
+const KINDS: usize = 18;
+
+fn kind(event: &Event) -> usize {
+    match event.input() {
+        Input::Head { .. } => 0,
+        Input::Body { .. } => 1,
+        Input::End { .. } => 2,
+        Input::RangeProgress { .. } => 3,
+        Input::RangeEnd { .. } => 4,
+        Input::Failed { .. } => 5,
+        Input::PartReady { .. } => 6,
+        Input::PartSent { .. } => 7,
+        Input::SourceFailed(_) => 8,
+        Input::Sent { .. } => 9,
+        Input::Saved => 10,
+        Input::SaveFailed(_) => 11,
+        Input::Suspend => 12,
+        Input::RangeConsumed { .. } => 13,
+        Input::CredentialsRenewed => 14,
+        Input::CredentialsKept(_) => 15,
+        Input::Cancel => 16,
+        Input::Retry => 17,
     }
 }
 
@@ -88,9 +112,9 @@ enum Expected {
     Harmless,
     /// A misuse is an error, unless the machine is past the point where it matters.
     Misuse,
-    /// The machine ends, and leaves an upload on the store.
-    Stops,
-    /// The machine ends, and may abort an upload.
+    /// Any result, but an upload stays on the store.
+    KeepsUpload,
+    /// Any result, and an upload may be aborted.
     MayAbort,
 }
 
@@ -101,6 +125,8 @@ struct Driver<'a> {
     length: u64,
     now: Now,
     events: VecDeque<Event>,
+    /// All inputs that a request leads to.
+    replies: BTreeMap<RequestId, Vec<Event>>,
     sent: Vec<&'static str>,
     /// Objects that were put, except data.
     put: Vec<(String, Vec<u8>)>,
@@ -108,7 +134,10 @@ struct Driver<'a> {
     open: BTreeSet<RequestId>,
     heads: BTreeSet<RequestId>,
     ranges: BTreeSet<RequestId>,
+    /// Requests that send a part.
+    parts: BTreeSet<RequestId>,
     ended: Vec<RequestId>,
+    asked_for_keys: bool,
 }
 
 impl<'a> Driver<'a> {
@@ -118,12 +147,15 @@ impl<'a> Driver<'a> {
             length,
             now: Now { unix_ms: START, mono_ms: 0 },
             events: VecDeque::new(),
+            replies: BTreeMap::new(),
             sent: Vec::new(),
             put: Vec::new(),
             open: BTreeSet::new(),
             heads: BTreeSet::new(),
             ranges: BTreeSet::new(),
+            parts: BTreeSet::new(),
             ended: Vec::new(),
+            asked_for_keys: false,
         }
     }
 
@@ -137,19 +169,27 @@ impl<'a> Driver<'a> {
                     self.close(id);
                 }
                 Output::NeedPart(PartRequest { number, offset, length, hash_first, .. }) => {
-                    let length = length.min(self.length - offset);
-                    let last = offset + length == self.length;
-                    self.events.push_back(Event::PartReady(number, length, hash_first.then(content), last));
+                    let length = length.min(self.length.saturating_sub(offset));
+                    let last = offset + length >= self.length;
+                    let digest = hash_first.then(content);
+                    self.push(Input::PartReady { number, length, digest, last });
                 }
-                Output::Save { .. } => self.events.push_back(Event::Saved),
-                Output::Accept(range) => self.events.push_back(Event::Consumed(range.index)),
+                Output::Save { .. } => self.push(Input::Saved),
+                Output::Accept(range) => self.push(Input::RangeConsumed { index: range.index }),
                 Output::Wait(Some(at)) if self.events.is_empty() => self.now.mono_ms = self.now.mono_ms.max(at),
                 Output::Wait(_) => return None,
                 Output::Done(result) => return Some(result),
                 Output::Start(_) | Output::ReleasePart(_) | Output::Event(_) => {}
-                Output::NeedCredentials { .. } => panic!("keys are good"),
+                Output::NeedCredentials { .. } => {
+                    self.asked_for_keys = true;
+                    self.push(Input::CredentialsRenewed);
+                }
             }
         }
+    }
+
+    fn push(&mut self, input: Input<'static>) {
+        self.events.push_back(Event::Other(input));
     }
 
     fn send(&mut self, request: &Request) {
@@ -157,33 +197,50 @@ impl<'a> Driver<'a> {
         let nth = self.sent.iter().filter(|sent| **sent == request.operation).count();
         self.sent.push(request.operation);
         self.open.insert(id);
-        match &request.body {
-            Body::Bytes(bytes) => self.put.push((request.url.clone(), bytes.to_vec())),
-            Body::Part(part) if part.digest.is_none() => self.events.push_back(Event::PartSent(id)),
-            _ => {}
+        if let Body::Bytes(bytes) = &request.body {
+            self.put.push((request.url.clone(), bytes.to_vec()));
         }
-        self.events.push_back(Event::Sent(id));
+        let reply = self.reply(request, nth);
+        self.events.extend(reply.iter().cloned());
+        self.replies.insert(id, reply);
+    }
+
+    /// All inputs that a request leads to, in order.
+    fn reply(&mut self, request: &Request, nth: usize) -> Vec<Event> {
+        let id = request.id;
+        let mut inputs = Vec::new();
+        if let Body::Part(part) = &request.body {
+            self.parts.insert(id);
+            if part.digest.is_none() {
+                inputs.push(Event::Other(Input::PartSent { id, digest: content() }));
+            }
+        }
+        inputs.push(Event::Other(Input::Sent { id }));
         let Some((status, body)) = (self.store)(request, nth) else {
-            return self.events.push_back(Event::Failed(id));
+            inputs.push(Event::Other(Input::Failed { id, failure: lost() }));
+            return inputs;
         };
         let mut headers = vec![("etag", "\"e\"".to_owned()), ("x-amz-version-id", "v1".to_owned())];
         let asked = request.headers.iter().find(|(name, _)| name == "range");
         if let Some((_, range)) = asked {
+            let (first, last) = range.trim_start_matches("bytes=").split_once('-').unwrap();
+            assert!(first.parse::<u64>().unwrap() <= last.parse().unwrap(), "{range:?} is empty");
             headers.push(("content-range", format!("{}/1000000000", range.replace('=', " "))));
         }
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let status = if asked.is_some() { 206 } else { status };
-        self.events.push_back(Event::Head(id, ReplyHead { status, headers }));
+        inputs.push(Event::Other(Input::Head { id, head: ReplyHead { status, headers } }));
         match request.reply {
             ReplyBody::Range(range) if status < 300 => {
                 self.ranges.insert(id);
-                self.events.push_back(Event::RangeEnd(id, range.length));
+                inputs.push(Event::Other(Input::RangeEnd { id, length: range.length, digest: content() }));
             }
             _ => {
-                self.events.push_back(Event::Body(id, body.into_bytes()));
-                self.events.push_back(Event::End(id));
+                inputs.push(Event::Body(id, body.into_bytes()));
+                inputs.push(Event::Other(Input::End { id }));
             }
         }
+        inputs
     }
 
     fn close(&mut self, id: RequestId) {
@@ -195,17 +252,23 @@ impl<'a> Driver<'a> {
     /// Hands the next input to the machine; `false` where there is none.
     fn step<M: Machine>(&mut self, machine: &mut M) -> bool {
         let Some(event) = self.events.pop_front() else { return false };
-        match &event {
-            Event::Head(id, _) => _ = self.heads.insert(*id),
-            Event::End(id) | Event::RangeEnd(id, _) | Event::Failed(id) => self.close(*id),
-            _ => {}
-        }
+        self.note(&event);
         machine.handle(self.now, event.input());
         true
     }
 
-    /// Every input that can be wrong here, and what it must lead to.
-    fn inputs(&self) -> Vec<(Expected, Input<'static>)> {
+    /// Notes that the machine gets this input.
+    fn note(&mut self, event: &Event) {
+        match &event.input() {
+            Input::Head { id, .. } => _ = self.heads.insert(*id),
+            Input::End { id } | Input::RangeEnd { id, .. } | Input::Failed { id, .. } => self.close(*id),
+            Input::CredentialsRenewed | Input::CredentialsKept(_) => self.asked_for_keys = false,
+            _ => {}
+        }
+    }
+
+    /// What may come here in place of the next input: inputs that are wrong, late or early, and what they must lead to.
+    fn injections(&self) -> Vec<Injection> {
         let mut inputs = Vec::new();
         let (head, digest) = (ReplyHead { status: 200, headers: vec![] }, digest(b""));
         let of = |id: RequestId| {
@@ -220,64 +283,135 @@ impl<'a> Driver<'a> {
                 Input::Failed { id, failure: lost() },
             ]
         };
+        let mut one = |expected, input| inputs.push(Injection::new(expected, vec![Event::Other(input)]));
         for id in self.ended.last().copied().into_iter().chain([RequestId(9_999)]) {
-            inputs.extend(of(id).map(|input| (Expected::Ignored, input)));
+            of(id).into_iter().for_each(|input| one(Expected::Ignored, input));
         }
         for id in self.open.iter().copied() {
             let (has_head, is_range) = (self.heads.contains(&id), self.ranges.contains(&id));
             for (n, input) in of(id).into_iter().enumerate() {
-                let is_misuse = match n {
-                    0 => has_head,
-                    1 | 2 => !has_head || is_range,
-                    3 => !has_head || !is_range,
-                    _ => false,
+                let expected = match n {
+                    0 if has_head => Expected::Misuse,
+                    1 | 2 if !has_head || is_range => Expected::Misuse,
+                    3 if !has_head || !is_range => Expected::Misuse,
+                    // In its place, but another reply than the store's: the machine decides on it as on any.
+                    0..=3 => Expected::MayAbort,
+                    // Progress of a range that has not failed: its reply then starts at another byte.
+                    4 if is_range => Expected::KeepsUpload,
+                    // Two readings of a part that differ are a source that changed.
+                    5 if self.parts.contains(&id) => Expected::MayAbort,
+                    _ => Expected::Harmless,
                 };
-                if is_misuse {
-                    inputs.push((Expected::Misuse, input));
-                } else if n >= 6 {
-                    inputs.push((Expected::Harmless, input));
-                }
+                one(expected, input);
             }
         }
-        let ready = |number, length, digest| Input::PartReady { number, length, digest, last: false };
+        let ready = |number, length, digest, last| Input::PartReady { number, length, digest, last };
         for number in [1, 2, 3, 77] {
-            inputs.push((Expected::Misuse, ready(number, PART + 1, Some(digest))));
-            inputs.push((Expected::Misuse, ready(number, 1, None)));
+            one(Expected::Misuse, ready(number, PART + 1, Some(digest), false));
+            one(Expected::Misuse, ready(number, 1, None, false));
+            one(Expected::Misuse, ready(number, PART, Some(content()), false));
+            // Where this part is asked for, the source ends here.
+            one(Expected::KeepsUpload, ready(number, 5, Some(content()), true));
         }
-        inputs.push((Expected::Misuse, Input::Saved));
-        inputs.push((Expected::Stops, Input::SaveFailed(Error::new(Code::DiskFull, "full"))));
-        inputs.push((Expected::Ignored, Input::RangeConsumed { index: 77 }));
-        inputs.push((Expected::Ignored, Input::CredentialsRenewed));
-        inputs.push((Expected::Ignored, Input::CredentialsKept(None)));
-        inputs.push((Expected::Ignored, Input::Retry));
-        inputs.push((Expected::MayAbort, Input::Cancel));
-        inputs.push((Expected::MayAbort, Input::Suspend));
-        inputs.push((Expected::MayAbort, Input::SourceFailed(Error::new(Code::Io, "cannot be read"))));
+        one(Expected::Misuse, Input::Saved);
+        one(Expected::KeepsUpload, Input::SaveFailed(Error::new(Code::DiskFull, "full")));
+        one(Expected::Ignored, Input::RangeConsumed { index: 77 });
+        let (renewed, kept) = match self.asked_for_keys {
+            true => (Expected::Harmless, Expected::MayAbort),
+            false => (Expected::Ignored, Expected::Ignored),
+        };
+        one(renewed, Input::CredentialsRenewed);
+        one(kept, Input::CredentialsKept(None));
+        one(Expected::Ignored, Input::Retry);
+        one(Expected::MayAbort, Input::Cancel);
+        one(Expected::MayAbort, Input::Suspend);
+        one(Expected::MayAbort, Input::SourceFailed(Error::new(Code::Io, "cannot be read")));
+        inputs.extend(self.late_replies());
+        inputs.extend(self.open.iter().flat_map(|id| self.early_replies(*id)));
         inputs
+    }
+
+    /// Complete and valid replies to a request that has ended, and to one that was not sent yet.
+    fn late_replies(&self) -> Vec<Injection> {
+        let mut injections = Vec::new();
+        for id in self.ended.first().into_iter().chain(self.ended.last()) {
+            let reply = &self.replies[id];
+            injections.push(Injection::new(Expected::Ignored, reply.clone()));
+            let unsent = reply.iter().map(|event| event.with_id(RequestId(9_999))).collect();
+            injections.push(Injection::new(Expected::Ignored, unsent));
+        }
+        injections
+    }
+
+    /// The inputs of an open request, before those of all others and in part out of order.
+    fn early_replies(&self, id: RequestId) -> Vec<Injection> {
+        let queued = |leave_out: fn(&Input<'_>) -> bool| -> Vec<Event> {
+            let own = self.events.iter().filter(|event| event.id() == Some(id));
+            own.filter(|event| !leave_out(&event.input())).cloned().collect()
+        };
+        let all = queued(|_| false);
+        let mut injections = vec![Injection { is_early: true, ..Injection::new(Expected::Harmless, all.clone()) }];
+        let without_sent = queued(|input| matches!(input, Input::Sent { .. }));
+        injections.push(Injection { is_early: true, ..Injection::new(Expected::Harmless, without_sent) });
+        if all.iter().any(|event| matches!(event.input(), Input::PartSent { .. })) {
+            // A store that has answered before it has the whole part is not believed.
+            let without_part = queued(|input| matches!(input, Input::PartSent { .. }));
+            injections.push(Injection { is_early: true, ..Injection::new(Expected::MayAbort, without_part) });
+            let sent = Event::Other(Input::PartSent { id, digest: content() });
+            injections.push(Injection::new(Expected::Harmless, vec![sent.clone(), sent]));
+        }
+        // The connection of a range breaks with none, some or all of its bytes in place.
+        for length in [0, 1, 100 << 10, u64::MAX] {
+            let progress = Event::Other(Input::RangeProgress { id, length });
+            let failed = Event::Other(Input::Failed { id, failure: lost() });
+            injections.push(Injection::new(Expected::Harmless, vec![progress, failed]));
+        }
+        injections
     }
 }
 
-/// Runs a machine, and gives it the nth wrong input before step `at`. `None`: it ended before, or there is no such input.
+/// Inputs that come together, and what they must lead to.
+#[derive(Debug)]
+struct Injection {
+    expected: Expected,
+    inputs: Vec<Event>,
+    /// They are inputs that were going to come, and do not come again.
+    is_early: bool,
+}
+
+impl Injection {
+    fn new(expected: Expected, inputs: Vec<Event>) -> Injection {
+        Injection { expected, inputs, is_early: false }
+    }
+}
+
+/// Runs a machine, and gives it the nth injection before step `at`. `None`: it ended before, or there is no such one.
 fn run<M: Machine>(
     machine: &mut M,
     driver: &mut Driver<'_>,
     at: Option<(usize, usize)>,
-) -> Option<(Option<Input<'static>>, Expected, Option<Code>)> {
-    let (mut given, mut expected) = (None, Expected::Ignored);
+) -> Option<(Option<Injection>, Option<Code>)> {
+    let mut given: Option<Injection> = None;
     for step in 0..10_000 {
         if let Some(result) = driver.drain(machine) {
-            return (at.is_none() || given.is_some()).then(|| (given, expected, result.err().map(|e| e.code())));
+            return (at.is_none() || given.is_some()).then(|| (given, result.err().map(|e| e.code())));
         }
         if let Some((_, nth)) = at.filter(|(point, _)| *point == step) {
-            let (what, input) = driver.inputs().into_iter().nth(nth)?;
-            if let Input::Failed { id, .. } = &input {
-                driver.events.retain(|event| event.id() != Some(*id));
-                driver.close(*id);
-            }
-            (given, expected) = (Some(input.clone()), what);
-            machine.handle(driver.now, input);
-            if let Some(result) = driver.drain(machine) {
-                return Some((given, expected, result.err().map(|e| e.code())));
+            let injection = given.insert(driver.injections().into_iter().nth(nth)?);
+            for event in &injection.inputs {
+                if injection.is_early {
+                    let is_it = |queued: &Event| queued.id() == event.id() && kind(queued) == kind(event);
+                    let at = driver.events.iter().position(is_it);
+                    at.map(|at| driver.events.remove(at));
+                    driver.note(event);
+                } else if let Input::Failed { id, .. } = event.input() {
+                    driver.events.retain(|event| event.id() != Some(id));
+                    driver.close(id);
+                }
+                machine.handle(driver.now, event.input());
+                if let Some(result) = driver.drain(machine) {
+                    return Some((given, result.err().map(|e| e.code())));
+                }
             }
         }
         assert!(driver.step(machine), "the machine waits for nothing after {:?} and {given:?}", driver.sent);
@@ -288,22 +422,24 @@ fn run<M: Machine>(
 /// Checks a machine at every point of its run.
 fn check<M: Machine>(what: &str, length: u64, store: Store<'_>, machine: impl Fn() -> M) {
     let mut plain = Driver::new(store, length);
-    let (_, _, usual) = run(&mut machine(), &mut plain, None).unwrap();
+    let (_, usual) = run(&mut machine(), &mut plain, None).unwrap();
     let aborts = |driver: &Driver<'_>| driver.sent.iter().filter(|sent| **sent == "AbortMultipartUpload").count();
-    let (mut point, mut count) = (0, 0);
+    let (mut point, mut count, mut kinds) = (0, 0, BTreeSet::new());
     loop {
         let mut nth = 0;
         loop {
             let mut driver = Driver::new(store, length);
-            let Some((input, expected, code)) = run(&mut machine(), &mut driver, Some((point, nth))) else { break };
-            let place = format!("{what}: {input:?} before step {point} ended in {code:?}, usual {usual:?}");
+            let Some((given, code)) = run(&mut machine(), &mut driver, Some((point, nth))) else { break };
+            let Some(Injection { expected, inputs, .. }) = &given else { break };
+            kinds.extend(inputs.iter().map(kind));
+            let place = format!("{what}: {given:?} before step {point} ended in {code:?}, usual {usual:?}");
             match expected {
                 Expected::Ignored => assert!(code == usual && driver.sent == plain.sent, "{place}"),
                 Expected::Harmless => assert!(code == usual, "{place}"),
                 Expected::Misuse => assert!(code == usual || code == Some(Code::WrongState), "{place}"),
-                Expected::Stops | Expected::MayAbort => {}
+                Expected::KeepsUpload | Expected::MayAbort => {}
             }
-            if expected != Expected::MayAbort {
+            if *expected != Expected::MayAbort {
                 assert!(aborts(&driver) <= aborts(&plain), "an upload was aborted. {place}");
             }
             (nth, count) = (nth + 1, count + 1);
@@ -314,6 +450,7 @@ fn check<M: Machine>(what: &str, length: u64, store: Store<'_>, machine: impl Fn
         point += 1;
     }
     assert!(count > 30, "{what}: {count} inputs");
+    assert_eq!(kinds.len(), KINDS, "{what}: every kind of input was given");
 }
 
 /// A store that works, and is empty.
@@ -332,6 +469,14 @@ fn works(request: &Request, _: usize) -> Answer {
         _ => "",
     };
     Some((200, body.to_owned()))
+}
+
+/// The first part is refused, because the keys have expired.
+fn expires_keys(request: &Request, nth: usize) -> Answer {
+    match (request.operation, nth) {
+        ("UploadPart", 0) => Some((400, "<Error><Code>ExpiredToken</Code></Error>".into())),
+        _ => works(request, nth),
+    }
 }
 
 /// Complete gets no answer, and the upload is gone.
@@ -381,6 +526,18 @@ fn a_large_put_keeps_the_contract() {
 }
 
 #[test]
+fn a_stream_keeps_the_contract() {
+    for (length, has_checkpoint) in [(5, false), (PART + 5, false), (PART + 5, true)] {
+        check("stream", length, &works, || put_of(false, length, has_checkpoint));
+    }
+}
+
+#[test]
+fn a_put_whose_keys_expire_keeps_the_contract() {
+    check("expired keys", PART + 5, &expires_keys, || put_of(true, PART + 5, false));
+}
+
+#[test]
 fn a_put_whose_complete_is_lost_keeps_the_contract() {
     check("lost Complete", 2 * PART + 5, &loses_complete, || put_of(true, 2 * PART + 5, true));
 }
@@ -425,6 +582,12 @@ fn reading_finding_listing_and_opening_keep_the_contract() {
         let request = || ReadRequest { delivery, ..ReadRequest::default() };
         check("read", 0, &store, || Read::new(vault(&[]), manifest.clone(), request(), 1).unwrap());
     }
+    let request = || ReadRequest {
+        delivery: Delivery::Unverified,
+        bytes: Some(PART - 100..PART + 200_000),
+        ..ReadRequest::default()
+    };
+    check("read by position", 0, &store, || Read::new(vault(&[]), manifest.clone(), request(), 1).unwrap());
     check("find", 0, &store, || Find::new(vault(&[]), name(), Selector::Latest, None, 1));
     check("list", 0, &store, || ListPage::new(vault(&[]), Scope::Backup(name()), Cursor::default(), 1));
     check("locate", 0, &store, || Locate::new(vault(&[]), manifest.clone(), 1).unwrap());
