@@ -4,6 +4,8 @@
 //! ```text
 //!  Step::call(op, then) ──answer──▶ then(data, op, answer) ──▶ Step::call(…) … ──▶ Step::Done(result)
 //! ```
+//!
+//! A step may also be two calls side by side: [`Step::both`].
 
 use std::sync::Arc;
 
@@ -51,6 +53,30 @@ impl<S: Steps> Step<S> {
         Step::Call(Box::new(Waiting { call: Call::new(op), then: Some(then) }))
     }
 
+    /// Makes two calls side by side; `then` gets both answers. Once the first is there, the second is waited for only as
+    /// many milliseconds as `patience` says, given the first answer and how long it took; without a limit if that is
+    /// `None`. A second answer that did not come in time is `None`.
+    pub(crate) fn both<A, B, P, F>(first: A, second: B, patience: P, then: F) -> Step<S>
+    where
+        A: Operation + Send + 'static,
+        B: Operation + Send + 'static,
+        A::Reply: Send,
+        B::Reply: Send,
+        P: Fn(&Result<A::Reply>, u64) -> Option<u64> + Send + 'static,
+        F: FnOnce(&mut S, Result<A::Reply>, Option<Result<B::Reply>>) -> Step<S> + Send + 'static,
+    {
+        Step::Call(Box::new(Both {
+            first: Call::new(first),
+            second: Call::new(second),
+            first_answer: None,
+            second_answer: None,
+            started: None,
+            until: None,
+            patience,
+            then: Some(then),
+        }))
+    }
+
     /// Ends with this result.
     pub(crate) fn done(result: Result<S::Done>) -> Step<S> {
         Step::Done(Some(result))
@@ -64,6 +90,11 @@ pub(crate) trait Pending<S: Steps> {
 
     /// Handles an input. Returns the next step once the call has ended.
     fn handle(&mut self, steps: &mut S, session: &mut Session, now: Now, input: &Input<'_>) -> Option<Step<S>>;
+
+    /// Returns the next step if the wait for the answer ends at this time.
+    fn time_out(&mut self, _: &mut S, _: &mut Session, _: Now) -> Option<Step<S>> {
+        None
+    }
 
     /// Abandons the call.
     fn abandon(&mut self, session: &mut Session);
@@ -92,6 +123,67 @@ where
 
     fn abandon(&mut self, session: &mut Session) {
         self.call.abandon(session);
+    }
+}
+
+/// Two calls side by side, and what follows their answers.
+struct Both<A: Operation, B: Operation, P, F> {
+    first: Call<A>,
+    second: Call<B>,
+    first_answer: Option<Result<A::Reply>>,
+    second_answer: Option<Result<B::Reply>>,
+    /// Monotonic time of the first poll.
+    started: Option<u64>,
+    /// Monotonic time after which the second answer is no longer waited for, once the first is there.
+    until: Option<u64>,
+    patience: P,
+    then: Option<F>,
+}
+
+impl<S, A, B, P, F> Pending<S> for Both<A, B, P, F>
+where
+    S: Steps,
+    A: Operation,
+    B: Operation,
+    P: Fn(&Result<A::Reply>, u64) -> Option<u64>,
+    F: FnOnce(&mut S, Result<A::Reply>, Option<Result<B::Reply>>) -> Step<S>,
+{
+    fn poll(&mut self, session: &mut Session, now: Now) -> Next {
+        self.started.get_or_insert(now.mono_ms);
+        let mut soonest = self.until;
+        for call in [&mut self.first as &mut dyn Calling, &mut self.second] {
+            match call.poll(session, now) {
+                Next::Wait(at) => soonest = soonest.into_iter().chain(at).min(),
+                next => return next,
+            }
+        }
+        Next::Wait(soonest)
+    }
+
+    fn handle(&mut self, steps: &mut S, session: &mut Session, now: Now, input: &Input<'_>) -> Option<Step<S>> {
+        if let Some(answer) = self.first.handle(session, now, input) {
+            let took = now.mono_ms.saturating_sub(self.started.unwrap_or(now.mono_ms));
+            self.until = (self.patience)(&answer, took).map(|more| now.mono_ms.saturating_add(more));
+            self.first_answer = Some(answer);
+        }
+        if let Some(answer) = self.second.handle(session, now, input) {
+            self.second_answer = Some(answer);
+        }
+        self.time_out(steps, session, now)
+    }
+
+    fn time_out(&mut self, steps: &mut S, session: &mut Session, now: Now) -> Option<Step<S>> {
+        if self.second_answer.is_none() && self.until.is_none_or(|until| until > now.mono_ms) {
+            return None;
+        }
+        let first = self.first_answer.take()?;
+        self.second.abandon(session);
+        Some(self.then.take()?(steps, first, self.second_answer.take()))
+    }
+
+    fn abandon(&mut self, session: &mut Session) {
+        self.first.abandon(session);
+        self.second.abandon(session);
     }
 }
 
@@ -128,6 +220,11 @@ impl<S: Steps> Machine for Sequence<S> {
     }
 
     fn poll(&mut self, now: Now) -> Output<S::Done> {
+        if let Step::Call(call) = &mut self.step
+            && let Some(next) = call.time_out(&mut self.steps, &mut self.session, now)
+        {
+            self.step = next;
+        }
         if let Some(output) = self.session.pending() {
             return output;
         }

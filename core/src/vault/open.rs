@@ -11,9 +11,7 @@ use super::Vault;
 use super::objects::VAULT_KEY;
 use super::signed::FORMAT;
 use crate::error::{Code, Error, Result};
-use crate::machine::{Input, Machine, Output};
-use crate::op::{BucketVersioning, Call, Calling, GetBucketVersioning, GetObject, Next, Session};
-use crate::time::Now;
+use crate::op::{BucketVersioning, GetBucketVersioning, GetObject, Sequence, Step, Steps};
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Description {
@@ -65,21 +63,20 @@ impl Vault {
     }
 }
 
+/// The data of [`Open`].
+pub struct OpenSteps(Arc<Vault>);
+
+impl Steps for OpenSteps {
+    type Done = ();
+    const WHAT: &'static str = "opening the vault";
+}
+
 /// Opens a vault: reads its description and compares it with the configuration. A bucket without one is a vault that is
 /// still empty.
 ///
 /// At the same time it asks for the bucket's versioning, so that the first put need not. A reader may lack the
 /// permission, and a store may not support the request: without an answer nothing changes, and the put asks.
-pub struct Open {
-    vault: Arc<Vault>,
-    session: Session,
-    call: Call<GetObject>,
-    versioning: Option<Call<GetBucketVersioning>>,
-    started: Option<u64>,
-    /// Monotonic time after which the versioning is no longer waited for; set once the description arrived.
-    grace_until: Option<u64>,
-    result: Option<Result<()>>,
-}
+pub type Open = Sequence<OpenSteps>;
 
 /// Minimum time to wait for the versioning after the description arrived, in milliseconds; else as long as the
 /// description took.
@@ -88,67 +85,34 @@ const GRACE_MS: u64 = 200;
 impl Open {
     /// Opens this vault. `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, seed: u64) -> Open {
-        let session = Session::new(vault.layout.home(), seed);
-        let call = Call::new(GetObject::new(VAULT_KEY, 1 << 20));
-        let versioning = (!vault.versioned.load(Ordering::Relaxed)).then(|| Call::new(GetBucketVersioning));
-        Open { vault, session, call, versioning, started: None, grace_until: None, result: None }
+        let home = vault.layout.home().clone();
+        let description = GetObject::new(VAULT_KEY, 1 << 20);
+        let first = if vault.versioned.load(Ordering::Relaxed) {
+            Step::try_call(description, |steps: &mut OpenSteps, _, answer| Step::done(steps.described(answer)))
+        } else {
+            let patience = |answer: &Result<_>, took: u64| match answer {
+                Err(e) if e.code() != Code::NotFound => Some(0),
+                _ => Some(took.max(GRACE_MS)),
+            };
+            Step::both(description, GetBucketVersioning, patience, OpenSteps::both)
+        };
+        Sequence::start(&home, OpenSteps(vault), first, seed)
     }
 }
 
-impl Machine for Open {
-    type Done = ();
-
-    fn handle(&mut self, now: Now, input: Input<'_>) {
-        if let Input::Cancel = input {
-            self.call.abandon(&mut self.session);
-            self.result = Some(Err(Error::new(Code::Cancelled, "opening the vault was cancelled")));
+impl OpenSteps {
+    fn both(&mut self, description: Result<Vec<u8>>, versioning: Option<Result<BucketVersioning>>) -> Step<OpenSteps> {
+        if let Some(Ok(BucketVersioning::Enabled)) = versioning {
+            self.0.versioned.store(true, Ordering::Relaxed);
         }
-        if let Some(call) = &mut self.versioning
-            && let Some(answer) = call.handle(&mut self.session, now, &input)
-        {
-            if let Ok(BucketVersioning::Enabled) = answer {
-                self.vault.versioned.store(true, Ordering::Relaxed);
-            }
-            self.versioning = None;
-        }
-        let Some(answer) = self.call.handle(&mut self.session, now, &input) else { return };
-        let took = now.mono_ms.saturating_sub(self.started.unwrap_or(now.mono_ms));
-        self.grace_until = Some(now.mono_ms.saturating_add(took.max(GRACE_MS)));
-        self.result = Some(match answer {
-            Ok(found) => self.vault.compare(&found).map(|()| self.vault.described.store(true, Ordering::Relaxed)),
-            Err(e) if e.code() == Code::NotFound => Ok(()),
-            Err(e) => Err(e),
-        });
+        Step::done(self.described(description))
     }
 
-    fn poll(&mut self, now: Now) -> Output<()> {
-        if let Some(output) = self.session.pending() {
-            return output;
+    fn described(&self, description: Result<Vec<u8>>) -> Result<()> {
+        match description {
+            Ok(found) => self.0.compare(&found).map(|()| self.0.described.store(true, Ordering::Relaxed)),
+            Err(e) if e.code() == Code::NotFound => Ok(()),
+            Err(e) => Err(e),
         }
-        self.started.get_or_insert(now.mono_ms);
-        let is_over = match &self.result {
-            Some(Ok(())) => self.grace_until.is_none_or(|until| until <= now.mono_ms),
-            Some(Err(_)) => true,
-            None => false,
-        };
-        if is_over && let Some(mut call) = self.versioning.take() {
-            call.abandon(&mut self.session);
-            return self.poll(now);
-        }
-        if self.versioning.is_none()
-            && let Some(result) = self.result.take()
-        {
-            return Output::Done(result);
-        }
-        let mut soonest = self.grace_until;
-        let description = self.result.is_none().then_some(&mut self.call as &mut dyn Calling);
-        let versioning = self.versioning.as_mut().map(|call| call as &mut dyn Calling);
-        for call in description.into_iter().chain(versioning) {
-            match call.poll(&mut self.session, now) {
-                Next::Wait(at) => soonest = soonest.into_iter().chain(at).min(),
-                next => return next.into(),
-            }
-        }
-        Output::Wait(soonest)
     }
 }
