@@ -79,8 +79,11 @@ build-java: setup build
 	$(STEP) "build: Java" $(MAVEN) -q package -DskipTests
 
 .PHONY: test-scripts
-test-scripts: setup-core ## check the scripts with shellcheck
+test-scripts: setup-core ## check the scripts with shellcheck, and Python with ruff and mypy
 	$(STEP) "scripts, shellcheck" build/venv/bin/shellcheck -x scripts/*.sh scripts/stores/*.sh .ci/run
+	$(STEP) "Python, ruff" build/venv/bin/ruff check -q bindings/python tests/system
+	$(STEP) "Python, mypy" bash -c 'cd bindings/python && ../../build/venv/bin/mypy'
+	$(STEP) "Python system tests, mypy" build/venv/bin/mypy --config-file tests/system/mypy.ini tests/system
 
 # Not part of `make check`: cargo-deny takes longer to build than all of that.
 .PHONY: test-dependencies

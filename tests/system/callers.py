@@ -25,9 +25,9 @@ class Caller:
         """Returns the same caller with the store at this address."""
         return Caller(self.name, ("env", f"S3VAULT_API_URL={api_url}", *self.argv))
 
-    def run(self, *args: str, **options) -> subprocess.CompletedProcess:
+    def run(self, *args: str, check: bool = False, **options) -> subprocess.CompletedProcess:
         """Runs the program and waits for it."""
-        return subprocess.run([*self.argv, *args], **options)
+        return subprocess.run([*self.argv, *args], check=check, **options)
 
 
 def c_example() -> Caller:

@@ -55,8 +55,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for outcome, category in (("passed", "passed"), ("failed", "failed"), ("failed", "error")):
         for report in terminalreporter.stats.get(category, []):
             outcomes.setdefault(module_of(report.nodeid), Counter())[outcome] += 1
-    for module, outcome in outcomes.items():
-        line = f"{module}: {outcome['passed']} passed, {outcome['failed']} failed"
+    for module, of_module in outcomes.items():
+        line = f"{module}: {of_module['passed']} passed, {of_module['failed']} failed"
         counts = ", ".join(f"{number:.0f} {what}" for what, number in config.stash[COUNTS].get(module, Counter()).items())
         terminalreporter.write_line(f"{line}; {counts}" if counts else line)
 

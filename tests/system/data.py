@@ -3,7 +3,7 @@
 import hashlib
 import random
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 MIB = 1 << 20
 
@@ -24,7 +24,7 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
-def sha256_of_stream(stream: BinaryIO) -> str:
+def sha256_of_stream(stream: IO[bytes]) -> str:
     digest = hashlib.sha256()
     while block := stream.read(MIB):
         digest.update(block)

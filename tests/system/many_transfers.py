@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """many_transfers.py TRANSFERS FILE: stores FILE this many times at once, then restores all of them at once.
 
 Half of the transfers use streams, half use files. Prints one line of JSON: MiB per second up and down, and the failures.

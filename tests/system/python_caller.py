@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """A program that uses the Python API, with the command line that `callers.py` describes."""
 
 import os
@@ -10,11 +9,12 @@ import s3vault
 CHUNK = 1 << 20
 
 
-def main(action: str, container: str, path: str, file: str | None = None, vid: str | None = None) -> None:
+def main(action: str, container: str, path: str, file: str = "-", vid: str | None = None) -> None:
     with s3vault.open(s3vault.Config().env()) as vault:
         if action == "put" and file == "-":
             with vault.create(container, path) as upload:
                 shutil.copyfileobj(sys.stdin.buffer, upload, CHUNK)
+            assert upload.version is not None
             print(upload.version.info.vid)
         elif action == "put":
             print(vault.put_file(container, path, file).info.vid)

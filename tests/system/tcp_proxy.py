@@ -24,10 +24,11 @@ class _Side(asyncio.Protocol):
 
     def __init__(self, proxy: "Proxy", upward: bool, peer: "_Side | None" = None) -> None:
         self.proxy, self.upward, self.peer = proxy, upward, peer
-        self.transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport
         self.left: list[int] | None = None  # bytes until the connection breaks, shared by both ends
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.set_write_buffer_limits(high=1 << 20)
         if self.upward:
@@ -36,7 +37,7 @@ class _Side(asyncio.Protocol):
             self.proxy.counts.connections += 1
             self.proxy.counts.open.add(self)
             self.proxy.loop.create_task(self.connect())
-        else:
+        elif self.peer is not None:
             self.left = self.peer.left
             self.peer.peer = self
             if self.peer.transport.is_closing():
@@ -60,7 +61,8 @@ class _Side(asyncio.Protocol):
             self.proxy.counts.up += len(data)
         else:
             self.proxy.counts.down += len(data)
-        self.peer.transport.write(data)
+        if self.peer is not None:
+            self.peer.transport.write(data)
 
     def abort(self) -> None:
         """Breaks the connection at both ends."""
@@ -119,5 +121,6 @@ class Proxy:
 def to_store(*, seed: int = 0) -> tuple[Proxy, str]:
     """Returns a proxy to the store that the environment names, and the store's address through the proxy."""
     url = urlsplit(os.environ["S3VAULT_API_URL"])
+    assert url.hostname is not None and url.port is not None
     proxy = Proxy((url.hostname, url.port), seed=seed)
     return proxy, f"{url.scheme}://{url.hostname}:{proxy.port}"

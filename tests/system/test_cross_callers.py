@@ -36,6 +36,7 @@ def stored(request: pytest.FixtureRequest, folder: Path, pytestconfig: pytest.Co
 
 def restore_through_a_pipe(reader: Caller, path: str) -> str:
     with reader.start("get", CONTAINER, path, "-", stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
         digest = sha256_of_stream(process.stdout)
     assert process.returncode == 0
     return digest

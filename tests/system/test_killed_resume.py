@@ -79,22 +79,22 @@ class Put:
         self.checkpoint, self.proxy = checkpoint, proxy
         self.sent = self.allowed = self.kills = 0
 
-    def start(self) -> subprocess.Popen:
+    def start(self) -> tuple[subprocess.Popen, subprocess.Popen | None]:
+        """Starts the put, and for a stream the process that writes it."""
         # The stream starts from its first byte each time; the caller skips what is stored.
-        stdin = subprocess.Popen(["cat", str(self.source)], stdout=subprocess.PIPE) if self.stream else None
+        writer = subprocess.Popen(["cat", str(self.source)], stdout=subprocess.PIPE) if self.stream else None
         process = self.caller.start(
             "put", CONTAINER, self.path, "-" if self.stream else str(self.source), "--checkpoint", str(self.checkpoint),
-            stdin=stdin.stdout if stdin else subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            stdin=writer.stdout if writer else subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )
-        if stdin:
-            stdin.stdout.close()
-            process.feeder = stdin
-        return process
+        if writer and writer.stdout:
+            writer.stdout.close()
+        return process, writer
 
     def run(self, kill_after_bytes: float | None = None, kill_after_seconds: float | None = None) -> bool:
         """Returns whether the put ended before it was killed."""
         self.proxy.reset()
-        process = self.start()
+        process, writer = self.start()
         started = time.monotonic()
         try:
             while process.poll() is None:
@@ -109,9 +109,9 @@ class Put:
             _, stderr = process.communicate()
         finally:
             process.kill()
-            if self.stream:
-                process.feeder.kill()
-                process.feeder.wait()
+            if writer:
+                writer.kill()
+                writer.wait()
         while self.proxy.counts.open:
             time.sleep(0.001)  # until the proxy has counted all of it
         self.sent += self.proxy.counts.up

@@ -27,6 +27,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def feed(process: subprocess.Popen, mib: int) -> None:
     """Writes this many MiB and leaves the pipe open, so that the upload cannot end."""
+    assert process.stdin is not None
     try:
         for _ in range(mib):
             process.stdin.write(BLOCK)
@@ -56,7 +57,8 @@ def kill_upload(caller: Caller, path: str, after_parts: int) -> int:
         process.kill()
         process.wait()
         feeder.join()
-        process.stdin.close()
+        if process.stdin is not None:
+            process.stdin.close()
     return parts
 
 
@@ -68,7 +70,7 @@ def listed(*arguments: str) -> list[dict]:
 
 
 def listed_paths() -> list[str]:
-    return [entry.get("path") for entry in listed("ls", CONTAINER)]
+    return [entry["path"] for entry in listed("ls", CONTAINER)]
 
 
 def test_a_killed_upload_leaves_no_version(caller: Caller, round_number: int, record_property) -> None:

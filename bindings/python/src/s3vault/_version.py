@@ -94,7 +94,7 @@ class Version:
         progress: ProgressFunction | None = None,
         cancel: Cancel | None = None,
         **options: Unpack[GetOptions],
-    ) -> io.BufferedReader:
+    ) -> io.BufferedReader[Download]:
         """Opens the data for reading, from start to end or from any position by ``seek``. Options: :class:`GetOptions`.
 
         ``verify="end"`` (default) returns bytes as they arrive, before the hash of their part is checked; only the last
