@@ -385,6 +385,15 @@ int32_t s3v_config_get(const s3v_config *config,
                        s3v_error **err);
 
 /**
+ * Returns the warnings of s3v_config_env as a JSON array of strings, in order; an empty array if there are none.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_config_warnings(const s3v_config *config,
+                            s3v_bytes **out,
+                            s3v_error **err);
+
+/**
  * Loads a TOML file: one flat table whose keys are the options. Values are strings, booleans and whole numbers; an
  * array of strings is one value with a line for each (verify_keys). The name of a file (keyring, ca_file) is relative
  * to the folder of the TOML file. Either all values are set or none.
@@ -401,8 +410,8 @@ int32_t s3v_config_load(s3v_config *config,
 /**
  * Loads the environment: for each option of a vault, the variable S3VAULT_ and the key in upper case. An empty variable
  * unsets the key. Options of a call are ignored. Any other variable that starts with S3VAULT_ is ignored with a
- * warning, which s3v_vault_open reports as an S3V_EVENT_LOG. Either all values are set or none. No other thread may
- * change the environment meanwhile.
+ * warning: s3v_config_warnings returns it, and s3v_vault_open reports it as an S3V_EVENT_LOG. Either all values are
+ * set or none. No other thread may change the environment meanwhile.
  *
  * Fails with S3V_E_INVALID_OPTION; the message names the variable.
  *

@@ -30,6 +30,8 @@ fn calls_with_a_null<'a>(config: *mut s3v_config) -> Vec<Call<'a>> {
             call("value", move |e| s3v_config_set(config, t, n, e)),
             call("config", move |e| s3v_config_get(ptr::null(), n, ptr::dangling_mut(), e)),
             call("out", move |e| s3v_config_get(config, n, ptr::null_mut(), e)),
+            call("config", move |e| s3v_config_warnings(ptr::null(), ptr::dangling_mut(), e)),
+            call("out", move |e| s3v_config_warnings(config, ptr::null_mut(), e)),
             call("config", move |e| s3v_config_load(ptr::null_mut(), t, e)),
             call("file", move |e| s3v_config_load(config, n, e)),
             call("config", move |e| s3v_config_env(ptr::null_mut(), e)),

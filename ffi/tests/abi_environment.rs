@@ -3,7 +3,7 @@
 
 mod abi_support;
 
-use abi_support::{call, config, refused, shown};
+use abi_support::{call, config, made, refused, shown, taken};
 use s3vault::abi::*;
 use s3vault_core::Code;
 use s3vault_core::settings::OPTIONS;
@@ -26,6 +26,15 @@ fn the_environment_sets_a_vaults_options_and_nothing_else() {
     set("S3VAULT_VERSION", "0.1.0");
     load(config).unwrap();
     assert_eq!(shown(config, None).unwrap(), r#"{"bucket":"after","secret_key":"***"}"#);
+
+    let warnings = || {
+        let bytes = made(|out, err| unsafe { s3v_config_warnings(config, out, err) }).unwrap();
+        String::from_utf8(taken(bytes)).unwrap()
+    };
+    assert_eq!(warnings(), "[]");
+    set("S3VAULT_BUKCET", "x");
+    load(config).unwrap();
+    assert!(warnings().starts_with(r#"["the environment variable S3VAULT_BUKCET is not a setting"#), "{}", warnings());
 
     set("S3VAULT_BUCKET", "later");
     set("S3VAULT_PATH_STYLE", "perhaps");

@@ -38,7 +38,7 @@ class Command:
 
     def __init__(self, folder: Path, keyring: Path) -> None:
         self.folder = folder
-        # No configuration file of whoever runs the tests.
+        # Not the configuration file of the user who runs the tests.
         self.environment = {**os.environ, "S3VAULT_KEYRING": str(keyring), "HOME": str(folder)}
 
     def argv(self, *arguments: str) -> list[str]:
@@ -291,6 +291,22 @@ def test_an_unknown_variable_is_a_warning_that_names_the_nearest(command: Comman
     assert (
         "S3VAULT_BUCKET" in json.loads(command.run("--json", "ls", settings={"S3VAULT_BUKCET": "x"}).stderr)["warning"]
     )
+
+
+def test_an_unknown_variable_is_a_warning_without_a_vault_too(command: Command) -> None:
+    command.ok("keys", "new", "other.keys")
+    for arguments in (
+        ["settings", "bucket"],
+        ["keys", "public", "other.keys"],
+        ["keys", "public"],
+        ["sign", "GET", "s3://backups/k"],
+        ["presign", "GET", "s3://backups/k"],
+    ):
+        done = command.run(*arguments, settings={"S3VAULT_BUKCET": "x"})
+        assert done.returncode == 0
+        assert done.stderr.decode().count("S3VAULT_BUKCET is not a setting") == 1, arguments
+    done = command.run("settings", "bucket", settings={"S3VAULT_PATH_STYLE": "perhaps"})
+    assert (done.returncode, b"S3VAULT_PATH_STYLE" in done.stderr) == (0, True)
 
 
 def test_settings_lists_every_setting(command: Command) -> None:

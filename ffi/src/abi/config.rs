@@ -116,6 +116,27 @@ pub unsafe extern "C" fn s3v_config_get(
     })
 }
 
+/// Returns the warnings of s3v_config_env as a JSON array of strings, in order; an empty array if there are none.
+///
+/// Since: 0.1.
+///
+/// # Safety
+/// The conventions of the header hold.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn s3v_config_warnings(
+    config: *const s3v_config,
+    out: *mut *mut s3v_bytes,
+    err: *mut *mut s3v_error,
+) -> i32 {
+    boundary!(err, {
+        let config = hold(config, "config")?;
+        let out = output(out, "out")?;
+        let warnings = serde_json::Value::from(config.copy()?.warnings()).to_string();
+        *out = s3v_bytes::new_handle(warnings.into_bytes());
+        Ok(S3V_OK)
+    })
+}
+
 /// Loads a TOML file: one flat table whose keys are the options. Values are strings, booleans and whole numbers; an
 /// array of strings is one value with a line for each (verify_keys). The name of a file (keyring, ca_file) is relative
 /// to the folder of the TOML file. Either all values are set or none.
@@ -142,8 +163,8 @@ pub unsafe extern "C" fn s3v_config_load(
 
 /// Loads the environment: for each option of a vault, the variable S3VAULT_ and the key in upper case. An empty variable
 /// unsets the key. Options of a call are ignored. Any other variable that starts with S3VAULT_ is ignored with a
-/// warning, which s3v_vault_open reports as an S3V_EVENT_LOG. Either all values are set or none. No other thread may
-/// change the environment meanwhile.
+/// warning: s3v_config_warnings returns it, and s3v_vault_open reports it as an S3V_EVENT_LOG. Either all values are
+/// set or none. No other thread may change the environment meanwhile.
 ///
 /// Fails with S3V_E_INVALID_OPTION; the message names the variable.
 ///

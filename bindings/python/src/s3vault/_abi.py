@@ -192,6 +192,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "s3v_config_new": (Config, []),
     "s3v_config_set": (c_int32, [Config, c_char_p, c_char_p, POINTER(Error)]),
     "s3v_config_get": (c_int32, [Config, c_char_p, POINTER(Bytes), POINTER(Error)]),
+    "s3v_config_warnings": (c_int32, [Config, POINTER(Bytes), POINTER(Error)]),
     "s3v_config_load": (c_int32, [Config, c_char_p, POINTER(Error)]),
     "s3v_config_env": (c_int32, [Config, POINTER(Error)]),
     "s3v_config_free": (None, [Config]),

@@ -64,6 +64,12 @@ class Config:
         """The value of a key, or its default. Secrets are shown as ``***``."""
         return self._get(from_text(key, "a key"))
 
+    def warnings(self) -> list[str]:
+        """The warnings of the values that were loaded, such as a misspelled environment variable."""
+        call, out = Call(), new_bytes()
+        call.check(lib.s3v_config_warnings(self._handle, out.out, call.err))
+        return list(json.loads(take_bytes(out)))
+
     def _get(self, key: bytes | None) -> str:
         call, out = Call(), new_bytes()
         call.check(lib.s3v_config_get(self._handle, key, out.out, call.err))

@@ -7,6 +7,7 @@ import os
 
 from .. import process
 from .._config import Config
+from .._errors import S3VaultError
 from .._tables import OPTIONS
 from .._vault import Vault
 from .._vault import open as open_vault
@@ -41,7 +42,24 @@ def load(args: argparse.Namespace, output: Output) -> Config:
     else:
         output.verbose(f"the settings are those of {output.configuration} and of the environment")
         config.load(output.configuration)
-    return config.env()
+    config.env()
+    _print_warnings(config, output)
+    return config
+
+
+def warn_of_environment(output: Output) -> None:
+    """Prints the warnings about the environment, for a subcommand that needs no settings."""
+    config = Config()
+    try:
+        config.env()
+    except S3VaultError as error:
+        output.warning(error.message)
+    _print_warnings(config, output)
+
+
+def _print_warnings(config: Config, output: Output) -> None:
+    for warning in config.warnings():
+        output.warning(warning)
 
 
 def open_with(config: Config) -> Vault:

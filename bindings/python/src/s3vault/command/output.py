@@ -71,6 +71,7 @@ class Output:
     def __init__(self, *, json: bool, verbose: bool = False) -> None:
         self.json = json
         self._verbose = verbose
+        self._warnings: set[str] = set()
         # The configuration file that was read, so that errors can name it.
         self.configuration: str | None = None
         # Characters that the terminal's encoding lacks are escaped, not an error.
@@ -92,7 +93,10 @@ class Output:
                 print(f"config: {printable(self.configuration)}", file=sys.stderr)
 
     def warning(self, text: str) -> None:
-        """Something that is probably a mistake, although the command continues."""
+        """Something that is probably a mistake, although the command continues. A repeated warning is printed once."""
+        if text in self._warnings:
+            return
+        self._warnings.add(text)
         if self.json:
             print(json.dumps({"warning": text}), file=sys.stderr)
         else:

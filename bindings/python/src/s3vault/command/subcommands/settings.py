@@ -9,6 +9,7 @@ from typing import Any
 
 from ..._config import Config
 from ..._ffi import lib
+from ..configuration import warn_of_environment
 from ..output import Output
 
 SUMMARY = "list all settings and options: type, default, scope and meaning"
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> None:
     """Prints the table of the library that is loaded."""
+    warn_of_environment(output)
     if args.key is not None:
         # An unknown key is an error that names the nearest one.
         Config().get(args.key)

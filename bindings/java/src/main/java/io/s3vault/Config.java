@@ -4,6 +4,7 @@ import io.s3vault.internal.Loader;
 import io.s3vault.internal.Native;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Map;
 
 /**
@@ -101,6 +102,19 @@ public final class Config implements AutoCloseable {
      */
     public String json() throws S3VaultException {
         return read(null);
+    }
+
+    /**
+     * {@return the warnings of {@link #environment()}, such as a misspelled variable}
+     *
+     * @throws S3VaultException if this config was closed
+     */
+    public synchronized List<String> warnings() throws S3VaultException {
+        try (Frame frame = new Frame()) {
+            frame.callLocal(p -> Native.s3v_config_warnings(p[0], frame.out, frame.err), handle);
+            String json = new String(frame.takeBytes(), StandardCharsets.UTF_8);
+            return List.of(Json.parse(json, String[].class));
+        }
     }
 
     private synchronized String read(String key) throws S3VaultException {

@@ -113,6 +113,7 @@ class ErrorsTest {
         try (Config config = Config.of(Map.of(Option.SECRET_KEY, "hush", Option.BUCKET, "b"))) {
             assertEquals("***", config.get(Option.SECRET_KEY));
             assertFalse(config.json().contains("hush"));
+            assertTrue(config.warnings().isEmpty());
             assertEquals("b", JsonParser.parseString(config.json()).getAsJsonObject().get("bucket").getAsString());
             assertEquals("Config{\"bucket\":\"b\",\"secret_key\":\"***\"}", config.toString());
         }

@@ -7,7 +7,7 @@ import argparse
 from ...._errors import S3VaultError
 from ...._keyring import Keyring
 from ...._tables import ErrorCode
-from ...configuration import load
+from ...configuration import load, warn_of_environment
 from ...output import Output
 
 
@@ -18,7 +18,10 @@ def add_file(parser: argparse.ArgumentParser) -> None:
 
 def keyring_file(args: argparse.Namespace, output: Output) -> str:
     """The file that the arguments name, or else the settings."""
-    file = args.file or load(args, output).get("keyring")
+    if args.file:
+        warn_of_environment(output)
+        return str(args.file)
+    file = load(args, output).get("keyring")
     if not file:
         raise S3VaultError(ErrorCode.KEYRING, "no keyring file is named: give FILE, or set keyring")
     return str(file)

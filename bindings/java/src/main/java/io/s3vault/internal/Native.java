@@ -75,6 +75,8 @@ public final class Native {
 
     public static native int s3v_config_get(Pointer config, String key, Pointer out, Pointer err);
 
+    public static native int s3v_config_warnings(Pointer config, Pointer out, Pointer err);
+
     public static native int s3v_config_load(Pointer config, String file, Pointer err);
 
     public static native int s3v_config_env(Pointer config, Pointer err);
