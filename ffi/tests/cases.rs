@@ -248,15 +248,15 @@ impl Story<'_> {
 
 /// Writes from the offset of the put, which must be within `resumes_at`, up to byte `end`.
 fn write(put: &mut Put, step: &Value, data: &[u8], end: usize) -> Result<(), Trouble> {
-    let begin = put.offset() as usize;
+    let start = put.offset() as usize;
     if let Some(bounds) = step["resumes_at"].as_array() {
         let bounds: Vec<usize> = bounds.iter().map(|bound| bound.as_u64().unwrap() as usize).collect();
-        if !(bounds[0]..=bounds[1]).contains(&begin) || !begin.is_multiple_of(8 << 20) {
+        if !(bounds[0]..=bounds[1]).contains(&start) || !start.is_multiple_of(8 << 20) {
             let wanted = format!("a multiple of 8 MiB from {} to {}", bounds[0], bounds[1]);
-            return Err(Trouble::Wrong(format!("the put goes on at byte {begin}, and {wanted} was expected")));
+            return Err(Trouble::Wrong(format!("the put resumes at byte {start}, and {wanted} was expected")));
         }
     }
-    for piece in data[begin..end].chunks(step["chunk"].as_u64().unwrap_or(1 << 20) as usize) {
+    for piece in data[start..end].chunks(step["chunk"].as_u64().unwrap_or(1 << 20) as usize) {
         put.write(piece, &mut Control::none())?;
     }
     same(put.offset(), end as u64)
@@ -269,11 +269,11 @@ fn read_backwards(version: &s3vault::Version, size: usize, reading: &Settings) -
     let random = version.open(reading, none)?.positional();
     let mut all = vec![0; size];
     same(random.read(size as u64, &mut [0; 10], none)?, 0)?;
-    for begin in (0..size).step_by(PIECE).rev() {
+    for start in (0..size).step_by(PIECE).rev() {
         let mut piece = vec![0; PIECE];
-        let count = random.read(begin as u64, &mut piece, none)?;
-        same(count, PIECE.min(size - begin))?;
-        all[begin..begin + count].copy_from_slice(&piece[..count]);
+        let count = random.read(start as u64, &mut piece, none)?;
+        same(count, PIECE.min(size - start))?;
+        all[start..start + count].copy_from_slice(&piece[..count]);
     }
     Ok(all)
 }

@@ -285,10 +285,10 @@ fn an_upload_whose_keys_were_rotated_continues_with_the_new_ones() {
 
 #[test]
 fn without_new_keys_the_upload_ends_with_the_error_of_the_store() {
-    for goes_on in [true, false] {
+    for continues in [true, false] {
         let rig = rig(&[]);
-        let e = put_while_keys_are_rotated(&rig, |_| goes_on).err().unwrap();
-        assert_eq!(e.code(), if goes_on { Code::UnknownAccessKey } else { Code::Stopped });
+        let e = put_while_keys_are_rotated(&rig, |_| continues).err().unwrap();
+        assert_eq!(e.code(), if continues { Code::UnknownAccessKey } else { Code::Stopped });
         rig.vault.update(&keys("access-2", "secret-2"), &mut Control::none()).unwrap();
         assert_eq!(rig.listed(), 0);
     }

@@ -289,9 +289,9 @@ fn a_pipe_is_written_from_its_start_again_and_the_stored_part_is_skipped() {
     let rig = rig();
     let data = bytes(40 * MIB);
     let (reader, mut writer) = std::os::unix::net::UnixStream::pair().unwrap();
-    let begin = data[..30 * MIB].to_vec();
+    let first = data[..30 * MIB].to_vec();
     let writing = std::thread::spawn(move || {
-        writer.write_all(&begin).unwrap();
+        writer.write_all(&first).unwrap();
         writer
     });
     let mut short = Control { timeout: Some(Duration::from_secs(3)), ..Control::none() };

@@ -97,8 +97,8 @@ class Bench:
                 seed = [self.programs / "s3vault", "up-file", sink.url, sink.ca or "-", self.file, DOWN_KEY]
                 subprocess.run(seed, check=True)
             for number in range(self.arguments.rounds):
-                begin = number % max(len(chosen), 1)
-                for client in chosen[begin:] + chosen[:begin]:
+                first = number % max(len(chosen), 1)
+                for client in chosen[first:] + chosen[:first]:
                     if client.name in failures:
                         continue
                     show(f"{name_of(operation, tls, latency)}, round {number + 1}: {client.name}")

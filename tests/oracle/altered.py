@@ -56,7 +56,7 @@ class Wire:
 
 
 def other(text):
-    """The same but for its last character, which stays one of its kind."""
+    """The same text except for its last character, which is replaced by one of its kind."""
     last = text[-1]
     return text[:-1] + {"0": "1", "Z": "Y", "z": "y", "9": "8", "f": "e"}.get(last, chr(ord(last) + 1))
 

@@ -31,7 +31,7 @@ pub(super) struct Headers {
     /// payload's hash.
     text: Zeroizing<Vec<u8>>,
     /// Start of the block.
-    begin: usize,
+    start: usize,
     lines: Vec<Line>,
     names: String,
     payload: (usize, usize),
@@ -43,27 +43,27 @@ pub(super) struct Headers {
 impl Headers {
     /// The canonical request with this head (method, path and query, one per line).
     pub(super) fn after(&mut self, head: &[u8]) -> &[u8] {
-        if self.begin < head.len() {
-            let more = head.len().next_power_of_two() - self.begin;
+        if self.start < head.len() {
+            let more = head.len().next_power_of_two() - self.start;
             let mut text = Zeroizing::new(Vec::with_capacity(more + self.text.len()));
             text.resize(more, 0);
             text.extend_from_slice(&self.text);
             self.text = text;
-            self.begin += more;
+            self.start += more;
         }
-        self.text[self.begin - head.len()..self.begin].copy_from_slice(head);
-        &self.text[self.begin - head.len()..]
+        self.text[self.start - head.len()..self.start].copy_from_slice(head);
+        &self.text[self.start - head.len()..]
     }
 
     /// The last canonical request, whose head had `length` bytes.
     pub(super) fn last(&self, length: usize) -> &[u8] {
-        &self.text[self.begin.saturating_sub(length)..]
+        &self.text[self.start.saturating_sub(length)..]
     }
 
     /// The header lines, each with `\n` at its end.
     pub(super) fn lines(&self) -> &[u8] {
         let after = 2 + self.names.len() + self.payload.1 - self.payload.0;
-        &self.text[self.begin..self.text.len().saturating_sub(after)]
+        &self.text[self.start..self.text.len().saturating_sub(after)]
     }
 
     /// The names, joined by `;`.
@@ -83,7 +83,7 @@ impl Headers {
 
     /// Replaces the values that differ. Returns `false`, possibly after writing some, if that is not enough.
     fn update(&mut self, given: &[Header<'_>], own: &[Header<'_>], payload: &str) -> bool {
-        let block = &mut self.text[self.begin..];
+        let block = &mut self.text[self.start..];
         for line in &self.lines {
             let (name, value) = nth(given, own, line.header);
             if !is_same(name.as_bytes(), &block[line.name.0..line.name.1])
@@ -108,7 +108,7 @@ impl Headers {
     /// Zeroizes the headers of the last request.
     pub(super) fn forget(&mut self) {
         self.text.zeroize();
-        self.begin = 0;
+        self.start = 0;
         self.lines.clear();
         self.names.clear();
         self.payload = (0, 0);
@@ -117,7 +117,7 @@ impl Headers {
     fn write(&mut self, given: &[Header<'_>], own: &[Header<'_>], payload: &str) {
         let count = given.len() + own.len();
         let lines = given.iter().chain(own).map(|(name, value)| 2 * name.len() + value.len() + 3);
-        self.text.truncate(self.begin);
+        self.text.truncate(self.start);
         self.reserve(lines.sum::<usize>() + payload.len() + 2);
         self.lower.resize_with(count.max(self.lower.len()), String::new);
         for (n, lower) in self.lower.iter_mut().enumerate().take(count) {
@@ -130,12 +130,12 @@ impl Headers {
         self.order.extend(0..count);
         self.order.sort_unstable_by(|a, b| lower[*a].cmp(&lower[*b]).then(a.cmp(b)));
 
-        let start = self.begin;
+        let start = self.start;
         self.names.clear();
         self.lines.clear();
         for &header in &self.order {
             let this = lower[header].as_str();
-            let begin = self.text.len() - start;
+            let at = self.text.len() - start;
             let name = match self.lines.last() {
                 // A repeated name: its values share a line.
                 Some(last) if &self.text[start + last.name.0..start + last.name.1] == this.as_bytes() => {
@@ -150,20 +150,20 @@ impl Headers {
                     self.names.push_str(this);
                     self.text.extend_from_slice(this.as_bytes());
                     self.text.push(b':');
-                    (begin, begin + this.len())
+                    (at, at + this.len())
                 }
             };
-            let begin = self.text.len() - start;
+            let at = self.text.len() - start;
             push_value(&mut self.text, nth(given, own, header).1);
-            self.lines.push(Line { header, name, value: (begin, self.text.len() - start) });
+            self.lines.push(Line { header, name, value: (at, self.text.len() - start) });
             self.text.push(b'\n');
         }
         self.text.push(b'\n');
         self.text.extend_from_slice(self.names.as_bytes());
         self.text.push(b'\n');
-        let begin = self.text.len() - start;
+        let at = self.text.len() - start;
         self.text.extend_from_slice(payload.as_bytes());
-        self.payload = (begin, self.text.len() - start);
+        self.payload = (at, self.text.len() - start);
     }
 }
 

@@ -53,9 +53,9 @@ impl Operation for UploadBytes {
 pub(crate) struct GetBytes(GetRange);
 
 impl GetBytes {
-    pub(crate) fn new(key: &str, begin: u64, length: u64) -> GetBytes {
+    pub(crate) fn new(key: &str, start: u64, length: u64) -> GetBytes {
         let range = Range::of_part(0, 0, length);
-        GetBytes(GetRange { key: key.into(), version_id: None, encryption: Encryption::default(), start: begin, range })
+        GetBytes(GetRange { key: key.into(), version_id: None, encryption: Encryption::default(), start, range })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{Bucket, assert_has_not, assert_refused, bare, world};
 
 const KEY: &str = "m p/é+";
 
-fn begin(bucket: &Bucket, key: &str) -> String {
+fn create_upload(bucket: &Bucket, key: &str) -> String {
     let headers = vec![("x-amz-meta-of".into(), "parts".into())];
     bucket.must(CreateMultipartUpload { key: key.into(), headers, encryption: Encryption::default(), checksum: true })
 }
@@ -64,7 +64,7 @@ fn an_object_is_made_of_parts() {
     let (bucket, profile) = (Bucket::versioned("parts"), &world().profile);
     let large = 5 << 20;
     let contents = [bytes(1, large), bytes(2, large + 1), bytes(3, 1000)];
-    let upload_id = begin(&bucket, KEY);
+    let upload_id = create_upload(&bucket, KEY);
     assert!(bucket.must(list_parts(&upload_id)).parts.is_empty());
     let mut etags = Vec::new();
     for (number, content) in (1..).zip(&contents) {
@@ -206,7 +206,7 @@ fn customer_keys_encrypt_an_upload() {
 #[test]
 fn a_missing_upload_is_not_found() {
     let bucket = Bucket::fresh("no-upload");
-    let upload_id = begin(&bucket, KEY);
+    let upload_id = create_upload(&bucket, KEY);
     let etag = bucket.must(UploadBytes::new(KEY, &upload_id, 1, b"x")).etag;
     let op = complete(&upload_id, &[(1, &etag, b"x")]);
     bucket.must(abort(KEY, &upload_id));
@@ -235,7 +235,7 @@ fn a_missing_upload_is_not_found() {
 #[test]
 fn mismatched_parts_are_refused() {
     let (bucket, checksums) = (Bucket::fresh("wrong-parts"), world().profile.checksums);
-    let upload_id = begin(&bucket, KEY);
+    let upload_id = create_upload(&bucket, KEY);
     let damaged = UploadBytes::with_digest(KEY, &upload_id, 1, b"x", digest(b"y"));
     match bucket.call(damaged) {
         Ok(_) => assert!(!checksums),
@@ -261,7 +261,7 @@ fn a_part_that_is_too_small_may_only_be_the_last() {
     let (bucket, least) = (Bucket::fresh("small-parts"), world().profile.min_part_size as usize);
     let content = bytes(5, least);
     let finish = |length: usize| {
-        let upload_id = begin(&bucket, KEY);
+        let upload_id = create_upload(&bucket, KEY);
         let etag = |number, bytes| bucket.must(UploadBytes::new(KEY, &upload_id, number, bytes)).etag;
         let (first, second) = (etag(1, &content[..length]), etag(2, b"x"));
         bucket.call(complete(&upload_id, &[(1, &first, &content[..length]), (2, &second, b"x")]))
@@ -284,7 +284,7 @@ fn uploads_are_listed_in_pages() {
     assert_eq!(uploads(&bucket.pages(first.clone())), []);
     let mut all = Vec::new();
     for key in [KEY, "m p/é+", "m p/x%2Fy", "other"] {
-        all.push((key, begin(&bucket, key)));
+        all.push((key, create_upload(&bucket, key)));
     }
     let sorted = |mut found: Vec<(&str, &str)>| {
         found.sort_unstable();

@@ -53,7 +53,7 @@ elif operation == "down-file":
     s3.download_file("bench", key, path, Config=transfer)
 elif operation == "down-pipe":
     # One stream: download_fileobj hangs when what it writes to cannot seek and the object has more than ten parts. Its
-    # first part, when it has come, waits for room for the others, and goes on occupying its own.
+    # first part, when it has come, waits for room for the others, and keeps its own room meanwhile.
     shutil.copyfileobj(s3.get_object(Bucket="bench", Key=key)["Body"], sys.stdout.buffer, 1 << 20)
 elif operation == "small":
     with ThreadPoolExecutor(PARALLEL_SMALL) as pool:

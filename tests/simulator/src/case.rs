@@ -3,20 +3,20 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Names a fault: `2.17` is what the 17th request of task 2 meets, `t3` the third happening.
+/// Names a fault: `2.17` is what the 17th request of task 2 meets, `t3` the third injection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultId {
     /// Of a task's request.
     Request(usize, u64),
     /// Of the seed's list.
-    Happening(usize),
+    Injection(usize),
 }
 
 impl fmt::Display for FaultId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FaultId::Request(task, number) => write!(f, "{task}.{number}"),
-            FaultId::Happening(number) => write!(f, "t{number}"),
+            FaultId::Injection(number) => write!(f, "t{number}"),
         }
     }
 }
@@ -24,7 +24,7 @@ impl fmt::Display for FaultId {
 impl FaultId {
     fn parse(text: &str) -> Option<FaultId> {
         if let Some(number) = text.strip_prefix('t') {
-            return Some(FaultId::Happening(number.parse().ok()?));
+            return Some(FaultId::Injection(number.parse().ok()?));
         }
         let (task, number) = text.split_once('.')?;
         Some(FaultId::Request(task.parse().ok()?, number.parse().ok()?))

@@ -99,16 +99,16 @@ impl Content {
         }
     }
 
-    /// `length` bytes from `begin`, or less at the end.
+    /// `length` bytes from `start`, or less at the end.
     #[must_use]
-    pub fn slice(&self, begin: u64, length: u64) -> Content {
-        let end = begin.saturating_add(length).min(self.length());
+    pub fn slice(&self, start: u64, length: u64) -> Content {
+        let end = start.saturating_add(length).min(self.length());
         match self {
-            Content::Bytes(bytes) => Content::Bytes(bytes.slice(begin.min(end) as usize..end as usize)),
+            Content::Bytes(bytes) => Content::Bytes(bytes.slice(start.min(end) as usize..end as usize)),
             Content::Chunks(chunks) => {
                 let (mut at, mut out) = (0, Vec::new());
                 for chunk in chunks {
-                    let (from, to) = (begin.max(at), end.min(at + chunk.length));
+                    let (from, to) = (start.max(at), end.min(at + chunk.length));
                     if from < to {
                         out.push(Chunk {
                             offset: chunk.offset + (from - at),
@@ -187,7 +187,7 @@ pub fn are_without_bytes() -> bool {
     SYNTHETIC.get()
 }
 
-/// Pattern, begin, length, flipped.
+/// Pattern, start, length, flipped.
 type Piece = (u64, u64, u64, bool);
 
 fn real(chunks: &[Chunk], hash: SliceHash) -> Digest {
@@ -202,17 +202,17 @@ fn real(chunks: &[Chunk], hash: SliceHash) -> Digest {
             (at, flipped) = (to, false);
         }
     }
-    let start = if let SliceHash::Subtree(begin) = hash { begin + 1 } else { 0 };
+    let start = if let SliceHash::Subtree(offset) = hash { offset + 1 } else { 0 };
     if let Some(known) = KNOWN.with_borrow(|known| known.get(&(pieces.clone(), start)).copied()) {
         return known;
     }
     let digest = NOISE.with(|noise| {
         let mut digester = Digester::of(if start > 0 { hash } else { SliceHash::Whole });
-        for &(pattern, begin, length, flipped) in &pieces {
+        for &(pattern, first_byte, length, flipped) in &pieces {
             // A pattern is the same noise, started at another offset.
-            let begin = ((begin + pattern * 65_537) % BLOCK) as usize;
+            let at = ((first_byte + pattern * 65_537) % BLOCK) as usize;
             let length = length as usize;
-            let (mut first, rest) = (&noise[begin..noise.len().min(begin + length)], begin + length);
+            let (mut first, rest) = (&noise[at..noise.len().min(at + length)], at + length);
             if flipped && let [byte, others @ ..] = first {
                 digester.update(&[byte ^ 1]);
                 first = others;

@@ -1,20 +1,21 @@
-//! Counts what happened in runs and took effect: a kind that no longer occurs is coverage that was lost.
+//! Coverage of the simulator: how often each event occurred in a run and took effect. An event that no longer occurs is
+//! coverage that was lost.
 
 use std::collections::BTreeMap;
 
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// A kind of happening.
+        /// An event that a run has to reach.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Seen { $($(#[doc = $doc])+ $name,)+ }
+        pub enum Probe { $($(#[doc = $doc])+ $name,)+ }
 
-        impl Seen {
-            /// All of them.
-            pub const ALL: &[Seen] = &[$(Seen::$name,)+];
+        impl Probe {
+            /// All probes.
+            pub const ALL: &[Probe] = &[$(Probe::$name,)+];
 
-            /// What it means.
+            /// Description of the event.
             pub fn text(self) -> &'static str {
-                match self { $(Seen::$name => concat!($($doc),+).trim_ascii(),)+ }
+                match self { $(Probe::$name => concat!($($doc),+).trim_ascii(),)+ }
             }
         }
     };
@@ -28,40 +29,40 @@ kinds! {
     /// A write took effect after the client had abandoned it.
     Late,
     /// A write took effect after its process had died.
-    LateOfTheDead,
+    LateAfterCrash,
     /// A write took effect twice.
     Twice,
     /// A part was replaced by an older attempt, under another ETag.
     PartReplaced,
     /// A request overtook another one of its task.
     Overtaken,
-    /// A slow answer was not waited for.
+    /// A slow reply was abandoned.
     NotWaitedFor,
     /// A reply did not come in time.
     TimedOut,
-    /// A refusal with SlowDown.
+    /// A request was refused with SlowDown.
     SlowDown,
-    /// A refusal with `Retry-After`.
+    /// A request was refused with `Retry-After`.
     RetryAfter,
-    /// A 5xx that is no SlowDown.
+    /// A 5xx other than SlowDown.
     ServerError,
-    /// A request in a storm of refusals.
+    /// A request was sent while all requests are refused.
     Storm,
-    /// A request while nothing is answered.
+    /// A request was sent while no request is answered.
     Outage,
-    /// A 200 with an error in it.
+    /// A reply had status 200 and an error in its body.
     ErrorIn200,
     /// A reply broke off.
     Truncated,
-    /// A range broke, and bytes of it stayed.
+    /// The connection of a range broke, and some of its bytes were kept.
     RangeBroke,
-    /// A body that changed on its way was refused.
+    /// A request with a damaged body was refused.
     FlippedUp,
-    /// A body that changed on its way was stored, by a store without checksums.
+    /// A damaged body was stored, by a store without checksums.
     FlippedAndStored,
-    /// A reply's body changed on its way.
+    /// The body of a reply was damaged on the network.
     FlippedDown,
-    /// A part was read again, since its bytes were wrong.
+    /// A part was read again because its bytes were wrong.
     ReadAgain,
     /// A clock stepped.
     ClockStep,
@@ -79,7 +80,7 @@ kinds! {
     SourceChanged,
     /// A second reading of a part gave other bytes.
     ReadingsDiffer,
-    /// A put ended since its source had changed.
+    /// A put ended because its source had changed.
     ChangeNoticed,
     /// A put's process was killed.
     Crash,
@@ -89,7 +90,7 @@ kinds! {
     CrashAfterComplete,
     /// A put was killed between two extents.
     CrashBetweenExtents,
-    /// A put was killed with its row fixed.
+    /// A put was killed after its row was built.
     CrashWithRow,
     /// A record was torn.
     Torn,
@@ -103,25 +104,25 @@ kinds! {
     Cancelled,
     /// A checkpoint's disk was full.
     DiskFull,
-    /// An upload vanished.
+    /// Another client aborted an upload.
     UploadVanished,
     /// A store failed while it completed an upload.
     UploadBroken,
-    /// A part vanished from an upload.
+    /// The store lost a part of an upload.
     PartVanished,
     /// A list of parts lacked one that the checkpoint names.
     PartMissed,
-    /// A list of parts had one under another ETag than was answered.
+    /// A list of parts had a part with another ETag than that of the reply.
     PartListedOtherwise,
-    /// A Complete was refused for a part's ETag.
+    /// A Complete was refused because of the ETag of a part.
     InvalidPart,
-    /// A Complete, or a part, was refused since its upload is gone.
+    /// A Complete or a part was refused because the upload no longer exists.
     NoSuchUpload,
-    /// An object was looked for after a Complete in doubt, and found.
+    /// An object was looked for after a Complete without a reply, and found.
     Settled,
-    /// An object was looked for after a Complete in doubt, and not found.
+    /// An object was looked for after a Complete without a reply, and not found.
     NotSettled,
-    /// A put did not know its outcome, and committed again.
+    /// A put did not know its outcome and committed again.
     Again,
     /// A backup of several extents was stored.
     Extents,
@@ -133,23 +134,23 @@ kinds! {
     ReadWholeParts,
     /// Some bytes of a version were read.
     ReadBytes,
-    /// A restore into a file ended well.
+    /// A restore into a file succeeded.
     Restored,
     /// A restore was killed.
     RestoreKilled,
-    /// A restore lost what was not on its disk.
+    /// A power failure lost bytes of a restore that were not on disk yet.
     PowerCut,
-    /// A part was in a restore's file, and not read again.
+    /// A part was found in the file of a restore and not read again.
     PartKept,
-    /// A part was marked in a restore's file, and its bytes were not there.
+    /// A part was marked as verified, but its bytes were missing in the file of the restore.
     MarkWithoutBytes,
-    /// A restore ended well with parts that were in its file.
+    /// A restore succeeded with parts that were in its file already.
     RestoreResumed,
-    /// A version's data rotted or moved in the store.
+    /// The data of a version was damaged or replaced in the store.
     Spoiled,
-    /// A reading ended since its data was wrong or gone.
+    /// A read failed because the data was wrong or missing.
     DamageNoticed,
 }
 
-/// How often each was seen.
-pub type Counts = BTreeMap<Seen, u64>;
+/// How often each probe was hit.
+pub type Counts = BTreeMap<Probe, u64>;

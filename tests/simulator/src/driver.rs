@@ -10,7 +10,7 @@ use s3vault_core::{Code, Error, Input, Output, PartRequest, SourceStart};
 use zeroize::Zeroizing;
 
 use crate::content::{BLOCK, Chunk, Content};
-use crate::coverage::Seen;
+use crate::coverage::Probe;
 use crate::task::{Held, Job, Machine};
 use crate::world::{Event, World};
 
@@ -124,10 +124,10 @@ impl World {
 
     fn source_starts(&mut self, task: usize, start: SourceStart) {
         let SourceStart { offset, ended, .. } = start;
-        self.tell(|| format!("{task} reads its source from {offset}{}", if ended { ", which has ended" } else { "" }));
+        self.log(|| format!("{task} reads its source from {offset}{}", if ended { ", which has ended" } else { "" }));
         self.check_start(task, start);
         if offset > 0 {
-            self.saw(Seen::Resumed);
+            self.hit(Probe::Resumed);
         }
         self.tasks[task].position = Some(offset);
     }
@@ -193,7 +193,7 @@ impl World {
                 self.after(0, event);
             }
         }
-        self.tell(|| format!("{task} has part {number}: {length} bytes{}", if last { ", the last" } else { "" }));
+        self.log(|| format!("{task} has part {number}: {length} bytes{}", if last { ", the last" } else { "" }));
         self.check_memory(task);
         self.drive(task, Some(Input::PartReady { number, length, digest, last }));
     }
@@ -215,7 +215,7 @@ impl World {
 
     fn save(&mut self, task: usize, record: Vec<u8>, restart: bool) {
         let life = self.tasks[task].life;
-        self.tell(|| {
+        self.log(|| {
             let text = String::from_utf8_lossy(&record);
             let shown: String = text.split_once("\"record\":").map_or("", |(_, rest)| rest).chars().take(60).collect();
             format!("{task} saves {shown}{}", if restart { " to a new file" } else { "" })
@@ -224,7 +224,7 @@ impl World {
             return self.violate(format!("task {task} saves, and has no checkpoint"));
         }
         if restart && self.tasks[task].life > 0 {
-            self.saw(Seen::Restarted);
+            self.hit(Probe::Restarted);
         }
         // One file, one fsync after the other.
         let busy = self.tasks[task].unsaved.len() as u64;
@@ -239,7 +239,7 @@ impl World {
         }
         let Some((record, restart)) = self.tasks[task].unsaved.pop_front() else { return };
         if self.tasks[task].disk_full {
-            self.saw(Seen::DiskFull);
+            self.hit(Probe::DiskFull);
             let why = Error::new(Code::DiskFull, "the checkpoint's disk is full");
             return self.drive(task, Some(Input::SaveFailed(why)));
         }
@@ -279,8 +279,8 @@ impl World {
             Input::CredentialsKept(None)
         };
         self.tasks[task].keyless |= self.store.expired_keys.contains(&account.access_key());
-        self.tell(|| format!("{task} is told {input:?}"));
-        self.saw(if matches!(input, Input::CredentialsRenewed) { Seen::NewKeys } else { Seen::NoKeys });
+        self.log(|| format!("{task} is told {input:?}"));
+        self.hit(if matches!(input, Input::CredentialsRenewed) { Probe::NewKeys } else { Probe::NoKeys });
         self.drive(task, Some(input));
     }
 

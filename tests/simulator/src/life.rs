@@ -1,4 +1,4 @@
-//! The life of a task: how it starts, ends, is killed and resumes, and what happens to it in between.
+//! The life cycle of a task: how it starts, ends, is killed and resumes, and what is injected in between.
 
 use s3vault_core::transfer::checkpoint::{Checkpoint, FileIdentity};
 use s3vault_core::transfer::{Delivery, ReadRequest};
@@ -6,14 +6,14 @@ use s3vault_core::vault::{Cursor, Find, ListPage, Locate, Open, Put, PutRequest,
 use s3vault_core::{Code, Error, Input, Result};
 
 use crate::content::are_without_bytes;
-use crate::coverage::Seen;
-use crate::scenario::{Happening, What};
+use crate::coverage::Probe;
+use crate::scenario::{Action, Injection};
 use crate::store::BUCKET;
 use crate::task::{Ended, How, Job, Machine, Outcome, Task};
 use crate::world::{Event, World};
 
 impl World {
-    pub(crate) fn begin(&mut self, task: usize) {
+    pub(crate) fn start_task(&mut self, task: usize) {
         let seed = self.random.u64(..);
         match self.job(task) {
             Job::Put(_) if self.tasks[task].outcome.is_some() => {}
@@ -39,7 +39,7 @@ impl World {
         let checkpoint = if put.has_checkpoint {
             match Checkpoint::parse(&self.tasks[task].disk, &self.tasks[task].vault.checkpoint_key()) {
                 Ok((checkpoint, good)) => {
-                    self.tell(|| format!("{task} reads its checkpoint: {good} bytes are good"));
+                    self.log(|| format!("{task} reads its checkpoint: {good} bytes are good"));
                     self.tasks[task].disk.truncate(good);
                     Some(checkpoint)
                 }
@@ -67,7 +67,7 @@ impl World {
             entropy,
             seed,
         };
-        self.tell(|| {
+        self.log(|| {
             let kind = if put.is_file { "a file" } else { "a stream" };
             let saved = if put.has_checkpoint { ", with a checkpoint" } else { "" };
             format!("{task} puts {kind} of {} bytes as {}{saved}", put.length, put.name)
@@ -82,7 +82,7 @@ impl World {
         let job = self.job(task);
         match (job, result) {
             (Job::Put(_), Err(e)) if e.code() == Code::OutcomeUnknown && self.tasks[task].again < 2 => {
-                self.tell(|| format!("{task} does not know: {e}"));
+                self.log(|| format!("{task} does not know: {e}"));
                 self.tasks[task].again += 1;
                 self.tasks[task].machine = Some(machine);
                 let (life, delay) = (self.tasks[task].life, self.random.u64(0..600_000));
@@ -97,7 +97,7 @@ impl World {
                 self.tasks[task].machine = Some(Machine::Find(find));
                 self.again_soon(task);
             }
-            // Its data has no bytes that could be compared.
+            // Its data has no bytes to compare.
             (Job::Read { .. }, Ok(Ended::Found(_))) if are_without_bytes() => {}
             (Job::Read { .. }, Ok(Ended::Found(found))) => {
                 let manifest = std::sync::Arc::new(found.manifest.clone());
@@ -122,12 +122,12 @@ impl World {
                 }
                 self.tasks[task].delivery = delivery;
                 self.tasks[task].patience_ms = [1, 50, 100_000][self.random.usize(0..3)];
-                self.saw(match delivery {
-                    Delivery::InOrder => Seen::ReadInOrder,
-                    Delivery::WholeParts { .. } => Seen::ReadWholeParts,
-                    _ => Seen::ReadByPosition,
+                self.hit(match delivery {
+                    Delivery::InOrder => Probe::ReadInOrder,
+                    Delivery::WholeParts { .. } => Probe::ReadWholeParts,
+                    _ => Probe::ReadByPosition,
                 });
-                self.tell(|| format!("{task} reads, {delivery:?}"));
+                self.log(|| format!("{task} reads, {delivery:?}"));
                 match Read::new(vault, manifest, request, seed) {
                     Ok(read) => {
                         self.tasks[task].machine = Some(Machine::Read(read));
@@ -167,12 +167,12 @@ impl World {
 
     fn put_ended(&mut self, task: usize, result: Result<String, Error>) {
         match result.as_ref().map_err(Error::code) {
-            Err(Code::Cancelled) => self.saw(Seen::Cancelled),
-            Err(Code::Suspended) => self.saw(Seen::Suspended),
-            Err(Code::SourceChanged) => self.saw(Seen::ChangeNoticed),
+            Err(Code::Cancelled) => self.hit(Probe::Cancelled),
+            Err(Code::Suspended) => self.hit(Probe::Suspended),
+            Err(Code::SourceChanged) => self.hit(Probe::ChangeNoticed),
             _ => {}
         }
-        self.tell(|| match &result {
+        self.log(|| match &result {
             Ok(vid) => format!("{task} is acknowledged: {vid}"),
             Err(e) => format!("{task} ends: {e:?}"),
         });
@@ -185,7 +185,10 @@ impl World {
                 if self.random.bool() {
                     let vault = if self.random.bool() { self.tasks[task].vault.clone() } else { self.vault() };
                     let source = self.tasks[task].source;
-                    self.look(vault, Job::Read { name: put.name, vid, source, must_succeed: false, how: How::Stream });
+                    self.add_task(
+                        vault,
+                        Job::Read { name: put.name, vid, source, must_succeed: false, how: How::Stream },
+                    );
                 }
             }
             Err(e) => {
@@ -193,8 +196,9 @@ impl World {
                 let for_good =
                     matches!(e.code(), Code::Cancelled | Code::SourceChanged | Code::Damaged | Code::Abandoned);
                 // A put whose upload was abandoned restarts.
-                let goes_on = !for_good || e.code() == Code::Abandoned;
-                if put.has_checkpoint && goes_on && self.tasks[task].patience > 0 && e.code() != Code::BadCheckpoint {
+                let may_resume = !for_good || e.code() == Code::Abandoned;
+                if put.has_checkpoint && may_resume && self.tasks[task].patience > 0 && e.code() != Code::BadCheckpoint
+                {
                     self.tasks[task].patience -= 1;
                     return self.killed(task);
                 }
@@ -205,8 +209,8 @@ impl World {
         }
     }
 
-    /// Another task that looks at what is there.
-    pub(crate) fn look(&mut self, vault: std::sync::Arc<s3vault_core::vault::Vault>, job: Job) {
+    /// Adds a task, to read or list what is stored.
+    pub(crate) fn add_task(&mut self, vault: std::sync::Arc<s3vault_core::vault::Vault>, job: Job) {
         let task = self.tasks.len();
         self.tasks.push(Task::new(job, vault, 0));
         let delay = self.random.u64(0..60_000);
@@ -215,79 +219,79 @@ impl World {
 
     pub(crate) fn again(&mut self, task: usize, life: u32) {
         if self.tasks[task].life == life {
-            self.saw(Seen::Again);
-            self.tell(|| format!("{task} commits again"));
+            self.hit(Probe::Again);
+            self.log(|| format!("{task} commits again"));
             self.tasks[task].in_a_row.clear();
             self.drive(task, Some(Input::Retry));
         }
     }
 
-    pub(crate) fn happen(&mut self, number: usize) {
-        let happening = self.scenario.happenings[number];
-        let Some(task) = self.whose(happening) else { return };
-        self.tell(|| format!("--- [t{number}] {:?} of {task}", happening.what));
-        self.note_happening(task, happening.what);
+    pub(crate) fn inject(&mut self, number: usize) {
+        let injection = self.scenario.injections[number];
+        let Some(task) = self.task_of(injection) else { return };
+        self.log(|| format!("--- [t{number}] {:?} of {task}", injection.action));
+        self.note_injection(task, injection.action);
         let now = self.time;
-        match happening.what {
-            What::Crash if self.tasks[task].put().is_none() => self.restore_crash(task, false),
-            What::Crash => self.crash(task),
-            What::Cancel => self.drive(task, Some(Input::Cancel)),
-            What::Suspend => {
+        match injection.action {
+            Action::Crash if self.tasks[task].put().is_none() => self.restore_crash(task, false),
+            Action::Crash => self.crash(task),
+            Action::Cancel => self.drive(task, Some(Input::Cancel)),
+            Action::Suspend => {
                 self.tasks[task].suspended = true;
                 self.drive(task, Some(Input::Suspend));
             }
-            What::Vanish => {
+            Action::Vanish => {
                 let mine: Vec<String> = self.uploads_of(task);
                 for id in mine {
-                    self.tell(|| format!("    somebody aborts {id}"));
+                    self.log(|| format!("    somebody aborts {id}"));
                     let key =
                         self.bucket().open_uploads().find(|(_, upload)| upload.id == id).map(|(key, _)| key.clone());
                     let aborted = key.map(|key| self.store.abort(BUCKET, &key, &id));
                     debug_assert!(matches!(aborted, Some(Ok(()))));
-                    self.saw(Seen::UploadVanished);
+                    self.hit(Probe::UploadVanished);
                     self.tasks[task].vanished = true;
                 }
             }
-            What::Change(block) => {
+            Action::Change(block) => {
                 if self.tasks[task].machine.is_some() {
-                    self.saw(Seen::SourceChanged);
+                    self.hit(Probe::SourceChanged);
                 }
                 self.tasks[task].edition += 1;
                 self.tasks[task].changed_from = block;
             }
-            What::ClientClock(step) => {
-                self.saw(Seen::ClockStep);
+            Action::ClientClock(step) => {
+                self.hit(Probe::ClockStep);
                 self.client_off_ms += step;
             }
-            What::StoreClock(step) => {
-                self.saw(Seen::ClockStep);
+            Action::StoreClock(step) => {
+                self.hit(Probe::ClockStep);
                 self.store_off_ms += step;
             }
-            What::Expire(renewed) => {
+            Action::Expire(renewed) => {
                 self.store.expired_keys.push(format!("A{}", self.keys));
                 if renewed {
                     self.keys += 1;
                 } else {
-                    // Others come later only.
+                    // New ones come later only.
                     self.no_keys = true;
                     self.after(900_000, Event::NewKeys);
                 }
             }
-            What::DiskFull => self.tasks[task].disk_full = true,
-            What::Storm(time) => self.storm_until = now + time,
-            What::Outage(time) => self.outage_until = now + time,
-            What::Break => self.break_all(task),
-            What::Echo(delay) => self.echo(task, delay),
-            What::PowerCut => self.restore_crash(task, true),
-            What::Spoil(is_replaced) => self.spoil(task, is_replaced),
-            What::LosePart(which) => self.lose_part(task, which),
-            What::BreakUpload(gone) => self.break_upload(task, gone),
+            Action::DiskFull => self.tasks[task].disk_full = true,
+            Action::Storm(time) => self.storm_until = now + time,
+            Action::Outage(time) => self.outage_until = now + time,
+            Action::Break => self.break_all(task),
+            Action::Echo(delay) => self.echo(task, delay),
+            Action::PowerCut => self.restore_crash(task, true),
+            Action::Spoil(is_replaced) => self.spoil(task, is_replaced),
+            Action::LosePart(which) => self.lose_part(task, which),
+            Action::BreakUpload(gone) => self.break_upload(task, gone),
         }
     }
 
-    /// Which task a happening is about.
-    pub(crate) fn whose(&self, happening: Happening) -> Option<usize> {
-        if happening.reader { self.reader_of(happening.task) } else { Some(happening.task) }
+    /// The task of an injection.
+    pub(crate) fn task_of(&self, injection: Injection) -> Option<usize> {
+        if injection.reader { self.reader_of(injection.task) } else { Some(injection.task) }
     }
 
     fn restore_crash(&mut self, task: usize, power_cut: bool) {
@@ -296,7 +300,7 @@ impl World {
         }
     }
 
-    /// What was answered with an ETag is not there any more.
+    /// The store loses a part whose ETag it has returned.
     fn lose_part(&mut self, task: usize, which: u64) {
         for id in self.uploads_of(task) {
             let upload = self.bucket_mut().open_upload_mut(&id);
@@ -306,8 +310,8 @@ impl World {
             let nth = (which % upload.parts.len() as u64) as usize;
             let Some(number) = upload.parts.keys().nth(nth).copied() else { continue };
             upload.parts.remove(&number);
-            self.tell(|| format!("    the store loses part {number} of {id}"));
-            self.saw(Seen::PartVanished);
+            self.log(|| format!("    the store loses part {number} of {id}"));
+            self.hit(Probe::PartVanished);
             self.lost(task, &id, 1);
         }
     }
@@ -321,8 +325,8 @@ impl World {
             upload.parts.retain(|number, _| gone >> (number % 64) & 1 == 0);
             upload.is_broken = true;
             let lost = before - upload.parts.len();
-            self.tell(|| format!("    the store starts to complete {id}, and stops: {lost} parts are gone"));
-            self.saw(Seen::UploadBroken);
+            self.log(|| format!("    the store starts to complete {id}, and stops: {lost} parts are gone"));
+            self.hit(Probe::UploadBroken);
             self.tasks[task].upload_broken = true;
             self.lost(task, &id, lost as u32);
         }
@@ -366,14 +370,14 @@ impl World {
                 }
             };
             if kept != record {
-                self.saw(Seen::Torn);
+                self.hit(Probe::Torn);
             }
             let is_whole = kept == record;
             if restart && !is_whole {
                 // A new file takes the old one's place when it is whole.
                 break;
             }
-            self.tell(|| {
+            self.log(|| {
                 format!("    {} of {length} bytes of a record stay{}", kept.len(), if is_whole { "" } else { ", torn" })
             });
             if is_whole {

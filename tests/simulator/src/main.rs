@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use lexopt::prelude::*;
-use simulator::coverage::{Counts, Seen};
+use simulator::coverage::{Counts, Probe};
 use simulator::{Case, regressions, run, shrink};
 
 const USAGE: &str = "\
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         }
     };
     let (mut outcomes, mut requests, mut faults, mut runs) = (BTreeMap::<String, u64>::new(), 0, 0, 0u64);
-    let mut seen = Counts::new();
+    let mut hits = Counts::new();
     let cases: Box<dyn Iterator<Item = Case>> = match &arguments.one {
         Some(case) => Box::new(std::iter::once(case.clone())),
         None => Box::new(regressions().chain((arguments.from..).take(arguments.seeds as usize).map(Case::of))),
@@ -82,15 +82,15 @@ fn main() -> ExitCode {
         for (outcome, count) in report.outcomes {
             *outcomes.entry(outcome).or_default() += count;
         }
-        for (what, count) in report.seen {
-            *seen.entry(what).or_default() += count;
+        for (what, count) in report.hits {
+            *hits.entry(what).or_default() += count;
         }
         requests += report.requests;
         faults += report.faults.len() as u64;
         runs += 1;
     }
-    for what in Seen::ALL {
-        println!("{:>8} {}", seen.get(what).copied().unwrap_or(0), what.text());
+    for what in Probe::ALL {
+        println!("{:>8} {}", hits.get(what).copied().unwrap_or(0), what.text());
     }
     println!();
     for (outcome, count) in outcomes {

@@ -12,7 +12,7 @@ use s3vault_core::vault::{Located, Read};
 use s3vault_core::{Code, Error, Family};
 
 use crate::content::Content;
-use crate::coverage::Seen;
+use crate::coverage::Probe;
 use crate::store;
 use crate::task::{How, Job, Machine, Outcome};
 use crate::world::{Event, World};
@@ -63,9 +63,9 @@ impl World {
                 missing += 1;
             }
         }
-        self.tell(|| format!("{number} restores into a file that has parts {have:?}, and {missing} marks too many"));
-        (0..have.len()).for_each(|_| self.saw(Seen::PartKept));
-        (0..missing).for_each(|_| self.saw(Seen::MarkWithoutBytes));
+        self.log(|| format!("{number} restores into a file that has parts {have:?}, and {missing} marks too many"));
+        (0..have.len()).for_each(|_| self.hit(Probe::PartKept));
+        (0..missing).for_each(|_| self.hit(Probe::MarkWithoutBytes));
         self.tasks[number].there = have.clone();
         ReadRequest { delivery: Delivery::ByPosition, skip: have, bytes: None }
     }
@@ -79,9 +79,9 @@ impl World {
 
     /// The process of a restore is gone; after a power cut nobody knows what of the file is on the disk.
     pub(crate) fn restore_killed(&mut self, number: usize, power_cut: bool) {
-        self.saw(Seen::RestoreKilled);
+        self.hit(Probe::RestoreKilled);
         if power_cut {
-            self.saw(Seen::PowerCut);
+            self.hit(Probe::PowerCut);
             let mut file = std::mem::take(&mut self.tasks[number].file);
             file.retain(|_, content| {
                 match self.extra.u32(0..8) {
@@ -100,10 +100,10 @@ impl World {
             }
             (self.tasks[number].file, self.tasks[number].marks) = (file, marks);
         }
-        self.goes_on(number);
+        self.restart_restore(number);
     }
 
-    fn goes_on(&mut self, number: usize) {
+    fn restart_restore(&mut self, number: usize) {
         self.tasks[number].die();
         self.tasks[number].accepted.clear();
         self.tasks[number].in_hand.clear();
@@ -128,7 +128,7 @@ impl World {
             self.tasks[number].marks.clear();
         }
         if passes {
-            self.goes_on(number);
+            self.restart_restore(number);
         }
     }
 
@@ -140,8 +140,8 @@ impl World {
         if let Some(why) = crate::checks::wrong(&whole, task.job.source(), 0, size) {
             return self.violate(format!("a restore ends well with wrong bytes in its file: {why}"));
         }
-        self.saw(if task.there.is_empty() { Seen::Restored } else { Seen::RestoreResumed });
-        self.tell(|| format!("{number} has restored all"));
+        self.hit(if task.there.is_empty() { Probe::Restored } else { Probe::RestoreResumed });
+        self.log(|| format!("{number} has restored all"));
     }
 
     /// The place of a version is known: some bytes of it are read.
@@ -151,13 +151,13 @@ impl World {
             return;
         }
         self.tasks[number].reads += 1;
-        let begin = self.extra.u64(0..size);
-        let length = [1, 1000, SLICE, 3 * SLICE + 1][self.extra.usize(0..4)].min(size - begin);
-        let bytes = begin..begin + length;
+        let start = self.extra.u64(0..size);
+        let length = [1, 1000, SLICE, 3 * SLICE + 1][self.extra.usize(0..4)].min(size - start);
+        let bytes = start..start + length;
         let whole = Delivery::WholeParts { memory: 256 << 20 };
         let delivery = [Delivery::Unverified, Delivery::Unverified, whole, Delivery::InOrder][self.extra.usize(0..4)];
-        self.tell(|| format!("{number} reads bytes {bytes:?}, {delivery:?}"));
-        self.saw(Seen::ReadBytes);
+        self.log(|| format!("{number} reads bytes {bytes:?}, {delivery:?}"));
+        self.hit(Probe::ReadBytes);
         let (vault, seed) = (self.tasks[number].vault.clone(), self.extra.u64(..));
         let task = &mut self.tasks[number];
         (task.delivery, task.bytes) = (delivery, bytes.clone());
@@ -177,16 +177,16 @@ impl World {
         let wanted = task.bytes.clone();
         let overlaps = |part: &Range<u64>| part.start < wanted.end && wanted.start < part.end;
         let parts = found.manifest.parts().map(|part| part.offset..part.offset + part.length).filter(overlaps);
-        let (mut begin, mut end) = (u64::MAX, 0);
-        parts.for_each(|part| (begin, end) = (begin.min(part.start), end.max(part.end)));
+        let (mut start, mut end) = (u64::MAX, 0);
+        parts.for_each(|part| (start, end) = (start.min(part.start), end.max(part.end)));
         if task.delivery == Delivery::Unverified {
-            (begin, end) = (wanted.start, wanted.end);
+            (start, end) = (wanted.start, wanted.end);
         }
         let whole = Content::concat(task.accepted.values());
         let is_open = task.delivery == Delivery::Unverified && self.may_be_wrong(number);
         let is_long =
-            task.accepted.first_key_value().map(|(at, _)| *at) == Some(begin) && whole.length() == end - begin;
-        match crate::checks::wrong(&whole, task.job.source(), begin, end - begin) {
+            task.accepted.first_key_value().map(|(at, _)| *at) == Some(start) && whole.length() == end - start;
+        match crate::checks::wrong(&whole, task.job.source(), start, end - start) {
             Some(why) if !is_open || !is_long => {
                 self.violate(format!("a reading of {wanted:?} ends well with wrong bytes: {why}"));
             }
@@ -226,9 +226,9 @@ impl World {
             }
         }
         for line in changed {
-            self.tell(|| line);
+            self.log(|| line);
         }
-        self.saw(Seen::Spoiled);
+        self.hit(Probe::Spoiled);
         self.spoiled.insert(vid);
     }
 }

@@ -14,7 +14,7 @@ pub const BUCKET: &str = "bkt";
 
 /// How a store behaves, apart from what its profile says.
 #[derive(Clone, Copy, Debug)]
-pub struct Habits {
+pub struct Quirks {
     /// Each attempt at a part has an ETag of its own, as in stores that encrypt.
     pub unique_etags: bool,
     /// Most entries in one page of a listing.
@@ -22,14 +22,14 @@ pub struct Habits {
 }
 
 /// A store with an empty bucket.
-pub fn new(profile: &Profile, habits: Habits, seed: u64) -> Store<Content> {
+pub fn new(profile: &Profile, quirks: Quirks, seed: u64) -> Store<Content> {
     let rules = Rules {
         min_part: profile.min_part_size,
         max_part: profile.max_part_size,
         max_parts: profile.max_parts,
         max_object: profile.max_object_size,
-        max_page: habits.page,
-        unique_etags: habits.unique_etags,
+        max_page: quirks.page,
+        unique_etags: quirks.unique_etags,
         checksums: profile.checksums,
         date_tolerance: Duration::from_millis(profile.max_request_age_ms.unsigned_abs()),
         completes_again: profile.completes_again,

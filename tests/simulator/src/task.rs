@@ -1,4 +1,4 @@
-//! A caller of the library: a machine at a time, its source, its checkpoint's file, and what it has seen.
+//! A caller of the library: its current machine, its source, its checkpoint's file, and what it knows.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -191,17 +191,17 @@ pub struct Task {
     pub delivery: Delivery,
     /// The put that stored what this task restores.
     pub of: Option<usize>,
-    /// The file of a restore: its slices, by where they begin; and the marks of verified parts.
+    /// The file of a restore: its slices, by their offsets; and the marks of verified parts.
     pub file: BTreeMap<u64, Content>,
     /// By their numbers from 0.
     pub marks: BTreeSet<u32>,
-    /// Those whose bytes were found when this process began.
+    /// Parts whose bytes were found when this process started.
     pub there: BTreeSet<u32>,
     /// Where the version is, and the bytes of it that are read.
     pub located: Option<Located>,
     /// Of the backup.
     pub bytes: Range<u64>,
-    /// How many such readings began.
+    /// Number of such reads that were started.
     pub reads: u32,
     /// Somebody aborted an upload of it.
     pub vanished: bool,

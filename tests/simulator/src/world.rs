@@ -1,4 +1,4 @@
-//! The world of a run: the clock, what is going to happen, and all that is known.
+//! The state of a run: the clock, the queue of events, the store and the tasks.
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use s3vault_core::vault::{Name, Vault};
 
 use crate::case::{Case, FaultId};
 use crate::content::Content;
-use crate::coverage::{Counts, Seen};
+use crate::coverage::{Counts, Probe};
 use crate::network::{Exchange, Stage};
 use crate::scenario::Scenario;
 use crate::store;
@@ -22,52 +22,52 @@ use crate::task::{Job, Outcome, Task};
 
 /// When a run starts, in Unix milliseconds.
 pub const START: i64 = 1_764_000_000_000;
-/// No run takes longer, in simulated milliseconds: retries and a store that is gone for an hour are long over.
+/// Maximum duration of a run, in simulated milliseconds: retries, and an outage of an hour, end long before.
 const LONGEST: u64 = 48 * 3_600_000;
-/// Most steps of a run, and one more for each MiB.
+/// Maximum number of steps of a run; one more for each MiB.
 const MOST_STEPS: u64 = 2_000_000;
 
-/// Something that is going to happen.
+/// An event that is due at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Event {
     /// A task starts, or resumes from its checkpoint.
     Start { task: usize },
-    /// The machine wants to be polled.
+    /// The machine has to be polled.
     Wake { task: usize, life: u32 },
-    /// An exchange comes to its next stage.
+    /// An exchange reaches its next stage.
     Exchange { number: u64, stage: Stage },
-    /// A part of the source is there.
+    /// A part of the source is ready.
     Part { task: usize, life: u32, number: u32 },
-    /// The oldest record is safe, or is not.
+    /// The oldest record is on disk, or could not be saved.
     Saved { task: usize, life: u32 },
-    /// The reader has taken a range.
+    /// The reader has consumed a range.
     Consumed { task: usize, life: u32, index: u32 },
-    /// The driver has looked for other keys.
+    /// The driver has looked for new keys.
     Keys { task: usize, life: u32, generation: u64, found: bool },
-    /// One of the scenario's happenings.
-    Happening { number: usize },
+    /// An injection of the scenario is due.
+    Injection { number: usize },
     /// The caller commits again.
     Again { task: usize, life: u32 },
-    /// Keys that the store takes can be had again.
+    /// Keys that the store accepts are available again.
     NewKeys,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Report {
     /// The first promise that was broken.
     pub violation: Option<String>,
-    /// What happened, where it was asked for.
+    /// The log, if it was asked for.
     pub story: Vec<String>,
-    /// The faults that took place.
+    /// The faults that were applied.
     pub faults: BTreeSet<FaultId>,
-    /// How the puts ended: a word and how many.
+    /// How the puts ended, and how many ended so.
     pub outcomes: BTreeMap<String, u64>,
-    /// What happened and took effect.
-    pub seen: Counts,
-    /// Requests in all.
+    /// How often each probe was hit.
+    pub hits: Counts,
+    /// Number of requests.
     pub requests: u64,
-    /// How many tasks there were to begin with.
+    /// Number of tasks at the start.
     pub tasks: usize,
 }
 
@@ -75,9 +75,9 @@ pub(crate) struct World {
     pub(crate) case: Case,
     pub(crate) scenario: Scenario,
     pub(crate) random: fastrand::Rng,
-    /// Of what follows the puts, so that they are the same with it and without.
+    /// Randomness for what follows the puts, so that the puts do not depend on it.
     pub(crate) extra: fastrand::Rng,
-    /// Simulated milliseconds since the begin.
+    /// Simulated milliseconds since the start.
     pub(crate) time: u64,
     pub(crate) client_off_ms: i64,
     pub(crate) store_off_ms: i64,
@@ -86,7 +86,7 @@ pub(crate) struct World {
     pub(crate) exchanges: BTreeMap<u64, Exchange>,
     pub(crate) queue: BinaryHeap<std::cmp::Reverse<(u64, u64, Event)>>,
     pub(crate) sequence: u64,
-    /// Faults are over: the last looks.
+    /// No more faults: the final checks run.
     pub(crate) is_over: bool,
     /// Requests are refused until then, and not answered until then.
     pub(crate) storm_until: u64,
@@ -95,22 +95,22 @@ pub(crate) struct World {
     pub(crate) vids: BTreeMap<String, usize>,
     /// Versions whose data was changed in the store.
     pub(crate) spoiled: BTreeSet<String>,
-    /// For a while there were no keys that the store takes.
+    /// For some time there were no keys that the store accepts.
     pub(crate) no_keys: bool,
-    /// The number in the access key that is good now.
+    /// Number in the access key that is valid now.
     pub(crate) keys: u32,
-    pub(crate) is_telling: bool,
+    pub(crate) keeps_log: bool,
     pub(crate) report: Report,
 }
 
-/// Runs a case; with `is_telling` the report has its story.
-pub fn run(case: &Case, is_telling: bool) -> Report {
-    run_scenario(case, Scenario::new(case), is_telling)
+/// Runs a case; with `keeps_log` the report has its log.
+pub fn run(case: &Case, keeps_log: bool) -> Report {
+    run_scenario(case, Scenario::new(case), keeps_log)
 }
 
-/// Runs what somebody else has laid out; the case gives the seed.
-pub fn run_scenario(case: &Case, scenario: Scenario, is_telling: bool) -> Report {
-    let mut world = World::new(case.clone(), scenario, is_telling);
+/// Runs a given scenario; the case has the seed.
+pub fn run_scenario(case: &Case, scenario: Scenario, keeps_log: bool) -> Report {
+    let mut world = World::new(case.clone(), scenario, keeps_log);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(panic) = ran {
         let why = panic.downcast_ref::<String>().cloned();
@@ -121,8 +121,8 @@ pub fn run_scenario(case: &Case, scenario: Scenario, is_telling: bool) -> Report
 }
 
 impl World {
-    pub(crate) fn new(case: Case, scenario: Scenario, is_telling: bool) -> World {
-        let store = store::new(&scenario.profile, scenario.habits, case.seed);
+    pub(crate) fn new(case: Case, scenario: Scenario, keeps_log: bool) -> World {
+        let store = store::new(&scenario.profile, scenario.quirks, case.seed);
         let mut world = World {
             random: fastrand::Rng::with_seed(crate::content::mix(case.seed, 2)),
             extra: fastrand::Rng::with_seed(crate::content::mix(case.seed, 5)),
@@ -143,7 +143,7 @@ impl World {
             vids: BTreeMap::new(),
             no_keys: false,
             keys: 0,
-            is_telling,
+            keeps_log,
             report: Report::default(),
         };
         let shared = world.vault();
@@ -204,24 +204,24 @@ impl World {
 
     pub(crate) fn violate(&mut self, why: String) {
         if self.report.violation.is_none() {
-            self.tell(|| format!("VIOLATION: {why}"));
+            self.log(|| format!("VIOLATION: {why}"));
             self.report.violation = Some(why);
         }
     }
 
-    pub(crate) fn saw(&mut self, what: Seen) {
-        *self.report.seen.entry(what).or_default() += 1;
+    pub(crate) fn hit(&mut self, what: Probe) {
+        *self.report.hits.entry(what).or_default() += 1;
     }
 
-    pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
-        if self.is_telling {
+    pub(crate) fn log(&mut self, line: impl FnOnce() -> String) {
+        if self.keeps_log {
             let at = self.time;
             self.report.story.push(format!("{:>7}.{:03} {}", at / 1000, at % 1000, line()));
         }
     }
 
-    /// Whether this fault takes place; it is noted then.
-    pub(crate) fn takes_place(&mut self, id: FaultId) -> bool {
+    /// Whether this fault applies; if so, it is recorded.
+    pub(crate) fn applies(&mut self, id: FaultId) -> bool {
         let takes = !self.is_over && self.case.has(id);
         if takes {
             self.report.faults.insert(id);
@@ -251,7 +251,7 @@ impl World {
         }
     }
 
-    /// Lets happen what is going to, until nothing is left.
+    /// Processes events until there are none.
     pub(crate) fn drain(&mut self) {
         let payload: u64 = self.scenario.puts.iter().map(|put| put.length >> 20).sum();
         let (mut steps, most_steps) = (0, MOST_STEPS + payload);
@@ -280,7 +280,7 @@ impl World {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Start { task } => self.begin(task),
+            Event::Start { task } => self.start_task(task),
             Event::Wake { task, life } => {
                 let task_ = &mut self.tasks[task];
                 if task_.life == life && task_.wake.is_some_and(|at| at <= self.time) {
@@ -293,7 +293,7 @@ impl World {
             Event::Saved { task, life } => self.saved(task, life),
             Event::Consumed { task, life, index } => self.consumed(task, life, index),
             Event::Keys { task, life, generation, found } => self.keys_found(task, life, generation, found),
-            Event::Happening { number } => self.happen(number),
+            Event::Injection { number } => self.inject(number),
             Event::Again { task, life } => self.again(task, life),
             Event::NewKeys => self.keys += 1,
         }

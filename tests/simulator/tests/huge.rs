@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use s3vault_core::profile::S3;
 use simulator::scenario::{PutSpec, Scenario};
-use simulator::store::Habits;
+use simulator::store::Quirks;
 use simulator::{Case, content, run_scenario};
 
 const GIB: u64 = 1 << 30;
@@ -38,14 +38,14 @@ fn stores(what: &str, length: u64, is_file: bool) {
     };
     let scenario = Scenario {
         profile: S3,
-        habits: Habits { unique_etags: true, page: 1000 },
+        quirks: Quirks { unique_etags: true, page: 1000 },
         puts: vec![put],
-        happenings: Vec::new(),
+        injections: Vec::new(),
         faults: 0,
         trip: 1,
         pace: 1,
     };
-    let (began, before) = (Instant::now(), peak());
+    let (started, before) = (Instant::now(), peak());
     let report = run_scenario(&Case::of(1), scenario, false);
     assert_eq!(report.violation, None);
     assert_eq!(report.outcomes.get("stored"), Some(&1));
@@ -55,7 +55,7 @@ fn stores(what: &str, length: u64, is_file: bool) {
     println!(
         "{what}: {} requests in {:.1} s, {} MiB at most, {} bytes a part",
         report.requests,
-        began.elapsed().as_secs_f64(),
+        started.elapsed().as_secs_f64(),
         grown >> 20,
         grown / parts
     );

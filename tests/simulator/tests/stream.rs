@@ -82,13 +82,13 @@ fn store(put: &mut Put) -> Found {
 
 #[test]
 fn a_stream_of_49_tib_takes_memory_for_its_manifest_only() {
-    let (began, before) = (Instant::now(), peak());
+    let (started, before) = (Instant::now(), peak());
     let found = store(&mut put());
     let (grown, parts) = (peak() - before, found.manifest.parts().count() as u64);
     assert_eq!((found.manifest.size, parts > 800_000), (LENGTH, true));
     println!(
         "{parts} parts in {:.1} s, {} MiB at most, {} bytes a part; the manifest has {} MiB",
-        began.elapsed().as_secs_f64(),
+        started.elapsed().as_secs_f64(),
         grown >> 20,
         grown / parts,
         found.object.len() >> 20

@@ -18,7 +18,7 @@ use crate::refusal::storage_full;
 use crate::shared::Shared;
 use s3_model::Refusal;
 
-/// No bucket's name can begin like this.
+/// No bucket's name can start like this.
 pub(crate) const PREFIX: &str = "/_embedded/";
 
 const MAX_BODY: usize = 64 << 20;

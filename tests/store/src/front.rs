@@ -32,7 +32,7 @@ pub(crate) async fn handle(
     service: S3Service,
     request: Request<Incoming>,
 ) -> Result<Response<Outbound>, StdError> {
-    let in_flight = shared.begin();
+    let in_flight = shared.enter();
     let (parts, body) = request.into_parts();
     let inbound = Inbound::new(Arc::clone(&shared), body);
     if parts.uri.path().starts_with(admin::PREFIX) {

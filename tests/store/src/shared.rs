@@ -57,12 +57,13 @@ impl Shared {
         format!("{:016X}", self.requests.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+    /// Counts a request as in flight until the guard is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
         self.activity.open.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
     }
 
-    /// How long no request has been under way.
+    /// How long no request has been in flight.
     pub(crate) fn idle(&self) -> Duration {
         if self.activity.open.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;

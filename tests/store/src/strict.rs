@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_that_is_none_is_refused() {
+    fn a_value_that_is_not_a_date_is_refused() {
         for date in ["20130524T000000", "2013-05-24T00:00", "20131324T000000Z", "+0130524T000000Z", ""] {
             assert_eq!(parse_date(date), None, "{date:?}");
         }

@@ -33,7 +33,7 @@ fn identity(size: usize) -> FileIdentity {
 
 /// A put with the checkpoint that `world` saved.
 fn put(world: &mut World, vault: &Arc<Vault>, case: Case, source: &[u8], random: u8) -> Put {
-    world.begun = None;
+    world.source_start = None;
     let (checkpoint, valid) = Checkpoint::parse(&world.saved, &vault.checkpoint_key()).unwrap();
     world.saved.truncate(valid);
     let mut request = request(None, case.file.then_some(source.len() as u64), random);
@@ -71,7 +71,7 @@ fn killed(case: Case, source: &[u8], steps: usize) -> bool {
     assert_eq!((rows, world.open_uploads() > 1), (1, false), "after {steps} steps");
     assert!(data(&mut world, &vault) == source, "other bytes after {steps} steps");
     // Requests are sent one after another here, so every part but the last one was answered and must not be sent again.
-    let (offset, _) = world.begun.unwrap();
+    let (offset, _) = world.source_start.unwrap();
     let twice = world.parts_sent.iter().filter(|part| before.contains(part)).count();
     if offset > 0 {
         assert!(twice <= 1, "{twice} parts were sent twice after {steps} steps: {before:?}, {:?}", world.parts_sent);
@@ -134,18 +134,18 @@ fn a_stream_resumes_after_the_parts_that_the_store_lists() {
     world.late_part(2, |bytes| bytes[0] ^= 1);
     let mut second = put(&mut world, &vault, STREAM, &source, 2);
     world.run(&mut second, &source).unwrap();
-    assert_eq!(world.begun, Some((PART, false)), "the listing takes precedence over the checkpoint");
+    assert_eq!(world.source_start, Some((PART, false)), "the listing takes precedence over the checkpoint");
     assert!(data(&mut world, &vault) == source);
 }
 
 #[test]
 fn parts_of_a_file_stored_after_a_gap_count_as_stored() {
-    for (missing, begin) in [(1, 0), (2, PART)] {
+    for (missing, start) in [(1, 0), (2, PART)] {
         let (mut world, vault, source) = two_parts(FILE);
         world.late_part(missing, |bytes| bytes[0] ^= 1);
         let mut second = put(&mut world, &vault, FILE, &source, 2);
         world.run(&mut second, &source).unwrap();
-        assert_eq!((world.begun, world.done), (Some((begin, false)), PART), "part {missing} is missing");
+        assert_eq!((world.source_start, world.done), (Some((start, false)), PART), "part {missing} is missing");
         assert_eq!(world.parts_sent.len(), 2);
         assert!(data(&mut world, &vault) == source);
     }
@@ -157,7 +157,7 @@ fn a_part_with_another_etag_and_the_same_bytes_is_kept() {
     world.late_part(2, |_| ());
     let mut second = put(&mut world, &vault, STREAM, &source, 2);
     world.run(&mut second, &source).unwrap();
-    assert_eq!((world.begun, world.parts_sent.len()), (Some((2 * PART, false)), 1));
+    assert_eq!((world.source_start, world.parts_sent.len()), (Some((2 * PART, false)), 1));
     assert!(data(&mut world, &vault) == source);
 }
 
@@ -168,7 +168,7 @@ fn an_aborted_upload_restarts_from_scratch() {
         world.drop_uploads();
         let mut second = put(&mut world, &vault, case, &source, 2);
         world.run(&mut second, &source).unwrap();
-        assert_eq!((world.begun, world.parts_sent.len()), (Some((0, false)), 3));
+        assert_eq!((world.source_start, world.parts_sent.len()), (Some((0, false)), 3));
         assert!(data(&mut world, &vault) == source);
     }
 }
@@ -195,7 +195,7 @@ fn an_upload_that_disappears_while_it_is_sent_is_reported_and_not_aborted() {
         let mut third = put(&mut world, &vault, case, &source, 3);
         world.parts_sent.clear();
         world.run(&mut third, &source).unwrap();
-        assert_eq!((world.begun, world.parts_sent.len()), (Some((0, false)), 3));
+        assert_eq!((world.source_start, world.parts_sent.len()), (Some((0, false)), 3));
         assert!(data(&mut world, &vault) == source);
     }
 }
@@ -207,7 +207,7 @@ fn a_put_that_was_marked_or_lost_its_locator_restarts_from_scratch() {
     world.set_versions(&locator, Vec::new());
     let mut second = put(&mut world, &vault, STREAM, &source, 2);
     world.run(&mut second, &source).unwrap();
-    assert_eq!(world.begun, Some((0, false)));
+    assert_eq!(world.source_start, Some((0, false)));
 
     let (mut world, vault, source) = two_parts(STREAM);
     let locator = world.keys("_s3vault/1/loc/").remove(0);
@@ -215,7 +215,7 @@ fn a_put_that_was_marked_or_lost_its_locator_restarts_from_scratch() {
     world.put(&format!("_s3vault/1/cat/vm/disk/{vid}.-s"), b"");
     let mut second = put(&mut world, &vault, STREAM, &source, 2);
     world.run(&mut second, &source).unwrap();
-    assert_eq!(world.begun, Some((0, false)));
+    assert_eq!(world.source_start, Some((0, false)));
 }
 
 /// Runs until Complete was sent, and loses it and the process in this way.
@@ -236,7 +236,7 @@ fn a_complete_that_took_effect_is_found() {
         let (mut world, vault, source) = completed(case, Fault::LostAfter);
         let mut second = put(&mut world, &vault, case, &source, 2);
         world.run(&mut second, &source).unwrap();
-        assert_eq!((world.begun, world.parts_sent.len()), (Some((source.len() as u64, true)), 0));
+        assert_eq!((world.source_start, world.parts_sent.len()), (Some((source.len() as u64, true)), 0));
         assert!(data(&mut world, &vault) == source);
     }
 }
@@ -248,7 +248,7 @@ fn a_complete_that_took_effect_is_found_below_a_newer_object() {
     world.put_as("vm/disk", &source, "another");
     let mut second = put(&mut world, &vault, STREAM, &source, 2);
     world.run(&mut second, &source).unwrap();
-    assert_eq!(world.begun, Some((source.len() as u64, true)));
+    assert_eq!(world.source_start, Some((source.len() as u64, true)));
     assert_eq!(world.versions("vm/disk").len(), 3, "nothing was stored once more");
     assert!(data(&mut world, &vault) == source);
 }
@@ -264,7 +264,7 @@ fn a_complete_that_left_no_object_restarts_from_scratch() {
     world.put_as("vm/disk", &other, &vid);
     let mut second = put(&mut world, &vault, STREAM, &source, 2);
     world.run(&mut second, &source).unwrap();
-    assert_eq!(world.begun, Some((0, false)));
+    assert_eq!(world.source_start, Some((0, false)));
     assert!(data(&mut world, &vault) == source);
 }
 
@@ -275,7 +275,7 @@ fn an_upload_that_lost_a_part_after_complete_was_sent_is_left_alone() {
         world.drop_part(1);
         let mut second = put(&mut world, &vault, case, &source, 2);
         world.run(&mut second, &source).unwrap();
-        assert_eq!((world.begun, world.open_uploads()), (Some((0, false)), 1));
+        assert_eq!((world.source_start, world.open_uploads()), (Some((0, false)), 1));
         assert!(data(&mut world, &vault) == source);
     }
 }
@@ -298,7 +298,7 @@ fn broken_in_complete(case: Case, leave: fn(&mut World)) {
     assert!(!world.operations().contains(&"AbortMultipartUpload"));
     if case.file {
         first.unwrap();
-        assert_eq!((world.begun, world.parts_sent.len(), world.open_uploads()), (Some((0, false)), 6, 1));
+        assert_eq!((world.source_start, world.parts_sent.len(), world.open_uploads()), (Some((0, false)), 6, 1));
         return assert!(data(&mut world, &vault) == source);
     }
     let e = first.unwrap_err();
@@ -311,7 +311,7 @@ fn broken_in_complete(case: Case, leave: fn(&mut World)) {
     world.parts_sent.clear();
     let mut second = put(&mut world, &vault, case, &source, 2);
     world.run(&mut second, &source).unwrap();
-    assert_eq!((world.begun, world.parts_sent.len()), (Some((0, false)), 3));
+    assert_eq!((world.source_start, world.parts_sent.len()), (Some((0, false)), 3));
     assert!(data(&mut world, &vault) == source);
 }
 
@@ -355,7 +355,7 @@ fn an_abandoned_upload_that_became_an_object_is_used() {
         });
         let mut second = put(&mut world, &vault, case, &source, 2);
         world.run(&mut second, &source).unwrap();
-        assert_eq!((world.begun, world.parts_sent.len()), (Some((source.len() as u64, true)), 0));
+        assert_eq!((world.source_start, world.parts_sent.len()), (Some((source.len() as u64, true)), 0));
         assert!(data(&mut world, &vault) == source);
     }
 }

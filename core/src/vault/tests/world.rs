@@ -34,9 +34,9 @@ pub(super) enum Fault {
     Refused(u16, &'static str),
     /// It takes effect and is answered with 200 and an `<Error>`.
     ErrorIn200,
-    /// One bit of the body that comes back is another.
+    /// One bit of the reply's body is flipped.
     Flipped,
-    /// The connection breaks after so many bytes of the body.
+    /// The connection breaks after this many bytes of the body.
     BrokenAt(usize),
     /// It takes effect, and the answer has this header too.
     Says(&'static str, &'static str),
@@ -51,29 +51,29 @@ pub(super) struct World {
     /// How far the client's wall clock is off.
     pub(super) client_off_ms: i64,
     model: Model<Vec<u8>>,
-    /// A file's parts have another first byte when they are read from now on.
+    /// From now on, the parts of a file are read with another first byte.
     pub(super) source_changed: bool,
     /// What was saved as the checkpoint.
     pub(super) saved: Vec<u8>,
-    /// Where the source was said to go on, and whether it was at its end.
-    pub(super) begun: Option<(u64, bool)>,
-    /// How much of it was said to be stored then, in bytes.
+    /// Offset where the source had to start, and whether it had ended.
+    pub(super) source_start: Option<(u64, bool)>,
+    /// Number of its bytes that were stored already.
     pub(super) done: u64,
-    /// Parts of a stream have their least length.
+    /// Parts of a stream have their minimum length.
     pub(super) short_parts: bool,
     /// Bytes of parts that were sent, by their offset in the source.
     pub(super) parts_sent: Vec<(u64, u64)>,
-    /// A stream's writer says that it has ended only after its last bytes were taken.
+    /// The writer of a stream reports its end only after its last bytes were accepted.
     pub(super) ends_late: bool,
     /// Operation, key, and the time that it was signed with, of each request that was sent.
     pub(super) log: Vec<(&'static str, String, String)>,
     faults: Vec<(&'static str, String, Fault)>,
     hook: Option<Hook>,
-    /// What came of ranges, by their index and reading.
+    /// Received bytes of ranges, by index and reading.
     kept: HashMap<(u32, u32), Vec<u8>>,
-    /// The bytes of data objects that were served, by key: from where to where.
+    /// Ranges of data objects that were served: key, start and end.
     pub(super) served: Vec<(String, usize, usize)>,
-    /// What a download delivered, in its order.
+    /// The ranges that a download delivered, in order.
     pub(super) delivered: Vec<Range>,
     cancelled: bool,
 }
@@ -90,7 +90,7 @@ impl World {
             model,
             source_changed: false,
             saved: Vec::new(),
-            begun: None,
+            source_start: None,
             done: 0,
             short_parts: false,
             parts_sent: Vec::new(),
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// The next request of `operation` whose key begins with `key` meets this fault.
+    /// The next request of `operation` whose key starts with `key` has this fault.
     pub(super) fn fault(&mut self, operation: &'static str, key: &str, fault: Fault) {
         self.faults.push((operation, key.to_owned(), fault));
     }
@@ -227,7 +227,7 @@ impl World {
             .unwrap_or_else(|| panic!("the machine does not end: {:?}", &self.log[..50]))
     }
 
-    /// Runs a machine for so many steps at most; `None`: it has not ended.
+    /// Runs a machine for at most this many steps; `None` if it has not ended.
     pub(super) fn run_until<M: Machine>(
         &mut self,
         machine: &mut M,
@@ -239,9 +239,9 @@ impl World {
                 Output::Send(request) => self.send(machine, &request, source),
                 Output::NeedPart(PartRequest { number, offset, length, min_length, hash_first, .. }) => {
                     let length = if self.short_parts { min_length } else { length };
-                    let begin = (offset as usize).min(source.len());
-                    let end = (begin + length as usize).min(source.len());
-                    let part = &source[begin..end];
+                    let start = (offset as usize).min(source.len());
+                    let end = (start + length as usize).min(source.len());
+                    let part = &source[start..end];
                     let last = end == source.len() && (!self.ends_late || (part.len() as u64) < length);
                     let digest = hash_first.then(|| digest(part));
                     let input = Input::PartReady { number, length: part.len() as u64, digest, last };
@@ -262,7 +262,9 @@ impl World {
                     self.saved.extend(record);
                     machine.handle(self.now(), Input::Saved);
                 }
-                Output::Start(start) => (self.begun, self.done) = (Some((start.offset, start.ended)), start.stored),
+                Output::Start(start) => {
+                    (self.source_start, self.done) = (Some((start.offset, start.ended)), start.stored)
+                }
                 Output::Abandon(_) | Output::ReleasePart(_) | Output::Event(_) => {}
             }
         }

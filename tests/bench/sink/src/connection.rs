@@ -47,7 +47,7 @@ fn bad(what: &str) -> io::Error {
 
 /// Serves until the client closes the connection.
 pub(crate) fn run(store: &Store, wire: Wire) -> io::Result<()> {
-    let mut input = Input { wire, buffer: vec![0; HEAD], begin: 0, end: 0 };
+    let mut input = Input { wire, buffer: vec![0; HEAD], start: 0, end: 0 };
     while let Some(head) = input.line(b"\r\n\r\n")? {
         let request = Request::parse(&head)?;
         if request.header("expect").is_some() {
@@ -75,24 +75,24 @@ pub(crate) fn run(store: &Store, wire: Wire) -> io::Result<()> {
 struct Input {
     wire: Wire,
     buffer: Vec<u8>,
-    begin: usize,
+    start: usize,
     end: usize,
 }
 
 impl Input {
     /// Up to and without this end; `None` when the client is gone.
     fn line(&mut self, end: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let mut searched = self.begin;
+        let mut searched = self.start;
         loop {
             let found = self.buffer[searched..self.end].windows(end.len()).position(|window| window == end);
             if let Some(at) = found {
-                let line = self.buffer[self.begin..searched + at].to_vec();
-                self.begin = searched + at + end.len();
+                let line = self.buffer[self.start..searched + at].to_vec();
+                self.start = searched + at + end.len();
                 return Ok(Some(line));
             }
-            self.buffer.copy_within(self.begin..self.end, 0);
-            self.end -= self.begin;
-            self.begin = 0;
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
             searched = self.end.saturating_sub(end.len() - 1);
             if self.end == HEAD {
                 return Err(bad("a head"));
@@ -127,13 +127,13 @@ impl Input {
     }
 
     fn take(&mut self, mut length: u64, kept: Option<&mut Vec<u8>>) -> io::Result<()> {
-        let here = length.min((self.end - self.begin) as u64) as usize;
-        let begin = self.begin;
-        self.begin += here;
+        let here = length.min((self.end - self.start) as u64) as usize;
+        let start = self.start;
+        self.start += here;
         length -= here as u64;
         match kept {
             Some(kept) => {
-                kept.extend_from_slice(&self.buffer[begin..begin + here]);
+                kept.extend_from_slice(&self.buffer[start..start + here]);
                 while length > 0 {
                     let most = length.min(HEAD as u64) as usize;
                     let count = self.wire.read(&mut self.buffer[..most])?;
@@ -142,7 +142,7 @@ impl Input {
                     }
                     kept.extend_from_slice(&self.buffer[..count]);
                     length -= count as u64;
-                    (self.begin, self.end) = (0, 0);
+                    (self.start, self.end) = (0, 0);
                 }
             }
             None => {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use crate::connection::Request;
 use crate::stats::Stats;
 
-/// The pattern repeats after so many bytes: a part of the usual size.
+/// Length of the pattern in bytes: a part of the usual size.
 const PATTERN: usize = 8 << 20;
 /// What is written at once.
 const WRITE: u64 = 1 << 20;
@@ -75,9 +75,9 @@ impl Store {
 
     /// The bytes of an object from there on, as many as are written at once.
     pub(crate) fn slice(&self, offset: u64, length: u64) -> &[u8] {
-        let begin = (offset % PATTERN as u64) as usize;
-        let count = length.min(WRITE).min((PATTERN - begin) as u64) as usize;
-        &self.pattern[begin..begin + count]
+        let start = (offset % PATTERN as u64) as usize;
+        let count = length.min(WRITE).min((PATTERN - start) as u64) as usize;
+        &self.pattern[start..start + count]
     }
 
     /// Whether the body of this request is kept.
@@ -85,7 +85,7 @@ impl Store {
         request.method == "PUT" && key_of(request).starts_with(KEPT)
     }
 
-    /// Answers a request, of whose body so many bytes came.
+    /// Answers a request whose body had `count` bytes.
     pub(crate) fn answer(&self, request: &Request, count: u64, kept: Option<Vec<u8>>) -> Reply {
         if request.path == "/_sink/stats" {
             return whole(200, "", &self.stats.json(), false);

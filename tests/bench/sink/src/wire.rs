@@ -10,7 +10,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// What is dropped, or read and decrypted, at once.
 const BLOCK: usize = 256 * 1024;
-/// Records of a reply are sealed in batches of so many bytes.
+/// Size in bytes of the batches in which records of a reply are encrypted.
 const SEALED: usize = 512 * 1024;
 
 pub(crate) enum Wire {
@@ -39,7 +39,7 @@ impl Wire {
         }
     }
 
-    /// Drops at most so many bytes, and says how many; 0 at the end.
+    /// Drops at most `most` bytes and returns how many; 0 at the end.
     pub(crate) fn discard(&mut self, most: u64) -> io::Result<usize> {
         match self {
             Wire::Plain { stream, scratch } => {

@@ -65,7 +65,7 @@ impl World {
                 return self.violate(format!("the row at {key} is nobody's"));
             };
             let (Some(put), source) = (self.tasks[task].put().cloned(), self.tasks[task].source) else { return };
-            self.look(
+            self.add_task(
                 vault.clone(),
                 Job::Read { name: put.name, vid: vid.clone(), source, must_succeed: true, how: How::Stream },
             );
@@ -88,7 +88,7 @@ impl World {
             return self.violate(why);
         }
         for name in 0..2 {
-            self.look(vault.clone(), Job::List { name });
+            self.add_task(vault.clone(), Job::List { name });
         }
         self.drain();
         self.check_orphans();

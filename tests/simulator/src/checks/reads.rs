@@ -6,7 +6,7 @@ use s3vault_core::{Code, Error};
 
 use super::{MOST_READ, wrong};
 use crate::content::Content;
-use crate::coverage::Seen;
+use crate::coverage::Probe;
 use crate::task::How;
 use crate::world::World;
 
@@ -33,7 +33,7 @@ impl World {
     /// A driver of a reader holds no more slices than those under way, except a part that waits to be verified.
     pub(super) fn check_reader(&mut self, number: usize, range: Range) {
         if range.reading > 0 {
-            self.saw(Seen::ReadAgain);
+            self.hit(Probe::ReadAgain);
         }
         let task = &mut self.tasks[number];
         let is_first = task.in_hand.insert(range.index, range.length).is_none();
@@ -50,11 +50,11 @@ impl World {
 
     /// A reading failed: not for damage that nobody did.
     pub(crate) fn check_read_failed(&mut self, number: usize, e: &Error) {
-        self.tell(|| format!("{number} could not read: {e}"));
+        self.log(|| format!("{number} could not read: {e}"));
         let is_damage =
             matches!(e.code(), Code::Damaged | Code::DataMissing | Code::NotFound | Code::Internal | Code::Untrusted);
         if is_damage && self.may_be_wrong(number) {
-            self.saw(Seen::DamageNoticed);
+            self.hit(Probe::DamageNoticed);
         } else if is_damage {
             self.violate(format!("task {number} finds damage that nobody did: {e:?}"));
         }
@@ -72,6 +72,6 @@ impl World {
         if let Some(why) = wrong(&whole, task.job.source(), 0, size) {
             return self.violate(format!("a reading ends well with wrong bytes: {why}"));
         }
-        self.tell(|| format!("{number} has read all"));
+        self.log(|| format!("{number} has read all"));
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{ATTEMPTS, FILE_WINDOW, wrong};
 use crate::content::Content;
-use crate::coverage::Seen;
+use crate::coverage::Probe;
 use crate::wire::{Answer, Wire};
 use crate::world::World;
 
@@ -106,21 +106,21 @@ impl World {
     fn note_parts(&mut self, number: usize, upload_id: &str) {
         let Some(upload) = self.bucket().open_upload(upload_id) else { return };
         let first = self.tasks[number].first_part().unwrap_or(1);
-        let mut seen = Vec::new();
+        let mut hits = Vec::new();
         for ((id, part), (_, etag)) in &self.tasks[number].saved_parts {
             // A part of an extent before this one has no number in its upload.
             let number_in_upload = (part + 1).checked_sub(first);
             match number_in_upload.and_then(|number| upload.parts.get(&number)) {
                 Some(found) if id == upload_id && found.etag() != etag.trim_matches('"') => {
-                    seen.push(Seen::PartListedOtherwise)
+                    hits.push(Probe::PartListedOtherwise)
                 }
                 _ => {}
             }
         }
         if self.tasks[number].lost_parts > 0 {
-            seen.push(Seen::PartMissed);
+            hits.push(Probe::PartMissed);
         }
-        seen.into_iter().for_each(|seen| self.saw(seen));
+        hits.into_iter().for_each(|probe| self.hit(probe));
     }
 
     /// The newest locator of a version.
@@ -161,7 +161,7 @@ impl World {
             }
         }
         if all.len() > 1 {
-            self.saw(Seen::Extents);
+            self.hit(Probe::Extents);
         }
         let (task, whole) = (&self.tasks[number], Content::concat(all.iter()));
         if let Some(put) = task.put()

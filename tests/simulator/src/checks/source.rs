@@ -5,8 +5,8 @@ use s3vault_core::checksum::Digest;
 use serde_json::Value;
 
 use super::{FILE_WINDOW, LEAST, STREAM_WINDOW};
-use crate::coverage::Seen;
-use crate::scenario::What;
+use crate::coverage::Probe;
+use crate::scenario::Action;
 use crate::store;
 use crate::task::Held;
 use crate::world::World;
@@ -15,8 +15,8 @@ impl World {
     pub(crate) fn check_start(&mut self, number: usize, SourceStart { offset, ended, stored }: SourceStart) {
         let Some(put) = self.tasks[number].put().cloned() else { return };
         let task = &self.tasks[number];
-        let begins_anew = put.is_file && (task.upload_broken || task.replaced + task.lost_parts > 0);
-        if task.position.is_some() && !begins_anew {
+        let restarts = put.is_file && (task.upload_broken || task.replaced + task.lost_parts > 0);
+        if task.position.is_some() && !restarts {
             self.violate(format!("task {number}'s source starts twice"));
         }
         if self.tasks[number].life == 0 && (offset > 0 || ended) || offset > put.length || ended && offset < put.length
@@ -79,7 +79,7 @@ impl World {
     }
 
     pub(crate) fn readings_differ(&mut self, number: usize, part: Option<u32>) {
-        self.saw(Seen::ReadingsDiffer);
+        self.hit(Probe::ReadingsDiffer);
         self.tasks[number].differs = part;
     }
 
@@ -146,19 +146,19 @@ impl World {
         let text = String::from_utf8_lossy(&task.disk);
         let last = text.lines().filter_map(|line| line.split_once("\"record\":\"")).next_back();
         let last = last.and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default();
-        let seen = match last {
-            "part" => Some(Seen::CrashWithParts),
-            "complete" => Some(Seen::CrashAfterComplete),
-            "stored" => Some(Seen::CrashBetweenExtents),
-            "row" => Some(Seen::CrashWithRow),
+        let probe = match last {
+            "part" => Some(Probe::CrashWithParts),
+            "complete" => Some(Probe::CrashAfterComplete),
+            "stored" => Some(Probe::CrashBetweenExtents),
+            "row" => Some(Probe::CrashWithRow),
             _ => None,
         };
-        self.saw(Seen::Crash);
-        seen.into_iter().for_each(|seen| self.saw(seen));
+        self.hit(Probe::Crash);
+        probe.into_iter().for_each(|probe| self.hit(probe));
     }
 
-    pub(crate) fn note_happening(&mut self, number: usize, what: What) {
-        if what == What::Cancel {
+    pub(crate) fn note_injection(&mut self, number: usize, action: Action) {
+        if action == Action::Cancel {
             self.tasks[number].cancelled = true;
         }
     }

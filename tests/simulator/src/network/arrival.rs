@@ -5,8 +5,8 @@ use s3_model::http::http_date;
 
 use super::{Broken, Exchange, IDLE_MS, Stage};
 use crate::content::{BLOCK, Content};
-use crate::coverage::Seen;
-use crate::scenario::Fate;
+use crate::coverage::Probe;
+use crate::scenario::Fault;
 use crate::store::at;
 use crate::wire::{Answer, Wire};
 use crate::world::{Event, World};
@@ -16,7 +16,7 @@ impl World {
         let (task, ordinal) = (exchange.task, exchange.id.0);
         let is_late = exchange.is_over;
         let mut wire = exchange.wire.clone();
-        if exchange.fate == Some(Fate::FlippedUp) && !is_copy {
+        if exchange.fault == Some(Fault::FlippedUp) && !is_copy {
             let is_noticed = self.scenario.profile.checksums || matches!(wire.request.body, Content::Bytes(_));
             if is_noticed {
                 wire.request.body = wire.request.body.flip(ordinal);
@@ -24,27 +24,27 @@ impl World {
         }
         let now = self.store_ms();
         if std::mem::replace(&mut self.tasks[task].newest_arrival, number) > number {
-            self.saw(Seen::Overtaken);
+            self.hit(Probe::Overtaken);
         }
         let refused = |status, code| Answer::error(status, code).with("date", http_date(at(now)));
-        let mut answer = match exchange.fate {
+        let mut answer = match exchange.fault {
             _ if self.time < self.outage_until => {
-                self.saw(Seen::Outage);
+                self.hit(Probe::Outage);
                 exchange.pending += 1;
                 return self.after(IDLE_MS, Event::Exchange { number, stage: Stage::Broken(Broken::TimedOut) });
             }
-            Some(Fate::Refused(status, code, after)) if !is_copy => {
+            Some(Fault::Refused(status, code, after)) if !is_copy => {
                 let answer = refused(status, code);
                 self.note_answer(exchange, &answer, false);
                 if after == 0 {
                     answer
                 } else {
-                    self.saw(Seen::RetryAfter);
+                    self.hit(Probe::RetryAfter);
                     answer.with("retry-after", after.to_string())
                 }
             }
             _ if self.time < self.storm_until => {
-                self.saw(Seen::Storm);
+                self.hit(Probe::Storm);
                 refused(503, "SlowDown")
             }
             _ => {
@@ -53,14 +53,14 @@ impl World {
                 let is_other = self.stored_etag(&wire) != before;
                 self.note_answer(exchange, &answer, is_copy);
                 if before.is_some() && is_other && (is_copy || is_late) {
-                    self.saw(Seen::PartReplaced);
+                    self.hit(Probe::PartReplaced);
                     self.tasks[task].replaced += 1;
                 }
                 self.check_effect(task, &wire, &answer);
                 answer
             }
         };
-        self.tell(|| {
+        self.log(|| {
             let note = if is_copy {
                 ", the copy"
             } else if is_late {
@@ -73,14 +73,14 @@ impl World {
         if is_copy || is_late {
             return;
         }
-        match exchange.fate {
-            Some(Fate::ErrorIn200) => {
-                self.saw(Seen::ErrorIn200);
+        match exchange.fault {
+            Some(Fault::ErrorIn200) => {
+                self.hit(Probe::ErrorIn200);
                 answer.body = Answer::error(200, "InternalError").body;
             }
-            Some(Fate::FlippedDown) if matches!(answer.status, 200 | 206) && is_verified(&wire) => {
+            Some(Fault::FlippedDown) if matches!(answer.status, 200 | 206) && is_verified(&wire) => {
                 answer.body = answer.body.flip(ordinal);
-                self.saw(Seen::FlippedDown);
+                self.hit(Probe::FlippedDown);
                 self.tasks[task].flipped = true;
             }
             _ => {}
@@ -93,10 +93,10 @@ impl World {
             exchange.pending += 1;
             self.after(delay, Event::Exchange { number, stage });
         };
-        match exchange.fate {
-            Some(Fate::LostAfter) if number.is_multiple_of(3) => at(IDLE_MS, Stage::Broken(Broken::TimedOut)),
-            Some(Fate::LostAfter) => at(head, Stage::Broken(Broken::Lost)),
-            Some(Fate::Truncated) => {
+        match exchange.fault {
+            Some(Fault::LostAfter) if number.is_multiple_of(3) => at(IDLE_MS, Stage::Broken(Broken::TimedOut)),
+            Some(Fault::LostAfter) => at(head, Stage::Broken(Broken::Lost)),
+            Some(Fault::Truncated) => {
                 at(head, Stage::Head);
                 at(end, Stage::Broken(Broken::Lost));
             }
@@ -118,13 +118,13 @@ impl World {
         let (is_good, is_write) = (answer.status < 300, !matches!(exchange.wire.request.method, "GET" | "HEAD"));
         let is_dead = !self.is_alive(exchange);
         if is_good && is_write {
-            match exchange.fate {
-                _ if is_copy => self.saw(Seen::Twice),
-                _ if is_dead => self.saw(Seen::LateOfTheDead),
-                _ if exchange.is_over => self.saw(Seen::Late),
-                Some(Fate::LostAfter) => self.saw(Seen::LostAfter),
-                Some(Fate::FlippedUp) if exchange.part.is_some() && !self.scenario.profile.checksums => {
-                    self.saw(Seen::FlippedAndStored);
+            match exchange.fault {
+                _ if is_copy => self.hit(Probe::Twice),
+                _ if is_dead => self.hit(Probe::LateAfterCrash),
+                _ if exchange.is_over => self.hit(Probe::Late),
+                Some(Fault::LostAfter) => self.hit(Probe::LostAfter),
+                Some(Fault::FlippedUp) if exchange.part.is_some() && !self.scenario.profile.checksums => {
+                    self.hit(Probe::FlippedAndStored);
                 }
                 _ => {}
             }
@@ -133,18 +133,18 @@ impl World {
             return;
         }
         match answer.code().unwrap_or_default() {
-            "SlowDown" => self.saw(Seen::SlowDown),
-            "InternalError" | "ServiceUnavailable" => self.saw(Seen::ServerError),
-            "BadDigest" | "XAmzContentSHA256Mismatch" => self.saw(Seen::FlippedUp),
-            "RequestTimeTooSkewed" => self.saw(Seen::Skewed),
-            "ExpiredToken" => self.saw(Seen::ExpiredKeys),
-            "InvalidPart" => self.saw(Seen::InvalidPart),
-            "NoSuchUpload" => self.saw(Seen::NoSuchUpload),
+            "SlowDown" => self.hit(Probe::SlowDown),
+            "InternalError" | "ServiceUnavailable" => self.hit(Probe::ServerError),
+            "BadDigest" | "XAmzContentSHA256Mismatch" => self.hit(Probe::FlippedUp),
+            "RequestTimeTooSkewed" => self.hit(Probe::Skewed),
+            "ExpiredToken" => self.hit(Probe::ExpiredKeys),
+            "InvalidPart" => self.hit(Probe::InvalidPart),
+            "NoSuchUpload" => self.hit(Probe::NoSuchUpload),
             _ => {}
         }
         match (exchange.wire.operation, answer.status) {
-            ("HeadObject", 200) => self.saw(Seen::Settled),
-            ("HeadObject", 404) => self.saw(Seen::NotSettled),
+            ("HeadObject", 200) => self.hit(Probe::Settled),
+            ("HeadObject", 404) => self.hit(Probe::NotSettled),
             _ => {}
         }
     }

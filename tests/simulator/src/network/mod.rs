@@ -9,8 +9,8 @@ use s3vault_core::{Code, Input};
 
 use crate::case::FaultId;
 use crate::content::{BLOCK, Content};
-use crate::coverage::Seen;
-use crate::scenario::{Fate, When, fate};
+use crate::coverage::Probe;
+use crate::scenario::{Fault, Trigger, request_fault};
 use crate::wire::{Answer, Wire};
 use crate::world::{Event, World};
 
@@ -51,7 +51,7 @@ pub(crate) struct Exchange {
     /// What the driver read, where it hashed while it sent.
     read: Option<Digest>,
     reply: ReplyBody,
-    fate: Option<Fate>,
+    fault: Option<Fault>,
     answer: Option<Answer>,
     /// The driver wants nothing more of it.
     pub(crate) is_over: bool,
@@ -75,19 +75,19 @@ impl World {
         let kind = if is_row { "row" } else { wire.operation };
         let of_kind = self.tasks[task].sent.entry(kind).or_default();
         *of_kind += 1;
-        let now = [When::Request(ordinal), When::Kind(kind, *of_kind)];
-        for number in 0..self.scenario.happenings.len() {
-            let happening = self.scenario.happenings[number];
-            let is_now = self.whose(happening) == Some(task) && now.contains(&happening.when);
-            if is_now && self.takes_place(FaultId::Happening(number)) {
-                self.after(happening.delay, Event::Happening { number });
+        let now = [Trigger::Request(ordinal), Trigger::Kind(kind, *of_kind)];
+        for number in 0..self.scenario.injections.len() {
+            let injection = self.scenario.injections[number];
+            let is_now = self.task_of(injection) == Some(task) && now.contains(&injection.trigger);
+            if is_now && self.applies(FaultId::Injection(number)) {
+                self.after(injection.delay, Event::Injection { number });
             }
         }
-        let fate = fate(self.case.seed, task, ordinal, request.operation, self.scenario.faults);
-        let fate = fate.filter(|_| self.takes_place(FaultId::Request(task, ordinal)));
-        self.tell(|| {
-            let fate = fate.map_or(String::new(), |fate| format!("   [{task}.{ordinal}: {fate:?}]"));
-            format!("{task} sends #{} {}{fate}", request.id.0, wire.short())
+        let fault = request_fault(self.case.seed, task, ordinal, request.operation, self.scenario.faults);
+        let fault = fault.filter(|_| self.applies(FaultId::Request(task, ordinal)));
+        self.log(|| {
+            let fault = fault.map_or(String::new(), |fault| format!("   [{task}.{ordinal}: {fault:?}]"));
+            format!("{task} sends #{} {}{fault}", request.id.0, wire.short())
         });
         self.sequence += 1;
         let number = self.sequence;
@@ -106,7 +106,7 @@ impl World {
                 part: body.part,
                 read: body.read,
                 reply: request.reply,
-                fate,
+                fault,
                 answer: None,
                 is_over: false,
                 what,
@@ -124,8 +124,8 @@ impl World {
         if let Some(drop_at) = drop_in {
             at(drop_at, Stage::Drop);
         }
-        match fate {
-            Some(Fate::LostBefore) => {
+        match fault {
+            Some(Fault::LostBefore) => {
                 // Half a request, or a whole one that vanished.
                 let is_whole = number.is_multiple_of(2);
                 if is_whole {
@@ -134,17 +134,17 @@ impl World {
                 let broken = if is_whole && number.is_multiple_of(4) { Broken::TimedOut } else { Broken::Lost };
                 at(up + if broken == Broken::TimedOut { IDLE_MS } else { 1 }, Stage::Broken(broken));
             }
-            Some(Fate::Late(later)) => {
+            Some(Fault::Late(later)) => {
                 at(up, Stage::Sent);
                 at(up + 1 + later.min(IDLE_MS), Stage::Broken(Broken::TimedOut));
                 at(up + 2 + later, Stage::Arrived(false));
             }
-            Some(Fate::Twice(later)) => {
+            Some(Fault::Twice(later)) => {
                 at(up, Stage::Sent);
                 at(up + 1, Stage::Arrived(false));
                 at(up + 2 + later, Stage::Arrived(true));
             }
-            Some(Fate::Slow(later)) => {
+            Some(Fault::Slow(later)) => {
                 at(up, Stage::Sent);
                 at(up + later.min(IDLE_MS), Stage::Broken(Broken::TimedOut));
                 at(up + later, Stage::Arrived(false));
@@ -194,13 +194,13 @@ impl World {
             Stage::End => self.end(exchange),
             Stage::Broken(broken) => {
                 if !exchange.is_over && self.is_alive(exchange) {
-                    match (broken, exchange.fate) {
-                        (Broken::TimedOut, _) => self.saw(Seen::TimedOut),
-                        (Broken::Lost, Some(Fate::Truncated)) => self.saw(Seen::Truncated),
+                    match (broken, exchange.fault) {
+                        (Broken::TimedOut, _) => self.hit(Probe::TimedOut),
+                        (Broken::Lost, Some(Fault::Truncated)) => self.hit(Probe::Truncated),
                         _ => {}
                     }
-                    if exchange.fate == Some(Fate::LostBefore) {
-                        self.saw(Seen::LostBefore);
+                    if exchange.fault == Some(Fault::LostBefore) {
+                        self.hit(Probe::LostBefore);
                     }
                 }
                 let code = match broken {
@@ -212,7 +212,7 @@ impl World {
                 self.fail(exchange, TransportFailure { code, maybe_sent: true, detail });
             }
             Stage::Drop if !exchange.is_over => {
-                self.saw(Seen::DatePassed);
+                self.hit(Probe::DatePassed);
                 let detail = "its date has passed".to_owned();
                 self.fail(exchange, TransportFailure { code: Code::TimedOut, maybe_sent: true, detail });
             }
@@ -247,8 +247,8 @@ impl World {
                 self.last_input(exchange, Input::RangeEnd { id, length, digest });
             }
             _ => {
-                let (begin, rest) = answer.body.as_bytes().split_at(answer.body.as_bytes().len() / 2);
-                self.input(exchange, Input::Body { id, bytes: begin });
+                let (first, rest) = answer.body.as_bytes().split_at(answer.body.as_bytes().len() / 2);
+                self.input(exchange, Input::Body { id, bytes: first });
                 self.input(exchange, Input::Body { id, bytes: rest });
                 exchange.is_over = true;
                 self.last_input(exchange, Input::End { id });
@@ -269,14 +269,14 @@ impl World {
     /// A reply broke: what had arrived of a range stays.
     fn arrive(&mut self, exchange: &Exchange) {
         let (Some(answer), ReplyBody::Range(range)) = (&exchange.answer, exchange.reply) else { return };
-        if exchange.fate != Some(Fate::Truncated) || answer.status >= 300 {
+        if exchange.fault != Some(Fault::Truncated) || answer.status >= 300 {
             return;
         }
         let length = [0, answer.body.length() / 2, 100, answer.body.length().saturating_sub(1)];
         let length = length[(exchange.id.0 % 4) as usize].min(answer.body.length());
         let content = self.take(exchange.task, range, &answer.body.slice(0, length));
         if length > 0 {
-            self.saw(Seen::RangeBroke);
+            self.hit(Probe::RangeBroke);
         }
         self.input(exchange, Input::RangeProgress { id: exchange.id, length: content.length() });
     }
@@ -286,7 +286,7 @@ impl World {
             return;
         }
         let id = exchange.id;
-        self.tell(|| format!("{} #{}: {:?}", exchange.task, id.0, failure.code));
+        self.log(|| format!("{} #{}: {:?}", exchange.task, id.0, failure.code));
         self.outcome(exchange, false);
         self.arrive(exchange);
         exchange.is_over = true;
@@ -328,14 +328,14 @@ impl World {
         let mut is_slow = false;
         for exchange in self.exchanges.values_mut() {
             if (exchange.task, exchange.life, exchange.id) == (task, life, id) {
-                is_slow |= !exchange.is_over && matches!(exchange.fate, Some(Fate::Slow(_) | Fate::Late(_)));
+                is_slow |= !exchange.is_over && matches!(exchange.fault, Some(Fault::Slow(_) | Fault::Late(_)));
                 exchange.is_over = true;
             }
         }
         if is_slow {
-            self.saw(Seen::NotWaitedFor);
+            self.hit(Probe::NotWaitedFor);
         }
-        self.tell(|| format!("{task} drops #{}", id.0));
+        self.log(|| format!("{task} drops #{}", id.0));
     }
 
     /// All connections of a task break.

@@ -40,7 +40,7 @@ fn main() -> Result<()> {
     if drain {
         command.stdout(Stdio::piped());
     }
-    let begin = Instant::now();
+    let started = Instant::now();
     let mut child = command.spawn()?;
     let feeder = child.stdin.take().zip(stdin).map(|(pipe, file)| std::thread::spawn(move || pass(file, pipe)));
     let drained = match child.stdout.take() {
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
         None => 0,
     };
     let status = child.wait()?;
-    let wall = begin.elapsed().as_secs_f64();
+    let wall = started.elapsed().as_secs_f64();
     if let Some(feeder) = feeder {
         // A child that ended early has closed the pipe.
         let _ = feeder.join();
