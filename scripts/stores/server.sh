@@ -36,7 +36,7 @@ make_certificates() {
 # Sends a request to the server with curl. Any status is a success unless the caller adds -f.
 ask() { curl -s --noproxy '*' --max-time 5 --cacert "$dir/ca.crt" -o /dev/null "$@"; }
 
-# Every process of the server holds $dir/lock, so whoever can take the lock knows that none is left.
+# Every process of the server holds $dir/lock, so if the lock is free, no process is left.
 running() { [ -e "$dir/lock" ] && ! flock -n "$dir/lock" true; }
 
 # launch COMMAND...: runs the server in its own process group, supervised by watch.sh.

@@ -1,7 +1,9 @@
-//! Looks for the words that CONTRIBUTING's glossary replaces, in what users read: messages, documentation, help.
+//! Looks for the words that CONTRIBUTING's glossary replaces: in messages, documentation and help, in comments, and in the
+//! names of Rust's code.
 //!
 //! The glossary is the table below "## Words". Its left column names the phrases to look for in `code`; other text in it is
-//! for people. A phrase matches whole words, in any case, also across a line break.
+//! for people. A phrase matches whole words, in any case, also across a line break. In a name, `_` and capitals separate
+//! words; a phrase that is followed by "(name)" is looked for in names only.
 
 use std::fs;
 use std::process::Command;
@@ -10,6 +12,8 @@ use crate::rust::{self, Kind};
 use crate::{Result, root};
 
 const GLOSSARY: &str = "CONTRIBUTING.md";
+/// This file, whose tests use the phrases.
+const OWN: &str = "xtask/src/language.rs";
 const HEADING: &str = "\n## Words\n";
 
 /// A phrase that is not to be used.
@@ -17,11 +21,14 @@ const HEADING: &str = "\n## Words\n";
 struct Phrase {
     words: Vec<String>,
     instead: String,
+    /// Only names may not contain it.
+    names_only: bool,
 }
 
 /// A word of a text, and the characters between it and the word before it.
 struct Word<'a> {
     text: String,
+    original: &'a str,
     gap: &'a str,
     line: usize,
 }
@@ -36,11 +43,9 @@ pub(crate) fn check() -> Result<()> {
         let text = if path == GLOSSARY { without_glossary(&text) } else { text };
         found.extend(uses(&text, 1, &phrases).into_iter().map(|(line, what)| format!("{path}:{line}: {what}")));
     }
-    for (path, source) in [rust::sources("core/src")?, rust::sources("ffi/src")?].concat() {
-        for piece in rust::pieces(&source).filter(|piece| piece.kind == Kind::Text) {
-            let uses = uses(piece.text, piece.line, &phrases);
-            found.extend(uses.into_iter().map(|(line, what)| format!("{path}:{line}: {what}")));
-        }
+    for path in tracked(|path| path.ends_with(".rs") && path != OWN)? {
+        let source = fs::read_to_string(root().join(&path)).map_err(|e| format!("{path}: {e}"))?;
+        found.extend(uses_in_rust(&source, &phrases).into_iter().map(|(line, what)| format!("{path}:{line}: {what}")));
     }
     if found.is_empty() {
         return Ok(());
@@ -51,25 +56,77 @@ pub(crate) fn check() -> Result<()> {
     Err(format!("{} places use words that the glossary of {GLOSSARY} replaces", found.len()).into())
 }
 
-/// The files that users read as a whole: documentation, the header, and the sources of Python, Java and the page, whose
-/// comments are read as documentation too.
+/// The files that are read as a whole: documentation, the header, and sources of other languages, with their comments.
 fn documents() -> Result<Vec<String>> {
+    let endings = [".md", ".py", ".java", ".c", ".h", ".js", ".ts", ".html", ".sh", ".go", "Makefile", ".toml", ".yml"];
+    tracked(|path| endings.iter().any(|ending| path.ends_with(ending)))
+}
+
+/// The files of the repository with such a path.
+fn tracked(wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
     let output = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output()?;
     if !output.status.success() {
         return Err(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
     let paths = String::from_utf8(output.stdout)?;
-    let read = |path: &&str| {
-        let source = |folder: &str, endings: &[&str]| {
-            path.starts_with(folder) && endings.iter().any(|ending| path.ends_with(ending))
-        };
-        path.ends_with(".md")
-            || *path == "include/s3vault.h"
-            || source("bindings/python/src/", &[".py"])
-            || source("bindings/java/src/main/", &[".java"])
-            || source("bindings/web/src/", &[".js", ".ts", ".html"])
-    };
-    Ok(paths.split('\0').filter(read).map(str::to_owned).collect())
+    let exists = |path: &&str| root().join(path).is_file();
+    Ok(paths.split('\0').filter(|path| wanted(path)).filter(exists).map(str::to_owned).collect())
+}
+
+/// Each use of a phrase in a Rust source: in its text, its comments and its names.
+fn uses_in_rust(source: &str, phrases: &[Phrase]) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    // Comments on consecutive lines are one text.
+    let (mut comment, mut first) = (String::new(), 0);
+    for piece in rust::pieces(source) {
+        let ends_comment = piece.kind == Kind::Text || piece.kind == Kind::Code && !piece.text.trim().is_empty();
+        if ends_comment {
+            found.extend(uses(&std::mem::take(&mut comment), first, phrases));
+        }
+        match piece.kind {
+            Kind::Text => found.extend(uses(piece.text, piece.line, phrases)),
+            Kind::Code if ends_comment => found.extend(uses_in_names(piece.text, piece.line, phrases)),
+            Kind::Comment if comment.is_empty() => (comment, first) = (piece.text.to_owned(), piece.line),
+            Kind::Code if comment.is_empty() => {}
+            Kind::Code | Kind::Comment => comment += piece.text,
+        }
+    }
+    found.extend(uses(&comment, first, phrases));
+    found
+}
+
+/// Each use of a phrase in the names of a piece of code.
+fn uses_in_names(code: &str, first: usize, phrases: &[Phrase]) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    // The methods of `Option` are the standard library's.
+    for name in words(code, first).iter().filter(|name| !matches!(name.original, "is_none" | "is_none_or")) {
+        let parts = parts(name.original);
+        for phrase in phrases {
+            if parts.windows(phrase.words.len()).any(|window| window == phrase.words) {
+                found.push((name.line, format!("the name {}: write {}", name.original, phrase.instead)));
+            }
+        }
+    }
+    found
+}
+
+/// The words of a name, in lower case.
+fn parts(name: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut was_lower = false;
+    for c in name.chars() {
+        if c == '_' || c.is_uppercase() && was_lower {
+            parts.push(String::new());
+        }
+        if c != '_'
+            && let Some(part) = parts.last_mut()
+        {
+            part.extend(c.to_lowercase());
+        }
+        was_lower = c.is_lowercase();
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
 }
 
 /// The phrases of the glossary.
@@ -82,10 +139,11 @@ fn glossary(contributing: &str) -> Result<Vec<Phrase>> {
         let [_, not, instead, _] = columns[..] else {
             return Err(format!("{GLOSSARY}: not a row of two columns: {row}").into());
         };
-        let quoted = not.split('`').skip(1).step_by(2);
-        phrases.extend(quoted.map(|phrase| Phrase {
-            words: phrase.split(' ').map(str::to_lowercase).collect(),
+        let pieces: Vec<&str> = not.split('`').collect();
+        phrases.extend(pieces[1..].chunks(2).map(|pair| Phrase {
+            words: pair[0].split(' ').map(str::to_lowercase).collect(),
             instead: instead.to_owned(),
+            names_only: pair.get(1).is_some_and(|after| after.starts_with(" (name)")),
         }));
     }
     if phrases.is_empty() {
@@ -108,10 +166,11 @@ fn uses(text: &str, first: usize, phrases: &[Phrase]) -> Vec<(usize, String)> {
     let words = words(text, first);
     let mut found = Vec::new();
     for (at, word) in words.iter().enumerate() {
-        for phrase in phrases {
+        for phrase in phrases.iter().filter(|phrase| !phrase.names_only) {
             let rest = &words[at..];
             if rest.len() >= phrase.words.len()
                 && rest.iter().zip(&phrase.words).all(|(word, wanted)| word.text == *wanted)
+                && !is_right(&words[..at], &rest[phrase.words.len() - 1])
                 && rest[1..phrase.words.len()].iter().all(|word| continues(word.gap))
             {
                 found.push((word.line, format!("\"{}\": write {}", phrase.words.join(" "), phrase.instead)));
@@ -119,6 +178,13 @@ fn uses(text: &str, first: usize, phrases: &[Phrase]) -> Vec<(usize, String)> {
         }
     }
     found
+}
+
+/// Whether the last word of a phrase is a "none" that is right after the words before the phrase: "there is none", or the
+/// value `None`.
+fn is_right(before: &[Word<'_>], last: &Word<'_>) -> bool {
+    let after_there = before.last().is_some_and(|word| word.text == "there");
+    last.text == "none" && (last.original == "None" || after_there)
 }
 
 /// Whether words with this between them are in one phrase: spaces, and what starts a line of a comment or ends one of a
@@ -135,7 +201,8 @@ fn words(text: &str, first: usize) -> Vec<Word<'_>> {
         let gap = &text[end..start];
         line += gap.matches('\n').count();
         end = text[start..].find(|c| !is_word(c)).map_or(text.len(), |at| start + at);
-        words.push(Word { text: text[start..end].to_lowercase(), gap, line });
+        let original = &text[start..end];
+        words.push(Word { text: original.to_lowercase(), original, gap, line });
     }
     words
 }
@@ -146,15 +213,17 @@ mod tests {
     use super::*;
 
     fn phrases() -> Vec<Phrase> {
-        glossary("# C\n## Words\n| not | but |\n|---|---|\n| `goes on`, begin (noun), `anew` | resumes |\n\n## More\n| `a` |\n")
+        glossary("# C\n## Words\n| not | but |\n|---|---|\n| `goes on`, `begin` (name), `anew` | resumes |\n\n## More\n| `a` |\n")
             .unwrap()
     }
 
     #[test]
     fn the_phrases_in_code_are_those_of_the_left_column() {
         let phrases = phrases();
-        assert_eq!(phrases.len(), 2);
-        assert_eq!(phrases[0], Phrase { words: vec!["goes".into(), "on".into()], instead: "resumes".into() });
+        assert_eq!(phrases.len(), 3);
+        let words = vec!["goes".into(), "on".into()];
+        assert_eq!(phrases[0], Phrase { words, instead: "resumes".into(), names_only: false });
+        assert!(phrases[1].names_only);
     }
 
     #[test]
@@ -164,6 +233,22 @@ mod tests {
         assert_eq!(found("it goes\n * on"), [1]);
         assert_eq!(found("it goes,\n on; renewed; goes only; goes-on"), [0_usize; 0]);
         assert_eq!(uses("x anew", 7, &phrases()), [(7, "\"anew\": write resumes".to_owned())]);
+    }
+
+    #[test]
+    fn comments_and_names_of_rust_are_read_and_its_other_code_is_not() {
+        let found =
+            |source: &str| uses_in_rust(source, &phrases()).into_iter().map(|(line, _)| line).collect::<Vec<_>>();
+        assert_eq!(found("/// It goes\n    /// on.\nfn f() {} // anew\n"), [1, 3]);
+        assert_eq!(found("fn a() {}\nlet goes_on = isAnew + GoesOn;\nlet begin = \"anew\";"), [2, 2, 2, 3, 3]);
+        assert_eq!(found("// They begin here.\nfn renewed() { goes(on) }\n"), [0_usize; 0]);
+    }
+
+    #[test]
+    fn none_is_a_predicate_only_without_there_and_in_lower_case() {
+        let phrases = glossary("# C\n## Words\n| not | but |\n|---|---|\n| `is none` | is not a |\n").unwrap();
+        let found = |text: &str| uses(text, 1, &phrases).len();
+        assert_eq!([found("a page is none."), found("there is none"), found("if x is None:")], [1, 0, 0]);
     }
 
     #[test]

@@ -285,7 +285,7 @@ impl Fetch {
     }
 }
 
-/// What the token of the metadata is made of. An HTML page is none.
+/// Whether this may be a token of the metadata service: an HTML page is not.
 fn is_token(text: &str) -> bool {
     let of_token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=' | b'+' | b'/' | b'.' | b'~');
     (1..=1024).contains(&text.len()) && text.bytes().all(of_token)

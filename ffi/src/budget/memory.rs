@@ -6,8 +6,8 @@
 //! grant, available now or not at all. A *take* is one frame for a connection that reads or writes a file.
 //!
 //! Why nobody waits forever:
-//! - A take needs one frame, and only the network or the disk is needed to return it: whoever holds one takes no other
-//!   before the first was handed on. A share of the memory is reserved for takes, so accounts cannot use up everything.
+//! - A take needs one frame, and only the network or the disk is needed to return it: a holder of a frame takes no other
+//!   before it has handed on the first. A share of the memory is reserved for takes, so accounts cannot use up everything.
 //! - Once its account has its base, a grant waits only for frames of its own transfer: all of the base is returned
 //!   when the parts in progress are sent, or the earlier ranges are read; and a grant is given whole or not at all.
 //! - Only for a base do accounts wait in line, first come, first served; those transfers hold nothing yet.

@@ -448,7 +448,7 @@ impl FilePart {
     fn start_reading(&self) -> JoinHandle<Result<FrameRead, SourceFailure>> {
         let (file, pool, part, position) = (self.file.clone(), self.pool.clone(), self.part, self.position);
         let (mut hash, length) = (self.hash.clone(), self.next_length());
-        // A blocking thread is taken only once there is a frame: whoever holds frames may need such a thread to release them.
+        // A blocking thread is used only once there is a frame: the holders of frames may need such a thread to release them.
         tokio::spawn(async move {
             let mut frame = pool.take().await;
             let reading = tokio::task::spawn_blocking(move || {

@@ -32,7 +32,7 @@ class S3VaultError(Exception):
     request_id: str
     """The store's id of the request; empty if there was none."""
     operation: str
-    """S3 operation that failed, for example ``PutObject``; empty if it was none."""
+    """S3 operation that failed, for example ``PutObject``; empty if it was not an operation."""
     bucket: str
     """Bucket of the operation; may be empty."""
     key: str

@@ -115,7 +115,7 @@ impl Connection {
         .await
     }
 
-    /// Reads and writes as much as possible. hyper reports an error of the connection to whoever waits for the reply.
+    /// Reads and writes as much as possible. hyper reports an error of the connection to the task that waits for the reply.
     fn drive(&mut self, context: &mut Context<'_>) {
         self.closed = self.closed || Pin::new(&mut self.driver).poll(context).is_ready();
     }
