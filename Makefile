@@ -130,6 +130,7 @@ test-rust: setup build ## run Rust's tests and the shared cases
 	$(STEP) "Rust, MinIO" $(WITH) minio -- cargo test --release -p s3vault --test cases
 	$(STEP) "Rust, embedded store, reqwest" env S3VAULT_TRANSPORT=reqwest $(WITH) embedded -- \
 	  cargo test --release -p s3vault --test cases --test operations --test faults --test downloads --test resume
+	$(STEP) "Rust, driver, reqwest" env S3VAULT_TRANSPORT=reqwest cargo test -q --release -p s3vault --lib driver::
 	$(STEP) "Rust, MinIO, reqwest" env S3VAULT_TRANSPORT=reqwest $(WITH) minio -- cargo test --release -p s3vault --test cases
 	$(STEP) "Rust, library without reqwest" cargo check -q -p s3vault --no-default-features
 

@@ -19,9 +19,15 @@ fn host() -> Host {
     host_with(Duration::from_secs(60))
 }
 
+/// The transport is the one that S3VAULT_TRANSPORT names; the default is `direct`.
 fn host_with(idle_timeout: Duration) -> Host {
+    let client = match std::env::var("S3VAULT_TRANSPORT").as_deref() {
+        #[cfg(feature = "reqwest")]
+        Ok("reqwest") => ClientKind::Reqwest,
+        _ => ClientKind::Direct,
+    };
     let settings = TransportSettings {
-        client: ClientKind::Direct,
+        client,
         ca_file: None,
         connect_timeout: Duration::from_secs(60),
         idle_timeout,
