@@ -1,14 +1,14 @@
-//! A run by name: its seed, and what was taken from it to make it shorter.
+//! The name of a run: its seed, and what was removed to make it shorter.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Names a fault: `2.17` is what the 17th request of task 2 meets, `t3` the third injection.
+/// Names a fault: `2.17` is the fault of the 17th request of task 2, `t3` the third injection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultId {
-    /// Of a task's request.
+    /// The fault of a task's request.
     Request(usize, u64),
-    /// Of the seed's list.
+    /// An injection of the scenario.
     Injection(usize),
 }
 
@@ -34,13 +34,13 @@ impl FaultId {
 /// A run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Case {
-    /// All that happens follows from it.
+    /// Determines everything else in the run.
     pub seed: u64,
     /// Tasks that are left out.
     pub without: BTreeSet<usize>,
-    /// The only faults; all of the seed where it is `None`.
+    /// The only faults that apply; `None` for all faults of the seed.
     pub faults: Option<BTreeSet<FaultId>>,
-    /// Sources are halved so often.
+    /// Number of times that sources are halved.
     pub shorter: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What bytes are without having them: ranges of sources, whose digests are real and computed once.
+//! Bytes that are described instead of held: ranges of sources, whose digests are real and computed once.
 //!
 //! A source is a row of blocks of 8 MiB, each of them one of a few patterns; so a simulated backup of gigabytes costs the
 //! digests of its patterns only, and what arrives somewhere is compared by what it is: source, edition, offset.
@@ -18,13 +18,13 @@ const PATTERNS: u64 = 61;
 pub struct Chunk {
     /// Which source.
     pub source: u32,
-    /// Counts the source's changes.
+    /// Number of times that the source was changed.
     pub edition: u32,
-    /// In the source, in bytes.
+    /// Offset in the source, in bytes.
     pub offset: u64,
-    /// In bytes.
+    /// Length in bytes.
     pub length: u64,
-    /// One bit of its first byte is another.
+    /// One bit of its first byte is flipped.
     pub flipped: bool,
 }
 
@@ -54,7 +54,7 @@ impl Content {
         Content::Chunks(vec![chunk])
     }
 
-    /// In bytes.
+    /// Length in bytes.
     pub fn length(&self) -> u64 {
         match self {
             Content::Bytes(bytes) => bytes.len() as u64,
@@ -78,7 +78,7 @@ impl Content {
         }
     }
 
-    /// One bit is another.
+    /// Flips one bit.
     #[must_use]
     pub fn flip(&self, at: u64) -> Content {
         match self {
@@ -124,7 +124,7 @@ impl Content {
         }
     }
 
-    /// One after the other.
+    /// Concatenates contents.
     pub fn concat<'a>(all: impl Iterator<Item = &'a Content>) -> Content {
         let (mut chunks, mut bytes) = (Vec::<Chunk>::new(), Vec::new());
         for content in all {
@@ -150,7 +150,7 @@ impl Content {
         if chunks.is_empty() { Content::bytes(&bytes) } else { Content::Chunks(chunks) }
     }
 
-    /// What the bytes are, as a slice of a part.
+    /// Digest of the bytes as a slice of a part.
     pub fn digest_of(&self, hash: SliceHash) -> Digest {
         match (self, hash) {
             (Content::Chunks(chunks), _) if !SYNTHETIC.get() => real(chunks, hash),
@@ -158,7 +158,7 @@ impl Content {
         }
     }
 
-    /// What the bytes are.
+    /// Digest of the bytes.
     pub fn digest(&self) -> Digest {
         match self {
             Content::Bytes(bytes) => digest(bytes),
@@ -177,12 +177,12 @@ thread_local! {
     };
 }
 
-/// Digests of ranges from now on are not of any bytes: for terabytes that nobody reads back.
+/// From now on, digests of ranges are made up: for terabytes that are never read back.
 pub fn without_bytes() {
     SYNTHETIC.set(true);
 }
 
-/// Whether they are.
+/// Whether digests are made up.
 pub fn are_without_bytes() -> bool {
     SYNTHETIC.get()
 }

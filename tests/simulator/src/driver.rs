@@ -1,4 +1,4 @@
-//! What a driver does for a machine: it sends, keeps parts, saves records, takes ranges, finds keys.
+//! The driver of a machine: it sends requests, keeps parts, saves records, accepts ranges and finds keys.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::world::{Event, World};
 pub(crate) struct Sending {
     pub(crate) content: Content,
     pub(crate) part: Option<u32>,
-    /// What was read, where it is hashed while it is sent.
+    /// The bytes that were read, if they are hashed while they are sent.
     pub(crate) read: Option<Digest>,
     /// A reading gave other bytes than the first one.
     pub(crate) is_changed: bool,

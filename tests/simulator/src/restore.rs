@@ -21,7 +21,7 @@ use crate::world::{Event, World};
 const READS: u32 = 3;
 
 impl World {
-    /// All puts are over: what was stored is restored, while things go wrong.
+    /// All puts have ended: every version is restored, with faults.
     pub(crate) fn restore_all(&mut self) {
         for task in 0..self.tasks.len() {
             let (Some(put), Some(Outcome::Stored { vid })) =
@@ -49,7 +49,7 @@ impl World {
         self.tasks.iter().position(|task| task.of == Some(put))
     }
 
-    /// What a restore wants of a version: all that it does not find in its file.
+    /// What a restore requests of a version: everything that is missing in its file.
     pub(crate) fn request_rest(&mut self, number: usize) -> ReadRequest {
         let task = &self.tasks[number];
         let Some(found) = &task.found else { return ReadRequest::default() };
@@ -70,7 +70,7 @@ impl World {
         ReadRequest { delivery: Delivery::ByPosition, skip: have, bytes: None }
     }
 
-    /// Bytes came, and are written where they belong.
+    /// Writes received bytes at their offset.
     pub(crate) fn write(&mut self, number: usize, offset: u64, content: &Content) {
         if self.tasks[number].how() == Some(How::File) {
             self.tasks[number].file.insert(offset, content.clone());
@@ -132,7 +132,7 @@ impl World {
         }
     }
 
-    /// A restore ended well: the file is the source.
+    /// A restore succeeded: the file must equal the source.
     pub(crate) fn check_restored(&mut self, number: usize) {
         let task = &self.tasks[number];
         let size = task.found.as_ref().map_or(0, |found| found.manifest.size);
@@ -203,7 +203,7 @@ impl World {
         task.flipped || matches!(&task.job, Job::Read { vid, .. } if self.spoiled.contains(vid))
     }
 
-    /// A version's data is not what was stored any more, or not where it was.
+    /// The data of a version is damaged, or replaced by another version of the object.
     pub(crate) fn spoil(&mut self, number: usize, is_replaced: bool) {
         let Job::Read { vid, .. } = self.job(number) else { return };
         let mut changed = Vec::new();

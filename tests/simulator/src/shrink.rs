@@ -1,11 +1,11 @@
-//! A failing run made shorter: fewer tasks, shorter sources, fewer faults, as long as it still breaks a promise.
+//! Makes a failing run shorter: fewer tasks, shorter sources, fewer faults, as long as it still breaks a promise.
 
 use std::collections::BTreeSet;
 
 use crate::case::{Case, FaultId};
 use crate::world::run;
 
-/// Most runs that are tried.
+/// Maximum number of runs that are tried.
 const MOST_RUNS: u32 = 400;
 
 /// The shortest case that was found which fails as this one does, in some way.

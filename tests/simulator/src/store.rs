@@ -12,12 +12,12 @@ pub const URL: &str = "http://127.0.0.1:9000";
 /// The name of its bucket.
 pub const BUCKET: &str = "bkt";
 
-/// How a store behaves, apart from what its profile says.
+/// Behaviour of a store that its profile does not describe.
 #[derive(Clone, Copy, Debug)]
 pub struct Quirks {
     /// Each attempt at a part has an ETag of its own, as in stores that encrypt.
     pub unique_etags: bool,
-    /// Most entries in one page of a listing.
+    /// Maximum number of entries in a page of a listing.
     pub page: usize,
 }
 

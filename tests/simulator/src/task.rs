@@ -30,7 +30,7 @@ pub enum Machine {
     List(ListPage),
 }
 
-/// What a machine ended with.
+/// The result of a machine.
 #[allow(clippy::large_enum_variant, reason = "one is moved once")]
 pub enum Ended {
     /// The vault is open.
@@ -39,11 +39,11 @@ pub enum Ended {
     Stored(Box<Found>),
     /// A version was found.
     Found(Box<Found>),
-    /// Its place was found.
+    /// The location of its data was found.
     Located(Located),
     /// It was read.
     Read,
-    /// A page.
+    /// A page of a listing.
     Listed(Vec<Row>, Option<Cursor>),
 }
 
@@ -53,7 +53,7 @@ fn as_one<T>(output: Output<T>, ended: impl FnOnce(T) -> Ended) -> Output<Ended>
 }
 
 impl Machine {
-    /// As the machine's own.
+    /// Forwards to the machine.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match self {
             Machine::Open(machine) => machine.handle(now, input),
@@ -65,7 +65,7 @@ impl Machine {
         }
     }
 
-    /// As the machine's own.
+    /// Forwards to the machine.
     pub fn poll(&mut self, now: Now) -> Output<Ended> {
         match self {
             Machine::Open(machine) => as_one(machine.poll(now), |()| Ended::Opened),
@@ -83,28 +83,28 @@ impl Machine {
 pub enum How {
     /// All of it, once.
     Stream,
-    /// Into a file, and on with it where that was killed.
+    /// Into a file; a restore that was killed resumes.
     File,
-    /// Some bytes, and others.
+    /// Several ranges of bytes.
     Bytes,
 }
 
-/// What a task is for.
+/// The job of a task.
 #[derive(Clone, Debug)]
 pub enum Job {
     /// Stores a backup.
     Put(PutSpec),
-    /// Opens the vault again, finds this version of a name and reads it. It must succeed where it is the last look.
+    /// Opens the vault again, finds this version of a name and reads it. It must succeed if `must_succeed` is set.
     Read {
         /// Which name.
         name: usize,
         /// Which version.
         vid: String,
-        /// The bytes' source.
+        /// The source of the bytes.
         source: u32,
-        /// After all faults.
+        /// No fault remains, so the read must succeed.
         must_succeed: bool,
-        /// As what.
+        /// How it is read.
         how: How,
     },
     /// Lists all versions of a name, after all faults.
@@ -124,68 +124,68 @@ impl Job {
     }
 }
 
-/// A part that the machine has asked for.
+/// A part that the machine has requested.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
-    /// In the source.
+    /// Offset in the source, in bytes.
     pub offset: u64,
-    /// As it was asked for, or as it is once it is there.
+    /// Requested length, or the actual one once the part is ready, in bytes.
     pub length: u64,
-    /// What the machine asked for at least.
+    /// Minimum length, in bytes.
     pub min_length: u64,
-    /// Its digest must come with it.
+    /// The part must come with its digest.
     pub hash_first: bool,
-    /// It is there.
+    /// The part is ready.
     pub ready: bool,
 }
 
 /// How a put ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Acknowledged.
+    /// The put was acknowledged.
     Stored {
         /// The version.
         vid: String,
     },
-    /// An error that says that there is nothing.
+    /// The put failed with an error after which no version exists.
     Failed(String),
-    /// An error that says that nothing is known, or a process that never came back.
+    /// The outcome is unknown, or the process never resumed.
     Open(String),
 }
 
 /// A caller.
 pub struct Task {
-    /// What for.
+    /// Its job.
     pub job: Job,
-    /// What it shares with others of its process.
+    /// The vault, shared with other tasks of its process.
     pub vault: Arc<Vault>,
-    /// Counts its lives: what belongs to an older one does not reach it.
+    /// Number of times that its process was killed; inputs for an earlier process are dropped.
     pub life: u32,
     /// The machine; taken out while it works.
     pub machine: Option<Machine>,
-    /// What was found, for reading.
+    /// The version that was found, to read it.
     pub found: Option<Box<Found>>,
     /// Rows of the pages so far.
     pub listed: Vec<Row>,
-    /// Its place among sources.
+    /// Index of its source.
     pub source: u32,
-    /// Counts the source's changes.
+    /// Number of times that the source was changed.
     pub edition: u32,
     /// The block from which the last change counts.
     pub changed_from: u64,
     /// The checkpoint's file as it would survive a crash.
     pub disk: Vec<u8>,
-    /// Records that are not safe yet.
+    /// Records that are not on disk yet.
     pub unsaved: VecDeque<(Vec<u8>, bool)>,
     /// The disk is full.
     pub disk_full: bool,
-    /// What the machine has asked for and not released.
+    /// Parts that the machine has requested and not released.
     pub parts: BTreeMap<u32, Held>,
     /// Where a stream's next part starts.
     pub position: Option<u64>,
-    /// What is there of each range, by its index and reading.
+    /// Received bytes of each range, by its index and reading.
     pub ranges: BTreeMap<(u32, u32), Content>,
-    /// What was accepted, by its place in the backup.
+    /// Accepted bytes, by their offset in the backup.
     pub accepted: BTreeMap<u64, Content>,
     /// How a version is read.
     pub delivery: Delivery,
@@ -193,29 +193,29 @@ pub struct Task {
     pub of: Option<usize>,
     /// The file of a restore: its slices, by their offsets; and the marks of verified parts.
     pub file: BTreeMap<u64, Content>,
-    /// By their numbers from 0.
+    /// Parts that are marked as verified, by their numbers from 0.
     pub marks: BTreeSet<u32>,
     /// Parts whose bytes were found when this process started.
     pub there: BTreeSet<u32>,
     /// Where the version is, and the bytes of it that are read.
     pub located: Option<Located>,
-    /// Of the backup.
+    /// The bytes of the backup that are read.
     pub bytes: Range<u64>,
     /// Number of such reads that were started.
     pub reads: u32,
-    /// Somebody aborted an upload of it.
+    /// Another client aborted one of its uploads.
     pub vanished: bool,
-    /// Parts that were asked for, over all lives.
+    /// Number of parts requested, over all processes.
     pub asked: u64,
     /// When the machine wants to be polled.
     pub wake: Option<u64>,
-    /// Requests so far, over all lives.
+    /// Number of requests, over all processes.
     pub requests: u64,
-    /// By kind.
+    /// Number of requests by kind.
     pub sent: BTreeMap<&'static str, u64>,
-    /// Of these, those that did not bring a clean 2xx.
+    /// Number of requests without a valid 2xx reply.
     pub failed: u64,
-    /// Failures one after the other, by what was asked.
+    /// Number of consecutive failures, by request.
     pub in_a_row: BTreeMap<String, u32>,
     /// The exchange that arrived last.
     pub newest_arrival: u64,
@@ -223,19 +223,19 @@ pub struct Task {
     pub checked_ms: i64,
     /// Uploads whose Complete was sent.
     pub completing: BTreeSet<String>,
-    /// Upload id and number of parts whose records were safe when a process died.
+    /// Upload id and number of parts whose records were on disk when a process was killed.
     pub safe_parts: BTreeSet<(String, u32)>,
-    /// Those that are safe now, their lengths and ETags.
+    /// Parts whose records are on disk now, with their lengths and ETags.
     pub saved_parts: BTreeMap<(String, u32), (u64, String)>,
-    /// What each part was when this process read it to its end.
+    /// Digest of each part when this process read it completely.
     pub readings: BTreeMap<u32, Digest>,
-    /// A part that was something else at a second reading.
+    /// A part with other bytes at the second reading.
     pub differs: Option<u32>,
-    /// Parts that an older attempt replaced.
+    /// Number of parts that an earlier attempt replaced.
     pub replaced: u32,
-    /// Parts that the store lost.
+    /// Number of parts that the store lost.
     pub lost_parts: u32,
-    /// Some of them while this process ran.
+    /// Some of them were lost while this process ran.
     pub lost_alive: bool,
     /// The store failed while it completed the upload.
     pub upload_broken: bool,
@@ -243,21 +243,21 @@ pub struct Task {
     pub suspended: bool,
     /// The upload of the last extent that was saved.
     pub extent: String,
-    /// It was told that there are no other keys, or was given some that had expired.
+    /// It got no new keys, or keys that had expired.
     pub keyless: bool,
-    /// Most milliseconds that a reader takes for a range.
+    /// Maximum time that a reader needs for a range, in milliseconds.
     pub patience_ms: u64,
-    /// Bytes of ranges that were asked for and are not consumed, by their index.
+    /// Lengths of ranges that were requested and are not consumed, by their index.
     pub in_hand: BTreeMap<u32, u64>,
     /// A reply's body was changed on its way.
     pub flipped: bool,
     /// The caller has cancelled.
     pub cancelled: bool,
-    /// It was killed or suspended at least once, so that an older life may have left something.
+    /// It was killed or suspended at least once, so an earlier process may have left something.
     pub was_killed: bool,
-    /// How many more times it resumes after an error.
+    /// Number of times that it still resumes after an error.
     pub patience: u32,
-    /// Commits again so often.
+    /// Number of times that it has committed again.
     pub again: u32,
     /// How it ended.
     pub outcome: Option<Outcome>,

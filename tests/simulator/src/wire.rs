@@ -44,7 +44,7 @@ impl Wire {
         since.map_or(0, |since| since.as_millis() as i64)
     }
 
-    /// For the story: the operation and what it is about, short.
+    /// Short text for the story: the operation and its object.
     pub fn short(&self) -> String {
         let part = match self.parameter("partNumber") {
             "" => String::new(),

@@ -7,11 +7,11 @@ mod source;
 
 use crate::content::Content;
 
-/// Parts of a file, and slices, that are under way at most; of a stream; and a stream's least part.
+/// Maximum number of parts or slices of a file in flight; the same of a stream; and the minimum length of a stream's part.
 const FILE_WINDOW: u32 = 32;
 const STREAM_WINDOW: u32 = 8;
 const LEAST: u64 = 8 << 20;
-/// Bytes that a reader holds at most: the slices under way.
+/// Maximum number of bytes that a reader holds: the slices in flight.
 const MOST_READ: u64 = FILE_WINDOW as u64 * LEAST;
 /// Failures of one request one after the other: twelve attempts where the store asks to slow down, a few for keys,
 /// clock and region, and what was sent a second time since it was slow.

@@ -1,4 +1,4 @@
-//! The outcome of a put, and a last look at everything.
+//! Checks of a put's outcome, and of everything at the end of a run.
 
 use s3_model::Attributes;
 use s3vault_core::vault::objects::{CATALOGUE, CatalogueKey, Entry};
@@ -49,7 +49,7 @@ impl World {
         }
     }
 
-    /// All is over: looks at everything once more, without faults.
+    /// Checks everything at the end of a run, without faults.
     pub(crate) fn after_all(&mut self) {
         if self.report.violation.is_some() {
             return;
@@ -150,7 +150,7 @@ impl World {
     }
 }
 
-/// Whether a put ends for a reason that was not there.
+/// Whether a put ended for a reason that did not exist.
 fn unprovoked(code: Code, task: &Task) -> bool {
     match code {
         Code::Cancelled => !task.cancelled,

@@ -48,7 +48,7 @@ impl World {
         }
     }
 
-    /// A reading failed: not for damage that nobody did.
+    /// A read failed: it must not report damage that was not injected.
     pub(crate) fn check_read_failed(&mut self, number: usize, e: &Error) {
         self.log(|| format!("{number} could not read: {e}"));
         let is_damage =
@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    /// A reading ended well: all that was stored came, and nothing else.
+    /// A read succeeded: it must have delivered all of the stored data and nothing else.
     pub(crate) fn check_read(&mut self, number: usize) {
         let task = &self.tasks[number];
         let size = task.found.as_ref().map_or(0, |found| found.manifest.size);

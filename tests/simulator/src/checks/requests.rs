@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// Counts what a list of parts has otherwise than the checkpoint.
+    /// Hits the probes for differences between a list of parts and the checkpoint.
     fn note_parts(&mut self, number: usize, upload_id: &str) {
         let Some(upload) = self.bucket().open_upload(upload_id) else { return };
         let first = self.tasks[number].first_part().unwrap_or(1);
@@ -189,7 +189,7 @@ impl World {
     }
 }
 
-/// Of a manifest what is looked at: not its parts, of which there may be millions.
+/// The fields of a manifest that are checked; not its parts, which may be millions.
 #[derive(Deserialize)]
 struct Manifest {
     vid: String,

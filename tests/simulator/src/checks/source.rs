@@ -70,7 +70,7 @@ impl World {
         }
     }
 
-    /// A part was read to its end, and the machine knows what it was.
+    /// A part was read completely, and the machine knows its digest.
     pub(crate) fn note_reading(&mut self, number: usize, part: Option<u32>, digest: Digest) {
         let Some(part) = part else { return };
         if self.tasks[number].readings.insert(part, digest).is_some_and(|before| before != digest) {
@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// Counts where a put is when its process is killed.
+    /// Hits the probe for the state of a put whose process is killed.
     pub(crate) fn note_crash(&mut self, number: usize) {
         let task = &self.tasks[number];
         if task.put().is_none() {

@@ -1,4 +1,4 @@
-//! The arrival of a request at the store: what it does there, what is counted, and what becomes of the reply.
+//! The arrival of a request at the store: its effect, the probes that it hits, and its reply.
 
 use s3_model::Part;
 use s3_model::http::http_date;
@@ -113,7 +113,7 @@ impl World {
         upload.parts.get(&wire.parameter("partNumber").parse().ok()?).map(Part::etag)
     }
 
-    /// Counts what a request met at the store.
+    /// Hits the probes of a request at the store.
     fn note_answer(&mut self, exchange: &Exchange, answer: &Answer, is_copy: bool) {
         let (is_good, is_write) = (answer.status < 300, !matches!(exchange.wire.request.method, "GET" | "HEAD"));
         let is_dead = !self.is_alive(exchange);

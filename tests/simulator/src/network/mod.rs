@@ -1,4 +1,4 @@
-//! Between the driver and the store: what is lost, late, doubled, cut and changed.
+//! The network between driver and store: it loses, delays, duplicates, cuts and changes requests and replies.
 
 mod arrival;
 
@@ -14,16 +14,16 @@ use crate::scenario::{Fault, Trigger, request_fault};
 use crate::wire::{Answer, Wire};
 use crate::world::{Event, World};
 
-/// How far an exchange is.
+/// A stage of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     /// The last byte of the request was sent.
     Sent,
-    /// It is at the store; whether this is a second time.
+    /// It has arrived at the store; whether this is the second time.
     Arrived(bool),
-    /// The head of the reply is at the driver.
+    /// The head of the reply has arrived at the driver.
     Head,
-    /// And its end.
+    /// The end of the reply has arrived at the driver.
     End,
     /// The driver knows that nothing more comes.
     Broken(Broken),
@@ -48,14 +48,14 @@ pub(crate) struct Exchange {
     pub(crate) wire: Wire,
     /// Its part of the source.
     pub(crate) part: Option<u32>,
-    /// What the driver read, where it hashed while it sent.
+    /// The bytes that the driver read, if it hashes them while it sends them.
     read: Option<Digest>,
     reply: ReplyBody,
     fault: Option<Fault>,
     answer: Option<Answer>,
-    /// The driver wants nothing more of it.
+    /// The driver has abandoned it.
     pub(crate) is_over: bool,
-    /// What its failures are counted by.
+    /// Key under which its failures are counted.
     what: String,
     /// Stages that are still to come.
     pending: u32,
@@ -257,7 +257,7 @@ impl World {
         exchange.is_over = true;
     }
 
-    /// Bytes of a range lie where they belong: what is there of it now.
+    /// Writes bytes of a range; returns what has arrived of it.
     fn take(&mut self, task: usize, range: Range, more: &Content) -> Content {
         let kept = self.tasks[task].ranges.entry((range.index, range.reading)).or_default();
         *kept = Content::concat([&kept.slice(0, range.done), more].into_iter());
@@ -266,7 +266,7 @@ impl World {
         kept
     }
 
-    /// A reply broke: what had arrived of a range stays.
+    /// A reply broke: the bytes of a range that have arrived are kept.
     fn arrive(&mut self, exchange: &Exchange) {
         let (Some(answer), ReplyBody::Range(range)) = (&exchange.answer, exchange.reply) else { return };
         if exchange.fault != Some(Fault::Truncated) || answer.status >= 300 {
@@ -322,7 +322,7 @@ impl World {
         }
     }
 
-    /// The machine wants nothing more of a request.
+    /// The machine has abandoned a request.
     pub(crate) fn abandon(&mut self, task: usize, id: RequestId) {
         let life = self.tasks[task].life;
         let mut is_slow = false;
@@ -346,7 +346,7 @@ impl World {
         }
     }
 
-    /// All requests of a task that are under way arrive once more.
+    /// All requests of a task in flight arrive a second time.
     pub(crate) fn echo(&mut self, task: usize, delay: u64) {
         for number in self.under_way(task) {
             self.later(number, delay, Stage::Arrived(true));
@@ -359,7 +359,7 @@ impl World {
         mine.filter(|(_, exchange)| !exchange.is_over).map(|(number, _)| *number).collect()
     }
 
-    /// Whether a request of this part is under way.
+    /// Whether a request for this part is in flight.
     pub(crate) fn is_sending(&self, task: usize, number: u32) -> bool {
         let life = self.tasks[task].life;
         let mut exchanges = self.exchanges.values();
