@@ -79,7 +79,7 @@ pub(crate) enum Cut {
     Close,
     /// The connection stays, and nothing more comes.
     Stall,
-    /// One bit is flipped, and the body goes on.
+    /// One bit is flipped, and the rest of the body follows.
     Flip,
 }
 

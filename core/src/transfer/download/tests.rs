@@ -378,7 +378,7 @@ fn slices_and_requested_bytes_are_whole_segments_of_the_object() {
     assert!(all == data);
     assert_eq!(ranges[..2], [(0, SMALL, SMALL + 32), (SMALL, SMALL, SMALL + 32)]);
     assert_eq!(ranges[5..], [(5 * SMALL, SMALL, SMALL + 32), (6 * SMALL, 3, 19)]);
-    // Of bytes in the midst of the second part, the segments that contain them.
+    // Of bytes inside the second part, the segments that contain them.
     let bytes = Some(3 * SMALL + 600..4 * SMALL + 10);
     let (ranges, some) = run(ReadRequest { delivery: Delivery::Unverified, bytes, ..ReadRequest::default() });
     let from = (3 * SMALL + 96 + SMALL / 2 + 16) as usize;

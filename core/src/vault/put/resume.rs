@@ -131,7 +131,7 @@ impl Put {
     }
 }
 
-/// Refuses a checkpoint that names what its put cannot have decided. Whoever can write the file must not choose what is
+/// Refuses a checkpoint that names what its put cannot have decided. Anyone who can write the file must not choose what is
 /// written, completed or signed with the rights and the key of this process.
 pub(super) fn check_contents(vault: &Vault, request: &PutRequest, checkpoint: &Checkpoint) -> Result<()> {
     let Some(header) = &checkpoint.header else { return Ok(()) };
