@@ -90,7 +90,8 @@ for name in "${chosen[@]}"; do
   [ ! -e "$done_slices/$name" ] || { say "deep: $name has already passed"; continue; }
   started=$SECONDS
   DEEP_SLICE=$name "$ROOT/scripts/step.sh" "deep: $name" "$0" 2>&1 | tee "$done_slices/$name.log"
-  counts=$(grep -v '^===' "$done_slices/$name.log" | grep -v '^ *$' | grep -E '[0-9]' | tail -n 1)
+  # A program that was killed may have left zeros in the log.
+  counts=$(grep -av '^===' "$done_slices/$name.log" | grep -av '^ *$' | grep -aE '[0-9]' | tail -n 1)
   echo "| $name | $counts | $((SECONDS - started)) | $(date -u +%Y-%m-%d) | ${commit:0:7} |" >"$done_slices/$name"
 done
 

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::geteuid;
 use s3vault_core::crypto::keyring::Keyring;
 use s3vault_core::{Code, Error, Result};
 use zeroize::Zeroizing;
@@ -76,7 +77,7 @@ impl Drop for TemporaryFile {
     }
 }
 
-/// Reads the keyring in the file `path`. A file that other users can read or write is refused.
+/// Reads the keyring in the file `path`. A file that other users own, can read or can write is refused.
 pub fn open(path: &Path) -> Result<Keyring> {
     let shown = path.display();
     let cannot = |e: std::io::Error| Error::new(Code::Keyring, format!("cannot read the keyring {shown}: {e}"));
@@ -84,6 +85,13 @@ pub fn open(path: &Path) -> Result<Keyring> {
     let about = file.metadata().map_err(cannot)?;
     if !about.is_file() {
         return Err(Error::new(Code::Keyring, format!("the keyring {shown} is not a regular file")));
+    }
+    let own = geteuid().as_raw();
+    if about.uid() != own {
+        let message = format!("another user owns the keyring {shown} (uid {}, not {own})", about.uid());
+        return Err(Error::new(Code::Keyring, message).with_hint(
+            "Use a keyring of your own: what its owner signs is trusted by everyone who has its public key.",
+        ));
     }
     let mode = about.mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -161,6 +169,23 @@ mod tests {
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
         assert!(open(&path).is_ok());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_keyring_of_another_user_is_refused() {
+        let folder = folder("owner");
+        let path = folder.join("k");
+        create(&path).unwrap();
+        // Only root can give a file away; for others, a file of root's.
+        let theirs = if geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+            path.clone()
+        } else {
+            PathBuf::from("/etc/passwd")
+        };
+        let e = open(&theirs).map(|_| ()).unwrap_err();
+        assert!(e.code() == Code::Keyring && e.message().contains("another user owns"), "{e}");
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -47,6 +47,11 @@ impl fmt::Debug for Keys {
 }
 
 impl Account {
+    /// The endpoint of the settings.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// An account with the settings of a vault.
     pub fn from_settings(settings: &Settings, credentials: Credentials) -> Result<Account> {
         Ok(Account {

@@ -225,6 +225,22 @@ impl Endpoint {
             .with_hint("Leave api_url empty, or start it with https://: access points support only TLS."))
     }
 
+    /// Why requests are exposed on their way: they go to another machine without TLS. `None`: they do not.
+    pub fn exposure(&self) -> Option<String> {
+        let is_here = match &self.site {
+            Site::Other(Host::Name(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Site::Other(Host::V4(address)) => address.is_loopback(),
+            Site::Other(Host::V6(address)) => address.is_loopback(),
+            Site::Aws(_) | Site::AwsInterface(_) => false,
+        };
+        (self.scheme == Scheme::Http && !is_here).then(|| {
+            format!(
+                "requests to http://{} are not encrypted: anyone on their way can read and change backups, and can use a signed request until its date expires. Use https:// in api_url.",
+                self.host()
+            )
+        })
+    }
+
     /// The host without a bucket.
     fn host(&self) -> String {
         match &self.site {

@@ -383,3 +383,32 @@ fn options_that_contradict_are_refused() {
         assert!(error.message().contains(says) && error.hint().contains(helps), "{error}");
     }
 }
+
+#[test]
+fn an_error_shows_no_user_and_no_query() {
+    for api_url in
+        ["https://user:HUSHED@h", "https://h?X-Amz-Signature=HUSHED", "https://u@h/?a=HUSHED#HUSHED", "HUSHED@x?HUSHED"]
+    {
+        let e = refused(&[("api_url", api_url)]);
+        assert!(!e.to_string().contains("HUSHED"), "{e}");
+    }
+}
+
+#[test]
+fn requests_without_tls_to_another_machine_are_exposed() {
+    for (api_url, is_exposed) in [
+        ("http://127.0.0.1:9000", false),
+        ("http://[::1]:9000", false),
+        ("http://localhost", false),
+        ("http://minio.localhost", false),
+        ("https://store.example", false),
+        ("http://store.example", true),
+        ("http://10.0.0.1:9000", true),
+        ("http://[2001:db8::1]", true),
+        ("http://localhost.example", true),
+        ("http://s3.eu-central-1.amazonaws.com", true),
+    ] {
+        let warning = endpoint(&[("api_url", api_url)]).exposure();
+        assert_eq!(warning.is_some(), is_exposed, "{api_url}: {warning:?}");
+    }
+}

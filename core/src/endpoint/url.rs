@@ -61,7 +61,7 @@ pub(super) fn parse(text: &str) -> Result<Url> {
         } else {
             helps
         };
-        invalid(format!("api_url = '{}': {why}", without_user(text))).with_hint(hint)
+        invalid(format!("api_url = '{}': {why}", without_secrets(text))).with_hint(hint)
     })
 }
 
@@ -137,10 +137,15 @@ fn parse_host(host: &str) -> Result<Host, (&'static str, &'static str)> {
 }
 
 /// Replaces the user by `***`: it may include a password, which no message may show.
-fn without_user(text: &str) -> String {
+/// The URL without what may be secret: a user with a password, and a query, which may be that of a presigned URL.
+fn without_secrets(text: &str) -> String {
+    let text = match text.find(['?', '#']) {
+        Some(at) => format!("{}***", &text[..=at]),
+        None => text.to_owned(),
+    };
     let start = text.find("://").map_or(0, |at| at + 3);
     match text.rfind('@') {
         Some(at) if at >= start => format!("{}***{}", &text[..start], &text[at..]),
-        _ => text.to_owned(),
+        _ => text,
     }
 }

@@ -51,6 +51,9 @@ impl Vault {
             control.log(warning)?;
         }
         let client = Client::open(settings, control)?;
+        if let Some(warning) = client.bucket().account().endpoint().exposure() {
+            control.log(&warning)?;
+        }
         let vault = Arc::new(s3vault_core::vault::Vault::new(settings, client.bucket().account(), keyring)?);
         let client = client.of(vault.home());
         driver::run(&client.host, Open::new(vault.clone(), entropy::seed()?), control)?;

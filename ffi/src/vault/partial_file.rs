@@ -114,12 +114,13 @@ impl PartialFile {
     pub(super) fn finish(mut self, path: &Path) -> Result<()> {
         self.keep = false;
         self.file.set_len(self.size).map_err(|e| failed(&self.path, &e))?;
-        // Until now nobody else could open it, so nobody can change what was verified.
+        self.file.sync_data().map_err(|e| failed(&self.path, &e))?;
         let mode = Permissions::from_mode(disk::mode_at(path));
-        self.file.set_permissions(mode).map_err(|e| failed(&self.path, &e))?;
-        self.file.sync_all().map_err(|e| failed(&self.path, &e))?;
         fs::rename(&self.path, path).map_err(|e| failed(path, &e))?;
         self.keep = true;
+        // Until now nobody else could open it, so nobody can change what was verified. A restore that waits for this one
+        // refuses a partial file that is not private, so the file has its final name first.
+        self.file.set_permissions(mode).and_then(|()| self.file.sync_all()).map_err(|e| failed(path, &e))?;
         disk::sync_name(path).map_err(|e| failed(path, &e))
     }
 

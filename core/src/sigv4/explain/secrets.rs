@@ -5,7 +5,8 @@ const HIDDEN: &str = "***";
 
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    name == "x-amz-security-token" || name.ends_with("-server-side-encryption-customer-key")
+    matches!(&*name, "x-amz-security-token" | "proxy-authorization" | "cookie")
+        || name.ends_with("-server-side-encryption-customer-key")
 }
 
 /// A canonical request, or a line of it, without secret values.

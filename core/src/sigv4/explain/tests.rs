@@ -139,6 +139,13 @@ fn secret_values_are_compared_and_never_shown() {
 }
 
 #[test]
+fn what_a_proxy_is_told_is_not_shown() {
+    for header in ["proxy-authorization:Basic HUSHED", "cookie:id=HUSHED", "Cookie:id=HUSHED"] {
+        assert_eq!(secrets::hide(header), format!("{}:***", header.split(':').next().unwrap()));
+    }
+}
+
+#[test]
 fn nothing_differs_means_another_secret_key() {
     let sent = send(&put(), false);
     let reply = refusal(&sent.canonical, &sent.string_to_sign, &sent.signature);
