@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::fetch::Fetch;
 use super::ini::{self, Values};
 use super::shared::Profile;
-use super::{Credentials, endpoint, unusable};
+use super::{Credentials, KEY_FORM, endpoint, unusable};
 use crate::error::{Code, Error, Result};
 use crate::time::parse_rfc3339;
 
@@ -196,9 +196,10 @@ fn environment(env: &Environment) -> Result<Option<Credentials>> {
             unusable(format!("the environment's {EXPIRATION} is not a time such as 2026-11-24T13:30:00Z"))
         })?),
     };
-    Credentials::checked(access_key, secret_key, env.var(SESSION_TOKEN), expires_ms)
-        .map(Some)
-        .map_err(|why| unusable(format!("the environment's keys cannot be used: {why}")))
+    Credentials::checked(access_key, secret_key, env.var(SESSION_TOKEN), expires_ms).map(Some).map_err(|why| {
+        unusable(format!("the environment's keys cannot be used: {why}"))
+            .with_hint(format!("Correct {ACCESS_KEY}, {SECRET_KEY} or {SESSION_TOKEN}. {KEY_FORM}"))
+    })
 }
 
 /// The source that a profile names.
@@ -232,9 +233,10 @@ fn keys_of(values: Option<&Values>, profile: &str, file: &File) -> Result<Option
     let Some(secret_key) = value("aws_secret_access_key") else {
         return Err(unusable(format!("{} has aws_access_key_id but no aws_secret_access_key", place())));
     };
-    Credentials::checked(access_key, secret_key, value("aws_session_token"), None)
-        .map(Some)
-        .map_err(|why| unusable(format!("{} has keys that cannot be used: {why}", place())))
+    Credentials::checked(access_key, secret_key, value("aws_session_token"), None).map(Some).map_err(|why| {
+        unusable(format!("{} has keys that cannot be used: {why}", place()))
+            .with_hint(format!("Correct the keys of this profile. {KEY_FORM}"))
+    })
 }
 
 fn process(profile: &str, command: &str) -> Result<Process> {

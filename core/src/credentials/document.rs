@@ -179,6 +179,11 @@ mod tests {
             (document(&[("SecretAccessKey", ().into())]), "has no SecretAccessKey"),
             (document(&[("SecretAccessKey", "".into())]), "is not usable: its secret key is empty"),
             (document(&[("SecretAccessKey", "hush\n".repeat(2).into())]), "is not usable: its secret key contains"),
+            (document(&[("AccessKeyId", "hush\r\nx: y".into())]), "is not usable: its access key contains a line end"),
+            (
+                document(&[("SessionToken", "hush\nx: y".into())]),
+                "is not usable: its session token contains a line end",
+            ),
             (document(&[("SecretAccessKey", 1.into())]), "is JSON with another structure"),
             (document(&[("Expiration", "hush".into())]), "has an Expiration that is not a time"),
             (document(&[("Expiration", "2026-11-24T13:30:00".into())]), "has an Expiration that is not a time"),
@@ -204,6 +209,10 @@ mod tests {
         assert_eq!(instance(&document(&token)).unwrap(), parse_process(&document(&[])).unwrap());
         assert_eq!(container(&document(&token)).unwrap(), parse_process(&document(&[])).unwrap());
         assert_eq!(container(&document(&[])).unwrap().session_token, None);
+        for read in [instance, container] {
+            let forged = document(&[("Token", "hush\nx: y".into())]);
+            assert!(read(&forged).unwrap_err().starts_with("is not usable: its session token contains a line end"));
+        }
         assert_eq!(instance(&document(&[])).unwrap_err(), "has no Token");
         assert_eq!(instance(&document(&[("Expiration", ().into())])).unwrap_err(), "has no Expiration");
         let failed = br#"{"Code": "AssumeRoleUnauthorizedAccess", "Message": "EC2 cannot assume the role"}"#;

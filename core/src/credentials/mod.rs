@@ -49,9 +49,17 @@ impl Credentials {
     /// The credentials in the options `access_key`, `secret_key` and `session_token`.
     pub fn from_settings(settings: &Settings) -> Result<Credentials> {
         let token = settings.text("session_token");
+        let (access_key, secret_key) = (settings.required("access_key")?, settings.required("secret_key")?);
+        // These are sent in headers; the secret key is not.
+        for (option, value) in [("access_key", access_key), ("session_token", token)] {
+            if let Some(wrong) = first_wrong(value) {
+                return Err(Error::new(Code::InvalidOption, format!("option {option} {wrong}"))
+                    .with_hint(format!("Set {option} to the value alone. {KEY_FORM}")));
+            }
+        }
         Ok(Credentials {
-            access_key: settings.required("access_key")?.to_owned(),
-            secret_key: Zeroizing::new(settings.required("secret_key")?.to_owned()),
+            access_key: access_key.to_owned(),
+            secret_key: Zeroizing::new(secret_key.to_owned()),
             session_token: (!token.is_empty()).then(|| Zeroizing::new(token.to_owned())),
             expires_ms: None,
         })
@@ -76,8 +84,10 @@ impl Credentials {
     ) -> Result<Credentials, String> {
         let clean = |what: &str, value: &str| match value.trim() {
             "" => Err(format!("its {what} is empty")),
-            value if value.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Zeroizing::new(value.to_owned())),
-            _ => Err(format!("its {what} contains invalid characters")),
+            value => match first_wrong(value) {
+                None => Ok(Zeroizing::new(value.to_owned())),
+                Some(wrong) => Err(format!("its {what} {wrong}")),
+            },
         };
         let session_token = match session_token {
             None | Some("") => None,
@@ -90,6 +100,22 @@ impl Credentials {
             expires_ms,
         })
     }
+}
+
+/// What keys look like, for hints.
+const KEY_FORM: &str = "Keys consist of printable ASCII characters, without spaces and line ends.";
+
+/// Describes the first character of a key that is not valid in a header, and shows nothing else of the key.
+fn first_wrong(value: &str) -> Option<String> {
+    let (at, c) = value.char_indices().find(|(_, c)| !c.is_ascii_graphic())?;
+    let what = match c {
+        '\n' | '\r' => "a line end",
+        ' ' => "a space",
+        '\0' => "NUL",
+        c if c.is_control() => "a control character",
+        _ => "a character outside of ASCII",
+    };
+    Some(format!("contains {what} (byte {} of {})", at + 1, value.len()))
 }
 
 impl fmt::Debug for Credentials {
@@ -196,14 +222,48 @@ mod tests {
         for (access, secret, token, why) in [
             ("", "hush", None, "its access key is empty"),
             ("A", " ", None, "its secret key is empty"),
-            ("A\nhush", "S", None, "its access key contains invalid characters"),
-            ("A", "hush\u{fc}", None, "its secret key contains invalid characters"),
-            ("A", "S", Some("hush hush"), "its session token contains invalid characters"),
+            ("A\nhush", "S", None, "its access key contains a line end (byte 2 of 6)"),
+            ("A", "hush\u{fc}", None, "its secret key contains a character outside of ASCII (byte 5 of 6)"),
+            ("A", "S", Some("hush hush"), "its session token contains a space (byte 5 of 9)"),
+            ("A", "S", Some("hush\0hush"), "its session token contains NUL (byte 5 of 9)"),
+            ("A\u{7f}hush", "S", None, "its access key contains a control character (byte 2 of 6)"),
         ] {
             let e = Credentials::checked(access, secret, token, None).unwrap_err();
             assert!(e.starts_with(why) && !e.contains("hush"), "{e}");
         }
         let keys = Credentials::checked(" A\n", "hush", Some("hush"), None).unwrap();
         assert_eq!(format!("{keys:?}"), "Credentials(A)");
+    }
+
+    #[test]
+    fn an_option_that_is_not_valid_in_a_header_is_named_and_not_shown() {
+        let keys = [("access_key", "A"), ("secret_key", "S"), ("session_token", "T")];
+        assert!(Credentials::from_settings(&settings(&keys)).is_ok());
+        for (option, value, why) in [
+            ("access_key", "hush hush", "option access_key contains a space (byte 5 of 9)"),
+            ("access_key", "hush\u{fc}", "option access_key contains a character outside of ASCII"),
+            ("access_key", "hush\nhush", "option access_key contains a line end"),
+            ("session_token", "hush\nhush", "option session_token contains a line end"),
+            ("session_token", "hush\u{7f}hush", "option session_token contains a control character"),
+            ("session_token", "hush\u{fc}", "option session_token contains a character outside of ASCII"),
+        ] {
+            let mut settings = settings(&keys);
+            settings.set(option, value).unwrap();
+            let e = Credentials::from_settings(&settings).unwrap_err();
+            assert_eq!(e.code(), Code::InvalidOption, "{e}");
+            assert!(e.message().starts_with(why), "{e}");
+            assert!(e.hint().contains(&format!("Set {option} to the value alone.")), "{e:?}");
+            assert!(!format!("{e} {e:?}").contains("hush"), "{e}");
+        }
+        // These are refused when the option is set.
+        for (option, _) in keys {
+            for wrong in ["a\r\nx: y", "a\0b"] {
+                let e = Settings::new().set(option, wrong).unwrap_err();
+                assert_eq!(e.code(), Code::InvalidOption, "{e}");
+                assert!(e.message().contains(&format!("for option {option}: expected text without control")), "{e}");
+            }
+        }
+        // A secret key is not sent, so it may contain other text.
+        assert!(Credentials::from_settings(&settings(&[("access_key", "A"), ("secret_key", "ü 1")])).is_ok());
     }
 }

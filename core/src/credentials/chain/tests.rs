@@ -74,6 +74,21 @@ fn the_environments_keys_may_end() {
 }
 
 #[test]
+fn keys_that_are_not_valid_in_a_header_are_refused_with_their_source() {
+    let vars = [(ACCESS_KEY, "A"), (SECRET_KEY, "S"), (SESSION_TOKEN, "hush\r\nhush")];
+    let e = error(&env(&vars, None, None), "");
+    assert_eq!(e.code(), Code::Credentials);
+    assert!(
+        e.message().contains("the environment's keys cannot be used: its session token contains a line end"),
+        "{e}"
+    );
+    assert!(e.hint().contains(SESSION_TOKEN) && !format!("{e} {e:?}").contains("hush"), "{e}");
+    let section = "[default]\naws_access_key_id = hu\0sh\naws_secret_access_key = S\n";
+    let e = error(&env(&[], None, Some(section)), "");
+    assert!(e.message().contains("its access key contains NUL") && e.hint().contains("this profile"), "{e}");
+}
+
+#[test]
 fn a_chain_without_credentials_names_every_source() {
     let e = error(&env(&[(METADATA_DISABLED, "True")], Some("[default]\nregion = r\n"), None), "");
     assert_eq!(
