@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use s3vault_core::{Code, Error, Result};
 
@@ -74,12 +74,67 @@ pub struct Control<'a> {
     pub cancel: Option<Cancel>,
     /// Time limit of the call.
     pub timeout: Option<Duration>,
+    /// The call in progress: leave the default.
+    #[doc(hidden)]
+    pub in_progress: InProgress,
+}
+
+/// A call in progress whose steps share its time limit and its events.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InProgress(Option<Progress>);
+
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// When the call must return.
+    end: Option<Instant>,
+    /// When the last event was sent, or the call started.
+    last_event: Instant,
 }
 
 impl Control<'_> {
     /// No events, no cancel, no time-out.
     pub fn none() -> Control<'static> {
         Control::default()
+    }
+
+    /// Makes a call of several steps: they share its time limit, and events come as often as if it were one step.
+    pub(crate) fn one_call<T>(&mut self, call: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.in_progress.0.is_some() {
+            return call(self);
+        }
+        self.in_progress.0 = Some(Progress { end: self.new_end(), last_event: Instant::now() });
+        let result = call(self);
+        self.in_progress.0 = None;
+        result
+    }
+
+    fn new_end(&self) -> Option<Instant> {
+        self.timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+    }
+
+    /// When the call must return.
+    pub(crate) fn end(&self) -> Option<Instant> {
+        self.in_progress.0.map_or_else(|| self.new_end(), |call| call.end)
+    }
+
+    /// When the last event of the call was sent, or the call started.
+    pub(crate) fn last_event(&self) -> Instant {
+        self.in_progress.0.map_or_else(Instant::now, |call| call.last_event)
+    }
+
+    /// Records that an event was sent.
+    pub(crate) fn event_sent(&mut self, at: Instant) {
+        if let Some(call) = &mut self.in_progress.0 {
+            call.last_event = at;
+        }
+    }
+
+    /// Fails if the cancel was triggered.
+    pub(crate) fn check_cancel(&self) -> Result<()> {
+        match &self.cancel {
+            Some(cancel) if cancel.is_triggered() => Err(Error::new(Code::Cancelled, "the call was cancelled")),
+            _ => Ok(()),
+        }
     }
 
     /// Reports a warning as a log event.

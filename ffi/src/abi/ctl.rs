@@ -94,11 +94,13 @@ pub(super) unsafe fn with_control<T>(
     };
     // SAFETY: the caller's promise.
     let mut notify = ctl.on_event.map(|on_event| move |event: &Event<'_>| unsafe { notify(on_event, ctl.ctx, event) });
-    call(&mut Control {
+    let mut control = Control {
         on_event: notify.as_mut().map(|notify| notify as &mut dyn FnMut(&Event<'_>) -> bool),
         cancel,
         timeout: (ctl.timeout_ms != 0).then(|| Duration::from_millis(ctl.timeout_ms)),
-    })
+        ..Control::none()
+    };
+    control.one_call(call)
 }
 
 /// Copies the fields that the caller's version of the struct has; the others are zero.

@@ -20,6 +20,7 @@ use super::progress::Progress;
 use super::request::Sink;
 use super::sparse::{self, Zeros};
 use super::task::Task;
+use super::wait::Deadline;
 use crate::budget::Pool;
 use crate::control::Control;
 use crate::disk;
@@ -53,6 +54,7 @@ where
     let pool = host.transport.pool().clone();
     let progress = Progress::new(Some(total));
     progress.already_done(destination.already_done);
+    let deadline = Deadline::of(control)?;
     let task = Task::start_with(host, machine, progress, |inbox, _| FileTarget {
         file: Arc::new(destination.file),
         writes: FileWriter::default(),
@@ -63,7 +65,7 @@ where
         slots: HashMap::new(),
         engine: inbox.sender.clone(),
     })?;
-    task.end(control)
+    task.end(deadline, control)
 }
 
 struct FileTarget {

@@ -38,10 +38,11 @@ pub(crate) struct StreamDownload {
 
 impl StreamDownload {
     /// Starts the machine; its first error is returned by the first read.
-    pub(crate) fn start<M>(host: &Host, machine: M, _control: &mut Control<'_>) -> Result<StreamDownload>
+    pub(crate) fn start<M>(host: &Host, machine: M, control: &mut Control<'_>) -> Result<StreamDownload>
     where
         M: Machine<Done = ()> + Send + 'static,
     {
+        control.check_cancel()?;
         let pool = host.transport.pool().clone();
         let task = Task::start_with(host, machine, Progress::new(None), |_, to_reader| StreamTarget {
             pool,
@@ -57,7 +58,7 @@ impl StreamDownload {
     /// Reads at least one byte, and as many as are available without waiting. Returns 0 at the end, after all ranges
     /// were verified. A wait that was ended (cancel, time-out, callback) can be repeated.
     pub(crate) fn read(&mut self, buffer: &mut [u8], control: &mut Control<'_>) -> Result<usize> {
-        let deadline = Deadline::of(control);
+        let deadline = Deadline::of(control)?;
         self.task.check(deadline, control)?;
         let mut count = 0;
         while count < buffer.len() {

@@ -74,7 +74,8 @@ where
     M: Machine + Send + 'static,
     M::Done: Send + 'static,
 {
-    Task::start(host, machine, NoPayload, Progress::new(None))?.end(control)
+    let deadline = Deadline::of(control)?;
+    Task::start(host, machine, NoPayload, Progress::new(None))?.end(deadline, control)
 }
 
 /// Runs blocking work on a thread of the library, while the calling thread waits as it does for a machine. If the wait
@@ -83,14 +84,14 @@ pub(crate) fn blocking<T: Send + 'static>(
     work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
     control: &mut Control<'_>,
 ) -> Result<T> {
-    let deadline = Deadline::of(control);
+    let deadline = Deadline::of(control)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (sender, receiver) = bounded(1);
     let flag = stop.clone();
     runtime::handle()?.spawn_blocking(move || {
         let _ = sender.send(work(&flag));
     });
-    let result = Waiter::new().wait(&receiver, &Progress::new(None), deadline, control);
+    let result = Waiter::of(control).wait(&receiver, &Progress::new(None), deadline, control);
     if result.is_err() {
         stop.store(true, Ordering::Release);
     }

@@ -66,8 +66,8 @@ impl<T: Send + 'static> Task<T> {
     }
 
     /// Waits for the end.
-    pub(super) fn end(mut self, control: &mut Control<'_>) -> Result<T> {
-        let deadline = Deadline::of(control);
+    pub(super) fn end(mut self, deadline: Deadline, control: &mut Control<'_>) -> Result<T> {
+        self.waiter = Waiter::of(control);
         loop {
             if let Notice::Done(result) = self.next(deadline, control)? {
                 self.report_end(control);

@@ -20,6 +20,7 @@ use super::checkpoint::CheckpointFile;
 use super::engine::{Message, Payload};
 use super::progress::Progress;
 use super::task::Task;
+use super::wait::Deadline;
 use crate::budget::Pool;
 use crate::control::Control;
 use crate::transport::body::{Outgoing, name, read_at};
@@ -39,10 +40,11 @@ where
     M: Machine + Send + 'static,
     M::Done: Send + 'static,
 {
+    let deadline = Deadline::of(control)?;
     let task = Task::start_saving(host, machine, Progress::new(Some(length)), checkpoint, |inbox, _| {
         FileSource::start(file, length, host.transport.pool().clone(), inbox.sender.clone())
     })?;
-    task.end(control)
+    task.end(deadline, control)
 }
 
 struct FileSource {

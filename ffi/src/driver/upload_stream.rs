@@ -73,7 +73,7 @@ impl<T: Send + 'static> StreamUpload<T> {
     where
         M: Machine<Done = T> + Send + 'static,
     {
-        let deadline = Deadline::of(control);
+        let deadline = Deadline::of(control)?;
         let has_checkpoint = checkpoint.is_some();
         let pool = host.transport.pool().clone();
         let task = Task::start_saving(host, machine, Progress::new(None), checkpoint, |_, to_writer| {
@@ -111,7 +111,7 @@ impl<T: Send + 'static> StreamUpload<T> {
             return Err(Error::new(Code::WrongState, "the stream has ended: no more bytes are accepted")
                 .with_hint("Commit the put."));
         }
-        let deadline = Deadline::of(control);
+        let deadline = Deadline::of(control)?;
         self.check(control)?;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -138,7 +138,7 @@ impl<T: Send + 'static> StreamUpload<T> {
     /// Checks whether the call may continue, for a caller that does not wait here. An upload that failed says so at
     /// once, not at the next part.
     pub(crate) fn check(&mut self, control: &mut Control<'_>) -> Result<()> {
-        self.task.check(Deadline::of(control), control)?;
+        self.task.check(Deadline::of(control)?, control)?;
         while !self.finished
             && let Some(notice) = self.task.next_now()
         {
@@ -151,7 +151,7 @@ impl<T: Send + 'static> StreamUpload<T> {
     /// outcome, calling it again retries the last step.
     pub(crate) fn finish(&mut self, control: &mut Control<'_>) -> Result<T> {
         self.check_open()?;
-        let deadline = Deadline::of(control);
+        let deadline = Deadline::of(control)?;
         if !self.finished {
             if self.current.is_none() {
                 self.next_part(deadline, control)?;
@@ -207,7 +207,7 @@ impl<T: Send + 'static> StreamUpload<T> {
         if self.end.is_some() {
             return Ok(());
         }
-        let deadline = Deadline::of(control);
+        let deadline = Deadline::of(control)?;
         // A part that was not handed over yet is dropped, and no more parts are written.
         (self.current, self.finished) = (None, true);
         let suspends = matches!(how, Message::Suspend) && self.has_checkpoint;

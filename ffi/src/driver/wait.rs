@@ -19,9 +19,11 @@ const EVENT_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// The deadline of a call that starts now.
-    pub(super) fn of(control: &Control<'_>) -> Deadline {
-        Deadline(control.timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
+    /// The deadline of a call that starts now, or of one whose next step starts now. Fails if the cancel was triggered
+    /// before: nothing is sent then, and no reply can be faster.
+    pub(super) fn of(control: &Control<'_>) -> Result<Deadline> {
+        control.check_cancel()?;
+        Ok(Deadline(control.end()))
     }
 }
 
@@ -36,6 +38,11 @@ impl Waiter {
         Waiter { last: Instant::now(), reported: Figures::default() }
     }
 
+    /// A waiter for a step of a call: an event is due when it is due for the call.
+    pub(super) fn of(control: &Control<'_>) -> Waiter {
+        Waiter { last: control.last_event(), ..Waiter::new() }
+    }
+
     /// Waits for something to receive. A channel whose other end is gone without a result means a defect or a shutdown.
     pub(super) fn wait<T>(
         &mut self,
@@ -45,6 +52,7 @@ impl Waiter {
         control: &mut Control<'_>,
     ) -> Result<T> {
         let mut slice = Duration::ZERO;
+        control.check_cancel()?;
         loop {
             match from.recv_timeout(slice) {
                 Ok(received) => return Ok(received),
@@ -63,9 +71,7 @@ impl Waiter {
 
     /// Checks whether the call may continue, and reports events that are due.
     pub(super) fn check(&mut self, progress: &Progress, deadline: Deadline, control: &mut Control<'_>) -> Result<()> {
-        if control.cancel.as_ref().is_some_and(|cancel| cancel.is_triggered()) {
-            return Err(Error::new(Code::Cancelled, "the call was cancelled"));
-        }
+        control.check_cancel()?;
         let now = Instant::now();
         if deadline.0.is_some_and(|end| now >= end) {
             return Err(Error::new(Code::TimedOut, "the call took longer than its time-out")
@@ -87,6 +93,7 @@ impl Waiter {
             return Ok(());
         }
         self.last = now;
+        control.event_sent(now);
         self.report(progress, control)
     }
 

@@ -26,13 +26,17 @@ impl List {
 
     /// Returns the next row; `None` at the end. After an error, call it again to continue.
     pub fn next(&mut self, control: &mut Control<'_>) -> Result<Option<Row>> {
-        while self.rows.is_empty() {
-            let Some(cursor) = &self.next else { return Ok(None) };
-            let page = ListPage::new(self.vault.0.vault.clone(), self.scope.clone(), cursor.clone(), entropy::seed()?);
-            let (rows, next) = driver::run(&self.vault.0.client.host, page, control)?;
-            self.rows = rows.into();
-            self.next = next;
-        }
-        Ok(self.rows.pop_front())
+        control.check_cancel()?;
+        control.one_call(|control| {
+            while self.rows.is_empty() {
+                let Some(cursor) = &self.next else { return Ok(None) };
+                let (vault, scope) = (self.vault.0.vault.clone(), self.scope.clone());
+                let page = ListPage::new(vault, scope, cursor.clone(), entropy::seed()?);
+                let (rows, next) = driver::run(&self.vault.0.client.host, page, control)?;
+                self.rows = rows.into();
+                self.next = next;
+            }
+            Ok(self.rows.pop_front())
+        })
     }
 }

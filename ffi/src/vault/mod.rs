@@ -47,6 +47,10 @@ impl Vault {
     /// It sends one request, and compares the description in the bucket with the settings. A bucket without a
     /// description is a vault in which nothing was stored yet.
     pub fn open(settings: &Settings, keyring: Option<Arc<Keyring>>, control: &mut Control<'_>) -> Result<Vault> {
+        control.one_call(|control| Vault::open_steps(settings, keyring, control))
+    }
+
+    fn open_steps(settings: &Settings, keyring: Option<Arc<Keyring>>, control: &mut Control<'_>) -> Result<Vault> {
         for warning in settings.warnings() {
             control.log(warning)?;
         }

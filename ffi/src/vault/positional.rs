@@ -39,6 +39,11 @@ impl PositionalReader {
 
     /// Reads `buffer.len()` bytes from `offset`; fewer only at the end of the backup.
     pub fn read(&self, offset: u64, buffer: &mut [u8], control: &mut Control<'_>) -> Result<usize> {
+        control.check_cancel()?;
+        control.one_call(|control| self.read_steps(offset, buffer, control))
+    }
+
+    fn read_steps(&self, offset: u64, buffer: &mut [u8], control: &mut Control<'_>) -> Result<usize> {
         let size = self.version.row().bytes;
         let count = size.saturating_sub(offset).min(buffer.len() as u64) as usize;
         let buffer = &mut buffer[..count];

@@ -5,7 +5,6 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -33,9 +32,11 @@ impl Put {
         checkpoint: Option<&Path>,
         control: &mut Control<'_>,
     ) -> Result<Put> {
-        let file = open_checkpoint(vault, &mut request, checkpoint, control)?;
-        let machine = s3vault_core::vault::Put::new(vault.0.vault.clone(), request)?;
-        Ok(Put { vault: vault.clone(), upload: StreamUpload::start(&vault.0.client.host, machine, file, control)? })
+        control.one_call(|control| {
+            let file = open_checkpoint(vault, &mut request, checkpoint, control)?;
+            let machine = s3vault_core::vault::Put::new(vault.0.vault.clone(), request)?;
+            Ok(Put { vault: vault.clone(), upload: StreamUpload::start(&vault.0.client.host, machine, file, control)? })
+        })
     }
 
     /// The position at which the stream continues: after open, what the checkpoint already had; from then on, the
@@ -90,7 +91,7 @@ pub(super) fn put_file(
 ) -> Result<Version> {
     let name = path.display().to_string();
     let file = open_source(path).map_err(|e| unreadable(&name, &e))?;
-    put_open_file(vault, request, file, &name, checkpoint, control)
+    control.one_call(|control| put_open_file(vault, request, file, &name, checkpoint, control))
 }
 
 /// Opens the source. If a pipe has no writer yet, this does not wait, since no cancel is noticed here: [`Pipe::read`]
@@ -110,7 +111,7 @@ pub(super) fn put_fd(
 ) -> Result<Version> {
     let name = format!("file descriptor {}", fd.as_raw_fd());
     let own = fd.try_clone_to_owned().map_err(|e| unreadable(&name, &e))?;
-    put_open_file(vault, request, File::from(own), &name, checkpoint, control)
+    control.one_call(|control| put_open_file(vault, request, File::from(own), &name, checkpoint, control))
 }
 
 fn put_open_file(
@@ -165,12 +166,7 @@ fn put_pipe(
     checkpoint: Option<&Path>,
     control: &mut Control<'_>,
 ) -> Result<Version> {
-    let end = control.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let mut pipe = Pipe { file, name, end };
-    let timeout = control.timeout;
-    let stored = pipe.run(vault, request, checkpoint, control);
-    control.timeout = timeout;
-    stored
+    Pipe { file, name }.run(vault, request, checkpoint, control)
 }
 
 fn changed(why: String) -> Error {
@@ -181,8 +177,6 @@ fn changed(why: String) -> Error {
 struct Pipe<'a> {
     file: File,
     name: &'a str,
-    /// Deadline of the call that reads it.
-    end: Option<Instant>,
 }
 
 impl Pipe<'_> {
@@ -198,22 +192,16 @@ impl Pipe<'_> {
             return self.compare(&mut put, control);
         }
         match self.store(&mut put, control) {
-            Ok(()) => put.commit(self.in_time(control)),
+            Ok(()) => put.commit(control),
             Err(e) => {
                 // A checkpoint can be resumed once the source is available again; without one, nothing is left in the store.
                 // A call that has to return leaves this to the background.
                 if !matches!(e.code(), Code::Cancelled | Code::Stopped | Code::TimedOut) {
-                    let _ = put.suspend(self.in_time(control));
+                    let _ = put.suspend(control);
                 }
                 Err(e)
             }
         }
-    }
-
-    /// Sets the control's time-out to what is left of the call's time.
-    fn in_time<'c, 'a>(&self, control: &'c mut Control<'a>) -> &'c mut Control<'a> {
-        control.timeout = self.end.map(|end| end.saturating_duration_since(Instant::now()));
-        control
     }
 
     /// Finishes a put whose source was already read to its end, and compares the length of this source with it.
@@ -225,7 +213,7 @@ impl Pipe<'_> {
                 count => length += count as u64,
             }
         }
-        let version = put.commit(self.in_time(control))?;
+        let version = put.commit(control)?;
         if length == stored {
             return Ok(version);
         }
@@ -256,14 +244,14 @@ impl Pipe<'_> {
             if rest.is_empty() {
                 continue;
             }
-            put.write(rest, self.in_time(control))?;
+            put.write(rest, control)?;
         }
     }
 
     /// Waits for bytes, until the call ends.
     fn read(&mut self, buffer: &mut [u8], put: &mut Put, control: &mut Control<'_>) -> Result<usize> {
         loop {
-            put.upload.check(self.in_time(control))?;
+            put.upload.check(control)?;
             let mut polled = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
             match poll(&mut polled, PollTimeout::from(PIPE_SLICE)) {
                 Ok(0) | Err(Errno::EINTR) => continue,

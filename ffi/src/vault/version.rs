@@ -59,14 +59,14 @@ impl Version {
     /// device is written in place, a pipe in order. Options: `verify` (for a pipe), `holes`.
     pub fn restore(&self, file: &Path, options: &Settings, control: &mut Control<'_>) -> Result<()> {
         options.only_for(Call::Restore)?;
-        restore::restore(self, file, options, control)
+        control.one_call(|control| restore::restore(self, file, options, control))
     }
 
     /// Restores it into an open file, from its start, or into a pipe, in order. Options: `verify` (for a pipe),
     /// `holes`.
     pub fn restore_fd(&self, fd: BorrowedFd<'_>, options: &Settings, control: &mut Control<'_>) -> Result<()> {
         options.only_for(Call::Restore)?;
-        restore::restore_fd(self, fd, options, control)
+        control.one_call(|control| restore::restore_fd(self, fd, options, control))
     }
 
     pub(super) fn machine(&self, request: ReadRequest) -> Result<Read> {

@@ -226,6 +226,57 @@ fn a_cancel_a_time_out_and_a_callback_end_the_call_and_cancel_the_machine() {
 }
 
 #[test]
+fn a_cancel_before_the_call_wins_over_any_reply_and_nothing_is_sent() {
+    let sent = Arc::new(AtomicBool::new(false));
+    let flag = sent.clone();
+    let server = Server::http(move |_, wire| {
+        flag.store(true, Ordering::Release);
+        reply(wire, 200, b"")
+    });
+    let cancel = Cancel::new();
+    cancel.trigger();
+    let mut control = Control { cancel: Some(cancel), ..Control::none() };
+    for _ in 0..20 {
+        // A machine that is done at once is faster than any reply.
+        let mut done: ScriptedMachine<()> = ScriptedMachine::new(vec![], |_, _| {});
+        done.outputs.push_back(Output::Done(Ok(())));
+        assert_eq!(run(&host(), done, &mut control).unwrap_err().code(), Code::Cancelled);
+        assert_eq!(run(&host(), one(&server, |_| {}), &mut control).unwrap_err().code(), Code::Cancelled);
+        let work = super::super::blocking(|_| std::thread::yield_now(), &mut control);
+        assert_eq!(work.unwrap_err().code(), Code::Cancelled);
+    }
+    assert!(!sent.load(Ordering::Acquire), "a request was sent");
+}
+
+#[test]
+fn a_call_of_several_steps_has_one_time_limit_and_its_events() {
+    let step = || {
+        let at = crate::transport::clock::mono_ms() + 20;
+        let mut machine = ScriptedMachine::new(vec![Output::Wait(Some(at))], |_, _| {});
+        machine.outputs.push_back(Output::Done(Ok(())));
+        machine
+    };
+    let heartbeats = std::cell::Cell::new(0);
+    let mut count = |event: &crate::control::Event<'_>| {
+        assert_eq!(event.kind, EventKind::Heartbeat);
+        heartbeats.set(heartbeats.get() + 1);
+        true
+    };
+    let mut control = Control { on_event: Some(&mut count), timeout: Some(Duration::from_secs(1)), ..Control::none() };
+    // Without a limit of the call, all of these steps end well.
+    let endless: Result<()> = control.one_call(|control| {
+        for _ in 0..1_000 {
+            run(&host(), step(), control)?;
+        }
+        Ok(())
+    });
+    assert_eq!(endless.unwrap_err().code(), Code::TimedOut);
+    assert!(heartbeats.get() > 0, "no step was long enough for an event of its own");
+    // The next call has its own limit.
+    run(&host(), step(), &mut control).unwrap();
+}
+
+#[test]
 fn callbacks_run_on_the_calling_thread() {
     let thread = std::thread::current().id();
     let threads = Mutex::new(Vec::new());
