@@ -7,6 +7,7 @@ use s3vault_core::credentials::Credentials;
 use s3vault_core::op::{GetObject, Operation, Paged, Pages, Single};
 use s3vault_core::settings::Settings;
 use s3vault_core::vault::objects::VAULT_KEY;
+use s3vault_core::vault::open::DESCRIPTION_LIMIT;
 use s3vault_core::{Code, Result};
 
 use crate::control::Control;
@@ -65,7 +66,7 @@ impl Client {
         let trial = Arc::new(self.bucket.with_credentials(credentials.clone()));
         let host = Host { transport: self.host.transport.clone(), keys: None };
         // An object that the keys of any vault may read, if it exists.
-        let object = GetObject::new(VAULT_KEY, 1 << 20);
+        let object = GetObject::new(VAULT_KEY, DESCRIPTION_LIMIT);
         match driver::run(&host, Single::new(&trial, object, entropy::seed()?), control) {
             Err(e) if e.code() != Code::NotFound => Err(e.context("the trial of the new keys failed")),
             _ => {

@@ -32,8 +32,8 @@ pub use bucket::{
 pub(crate) use call::{Call, Calling, Next, Session};
 pub use encryption::{CustomerKey, Encryption};
 pub use list::{
-    ListMultipartUploads, ListObjectVersions, ListObjectsV2, ListParts, ListedObject, ListedPart, ListedUpload,
-    ListedVersion, Listing, ObjectRow, PartListing, PartRow, Row, UploadListing, UploadMarker, UploadRow,
+    EmptyPages, ListMultipartUploads, ListObjectVersions, ListObjectsV2, ListParts, ListedObject, ListedPart,
+    ListedUpload, ListedVersion, Listing, ObjectRow, PartListing, PartRow, Row, UploadListing, UploadMarker, UploadRow,
     VersionListing, VersionMarker, VersionRow,
 };
 pub use multipart::{

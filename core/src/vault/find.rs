@@ -12,9 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::objects::{CatalogueKey, Entry, Kind, RowKey, catalogue_prefix};
-use super::{Manifest, Name, OBJECT_LIMIT, Row, Vault, Vid};
+use super::{Manifest, Name, Row, Vault, Vid, manifest};
 use crate::error::{Code, Error};
-use crate::op::{GetObject, ListObjectsV2, ListedObject, Listing, Sequence, Step, Steps};
+use crate::op::{GetObject, ListObjectsV2, ListedObject, Listing, Paged, Sequence, Step, Steps};
 use crate::time::rfc3339;
 
 /// How far version ids may run ahead of recorded times, in milliseconds.
@@ -53,9 +53,9 @@ pub struct FindSteps {
     pin: Option<String>,
     /// The version that the last marker of the listing hides.
     hidden: Option<Vid>,
-    /// The version that was chosen, and the keys of its rows that were not tried yet.
+    /// The version that was chosen, and the keys of its rows that were not tried yet, with the most bytes to read.
     chosen: Option<Vid>,
-    rows: VecDeque<String>,
+    rows: VecDeque<(String, usize)>,
     /// Why the rows so far were refused.
     refused: Option<Error>,
 }
@@ -94,7 +94,8 @@ impl Find {
 
 impl FindSteps {
     fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> Step<Self> {
-        for ListedObject { key, .. } in page.objects {
+        let next = asked.next(&page);
+        for ListedObject { key, size, .. } in page.objects {
             let Some(CatalogueKey { entry, .. }) = CatalogueKey::parse(&key) else { continue };
             if self.chosen.is_some_and(|vid| vid != entry.vid()) {
                 return self.next_row();
@@ -109,15 +110,15 @@ impl FindSteps {
                 }
                 Entry::Row(row) => {
                     self.chosen = Some(row.vid);
-                    self.rows.push_back(key);
+                    match manifest::read_limit(&key, row.size, size) {
+                        Ok(limit) => self.rows.push_back((key, limit)),
+                        Err(e) => drop(self.refused.get_or_insert(e)),
+                    }
                 }
             }
         }
-        match page.next {
-            Some(token) => {
-                let next = ListObjectsV2 { token: Some(token), start_after: None, ..asked.clone() };
-                Step::call(next, Self::page)
-            }
+        match next {
+            Some(next) => Step::call(next, Self::page),
             None => self.next_row(),
         }
     }
@@ -130,8 +131,8 @@ impl FindSteps {
     }
 
     fn next_row(&mut self) -> Step<Self> {
-        if let Some(key) = self.rows.pop_front() {
-            return Step::try_call(GetObject::new(key, OBJECT_LIMIT), |find: &mut Self, op, answer| match answer {
+        if let Some((key, limit)) = self.rows.pop_front() {
+            return Step::try_call(GetObject::new(key, limit), |find: &mut Self, op, answer| match answer {
                 Ok(object) => find.row(&op.key, object),
                 // It was deleted after the LIST.
                 Err(e) if e.code() == Code::NotFound => find.next_row(),

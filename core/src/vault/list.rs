@@ -9,12 +9,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::names::{Name, check_container, parse_segment, segment, segment_prefix};
+use super::names::{Name, check_container, check_path, is_hashed, parse_segment, segment, segment_prefix};
 use super::objects::{CATALOGUE, CatalogueKey, Entry, Kind, RowKey, catalogue_prefix, container_prefix};
-use super::{OBJECT_LIMIT, Row, Vault};
+use super::{Row, Vault, manifest};
 use crate::error::{Code, Result};
 use crate::mutation::{Mutation, is_active};
-use crate::op::{GetObject, ListObjectsV2, ListedObject, Listing, Sequence, Step, Steps};
+use crate::op::{GetObject, ListObjectsV2, ListedObject, Listing, Paged, Sequence, Step, Steps};
 
 /// What to list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,8 @@ impl Scope {
 pub struct Cursor {
     /// Index of the scope's prefix.
     prefix: usize,
-    token: Option<String>,
+    /// The page to request; `None`: the first page of the prefix.
+    list: Option<ListObjectsV2>,
     /// The version id that the last marker hides, with the segments of its names.
     hidden: Option<(String, String, super::Vid)>,
     /// The last row that was shown (or, for paths, decided on), with the segments of its names.
@@ -77,13 +78,22 @@ pub struct Cursor {
     names: BTreeMap<(String, String), (String, String)>,
 }
 
+/// Whether these segments of a key can belong to a backup. Anyone who can write to the bucket can write a key with a name
+/// that no vault accepts, such as `..`, and callers use names as names of files. A hashed name is checked in its manifest.
+fn may_be_listed(container: &str, path: Option<&str>) -> bool {
+    let is_name = |segment: &str, check: fn(&str) -> Result<()>| {
+        is_hashed(segment) || parse_segment(segment).is_some_and(|name| check(&name).is_ok())
+    };
+    is_name(container, check_container) && path.is_none_or(|path| is_name(path, check_path))
+}
+
 /// A row whose names may not be known yet.
 struct Pending {
     /// Segments of container and path; the path's segment is empty for a container.
     segments: (String, String),
     row: Option<RowKey>,
-    /// Key of a manifest that contains the names; `None` if one has to be found first.
-    key: Option<String>,
+    /// Key of a manifest that contains the names, and the most bytes to read; `None` if one has to be found first.
+    key: Option<(String, usize)>,
 }
 
 /// The machine that lists one page. The listing ends with the page that has no cursor; an empty page is not the end.
@@ -107,33 +117,36 @@ impl Steps for ListSteps {
 impl ListPage {
     /// Lists the page at `cursor`; the default cursor is the first page. `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, scope: Scope, cursor: Cursor, seed: u64) -> ListPage {
-        let list = ListObjectsV2 {
+        let list = cursor.list.clone().unwrap_or_else(|| ListObjectsV2 {
             prefix: scope.prefixes().swap_remove(cursor.prefix.min(scope.prefixes().len() - 1)),
             delimiter: matches!(scope, Scope::Containers).then_some("/"),
-            token: cursor.token.clone(),
             ..Default::default()
-        };
+        });
         let steps =
             ListSteps { vault: vault.clone(), scope, cursor, next: None, pending: VecDeque::new(), rows: Vec::new() };
         Sequence::start(
             vault.layout.home(),
             steps,
-            Step::call(list, |steps: &mut ListSteps, _, page| steps.page(page)),
+            Step::call(list, |steps: &mut ListSteps, asked, page| steps.page(asked, page)),
             seed,
         )
     }
 }
 
 impl ListSteps {
-    fn page(&mut self, page: Listing) -> Step<Self> {
+    fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> Step<Self> {
+        self.cursor.list = asked.next(&page);
         for prefix in page.common_prefixes {
             let container = prefix.strip_prefix(CATALOGUE).and_then(|rest| rest.strip_suffix('/'));
-            if let Some(container) = container.filter(|segment| !segment.is_empty()) {
+            if let Some(container) = container.filter(|segment| may_be_listed(segment, None)) {
                 self.pending.push_back(Pending { segments: (container.into(), String::new()), row: None, key: None });
             }
         }
-        for ListedObject { key, .. } in page.objects {
+        for ListedObject { key, size, .. } in page.objects {
             let Some(CatalogueKey { container, path, entry }) = CatalogueKey::parse(&key) else { continue };
+            if !may_be_listed(&container, Some(&path)) {
+                continue;
+            }
             let place = Some((container, path, entry.vid()));
             match entry {
                 Entry::Suspected(_) => {}
@@ -149,14 +162,15 @@ impl ListSteps {
                     self.cursor.last.clone_from(&place);
                     let is_deleted_path = matches!(self.scope, Scope::Paths { .. }) && row.kind == Kind::Del;
                     if let Some((container, path, _)) = place.filter(|_| is_shown && !is_deleted_path) {
-                        self.pending.push_back(Pending { segments: (container, path), row: Some(row), key: Some(key) });
+                        // A manifest that cannot be one is not read for its names.
+                        let key = manifest::read_limit(&key, row.size, size).ok().map(|limit| (key, limit));
+                        self.pending.push_back(Pending { segments: (container, path), row: Some(row), key });
                     }
                 }
             }
         }
         let is_last_prefix = self.cursor.prefix + 1 >= self.scope.prefixes().len();
-        self.cursor.token = page.next;
-        self.next = match &self.cursor.token {
+        self.next = match &self.cursor.list {
             Some(_) => Some(self.cursor.clone()),
             None if is_last_prefix => None,
             None => {
@@ -171,7 +185,13 @@ impl ListSteps {
         while let Some(pending) = self.pending.pop_front() {
             let Some((container, path)) = self.names(&pending.segments) else {
                 return match &pending.key {
-                    Some(key) => Self::read(key.clone(), pending),
+                    Some((key, limit)) => Self::read(key.clone(), *limit, pending),
+                    None if pending.row.is_some() => {
+                        let segments = pending.segments.clone();
+                        self.cursor.names.insert(segments.clone(), segments);
+                        self.pending.push_front(pending);
+                        continue;
+                    }
                     None => {
                         let prefix = format!("{CATALOGUE}{}/", pending.segments.0);
                         let list = ListObjectsV2 { prefix, max_keys: Some(20), ..Default::default() };
@@ -190,17 +210,20 @@ impl ListSteps {
 
     /// Looks for a row of a container whose name is hashed.
     fn first(&mut self, page: Listing, mut pending: Pending) -> Step<Self> {
-        let is_row = |key: &String| matches!(CatalogueKey::parse(key), Some(key) if matches!(key.entry, Entry::Row(_)));
-        pending.key = page.objects.into_iter().map(|object| object.key).find(is_row);
+        pending.key = page.objects.into_iter().find_map(|ListedObject { key, size, .. }| {
+            let Entry::Row(row) = CatalogueKey::parse(&key)?.entry else { return None };
+            let limit = manifest::read_limit(&key, row.size, size).ok()?;
+            Some((key, limit))
+        });
         match &pending.key {
-            Some(key) => Self::read(key.clone(), pending),
+            Some((key, limit)) => Self::read(key.clone(), *limit, pending),
             None => self.learn(pending, None),
         }
     }
 
     /// Reads a row for its names.
-    fn read(key: String, pending: Pending) -> Step<Self> {
-        Step::try_call(GetObject::new(key, OBJECT_LIMIT), |steps: &mut Self, _, answer| match answer {
+    fn read(key: String, limit: usize, pending: Pending) -> Step<Self> {
+        Step::try_call(GetObject::new(key, limit), |steps: &mut Self, _, answer| match answer {
             Ok(object) => steps.learn(pending, Some(object)),
             Err(e) if e.code() == Code::NotFound => steps.learn(pending, None),
             Err(e) => Step::done(Err(e)),
@@ -244,7 +267,7 @@ impl ListSteps {
     /// Learns the names of a pending row from its manifest. If the manifest cannot be read or trusted, the segments are
     /// shown instead.
     fn learn(&mut self, mut pending: Pending, object: Option<Vec<u8>>) -> Step<Self> {
-        let key = pending.key.take().unwrap_or_default();
+        let (key, _) = pending.key.take().unwrap_or_default();
         let manifest = object
             .and_then(|object| self.vault.open_manifest(self.vault.layout.home(), &object, &key).ok())
             .map(|opened| opened.manifest);

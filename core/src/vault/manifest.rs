@@ -212,6 +212,26 @@ pub(crate) fn is_readable(parts: u64, extents: u64) -> bool {
     size.saturating_add(REST) <= OBJECT_LIMIT as u64
 }
 
+/// Minimum length of a part that is not the last of its extent, in bytes: stores refuse smaller ones.
+const LEAST_PART: u64 = 5 << 20;
+/// Minimum number of parts of an extent that is not the last.
+const LEAST_PARTS: u64 = 64;
+/// How much longer than listed a manifest may be, in bytes.
+const ROOM: u64 = 64 << 10;
+
+/// The size limit for reading the manifest at `key` of a backup of `bytes` bytes: its `listed` size, with some room. Fails
+/// if that is more than a manifest of such a backup can have. Nothing of it is trusted before all of it was read.
+pub(crate) fn read_limit(key: &str, bytes: u64, listed: u64) -> Result<usize> {
+    let parts = bytes / LEAST_PART + 1;
+    let most = parts.saturating_mul(PART).saturating_add((parts / LEAST_PARTS + 2).saturating_mul(EXTENT));
+    let most = most.saturating_add(REST + ROOM).min(OBJECT_LIMIT as u64);
+    if listed > most {
+        let why = format!("the object at {key} has {listed} bytes, but a manifest of {bytes} bytes has at most {most}");
+        return Err(Error::new(Code::Format, why));
+    }
+    Ok((listed + ROOM).min(OBJECT_LIMIT as u64) as usize)
+}
+
 /// The instants of a put.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
@@ -298,6 +318,24 @@ pub(crate) mod tests {
         assert!((manifest.to_object(Some(ring.signing_key())).len() as u64) < REST);
         assert!(is_readable(1_900_000, 190) && !is_readable(2_000_000, 1));
         assert!(is_readable(10_000, 32_000) && !is_readable(10_000, 33_000));
+    }
+
+    #[test]
+    fn only_a_plausible_manifest_is_read() {
+        let limit = |bytes, listed| read_limit("k", bytes, listed).map_err(|e| e.code());
+        let refused = Err(Code::Format);
+        assert_eq!(limit(0, 1000), Ok(1000 + (64 << 10)));
+        assert_eq!(
+            (limit(1, 1 << 20), limit(1 << 30, 1 << 20), limit(1 << 40, 1 << 20)),
+            (refused.clone(), refused.clone(), Ok((1 << 20) + (64 << 10)))
+        );
+        assert_eq!((limit(u64::MAX, 256 << 20), limit(u64::MAX, (256 << 20) + 1)), (Ok(256 << 20), refused));
+        // Every manifest that a put can write is read: parts have 8 MiB at least, and extents 640 of them.
+        for parts in [1, 2, 639, 641, 10_000, 1_000_000] {
+            let extents = parts / 640 + 1;
+            let longest = parts * PART + extents * EXTENT + REST;
+            assert!(limit((parts - 1) * (8 << 20), longest).is_ok(), "{parts}");
+        }
     }
 
     #[test]

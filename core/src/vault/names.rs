@@ -126,6 +126,12 @@ pub fn parse_segment(segment: &str) -> Option<String> {
     (self::segment(&name) == segment).then_some(name)
 }
 
+/// Whether a segment is a hashed name.
+pub(crate) fn is_hashed(segment: &str) -> bool {
+    let digest = segment.strip_prefix('~').unwrap_or_default();
+    digest.len() == 64 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

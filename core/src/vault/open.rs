@@ -20,6 +20,9 @@ struct Description {
     layout: String,
 }
 
+/// Maximum size of a description that is read, in bytes: it has a few short fields.
+pub const DESCRIPTION_LIMIT: usize = 64 << 10;
+
 impl Vault {
     /// The bytes of `vault.json`.
     pub(crate) fn description(&self) -> Vec<u8> {
@@ -86,7 +89,7 @@ impl Open {
     /// Opens this vault. `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, seed: u64) -> Open {
         let home = vault.layout.home().clone();
-        let description = GetObject::new(VAULT_KEY, 1 << 20);
+        let description = GetObject::new(VAULT_KEY, DESCRIPTION_LIMIT);
         let first = if vault.versioned.load(Ordering::Relaxed) {
             Step::try_call(description, |steps: &mut OpenSteps, _, answer| Step::done(steps.described(answer)))
         } else {

@@ -12,14 +12,17 @@ use std::sync::Arc;
 use super::locator::{DataKeys, Locator};
 use super::manifest::PlacedPart;
 use super::objects::{LocatorKey, locator_prefix};
-use super::{Manifest, Name, OBJECT_LIMIT, Vault, Vid};
+use super::{Manifest, Name, Vault, Vid};
 use crate::account::Bucket;
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
 use crate::mutation::{Mutation, is_active};
-use crate::op::{Encryption, GetObject, ListObjectsV2, Listing, Sequence, Session, Step, Steps};
+use crate::op::{Encryption, GetObject, ListObjectsV2, Listing, Paged, Sequence, Session, Step, Steps};
 use crate::time::Now;
 use crate::transfer::download::{Download, Piece, ReadRequest};
+
+/// Maximum size of a locator that is read, in bytes: it has names and keys, each at most a few KiB.
+const LOCATOR_LIMIT: usize = 64 << 10;
 
 /// Where the data of a version is, according to its locator.
 #[derive(Clone, Debug)]
@@ -58,18 +61,19 @@ impl Locate {
 
 impl LocateSteps {
     fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> Step<Self> {
+        let next = asked.next(&page);
         let is_locator = |key: &String| key.rsplit_once('/').is_some_and(|(_, last)| LocatorKey::parse(last).is_some());
         // Generations have six digits, so keys are in their order.
         self.locators.extend(page.objects.into_iter().map(|object| object.key).filter(is_locator));
-        match page.next {
-            Some(token) => Step::call(ListObjectsV2 { token: Some(token), ..asked.clone() }, Self::page),
+        match next {
+            Some(next) => Step::call(next, Self::page),
             None => self.next_locator(),
         }
     }
 
     fn next_locator(&mut self) -> Step<Self> {
         if let Some(key) = self.locators.pop() {
-            return Step::try_call(GetObject::new(key, OBJECT_LIMIT), |locate: &mut Self, op, answer| match answer {
+            return Step::try_call(GetObject::new(key, LOCATOR_LIMIT), |locate: &mut Self, op, answer| match answer {
                 Ok(object) => locate.locator(&op.key, &object),
                 Err(e) if e.code() == Code::NotFound => locate.next_locator(),
                 Err(e) => Step::done(Err(e)),

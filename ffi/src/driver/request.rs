@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use s3vault_core::checksum::Digest;
-use s3vault_core::http::{Body, ERROR_LIMIT, Range, ReplyBody, Request, RequestId, TransportFailure};
+use s3vault_core::http::{Body, ERROR_LIMIT, Method, Range, ReplyBody, Request, RequestId, TransportFailure};
 use s3vault_core::{Code, Error, Result};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -133,14 +134,16 @@ impl Attempt {
         }
         let mut reply = transport.send(&request, body, activity.clone()).await?;
         let success = reply.head.is_success();
+        let pace = Pace::new(request.method, transport.idle_timeout());
         let _ = engine.send(Message::Head { id, head: std::mem::take(&mut reply.head) });
         match (request.reply, sink) {
             (ReplyBody::Range(range), Some(sink)) if success => {
                 receive_range(reply, id, range, sink, &activity, &engine, &budget).await
             }
             (ReplyBody::Collect { limit }, _) if success => {
-                let mut length = 0;
+                let (mut length, mut pace) = (0, pace);
                 while let Some(bytes) = reply.chunk().await? {
+                    pace.check(&reply, bytes.len())?;
                     length += bytes.len();
                     if length > limit {
                         return Err(reply.broken(format!("the reply's body is longer than {limit} bytes")).into());
@@ -151,10 +154,11 @@ impl Attempt {
             }
             // A refusal. Its status matters, however long the page that a proxy sent with it.
             _ => {
-                let mut left = ERROR_LIMIT;
+                let (mut left, mut pace) = (ERROR_LIMIT, pace);
                 while left > 0
                     && let Some(bytes) = reply.chunk().await?
                 {
+                    pace.check(&reply, bytes.len())?;
                     let bytes = bytes.slice(..bytes.len().min(left));
                     left -= bytes.len();
                     let _ = engine.send(Message::Body { id, bytes });
@@ -162,6 +166,48 @@ impl Attempt {
                 Ok(Message::End { id })
             }
         }
+    }
+}
+
+/// How many bytes of a collected body must arrive within each [`Pace::limit`].
+const PACE_BYTES: usize = 64 * 1024;
+
+/// How many times as long a request may take that changes something: while it works, a store sends blanks, so that the
+/// connection stays open.
+const WORKING: u32 = 10;
+
+/// Ends a reply that is collected and arrives byte by byte. Its bytes are few, so a time-out that starts again with each
+/// of them is no limit.
+struct Pace {
+    limit: Duration,
+    /// When the bytes that are still missing must be there.
+    end: u64,
+    missing: usize,
+}
+
+impl Pace {
+    fn new(method: Method, idle_timeout: Duration) -> Pace {
+        let limit = match method {
+            Method::Get | Method::Head => idle_timeout,
+            Method::Put | Method::Post | Method::Delete => idle_timeout * WORKING,
+        };
+        Pace { limit, end: clock::mono_ms().saturating_add(limit.as_millis() as u64), missing: PACE_BYTES }
+    }
+
+    /// Counts bytes that arrived. Silence is the watchdog's business, so this need not wait.
+    fn check(&mut self, reply: &Reply, bytes: usize) -> Result<(), TransportFailure> {
+        let now = clock::mono_ms();
+        if bytes >= self.missing {
+            (self.end, self.missing) = (now.saturating_add(self.limit.as_millis() as u64), PACE_BYTES);
+            return Ok(());
+        }
+        self.missing -= bytes;
+        if now < self.end {
+            return Ok(());
+        }
+        let (what, limit) = (reply.what(), self.limit.as_millis());
+        let detail = format!("{what}: less than {PACE_BYTES} bytes of the reply came in {limit} ms (idle_timeout_ms)");
+        Err(TransportFailure { code: Code::TimedOut, maybe_sent: true, detail })
     }
 }
 

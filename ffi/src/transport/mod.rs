@@ -115,6 +115,11 @@ impl Transport {
         Activity::new(self.0.last_payload.clone())
     }
 
+    /// The idle time-out of each attempt.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.0.idle_timeout
+    }
+
     /// The pool of frames for payload.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.0.budget.memory

@@ -1,6 +1,6 @@
 //! ListObjectsV2: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
 
-use super::rows::{Fields, Head, Order, Row, endless, no_marker};
+use super::rows::{EmptyPages, Fields, Head, Order, Row, endless, no_marker};
 use crate::error::Result;
 use crate::http::Method;
 use crate::op::{Operation, Paged, Reply, Unsigned};
@@ -19,6 +19,8 @@ pub struct ListObjectsV2 {
     pub token: Option<String>,
     /// Most rows per page; `None`: the store's limit, usually 1,000.
     pub max_keys: Option<u32>,
+    /// The empty pages before this one: leave the default.
+    pub empty: EmptyPages,
 }
 
 /// An object in the list, borrowed.
@@ -93,7 +95,7 @@ impl ListObjectsV2 {
         let mut fields = Fields::new(FIELDS);
         let mut keys = Order::new(&self.prefix, self.start_after.as_deref(), false);
         let mut prefixes = Order::new(&self.prefix, self.start_after.as_deref(), false);
-        let mut next = None;
+        let (mut next, mut is_empty) = (None, true);
         xml::read(body, ROOT, |item| {
             match item {
                 Item::Value("Contents", "Key", text) => fields.take("Key", head.decode(text)?),
@@ -107,12 +109,14 @@ impl ListObjectsV2 {
                         storage_class: fields.given(4),
                     };
                     keys.key(row.key)?;
+                    is_empty = false;
                     each(Row::Entry(row))?;
                     fields.clear();
                 }
                 Item::Value("CommonPrefixes", "Prefix", text) => {
                     let prefix = head.decode(text)?;
                     prefixes.common_prefix(prefix)?;
+                    is_empty = false;
                     each(Row::CommonPrefix(prefix))?;
                 }
                 Item::Value(ROOT, "NextContinuationToken", text) => next = Some(text.to_owned()),
@@ -127,6 +131,9 @@ impl ListObjectsV2 {
         let next = next.filter(|token| !token.is_empty()).ok_or_else(no_marker)?;
         if self.token.as_ref() == Some(&next) {
             return Err(endless());
+        }
+        if is_empty {
+            self.empty.check(&next)?;
         }
         Ok(Some(next))
     }
@@ -165,7 +172,10 @@ impl Paged for ListObjectsV2 {
     fn next(&self, page: &Listing) -> Option<Self> {
         let last = page.objects.last().map(|object| &object.key).max(page.common_prefixes.last());
         let start_after = last.or(self.start_after.as_ref()).cloned();
-        Some(ListObjectsV2 { token: Some(page.next.clone()?), start_after, ..self.clone() })
+        let token = page.next.clone()?;
+        let is_empty = page.objects.is_empty() && page.common_prefixes.is_empty();
+        let empty = if is_empty { self.empty.clone().and(&token) } else { EmptyPages::default() };
+        Some(ListObjectsV2 { token: Some(token), start_after, empty, ..self.clone() })
     }
 }
 
@@ -226,6 +236,40 @@ mod tests {
         let page = ListObjectsV2 { token: Some("1ueGcxLPRx1Tr/XYExHnhbYLgveDs2J/wm36Hy4vbOwM=".into()), ..op("") };
         let token = "continuation-token=1ueGcxLPRx1Tr%2FXYExHnhbYLgveDs2J%2Fwm36Hy4vbOwM%3D";
         assert_eq!(sent(&page), format!("GET /?{token}&encoding-type=url&list-type=2&prefix=\n"));
+    }
+
+    /// Follows a listing of empty pages, whose tokens are given, to its error.
+    fn follow(tokens: impl Iterator<Item = String>) -> (usize, String) {
+        let mut op = op("p/");
+        for (pages, token) in tokens.enumerate() {
+            let xml = document(&format!(
+                "<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
+            ));
+            match answer(&op, &[], &xml) {
+                Ok(page) => op = op.next(&page).unwrap(),
+                Err(e) => {
+                    assert_eq!(e.code(), Code::BadReply);
+                    return (pages, e.message().to_owned());
+                }
+            }
+        }
+        panic!("the listing never ends");
+    }
+
+    #[test]
+    fn a_listing_of_empty_pages_ends() {
+        let (pages, message) = follow((0..).map(|n| n.to_string()));
+        assert!(pages == 9_999 && message.contains("10000 pages in succession have no row"), "{pages}: {message}");
+        let (pages, message) = follow((0..).map(|n| (n % 7).to_string()));
+        assert!(pages == 7 && message.contains("an earlier page"), "a token occurs again: {pages}: {message}");
+        // A row starts the count again.
+        let xml = document(&format!(
+            "<IsTruncated>true</IsTruncated>{}<NextContinuationToken>t</NextContinuationToken>",
+            row("p/a")
+        ));
+        let page = answer(&op("p/"), &[], &xml).unwrap();
+        let full = ListObjectsV2 { empty: EmptyPages::default().and("x"), ..op("p/") };
+        assert_eq!(full.next(&page).unwrap().empty, EmptyPages::default());
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub use list_multipart_uploads::{ListMultipartUploads, ListedUpload, UploadListi
 pub use list_object_versions::{ListObjectVersions, ListedVersion, VersionListing, VersionMarker, VersionRow};
 pub use list_objects_v2::{ListObjectsV2, ListedObject, Listing, ObjectRow};
 pub use list_parts::{ListParts, ListedPart, PartListing, PartRow};
-pub use rows::Row;
+pub use rows::{EmptyPages, Row};
 
 use crate::http::ReplyBody;
 use crate::op::Unsigned;

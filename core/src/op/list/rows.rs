@@ -2,6 +2,8 @@
 //!
 //! A page whose keys are not in order, or which goes back, could make a caller miss keys or loop, so it is refused.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::error::{Code, Error, Result};
 use crate::time::parse_rfc3339;
 use crate::uri;
@@ -176,6 +178,41 @@ impl<'a> Order<'a> {
         }
         Ok(())
     }
+}
+
+/// Maximum number of pages without a row in succession. A store that passes over many deleted objects answers with empty
+/// pages, for each about a thousand of them.
+const EMPTY_PAGES: usize = 10_000;
+
+/// The empty pages in succession before a page: hashes of the tokens that they named, to notice one that occurs again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EmptyPages(Vec<u64>);
+
+impl EmptyPages {
+    /// Refuses another empty page that names this token if the listing would never end.
+    pub(super) fn check(&self, token: &str) -> Result<()> {
+        if self.0.contains(&hash(token)) {
+            return Err(endless());
+        }
+        if self.0.len() + 1 >= EMPTY_PAGES {
+            return Err(wrong(&format!(
+                "is empty, like those before it: {EMPTY_PAGES} pages in succession have no row"
+            )));
+        }
+        Ok(())
+    }
+
+    /// With another empty page that names this token.
+    pub(super) fn and(mut self, token: &str) -> EmptyPages {
+        self.0.push(hash(token));
+        self
+    }
+}
+
+fn hash(token: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    token.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Refuses a marker that would repeat the page. Nothing else is known about markers: MinIO's contain more than a key, and

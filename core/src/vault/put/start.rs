@@ -7,7 +7,7 @@ use super::resume::header;
 use super::{Put, State, json};
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
-use crate::op::{BucketVersioning, Call, Content, ListObjectsV2, Listing, PutObject, PutReply};
+use crate::op::{BucketVersioning, Call, Content, ListObjectsV2, Listing, Paged, PutObject, PutReply};
 use crate::time::{Now, rfc3339};
 use crate::transfer::checkpoint::Checkpoint;
 use crate::vault::Vid;
@@ -84,8 +84,8 @@ impl Put {
                 _ => {}
             }
         }
-        if let (Some(token), false, false) = (page.next, beyond, self.parent_seen) {
-            return State::List(Call::new(ListObjectsV2 { token: Some(token), ..call.op().clone() }));
+        if let (Some(next), false, false) = (call.op().next(&page), beyond, self.parent_seen) {
+            return State::List(Call::new(next));
         }
         if let Some(parent) = self.request.parent.filter(|_| !self.parent_seen) {
             let (container, path) = (self.request.name.container(), self.request.name.path());

@@ -119,6 +119,52 @@ fn unknown_objects_in_the_catalogue_are_skipped() {
     assert_eq!(list(&mut world, &vault, Scope::All).len(), 1);
 }
 
+/// Anyone who can write to the bucket can write such keys, and callers use names as names of files.
+#[test]
+fn names_that_no_vault_accepts_are_not_listed() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let found = stored(&mut world, &vault, b"1", 1);
+    let entry = found.manifest.key.rsplit('/').next().unwrap().to_owned();
+    for (container, path) in [
+        ("..", "disk"),
+        ("vm", ".."),
+        ("vm", "..=2F..=2Fetc=2Fpasswd"),
+        ("vm", "=2Fetc=2Fpasswd"),
+        ("vm", "a=2F=2Fb"),
+        ("vm", "a=00b"),
+        ("vm", "=2E=2E"),
+        ("vm", "a b"),
+        ("=2E=2E", "disk"),
+        ("_s3vault", "disk"),
+        ("vm", "~disk"),
+        ("~vm", "disk"),
+    ] {
+        world.put(&format!("{CATALOGUE}{container}/{path}/{entry}"), &found.object);
+    }
+    world.log.clear();
+    for scope in
+        [Scope::All, Scope::Container("vm".into()), Scope::Paths { container: "vm".into(), prefix: String::new() }]
+    {
+        let rows = list(&mut world, &vault, scope);
+        assert_eq!(rows.iter().map(|row| (&*row.container, &*row.path)).collect::<Vec<_>>(), [("vm", "disk")]);
+    }
+    let containers = list(&mut world, &vault, Scope::Containers);
+    assert_eq!(containers.iter().map(|row| &*row.container).collect::<Vec<_>>(), ["vm"]);
+    assert!(world.operations().iter().all(|operation| *operation == "ListObjectsV2"), "nothing of them is read");
+}
+
+/// Nothing of an object is trusted before all of it was read, so its size must be plausible.
+#[test]
+fn an_object_that_is_too_large_to_be_a_manifest_is_not_read() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let found = stored(&mut world, &vault, b"1", 1);
+    world.put(&found.manifest.key, &vec![b'x'; 1 << 20]);
+    world.log.clear();
+    let e = find(&mut world, &vault, Selector::Latest).unwrap_err();
+    assert!(e.code() == Code::Format && e.message().contains("has 1048576 bytes, but a manifest of 1 bytes"), "{e}");
+    assert_eq!(world.operations(), ["ListObjectsV2"]);
+}
+
 /// An attacker who can write to the bucket cannot make anything be read as a backup that no trusted key signed.
 #[test]
 fn an_object_that_no_trusted_key_signed_is_not_read() {

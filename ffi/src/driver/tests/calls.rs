@@ -124,6 +124,34 @@ fn a_reply_longer_than_its_limit_is_a_failure_and_an_error_page_is_cut() {
 }
 
 #[test]
+fn a_reply_that_trickles_ends() {
+    for status in ["200 OK", "503 Slow Down"] {
+        let server = Server::http(move |_, wire| {
+            let mut sent = wire.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 5000\r\n\r\n").as_bytes());
+            for _ in 0..5000 {
+                std::thread::sleep(Duration::from_millis(10));
+                sent = sent.and_then(|()| wire.write_all(b"x")).and_then(|()| wire.flush());
+            }
+            sent.is_ok()
+        });
+        let host = super::host_with(Duration::from_millis(500));
+        let error = run(&host, one(&server, |_| {}), &mut Control::none()).unwrap_err();
+        assert!(error.code() == Code::TimedOut && error.message().contains("of the reply came in 500 ms"), "{error}");
+        // A store that works on a request sends blanks meanwhile: more patience.
+        let server = Server::http(|_, wire| {
+            let mut sent = wire.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n");
+            for _ in 0..100 {
+                std::thread::sleep(Duration::from_millis(10));
+                sent = sent.and_then(|()| wire.write_all(b" ")).and_then(|()| wire.flush());
+            }
+            sent.is_ok()
+        });
+        let working = one(&server, |request| request.method = Method::Post);
+        run(&host, working, &mut Control::none()).unwrap();
+    }
+}
+
+#[test]
 fn a_deadline_wakes_the_machine() {
     let at = crate::transport::clock::mono_ms() + 50;
     let mut machine = ScriptedMachine::new(vec![Output::Wait(Some(at))], |_, _| {});

@@ -221,10 +221,19 @@ fn a_cancel_ends_a_finish_and_the_next_finish_continues() {
     let cancel = Cancel::new();
     cancel.trigger();
     let mut cancelled = Control { cancel: Some(cancel), ..Control::none() };
+    // Triggered before the call: the source does not end.
+    assert_eq!(upload.finish(&mut cancelled).unwrap_err().code(), Code::Cancelled);
+    upload.write(b"more", &mut Control::none()).unwrap();
+    let cancel = Cancel::new();
+    let mut cancelled = Control { cancel: Some(cancel.clone()), ..Control::none() };
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        cancel.trigger();
+    });
     assert_eq!(upload.finish(&mut cancelled).unwrap_err().code(), Code::Cancelled);
     assert_eq!(upload.write(b"more", &mut Control::none()).unwrap_err().code(), Code::WrongState);
     gate.store(true, Ordering::Release);
-    assert_eq!(upload.finish(&mut Control::none()).unwrap(), 9);
+    assert_eq!(upload.finish(&mut Control::none()).unwrap(), 13);
 }
 
 #[test]
