@@ -327,7 +327,7 @@ pub(crate) mod tests {
         assert_eq!(limit(0, 1000), Ok(1000 + (64 << 10)));
         assert_eq!(
             (limit(1, 1 << 20), limit(1 << 30, 1 << 20), limit(1 << 40, 1 << 20)),
-            (refused.clone(), refused.clone(), Ok((1 << 20) + (64 << 10)))
+            (refused, refused, Ok((1 << 20) + (64 << 10)))
         );
         assert_eq!((limit(u64::MAX, 256 << 20), limit(u64::MAX, (256 << 20) + 1)), (Ok(256 << 20), refused));
         // Every manifest that a put can write is read: parts have 8 MiB at least, and extents 640 of them.
