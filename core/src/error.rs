@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::text;
+
 /// Which side caused an error, and so what a caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -163,6 +165,8 @@ impl Code {
 }
 
 /// What failed and why: the operation, the object, the store's answer, and a hint.
+///
+/// Every text of it is presentable ([`text`]), no matter who wrote it: on one line, without escape sequences, and bounded.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error(Box<Inner>);
 
@@ -190,7 +194,7 @@ impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Error {
         Error(Box::new(Inner {
             code,
-            message: message.into(),
+            message: text::line(message.into()),
             hint: None,
             status: 0,
             s3_code: String::new(),
@@ -207,7 +211,7 @@ impl Error {
     /// Sets a hint that is more specific than the one of the code.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
-        self.0.hint = Some(hint.into());
+        self.0.hint = Some(text::line(hint.into()));
         self
     }
 
@@ -215,8 +219,8 @@ impl Error {
     #[must_use]
     pub fn on(mut self, operation: &'static str, bucket: &str, key: &str) -> Error {
         self.0.operation = operation;
-        self.0.bucket = bucket.to_owned();
-        self.0.key = key.to_owned();
+        self.0.bucket = text::presentable_key(bucket);
+        self.0.key = text::presentable_key(key);
         self
     }
 
@@ -224,8 +228,8 @@ impl Error {
     #[must_use]
     pub fn with_reply(mut self, status: u16, s3_code: &str, request_id: &str) -> Error {
         self.0.status = status;
-        self.0.s3_code = s3_code.to_owned();
-        self.0.request_id = request_id.to_owned();
+        self.0.s3_code = text::presentable(s3_code);
+        self.0.request_id = text::presentable(request_id);
         self
     }
 
@@ -260,7 +264,7 @@ impl Error {
     /// Prefixes the message with what was being done.
     #[must_use]
     pub fn context(mut self, doing: impl fmt::Display) -> Error {
-        self.0.message = format!("{doing}: {}", self.0.message);
+        self.0.message = text::line(format!("{doing}: {}", self.0.message));
         self
     }
 
@@ -268,6 +272,7 @@ impl Error {
     #[must_use]
     pub fn append(mut self, more: &str) -> Error {
         self.0.message.push_str(more);
+        self.0.message = text::line(self.0.message);
         self
     }
 

@@ -18,6 +18,7 @@ pub mod profile;
 pub mod retry;
 pub mod settings;
 pub mod sigv4;
+pub mod text;
 pub mod time;
 pub mod transfer;
 pub mod uri;

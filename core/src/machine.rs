@@ -5,6 +5,7 @@ use std::fmt;
 use crate::checksum::Digest;
 use crate::error::{Code, Error, Result};
 use crate::http::{Range, ReplyHead, Request, RequestId, TransportFailure};
+use crate::text::{line, presentable_key};
 use crate::time::Now;
 
 /// What happened: an input of a machine.
@@ -247,6 +248,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Event::Orphan { bucket, key, upload_id, why } => {
+                let (key, upload_id, why) = (presentable_key(key), presentable_key(upload_id), line(why.clone()));
                 write!(
                     f,
                     "upload {upload_id} of s3://{bucket}/{key} stays on the store, and its parts take space: {why}"
@@ -266,4 +268,23 @@ pub trait Machine {
 
     /// Returns what to do next. Call it until it returns [`Output::Wait`] or [`Output::Done`].
     fn poll(&mut self, now: Now) -> Output<Self::Done>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn an_event_shows_what_a_store_said_on_one_line_and_short() {
+        let foreign = "\x1b[31m\n\u{202e}".repeat(1 << 20);
+        let (bucket, key) = ("b".to_owned(), foreign.clone());
+        let event = Event::Orphan { bucket, key, upload_id: foreign.clone(), why: foreign };
+        let text = event.to_string();
+        assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}') && text.len() < 11_000, "{text}");
+        let (bucket, key, upload_id, why) = ("b".into(), "vm/größe".into(), "x".repeat(300), "403".into());
+        let text = Event::Orphan { bucket, key, upload_id: upload_id.clone(), why }.to_string();
+        assert!(text.contains(&upload_id) && text.contains("s3://b/vm/größe"), "an administrator needs both: {text}");
+    }
 }

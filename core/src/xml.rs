@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use quick_xml::events::{BytesStart, Event};
 
 use crate::error::{Code, Error, Result};
+use crate::text::presentable;
 
 /// Deepest nesting that is accepted; S3's replies are four elements deep.
 const DEPTH_LIMIT: usize = 16;
@@ -63,8 +64,9 @@ impl<'a> Text<'a> {
 
 /// Parses a document whose root element is `root`, and calls `each` for each item.
 pub fn read(xml: &[u8], root: &str, mut each: impl FnMut(Item<'_>) -> Result<()>) -> Result<()> {
-    let malformed =
-        |why: String| Error::new(Code::BadReply, format!("the reply is not an S3 document <{root}>: {why}"));
+    let malformed = |why: String| {
+        Error::new(Code::BadReply, format!("the reply is not an S3 document <{root}>: {}", presentable(why)))
+    };
     let xml = std::str::from_utf8(xml).map_err(|e| malformed(e.to_string()))?;
     let mut reader = quick_xml::Reader::from_str(xml);
     reader.config_mut().expand_empty_elements = true;

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{Credentials, unusable};
 use crate::error::Result;
+use crate::text::presentable;
 use crate::time::parse_rfc3339;
 
 /// The fields of both documents. Unknown fields are ignored.
@@ -74,8 +75,8 @@ pub(super) fn container(body: &[u8]) -> Result<Credentials, String> {
 pub(super) fn instance(body: &[u8]) -> Result<Credentials, String> {
     let keys: Keys = json(body)?;
     if let Some(code) = keys.code.as_deref().filter(|code| *code != "Success") {
-        let excuse = excuse(body).unwrap_or_else(|| code.escape_debug().to_string());
-        return Err(format!("says {excuse}"));
+        let excuse = excuse(body).unwrap_or_else(|| code.to_owned());
+        return Err(format!("says {}", presentable(excuse)));
     }
     if keys.expiration.is_none() {
         return Err("has no Expiration".to_owned());
@@ -84,11 +85,10 @@ pub(super) fn instance(body: &[u8]) -> Result<Credentials, String> {
     keys.credentials(token)
 }
 
-/// Code and message of an error document; `None` if the body is something else.
+/// Code and message of an error document, as they are; `None` if the body is something else.
 pub(super) fn excuse(body: &[u8]) -> Option<String> {
     let excuse: Excuse = serde_json::from_slice(body).ok()?;
-    let parts: Vec<String> =
-        excuse.code.iter().chain(&excuse.message).map(|part| part.escape_debug().take(200).collect()).collect();
+    let parts: Vec<String> = excuse.code.into_iter().chain(excuse.message).collect();
     (!parts.is_empty()).then(|| parts.join(": "))
 }
 
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(instance(&document(&[("Expiration", ().into())])).unwrap_err(), "has no Expiration");
         let failed = br#"{"Code": "AssumeRoleUnauthorizedAccess", "Message": "EC2 cannot assume the role"}"#;
         assert_eq!(instance(failed).unwrap_err(), "says AssumeRoleUnauthorizedAccess: EC2 cannot assume the role");
-        assert_eq!(excuse(br#"{"code": "Denied", "message": "no\nrole"}"#).unwrap(), r"Denied: no\nrole");
+        assert_eq!(excuse(br#"{"code": "Denied", "message": "no\nrole"}"#).unwrap(), "Denied: no\nrole");
         assert_eq!(excuse(b"<html>"), None);
     }
 }

@@ -23,6 +23,7 @@ use crate::error::{Code, Error, Result};
 use crate::http::{Body, HeaderValue, Method, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 use crate::machine::{Input, Machine, Output};
 use crate::retry;
+use crate::text::presentable;
 use crate::time::Now;
 
 /// Most attempts. These endpoints are on this machine, so few failures are transient.
@@ -152,7 +153,9 @@ impl Fetch {
             Step::Keys => format!("the container agent (GET {}/...)", self.origin()),
             Step::Token => format!("the instance metadata service (PUT {}/latest/api/token)", self.origin()),
             Step::Role => format!("the instance metadata service (GET {}{ROLES_PATH})", self.origin()),
-            Step::RoleKeys(role) => format!("the instance metadata service (GET {}{ROLES_PATH}{role})", self.origin()),
+            Step::RoleKeys(role) => {
+                format!("the instance metadata service (GET {}{ROLES_PATH}{})", self.origin(), presentable(role))
+            }
         }
     }
 
@@ -221,7 +224,9 @@ impl Fetch {
             (401 | 403, Step::Keys) => ": the token was refused",
             _ => "",
         };
-        let excuse = document::excuse(body).map(|text| format!(" ({})", self.without_token(&text))).unwrap_or_default();
+        let excuse = document::excuse(body)
+            .map(|text| format!(" ({})", presentable(self.without_token(&text))))
+            .unwrap_or_default();
         let passing = status >= 500 || matches!(status, 408 | 429);
         Verdict::Failed(Failure { why: format!("the reply is {status}{meaning}{excuse}"), passing })
     }

@@ -5,6 +5,7 @@ use super::{Operation, Place};
 use crate::account::Bucket;
 use crate::error::{Code, Error};
 use crate::http::ReplyHead;
+use crate::text::{presentable, presentable_key, presentable_up_to};
 use crate::time::parse_rfc3339;
 use crate::xml::{self, Item};
 
@@ -30,7 +31,7 @@ fn document(body: &[u8]) -> Option<Document> {
                 "ServerTime" => (&mut found.server_time, 64),
                 _ => return Ok(()),
             };
-            *field = presentable(text, limit);
+            *field = presentable_up_to(limit, text.trim());
         }
         Ok(())
     })
@@ -38,18 +39,9 @@ fn document(body: &[u8]) -> Option<Document> {
     Some(found)
 }
 
-/// Makes a store's text safe for a message: without control characters, which could forge log lines, and cut at about
-/// `limit` bytes.
-fn presentable(text: &str, limit: usize) -> String {
-    let mut out = String::with_capacity(text.len().min(limit));
-    for c in text.trim().chars() {
-        if out.len() >= limit {
-            out.push('…');
-            break;
-        }
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
+/// Whether a text can be the name of a region: requests are signed with it, and it is a part of AWS's host names.
+fn is_region(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
 /// Whether a body is an `<Error>` document: some operations answer with one and status 200.
@@ -111,7 +103,8 @@ fn refused(
     let found = document(body);
     let is_nonsense = found.is_none() && !body.is_empty();
     let found = found.unwrap_or_default();
-    let request_id = head.header("x-amz-request-id").map_or(found.request_id.clone(), |id| presentable(id, 128));
+    let request_id =
+        head.header("x-amz-request-id").map_or(found.request_id.clone(), |id| presentable_up_to(128, id.trim()));
 
     let mut message = format!("{operation} on {} was answered with {}", describe(bucket.name(), place), head.status);
     for part in [&found.code, &found.message] {
@@ -137,6 +130,7 @@ fn refused(
         &request_id,
     );
     let region = head.header("x-amz-bucket-region").unwrap_or(&found.region);
+    let region = if is_region(region) { region } else { "" };
     if let Some(hint) = hint(operation, action, code, &found.code, region, place, bucket, body) {
         error = error.with_hint(hint);
     }
@@ -276,7 +270,7 @@ pub(super) fn describe(bucket: &str, place: &Place) -> String {
     match place {
         Place::Service => "the store".into(),
         Place::Bucket => format!("bucket {bucket}"),
-        Place::Object(key) => format!("s3://{bucket}/{key}"),
+        Place::Object(key) => format!("s3://{bucket}/{}", presentable_key(key)),
     }
 }
 
@@ -284,7 +278,7 @@ pub(super) fn describe(bucket: &str, place: &Place) -> String {
 pub(super) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(160)]);
     let words: Vec<&str> = text.split_whitespace().collect();
-    format!("'{}'", words.join(" ").escape_debug())
+    format!("'{}'", presentable(words.join(" ")))
 }
 
 #[cfg(test)]

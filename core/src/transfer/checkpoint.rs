@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::checksum::{Crc, Digest, combine_all};
 use crate::error::{Code, Error, Result};
 use crate::journal::{self, JournalKey, Tag};
+use crate::text::presentable;
 use crate::transfer::extent::{Extent, PartHash};
 use crate::transfer::stored_form::StoredForm;
 
@@ -181,7 +182,7 @@ impl Checkpoint {
         let mut checkpoint = Checkpoint { form, next: (1, 0), last: lines.last, ..Checkpoint::default() };
         for (at, json) in lines.records {
             let record = serde_json::from_slice(json)
-                .map_err(|e| malformed(&format!("the record at byte {at} cannot be parsed: {e}")))?;
+                .map_err(|e| malformed(&format!("the record at byte {at} cannot be parsed: {}", presentable(e))))?;
             checkpoint.apply(record, at)?;
         }
         Ok((checkpoint, lines.valid))

@@ -8,6 +8,7 @@ use super::signed::{self, FORMAT};
 use super::vid::Vid;
 use crate::crypto::keyring::SigningKey;
 use crate::error::{Code, Error, Result};
+use crate::text::presentable;
 
 /// A locator. Generation 0 is written before the data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +81,10 @@ impl Locator {
     pub(crate) fn parse(json: &[u8], found_at: &str) -> Result<Locator> {
         let locator: Locator = signed::parse(json, Some(found_at))?;
         if locator.encryption != "none" {
-            let why = format!("the data is encrypted with '{}', which this version cannot read", locator.encryption);
+            let why = format!(
+                "the data is encrypted with '{}', which this version cannot read",
+                presentable(locator.encryption)
+            );
             return Err(Error::new(Code::Unsupported, why));
         }
         Ok(locator)

@@ -9,6 +9,7 @@ use super::vid::Vid;
 use super::{OBJECT_LIMIT, Row};
 use crate::crypto::keyring::{SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
+use crate::text::presentable_key;
 pub use crate::transfer::extent::{Extent, PartHash};
 use crate::transfer::stored_form::StoredForm;
 
@@ -135,8 +136,9 @@ impl Manifest {
 
     /// Refuses a manifest that contradicts itself.
     fn check(&self) -> Result<()> {
-        let refuse =
-            |why: &str| Err(Error::new(Code::Format, format!("the manifest at {} is not valid: {why}", self.key)));
+        let refuse = |why: &str| {
+            Err(Error::new(Code::Format, format!("the manifest at {} is not valid: {why}", presentable_key(&self.key))))
+        };
         let Ok(name) = Name::new(&self.container, &self.path) else {
             return refuse("its names are not allowed");
         };

@@ -31,6 +31,7 @@ use crate::crypto::keyring::{Keyring, SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
 use crate::journal::JournalKey;
 use crate::settings::Settings;
+use crate::text::{presentable, presentable_key};
 use layout::Layout;
 use manifest::Opened;
 use signed::Trust;
@@ -63,6 +64,11 @@ pub struct Row {
 /// a stream of 49 TiB in parts of 64 MiB about 100 MB.
 const OBJECT_LIMIT: usize = 256 << 20;
 
+/// Whether a text has the form of a vault's id.
+fn is_vault_id(id: &str) -> bool {
+    id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// A vault, as its configuration describes it; shared by all machines that work on it.
 #[derive(Debug)]
 pub struct Vault {
@@ -86,7 +92,7 @@ impl Vault {
         let layout = Layout::from_settings(settings, account)?;
         let id = match settings.text("vault_id") {
             "" => layout.default_vault_id(),
-            id if id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => id.to_owned(),
+            id if is_vault_id(id) => id.to_owned(),
             id => {
                 let why = format!("vault_id = '{id}': 32 lower-case hex digits expected");
                 return Err(Error::new(Code::InvalidOption, why));
@@ -138,7 +144,13 @@ impl Vault {
     /// Returns the JSON of a signed object that was found at `key`. A vault without trusted keys accepts every object
     /// and verifies nothing; one with trusted keys accepts only objects that one of them signed.
     fn open_signed<'a>(&self, bucket: &Bucket, object: &'a [u8], key: &str) -> Result<&'a [u8]> {
-        let on = |e: Error| e.context(format_args!("s3://{}/{key}", bucket.name())).on("GetObject", bucket.name(), key);
+        let on = |e: Error| {
+            e.context(format_args!("s3://{}/{}", bucket.name(), presentable_key(key))).on(
+                "GetObject",
+                bucket.name(),
+                key,
+            )
+        };
         if self.verify_keys.is_empty() {
             return signed::json(object).map_err(on);
         }
@@ -154,9 +166,10 @@ impl Vault {
         let manifest = Manifest::parse(self.open_signed(bucket, object, key)?, Some(key))?;
         if manifest.vault != self.id {
             let why = format!(
-                "s3://{}/{key} belongs to vault {}, but this is vault {}",
+                "s3://{}/{} belongs to vault {}, but this is vault {}",
                 bucket.name(),
-                manifest.vault,
+                presentable_key(key),
+                presentable(&manifest.vault),
                 self.id
             );
             return Err(Error::new(Code::Untrusted, why)

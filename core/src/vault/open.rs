@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::Vault;
 use super::objects::VAULT_KEY;
 use super::signed::FORMAT;
+use super::{Vault, is_vault_id};
 use crate::error::{Code, Error, Result};
 use crate::op::{BucketVersioning, GetBucketVersioning, GetObject, Sequence, Step, Steps};
+use crate::text::presentable;
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Description {
@@ -37,29 +38,35 @@ impl Vault {
         let format = |why: String| Err(Error::new(Code::Format, format!("{place} {why}")));
         let found: serde_json::Value = match serde_json::from_slice(found) {
             Ok(found) => found,
-            Err(e) => return format(format!("is not a vault description: {e}")),
+            Err(e) => return format(format!("is not a vault description: {}", presentable(e))),
         };
         if let Some(name) = found["requires"].as_array().and_then(|names| names.first()) {
-            return format(format!("requires {name}, which this library does not support"));
+            return format(format!("requires {}, which this library does not support", presentable(name)));
         }
         match serde_json::from_value::<Description>(found) {
-            Err(e) => format(format!("is not a vault description: {e}")),
+            Err(e) => format(format!("is not a vault description: {}", presentable(e))),
             Ok(found) if found.format != FORMAT => {
                 format(format!("has format {}, but this library reads format {FORMAT}", found.format))
             }
             Ok(found) if found.layout != self.layout.name() => {
-                let why = format!("{place} says that the vault's mode is {}", found.layout);
+                let why = format!("{place} says that the vault's mode is {}", presentable(found.layout));
                 Err(Error::new(Code::VaultMismatch, why))
             }
             Ok(found) if found.vault != self.id => {
                 let why = format!(
                     "{place} says that this is vault {}, but the configuration names vault {}",
-                    found.vault, self.id
+                    presentable(&found.vault),
+                    self.id
                 );
-                Err(Error::new(Code::VaultMismatch, why).with_hint(format!(
-                    "Check that this is the right bucket. If it was copied or renamed, set vault_id = {}.",
-                    found.vault
-                )))
+                let e = Error::new(Code::VaultMismatch, why);
+                Err(if is_vault_id(&found.vault) {
+                    e.with_hint(format!(
+                        "Check that this is the right bucket. If it was copied or renamed, set vault_id = {}.",
+                        found.vault
+                    ))
+                } else {
+                    e.with_hint("Do not set this as vault_id, since it is not the id of a vault: look who can write to the bucket.")
+                })
             }
             Ok(_) => Ok(()),
         }

@@ -18,6 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Encryption, GetObject, ListObjectsV2, Listing, Paged, Sequence, Session, Step, Steps};
+use crate::text::presentable_key;
 use crate::time::Now;
 use crate::transfer::download::{Download, Piece, ReadRequest};
 
@@ -98,7 +99,7 @@ impl LocateSteps {
                 Step::done(Ok(Located { bucket, pieces }))
             }
             Ok(_) => {
-                let why = format!("the locator at {key} belongs to another version");
+                let why = format!("the locator at {} belongs to another version", presentable_key(key));
                 self.refused.get_or_insert(Error::new(Code::Untrusted, why));
                 self.next_locator()
             }

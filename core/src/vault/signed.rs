@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::crypto::ed25519::SIGNATURE_LENGTH;
 use crate::crypto::keyring::{PublicKey, SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
+use crate::text::{presentable, presentable_key};
 
 const CONTEXT: &[u8] = b"s3vault/1\0";
 
@@ -62,7 +63,7 @@ pub fn open<'a>(object: &'a [u8], keys: &VerifyKeys) -> Result<(&'a [u8], Trust)
     };
     let untrusted = |why: String| Err(Error::new(Code::Untrusted, why));
     match keys.get(key_id) {
-        None => untrusted(format!("the object is signed by key {key_id}, which is not trusted")),
+        None => untrusted(format!("the object is signed by key {}, which is not trusted", presentable(key_id))),
         Some(key) if !key.verifies(&message(json), &signature) => {
             untrusted(format!("the signature by key {key_id} does not match: the object's bytes were changed"))
         }
@@ -116,18 +117,24 @@ struct Envelope {
 /// Parses an object's JSON: checks its format first, then what it requires, then parses its fields. `found_at` is the
 /// key that it was read from, if it came from a store.
 pub fn parse<T: DeserializeOwned>(json: &[u8], found_at: Option<&str>) -> Result<T> {
-    let malformed = |e: serde_json::Error| Error::new(Code::Format, format!("the object's JSON cannot be read: {e}"));
+    let malformed = |e: serde_json::Error| {
+        Error::new(Code::Format, format!("the object's JSON cannot be read: {}", presentable(e)))
+    };
     let envelope: Envelope = serde_json::from_slice(json).map_err(malformed)?;
     if envelope.format != FORMAT {
         let why = format!("the object has format {}, but this library reads format {FORMAT}", envelope.format);
         return Err(Error::new(Code::Format, why));
     }
     if let Some(name) = envelope.requires.first() {
-        let why = format!("the object requires '{name}', which this library does not support");
+        let why = format!("the object requires '{}', which this library does not support", presentable(name));
         return Err(Error::new(Code::Format, why));
     }
     if let Some(key) = found_at.filter(|key| *key != envelope.key) {
-        let why = format!("the object at {key} says that it belongs at {}: it was moved", envelope.key);
+        let why = format!(
+            "the object at {} says that it belongs at {}: it was moved",
+            presentable_key(key),
+            presentable_key(envelope.key)
+        );
         return Err(Error::new(Code::Untrusted, why)
             .with_hint("Do not trust this object: somebody copied objects inside the bucket."));
     }

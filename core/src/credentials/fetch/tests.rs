@@ -306,3 +306,31 @@ fn replies_to_others_are_ignored() {
     play.handle(Input::Retry);
     assert!(matches!(play.poll(), Output::Wait(Some(_))));
 }
+
+#[test]
+fn what_an_endpoint_says_is_shown_on_one_line_and_short() {
+    let foreign = "\u{1b}[31m\n\u{202e}".repeat(20_000);
+    let quoted = serde_json::to_string(&foreign).unwrap();
+    for (what, status, body) in [
+        ("refusal", 404, format!("{{\"code\": {quoted}, \"message\": {quoted}}}")),
+        ("code", 200, format!("{{\"Code\": {quoted}}}")),
+        ("time", 200, KEYS.replace("\"2026-11-24T13:30:00Z\"", &quoted)),
+        ("no JSON", 200, foreign.clone()),
+    ] {
+        let mut play = Play::container(None);
+        play.answer(status, &body);
+        let mut instance = Play::instance();
+        instance.answer(200, "AQAhush==");
+        instance.answer(200, "role");
+        instance.answer(status, &body);
+        let errors = [play.done().err(), instance.done().err()];
+        assert!(errors.iter().any(Option::is_some), "{what}");
+        for e in errors.into_iter().flatten() {
+            let text = format!("{e:?}");
+            assert!(
+                !text.contains(|c: char| c.is_control() || c == '\u{202e}') && text.len() < 2_000,
+                "{what}: {text}"
+            );
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use crate::error::{Code, Error, Result};
 use crate::http::Method;
 use crate::op::{LockMode, Operation, Reply, Unsigned};
+use crate::text::presentable;
 use crate::xml::{self, Item};
 
 /// Duration of the default lock.
@@ -47,8 +48,9 @@ impl Operation for GetObjectLockConfiguration {
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<ObjectLock> {
-        let wrong =
-            |what: &str, text: &str| Error::new(Code::BadReply, format!("'{text}' is not a valid {what} of a lock"));
+        let wrong = |what: &str, text: &str| {
+            Error::new(Code::BadReply, format!("'{}' is not a valid {what} of a lock", presentable(text)))
+        };
         let mut lock = ObjectLock::default();
         let (mut mode, mut period) = (None, None);
         xml::read(reply.body, "ObjectLockConfiguration", |item| {

@@ -5,6 +5,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::error::{Code, Error, Result};
+use crate::text::presentable;
 use crate::time::parse_rfc3339;
 use crate::uri;
 
@@ -60,7 +61,7 @@ impl<const N: usize> Fields<N> {
     /// A number that every row must have.
     pub(super) fn number(&self, field: usize, name: &str) -> Result<u64> {
         let text = self.get(field);
-        text.parse().map_err(|_| wrong(&format!("has a row whose {name} is '{}'", text.escape_debug())))
+        text.parse().map_err(|_| wrong(&format!("has a row whose {name} is '{}'", presentable(text))))
     }
 
     /// A time in Unix milliseconds; `None` if it is not a valid time.

@@ -4,6 +4,7 @@ use crate::checksum::crc_text;
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method};
 use crate::op::{CRC64NVME, Encryption, NAMESPACE, Operation, PutReply, Reply, Unsigned};
+use crate::text::presentable;
 use crate::xml::{self, Item};
 
 /// A part of the object.
@@ -77,7 +78,7 @@ impl Operation for CompleteMultipartUpload {
         }
         match self.crc64nvme.map(crc_text) {
             Some(sent) if !crc.is_empty() && crc != sent => {
-                let why = format!("the store computed CRC64NVME {crc}, but {sent} was sent");
+                let why = format!("the store computed CRC64NVME {}, but {sent} was sent", presentable(crc));
                 return Err(Error::new(Code::Damaged, why));
             }
             _ => {}

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, ReplyBody};
 use crate::op::{Operation, Reply, Unsigned};
+use crate::text::presentable_key;
 use crate::xml::{self, Item};
 
 /// Most keys per request.
@@ -98,7 +99,7 @@ fn check<'a>(keys: impl ExactSizeIterator<Item = &'a String>) -> Result<()> {
     }
     for key in keys {
         if !key.chars().all(xml::can_hold) {
-            let why = format!("the key '{}' has a character that XML cannot represent", key.escape_debug());
+            let why = format!("the key '{}' has a character that XML cannot represent", presentable_key(key));
             return Err(Error::new(Code::InvalidArgument, why).with_hint("Delete this object with DeleteObject."));
         }
     }
@@ -147,7 +148,7 @@ fn parse<'a>(body: &[u8], keys: impl Iterator<Item = &'a str>, quiet: bool) -> R
         let named: HashSet<&str> = deleted.chain(answer.errors.iter().map(|found| &*found.key)).collect();
         for key in keys {
             if !named.contains(key) {
-                let why = format!("the reply does not say whether '{}' was deleted", key.escape_debug());
+                let why = format!("the reply does not say whether '{}' was deleted", presentable_key(key));
                 return Err(Error::new(Code::BadReply, why));
             }
         }

@@ -5,6 +5,7 @@ use crate::error::{Code, Error, Result};
 use crate::http::{Method, Range, ReplyBody, ReplyHead};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Encryption, Operation, Reply, Unsigned};
+use crate::text::presentable;
 
 /// Reads a small object as a whole. With a version id, it needs `s3:GetObjectVersion`.
 #[derive(Clone, Debug, Default)]
@@ -111,7 +112,7 @@ impl Operation for GetRange {
         match head.header("content-range") {
             Some(text) if self.range.stored > 0 && !text.starts_with(&range) => Err(Error::new(
                 Code::BadReply,
-                format!("the reply has the range '{text}', but '{range}' was requested"),
+                format!("the reply has the range '{}', but '{range}' was requested", presentable(text)),
             )),
             _ => Ok(()),
         }

@@ -5,6 +5,7 @@ use crate::error::{Code, Error};
 use crate::machine::{Event, Input};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{AbortMultipartUpload, Call, Session};
+use crate::text::presentable_key;
 use crate::time::Now;
 
 impl Upload {
@@ -95,6 +96,7 @@ impl Upload {
 
 /// The upload is gone, and this process did not abort it: nothing is left to abort or to resume.
 fn upload_disappeared(key: &str, upload_id: &str, why: Error) -> Error {
+    let upload_id = presentable_key(upload_id);
     let what = format!("upload {upload_id} of {key} disappeared while its parts were being sent");
     why.recode(Code::Abandoned).context(what).with_hint(
         "A lifecycle rule or another process aborted the upload, and its parts are lost. Store the backup again from the start; a checkpoint cannot resume it. If a lifecycle rule aborts incomplete uploads, give it more days than the longest backup takes.",

@@ -10,6 +10,7 @@ use crate::checksum::crc_text;
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, ListParts, ListedPart, PartListing};
+use crate::text::presentable;
 use crate::transfer::checkpoint::{Finished, OpenUpload, length_of};
 use crate::transfer::plan::Plan;
 
@@ -148,7 +149,7 @@ fn part_differs(number: u32, key: &str, sent: &Finished, listed: Option<&Listed>
     let why = format!(
         "part {number} of {key} differs in the store from what was sent: the store lists {} bytes with CRC64NVME {}, and {} bytes with CRC64NVME {} were sent",
         listed.size,
-        listed.crc64nvme.as_deref().unwrap_or("unknown"),
+        presentable(listed.crc64nvme.as_deref().unwrap_or("unknown")),
         sent.stored,
         crc_text(sent.digest.crc64nvme)
     );

@@ -4,6 +4,7 @@ use super::row::row_unknown;
 use super::{Put, State};
 use crate::error::{Code, Error};
 use crate::op::{Call, ListObjectsV2, Listing};
+use crate::text::presentable_key;
 use crate::time::Now;
 use crate::vault::objects::{LocatorKey, catalogue_prefix, locator_prefix};
 
@@ -44,7 +45,8 @@ impl Put {
         }
         if let Some(key) = page.keys().next() {
             let why = format!(
-                "another process wrote {key} for this version: the version was deleted, swept as abandoned, or finished"
+                "another process wrote {} for this version: the version was deleted, swept as abandoned, or finished",
+                presentable_key(key)
             );
             return self.fail(Error::new(Code::Abandoned, why));
         }

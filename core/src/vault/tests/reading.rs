@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::super::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
 use super::super::*;
 use super::world::*;
+use crate::http::ReplyHead;
+use crate::machine::{Input, Machine, Output};
 use crate::transfer::{Delivery, ReadRequest};
 use crate::{Code, Error};
 #[cfg(target_family = "wasm")]
@@ -361,4 +363,152 @@ fn opening_a_vault_compares_its_description() {
     }
     world.put(VAULT_KEY, good.replace("\"format\":1", "\"format\":1,\"later\":true").as_bytes());
     assert_eq!(open(&mut world, own), Ok(()), "unknown fields are ignored");
+}
+
+/// What a terminal, a log or a reader would obey.
+const HOSTILE: &str = "\u{1b}[31m\n\rhelp: send\u{202e}me\u{9b}2J\u{2028}";
+
+/// Everything that an error shows, which must be on one line, short, and without control characters.
+fn shown(what: &str, e: &Error) -> String {
+    let all = [e.message(), e.hint(), e.s3_code(), e.request_id(), e.bucket(), e.key()].join(" ");
+    for text in [all.clone(), e.to_string(), format!("{e:?}")] {
+        let bad = |c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{2028}');
+        assert!(!text.contains(bad), "{what}: {text:?}");
+        assert!(text.chars().count() < 4_000, "{what}: {} characters", text.len());
+    }
+    all
+}
+
+/// A foreign text in a JSON document.
+fn json_text(text: &str) -> String {
+    serde_json::to_string(text).unwrap()
+}
+
+#[test]
+fn what_a_store_says_is_shown_on_one_line_without_control_characters_and_short() {
+    for foreign in [HOSTILE.to_owned(), format!("{HOSTILE}{}", "x".repeat(2 << 20))] {
+        let quoted = json_text(&foreign);
+        // The vault's description.
+        let id = "805af1e370be19ef341a3e889b6373bf";
+        for (what, description) in [
+            ("its id", format!("{{\"format\":1,\"vault\":{quoted},\"layout\":\"single-bucket\"}}")),
+            ("its layout", format!("{{\"format\":1,\"vault\":\"{id}\",\"layout\":{quoted}}}")),
+            ("its requirements", format!("{{\"format\":1,\"requires\":[{quoted}]}}")),
+            ("its format", format!("{{\"format\":{quoted}}}")),
+            ("no JSON", foreign.clone()),
+        ] {
+            let (mut world, vault) = (World::new(), vault(&[]));
+            // A description has at most 1 MiB.
+            let description = description.replace(&"x".repeat(2 << 20), &"x".repeat(900_000));
+            world.put(VAULT_KEY, description.as_bytes());
+            let e = world.run(&mut Open::new(vault, 1), &[]).unwrap_err();
+            let all = shown(&format!("vault.json, {what}"), &e);
+            assert!(!e.hint().contains("set vault_id ="), "{all}");
+        }
+        // A catalogue entry and a locator.
+        for signed in [true, false] {
+            let (mut world, vault) =
+                (World::new(), if signed { vault(&[]) } else { vault_of(crate::profile::S3, &[], None) });
+            let found = stored(&mut world, &vault, b"1", 1);
+            let key = found.manifest.key.clone();
+            let json = std::str::from_utf8(&found.object).unwrap().lines().next().unwrap().to_owned();
+            let own = json_text(&key);
+            let again = |json: String| signed::encode(json.into_bytes(), vault.signing_key());
+            for (what, object) in [
+                ("its key", again(json.replace(&own, &quoted))),
+                ("its vault", again(json.replace(&json_text(&found.manifest.vault), &quoted))),
+                ("its version id", again(json.replace(&json_text(&found.row.vid), &quoted))),
+                ("its container", again(json.replace("\"vm\"", &quoted))),
+                (
+                    "a requirement",
+                    again(json.replace("\"format\":1", &format!("\"format\":1,\"requires\":[{quoted}]"))),
+                ),
+                ("its format", again(json.replace("\"format\":1", &format!("\"format\":{quoted}")))),
+                (
+                    "the id of its key",
+                    format!("{json}\ned25519 {} {}\n", foreign.replace([' ', '\n'], "_"), "A".repeat(86) + "==")
+                        .into_bytes(),
+                ),
+                ("its signature", format!("{json}\n{foreign}\n").into_bytes()),
+                ("no JSON", again(foreign.replace('\n', ""))),
+            ] {
+                world.put(&key, &object);
+                if let Err(e) = find(&mut world, &vault, Selector::Latest) {
+                    shown(&format!("catalogue entry, {what}"), &e);
+                } else {
+                    assert!(!signed && what == "the id of its key", "{what} is accepted");
+                }
+            }
+            let locator = world.keys(LOCATORS).remove(0);
+            let json = String::from_utf8(world.body(&locator).to_vec()).unwrap().lines().next().unwrap().to_owned();
+            for (what, object) in [
+                ("its key", again(json.replace(&json_text(&locator), &quoted))),
+                ("its encryption", again(json.replace("\"none\"", &quoted))),
+                ("its version id", again(json.replace(&json_text(&found.row.vid), &quoted))),
+            ] {
+                world.put(&locator, &object);
+                let e = read(&mut world, &vault, &found).unwrap_err();
+                shown(&format!("locator, {what}"), &e);
+            }
+        }
+        // The store's replies.
+        let escaped: String = foreign.chars().map(|c| format!("&#{};", u32::from(c))).take(1_000).collect();
+        let long = escaped.clone() + &foreign[HOSTILE.len()..];
+        for (what, status, headers, body) in [
+            (
+                "error",
+                400,
+                vec![],
+                format!("<Error><Code>{long}</Code><Message>{long}</Message><RequestId>{long}</RequestId></Error>"),
+            ),
+            ("region", 301, vec![("x-amz-bucket-region", foreign.clone())], String::new()),
+            (
+                "region in XML",
+                301,
+                vec![],
+                format!("<Error><Code>PermanentRedirect</Code><Region>{long}</Region></Error>"),
+            ),
+            ("headers", 403, vec![("x-amz-request-id", foreign.clone()), ("server", foreign.clone())], String::new()),
+            ("headers of a reply that is not S3's", 200, vec![("x-amz-request-id", foreign.clone())], "<html>".into()),
+            ("another document", 200, vec![], format!("<{}>", foreign.replace(['\n', '\r', ' '], "_"))),
+            (
+                "an entity",
+                200,
+                vec![],
+                format!("<ListBucketResult>&{};</ListBucketResult>", foreign.replace([' ', ';'], "_")),
+            ),
+            ("a page", 502, vec![("server", foreign.clone())], foreign.clone()),
+            (
+                "a row",
+                200,
+                vec![],
+                format!("<ListBucketResult><Contents><Key>k</Key><Size>{long}</Size></Contents></ListBucketResult>"),
+            ),
+        ] {
+            let (mut world, vault) = (World::new(), vault(&[]));
+            let mut machine = Find::new(vault, name(), Selector::Latest, None, 1);
+            let e = loop {
+                match machine.poll(world.now()) {
+                    Output::Send(request) => {
+                        let id = request.id;
+                        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+                        machine.handle(world.now(), Input::Head { id, head: ReplyHead { status, headers } });
+                        machine.handle(world.now(), Input::Body { id, bytes: body.as_bytes() });
+                        machine.handle(world.now(), Input::End { id });
+                    }
+                    Output::Wait(Some(at)) => world.unix_ms = world.unix_ms.max(START + at as i64),
+                    Output::Done(result) => break result.unwrap_err(),
+                    _ => {}
+                }
+            };
+            let all = shown(what, &e);
+            assert!(!all.contains("Set region ="), "{what}: {all}");
+        }
+    }
+    // Names that the caller gave stay as they are.
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let path = format!("größe 'x'/{}", ["y".repeat(199), "z".repeat(199), "ä".repeat(99)].join("/"));
+    let name = Name::new("vm", &path).unwrap();
+    let e = world.run(&mut Find::new(vault, name, Selector::Latest, None, 1), &[]).unwrap_err();
+    assert!(e.message().contains(&path), "{e}");
 }
