@@ -1386,7 +1386,7 @@ int32_t s3v_explain(const char *request,
 /**
  * A signature is missing, wrong, or made with a key that this vault does not trust.
  *
- * Open the vault with the keyring that signed it, or add its public key to verify_keys.
+ * Do not trust this object, and look who can write to the bucket. Restore another version, or from a replica.
  */
 #define S3V_E_UNTRUSTED (-35)
 

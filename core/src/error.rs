@@ -115,7 +115,7 @@ codes! {
     /// The data of a version is missing.
     DataMissing = -34, "S3V_E_DATA_MISSING", Remote, 6, "Restore another version, and find out what deleted the data outside of s3vault.";
     /// A signature is missing, wrong, or made with a key that this vault does not trust.
-    Untrusted = -35, "S3V_E_UNTRUSTED", Remote, 6, "Open the vault with the keyring that signed it, or add its public key to verify_keys.";
+    Untrusted = -35, "S3V_E_UNTRUSTED", Remote, 6, "Do not trust this object, and look who can write to the bucket. Restore another version, or from a replica.";
     /// The newest version is dated more than an hour in the future.
     FutureVersion = -36, "S3V_E_FUTURE_VERSION", Remote, 1, "Delete that version (it was written by a machine whose clock was wrong), or wait.";
     /// The put was abandoned: its version was marked as deleted, another process took it over, or its upload is gone or

@@ -129,7 +129,7 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.FORMAT]: "Use the version of s3vault that wrote it, or a newer one.",
   [ErrorCode.DAMAGED]: "Restore another version, and check the store's health.",
   [ErrorCode.DATA_MISSING]: "Restore another version, and find out what deleted the data outside of s3vault.",
-  [ErrorCode.UNTRUSTED]: "Open the vault with the keyring that signed it, or add its public key to verify_keys.",
+  [ErrorCode.UNTRUSTED]: "Do not trust this object, and look who can write to the bucket. Restore another version, or from a replica.",
   [ErrorCode.FUTURE_VERSION]: "Delete that version (it was written by a machine whose clock was wrong), or wait.",
   [ErrorCode.ABANDONED]: "Store the backup again.",
   [ErrorCode.OUTCOME_UNKNOWN]: "Call commit again on the same handle, or run the same put again with its checkpoint.",

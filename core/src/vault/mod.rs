@@ -157,7 +157,8 @@ impl Vault {
         match signed::open(object, &self.verify_keys).map_err(on)? {
             (json, Trust::Signed { .. }) => Ok(json),
             (_, Trust::Unsigned) => {
-                Err(on(Error::new(Code::Untrusted, "it is not signed, and this vault accepts signed objects only")))
+                let why = "it is not signed, and this vault accepts signed objects only";
+                Err(on(Error::new(Code::Untrusted, why).with_hint(signed::UNSIGNED)))
             }
         }
     }
@@ -173,7 +174,7 @@ impl Vault {
                 self.id
             );
             return Err(Error::new(Code::Untrusted, why)
-                .with_hint("If the bucket was renamed or copied on purpose, set vault_id."));
+                .with_hint("If you renamed or copied the bucket yourself, set vault_id; otherwise do not trust this object, and look who can write to the bucket."));
         }
         Ok(Opened { manifest, hash: manifest::hash(object) })
     }

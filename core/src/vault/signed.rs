@@ -23,6 +23,16 @@ const CONTEXT: &[u8] = b"s3vault/1\0";
 /// The format that this library writes and reads.
 pub const FORMAT: u32 = 1;
 
+/// The hint for an object that was changed after it was signed. Adding a key never helps.
+const CHANGED: &str =
+    "Do not trust this object: restore another version, or from a replica, and look who can write to the bucket.";
+
+/// The hint for an object that was signed with a key that this vault does not know. An attacker's key looks like this.
+const UNKNOWN_KEY: &str = "Treat this object as forged, unless you know that the key is yours: compare its id with those that the owner of the backups has (s3vault keys public). Only then open the vault with its keyring.";
+
+/// The hint for an object without a signature.
+pub(super) const UNSIGNED: &str = "Do not trust this object: anyone who can write to the bucket can remove a signature. Restore a version that is signed, or from a replica. Backups are signed if the program that stores them opens a keyring.";
+
 /// Result of checking a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
@@ -61,11 +71,13 @@ pub fn open<'a>(object: &'a [u8], keys: &VerifyKeys) -> Result<(&'a [u8], Trust)
     let Some((key_id, signature)) = line else {
         return Ok((json, Trust::Unsigned));
     };
-    let untrusted = |why: String| Err(Error::new(Code::Untrusted, why));
+    let untrusted = |why: String, hint: &str| Err(Error::new(Code::Untrusted, why).with_hint(hint));
     match keys.get(key_id) {
-        None => untrusted(format!("the object is signed by key {}, which is not trusted", presentable(key_id))),
+        None => {
+            untrusted(format!("the object is signed by key {}, which is not trusted", presentable(key_id)), UNKNOWN_KEY)
+        }
         Some(key) if !key.verifies(&message(json), &signature) => {
-            untrusted(format!("the signature by key {key_id} does not match: the object's bytes were changed"))
+            untrusted(format!("the signature by key {key_id} does not match: the object's bytes were changed"), CHANGED)
         }
         Some(_) => Ok((json, Trust::Signed { key_id: key_id.to_owned() })),
     }
@@ -77,7 +89,7 @@ pub(crate) fn open_own<'a>(object: &'a [u8], key: &PublicKey) -> Result<&'a [u8]
     keys.add(key.clone());
     match open(object, &keys)? {
         (json, Trust::Signed { .. }) => Ok(json),
-        (_, Trust::Unsigned) => Err(Error::new(Code::Untrusted, "it is not signed")),
+        (_, Trust::Unsigned) => Err(Error::new(Code::Untrusted, "it is not signed").with_hint(UNSIGNED)),
     }
 }
 
@@ -135,8 +147,9 @@ pub fn parse<T: DeserializeOwned>(json: &[u8], found_at: Option<&str>) -> Result
             presentable_key(key),
             presentable_key(envelope.key)
         );
-        return Err(Error::new(Code::Untrusted, why)
-            .with_hint("Do not trust this object: somebody copied objects inside the bucket."));
+        return Err(Error::new(Code::Untrusted, why).with_hint(
+            "Do not trust this object: somebody copied objects inside the bucket. Look who can write to it.",
+        ));
     }
     serde_json::from_slice(json).map_err(malformed)
 }

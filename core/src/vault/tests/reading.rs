@@ -185,6 +185,25 @@ fn an_object_that_no_trusted_key_signed_is_not_read() {
         let e = find(&mut world, &vault, Selector::Latest).unwrap_err();
         assert!(matches!(e.code(), Code::Untrusted | Code::Format), "{e:?}");
     }
+    // The hints help the owner, and not the attacker: each is for its case.
+    let line = |key: &Keyring| {
+        let object = signed::encode(json.lines().next().unwrap().as_bytes().to_vec(), Some(key.signing_key()));
+        String::from_utf8(object).unwrap()
+    };
+    let other = Keyring::generate([9; 32]);
+    let other_id = other.signing_key().public().id().to_owned();
+    let unsigned = json.lines().next().unwrap().to_owned() + "\n";
+    for (forged, says, hint) in [
+        (unsigned, "is not signed".to_owned(), "anyone who can write to the bucket can remove a signature"),
+        (json.replace("\"size\":1", "\"size\":2"), "were changed".to_owned(), "restore another version"),
+        (line(&other), format!("key {other_id}, which is not trusted"), "unless you know that the key is yours"),
+    ] {
+        world.put(&key, forged.as_bytes());
+        let e = find(&mut world, &vault, Selector::Latest).unwrap_err();
+        assert!(e.code() == Code::Untrusted && e.message().contains(&says) && e.hint().contains(hint), "{e}");
+        assert!(!e.hint().contains("verify_keys") && !e.hint().contains(&other_id), "{e}");
+    }
+    assert!(!Code::Untrusted.info().hint.contains("verify_keys"));
     // A second row of the same version id that verifies is used.
     let newer = key.replace(&format!(".{}.", found.manifest.recorded), &format!(".{}.", found.manifest.recorded - 1));
     world.put(&newer, b"{}\n");

@@ -60,7 +60,7 @@ public enum ErrorCode {
     /** The data of a version is missing. */
     DATA_MISSING(-34, "Restore another version, and find out what deleted the data outside of s3vault."),
     /** A signature is missing, wrong, or made with a key that this vault does not trust. */
-    UNTRUSTED(-35, "Open the vault with the keyring that signed it, or add its public key to verify_keys."),
+    UNTRUSTED(-35, "Do not trust this object, and look who can write to the bucket. Restore another version, or from a replica."),
     /** The newest version is dated more than an hour in the future. */
     FUTURE_VERSION(-36, "Delete that version (it was written by a machine whose clock was wrong), or wait."),
     /** The put was abandoned: its version was marked as deleted, another process took it over, or its upload is gone or can no longer be completed. */
