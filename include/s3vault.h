@@ -1614,6 +1614,14 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_VERIFY_KEYS "verify_keys"
 
 /**
+ * Whether a version may be read if this vault knows no public key, neither from a keyring nor from verify_keys. auto:
+ * it is read, and its signature is not verified. required: it is refused.
+ *
+ * auto or required. Default: auto.
+ */
+#define S3V_OPT_TRUST "trust"
+
+/**
  * Where the bucket is in a URL. true: in the path. false: in the host name, if its name allows it.
  *
  * true or false. Default: true.

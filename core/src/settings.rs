@@ -163,6 +163,7 @@ options! {
     "keyring" Command Kind::File, "", "", "File with the signing key. The command opens it; a program passes a keyring handle to the library.";
     "service" Command: Sign Presign, Kind::Text, "s3", "", "The service to sign a request for.";
     "verify_keys" Vault Kind::Text, "", "", "Public keys to trust in addition to the keyring's own, one 'ed25519 <id> <base64>' per line.";
+    "trust" Vault Kind::Words(&["auto", "required"]), "auto", "", "Whether a version may be read if this vault knows no public key, neither from a keyring nor from verify_keys. auto: it is read, and its signature is not verified. required: it is refused.";
     "path_style" Vault Kind::Bool, "true", "", "Where the bucket is in a URL. true: in the path. false: in the host name, if its name allows it.";
     "dualstack" Vault Kind::Bool, "false", "", "AWS only: use the endpoints that support IPv6 as well as IPv4.";
     "fips" Vault Kind::Bool, "false", "", "AWS only: use the endpoints with FIPS 140 validated TLS.";

@@ -181,6 +181,8 @@ export const OptionKey = {
   SERVICE: "service",
   /** Public keys to trust in addition to the keyring's own, one 'ed25519 <id> <base64>' per line. */
   VERIFY_KEYS: "verify_keys",
+  /** Whether a version may be read if this vault knows no public key, neither from a keyring nor from verify_keys. auto: it is read, and its signature is not verified. required: it is refused. */
+  TRUST: "trust",
   /** Where the bucket is in a URL. true: in the path. false: in the host name, if its name allows it. */
   PATH_STYLE: "path_style",
   /** AWS only: use the endpoints that support IPv6 as well as IPv4. */

@@ -78,6 +78,8 @@ impl Find {
                 ListObjectsV2 { prefix, start_after, ..Default::default() }
             }
         };
+        // Refused before anything is asked of the store.
+        let refused = vault.check_trust().err();
         let steps = FindSteps {
             vault: vault.clone(),
             name,
@@ -88,7 +90,11 @@ impl Find {
             rows: VecDeque::new(),
             refused: None,
         };
-        Sequence::start(vault.bucket(&container), steps, Step::call(list, FindSteps::page), seed)
+        let first = match refused {
+            Some(e) => Step::done(Err(e)),
+            None => Step::call(list, FindSteps::page),
+        };
+        Sequence::start(vault.bucket(&container), steps, first, seed)
     }
 }
 

@@ -79,6 +79,8 @@ pub struct Vault {
     storage_class: Option<String>,
     keyring: Option<Arc<Keyring>>,
     verify_keys: VerifyKeys,
+    /// Without a trusted key nothing is read.
+    requires_trust: bool,
     /// `vault.json` was read or written.
     described: AtomicBool,
     /// The bucket's versioning was checked, and it is enabled.
@@ -111,6 +113,7 @@ impl Vault {
             storage_class: (!storage_class.is_empty()).then(|| storage_class.to_owned()),
             keyring,
             verify_keys,
+            requires_trust: settings.text("trust") == "required",
             described: AtomicBool::new(false),
             versioned: AtomicBool::new(false),
         })
@@ -142,7 +145,7 @@ impl Vault {
     }
 
     /// Returns the JSON of a signed object that was found at `key`. A vault without trusted keys accepts every object
-    /// and verifies nothing; one with trusted keys accepts only objects that one of them signed.
+    /// and verifies nothing, unless `trust = required`; one with trusted keys accepts only objects that one of them signed.
     fn open_signed<'a>(&self, bucket: &Bucket, object: &'a [u8], key: &str) -> Result<&'a [u8]> {
         let on = |e: Error| {
             e.context(format_args!("s3://{}/{}", bucket.name(), presentable_key(key))).on(
@@ -152,6 +155,7 @@ impl Vault {
             )
         };
         if self.verify_keys.is_empty() {
+            self.check_trust()?;
             return signed::json(object).map_err(on);
         }
         match signed::open(object, &self.verify_keys).map_err(on)? {
@@ -161,6 +165,17 @@ impl Vault {
                 Err(on(Error::new(Code::Untrusted, why).with_hint(signed::UNSIGNED)))
             }
         }
+    }
+
+    /// Refuses to read in a vault that must know a trusted key and has none.
+    fn check_trust(&self) -> Result<()> {
+        if !self.requires_trust || !self.verify_keys.is_empty() {
+            return Ok(());
+        }
+        let why = "trust = required, but this vault knows no public key, so no signature can be verified";
+        Err(Error::new(Code::InvalidOption, why).with_hint(
+            "Open the vault with the keyring of those who store the backups, or set verify_keys to its public key, which 's3vault keys public FILE' prints there.",
+        ))
     }
 
     fn open_manifest(&self, bucket: &Bucket, object: &[u8], key: &str) -> Result<Opened> {

@@ -52,6 +52,7 @@ impl Steps for LocateSteps {
 impl Locate {
     /// Locates the version of a verified manifest. `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, manifest: Arc<Manifest>, seed: u64) -> Result<Locate> {
+        vault.check_trust()?;
         let name = Name::new(&manifest.container, &manifest.path)?;
         let prefix = locator_prefix(&name, Vid::parse(&manifest.vid)?);
         let list = ListObjectsV2 { prefix, ..Default::default() };

@@ -196,6 +196,7 @@ OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("keyring", "command", (), "file", (), None, None, "", False, False, "File with the signing key. The command opens it; a program passes a keyring handle to the library."),
     OptionInfo("service", "command", ("sign", "presign"), "text", (), None, None, "s3", False, False, "The service to sign a request for."),
     OptionInfo("verify_keys", "vault", (), "text", (), None, None, "", False, False, "Public keys to trust in addition to the keyring's own, one 'ed25519 <id> <base64>' per line."),
+    OptionInfo("trust", "vault", (), "words", ("auto", "required"), None, None, "auto", False, False, "Whether a version may be read if this vault knows no public key, neither from a keyring nor from verify_keys. auto: it is read, and its signature is not verified. required: it is refused."),
     OptionInfo("path_style", "vault", (), "bool", (), None, None, "true", False, False, "Where the bucket is in a URL. true: in the path. false: in the host name, if its name allows it."),
     OptionInfo("dualstack", "vault", (), "bool", (), None, None, "false", False, False, "AWS only: use the endpoints that support IPv6 as well as IPv4."),
     OptionInfo("fips", "vault", (), "bool", (), None, None, "false", False, False, "AWS only: use the endpoints with FIPS 140 validated TLS."),

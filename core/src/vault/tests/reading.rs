@@ -217,6 +217,33 @@ fn an_object_that_no_trusted_key_signed_is_not_read() {
     assert_eq!(e.code(), Code::Untrusted);
 }
 
+/// A manifest whose signature was stripped is not restored by a reader that requires trust and has forgotten its key.
+#[test]
+fn trust_required_refuses_to_read_without_a_trusted_key() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let found = stored(&mut world, &vault, b"1", 1);
+    let json = std::str::from_utf8(&found.object).unwrap().lines().next().unwrap().to_owned() + "\n";
+    let public = vault.signing_key().unwrap().public().to_string();
+    let without = |changes: &[(&str, &str)]| vault_of(crate::profile::S3, changes, None);
+    let blind = without(&[("trust", "required")]);
+    for object in [found.object.to_vec(), json.clone().into_bytes()] {
+        world.put(&found.manifest.key, &object);
+        assert!(find(&mut world, &without(&[]), Selector::Latest).is_ok(), "auto reads what nobody vouches for");
+        world.log.clear();
+        let e = find(&mut world, &blind, Selector::Latest).unwrap_err();
+        assert!(e.code() == Code::InvalidOption && e.message().starts_with("trust = required"), "{e}");
+        assert!(e.hint().contains("keyring") && e.hint().contains("verify_keys") && world.log.is_empty(), "{e}");
+    }
+    let manifest = Arc::new(found.manifest.clone());
+    let e = Read::new(blind, manifest, ReadRequest::default(), 1).err().unwrap();
+    assert_eq!(e.code(), Code::InvalidOption);
+    // With a trusted key it is a signature that counts.
+    let seeing = without(&[("trust", "required"), ("verify_keys", &public)]);
+    assert_eq!(find(&mut world, &seeing, Selector::Latest).unwrap_err().code(), Code::Untrusted);
+    world.put(&found.manifest.key, &found.object);
+    assert_eq!(find(&mut world, &seeing, Selector::Latest).unwrap().row, found.row);
+}
+
 #[test]
 fn a_bit_flipped_in_transit_is_read_again_and_one_in_the_store_is_damage() {
     let (mut world, vault) = (World::new(), vault(&[]));
