@@ -37,7 +37,7 @@ check: ## check format, lints, core's tests, generated files, words and module d
 # What needs no server. All of it is part of `make test`.
 CORE_TESTS := check test-scripts test-simulator test-abi test-oracle test-credentials test-units test-wasm
 STORE_TESTS := test-store test-rust test-operations test-c test-python test-java test-web test-killed test-resumed test-broken \
-  test-memory test-refusals test-explain test-cross
+  test-memory test-refusals test-secrets test-explain test-cross
 
 .PHONY: test-core
 test-core: $(CORE_TESTS) ## run all tests that need no server: core, simulator, units of each caller
@@ -189,6 +189,11 @@ test-memory: build-c build-python build-java ## measure the peak memory of files
 .PHONY: test-refusals
 test-refusals: build-c build-python build-java ## check that each caller reports a bad certificate and a full disk
 	$(STEP) "refusals, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_refusals.py
+
+.PHONY: test-secrets
+test-secrets: build-c build-python ## search the memory of a C and a Python process for secrets after they freed everything
+	@$(MAKE) -C bindings/c build/secrets
+	$(STEP) "secrets, embedded" $(WITH) embedded -- $(PYTEST) tests/system/test_secrets.py
 
 .PHONY: test-explain
 test-explain: setup build-python ## find from the store's error what changed a request on its way

@@ -69,8 +69,9 @@ def search(argv: list[str], settings: dict[str, str], keyring: Path, needles: di
     config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
     config.chmod(0o600)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("S3VAULT_")}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([*argv, str(config), str(keyring)], env=environment, **pipes) as process:
+    command, pipe = [*argv, str(config), str(keyring)], subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin and process.stdout
         said = process.stdout.readline().strip()
         assert process.stdout.readline() == "freed\n", said
         counts = found(process.pid, needles)

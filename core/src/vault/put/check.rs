@@ -3,7 +3,7 @@
 use super::row::row_unknown;
 use super::{Put, State};
 use crate::error::{Code, Error};
-use crate::op::{Call, ListObjectsV2, Listing};
+use crate::op::{Call, ListObjectsV2, Listing, Paged};
 use crate::text::presentable_key;
 use crate::time::Now;
 use crate::vault::objects::{LocatorKey, catalogue_prefix, locator_prefix};
@@ -35,7 +35,15 @@ impl Put {
         page: Listing,
         purpose: Purpose,
     ) -> State {
-        self.check = call.sent_ms();
+        if call.op().token.is_none() {
+            self.check = call.sent_ms();
+        }
+        // A store may answer with an empty page and say that more follow.
+        if page.keys().next().is_none()
+            && let Some(next) = call.op().next(&page)
+        {
+            return State::RecheckRows(Call::new(next), purpose);
+        }
         if matches!(purpose, Purpose::Resume) {
             return if self.is_future(now, self.vid) { self.future(self.vid) } else { self.resume_checked(&page) };
         }
@@ -59,7 +67,18 @@ impl Put {
         State::RecheckLocators(Call::new(ListObjectsV2 { prefix, ..Default::default() }), purpose)
     }
 
-    pub(super) fn locators_checked(&mut self, now: Now, page: &Listing, purpose: Purpose) -> State {
+    pub(super) fn locators_checked(
+        &mut self,
+        now: Now,
+        call: &Call<ListObjectsV2>,
+        page: &Listing,
+        purpose: Purpose,
+    ) -> State {
+        if page.keys().next().is_none()
+            && let Some(next) = call.op().next(page)
+        {
+            return State::RecheckLocators(Call::new(next), purpose);
+        }
         let first = LocatorKey { vid: self.vid, generation: 0, kek: None, parent: self.request.parent };
         if !page.keys().eq([first.key(&self.request.name)]) {
             if matches!(purpose, Purpose::Resume) {

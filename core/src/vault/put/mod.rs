@@ -339,7 +339,7 @@ impl Machine for Put {
             },
             (State::RecheckLocators(mut call, what), input) => match call.handle(&mut self.session, now, input) {
                 None => State::RecheckLocators(call, what),
-                Some(Ok(page)) => self.locators_checked(now, &page, what),
+                Some(Ok(page)) => self.locators_checked(now, &call, &page, what),
                 Some(Err(e)) => self.check_failed(e, what),
             },
             (State::Parts(mut call, mut listed), input) => match call.handle(&mut self.session, now, input) {

@@ -663,3 +663,30 @@ fn a_version_id_from_the_future_is_not_resumed() {
     let mut resumed = put(&mut world, &vault, STREAM, &source, 2);
     assert_eq!(world.run(&mut resumed, &source).unwrap_err().code(), Code::FutureVersion);
 }
+
+#[test]
+fn an_empty_page_of_a_check_is_not_the_last() {
+    let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
+    let mut first = put(&mut world, &vault, STREAM, &source, 1);
+    while world.keys("_s3vault/1/cat/").is_empty() {
+        assert!(world.run_until(&mut first, &source, 1).is_none());
+    }
+    drop(first);
+    world.fault("ListObjectsV2", "", Fault::EmptyPage);
+    let mut second = put(&mut world, &vault, STREAM, &source, 2);
+    world.run(&mut second, &source).unwrap();
+    let rows = world.log.iter().filter(|(what, key, _)| *what == "PutObject" && key.starts_with("_s3vault/1/cat/"));
+    assert_eq!(rows.count(), 1, "the row that was stored was not seen");
+    // The locators of a check, too.
+    let (mut world, vault, source) = two_parts(STREAM);
+    let before = world.keys("_s3vault/1/").len();
+    let mut second = put(&mut world, &vault, STREAM, &source, 2);
+    let lists = |world: &World| world.log.iter().filter(|(operation, ..)| *operation == "ListObjectsV2").count();
+    let rows_listed = lists(&world) + 1;
+    while lists(&world) < rows_listed {
+        assert!(world.run_until(&mut second, &source, 1).is_none());
+    }
+    world.fault("ListObjectsV2", "", Fault::EmptyPage);
+    world.run(&mut second, &source).unwrap();
+    assert_eq!(world.keys("_s3vault/1/").len(), before + 1, "it restarted from scratch");
+}

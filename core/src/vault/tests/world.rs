@@ -40,9 +40,14 @@ pub(super) enum Fault {
     BrokenAt(usize),
     /// It takes effect, and the answer has this header too.
     Says(&'static str, &'static str),
+    /// It is answered with an empty page of a listing, which another one follows.
+    EmptyPage,
     /// The caller cancels before it is answered; the request never reaches the store.
     Cancelled,
 }
+
+/// Token of the page that follows an empty one.
+const AFTER_EMPTY: &str = "after-empty";
 
 type Hook = Box<dyn FnMut(&mut World, &Request)>;
 
@@ -277,7 +282,8 @@ impl World {
             self.hook.get_or_insert(hook);
         }
         self.unix_ms += 20;
-        let mut arriving = ModelRequest::new(request.method.as_str(), &request.url, headers_of(request), Vec::new());
+        let url = request.url.replace(&format!("continuation-token={AFTER_EMPTY}&"), "");
+        let mut arriving = ModelRequest::new(request.method.as_str(), &url, headers_of(request), Vec::new());
         let (key, date) = (arriving.key.clone(), arriving.header("x-amz-date").unwrap_or_default().to_owned());
         self.log.push((request.operation, key.clone(), date));
         let hit = self
@@ -330,6 +336,12 @@ impl World {
         match fault {
             Some(Fault::LostAfter) => return machine.handle(self.now(), lost),
             Some(Fault::ErrorIn200) => body = Refusal::new(200, "InternalError", "an injected fault").xml().into(),
+            Some(Fault::EmptyPage) => {
+                body = format!(
+                    "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>{AFTER_EMPTY}</NextContinuationToken></ListBucketResult>"
+                )
+                .into();
+            }
             Some(Fault::Flipped) => body[0] ^= 1,
             Some(Fault::Says(name, value)) => {
                 headers.retain(|(own, _)| own != name);
