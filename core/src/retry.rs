@@ -135,6 +135,40 @@ mod tests {
         assert_eq!(delay_ms(asked(61_000), &mut random), None, "longer than is waited for");
     }
 
+    /// 429 is how stores other than S3 throttle.
+    #[test]
+    fn both_statuses_of_throttling_count() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for (status, most) in [(429, THROTTLED_ATTEMPTS), (503, THROTTLED_ATTEMPTS), (500, ATTEMPTS), (502, ATTEMPTS)] {
+            let e = Error::new(Code::Unavailable, "x").with_reply(status, "SlowDown", "").retryable();
+            assert!(delay_ms(failure(&e, most - 1), &mut random).is_some(), "{status}");
+            assert_eq!(delay_ms(failure(&e, most), &mut random), None, "{status}");
+        }
+    }
+
+    #[test]
+    fn delays_are_spread_from_nothing_to_their_limit() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let slow = Error::new(Code::Unavailable, "x").with_reply(503, "SlowDown", "").retryable();
+        for (attempts, limit) in [(1, FIRST_DELAY_MS), (3, 4 * FIRST_DELAY_MS), (11, MAX_DELAY_MS)] {
+            let delays: Vec<u64> = (0..500).map(|_| delay_ms(failure(&slow, attempts), &mut random).unwrap()).collect();
+            let (least, most) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
+            assert!(*least < limit / 20 && *most > limit / 20 * 19 && *most <= limit, "{attempts}: {least} to {most}");
+        }
+        let asked = |random: &mut _| delay_ms(Failure { retry_after_ms: Some(5_000), ..failure(&slow, 1) }, random);
+        let first = asked(&mut random);
+        assert!((0..20).any(|_| asked(&mut random) != first), "all clients that were told the same come back together");
+    }
+
+    #[test]
+    fn the_last_attempt_starts_within_the_budget() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let slow = Error::new(Code::Unavailable, "x").with_reply(503, "SlowDown", "").retryable();
+        let asked = |elapsed_ms| Failure { elapsed_ms, retry_after_ms: Some(7_000), ..failure(&slow, 1) };
+        assert!(delay_ms(asked(BUDGET_MS - 7_000 - FIRST_DELAY_MS), &mut random).is_some());
+        assert_eq!(delay_ms(asked(BUDGET_MS - 6_999), &mut random), None, "it would start too late");
+    }
+
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         assert_eq!(retry_after_ms("7", 0), Some(7_000));

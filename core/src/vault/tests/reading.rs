@@ -80,6 +80,19 @@ fn as_of_finds_the_newest_version_recorded_by_then() {
     }
 }
 
+/// The store's clock is set back by 20 minutes: the second version id runs ahead of its recorded time.
+#[test]
+fn as_of_finds_a_version_whose_id_runs_ahead() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    world.unix_ms += 30 * MINUTE;
+    let first = stored(&mut world, &vault, b"1", 1);
+    world.unix_ms -= 20 * MINUTE;
+    let second = stored(&mut world, &vault, b"2", 2);
+    assert!(second.row.vid < first.row.vid && second.row.recorded_ms < first.row.recorded_ms);
+    let at = second.row.recorded_ms + MINUTE;
+    assert_eq!(find(&mut world, &vault, Selector::AsOf(at)).unwrap().row, second.row);
+}
+
 #[test]
 fn record_after_store_records_the_end() {
     for (setting, is_end) in [("false", false), ("true", true)] {
@@ -108,6 +121,18 @@ fn a_marked_version_is_hidden_and_a_suspected_one_is_not() {
     assert_eq!(hidden.unwrap_err().code(), Code::NotFound);
     let vids: Vec<String> = list(&mut world, &vault, Scope::Backup(name())).into_iter().map(|row| row.vid).collect();
     assert_eq!(vids, [first.row.vid]);
+}
+
+#[test]
+fn each_marker_hides_its_own_version() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let versions: Vec<Found> = (1..=4).map(|n| stored(&mut world, &vault, &[n], n)).collect();
+    for hidden in [1, 2, 3] {
+        world.put(&format!("{CATALOGUE}vm/disk/{}.-d", versions[hidden].row.vid), b"{}");
+    }
+    assert_eq!(find(&mut world, &vault, Selector::Latest).unwrap().row, versions[0].row);
+    assert_eq!(find(&mut world, &vault, Selector::AsOf(i64::MAX)).unwrap().row, versions[0].row);
+    assert_eq!(list(&mut world, &vault, Scope::Backup(name())).len(), 1);
 }
 
 #[test]
@@ -318,6 +343,22 @@ fn reading_follows_the_highest_valid_locator() {
     world.log.clear();
     read(&mut world, &vault, &found).unwrap();
     assert!(world.log.iter().any(|(_, key, _)| key == "vm/disk"));
+}
+
+/// With the same keyring, objects of one vault could be copied into another.
+#[test]
+fn a_locator_of_another_vault_is_not_followed() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let found = stored(&mut world, &vault, b"data", 1);
+    let locator = world.keys(LOCATORS).remove(0);
+    let json = String::from_utf8(world.body(&locator).to_vec()).unwrap().lines().next().unwrap().to_owned();
+    let json = json.replace(&found.manifest.vault, &"0".repeat(32)).replace("\"vm/disk\"", "\"vm/other\"");
+    world.put(&locator, &signed::encode(json.into_bytes(), vault.signing_key()));
+    world.put("vm/other", b"evil");
+    world.log.clear();
+    let e = read(&mut world, &vault, &found).unwrap_err();
+    assert!(e.code() == Code::Untrusted && e.message().contains("belongs to another version"), "{e}");
+    assert!(world.log.iter().all(|(_, key, _)| key != "vm/other"));
 }
 
 #[test]
