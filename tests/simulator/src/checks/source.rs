@@ -91,7 +91,9 @@ impl World {
             task.extent.clear();
         }
         let text = std::str::from_utf8(record).unwrap_or_default();
-        let Some(record) = text.split_once(' ').and_then(|(_, json)| serde_json::from_str::<Value>(json).ok()) else {
+        // The first record comes with the file's first line.
+        let json = text.lines().next_back().and_then(|line| line.split_once(' '));
+        let Some(record) = json.and_then(|(_, json)| serde_json::from_str::<Value>(json).ok()) else {
             return self.violate(format!("task {number} saves what is no record"));
         };
         match record["record"].as_str() {
