@@ -24,7 +24,8 @@ fn one(server: &Server, change: impl FnOnce(&mut s3vault_core::http::Request)) -
         Input::Body { bytes, .. } => text.push_str(std::str::from_utf8(bytes).unwrap()),
         Input::End { .. } => outputs.push_back(Output::Done(Ok(std::mem::take(&mut text)))),
         Input::Failed { failure, .. } => {
-            outputs.push_back(Output::Done(Err(Error::new(failure.code, format!("{text}{}", failure.detail)))));
+            let what = format!("{}, after: {text}", failure.detail);
+            outputs.push_back(Output::Done(Err(Error::new(failure.code, what))));
         }
         _ => {}
     })
@@ -348,7 +349,7 @@ fn a_cut_reply_reaches_the_machine_as_a_failure() {
         false
     });
     let error = run(&host(), one(&server, |_| {}), &mut Control::none()).unwrap_err();
-    assert!(error.code() == Code::ConnectionLost && error.message().starts_with("200 12345"), "{error}");
+    assert!(error.code() == Code::ConnectionLost && error.message().contains("after: 200 12345"), "{error}");
 }
 
 /// Runs in its own process, since it stops the runtime that all tests share.
