@@ -82,6 +82,9 @@ fn a_name_is_on_disk_before_anything_depends_on_it() {
     });
     assert_eq!(made[0], synced(folder.path()), "the checkpoint's name, before its first record: {made:?}");
     assert_eq!(made[1], synced(&checkpoint), "{made:?}");
+    // Header, upload, two parts, Complete, object, row; and the removal, which empties it first.
+    let syncs = made.iter().filter(|call| **call == synced(&checkpoint)).count();
+    assert_eq!(syncs, 7 + 1, "each record is on disk before what depends on it: {made:?}");
     assert_eq!(made.last(), Some(&synced(folder.path())), "and its removal: {made:?}");
 
     let file = folder.path().join("restored");

@@ -120,7 +120,7 @@ impl PartialFile {
         self.keep = true;
         // Until now nobody else could open it, so nobody can change what was verified. A restore that waits for this one
         // refuses a partial file that is not private, so the file has its final name first.
-        self.file.set_permissions(mode).and_then(|()| self.file.sync_all()).map_err(|e| failed(path, &e))?;
+        self.file.set_permissions(mode).map_err(|e| failed(path, &e))?;
         disk::sync_name(path).map_err(|e| failed(path, &e))
     }
 
