@@ -148,7 +148,9 @@ static int feed(s3v_put *put, const s3v_ctl *ctl) {
     for (;;) {
         s3v_error *err = NULL;
         size_t wanted = stored > 0 && stored < PIECE ? (size_t)stored : PIECE;
-        ssize_t count = read(STDIN_FILENO, piece, wanted);
+        /* A signal that came during the last write has interrupted no read. */
+        errno = EINTR;
+        ssize_t count = interrupted ? -1 : read(STDIN_FILENO, piece, wanted);
         if (count < 0 && errno == EINTR && !interrupted) continue;
         if (count < 0) result = system_failed("standard input");
         if (count == 0 && stored > 0) {
