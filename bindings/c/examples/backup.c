@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/select.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,7 +44,7 @@ static void on_signal(int number) {
     s3v_cancel_trigger(cancel);
 }
 
-/* Without SA_RESTART, so that a read from a silent pipe is interrupted too. */
+/* Without SA_RESTART, so that waiting for a silent pipe is interrupted too. */
 static void catch_signals(void) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
@@ -137,6 +138,27 @@ static s3v_vault *open_vault(const s3v_ctl *ctl, s3v_error **err) {
     return vault;
 }
 
+/* Waits until standard input can be read. Returns 0 after a signal, also if it came just before: it is blocked between
+ * the check and the wait. A read alone would wait for ever after such a signal. */
+static int wait_for_input(void) {
+    int ready = 0;
+    sigset_t both, before;
+    sigemptyset(&both);
+    sigaddset(&both, SIGINT);
+    sigaddset(&both, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &both, &before);
+    while (!interrupted && ready <= 0) {
+        fd_set input;
+        FD_ZERO(&input);
+        FD_SET(STDIN_FILENO, &input);
+        ready = pselect(STDIN_FILENO + 1, &input, NULL, NULL, NULL, &before);
+        if (ready < 0 && errno != EINTR) break;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (interrupted) errno = EINTR;
+    return ready > 0 && !interrupted;
+}
+
 /* Writes standard input to an open put. What a resumed put has stored already is read and dropped. Returns an exit
  * code. */
 static int feed(s3v_put *put, const s3v_ctl *ctl) {
@@ -148,10 +170,7 @@ static int feed(s3v_put *put, const s3v_ctl *ctl) {
     for (;;) {
         s3v_error *err = NULL;
         size_t wanted = stored > 0 && stored < PIECE ? (size_t)stored : PIECE;
-        /* A signal that came during the last write has interrupted no read. */
-        errno = EINTR;
-        ssize_t count = interrupted ? -1 : read(STDIN_FILENO, piece, wanted);
-        if (count < 0 && errno == EINTR && !interrupted) continue;
+        ssize_t count = wait_for_input() ? read(STDIN_FILENO, piece, wanted) : -1;
         if (count < 0) result = system_failed("standard input");
         if (count == 0 && stored > 0) {
             fprintf(stderr, "backup: standard input is shorter than what is already stored: not the same source\n");
