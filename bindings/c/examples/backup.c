@@ -139,7 +139,7 @@ static s3v_vault *open_vault(const s3v_ctl *ctl, s3v_error **err) {
 }
 
 /* Waits until standard input can be read. Returns 0 after a signal, also if it came just before: it is blocked between
- * the check and the wait. A read alone would wait for ever after such a signal. */
+ * the check and the wait. A read alone would never return after such a signal. */
 static int wait_for_input(void) {
     int ready = 0;
     sigset_t both, before;
