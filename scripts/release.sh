@@ -47,7 +47,9 @@ cp bindings/web/dist/s3vault-verify.html "$out/s3vault-verify-$version.html"
 
 say "release: bill of materials"
 "$CARGO_CYCLONEDX" cyclonedx -q --manifest-path ffi/Cargo.toml --format json --spec-version 1.5 --override-filename "s3vault-$version.cdx"
-mv "ffi/s3vault-$version.cdx.json" "$out/"
+# Without this machine's folders; and the tool writes one for each package of the workspace.
+sed "s|file://$ROOT/||g" "ffi/s3vault-$version.cdx.json" >"$out/s3vault-$version.cdx.json"
+git clean -fq -- "*s3vault-$version.cdx.json"
 
 (cd "$out" && sha256sum -- * >SHA256SUMS)
 ls -l "$out" >&2
