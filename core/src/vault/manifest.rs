@@ -172,16 +172,16 @@ impl Manifest {
 
     /// All parts in order.
     pub fn parts(&self) -> impl Iterator<Item = PlacedPart<'_>> {
-        let (form, mut next) = (self.form, 0);
-        self.extents.iter().enumerate().flat_map(move |(extent, data)| {
-            let (mut offset, mut start) = (next, 0);
-            next += data.parts.iter().map(|part| form.length(part.length).unwrap_or(0)).sum::<u64>();
-            data.parts.iter().map(move |hash| {
-                let length = form.length(hash.length).unwrap_or(0);
-                let part = PlacedPart { extent, start, offset, length, hash };
-                (offset, start) = (offset + length, start + hash.length);
-                part
-            })
+        let (form, mut offset, mut start, mut current) = (self.form, 0, 0, 0);
+        let parts =
+            self.extents.iter().enumerate().flat_map(|(n, extent)| extent.parts.iter().map(move |part| (n, part)));
+        parts.map(move |(extent, hash)| {
+            if extent != current {
+                (current, start) = (extent, 0);
+            }
+            let part = PlacedPart { extent, start, offset, length: form.length(hash.length).unwrap_or(0), hash };
+            (offset, start) = (offset + part.length, start + hash.length);
+            part
         })
     }
 
