@@ -173,12 +173,13 @@ impl Put {
     pub fn new(vault: Arc<Vault>, mut request: PutRequest) -> Result<Put> {
         let mut plan = plan(&vault, &request);
         let mut session = Session::new(vault.bucket(request.name.container()), request.seed);
+        let mut built_row = None;
         let resume = match request.checkpoint.take() {
             None => None,
             Some(checkpoint) => {
                 session.journal = Some(Journal::new(vault.checkpoint_key(), checkpoint.last));
                 checkpoint.check(&header(&vault, &request, Vid::first_of(0), 0, plan))?;
-                check_contents(&vault, &request, &checkpoint)?;
+                built_row = check_contents(&vault, &request, &checkpoint)?;
                 if let Some(header) = &checkpoint.header {
                     plan = plan.with_part(header.part);
                 }
@@ -211,7 +212,7 @@ impl Put {
             size: 0,
             stored_ms: None,
             release: None,
-            built_row: None,
+            built_row,
             row_sent: false,
             resume,
             source_start: None,

@@ -40,16 +40,11 @@ impl Put {
 
     /// The rows of the checkpoint's version are listed: the put's own row may exist already.
     pub(super) fn resume_checked(&mut self, page: &Listing) -> State {
-        if let Some(object) = self.resume.as_mut().and_then(|resume| resume.row.take()).map(Bytes::from) {
-            let Ok(manifest) = signed::json(&object).and_then(|json| Manifest::parse(json, None)) else {
-                return self.list();
-            };
-            let (key, size) = (manifest.key.clone(), manifest.size);
-            self.built_row = Some(BuiltRow { manifest, object });
-            if page.keys().any(|found| found == key) {
-                self.start_source(SourceStart::at(size, true));
-                return self.acknowledge();
-            }
+        if let Some(BuiltRow { manifest, .. }) = &self.built_row
+            && page.keys().any(|found| *found == manifest.key)
+        {
+            self.start_source(SourceStart::at(manifest.size, true));
+            return self.acknowledge();
         }
         if page.keys().next().is_some() {
             // Another process deleted, swept or finished the version.
@@ -132,9 +127,9 @@ impl Put {
 }
 
 /// Refuses a checkpoint that names what its put cannot have decided. Anyone who can write the file must not choose what is
-/// written, completed or signed with the rights and the key of this process.
-pub(super) fn check_contents(vault: &Vault, request: &PutRequest, checkpoint: &Checkpoint) -> Result<()> {
-    let Some(header) = &checkpoint.header else { return Ok(()) };
+/// written, completed or signed with the rights and the key of this process. Returns the row, if it has one.
+pub(super) fn check_contents(vault: &Vault, request: &PutRequest, checkpoint: &Checkpoint) -> Result<Option<BuiltRow>> {
+    let Some(header) = &checkpoint.header else { return Ok(None) };
     let refuse = |what: &str| {
         let why = format!("the checkpoint was changed: {what}");
         Err(Error::new(Code::BadCheckpoint, why).with_hint(
@@ -152,7 +147,7 @@ pub(super) fn check_contents(vault: &Vault, request: &PutRequest, checkpoint: &C
     if stored.chain(open).zip(1..).any(|(key, number)| *key != keys.extent(number)) {
         return refuse("it names an object that does not belong to its version");
     }
-    let Some(row) = &checkpoint.row else { return Ok(()) };
+    let Some(row) = &checkpoint.row else { return Ok(None) };
     let manifest = match vault.signing_key() {
         None => signed::json(row.as_bytes()),
         Some(key) => signed::open_own(row.as_bytes(), key.public()),
@@ -165,9 +160,12 @@ pub(super) fn check_contents(vault: &Vault, request: &PutRequest, checkpoint: &C
     let is_own = manifest.vault == vault.id
         && manifest.container == request.name.container()
         && manifest.path == request.name.path()
-        && (manifest.vid, manifest.parent) == (header.vid.clone(), parent)
+        && (&manifest.vid, &manifest.parent) == (&header.vid, &parent)
         && is_own_data(&manifest.extents, &checkpoint.extents, |number| keys.extent(number));
-    if is_own { Ok(()) } else { refuse("its row describes another version or other data") }
+    if !is_own {
+        return refuse("its row describes another version or other data");
+    }
+    Ok(Some(BuiltRow { manifest, object: Bytes::copy_from_slice(row.as_bytes()) }))
 }
 
 /// Whether a row's extents are those that were recorded, and at most one more: a single PUT has no record of its own.
