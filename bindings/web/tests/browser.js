@@ -102,6 +102,11 @@ export class VerifyPage {
     return this.page.locator('#summary').innerText()
   }
 
+  /** Waits until no worker runs: the browser reports the end of a worker after the page has ended it. */
+  async noWorkers() {
+    while (this.page.workers().length > 0) await this.page.workers()[0].waitForEvent('close')
+  }
+
   /** Numbers of the first part of each finding; 0 is the bytes after the last part. */
   findings() {
     return this.page.locator('#parts tbody tr').evaluateAll((rows) => rows.map((row) => Number(row.dataset.first)))

@@ -130,14 +130,14 @@ test('choosing other files aborts the verification in progress', () => withLarge
   assert.match(await page.title(), /truncated: part 1 is/)
   await page.choose(small)
   assert.equal(await page.until('good'), 'good')
-  assert.equal(page.page.workers().length, 0)
+  await page.noWorkers()
 }))
 
 test('a file that changes while it is read is an error', () => withLarge(async (page, data) => {
   appendFileSync(data, 'x')
   assert.equal(await page.final(), 'error')
   assert.match(await page.text(), /'large\.img', cannot be read[^]*Choose it again/)
-  assert.equal(page.page.workers().length, 0)
+  await page.noWorkers()
 }))
 
 test('a file that is not a manifest is an error with a hint', on(async (page) => {
