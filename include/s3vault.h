@@ -237,7 +237,7 @@ typedef struct s3v_stats {
     uint32_t size;
     /** Transfers and other calls to stores in progress. */
     uint32_t transfers;
-    /** Bytes of payload memory that are in use or reserved. */
+    /** Bytes of memory that are in use or reserved for payload, and of large replies. */
     uint64_t memory;
     /** The highest value of `memory` so far. */
     uint64_t memory_peak;
@@ -655,7 +655,7 @@ void s3v_vault_free(s3v_vault *vault);
 /**
  * Describes a version of a backup. The library owns it; the call that returns it says how long it is valid. Later
  * versions may add fields at the end: `size` says how many bytes are present. A text that does not apply is "", except
- * for the two that may be NULL.
+ * for those that may be NULL.
  */
 typedef struct s3v_row {
     /** Size of this struct in bytes. */
@@ -678,6 +678,11 @@ typedef struct s3v_row {
     uint64_t bytes;
     /** BLAKE3 hash of the signed object, in hex, for S3V_OPT_PIN. NULL in a row of a list. */
     const char *manifest_hash;
+    /**
+     * Id of the trusted key that signed the backup's manifest. NULL in a row of a list, and where no signature was
+     * checked, since the vault has neither a keyring nor verify_keys.
+     */
+    const char *signed_by;
 } s3v_row;
 
 
@@ -1683,7 +1688,8 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_CONNECT_TIMEOUT_MS "connect_timeout_ms"
 
 /**
- * Time after which a request fails if no byte moves, in milliseconds.
+ * Time after which a request fails if no byte moves, in milliseconds. A reply without payload must also bring 64 KiB,
+ * or its end, within this time (ten times this for requests that write), so that one that arrives byte by byte ends.
  *
  * A whole number from 1 to 3600000. Default: 60000.
  */
@@ -1739,7 +1745,8 @@ int32_t s3v_explain(const char *request,
 
 /**
  * Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer
- * waits.
+ * waits. Replies of 256 KiB and more, such as long lists and manifests, count too: they do not wait, but payload waits
+ * for them.
  *
  * A whole number from 33554432 to 1125899906842624. Default: 268435456.
  */

@@ -172,12 +172,12 @@ options! {
     "proxy" Vault Kind::Text, "", "s", "URL of a proxy: http://[USER:PASSWORD@]HOST:PORT, or https://, or with transport = reqwest socks5:// (names are resolved on this machine) or socks5h:// (the proxy resolves them). system: the proxies in the environment variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY. Empty: no proxy.";
     "ca_file" Vault Kind::File, "", "", "PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates.";
     "connect_timeout_ms" Vault Kind::Number(1, 600_000), "10000", "", "Time to wait for a connection, in milliseconds.";
-    "idle_timeout_ms" Vault Kind::Number(1, 3_600_000), "60000", "", "Time after which a request fails if no byte moves, in milliseconds.";
+    "idle_timeout_ms" Vault Kind::Number(1, 3_600_000), "60000", "", "Time after which a request fails if no byte moves, in milliseconds. A reply without payload must also bring 64 KiB, or its end, within this time (ten times this for requests that write), so that one that arrives byte by byte ends.";
     "parallel_download" Vault Kind::Bool, "true", "", "Read several ranges at once during a restore.";
     "leading_slash" Vault Kind::Bool, "false", "", "Start data keys with '/', for buckets whose keys already do.";
     "storage_class" Vault Kind::Text, "", "", "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default.";
     "provider" Vault Kind::Words(&["s3", "minio", "ceph", "garage", "versitygw"]), "s3", "", "Type of the store; it says which checksums, trailers, conditional requests and versioning features the store supports.";
-    "memory" Process Kind::Number(32 << 20, 1 << 50), "268435456", "l", "Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits.";
+    "memory" Process Kind::Number(32 << 20, 1 << 50), "268435456", "l", "Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits. Replies of 256 KiB and more, such as long lists and manifests, count too: they do not wait, but payload waits for them.";
     "connections" Process Kind::Number(1, 4096), "64", "l", "Most requests that all transfers of the process have in progress together.";
     "bandwidth_up" Process Kind::Number(0, 1 << 50), "0", "l", "Most bytes per second that all transfers of the process send together. 0: no limit.";
     "bandwidth_down" Process Kind::Number(0, 1 << 50), "0", "l", "Most bytes per second that all transfers of the process receive together. 0: no limit.";

@@ -17,9 +17,13 @@ fn store() -> Server {
 }
 
 fn vault(store: &Server) -> *mut s3v_vault {
+    vault_with(store, keyring())
+}
+
+/// A vault with this keyring, which it frees, or without one.
+fn vault_with(store: &Server, keyring: *mut s3v_keyring) -> *mut s3v_vault {
     let config =
         config(&[("api_url", &store.url()), ("access_key", "access"), ("secret_key", "secret"), ("bucket", "backups")]);
-    let keyring = keyring();
     let vault = made(|out, err| unsafe { s3v_vault_open(config, keyring, ptr::null(), out, err) }).unwrap();
     // A handle keeps alive what it depends on.
     unsafe {
@@ -108,6 +112,51 @@ unsafe extern "C" fn on_event(ctx: *mut c_void, event: *const s3v_event) -> i32 
     i32::from(!(watch.tell)(event))
 }
 
+/// Finds the path, and returns the key that signed the version, and what was logged.
+fn signer(vault: *mut s3v_vault, path: &CStr) -> (Option<String>, Vec<String>) {
+    let mut logged = Vec::new();
+    let mut watch = Watch::new(|event| {
+        logged.extend((event.kind == S3V_EVENT_LOG).then(|| text(event.text)));
+        true
+    });
+    let (ctl, options) = (watch.ctl(), ptr::null());
+    let find = |out: *mut _, err: *mut _| unsafe {
+        s3v_version_find(vault, c"c".as_ptr(), path.as_ptr(), options, &ctl, out, err)
+    };
+    let version = made(find).unwrap();
+    drop(watch);
+    let signer = unsafe { (*s3v_version_info(version)).signed_by };
+    let signer = (!signer.is_null()).then(|| text(signer));
+    unsafe { s3v_version_free(version) };
+    (signer, logged)
+}
+
+#[test]
+fn a_version_names_the_key_that_signed_it_and_one_that_is_not_verified_is_logged() {
+    let (store, ring) = (store(), keyring());
+    let info = taken(made(|out, err| unsafe { s3v_keyring_info(ring, out, err) }).unwrap());
+    let id = serde_json::from_slice::<serde_json::Value>(&info).unwrap()["signing"]["id"].as_str().unwrap().to_owned();
+    let (signing, blind) = (vault_with(&store, ring), vault_with(&store, ptr::null_mut()));
+    let version = stored(signing, c"signed", b"bytes");
+    assert_eq!(text(unsafe { (*s3v_version_info(version)).signed_by }), id);
+    assert_eq!(signer(signing, c"signed"), (Some(id), Vec::new()));
+    let unsigned = stored(blind, c"unsigned", b"bytes");
+    assert!(unsafe { (*s3v_version_info(unsigned)).signed_by }.is_null());
+    for path in [c"signed", c"unsigned"] {
+        for _ in 0..2 {
+            let (signer, logged) = signer(blind, path);
+            assert!(signer.is_none() && logged.len() == 1, "{signer:?} {logged:?}");
+            assert!(logged[0].contains("not verified") && logged[0].contains("verify_keys"), "{logged:?}");
+        }
+    }
+    unsafe {
+        s3v_version_free(version);
+        s3v_version_free(unsigned);
+        s3v_vault_free(signing);
+        s3v_vault_free(blind);
+    }
+}
+
 /// Moves a pointer to another thread, as C does.
 struct Shared<T>(*mut T);
 unsafe impl<T> Send for Shared<T> {}
@@ -155,7 +204,7 @@ fn a_stored_backup_is_found_listed_and_restored() {
     let list = made(|out, err| unsafe { s3v_list_versions(vault, c"c".as_ptr(), n, o, ctl, out, err) }).unwrap();
     let listed = unsafe { &*next_row(list).unwrap().unwrap() };
     assert_eq!((text(listed.vid), text(listed.path)), (text(row.vid), "disk".into()));
-    assert!(listed.manifest_hash.is_null());
+    assert!(listed.manifest_hash.is_null() && listed.signed_by.is_null());
     assert!(next_row(list).unwrap().is_none() && next_row(list).unwrap().is_none());
     unsafe { s3v_list_free(list) };
 

@@ -52,6 +52,10 @@ expect 0 get $container round/trip - "$first"
 cmp "$work/stdout" "$work/first" || fail "get of a version by its vid, to standard output"
 ok "get into a file and to standard output"
 
+(unset S3VAULT_KEYRING && expect 0 get $container round/trip "$work/restored")
+grep -q 'not verified: the vault knows no public key' "$work/stderr" || fail "get without a keyring says nothing"
+ok "get without a keyring says that it verifies no signature"
+
 # Settings from a file; the environment has precedence.
 printf 'bucket = "%s"\nregion = "%s"\n' "$S3VAULT_BUCKET" "${S3VAULT_REGION:-us-east-1}" >"$work/s3vault.toml"
 (unset S3VAULT_BUCKET && S3VAULT_CONFIG=$work/s3vault.toml expect 0 versions $container round/trip)

@@ -166,8 +166,8 @@ def test_versions_by_id_and_by_time(vault: s3vault.Vault, container: str) -> Non
             f.write(b"%d" % number)
         assert f.version is not None
         stored.append(f.version.info)
-    newest_first = [dataclasses.replace(info, manifest_hash=None) for info in reversed(stored)]
-    assert [dataclasses.replace(row, manifest_hash=None) for row in vault.versions(container, "p")] == newest_first
+    newest_first = [dataclasses.replace(info, manifest_hash=None, signed_by=None) for info in reversed(stored)]
+    assert list(vault.versions(container, "p")) == newest_first
     assert vault.find(container, "p").info.vid == stored[2].vid
     assert vault.find(container, "p", version=stored[0].vid).open().read() == b"0"
     middle = stored[1].recorded
@@ -495,6 +495,7 @@ def test_a_vault_without_a_keyring_stores_unsigned(keyring_file: Path, vault: s3
     assert f.version is not None
     public = s3vault.Keyring.open(keyring_file).public
     assert s3vault.verify_manifest(f.version.manifest(), public).verdict == "unsigned"
+    assert f.version.info.signed_by is None
     with raised(ErrorCode.UNTRUSTED):
         vault.find(container, "p").open().read()
 
@@ -505,7 +506,11 @@ def test_the_setting_keyring_is_opened(keyring_file: Path, container: str) -> No
         f.write(b"x")
     assert f.version is not None
     public = s3vault.Keyring.open(keyring_file).public
-    assert s3vault.verify_manifest(f.version.manifest(), public).verdict == "good"
+    verdict = s3vault.verify_manifest(f.version.manifest(), public)
+    assert (verdict.verdict, verdict.key_id) == ("good", public.split()[1])
+    assert f.version.info.signed_by == verdict.key_id
+    assert verdict.info is not None
+    assert verdict.info.signed_by == verdict.key_id
 
 
 # Library and tables

@@ -102,7 +102,7 @@ def test_a_file_is_stored_and_restored(command: Command, container: str, tmp_pat
     (tmp_path / "disk.img").write_bytes(LARGE)
     stored = command.row("put", container, "disk.img", "disk.img")
     assert set(stored) == {
-        "vid", "container", "path", "kind", "parent", "size", "initiated", "recorded", "manifest_hash"
+        "vid", "container", "path", "kind", "parent", "size", "initiated", "recorded", "manifest_hash", "signed_by"
     }  # fmt: skip
     assert (stored["container"], stored["path"], stored["kind"]) == (container, "disk.img", "full")
     assert (stored["parent"], stored["size"]) == (None, len(LARGE))
@@ -174,7 +174,7 @@ def test_tables_are_aligned(command: Command, container: str) -> None:
 def test_lists_as_json(command: Command, container: str) -> None:
     stored = [command.row("put", container, path, data=b"x") for path in ("etc/a", "etc/b", "var/ü")]
     for row in stored:
-        del row["manifest_hash"]
+        del row["manifest_hash"], row["signed_by"]
     assert command.rows("ls", container) == stored
     assert command.rows("ls", container, "etc/") == stored[:2]
     assert command.rows("ls", container, "none") == []
@@ -326,7 +326,34 @@ def test_storing_without_a_keyring_prints_a_notice(command: Command, container: 
     done = command.run("put", container, "p", data=b"x", settings={"S3VAULT_KEYRING": ""})
     assert done.returncode == 0
     assert b"unsigned" in done.stderr
-    assert command.ok("manifest", container, "p", settings={"S3VAULT_KEYRING": ""}).count(b"\n") == 1
+    assert "signed by nobody" in done.stdout.decode().splitlines()
+    assert done.stdout.count(b"\n") == 5
+
+
+def test_what_is_not_verified_is_said_on_each_run(command: Command, container: str, tmp_path: Path) -> None:
+    without = {"S3VAULT_KEYRING": ""}
+    stored = command.row("put", container, "p", data=b"x")
+    public = command.ok("keys", "public").decode()
+    assert stored["signed_by"] == public.split()[1]
+    signed = f"signed by {stored['signed_by']}"
+    assert signed in command.ok("put", container, "q", data=b"x").decode().splitlines()
+    for known in ({}, {**without, "S3VAULT_VERIFY_KEYS": public}):
+        assert signed in command.ok("get", container, "p", "p", settings=known).decode().splitlines()
+        assert command.row("get", container, "p", "p", settings=known)["signed_by"] == stored["signed_by"]
+
+    # Neither a signature that was removed nor the one that is there is verified, so both are said to be unverified.
+    for _ in range(2):
+        for what, arguments in (("p", ["get"]), ("-", ["get"]), ("-", ["manifest"])):
+            shown = command.run(*arguments, container, "p", what, settings=without)
+            assert shown.returncode == 0
+            assert shown.stderr.startswith(b"s3vault: warning: not verified: the vault knows no public key")
+            assert b"signed by" not in shown.stdout
+            as_json = command.run("--json", *arguments, container, "p", what, settings=without)
+            assert json.loads(as_json.stderr)["warning"].startswith("not verified")
+    row = json.loads(command.run("--json", "get", container, "p", "p", settings=without).stdout)
+    assert row["signed_by"] is None
+    required = {**without, "S3VAULT_TRUST": "required"}
+    assert "trust" in command.fails("S3V_E_INVALID_OPTION", "get", container, "p", "p", settings=required)["message"]
 
 
 # Signing

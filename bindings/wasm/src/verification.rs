@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use s3vault_core::crypto::keyring::VerifyKeys;
 use s3vault_core::vault::manifest::{self, PartHash};
-use s3vault_core::vault::signed::{self, Trust};
+use s3vault_core::vault::signed;
 use s3vault_core::vault::{Kind, Manifest};
 use s3vault_core::{Code, Error};
 use wasm_bindgen::JsValue;
@@ -176,15 +176,15 @@ fn claims_to_be_manifest(object: &[u8]) -> bool {
 
 fn read(object: &[u8], keys: &VerifyKeys) -> Result<Outcome, Error> {
     Ok(match Manifest::open(object, keys) {
-        Ok((opened, _)) if opened.manifest.kind == Kind::Del => {
+        Ok(opened) if opened.manifest.kind == Kind::Del => {
             return Err(Error::new(
                 Code::Format,
                 "this manifest records that a backup was deleted, so there is no data to verify",
             )
             .with_hint("Choose the manifest of a version that has data."));
         }
-        Ok((opened, Trust::Signed { .. })) => Outcome::Good(opened.manifest),
-        Ok((opened, Trust::Unsigned)) => Outcome::Unsigned(opened.manifest),
+        Ok(opened) if opened.signed_by.is_some() => Outcome::Good(opened.manifest),
+        Ok(opened) => Outcome::Unsigned(opened.manifest),
         Err(error) => Outcome::Bad(error),
     })
 }

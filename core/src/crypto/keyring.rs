@@ -82,6 +82,11 @@ impl VerifyKeys {
         Ok(VerifyKeys(lines.map(PublicKey::parse).collect::<Result<_>>()?))
     }
 
+    /// This key alone.
+    pub fn one(key: &PublicKey) -> VerifyKeys {
+        VerifyKeys(vec![key.clone()])
+    }
+
     /// Adds a key.
     pub fn add(&mut self, key: PublicKey) {
         self.0.push(key);

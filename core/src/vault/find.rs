@@ -180,8 +180,7 @@ impl FindSteps {
                     );
                     return Step::done(Err(Error::new(Code::PinMismatch, why)));
                 }
-                let row = opened.manifest.row(opened.hash);
-                Step::done(Ok(Found { row, manifest: opened.manifest, object: object.into() }))
+                Step::done(Ok(Found { row: opened.row(), manifest: opened.manifest, object: object.into() }))
             }
             Err(e) => {
                 self.refused.get_or_insert(e);

@@ -261,6 +261,7 @@ impl ListSteps {
             recorded_ms: row.as_ref().map_or(0, |row| row.recorded_ms),
             bytes: row.as_ref().map_or(0, |row| row.size),
             manifest_hash: None,
+            signed_by: None,
         });
     }
 

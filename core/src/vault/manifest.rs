@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::Name;
 use super::objects::{Kind, RowKey, catalogue_prefix};
-use super::signed::{self, FORMAT, Trust};
+use super::signed::{self, FORMAT};
 use super::vid::Vid;
 use super::{OBJECT_LIMIT, Row};
 use crate::crypto::keyring::{SigningKey, VerifyKeys};
@@ -75,6 +75,15 @@ pub struct Opened {
     pub manifest: Manifest,
     /// BLAKE3 of the object as it is stored, in hex: the value of a pin.
     pub hash: String,
+    /// Id of the trusted key that signed it, if its signature was checked.
+    pub signed_by: Option<String>,
+}
+
+impl Opened {
+    /// The version as a listing shows it, with what only the object says.
+    pub fn row(&self) -> Row {
+        self.manifest.row(self.hash.clone(), self.signed_by.clone())
+    }
 }
 
 impl Manifest {
@@ -114,11 +123,12 @@ impl Manifest {
         signed::encode(serde_json::to_vec(self).unwrap_or_default(), key)
     }
 
-    /// Reads an object as it is stored, and returns what its signature says. Without a store there is no key to compare
-    /// with: the manifest itself names its key.
-    pub fn open(object: &[u8], keys: &VerifyKeys) -> Result<(Opened, Trust)> {
-        let (json, trust) = signed::open(object, keys)?;
-        Ok((Opened { manifest: Manifest::parse(json, None)?, hash: hash(object) }, trust))
+    /// Reads an object as it is stored; one without a signature is accepted too. Without a store there is no key to
+    /// compare with: the manifest itself names its key.
+    pub fn open(object: &[u8], keys: &VerifyKeys) -> Result<Opened> {
+        let (json, signed_by) = signed::open(object, keys)?;
+        let signed_by = signed_by.map(str::to_owned);
+        Ok(Opened { manifest: Manifest::parse(json, None)?, hash: hash(object), signed_by })
     }
 
     /// Parses the JSON of an object that was found at a key.
@@ -185,8 +195,8 @@ impl Manifest {
         })
     }
 
-    /// The version as a listing shows it, with the hash of the object.
-    pub fn row(&self, hash: String) -> Row {
+    /// The version as a listing shows it, with the hash of the object and the key that signed it.
+    pub(crate) fn row(&self, hash: String, signed_by: Option<String>) -> Row {
         Row {
             kind: Some(self.kind),
             container: self.container.clone(),
@@ -198,6 +208,7 @@ impl Manifest {
             recorded_ms: self.recorded,
             bytes: self.size,
             manifest_hash: Some(hash),
+            signed_by,
         }
     }
 }
@@ -353,13 +364,12 @@ pub(crate) mod tests {
     #[test]
     fn a_manifest_round_trips() {
         let ring = Keyring::generate([3; 32]);
-        let mut keys = VerifyKeys::default();
-        keys.add(ring.signing_key().public().clone());
+        let keys = VerifyKeys::one(ring.signing_key().public());
         let manifest = sample(&[b"abc", b"de"]);
         let object = manifest.to_object(Some(ring.signing_key()));
-        let (opened, trust) = Manifest::open(&object, &keys).unwrap();
+        let opened = Manifest::open(&object, &keys).unwrap();
         assert_eq!((&opened.manifest, opened.hash), (&manifest, hash(&object)));
-        assert_eq!(trust, Trust::Signed { key_id: ring.signing_key().public().id().to_owned() });
+        assert_eq!(opened.signed_by.as_deref(), Some(ring.signing_key().public().id()));
         let parts: Vec<_> = manifest.parts().map(|part| (part.extent, part.offset, part.length)).collect();
         assert_eq!(parts, [(0, 0, 3), (0, 3, 2)]);
     }

@@ -34,7 +34,6 @@ use crate::settings::Settings;
 use crate::text::{presentable, presentable_key};
 use layout::Layout;
 use manifest::Opened;
-use signed::Trust;
 
 /// A version, as a listing or a manifest shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +57,9 @@ pub struct Row {
     pub bytes: u64,
     /// BLAKE3 of the signed manifest, in hex; `None` in a listing.
     pub manifest_hash: Option<String>,
+    /// Id of the trusted key that signed the manifest; `None` in a listing, and where the vault has no trusted key, so
+    /// that no signature was checked.
+    pub signed_by: Option<String>,
 }
 
 /// Maximum size in bytes of the vault's own objects that are read. A manifest of 10,000 parts has about 1.5 MB, that of
@@ -144,9 +146,10 @@ impl Vault {
         self.keyring.as_deref().map(Keyring::signing_key)
     }
 
-    /// Returns the JSON of a signed object that was found at `key`. A vault without trusted keys accepts every object
-    /// and verifies nothing, unless `trust = required`; one with trusted keys accepts only objects that one of them signed.
-    fn open_signed<'a>(&self, bucket: &Bucket, object: &'a [u8], key: &str) -> Result<&'a [u8]> {
+    /// Returns the JSON of a signed object that was found at `key`, and the id of the key that signed it. A vault without
+    /// trusted keys accepts every object and verifies nothing, unless `trust = required`; one with trusted keys accepts
+    /// only objects that one of them signed.
+    fn open_signed<'a>(&self, bucket: &Bucket, object: &'a [u8], key: &str) -> Result<(&'a [u8], Option<&'a str>)> {
         let on = |e: Error| {
             e.context(format_args!("s3://{}/{}", bucket.name(), presentable_key(key))).on(
                 "GetObject",
@@ -156,15 +159,10 @@ impl Vault {
         };
         if self.verify_keys.is_empty() {
             self.check_trust()?;
-            return signed::json(object).map_err(on);
+            return signed::json(object).map(|json| (json, None)).map_err(on);
         }
-        match signed::open(object, &self.verify_keys).map_err(on)? {
-            (json, Trust::Signed { .. }) => Ok(json),
-            (_, Trust::Unsigned) => {
-                let why = "it is not signed, and this vault accepts signed objects only";
-                Err(on(Error::new(Code::Untrusted, why).with_hint(signed::UNSIGNED)))
-            }
-        }
+        let (json, key_id) = signed::open_signed(object, &self.verify_keys).map_err(on)?;
+        Ok((json, Some(key_id)))
     }
 
     /// Refuses to read in a vault that must know a trusted key and has none.
@@ -179,7 +177,8 @@ impl Vault {
     }
 
     fn open_manifest(&self, bucket: &Bucket, object: &[u8], key: &str) -> Result<Opened> {
-        let manifest = Manifest::parse(self.open_signed(bucket, object, key)?, Some(key))?;
+        let (json, signed_by) = self.open_signed(bucket, object, key)?;
+        let manifest = Manifest::parse(json, Some(key))?;
         if manifest.vault != self.id {
             let why = format!(
                 "s3://{}/{} belongs to vault {}, but this is vault {}",
@@ -191,7 +190,7 @@ impl Vault {
             return Err(Error::new(Code::Untrusted, why)
                 .with_hint("If you renamed or copied the bucket yourself, set vault_id; otherwise do not trust this object, and look who can write to the bucket."));
         }
-        Ok(Opened { manifest, hash: manifest::hash(object) })
+        Ok(Opened { manifest, hash: manifest::hash(object), signed_by: signed_by.map(str::to_owned) })
     }
 
     fn has_description(&self) -> bool {

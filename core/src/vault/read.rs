@@ -92,7 +92,7 @@ impl LocateSteps {
         match self
             .vault
             .open_signed(self.vault.bucket(&self.manifest.container), object, key)
-            .and_then(|json| Locator::parse(json, key))
+            .and_then(|(json, _)| Locator::parse(json, key))
         {
             Ok(locator) if locator.vid == self.manifest.vid && locator.vault == self.manifest.vault => {
                 let pieces = Arc::new(self.pieces(&locator.data, locator.generation));

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::crypto::ed25519::SIGNATURE_LENGTH;
-use crate::crypto::keyring::{PublicKey, SigningKey, VerifyKeys};
+use crate::crypto::keyring::{SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
 use crate::text::{presentable, presentable_key};
 
@@ -31,19 +31,7 @@ const CHANGED: &str =
 const UNKNOWN_KEY: &str = "Treat this object as forged, unless you know that the key is yours: compare its id with those that the owner of the backups has (s3vault keys public). Only then open the vault with its keyring.";
 
 /// The hint for an object without a signature.
-pub(super) const UNSIGNED: &str = "Do not trust this object: anyone who can write to the bucket can remove a signature. Restore a version that is signed, or from a replica. Backups are signed if the program that stores them opens a keyring.";
-
-/// Result of checking a signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// A trusted key signed the object.
-    Signed {
-        /// Id of the key.
-        key_id: String,
-    },
-    /// The object has no signature.
-    Unsigned,
-}
+const UNSIGNED: &str = "Do not trust this object: anyone who can write to the bucket can remove a signature. Restore a version that is signed, or from a replica. Backups are signed if the program that stores them opens a keyring.";
 
 /// Encodes an object from its JSON. The JSON's buffer is signed in place and becomes the object: a manifest may have
 /// millions of parts.
@@ -63,13 +51,13 @@ fn message(json: &[u8]) -> Vec<u8> {
     [CONTEXT, json].concat()
 }
 
-/// Returns the JSON of an object, and checks its signature. A signature that is wrong, or by a key that is not among
-/// `keys`, is [`Code::Untrusted`]; an object without one is [`Trust::Unsigned`], and the caller decides whether to
-/// accept it.
-pub fn open<'a>(object: &'a [u8], keys: &VerifyKeys) -> Result<(&'a [u8], Trust)> {
+/// Returns the JSON of an object and the id of the key that signed it, after checking the signature. A signature that
+/// is wrong, or by a key that is not among `keys`, is [`Code::Untrusted`]; an object without one has no key id, and the
+/// caller decides whether to accept it.
+pub fn open<'a>(object: &'a [u8], keys: &VerifyKeys) -> Result<(&'a [u8], Option<&'a str>)> {
     let (json, line) = split(object)?;
     let Some((key_id, signature)) = line else {
-        return Ok((json, Trust::Unsigned));
+        return Ok((json, None));
     };
     let untrusted = |why: String, hint: &str| Err(Error::new(Code::Untrusted, why).with_hint(hint));
     match keys.get(key_id) {
@@ -79,17 +67,18 @@ pub fn open<'a>(object: &'a [u8], keys: &VerifyKeys) -> Result<(&'a [u8], Trust)
         Some(key) if !key.verifies(&message(json), &signature) => {
             untrusted(format!("the signature by key {key_id} does not match: the object's bytes were changed"), CHANGED)
         }
-        Some(_) => Ok((json, Trust::Signed { key_id: key_id.to_owned() })),
+        Some(_) => Ok((json, Some(key_id))),
     }
 }
 
-/// The JSON of an object that this key signed.
-pub(crate) fn open_own<'a>(object: &'a [u8], key: &PublicKey) -> Result<&'a [u8]> {
-    let mut keys = VerifyKeys::default();
-    keys.add(key.clone());
-    match open(object, &keys)? {
-        (json, Trust::Signed { .. }) => Ok(json),
-        (_, Trust::Unsigned) => Err(Error::new(Code::Untrusted, "it is not signed").with_hint(UNSIGNED)),
+/// As [`open`], for those who accept signed objects only.
+pub(crate) fn open_signed<'a>(object: &'a [u8], keys: &VerifyKeys) -> Result<(&'a [u8], &'a str)> {
+    match open(object, keys)? {
+        (json, Some(key_id)) => Ok((json, key_id)),
+        (_, None) => {
+            let why = "it is not signed, and only signed objects are accepted here";
+            Err(Error::new(Code::Untrusted, why).with_hint(UNSIGNED))
+        }
     }
 }
 
@@ -164,22 +153,19 @@ mod tests {
     const JSON: &[u8] = br#"{"format":1,"key":"k"}"#;
 
     fn keys(ring: &Keyring) -> VerifyKeys {
-        let mut keys = VerifyKeys::default();
-        keys.add(ring.signing_key().public().clone());
-        keys
+        VerifyKeys::one(ring.signing_key().public())
     }
 
     #[test]
     fn a_signature_verifies_and_any_changed_byte_breaks_it() {
         let ring = Keyring::generate([1; 32]);
         let object = encode(JSON.to_vec(), Some(ring.signing_key()));
-        let key_id = ring.signing_key().public().id().to_owned();
-        assert_eq!(open(&object, &keys(&ring)).unwrap(), (JSON, Trust::Signed { key_id }));
+        assert_eq!(open(&object, &keys(&ring)).unwrap(), (JSON, Some(ring.signing_key().public().id())));
         for n in 0..object.len() {
             let mut changed = object.clone();
             changed[n] ^= 1;
             // A changed line end can hide the signature; then the object counts as unsigned, never as signed.
-            assert!(!matches!(open(&changed, &keys(&ring)), Ok((_, Trust::Signed { .. }))), "byte {n}");
+            assert!(!matches!(open(&changed, &keys(&ring)), Ok((_, Some(_)))), "byte {n}");
         }
         let other = open(&object, &keys(&Keyring::generate([2; 32]))).unwrap_err();
         assert_eq!(other.code(), Code::Untrusted);
@@ -190,7 +176,7 @@ mod tests {
     fn without_a_keyring_there_is_no_second_line() {
         let object = encode(JSON.to_vec(), None);
         assert_eq!(object, b"{\"format\":1,\"key\":\"k\"}\n");
-        assert_eq!(open(&object, &VerifyKeys::default()).unwrap(), (JSON, Trust::Unsigned));
+        assert_eq!(open(&object, &VerifyKeys::default()).unwrap(), (JSON, None));
         let cut = open(JSON, &VerifyKeys::default()).unwrap_err();
         assert_eq!(cut.code(), Code::Format);
     }

@@ -78,7 +78,7 @@ pub struct s3v_stats {
     pub size: u32,
     /// Transfers and other calls to stores in progress.
     pub transfers: u32,
-    /// Bytes of payload memory that are in use or reserved.
+    /// Bytes of memory that are in use or reserved for payload, and of large replies.
     pub memory: u64,
     /// The highest value of `memory` so far.
     pub memory_peak: u64,

@@ -18,7 +18,7 @@ pub const S3V_ROW_DELETED: i32 = 3;
 
 /// Describes a version of a backup. The library owns it; the call that returns it says how long it is valid. Later
 /// versions may add fields at the end: `size` says how many bytes are present. A text that does not apply is "", except
-/// for the two that may be NULL.
+/// for those that may be NULL.
 #[repr(C)]
 pub struct s3v_row {
     /// Size of this struct in bytes.
@@ -41,13 +41,16 @@ pub struct s3v_row {
     pub bytes: u64,
     /// BLAKE3 hash of the signed object, in hex, for S3V_OPT_PIN. NULL in a row of a list.
     pub manifest_hash: *const c_char,
+    /// Id of the trusted key that signed the backup's manifest. NULL in a row of a list, and where no signature was
+    /// checked, since the vault has neither a keyring nor verify_keys.
+    pub signed_by: *const c_char,
 }
 
 /// A row together with the texts that its pointers refer to.
 pub(super) struct OwnedRow {
     row: s3v_row,
     /// Kept, not read: heap memory that does not move with this struct.
-    _texts: [Option<CString>; 5],
+    _texts: [Option<CString>; 6],
 }
 
 // SAFETY: the pointers lead to memory of `_texts`, which belongs to this struct and never changes.
@@ -63,8 +66,9 @@ impl OwnedRow {
             Some(c_text(&row.vid)),
             row.parent.as_deref().map(c_text),
             row.manifest_hash.as_deref().map(c_text),
+            row.signed_by.as_deref().map(c_text),
         ];
-        let [container, path, vid, parent, manifest_hash] =
+        let [container, path, vid, parent, manifest_hash, signed_by] =
             texts.each_ref().map(|text| text.as_ref().map_or(ptr::null(), |text| text.as_ptr()));
         OwnedRow {
             row: s3v_row {
@@ -78,6 +82,7 @@ impl OwnedRow {
                 recorded_ms: row.recorded_ms,
                 bytes: row.bytes,
                 manifest_hash,
+                signed_by,
             },
             _texts: texts,
         }

@@ -12,6 +12,10 @@
 //!   when the parts in progress are sent, or the earlier ranges are read; and a grant is given whole or not at all.
 //! - Only for a base do accounts wait in line, first come, first served; those transfers hold nothing yet.
 //!
+//! A reply that is collected (a listing, a manifest) counts too, in whole frames. It never waits, since the transfer that
+//! holds all memory may be the one that needs the reply: payload waits for it instead. So what is in use exceeds the
+//! limit by such replies at most.
+//!
 //! A lowered limit takes effect as frames are returned. Free frames that are kept count against the limit as others
 //! do.
 
@@ -123,6 +127,11 @@ impl Pool {
             state.hold(1);
             Some(state.hand_out(self, None))
         })
+    }
+
+    /// Starts to count a reply.
+    pub(crate) fn collected(self: &Arc<Self>) -> Collected {
+        Collected { pool: self.clone(), bytes: 0, frames: 0 }
     }
 
     /// Opens an account with a base of `base` bytes, and puts it in line.
@@ -301,6 +310,33 @@ impl State {
             self.hold(1);
         }
         free
+    }
+}
+
+/// The memory of a reply that is collected. It counts until it is dropped.
+pub(crate) struct Collected {
+    pool: Arc<Pool>,
+    bytes: usize,
+    frames: usize,
+}
+
+impl Collected {
+    /// Counts bytes that arrived.
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        let more = self.bytes / FRAME - self.frames;
+        if more > 0 {
+            self.frames += more;
+            self.pool.change(|state| state.hold(more));
+        }
+    }
+}
+
+impl Drop for Collected {
+    fn drop(&mut self) {
+        if self.frames > 0 && guard_fork().is_ok() {
+            self.pool.change(|state| state.returned(None, self.frames));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `memory` | frames for payload, never more than the limit |
+//! | `memory` | frames for payload, never more than the limit; large replies count too |
 //! | `connections` | requests in progress, in turns between transfers |
 //! | `bandwidth` | bytes per second, up and down |
 
@@ -20,7 +20,7 @@ use s3vault_core::{Code, Error, Result};
 
 pub(crate) use bandwidth::{Bandwidth, Flow};
 pub(crate) use connections::{Connections, Urgency};
-pub(crate) use memory::{Account, Grant, Pool};
+pub(crate) use memory::{Account, Collected, Grant, Pool};
 
 /// The shared resources.
 pub(crate) struct Budget {
@@ -118,7 +118,7 @@ impl Drop for Transfer {
 pub struct Stats {
     /// Transfers and other calls to stores in progress.
     pub transfers: u32,
-    /// Bytes of payload memory that are in use or reserved.
+    /// Bytes of memory that are in use or reserved for payload, and of large replies.
     pub memory: u64,
     /// The highest value of `memory` so far.
     pub memory_peak: u64,

@@ -99,6 +99,32 @@ async fn a_lowered_memory_limit_takes_effect_as_frames_are_returned_and_a_raised
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_large_reply_counts_and_payload_waits_for_it() {
+    let pool = Pool::new(16 * FRAME as u64);
+    let account = pool.account(14 * FRAME as u64);
+    let mut grant = account.ask(14 * FRAME as u64).unwrap().await.unwrap();
+    let part: Vec<_> = (0..14).map(|_| grant.take().unwrap()).collect();
+    let mut reply = pool.collected();
+    reply.add(FRAME - 1);
+    assert_eq!(frames(&pool), 14, "small replies do not count");
+    reply.add(1);
+    reply.add(3 * FRAME + 5);
+    assert_eq!(frames(&pool), 18, "a reply does not wait for the transfer that needs it");
+    let waits = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.take().await }
+    });
+    drop((part, grant));
+    tokio::task::yield_now().await;
+    assert!(!waits.is_finished(), "the base of the account and the reply use up the limit");
+    drop(reply);
+    drop(timeout(FOREVER, waits).await.expect("the reply is gone").unwrap());
+    drop(account);
+    let (held, peak, _) = pool.figures();
+    assert_eq!((held, peak), (0, 18 * FRAME as u64));
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_an_account_waits_for_its_base_others_get_no_extra_frames() {
     let pool = Pool::new(32 * MIB);
     let accounts: Vec<_> = (0..3).map(|_| pool.account(8 * MIB)).collect();

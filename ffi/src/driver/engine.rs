@@ -18,7 +18,7 @@ use super::checkpoint::RecordWriter;
 use super::keys::KeyRequest;
 use super::progress::Progress;
 use super::request::{self, Sink};
-use crate::budget::Transfer;
+use crate::budget::{Collected, Transfer};
 use crate::transport::body::Outgoing;
 use crate::transport::clock;
 use crate::transport::frames::Frame;
@@ -40,6 +40,8 @@ pub(super) enum Message {
     },
     End {
         id: RequestId,
+        /// What the body takes in memory until it is handled.
+        memory: Option<Collected>,
     },
     Arrived {
         id: RequestId,
@@ -327,7 +329,11 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             Message::Body { id, bytes } if self.is_expected(id, false) => {
                 self.handle(Input::Body { id, bytes: &bytes })
             }
-            Message::End { id } if self.is_expected(id, true) => self.ended(id, Input::End { id }),
+            Message::End { id, memory } if self.is_expected(id, true) => {
+                let ended = self.ended(id, Input::End { id });
+                drop(memory);
+                ended
+            }
             Message::Arrived { id, length } if self.is_expected(id, false) => {
                 self.progress.arrived(id, length);
                 self.handle(Input::RangeProgress { id, length })

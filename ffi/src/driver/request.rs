@@ -141,16 +141,17 @@ impl Attempt {
                 receive_range(reply, id, range, sink, &activity, &engine, &budget).await
             }
             (ReplyBody::Collect { limit }, _) if success => {
-                let (mut length, mut pace) = (0, pace);
+                let (mut length, mut pace, mut memory) = (0, pace, budget.memory.collected());
                 while let Some(bytes) = reply.chunk().await? {
                     pace.check(&reply, bytes.len())?;
                     length += bytes.len();
                     if length > limit {
                         return Err(reply.broken(format!("the reply's body is longer than {limit} bytes")).into());
                     }
+                    memory.add(bytes.len());
                     let _ = engine.send(Message::Body { id, bytes });
                 }
-                Ok(Message::End { id })
+                Ok(Message::End { id, memory: Some(memory) })
             }
             // A refusal. Its status matters, however long the page that a proxy sent with it.
             _ => {
@@ -163,7 +164,7 @@ impl Attempt {
                     left -= bytes.len();
                     let _ = engine.send(Message::Body { id, bytes });
                 }
-                Ok(Message::End { id })
+                Ok(Message::End { id, memory: None })
             }
         }
     }

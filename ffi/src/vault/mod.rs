@@ -127,7 +127,8 @@ impl Vault {
 
     /// Finds a version: the newest, unless an option says otherwise. Options: `version`, `as_of`, `pin`.
     ///
-    /// It sends one LIST and one GET, and verifies the manifest.
+    /// It sends one LIST and one GET, and verifies the manifest. A vault without a public key cannot verify the signature:
+    /// it logs that, and the version says nobody signed it.
     pub fn find(&self, container: &str, path: &str, options: &Settings, control: &mut Control<'_>) -> Result<Version> {
         options.only_for(Call::Find)?;
         let which = match (options.text("version"), options.time("as_of")) {
@@ -139,6 +140,9 @@ impl Vault {
         let pin = Some(options.text("pin")).filter(|pin| !pin.is_empty()).map(str::to_owned);
         let find = Find::new(self.0.vault.clone(), Name::new(container, path)?, which, pin, entropy::seed()?);
         let found = driver::run(&self.0.client.host, find, control)?;
+        if found.row.signed_by.is_none() {
+            control.log(NOT_VERIFIED)?;
+        }
         Ok(Version::new(self, found))
     }
 
@@ -166,6 +170,9 @@ impl Vault {
         List::new(self, Scope::Paths { container: container.to_owned(), prefix: prefix.unwrap_or("").to_owned() })
     }
 }
+
+/// Logged when a version is found in a vault that knows no public key.
+const NOT_VERIFIED: &str = "not verified: the vault knows no public key, so anyone who can write to the bucket may have replaced this backup. Open the vault with a keyring or set verify_keys; trust = required refuses such a backup";
 
 /// The path of the checkpoint, if one is set.
 fn checkpoint(options: &Settings) -> Option<&Path> {

@@ -2,7 +2,6 @@
 
 use s3vault_core::crypto::keyring::VerifyKeys;
 use s3vault_core::vault::Manifest;
-use s3vault_core::vault::signed::Trust;
 use s3vault_core::{Code, Result};
 use serde_json::json;
 
@@ -10,17 +9,18 @@ use serde_json::json;
 /// contents of the manifest are included. `public_keys`: lines `ed25519 <id> <base64>`.
 pub fn verify_manifest(object: &[u8], public_keys: &str) -> Result<String> {
     let keys = VerifyKeys::parse(public_keys)?;
-    let (opened, trust) = match Manifest::open(object, &keys) {
+    let opened = match Manifest::open(object, &keys) {
         Ok(opened) => opened,
         Err(e) if matches!(e.code(), Code::Untrusted | Code::Format) => {
             return Ok(json!({"verdict": "bad", "reason": e.message(), "code": e.code().info().name}).to_string());
         }
         Err(e) => return Err(e),
     };
-    let (verdict, reason, key_id) = match trust {
-        Trust::Signed { key_id } => ("good", format!("signed by key {key_id}"), key_id),
-        Trust::Unsigned => ("unsigned", "the manifest has no signature".into(), String::new()),
+    let (verdict, reason) = match &opened.signed_by {
+        Some(key_id) => ("good", format!("signed by key {key_id}")),
+        None => ("unsigned", "the manifest has no signature".into()),
     };
+    let key_id = opened.signed_by.as_deref().unwrap_or_default();
     let manifest = &opened.manifest;
     let report = json!({
         "verdict": verdict, "reason": reason, "key_id": key_id, "hash": opened.hash,

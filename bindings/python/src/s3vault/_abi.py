@@ -171,6 +171,7 @@ class Row(Structure):
         ("recorded_ms", c_int64),
         ("bytes", c_uint64),
         ("manifest_hash", c_char_p),
+        ("signed_by", c_char_p),
     ]
 
 

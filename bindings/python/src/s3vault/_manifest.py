@@ -61,4 +61,5 @@ def _info(found: dict[str, Any]) -> VersionInfo:
         initiated=from_ms(found["initiated"]),
         recorded=from_ms(found["recorded"]),
         manifest_hash=found["hash"],
+        signed_by=found.get("key_id") or None,
     )

@@ -57,6 +57,9 @@ class VersionInfo:
     """The time by which ``as_of`` finds the version."""
     manifest_hash: str | None
     """BLAKE3 of the signed manifest, in hex: the ``pin`` of :meth:`Vault.find`. None in lists."""
+    signed_by: str | None
+    """Id of the trusted key that signed the manifest. None in lists, and where no signature was checked, since the
+    vault has neither a keyring nor ``verify_keys``."""
 
     @classmethod
     def from_row(cls, row: Any) -> VersionInfo:
@@ -71,6 +74,7 @@ class VersionInfo:
             initiated=from_ms(row.initiated_ms),
             recorded=from_ms(row.recorded_ms),
             manifest_hash=to_text(row.manifest_hash) or None,
+            signed_by=to_text(row.signed_by) or None,
         )
 
 

@@ -1,5 +1,5 @@
-//! Resuming a put from its checkpoint: the protocol *Resume* of docs/protocol.md. It starts with a check. If that fails, or if nothing is
-//! left to resume, the put restarts from scratch.
+//! Resuming a put from its checkpoint: the protocol *Resume* of docs/protocol.md. It starts with a check. If that fails,
+//! or if nothing is left to resume, the put restarts from scratch.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use super::check::Purpose;
 use super::row::BuiltRow;
 use super::{Put, PutRequest, State, plan};
 use crate::SourceStart;
+use crate::crypto::keyring::VerifyKeys;
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, ListParts, Listing};
@@ -150,7 +151,7 @@ pub(super) fn check_contents(vault: &Vault, request: &PutRequest, checkpoint: &C
     let Some(row) = &checkpoint.row else { return Ok(None) };
     let manifest = match vault.signing_key() {
         None => signed::json(row.as_bytes()),
-        Some(key) => signed::open_own(row.as_bytes(), key.public()),
+        Some(key) => signed::open_signed(row.as_bytes(), &VerifyKeys::one(key.public())).map(|(json, _)| json),
     };
     let manifest = match manifest.and_then(|json| Manifest::parse(json, None)) {
         Ok(manifest) => manifest,

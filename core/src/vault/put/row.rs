@@ -64,7 +64,8 @@ impl Put {
         let Some(BuiltRow { manifest, object }) = self.built_row.take() else {
             return self.fail(Error::new(Code::Internal, "there is no catalogue entry to acknowledge"));
         };
-        let row = manifest.row(manifest::hash(&object));
+        let signed_by = self.vault.signing_key().map(|key| key.public().id().to_owned());
+        let row = manifest.row(manifest::hash(&object), signed_by);
         State::Done(Box::new(Ok(Found { row, manifest, object })))
     }
 

@@ -55,7 +55,10 @@ fn a_version_is_the_same_row_from_put_find_and_list() {
         assert!(second.row.initiated_ms <= second.row.recorded_ms);
         assert_eq!(find(&mut world, &vault, Selector::Latest).unwrap().row, second.row);
         let listed = list(&mut world, &vault, Scope::Backup(name())).remove(0);
-        assert_eq!(Row { manifest_hash: second.row.manifest_hash.clone(), ..listed }, second.row);
+        assert_eq!(
+            Row { manifest_hash: second.row.manifest_hash.clone(), signed_by: second.row.signed_by.clone(), ..listed },
+            second.row
+        );
     }
 }
 
@@ -264,6 +267,13 @@ fn trust_required_refuses_to_read_without_a_trusted_key() {
     assert_eq!(e.code(), Code::InvalidOption);
     // With a trusted key it is a signature that counts.
     let seeing = without(&[("trust", "required"), ("verify_keys", &public)]);
+    world.put(&found.manifest.key, &found.object);
+    let id = public.split(' ').nth(1);
+    assert!(id.is_some() && found.row.signed_by.as_deref() == id, "{:?}", found.row);
+    assert_eq!(find(&mut world, &seeing, Selector::Latest).unwrap().row, found.row);
+    let unverified = find(&mut world, &without(&[]), Selector::Latest).unwrap().row;
+    assert_eq!(unverified, Row { signed_by: None, ..found.row.clone() });
+    world.put(&found.manifest.key, json.as_bytes());
     assert_eq!(find(&mut world, &seeing, Selector::Latest).unwrap_err().code(), Code::Untrusted);
     world.put(&found.manifest.key, &found.object);
     assert_eq!(find(&mut world, &seeing, Selector::Latest).unwrap().row, found.row);

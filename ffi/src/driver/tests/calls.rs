@@ -52,6 +52,22 @@ fn a_machine_runs_to_its_end() {
     assert_eq!(run(&host(), machine, &mut Control::none()).unwrap(), "200 hello");
 }
 
+#[test]
+fn the_memory_of_a_large_reply_counts_until_it_is_handled() {
+    const LENGTH: usize = 3 << 20;
+    let server = Server::http(|_, wire| reply(wire, 200, &[b'x'; LENGTH]));
+    let host = host();
+    let limit = ReplyBody::Collect { limit: LENGTH };
+    let machine = one(&server, |request| request.reply = limit);
+    assert_eq!(run(&host, machine, &mut Control::none()).unwrap().len(), LENGTH + 4);
+    let (held, peak, _) = host.transport.budget().memory.figures();
+    assert_eq!((held, peak), (0, LENGTH as u64));
+    // A reply beyond its limit is refused, and counts no more than what was read.
+    let machine = one(&server, |request| request.reply = ReplyBody::Collect { limit: LENGTH / 2 });
+    assert!(run(&host, machine, &mut Control::none()).unwrap_err().message().contains("longer than"));
+    until(|| host.transport.budget().memory.figures().0 == 0);
+}
+
 /// The inputs about a request that the machine gets, until its end.
 fn inputs(server: &Server, method: Method, body: Body) -> Vec<&'static str> {
     let mut request = request(1, method, &server.url("/b/k"));

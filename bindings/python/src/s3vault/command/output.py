@@ -57,6 +57,7 @@ def version_fields(info: VersionInfo) -> dict[str, Any]:
     }
     if info.manifest_hash is not None:
         fields["manifest_hash"] = info.manifest_hash
+        fields["signed_by"] = info.signed_by
     return fields
 
 

@@ -74,6 +74,8 @@ def _print(info: VersionInfo, file: str, output: Output) -> None:
     print(f"restored  {version_text(info)} to {printable(file)}")
     print(f"version   {info.vid}")
     print(f"recorded  {rfc3339(info.recorded)}")
+    if info.signed_by is not None:
+        print(f"signed by {info.signed_by}")
 
 
 def _copy(source: Any, target: Any) -> None:

@@ -73,6 +73,7 @@ def _print(info: VersionInfo, output: Output) -> None:
     print(f"version   {info.vid}")
     print(f"recorded  {rfc3339(info.recorded)}")
     print(f"manifest  {info.manifest_hash}")
+    print(f"signed by {info.signed_by or 'nobody'}")
 
 
 @contextmanager

@@ -51,7 +51,7 @@ public final class Option {
     public static final String CA_FILE = "ca_file";
     /** Time to wait for a connection, in milliseconds. */
     public static final String CONNECT_TIMEOUT_MS = "connect_timeout_ms";
-    /** Time after which a request fails if no byte moves, in milliseconds. */
+    /** Time after which a request fails if no byte moves, in milliseconds. A reply without payload must also bring 64 KiB, or its end, within this time (ten times this for requests that write), so that one that arrives byte by byte ends. */
     public static final String IDLE_TIMEOUT_MS = "idle_timeout_ms";
     /** Read several ranges at once during a restore. */
     public static final String PARALLEL_DOWNLOAD = "parallel_download";
@@ -61,7 +61,7 @@ public final class Option {
     public static final String STORAGE_CLASS = "storage_class";
     /** Type of the store; it says which checksums, trailers, conditional requests and versioning features the store supports. */
     public static final String PROVIDER = "provider";
-    /** Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits. */
+    /** Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits. Replies of 256 KiB and more, such as long lists and manifests, count too: they do not wait, but payload waits for them. */
     public static final String MEMORY = "memory";
     /** Most requests that all transfers of the process have in progress together. */
     public static final String CONNECTIONS = "connections";

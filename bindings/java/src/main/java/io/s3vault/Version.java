@@ -96,6 +96,14 @@ public final class Version implements AutoCloseable {
     }
 
     /**
+     * {@return the id of the trusted key that signed the manifest; empty if the version was only listed, and where no
+     * signature was checked, since the vault has neither a keyring nor {@link Option#VERIFY_KEYS}}
+     */
+    public Optional<String> signedBy() {
+        return Optional.ofNullable(row.signedBy());
+    }
+
+    /**
      * {@return the signed manifest, byte for byte as it is stored}
      *
      * @throws IOException if the manifest cannot be read

@@ -96,6 +96,25 @@ class LifecycleTest {
     }
 
     @Test
+    void aVersionNamesTheKeyThatSignedIt() throws IOException {
+        Version stored = Store.put(vault, container, "signed", text("data"));
+        String id = keyring.info().id();
+        assertEquals(Optional.of(id), stored.signedBy());
+        assertEquals(Optional.of(id), vault.find(container, "signed").signedBy());
+        List<String> logged = new ArrayList<>();
+        Control control = Control.NONE.withListener(event -> {
+            if (event.kind() == EventKind.LOG) {
+                logged.add(event.text());
+            }
+        });
+        try (Vault blind = Store.open(null)) {
+            assertEquals(Optional.empty(), blind.find(container, "signed", FindOptions.NONE, control).signedBy());
+        }
+        assertEquals(1, logged.size());
+        assertTrue(logged.get(0).contains("not verified"), logged.get(0));
+    }
+
+    @Test
     void processLimitsAreSetAndReported() throws IOException {
         Budget.Stats before = Budget.stats();
         assertTrue(before.memory() <= before.memoryPeak() && before.memoryPeak() <= before.memoryLimit());

@@ -100,6 +100,9 @@ public final class Backup {
         Control control = Control.NONE.withListener(progress());
         FindOptions options = vid == null ? FindOptions.NONE : FindOptions.NONE.withVersion(vid);
         try (Version version = vault.find(container, path, options, control)) {
+            if (version.signedBy().isEmpty()) {
+                System.err.println("The signature is not verified: without S3VAULT_KEYRING no public key is known.");
+            }
             if (!file.equals("-")) {
                 version.restore(Path.of(file), RestoreOptions.NONE, control);
                 return;
