@@ -259,7 +259,8 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
         401 | 403 if is_nonsense => (Code::BadReply, false),
         401 | 403 => (Code::AccessDenied, false),
         404 if !is_nonsense => (Code::NotFound, false),
-        408 | 429 | 500 | 502 | 503 | 504 => (Code::Unavailable, true),
+        // 499, 509, 520 to 530 and 598 are those of proxies and of services before stores (nginx, Cloudflare).
+        408 | 429 | 499 | 500 | 502..=504 | 509 | 520..=530 | 598 => (Code::Unavailable, true),
         _ if is_nonsense || status < 400 => (Code::BadReply, false),
         _ => (Code::Store, false),
     }
@@ -379,6 +380,15 @@ mod tests {
         assert!(e.message().ends_with("not an S3 reply: '<html><body>No such page</body></html>'"), "{e}");
         let e = error(503, &[], "<html>");
         assert!(e.code() == Code::Unavailable && e.hint().contains("proxy"), "{e}");
+        for status in [499, 509, 520, 521, 522, 523, 524, 525, 526, 527, 529, 530, 598] {
+            for body in ["", "<!DOCTYPE html><title>Web server is returning an unknown error</title>", "error code: 520"] {
+                let e = error(status, &[], body);
+                assert!(e.code() == Code::Unavailable && e.is_retryable(), "{status}: {e}");
+            }
+        }
+        for status in [501, 505, 507, 511] {
+            assert!(!error(status, &[], "").is_retryable(), "{status}");
+        }
         let e = error(400, &[], "Client sent an HTTP request to an HTTPS server.\n");
         assert!(e.code() == Code::BadReply && e.hint().contains("https://"), "{e}");
         assert_eq!(error(403, &[], "").code(), Code::AccessDenied);

@@ -152,8 +152,7 @@ fn objects_are_locked() {
     bucket.must(PutObjectLockConfiguration { default });
     assert_eq!(bucket.must(GetObjectLockConfiguration), ObjectLock { enabled: true, default });
 
-    let mut put = PutObject::new("k", Content::Bytes("x".into()), until(2).headers().into());
-    put.content_md5 = true;
+    let put = PutObject::new("k", Content::Bytes("x".into()), until(2).headers().into());
     let version_id = bucket.must(put).version_id;
     let get = GetObjectRetention { key: "k".into(), version_id: version_id.clone() };
     let locked = bucket.must(get.clone());

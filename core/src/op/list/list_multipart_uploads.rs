@@ -119,12 +119,12 @@ impl ListMultipartUploads {
                 }
                 Item::Value(ROOT, "NextKeyMarker", text) => next_key = Some(text.to_owned()),
                 Item::Value(ROOT, "NextUploadIdMarker", text) => text.clone_into(&mut next_id),
-                Item::Value(ROOT, name, text) => head.take(name, text),
+                Item::Value(ROOT, name, text) => head.take(name, text)?,
                 _ => {}
             }
             Ok(())
         })?;
-        if !head.end()? {
+        if !head.end(next_key.as_ref().is_some_and(|key| !key.is_empty()))? {
             return Ok(None);
         }
         let last = uploads.last().max(prefixes.last());
@@ -258,6 +258,8 @@ mod tests {
         };
         for (bad, why) in [
             ("<IsTruncated>true</IsTruncated>".to_owned(), "no marker"),
+            ("<IsTruncated>TRUE</IsTruncated><NextKeyMarker>z</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>".into(), "'TRUE' (true or false expected)"),
+            ("<NextKeyMarker>z</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>".into(), "does not say whether there is one"),
             (more("p/m"), "the same marker again"),
             (row("p/o", "v") + &more("p/n"), "a marker before the last row"),
             (row("p/l", "v"), "a row of the page before"),

@@ -150,12 +150,12 @@ impl ListObjectVersions {
                 }
                 Item::Value(ROOT, "NextKeyMarker", text) => next_key = Some(text.to_owned()),
                 Item::Value(ROOT, "NextVersionIdMarker", text) => text.clone_into(&mut next_id),
-                Item::Value(ROOT, name, text) => head.take(name, text),
+                Item::Value(ROOT, name, text) => head.take(name, text)?,
                 _ => {}
             }
             Ok(())
         })?;
-        if !head.end()? {
+        if !head.end(next_key.as_ref().is_some_and(|key| !key.is_empty()))? {
             return Ok(None);
         }
         let last = versions.last().max(markers.last()).max(prefixes.last());
@@ -337,6 +337,11 @@ mod tests {
         let marker = |key: &str| format!("<DeleteMarker><Key>{key}</Key><VersionId>v</VersionId></DeleteMarker>");
         for (bad, why) in [
             ("<IsTruncated>true</IsTruncated>".to_owned(), "no marker"),
+            (
+                "<IsTruncated>TRUE</IsTruncated><NextKeyMarker>z</NextKeyMarker>".into(),
+                "'TRUE' (true or false expected)",
+            ),
+            ("<NextKeyMarker>z</NextKeyMarker>".into(), "does not say whether there is one"),
             (more("", ""), "an empty marker"),
             (more("p/m", "v"), "the same marker again"),
             (row("p/o", "v") + &more("p/n", "v"), "a marker before the last row"),

@@ -120,12 +120,12 @@ impl ListObjectsV2 {
                     each(Row::CommonPrefix(prefix))?;
                 }
                 Item::Value(ROOT, "NextContinuationToken", text) => next = Some(text.to_owned()),
-                Item::Value(ROOT, name, text) => head.take(name, text),
+                Item::Value(ROOT, name, text) => head.take(name, text)?,
                 _ => {}
             }
             Ok(())
         })?;
-        if !head.end()? {
+        if !head.end(next.as_ref().is_some_and(|token| !token.is_empty()))? {
             return Ok(None);
         }
         let next = next.filter(|token| !token.is_empty()).ok_or_else(no_marker)?;
@@ -302,6 +302,10 @@ mod tests {
         for bad in [
             "<IsTruncated>true</IsTruncated>".to_owned(),
             "<IsTruncated>true</IsTruncated><NextContinuationToken/>".into(),
+            "<IsTruncated>True</IsTruncated><NextContinuationToken>t</NextContinuationToken>".into(),
+            "<IsTruncated>1</IsTruncated>".into(),
+            "<IsTruncated/>".into(),
+            "<NextContinuationToken>t</NextContinuationToken>".into(),
             row("p/b") + &row("p/a"),
             row("q"),
             format!("<EncodingType>url</EncodingType>{}", row("p/%FF")),

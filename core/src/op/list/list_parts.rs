@@ -98,12 +98,12 @@ impl ListParts {
                     fields.clear();
                 }
                 Item::Value(ROOT, "NextPartNumberMarker", text) => next = text.parse().ok(),
-                Item::Value(ROOT, name, text) => head.take(name, text),
+                Item::Value(ROOT, name, text) => head.take(name, text)?,
                 _ => {}
             }
             Ok(())
         })?;
-        if !head.end()? {
+        if !head.end(next.is_some_and(|number| number > 0))? {
             return Ok(None);
         }
         match next.ok_or_else(no_marker)? {
@@ -206,6 +206,11 @@ mod tests {
             |next: &str| format!("<IsTruncated>true</IsTruncated><NextPartNumberMarker>{next}</NextPartNumberMarker>");
         for (bad, why) in [
             ("<IsTruncated>true</IsTruncated>".to_owned(), "no marker"),
+            (
+                "<IsTruncated>TRUE</IsTruncated><NextPartNumberMarker>4</NextPartNumberMarker>".into(),
+                "'TRUE' (true or false expected)",
+            ),
+            ("<NextPartNumberMarker>4</NextPartNumberMarker>".into(), "does not say whether there is one"),
             (more("x"), "no number"),
             (more("5"), "the same marker again"),
             (part("8") + &more("7"), "a marker before the last part"),

@@ -80,23 +80,25 @@ pub(super) struct Head {
     /// Whether keys are encoded. Some stores say so after the keys, so it is searched before the page is parsed.
     encoded: bool,
     said_encoded: bool,
-    truncated: bool,
+    /// Whether another page follows, if the page says so.
+    truncated: Option<bool>,
     decoded: Vec<u8>,
 }
 
 impl Head {
     pub(super) fn new(body: &[u8]) -> Head {
         let encoded = memchr::memmem::find(body, b"<EncodingType>url<").is_some();
-        Head { encoded, said_encoded: false, truncated: false, decoded: Vec::new() }
+        Head { encoded, said_encoded: false, truncated: None, decoded: Vec::new() }
     }
 
     /// Stores an element of the page.
-    pub(super) fn take(&mut self, name: &str, text: &str) {
+    pub(super) fn take(&mut self, name: &str, text: &str) -> Result<()> {
         match name {
-            "IsTruncated" => self.truncated = is_true(text),
+            "IsTruncated" => self.truncated = Some(truncated(text)?),
             "EncodingType" => self.said_encoded = text == "url",
             _ => {}
         }
+        Ok(())
     }
 
     /// Decodes a key, a prefix or a marker.
@@ -115,12 +117,15 @@ impl Head {
         if text == last { Ok(text) } else { self.decode(&text).map(str::to_owned) }
     }
 
-    /// Checks the page after its last element, and returns whether there is another page.
-    pub(super) fn end(&self) -> Result<bool> {
-        if self.encoded == self.said_encoded {
-            Ok(self.truncated)
-        } else {
-            Err(wrong("does not say how its keys are encoded"))
+    /// Checks the page after its last element, and returns whether there is another page. `marked`: the page has a marker
+    /// for the next one.
+    pub(super) fn end(&self, marked: bool) -> Result<bool> {
+        if self.encoded != self.said_encoded {
+            return Err(wrong("does not say how its keys are encoded"));
+        }
+        match self.truncated {
+            None if marked => Err(wrong("has a marker for the next page, but does not say whether there is one")),
+            truncated => Ok(truncated.unwrap_or(false)),
         }
     }
 }
@@ -230,6 +235,15 @@ pub(super) fn endless() -> Error {
 /// The error of a truncated page without a marker.
 pub(super) fn no_marker() -> Error {
     wrong("is truncated, but has no marker for the next page")
+}
+
+/// Whether a page is truncated. A listing that ended too early would hide backups, so nothing is guessed.
+fn truncated(text: &str) -> Result<bool> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(wrong(&format!("says that it is truncated with '{}' (true or false expected)", presentable(text)))),
+    }
 }
 
 /// Parses a boolean.

@@ -10,7 +10,7 @@ use crate::op::{Encryption, Operation, Reply, Unsigned};
 /// The content of an object to store.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// These bytes, signed by their SHA-256.
+    /// These bytes, with their MD5 and signed by their SHA-256.
     Bytes(Bytes),
     /// A part that the driver holds, with its CRC64NVME.
     Part(Part),
@@ -39,8 +39,6 @@ pub struct PutObject {
     pub encryption: Encryption,
     /// If set, the object is stored only if this condition holds.
     pub condition: Option<Condition>,
-    /// Whether the MD5 of [`Content::Bytes`] is sent, for stores that require it for locked objects.
-    pub content_md5: bool,
 }
 
 /// The reply to a PUT.
@@ -54,7 +52,7 @@ impl PutObject {
     /// A PUT without a condition, with the bucket's default encryption.
     pub fn new(key: impl Into<String>, content: Content, headers: Vec<(String, String)>) -> PutObject {
         let (encryption, condition) = (Encryption::default(), None);
-        PutObject { key: key.into(), content, headers, encryption, condition, content_md5: false }
+        PutObject { key: key.into(), content, headers, encryption, condition }
     }
 }
 
@@ -72,9 +70,8 @@ impl Operation for PutObject {
         }
         match &self.content {
             Content::Bytes(bytes) => {
-                if self.content_md5 {
-                    request = request.header("content-md5", content_md5(bytes));
-                }
+                // In a bucket with a default retention every PUT must have a checksum. All stores know this one.
+                request = request.header("content-md5", content_md5(bytes));
                 request.body = Body::Bytes(bytes.clone());
             }
             Content::Part(part) => request = request.part(part),
@@ -107,7 +104,8 @@ mod tests {
         let op = PutObject::new("my-image.jpg", Content::Bytes("[11434 bytes of object data]".into()), headers);
         assert_eq!(
             sent(&op),
-            "PUT /my-image.jpg\ncontent-type: text/plain\nx-amz-meta-author: Janet\n\n[11434 bytes of object data]"
+            "PUT /my-image.jpg\ncontent-type: text/plain\nx-amz-meta-author: Janet\n\
+             content-md5: txSGkClqfYn1Bwdb145Jjg==\n\n[11434 bytes of object data]"
         );
         let etag = ("etag", "\"1b2cf535f27731c974343645a3985328\"");
         let id = "43jfkodU8493jnFJD9fjj3HHNVfdsQUIFDNsidf038jfdsjGFDSIRp";
@@ -120,9 +118,9 @@ mod tests {
     fn conditions_and_the_md5_are_headers() {
         let mut op = PutObject::new("k", Content::Bytes("message digest".into()), vec![]);
         op.condition = Some(Condition::Absent);
-        assert_eq!(sent(&op), "PUT /k\nif-none-match: *\n\nmessage digest");
+        const MD5: &str = "content-md5: +WtpfXy3k41SWi8xqvFh0A==";
+        assert_eq!(sent(&op), format!("PUT /k\nif-none-match: *\n{MD5}\n\nmessage digest"));
         op.condition = Some(Condition::Is("\"e\"".into()));
-        op.content_md5 = true;
-        assert_eq!(sent(&op), "PUT /k\nif-match: \"e\"\ncontent-md5: +WtpfXy3k41SWi8xqvFh0A==\n\nmessage digest");
+        assert_eq!(sent(&op), format!("PUT /k\nif-match: \"e\"\n{MD5}\n\nmessage digest"));
     }
 }

@@ -34,6 +34,22 @@ fn a_small_backup_is_one_list_and_three_puts() {
     assert_eq!(world.versions(VAULT_KEY).len(), 1);
 }
 
+/// In a bucket with a default retention, S3 refuses a PUT without a checksum.
+#[test]
+fn every_object_is_sent_with_a_checksum() {
+    for bytes in [Vec::new(), b"small".to_vec(), large()] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        world.hook(|_, request| {
+            let has = |name: &str| request.headers.iter().any(|(header, _)| header == name);
+            let named =
+                request.headers.iter().any(|(name, value)| name == "x-amz-trailer" && value.contains("checksum"));
+            let sent = matches!(request.operation, "PutObject" | "UploadPart");
+            assert!(!sent || has("content-md5") || has("x-amz-checksum-crc64nvme") || named, "{request:?}");
+        });
+        stored(&mut world, &vault, &bytes, 1);
+    }
+}
+
 #[test]
 fn a_large_backup_is_complete_and_its_row_is_written_last() {
     let (mut world, vault) = (World::new(), vault(&[]));
