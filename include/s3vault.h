@@ -1443,7 +1443,7 @@ int32_t s3v_explain(const char *request,
 /**
  * The store's certificate is not trusted.
  *
- * Set ca_file to the certificate of the CA that issued the store's certificate.
+ * Do what the message says about the certificate; ca_file helps only if no trusted CA signed it.
  */
 #define S3V_E_CERTIFICATE (-52)
 
@@ -1674,7 +1674,7 @@ int32_t s3v_explain(const char *request,
 
 /**
  * PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA
- * certificates.
+ * certificates. It may also be the store's own self-signed certificate.
  *
  * The name of a file.
  */

@@ -132,7 +132,7 @@ codes! {
     /// The connection was refused or could not be established.
     Connect = -51, "S3V_E_CONNECT", Transport, 5, "Check the host and port of api_url (and of proxy, if it is set), and firewalls.";
     /// The store's certificate is not trusted.
-    Certificate = -52, "S3V_E_CERTIFICATE", Transport, 5, "Set ca_file to the certificate of the CA that issued the store's certificate.";
+    Certificate = -52, "S3V_E_CERTIFICATE", Transport, 5, "Do what the message says about the certificate; ca_file helps only if no trusted CA signed it.";
     /// The store did not answer in time.
     TimedOut = -53, "S3V_E_TIMED_OUT", Transport, 5, "Check the network; idle_timeout_ms and connect_timeout_ms set the limits.";
     /// The connection was lost.

@@ -170,7 +170,7 @@ options! {
     "resolve_once" Vault Kind::Bool, "false", "", "Resolve the store's host name once, and connect to that one address until it fails. For names that stand for several machines.";
     "transport" Vault Kind::Words(&["direct", "reqwest"]), "direct", "", "HTTP client for requests to the store. direct: the one that needs the least CPU and memory. reqwest: also supports SOCKS5 proxies.";
     "proxy" Vault Kind::Text, "", "s", "URL of a proxy: http://[USER:PASSWORD@]HOST:PORT, or https://, or with transport = reqwest socks5:// (names are resolved on this machine) or socks5h:// (the proxy resolves them). system: the proxies in the environment variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY. Empty: no proxy.";
-    "ca_file" Vault Kind::File, "", "", "PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates.";
+    "ca_file" Vault Kind::File, "", "", "PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates. It may also be the store's own self-signed certificate.";
     "connect_timeout_ms" Vault Kind::Number(1, 600_000), "10000", "", "Time to wait for a connection, in milliseconds.";
     "idle_timeout_ms" Vault Kind::Number(1, 3_600_000), "60000", "", "Time after which a request fails if no byte moves, in milliseconds. A reply without payload must also bring 64 KiB, or its end, within this time (ten times this for requests that write), so that one that arrives byte by byte ends.";
     "parallel_download" Vault Kind::Bool, "true", "", "Read several ranges at once during a restore.";

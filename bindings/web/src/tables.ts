@@ -136,7 +136,7 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.PIN_MISMATCH]: "Do not trust this version: it was replaced after the pin was recorded.",
   [ErrorCode.RESOLVE]: "Check api_url (and proxy, if it is set) and this machine's DNS.",
   [ErrorCode.CONNECT]: "Check the host and port of api_url (and of proxy, if it is set), and firewalls.",
-  [ErrorCode.CERTIFICATE]: "Set ca_file to the certificate of the CA that issued the store's certificate.",
+  [ErrorCode.CERTIFICATE]: "Do what the message says about the certificate; ca_file helps only if no trusted CA signed it.",
   [ErrorCode.TIMED_OUT]: "Check the network; idle_timeout_ms and connect_timeout_ms set the limits.",
   [ErrorCode.CONNECTION_LOST]: "Check the network.",
   [ErrorCode.PROXY]: "Check the option proxy (its user and password), and whether the proxy allows the host and port of api_url.",
@@ -195,7 +195,7 @@ export const OptionKey = {
   TRANSPORT: "transport",
   /** URL of a proxy: http://[USER:PASSWORD@]HOST:PORT, or https://, or with transport = reqwest socks5:// (names are resolved on this machine) or socks5h:// (the proxy resolves them). system: the proxies in the environment variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY. Empty: no proxy. */
   PROXY: "proxy",
-  /** PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates. */
+  /** PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates. It may also be the store's own self-signed certificate. */
   CA_FILE: "ca_file",
   /** Time to wait for a connection, in milliseconds. */
   CONNECT_TIMEOUT_MS: "connect_timeout_ms",

@@ -381,7 +381,9 @@ mod tests {
         let e = error(503, &[], "<html>");
         assert!(e.code() == Code::Unavailable && e.hint().contains("proxy"), "{e}");
         for status in [499, 509, 520, 521, 522, 523, 524, 525, 526, 527, 529, 530, 598] {
-            for body in ["", "<!DOCTYPE html><title>Web server is returning an unknown error</title>", "error code: 520"] {
+            for body in
+                ["", "<!DOCTYPE html><title>Web server is returning an unknown error</title>", "error code: 520"]
+            {
                 let e = error(status, &[], body);
                 assert!(e.code() == Code::Unavailable && e.is_retryable(), "{status}: {e}");
             }

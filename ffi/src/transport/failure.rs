@@ -12,6 +12,7 @@ use s3vault_core::http::TransportFailure;
 
 use super::attempt::origin;
 use super::proxy::Proxy;
+use super::tls::is_ca_as_server;
 
 /// The error of a request body whose source failed. It ends the attempt.
 #[derive(Debug)]
@@ -121,14 +122,17 @@ fn certificate(role: Role, why: &CertificateError) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "it is not valid yet; check this machine's clock".to_owned()
         }
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+            "it has no subject alternative names, and a common name alone does not count; issue one with the name of the server as subjectAltName".to_owned()
+        }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("it is for another name; use that name in {option}, or add this one to the certificate")
         }
         CertificateError::BadSignature => {
             "a CA of this name is trusted, but with another key; the certificate in ca_file may be outdated".to_owned()
         }
-        _ if text.contains("CaUsedAsEndEntity") => {
-            "it is a CA certificate; give the server a certificate of its own, signed by that CA".to_owned()
+        _ if is_ca_as_server(why) => {
+            "it is a CA certificate; set ca_file to this very certificate, or give the server one of its own, signed by that CA".to_owned()
         }
         _ => "it cannot be verified".to_owned(),
     };

@@ -61,6 +61,7 @@ pub(crate) use proxy::Proxies;
 pub(crate) use reply::Reply;
 pub(crate) use resolve::Names;
 pub(crate) use settings::{ClientKind, TransportSettings};
+use tls::Tls;
 use watchdog::{Activity, LastPayload, Watchdog};
 
 /// While other attempts make progress, an attempt that transfers payload ends after the idle time-out divided by this.
@@ -75,6 +76,7 @@ struct Inner {
     proxies: Proxies,
     names: Names,
     idle_timeout: Duration,
+    warnings: Vec<String>,
     budget: Arc<Budget>,
     last_payload: Arc<LastPayload>,
 }
@@ -95,16 +97,18 @@ impl Transport {
     /// Makes a transport with another resolver and another budget. For tests.
     pub(crate) fn with(settings: &TransportSettings, names: Names, budget: Arc<Budget>) -> Result<Transport> {
         let _guard = runtime::handle()?;
+        let Tls { config, warnings } = tls::client_config(settings.ca_file.as_deref())?;
         let client = match settings.client {
-            ClientKind::Direct => Client::Direct(direct::Client::new(settings)?),
+            ClientKind::Direct => Client::Direct(direct::Client::new(settings, config)),
             #[cfg(feature = "reqwest")]
-            ClientKind::Reqwest => Client::Reqwest(reqwest::Client::new(settings, &names)?),
+            ClientKind::Reqwest => Client::Reqwest(reqwest::Client::new(settings, config, &names)?),
         };
         Ok(Transport(Arc::new(Inner {
             client,
             proxies: settings.proxies.clone(),
             names,
             idle_timeout: settings.idle_timeout,
+            warnings,
             budget,
             last_payload: Arc::default(),
         })))
@@ -113,6 +117,11 @@ impl Transport {
     /// Makes the activity record of one attempt.
     pub(crate) fn activity(&self) -> Arc<Activity> {
         Activity::new(self.0.last_payload.clone())
+    }
+
+    /// Warnings about its settings.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.0.warnings
     }
 
     /// The idle time-out of each attempt.

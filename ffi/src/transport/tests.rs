@@ -15,9 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use s3vault_core::Code;
 use s3vault_core::http::{Body, Method, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 
@@ -283,13 +285,7 @@ impl Authority {
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-            .unwrap();
-        Arc::new(config)
+        tls_server(certificate.der(), &key)
     }
 
     fn trusted(&self, client: ClientKind) -> TransportSettings {
@@ -301,6 +297,16 @@ impl Drop for Authority {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.file);
     }
+}
+
+fn tls_server(certificate: &CertificateDer<'static>, key: &KeyPair) -> Arc<ServerConfig> {
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+        .unwrap();
+    Arc::new(config)
 }
 
 fn https(server: &Server) -> String {
@@ -336,6 +342,77 @@ fn the_reason_why_a_certificate_is_refused_is_reported(client: ClientKind) {
         let failure = get(&authority.trusted(client), &https(&server)).unwrap_err();
         assert_eq!((failure.code, failure.maybe_sent), (Code::Certificate, false), "{}", failure.detail);
         assert!(failure.detail.contains(says), "{says}: {}", failure.detail);
+    }
+}
+
+// What `openssl req -x509` makes, and many servers start with: a CA certificate that is the server's too.
+each_client!(a_servers_own_certificate_is_trusted_if_ca_file_has_it);
+
+fn a_servers_own_certificate_is_trusted_if_ca_file_has_it(client: ClientKind) {
+    let folder = std::env::temp_dir().join(format!("s3vault-own-{}-{client:?}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let ca_file = folder.join("own.pem");
+    let trusted = || TransportSettings { ca_file: Some(ca_file.clone()), ..settings(client) };
+    type Change = fn(&mut CertificateParams);
+    let cases: [(&str, Change, Result<(), &str>); 6] = [
+        ("127.0.0.1", |_| {}, Ok(())),
+        ("127.0.0.1", |params| params.is_ca = IsCa::NoCa, Ok(())),
+        ("another.example", |_| {}, Err("for another name")),
+        ("127.0.0.1", |params| params.subject_alt_names.clear(), Err("subjectAltName")),
+        ("127.0.0.1", |params| params.not_after = date_time_ymd(2001, 1, 1), Err("has expired")),
+        ("127.0.0.1", |params| params.not_before = date_time_ymd(2999, 1, 1), Err("not valid yet")),
+    ];
+    for (name, change, expected) in cases {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let own = params.self_signed(&key).unwrap();
+        let server = Server::https(tls_server(own.der(), &key), |_, wire| reply(wire, 200, b"over TLS"));
+        std::fs::write(&ca_file, own.pem()).unwrap();
+        match (get(&trusted(), &https(&server)), expected) {
+            (Ok((_, body)), Ok(())) => assert_eq!(body, b"over TLS"),
+            (Err(failure), Err(says)) => {
+                assert_eq!((failure.code, failure.maybe_sent), (Code::Certificate, false), "{}", failure.detail);
+                assert!(failure.detail.contains(says), "{says}: {}", failure.detail);
+            }
+            (got, _) => panic!("{name}, {expected:?}: {got:?}"),
+        }
+        // Another certificate with the same contents is not that one.
+        let other = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        std::fs::write(&ca_file, other.pem()).unwrap();
+        assert_eq!(get(&trusted(), &https(&server)).unwrap_err().code, Code::Certificate);
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+each_client!(ca_files_come_in_several_forms);
+
+fn ca_files_come_in_several_forms(client: ClientKind) {
+    let authority = Authority::new("forms");
+    let server = authority.server("127.0.0.1", |_| {});
+    let (pem, der) = (authority.issuer.pem(), authority.issuer.der().to_vec());
+    // OpenSSL writes its trust settings after the certificate: here, an empty sequence.
+    let trusted = STANDARD.encode([&der[..], &[0x30, 0]].concat());
+    let trusted = format!("-----BEGIN TRUSTED CERTIFICATE-----\n{trusted}\n-----END TRUSTED CERTIFICATE-----\n");
+    let unusable = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let forms: [(Vec<u8>, usize); 6] = [
+        (pem.clone().into(), 0),
+        (der, 0),
+        (format!("\u{feff}{pem}").into(), 0),
+        (format!("A comment.\r\n{}", pem.replace('\n', "\r\n")).into(), 0),
+        (trusted.into(), 0),
+        (format!("{unusable}{pem}{unusable}").into(), 2),
+    ];
+    for (number, (bytes, skipped)) in forms.into_iter().enumerate() {
+        std::fs::write(&authority.file, bytes).unwrap();
+        let (_, body) = get(&authority.trusted(client), &https(&server)).unwrap();
+        assert_eq!(body, b"over TLS", "form {number}");
+        let transport = Transport::new(&authority.trusted(client)).unwrap();
+        assert_eq!(transport.warnings().len(), skipped, "{:?}", transport.warnings());
+        for (warning, name) in transport.warnings().iter().zip(["certificate 1", "certificate 3"]) {
+            assert!(warning.contains(name) && warning.contains("s3vault-ca-forms"), "{warning}");
+        }
     }
 }
 

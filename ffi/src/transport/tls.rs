@@ -10,42 +10,168 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use s3vault_core::{Code, Error, Result};
 
-/// Makes the client's TLS configuration.
-pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig> {
-    let roots = match ca_file {
-        Some(file) => from_file(file)?,
-        None => from_system(),
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| Error::new(Code::Internal, format!("configuring TLS: {e}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+/// The client's TLS configuration, and what was skipped in `ca_file`.
+pub(crate) struct Tls {
+    pub(crate) config: ClientConfig,
+    pub(crate) warnings: Vec<String>,
 }
 
-fn from_file(file: &Path) -> Result<RootCertStore> {
-    let refused = |what: String| {
-        Error::new(Code::InvalidOption, format!("ca_file = {}: {what}", file.display()))
-            .with_hint("Set ca_file to a PEM file with the certificate of the CA that signed the store's certificate.")
+/// Makes the client's TLS configuration.
+pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<Tls> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let internal = |e: &dyn std::fmt::Display| Error::new(Code::Internal, format!("configuring TLS: {e}"));
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| internal(&e))?;
+    let (builder, warnings) = match ca_file {
+        None => (builder.with_root_certificates(from_system()), Vec::new()),
+        Some(file) => {
+            let Bundle { roots, certificates, skipped } = Bundle::read(file)?;
+            let by_ca = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            let verifier = Verifier { by_ca: by_ca.map_err(|e| internal(&e))?, certificates };
+            (builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)), skipped)
+        }
     };
-    let pem = std::fs::read(file).map_err(|e| refused(format!("the file cannot be read: {e}")))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|e| refused(format!("the file is not valid PEM: {e}")))?;
-        roots.add(certificate).map_err(|e| refused(format!("a certificate in it cannot be used: {e}")))?;
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Tls { config, warnings })
+}
+
+/// Verifies a server's certificate with the CA certificates of `ca_file`.
+///
+/// A server may also use one of these certificates itself, as it does with the self-signed certificate that
+/// `openssl req -x509` makes: it is a CA certificate, which rustls does not accept from a server. Dates and names are
+/// checked all the same.
+#[derive(Debug)]
+struct Verifier {
+    by_ca: Arc<WebPkiServerVerifier>,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        match self.by_ca.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // The dates are checked before that.
+            Err(rustls::Error::InvalidCertificate(why))
+                if is_ca_as_server(&why) && self.certificates.contains(end_entity) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            other => other,
+        }
     }
-    if roots.is_empty() {
-        return Err(refused("the file contains no certificate".to_owned()));
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.by_ca.verify_tls12_signature(message, certificate, signature)
     }
-    Ok(roots)
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.by_ca.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.by_ca.supported_verify_schemes()
+    }
+}
+
+/// Whether a certificate is refused because it is a CA certificate.
+pub(super) fn is_ca_as_server(why: &CertificateError) -> bool {
+    matches!(why, CertificateError::Other(_)) && why.to_string().contains("CaUsedAsEndEntity")
+}
+
+/// The certificates of a `ca_file`.
+struct Bundle {
+    roots: RootCertStore,
+    certificates: Vec<CertificateDer<'static>>,
+    /// Warnings about certificates that cannot be used.
+    skipped: Vec<String>,
+}
+
+impl Bundle {
+    fn read(file: &Path) -> Result<Bundle> {
+        let refused = |what: String| {
+            Error::new(Code::InvalidOption, format!("ca_file = {}: {what}", file.display())).with_hint(
+                "Set ca_file to a PEM file with the certificate of the CA that signed the store's certificate.",
+            )
+        };
+        let bytes = std::fs::read(file).map_err(|e| refused(format!("the file cannot be read: {e}")))?;
+        let mut bundle = Bundle { roots: RootCertStore::empty(), certificates: Vec::new(), skipped: Vec::new() };
+        for (certificate, number) in certificates(&bytes).into_iter().zip(1..) {
+            let certificate = certificate.map_err(|e| refused(format!("the file is not valid PEM: {e}")))?;
+            match bundle.roots.add(certificate.clone()) {
+                Ok(()) => bundle.certificates.push(certificate),
+                Err(e) => bundle.skipped.push(format!(
+                    "ca_file = {}: certificate {number} in it cannot be used and is skipped: {e}",
+                    file.display()
+                )),
+            }
+        }
+        match bundle.skipped.first() {
+            _ if !bundle.certificates.is_empty() => Ok(bundle),
+            None => Err(refused("the file contains no certificate".to_owned())),
+            Some(why) => {
+                let why = why.rsplit_once(": ").map_or("", |(_, why)| why);
+                Err(refused(format!("no certificate in it can be used: {why}")))
+            }
+        }
+    }
+}
+
+/// The certificates in a file: PEM, also with a byte order mark or in OpenSSL's form with trust settings
+/// (`TRUSTED CERTIFICATE`), or one certificate in DER.
+fn certificates(bytes: &[u8]) -> Vec<std::result::Result<CertificateDer<'static>, rustls::pki_types::pem::Error>> {
+    if bytes.first() == Some(&DER_SEQUENCE) {
+        return vec![Ok(CertificateDer::from(first_element(bytes).to_vec()))];
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let pem = text.trim_start_matches('\u{feff}').replace(" TRUSTED CERTIFICATE-----", " CERTIFICATE-----");
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .map(|found| found.map(|der| CertificateDer::from(first_element(&der).to_vec())))
+        .collect()
+}
+
+/// The first byte of a certificate in DER.
+const DER_SEQUENCE: u8 = 0x30;
+
+/// The first element of DER: OpenSSL's trust settings follow after the certificate. Source: X.690, §8.1.3.
+fn first_element(der: &[u8]) -> &[u8] {
+    let length = match der.get(1) {
+        Some(&short) if short < 0x80 => Some(2 + usize::from(short)),
+        Some(&long) => {
+            let count = usize::from(long & 0x7f);
+            let bytes = der.get(2..2 + count).filter(|_| (1..=4).contains(&count));
+            bytes.map(|bytes| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)) + 2 + count)
+        }
+        None => None,
+    };
+    length.and_then(|length| der.get(..length)).unwrap_or(der)
 }
 
 /// Certificates that cannot be parsed are skipped, as in other clients. On a machine without any certificate the first
@@ -69,13 +195,13 @@ mod tests {
             ("none", None, "cannot be read"),
             ("empty.pem", Some(""), "contains no certificate"),
             ("cut.pem", Some("-----BEGIN CERTIFICATE-----\nAAAA\n"), "not valid PEM"),
-            ("other.pem", Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "cannot be used"),
+            ("other.pem", Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "can be used"),
         ] {
             let file = folder.join(name);
             if let Some(text) = text {
                 std::fs::write(&file, text).unwrap();
             }
-            let error = client_config(Some(&file)).unwrap_err();
+            let error = client_config(Some(&file)).map(|_| ()).unwrap_err();
             assert_eq!(error.code(), Code::InvalidOption);
             assert!(error.message().contains(says) && error.message().contains(name), "{error}");
         }

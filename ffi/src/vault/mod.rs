@@ -55,8 +55,9 @@ impl Vault {
             control.log(warning)?;
         }
         let client = Client::open(settings, control)?;
-        if let Some(warning) = client.bucket().account().endpoint().exposure() {
-            control.log(&warning)?;
+        let exposure = client.bucket().account().endpoint().exposure();
+        for warning in client.host.transport.warnings().iter().chain(&exposure) {
+            control.log(warning)?;
         }
         let vault = Arc::new(s3vault_core::vault::Vault::new(settings, client.bucket().account(), keyring)?);
         let client = client.of(vault.home());

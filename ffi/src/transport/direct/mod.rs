@@ -18,14 +18,14 @@ use std::sync::Arc;
 
 use hyper::Uri;
 use hyper::header::PROXY_AUTHORIZATION;
-use s3vault_core::Result;
+use rustls::ClientConfig;
 use s3vault_core::http::TransportFailure;
 
+use super::Head;
 use super::attempt::Attempt;
 use super::body::Sending;
 use super::runtime;
 use super::settings::TransportSettings;
-use super::{Head, tls};
 pub(super) use body::Body;
 use connect::Connector;
 use connection::{Idle, RequestError};
@@ -46,13 +46,13 @@ impl Drop for Client {
 }
 
 impl Client {
-    pub(super) fn new(settings: &TransportSettings) -> Result<Client> {
+    pub(super) fn new(settings: &TransportSettings, tls: ClientConfig) -> Client {
         let connector = Connector {
-            tls: Arc::new(tls::client_config(settings.ca_file.as_deref())?),
+            tls: Arc::new(tls),
             connect_timeout: settings.connect_timeout,
             idle_timeout: settings.idle_timeout,
         };
-        Ok(Client { connector, idle: Arc::default() })
+        Client { connector, idle: Arc::default() }
     }
 
     /// Sends the request over an idle connection, or over a new one, and waits for the head of the reply.

@@ -14,6 +14,7 @@ use ::reqwest::{Proxy, Request, Response, Url, redirect, retry};
 use bytes::Bytes;
 use http_body::Body as _;
 use hyper::Uri;
+use rustls::ClientConfig;
 use s3vault_core::http::TransportFailure;
 use s3vault_core::{Code, Error, Result};
 
@@ -22,7 +23,7 @@ use super::body::Sending;
 use super::reply::take_into;
 use super::resolve::Names;
 use super::settings::TransportSettings;
-use super::{Head, runtime, tls};
+use super::{Head, runtime};
 use connect::{ConnectorLayer, Progress, Resolved, Resolver};
 
 /// The most idle connections that are kept per store.
@@ -47,7 +48,7 @@ impl Drop for Client {
 }
 
 impl Client {
-    pub(super) fn new(settings: &TransportSettings, names: &Names) -> Result<Client> {
+    pub(super) fn new(settings: &TransportSettings, tls: ClientConfig, names: &Names) -> Result<Client> {
         let proxies = settings.proxies.clone();
         let proxy = Proxy::custom(move |url: &Url| {
             let store: Uri = url.as_str().parse().ok()?;
@@ -59,7 +60,7 @@ impl Client {
             .retry(retry::never())
             .referer(false)
             .proxy(proxy)
-            .tls_backend_preconfigured(tls::client_config(settings.ca_file.as_deref())?)
+            .tls_backend_preconfigured(tls)
             .dns_resolver(Resolver(names.clone()))
             .connector_layer(ConnectorLayer)
             .connect_timeout(settings.connect_timeout)

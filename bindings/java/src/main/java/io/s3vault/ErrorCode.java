@@ -74,7 +74,7 @@ public enum ErrorCode {
     /** The connection was refused or could not be established. */
     CONNECT(-51, "Check the host and port of api_url (and of proxy, if it is set), and firewalls."),
     /** The store's certificate is not trusted. */
-    CERTIFICATE(-52, "Set ca_file to the certificate of the CA that issued the store's certificate."),
+    CERTIFICATE(-52, "Do what the message says about the certificate; ca_file helps only if no trusted CA signed it."),
     /** The store did not answer in time. */
     TIMED_OUT(-53, "Check the network; idle_timeout_ms and connect_timeout_ms set the limits."),
     /** The connection was lost. */

@@ -47,7 +47,7 @@ public final class Option {
     public static final String TRANSPORT = "transport";
     /** URL of a proxy: http://[USER:PASSWORD@]HOST:PORT, or https://, or with transport = reqwest socks5:// (names are resolved on this machine) or socks5h:// (the proxy resolves them). system: the proxies in the environment variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY. Empty: no proxy. */
     public static final String PROXY = "proxy";
-    /** PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates. */
+    /** PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates. It may also be the store's own self-signed certificate. */
     public static final String CA_FILE = "ca_file";
     /** Time to wait for a connection, in milliseconds. */
     public static final String CONNECT_TIMEOUT_MS = "connect_timeout_ms";
