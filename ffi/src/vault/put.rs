@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -129,7 +129,10 @@ fn put_open_file(
             .with_hint("Store a file, or pipe an archive of the directory."));
     }
     if !kind.is_file() && !kind.is_block_device() {
-        return put_pipe(vault, request, file, name, checkpoint, control);
+        return Pipe { file, name, position: None }.run(vault, request, checkpoint, control);
+    }
+    if kind.is_file() && !is_as_long_as_its_size(&file).map_err(|e| unreadable(name, &e))? {
+        return Pipe { file, name, position: Some(0) }.run(vault, request, checkpoint, control);
     }
     let identity = if kind.is_file() {
         let modified_ns = found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec());
@@ -158,15 +161,25 @@ const PIPE_READ: usize = 1 << 20;
 /// How long to wait for a pipe between two checks of the call, in milliseconds.
 const PIPE_SLICE: u16 = 50;
 
-fn put_pipe(
-    vault: &Vault,
-    request: PutRequest,
-    file: File,
-    name: &str,
-    checkpoint: Option<&Path>,
-    control: &mut Control<'_>,
-) -> Result<Version> {
-    Pipe { file, name }.run(vault, request, checkpoint, control)
+/// Whether the size of a file is its length. The kernel's files (`/proc`, `/sys`) have size 0, or that of a page, and
+/// another length, which only reading to the end shows.
+fn is_as_long_as_its_size(file: &File) -> io::Result<bool> {
+    let size = file.metadata()?.len();
+    if size > 0 && !has_byte(file, size - 1)? {
+        return Ok(file.metadata()?.len() < size);
+    }
+    // A file that others append to is as long as its size is now.
+    Ok(!has_byte(file, size)? || file.metadata()?.len() > size)
+}
+
+/// Whether there is a byte at this position.
+fn has_byte(file: &File, position: u64) -> io::Result<bool> {
+    loop {
+        match file.read_at(&mut [0], position) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => return Ok(read? > 0),
+        }
+    }
 }
 
 fn changed(why: String) -> Error {
@@ -177,6 +190,8 @@ fn changed(why: String) -> Error {
 struct Pipe<'a> {
     file: File,
     name: &'a str,
+    /// Where the next bytes of a file are read, whose own position does not move.
+    position: Option<u64>,
 }
 
 impl Pipe<'_> {
@@ -258,8 +273,15 @@ impl Pipe<'_> {
                 Ok(_) => {}
                 Err(e) => return Err(unreadable(self.name, &e.into())),
             }
-            match self.file.read(buffer) {
-                Ok(count) => return Ok(count),
+            let read = match self.position {
+                Some(position) => self.file.read_at(buffer, position),
+                None => self.file.read(buffer),
+            };
+            match read {
+                Ok(count) => {
+                    self.position = self.position.map(|position| position + count as u64);
+                    return Ok(count);
+                }
                 Err(e) if matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
                 Err(e) => return Err(unreadable(self.name, &e)),
             }
