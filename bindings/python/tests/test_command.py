@@ -542,6 +542,8 @@ def end(process: subprocess.Popen[bytes]) -> bytes:
     [
         (signal.SIGINT, 130, b"s3vault: interrupted\n"),
         (signal.SIGTERM, 143, b"s3vault: terminated\n"),
+        (signal.SIGHUP, 129, b"s3vault: the terminal was closed\n"),
+        (signal.SIGQUIT, 131, b"s3vault: quit\n"),
         (signal.SIGKILL, -signal.SIGKILL, b""),
     ],
 )
@@ -558,6 +560,83 @@ def test_a_killed_upload_leaves_nothing(
     command.fails("S3V_E_NOT_FOUND", "get", container, "p")
     command.ok("put", container, "p", data=b"whole")
     assert command.ok("get", container, "p") == b"whole"
+
+
+def test_what_a_program_wrote_is_stored_only_if_it_succeeds(command: Command, container: str) -> None:
+    put = ["put", container, "p", "--from-command", "--"]
+    program = "import sys; sys.stdout.buffer.write(bytes(20_000_000)); sys.exit(int(sys.argv[1]))"
+    whole = command.row(*put, sys.executable, "-c", program, "0")
+    assert whole["size"] == 20_000_000
+    failed = command.fails("S3V_E_SOURCE_CHANGED", *put, sys.executable, "-c", program, "3")
+    assert failed["message"].endswith("ended with exit code 3, so its output is not stored as a backup")
+    killed = command.fails("S3V_E_SOURCE_CHANGED", *put, "sh", "-c", "echo half; kill -9 $$")
+    assert "was killed by SIGKILL" in killed["message"]
+    assert "no-such-program" in command.fails("S3V_E_IO", *put, "no-such-program", "--json")["message"]
+    command.fails("S3V_E_INVALID_ARGUMENT", "put", container, "p", "--from-command")
+    command.fails("S3V_E_INVALID_ARGUMENT", "put", container, "p", "disk.img", "--from-command", "--", "true")
+    assert [row["vid"] for row in command.rows("versions", container, "p")] == [whole["vid"]]
+
+
+def test_a_put_that_is_ended_ends_its_program(command: Command, container: str, tmp_path: Path) -> None:
+    program = "echo $$ > pid; trap 'echo told > told; exit 0' TERM; while true; do sleep 0.1; done"
+    put = ["put", container, "p", "--from-command", "--", "sh", "-c", program]
+    process = command.start(*put, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not (tmp_path / "pid").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert end(process) == b"s3vault: terminated\n"
+    assert (tmp_path / "told").exists()
+    assert command.rows("versions", container, "p") == []
+
+
+def test_an_input_of_another_size_is_not_stored(command: Command, container: str, tmp_path: Path) -> None:
+    (tmp_path / "disk.img").write_bytes(b"12345")
+    for file, data in (("disk.img", b""), ("-", b"12345")):
+        assert command.row("put", container, file, file, "--size", "5", data=data)["size"] == 5
+        for size in ("4", "6"):
+            refused = command.fails("S3V_E_SOURCE_CHANGED", "put", container, file, file, "--size", size, data=data)
+            assert f"5 bytes, but --size says {size}" in refused["message"]
+        assert len(command.rows("versions", container, file)) == 1
+    put = ["put", container, "p", "--size", "5", "--from-command", "--", "echo"]
+    assert command.row(*put, "1234")["size"] == 5
+    command.fails("S3V_E_SOURCE_CHANGED", *put, "12345")
+
+
+def test_standard_streams_that_are_closed(command: Command, container: str, tmp_path: Path) -> None:
+    (tmp_path / "disk.img").write_bytes(LARGE)
+
+    def run(*arguments: str, closed: str) -> int:
+        shell = f'exec "$0" "$@" {closed}'
+        done = subprocess.run(
+            ["sh", "-c", shell, *command.argv(*arguments)], cwd=tmp_path, env=command.environment, check=False
+        )
+        return done.returncode
+
+    for closed in ("2>&-", ">&-", "<&-", "<&- >&- 2>&-"):
+        assert run("put", container, "p", "disk.img", closed=closed) == 0
+        assert run("get", container, "p", "restored.img", closed=closed) == 0
+        assert (tmp_path / "restored.img").read_bytes() == LARGE
+        (tmp_path / "restored.img").unlink()
+    assert len(command.rows("versions", container, "p")) == 4
+    # Nothing is stored from, or restored to, what is not there.
+    assert run("put", container, "p", closed="<&-") == 2
+    assert run("get", container, "p", closed=">&-") == 2
+    assert len(command.rows("versions", container, "p")) == 4
+
+
+def test_words_after_two_dashes_are_names(command: Command, container: str, tmp_path: Path) -> None:
+    (tmp_path / "-disk").write_bytes(b"x")
+    row = command.row("put", "--", f"-{container}", "--disk", "-disk")
+    assert (row["container"], row["path"]) == (f"-{container}", "--disk")
+    assert command.ok("get", "--version", row["vid"], "--", f"-{container}", "--disk") == b"x"
+
+
+def test_misuse_is_json_too(command: Command) -> None:
+    done = command.run("--json", "put", "c")
+    error = json.loads(done.stderr)["error"]
+    assert (done.returncode, error["name"]) == (2, "S3V_E_INVALID_ARGUMENT")
+    assert "PATH" in error["message"]
 
 
 def test_ctrl_c_suspends_a_put_that_has_a_checkpoint(command: Command, container: str, tmp_path: Path) -> None:

@@ -120,8 +120,9 @@ pub unsafe extern "C" fn s3v_put_write(
     })
 }
 
-/// Ends the stream, waits until the store has all of it, and makes the backup visible. `out` may be NULL if the version
-/// is not needed.
+/// Ends the stream, waits until the store has all of it, and makes the backup visible. Call it only if the source has
+/// ended without an error: the library cannot tell a stream that broke off from a whole one. `out` may be NULL if the
+/// version is not needed.
 ///
 /// After S3V_E_OUTCOME_UNKNOWN (the last request had no answer) call it again: the backup is committed only once. With
 /// a checkpoint, s3v_put_suspend is possible too. After S3V_E_CANCELLED or S3V_E_STOPPED, and after S3V_E_TIMED_OUT

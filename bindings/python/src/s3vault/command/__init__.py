@@ -12,12 +12,20 @@ import sys
 from typing import Any, NoReturn
 
 from .._errors import S3VaultError
+from .files import open_standard_streams
 from .output import Output
-from .parser import parser
+from .parser import parse
+
+# Signals that end a call as Ctrl-C does, so that an unfinished upload is suspended or aborted, and what is said then.
+_ENDING = {signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal was closed", signal.SIGQUIT: "quit"}
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM. It ends a call as Ctrl-C does, so that an unfinished upload is suspended or aborted."""
+    """One of these signals came."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = signal.Signals(number)
 
 
 class _Warnings(logging.Handler):
@@ -33,11 +41,15 @@ class _Warnings(logging.Handler):
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    args = parser().parse_args(arguments)
+    open_standard_streams()
+    args = parse(sys.argv[1:] if arguments is None else arguments)
     output = Output(json=args.json, verbose=args.verbose)
     logging.getLogger("s3vault").addHandler(_Warnings(output))
     try:
-        signal.signal(signal.SIGTERM, _terminate)
+        for number in _ENDING:
+            # nohup has SIGHUP ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _terminate)
         args.run(args, output)
         sys.stdout.flush()
         return 0
@@ -53,16 +65,16 @@ def main(arguments: list[str] | None = None) -> int:
         failed = S3VaultError.from_os(error, str(error.filename or "standard input or output"))
         output.error(failed)
         return failed.exit_code
-    except Terminated:
-        output.notice("terminated")
-        return 128 + signal.SIGTERM
+    except Terminated as ended:
+        output.notice(_ENDING[ended.number])
+        return 128 + ended.number
     except KeyboardInterrupt:
         output.notice("interrupted")
         return 128 + signal.SIGINT
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:
-    raise Terminated
+    raise Terminated(number)
 
 
 def _drop_stdout() -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import select
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
+
+from .._errors import S3VaultError
+from .._tables import ErrorCode
 
 CHUNK = 1 << 20
 _SIGNALS_EVERY = 0.2
@@ -25,23 +29,56 @@ def is_stream(file: str) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
+def size_of(file: str) -> int:
+    """Size of a file or a block device in bytes."""
+    with open(file, "rb", buffering=0) as source:
+        return source.seek(0, os.SEEK_END)
+
+
+# The standard streams that were closed when the command started.
+_closed: set[int] = set()
+
+
+def open_standard_streams() -> None:
+    """Opens on /dev/null those of the standard streams that are closed, as cron and service managers may leave them.
+    Otherwise a file of the library would get the number of one, and data and messages would go there."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            _closed.add(number)
+            # The lowest number that is free, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _standard(number: int, name: str) -> int:
+    """A standard stream that data goes through."""
+    if number in _closed:
+        raise S3VaultError(ErrorCode.INVALID_ARGUMENT, f"standard {name} is closed: name a file, or open it")
+    return number
+
+
 @contextmanager
 def reader(file: str) -> Iterator[IO[bytes]]:
     """Opens a file to read; ``-`` is standard input."""
-    with open(0 if file == "-" else file, "rb", buffering=0, closefd=file != "-") as source:
+    with open(_standard(0, "input") if file == "-" else file, "rb", buffering=0, closefd=file != "-") as source:
         yield source
 
 
 @contextmanager
 def writer(file: str) -> Iterator[IO[bytes]]:
     """Opens a file to write; ``-`` is standard output. Unbuffered, so that a failure at the end is raised here too."""
-    with open(1 if file == "-" else file, "wb", buffering=0, closefd=file != "-") as target:
+    with open(_standard(1, "output") if file == "-" else file, "wb", buffering=0, closefd=file != "-") as target:
         yield target
 
 
 def read_text(file: str) -> str:
     """A whole file as text; bytes that are not UTF-8, and NUL, are replaced."""
-    with open(0 if file == "-" else file, "rb", closefd=file != "-") as source:
+    with open(_standard(0, "input") if file == "-" else file, "rb", closefd=file != "-") as source:
         return source.read().decode(errors="replace").replace("\0", "\ufffd")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
+from .._errors import S3VaultError
 from .._ffi import library_version
+from .._tables import ErrorCode
 from .configuration import PLACES
 from .output import Output
 from .subcommands import SUBCOMMANDS
@@ -32,8 +34,8 @@ and from the environment, which wins: S3VAULT_ and the key in upper case. A mini
 relative to the folder of that file.
 
 Exit codes: 0 success, 1 other failure, 2 misuse, 3 not found, 4 refused by the store, 5 the store cannot be
-reached, 6 damaged or tampered data, 7 outcome unknown, 130 interrupted, 143 terminated.
-After 1, 4, 5, 7, 130 or 143, run a put with --checkpoint again to resume it.
+reached, 6 damaged or tampered data, 7 outcome unknown; 128 and the number of the signal that ended it: 129 hung up,
+130 interrupted, 131 quit, 143 terminated. After 1, 4, 5, 7 or a signal, run a put with --checkpoint again to resume it.
 
 Examples:
   s3vault keys new vault.keys
@@ -78,6 +80,13 @@ class _Parser(argparse.ArgumentParser):
     """Accepts `--version VID FILE` as well as `FILE --version VID`; subparsers of argparse accept only the second."""
 
     _intermixed = True
+    json = False
+
+    def error(self, message: str) -> NoReturn:
+        if not _Parser.json:
+            super().error(message)
+        Output(json=True).error(S3VaultError(ErrorCode.INVALID_ARGUMENT, f"{self.prog}: {message}"))
+        self.exit(2)
 
     def add_subparsers(self, **options: Any) -> Any:
         # argparse refuses to intermix here; the parsers of the subcommands do it.
@@ -92,6 +101,26 @@ class _Parser(argparse.ArgumentParser):
             return self.parse_known_intermixed_args(args, namespace)
         finally:
             self._intermixed = True
+
+
+# Marks a word that came after --. No word of a command line has this character.
+_MARK = "\0"
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Parses the command line. Words after ``--`` are never options; after ``--from-command`` they are a program."""
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    options, words = arguments[:at], arguments[at + 1 :]
+    program = words if "--from-command" in options else []
+    # The parsers of the subcommands do not see where -- was.
+    names = [] if program else [_MARK + word for word in words]
+    _Parser.json = "--json" in options
+    args = parser().parse_args([*options, *names])
+    for name, value in list(vars(args).items()):
+        if isinstance(value, str):
+            setattr(args, name, value.removeprefix(_MARK))
+    args.program = program
+    return args
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,13 +16,15 @@ from ..._time import rfc3339
 from ..._version import VersionInfo
 from ..arguments import add_names, words
 from ..configuration import load, open_with
-from ..files import CHUNK, is_stream, read_into, reader
+from ..files import CHUNK, is_stream, read_into, reader, size_of
 from ..output import Output, version_fields, version_text
+from ..program import output_of
 
 SUMMARY = "store a file or a stream as a new version"
 EXAMPLES = """\
   s3vault put web01 disk.img /var/lib/images/disk.img
-  pg_dump shop | s3vault put db01 shop.sql
+  s3vault put db01 shop.sql --from-command -- pg_dump shop
+  tar -c /etc | s3vault put web01 etc.tar
   s3vault put web01 disk.img disk.img --checkpoint disk.checkpoint
   s3vault put web01 disk.img delta.img --kind incremental --parent 7SZQ4M3T8X0V5R9K2N6B1D4F8G
 """
@@ -34,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", metavar="FILE", nargs="?", default="-", help="file to store (default: -, standard input)"
     )
+    parser.add_argument(
+        "--from-command",
+        action="store_true",
+        help="store what a program writes to standard output, only if its exit code is 0; the program comes after --. "
+        "From a pipe, what a program wrote before it failed is stored as if it were whole",
+    )
+    parser.add_argument("--size", metavar="BYTES", type=int, help="store nothing if the input has another size")
     parser.add_argument("--kind", metavar=words("kind"), help="kind of the backup (default: full)")
     parser.add_argument("--parent", metavar="VID", help="version that an incremental builds on")
     parser.add_argument(
@@ -47,20 +56,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> None:
     """Stores the file or the stream."""
+    if args.from_command and (args.file != "-" or not args.program):
+        raise S3VaultError(
+            ErrorCode.INVALID_ARGUMENT,
+            "--from-command is given with a program after -- and without FILE: --from-command -- pg_dump shop",
+        )
     config = load(args, output)
     options = {"kind": args.kind, "parent": args.parent, "checkpoint": args.checkpoint}
     with open_with(config) as vault, resume_notice(args.checkpoint, output):
         if not config.get("keyring"):
             output.notice("no keyring is set, so the backup is stored unsigned; 's3vault keys new FILE' creates one")
         with output.progress("put") as progress:
-            if is_stream(args.file):
-                with reader(args.file) as source:
-                    upload = vault.create(args.container, args.path, progress=progress, **options)
-                    with upload:
+            if args.program or is_stream(args.file):
+                upload = vault.create(args.container, args.path, progress=progress, **options)
+                with upload:
+                    with output_of(args.program) if args.program else reader(args.file) as source:
                         skip(source, upload.offset, output)
                         _copy(source, upload)
-                    version = upload.commit()
+                    _check_size(args.size, upload.offset)
+                version = upload.commit()
             else:
+                _check_size(args.size, size_of(args.file) if args.size is not None else 0)
                 version = vault.put_file(args.container, args.path, args.file, progress=progress, **options)
     _print(version.info, output)
 
@@ -89,6 +105,13 @@ def resume_notice(checkpoint: str | None, output: Output) -> Iterator[None]:
             state = "suspended" if isinstance(error, KeyboardInterrupt) else "not stored yet"
             output.notice(f"{state}; run the same command again to resume from the checkpoint {checkpoint}")
         raise
+
+
+def _check_size(expected: int | None, size: int) -> None:
+    if expected is not None and size != expected:
+        raise S3VaultError(
+            ErrorCode.SOURCE_CHANGED, f"the input has {size} bytes, but --size says {expected}: it is not stored"
+        )
 
 
 def skip(source: Any, offset: int, output: Output) -> None:
