@@ -1697,6 +1697,14 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_IDLE_TIMEOUT_MS "idle_timeout_ms"
 
 /**
+ * How long a transfer keeps trying while the store is away or asks to wait, in seconds. Lists and other short calls try
+ * for 30 seconds at most, and the first request to a store for 3.
+ *
+ * A whole number from 0 to 604800. Default: 900.
+ */
+#define S3V_OPT_RETRY_TIME "retry_time"
+
+/**
  * Read several ranges at once during a restore.
  *
  * true or false. Default: true.

@@ -33,7 +33,8 @@ export STORE_OWNER STORE_BUCKET
 "$ROOT/scripts/stores/$kind.sh" start "$dir" >"$dir/env"
 # shellcheck disable=SC1091
 . "$dir/env"
-export S3VAULT_BUCKET=$STORE_BUCKET S3VAULT_TEST_STORE=$kind
+# No store is away for long here: a test that needs minutes to fail is no use.
+export S3VAULT_BUCKET=$STORE_BUCKET S3VAULT_TEST_STORE=$kind S3VAULT_RETRY_TIME=20
 [ "$kind" = embedded ] || "$VENV/bin/python" "$ROOT/scripts/stores/bucket.py" "$S3VAULT_BUCKET"
 unset STORE_OWNER STORE_BUCKET
 

@@ -242,6 +242,20 @@ pub enum Event {
         /// Why it was not aborted.
         why: String,
     },
+    /// The store has not answered for some time; the machine keeps trying. Repeated while that lasts.
+    Away {
+        /// Why the last attempt failed.
+        why: String,
+        /// How long no request has succeeded, in milliseconds.
+        for_ms: u64,
+        /// How long the machine keeps trying from the first attempt, in milliseconds.
+        retry_time_ms: u64,
+    },
+    /// The store answers again, after [`Event::Away`].
+    Back {
+        /// How long it was away, in milliseconds.
+        after_ms: u64,
+    },
 }
 
 impl fmt::Display for Event {
@@ -254,6 +268,11 @@ impl fmt::Display for Event {
                     "upload {upload_id} of s3://{bucket}/{key} stays on the store, and its parts take space: {why}"
                 )
             }
+            Event::Away { why, for_ms, retry_time_ms } => {
+                let (away, limit) = (for_ms.div_ceil(1000), retry_time_ms / 1000);
+                write!(f, "the store has been away for {away} s; retrying for up to {limit} s (retry_time): {why}")
+            }
+            Event::Back { after_ms } => write!(f, "the store answers again, after {} s", after_ms.div_ceil(1000)),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! When to retry: full-jitter backoff for failures after which the same request may succeed, with longer delays if the
 //! store asks for them. A token bucket limits the rate of all retries of a client.
 //!
+//! While a store is away (it restarts, a line is down, a proxy answers in its place), a transfer keeps trying for the
+//! setting `retry_time`: attempts say nothing about how long an outage lasts. What a store refuses although it is there
+//! is tried a few times.
+//!
 //! Source: "Exponential Backoff and Jitter", AWS architecture blog; "Retry behavior", AWS SDKs and tools reference
 //! guide; `Retry-After`, RFC 9110 §10.2.3. Unlike in AWS's SDKs, an empty bucket delays a retry and does not fail it: a
 //! backup that takes hours over a bad connection must not fail because many of its parts needed retries.
@@ -9,27 +13,37 @@ use crate::error::{Code, Error, Family};
 use crate::mutation::{Mutation, is_active};
 use crate::time::{Now, parse_http_date};
 
-/// Most attempts of one request, including the first.
+/// Most attempts of one request that a store refuses although it is there, including the first.
 pub const ATTEMPTS: u32 = 6;
-/// Most attempts of a request that the store throttles (SlowDown, 429, 503).
-pub const THROTTLED_ATTEMPTS: u32 = 12;
-/// Longest time from the first attempt to the start of the last, in milliseconds.
-pub const BUDGET_MS: u64 = 180_000;
+/// Longest time from the first attempt of a query to the start of the last, in milliseconds.
+pub const QUERY_MS: u64 = 30_000;
+/// The same for a request to a store that has not answered yet, in milliseconds: its address may be wrong.
+pub const FIRST_MS: u64 = 3_000;
 /// Largest delay after the first attempt, in milliseconds; it doubles with each attempt.
 const FIRST_DELAY_MS: u64 = 100;
 /// Largest delay after any attempt, in milliseconds.
 const MAX_DELAY_MS: u64 = 10_000;
-/// Longest `Retry-After` that is waited for, in milliseconds; a store that asks for more is treated as unavailable.
+/// Longest wait that a store's `Retry-After` is granted, in milliseconds.
 const MAX_RETRY_AFTER_MS: u64 = 60_000;
 
-/// Whether the same request may succeed if it is sent again.
+/// Whether the same request may succeed if it is sent again, to a store that may never have answered.
 pub fn may_help(error: &Error) -> bool {
     error.is_retryable() || error.family() == Family::Transport && !is_permanent(error)
 }
 
-/// An untrusted certificate, a name that does not resolve or a proxy that refuses will not change within seconds.
+/// A name that does not resolve or a proxy that refuses will not change within seconds.
 fn is_permanent(error: &Error) -> bool {
     matches!(error.code(), Code::Certificate | Code::Resolve | Code::Proxy)
+}
+
+/// Whether the store is away, or says that it cannot answer now.
+pub fn is_outage(error: &Error) -> bool {
+    error.code() == Code::Unavailable || error.family() == Family::Transport && error.code() != Code::Certificate
+}
+
+/// Whether a status asks to slow down.
+pub fn is_slow_down(status: u16) -> bool {
+    matches!(status, 429 | 503 | 509 | 529)
 }
 
 /// What is known about a request that has failed.
@@ -43,24 +57,27 @@ pub struct Failure<'a> {
     pub elapsed_ms: u64,
     /// The reply's `Retry-After`, in milliseconds.
     pub retry_after_ms: Option<u64>,
+    /// Whether the store has answered any request before.
+    pub answered: bool,
+    /// Longest time from the first attempt to the start of the last, in milliseconds.
+    pub retry_time_ms: u64,
 }
 
 /// How long to wait before the next attempt, in milliseconds; `None` if the request must not be retried.
 pub fn delay_ms(failure: Failure<'_>, random: &mut fastrand::Rng) -> Option<u64> {
-    let throttled = failure.error.code() == Code::Unavailable && matches!(failure.error.status(), 429 | 503);
-    let most = if throttled { THROTTLED_ATTEMPTS } else { ATTEMPTS };
-    if !may_help(failure.error) || failure.attempts >= most && !is_active(Mutation::RetryForever) {
+    let Failure { error, attempts, .. } = failure;
+    let outage = is_outage(error);
+    let may_help = may_help(error) || outage && failure.answered;
+    let is_over = if outage { failure.elapsed_ms >= failure.retry_time_ms } else { attempts >= ATTEMPTS };
+    if !may_help || is_over && !is_active(Mutation::RetryForever) {
         return None;
     }
-    let ceiling = FIRST_DELAY_MS.saturating_mul(1 << (failure.attempts.max(1) - 1).min(16)).min(MAX_DELAY_MS);
-    let delay = match failure.retry_after_ms {
-        Some(asked) if asked > MAX_RETRY_AFTER_MS => return None,
-        // Clients that were told the same time must not all retry at the same instant.
-        Some(asked) => asked + random.u64(0..=ceiling),
-        None => random.u64(0..=ceiling),
-    };
-    let is_in_time = failure.elapsed_ms.saturating_add(delay) <= BUDGET_MS || is_active(Mutation::RetryForever);
-    is_in_time.then_some(delay)
+    let ceiling = FIRST_DELAY_MS.saturating_mul(1 << (attempts.max(1) - 1).min(16)).min(MAX_DELAY_MS);
+    // Clients that were told the same time must not all retry at the same instant.
+    let asked = failure.retry_after_ms.unwrap_or(0).min(MAX_RETRY_AFTER_MS);
+    let delay = asked + random.u64(0..=ceiling);
+    // The last attempt is at the end of the time, however long the store asks to wait.
+    Some(if outage { delay.min(failure.retry_time_ms.saturating_sub(failure.elapsed_ms)) } else { delay })
 }
 
 /// Parses `Retry-After` (seconds or a date) into milliseconds from now, by the store's clock.
@@ -106,50 +123,89 @@ mod tests {
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
+    const RETRY_TIME_MS: u64 = 900_000;
+
     fn failure(error: &Error, attempts: u32) -> Failure<'_> {
-        Failure { error, attempts, elapsed_ms: 0, retry_after_ms: None }
+        let retry_time_ms = RETRY_TIME_MS;
+        Failure { error, attempts, elapsed_ms: 0, retry_after_ms: None, answered: true, retry_time_ms }
+    }
+
+    fn slow() -> Error {
+        Error::new(Code::Unavailable, "x").with_reply(503, "SlowDown", "").retryable()
     }
 
     #[test]
-    fn backoff_grows_up_to_a_limit_and_attempts_end() {
+    fn backoff_grows_up_to_a_limit() {
         let mut random = fastrand::Rng::with_seed(1);
         let lost = Error::new(Code::ConnectionLost, "x");
-        for attempts in 1..ATTEMPTS {
+        for attempts in 1..40 {
+            let limit = (FIRST_DELAY_MS << (attempts - 1).min(16)).min(MAX_DELAY_MS);
             for _ in 0..200 {
-                assert!(delay_ms(failure(&lost, attempts), &mut random).unwrap() <= FIRST_DELAY_MS << (attempts - 1));
+                assert!(delay_ms(failure(&lost, attempts), &mut random).unwrap() <= limit, "{attempts}");
             }
         }
-        assert_eq!(delay_ms(failure(&lost, ATTEMPTS), &mut random), None);
-        let late = Failure { elapsed_ms: BUDGET_MS + 1, ..failure(&lost, 1) };
-        assert_eq!(delay_ms(late, &mut random), None);
+    }
+
+    /// An outage of any kind ends a request only after the whole time, whatever the number of attempts.
+    #[test]
+    fn a_store_that_is_away_is_tried_for_the_retry_time() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let reply = |status| Error::new(Code::Unavailable, "x").with_reply(status, "", "").retryable();
+        let mut errors: Vec<Error> = [429, 500, 502, 503, 520].map(reply).into();
+        let codes = [Code::Connect, Code::ConnectionLost, Code::TimedOut, Code::Resolve, Code::Proxy];
+        errors.extend(codes.map(|code| Error::new(code, "x")));
+        for error in &errors {
+            for retry_time_ms in [0, 1, FIRST_MS, RETRY_TIME_MS] {
+                let (mut elapsed_ms, mut attempts) = (0, 1);
+                while let Some(delay) =
+                    delay_ms(Failure { elapsed_ms, retry_time_ms, ..failure(error, attempts) }, &mut random)
+                {
+                    (elapsed_ms, attempts) = (elapsed_ms + delay, attempts + 1);
+                }
+                assert_eq!(elapsed_ms, retry_time_ms, "{error}: the last attempt is at the end");
+            }
+        }
     }
 
     #[test]
-    fn a_store_that_throttles_gets_more_attempts_and_longer_delays() {
+    fn what_a_store_refuses_is_tried_a_few_times() {
         let mut random = fastrand::Rng::with_seed(1);
-        let slow = Error::new(Code::Unavailable, "x").with_reply(503, "SlowDown", "").retryable();
-        assert!(delay_ms(failure(&slow, THROTTLED_ATTEMPTS - 1), &mut random).is_some());
-        assert_eq!(delay_ms(failure(&slow, THROTTLED_ATTEMPTS), &mut random), None);
+        let digest = Error::new(Code::Store, "x").with_reply(400, "BadDigest", "").retryable();
+        assert!(delay_ms(failure(&digest, ATTEMPTS - 1), &mut random).is_some());
+        assert_eq!(delay_ms(failure(&digest, ATTEMPTS), &mut random), None);
+    }
+
+    /// A name with a typing error must show at once; one that did resolve will again.
+    #[test]
+    fn names_and_proxies_are_retried_once_the_store_has_answered() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for code in [Code::Resolve, Code::Proxy] {
+            let error = Error::new(code, "x");
+            assert!(delay_ms(failure(&error, 1), &mut random).is_some());
+            assert_eq!(delay_ms(Failure { answered: false, ..failure(&error, 1) }, &mut random), None);
+        }
+        let certificate = Error::new(Code::Certificate, "x");
+        assert_eq!(delay_ms(failure(&certificate, 1), &mut random), None);
+    }
+
+    #[test]
+    fn a_wish_to_wait_is_granted_up_to_a_limit() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let slow = slow();
         let asked = |ms| Failure { retry_after_ms: Some(ms), ..failure(&slow, 1) };
         assert!((7_000..=7_100).contains(&delay_ms(asked(7_000), &mut random).unwrap()));
-        assert_eq!(delay_ms(asked(61_000), &mut random), None, "longer than is waited for");
-    }
-
-    /// 429 is how stores other than S3 throttle.
-    #[test]
-    fn both_statuses_of_throttling_count() {
-        let mut random = fastrand::Rng::with_seed(1);
-        for (status, most) in [(429, THROTTLED_ATTEMPTS), (503, THROTTLED_ATTEMPTS), (500, ATTEMPTS), (502, ATTEMPTS)] {
-            let e = Error::new(Code::Unavailable, "x").with_reply(status, "SlowDown", "").retryable();
-            assert!(delay_ms(failure(&e, most - 1), &mut random).is_some(), "{status}");
-            assert_eq!(delay_ms(failure(&e, most), &mut random), None, "{status}");
+        for ms in [60_000, 61_000, 300_000, u64::MAX] {
+            let delay = delay_ms(asked(ms), &mut random).unwrap();
+            assert!((MAX_RETRY_AFTER_MS..=MAX_RETRY_AFTER_MS + FIRST_DELAY_MS).contains(&delay), "{ms}: {delay}");
         }
+        let late = Failure { elapsed_ms: RETRY_TIME_MS - 500, ..asked(60_000) };
+        assert_eq!(delay_ms(late, &mut random), Some(500), "there is time for one more");
     }
 
     #[test]
     fn delays_are_spread_from_nothing_to_their_limit() {
         let mut random = fastrand::Rng::with_seed(1);
-        let slow = Error::new(Code::Unavailable, "x").with_reply(503, "SlowDown", "").retryable();
+        let slow = slow();
         for (attempts, limit) in [(1, FIRST_DELAY_MS), (3, 4 * FIRST_DELAY_MS), (11, MAX_DELAY_MS)] {
             let delays: Vec<u64> = (0..500).map(|_| delay_ms(failure(&slow, attempts), &mut random).unwrap()).collect();
             let (least, most) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
@@ -158,15 +214,6 @@ mod tests {
         let asked = |random: &mut _| delay_ms(Failure { retry_after_ms: Some(5_000), ..failure(&slow, 1) }, random);
         let first = asked(&mut random);
         assert!((0..20).any(|_| asked(&mut random) != first), "all clients that were told the same come back together");
-    }
-
-    #[test]
-    fn the_last_attempt_starts_within_the_budget() {
-        let mut random = fastrand::Rng::with_seed(1);
-        let slow = Error::new(Code::Unavailable, "x").with_reply(503, "SlowDown", "").retryable();
-        let asked = |elapsed_ms| Failure { elapsed_ms, retry_after_ms: Some(7_000), ..failure(&slow, 1) };
-        assert!(delay_ms(asked(BUDGET_MS - 7_000 - FIRST_DELAY_MS), &mut random).is_some());
-        assert_eq!(delay_ms(asked(BUDGET_MS - 6_999), &mut random), None, "it would start too late");
     }
 
     #[test]

@@ -234,9 +234,9 @@ fn a_commit_whose_outcome_is_unknown_may_be_called_again() {
         let data = bytes(20 << 20);
         let mut put = rig.vault.put("vm", "disk", &Settings::new(), none).unwrap();
         put.write(&data, none).unwrap();
-        rig.fault(&format!(r#"{{"operation": "{operation}", "times": 6, "drop": "after"}}"#));
+        rig.fault(&format!(r#"{{"operation": "{operation}", "times": 1000, "drop": "after"}}"#));
         if operation == "CompleteMultipartUpload" {
-            rig.fault(r#"{"operation": "HeadObject", "times": 12, "answer": {"status": 503, "code": "SlowDown", "headers": {"retry-after": "100"}}}"#);
+            rig.fault(r#"{"operation": "HeadObject", "times": 1000, "answer": {"status": 503, "code": "SlowDown", "headers": {"retry-after": "100"}}}"#);
         }
         let e = put.commit(none).err().unwrap();
         assert_eq!(e.code(), Code::OutcomeUnknown, "{e:?}");

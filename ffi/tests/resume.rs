@@ -368,9 +368,9 @@ fn a_put_with_an_unknown_outcome_can_be_suspended_and_resumed() {
         let data = bytes(20 * MIB);
         let mut put = rig.open("disk").unwrap();
         put.write(&data, &mut Control::none()).unwrap();
-        rig.fault(&format!(r#"{{"operation": "{operation}", "times": 6, "drop": "after"}}"#));
+        rig.fault(&format!(r#"{{"operation": "{operation}", "times": 1000, "drop": "after"}}"#));
         if operation == "CompleteMultipartUpload" {
-            rig.fault(r#"{"operation": "HeadObject", "times": 12, "answer": {"status": 503, "code": "SlowDown", "headers": {"retry-after": "100"}}}"#);
+            rig.fault(r#"{"operation": "HeadObject", "times": 1000, "answer": {"status": 503, "code": "SlowDown", "headers": {"retry-after": "100"}}}"#);
         }
         let e = put.commit(&mut Control::none()).err().unwrap();
         assert_eq!(e.code(), Code::OutcomeUnknown, "{operation}: {e:?}");

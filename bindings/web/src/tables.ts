@@ -201,6 +201,8 @@ export const OptionKey = {
   CONNECT_TIMEOUT_MS: "connect_timeout_ms",
   /** Time after which a request fails if no byte moves, in milliseconds. A reply without payload must also bring 64 KiB, or its end, within this time (ten times this for requests that write), so that one that arrives byte by byte ends. */
   IDLE_TIMEOUT_MS: "idle_timeout_ms",
+  /** How long a transfer keeps trying while the store is away or asks to wait, in seconds. Lists and other short calls try for 30 seconds at most, and the first request to a store for 3. */
+  RETRY_TIME: "retry_time",
   /** Read several ranges at once during a restore. */
   PARALLEL_DOWNLOAD: "parallel_download",
   /** Start data keys with '/', for buckets whose keys already do. */

@@ -5,7 +5,7 @@ pub(crate) mod bucket;
 mod first_byte;
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use bucket::Bucket;
@@ -30,6 +30,10 @@ pub struct Account {
     keys: Mutex<Keys>,
     clock_offset_ms: AtomicI64,
     retries: Mutex<Tokens>,
+    /// How long a transfer keeps trying while the store is away, in milliseconds.
+    pub(crate) retry_time_ms: u64,
+    /// Whether the store has answered a request.
+    answered: AtomicBool,
     first_bytes: Mutex<FirstBytes>,
 }
 
@@ -61,6 +65,8 @@ impl Account {
             keys: Mutex::new(Keys { credentials, generation: 0 }),
             clock_offset_ms: AtomicI64::new(0),
             retries: Mutex::default(),
+            retry_time_ms: settings.number("retry_time") * 1000,
+            answered: AtomicBool::new(false),
             first_bytes: Mutex::default(),
         })
     }
@@ -81,6 +87,8 @@ impl Account {
             keys: Mutex::new(Keys { credentials, generation: 0 }),
             clock_offset_ms: AtomicI64::new(self.clock_offset_ms.load(Ordering::Relaxed)),
             retries: Mutex::default(),
+            retry_time_ms: self.retry_time_ms,
+            answered: AtomicBool::new(self.has_answered()),
             first_bytes: Mutex::default(),
         }
     }
@@ -121,6 +129,16 @@ impl Account {
     /// How long a retry must wait for its token, in milliseconds.
     pub(crate) fn take_retry(&self, now: Now) -> u64 {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner).take(now)
+    }
+
+    /// Whether the store has answered a request, so that its address is right.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// The store has answered.
+    pub(crate) fn answers(&self) {
+        self.answered.store(true, Ordering::Relaxed);
     }
 
     /// How long the store's replies to payload take.

@@ -18,7 +18,7 @@ use super::{Operation, Place, Reply, Unsigned};
 use crate::account::{Account, Bucket};
 use crate::checksum::Digest;
 use crate::endpoint::Endpoint;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Family, Result};
 use crate::http::{Body, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 use crate::journal::Journal;
 use crate::machine::{Event, Input, Output, misuse};
@@ -43,7 +43,24 @@ pub(crate) struct Session {
     pub(crate) journal: Option<Journal>,
     /// Number of replies that asked to slow down.
     slow_downs: u64,
+    /// Whether its calls are retried for a short time only.
+    pub(crate) is_query: bool,
+    /// Since when the store is away, if it is.
+    outage: Option<Outage>,
 }
+
+/// A time in which no request succeeded.
+struct Outage {
+    /// Monotonic time of the first failure.
+    since: u64,
+    /// Monotonic time at which the caller was last told.
+    told: Option<u64>,
+}
+
+/// An outage is reported once it has lasted this long, in milliseconds.
+const REPORT_AFTER_MS: u64 = 3_000;
+/// While it lasts, it is reported again after this time, in milliseconds.
+const REPORT_EVERY_MS: u64 = 60_000;
 
 impl Session {
     /// `seed` drives the jitter of retries.
@@ -57,6 +74,43 @@ impl Session {
             events: VecDeque::new(),
             journal: None,
             slow_downs: 0,
+            is_query: false,
+            outage: None,
+        }
+    }
+
+    /// Longest time from the first attempt of a request to the start of its last, while the store is away.
+    fn retry_time_ms(&self) -> u64 {
+        let account = self.account();
+        let limit = match (account.has_answered(), self.is_query) {
+            (false, _) => retry::FIRST_MS,
+            (true, true) => retry::QUERY_MS,
+            (true, false) => account.retry_time_ms,
+        };
+        limit.min(account.retry_time_ms)
+    }
+
+    /// The store did not answer, and the request is sent again after a delay.
+    fn is_away(&mut self, now: Now, delay: u64, why: &Error) {
+        let outage = self.outage.get_or_insert(Outage { since: now.mono_ms, told: None });
+        if !self.bucket.account().has_answered() {
+            return;
+        }
+        let next = now.mono_ms.saturating_add(delay);
+        let due = outage.told.map_or(outage.since + REPORT_AFTER_MS, |told| told + REPORT_EVERY_MS);
+        if next >= due {
+            outage.told = Some(now.mono_ms);
+            let for_ms = now.mono_ms.saturating_sub(outage.since);
+            let retry_time_ms = self.retry_time_ms();
+            self.report(Event::Away { why: why.message().to_owned(), for_ms, retry_time_ms });
+        }
+    }
+
+    /// The store has answered, even if it refused.
+    fn answers(&mut self, now: Now) {
+        self.account().answers();
+        if let Some(Outage { since, told: Some(_) }) = self.outage.take() {
+            self.report(Event::Back { after_ms: now.mono_ms.saturating_sub(since) });
         }
     }
 
@@ -576,13 +630,18 @@ impl<O: Operation> Call<O> {
     ) -> Option<Result<O::Reply>> {
         let refusal = match outcome {
             Ok(reply) => {
+                session.answers(now);
                 self.state = State::Over;
                 return Some(Ok(reply));
             }
             Err(refusal) => refusal,
         };
         let e = self.mark_expired(session, now, refusal.error);
-        session.slow_downs += u64::from(matches!(e.status(), 429 | 503));
+        session.slow_downs += u64::from(retry::is_slow_down(e.status()));
+        let outage = retry::is_outage(&e);
+        if !outage && e.family() == Family::Remote && e.code() != Code::BadReply {
+            session.answers(now);
+        }
         // A 5xx, or a reply that is not S3's, may come from a proxy in front of a store that executed the request. A store
         // that asks to slow down has not executed it.
         let may_be_done =
@@ -616,17 +675,26 @@ impl<O: Operation> Call<O> {
             attempts: self.attempts,
             elapsed_ms: now.mono_ms.saturating_sub(self.started),
             retry_after_ms: refusal.retry_after.and_then(|text| retry::retry_after_ms(&text, session.clock(now))),
+            answered: session.account().has_answered(),
+            retry_time_ms: session.retry_time_ms(),
         };
         if may_repeat && let Some(delay) = retry::delay_ms(failure, &mut session.random) {
             let delay = delay.max(session.account().take_retry(now));
             let ends = self.dated.map(|dated| dated.saturating_add(session.account().profile.max_request_age_ms));
             if ends.is_none_or(|end| session.clock(now).saturating_add(delay as i64) < end) {
+                if outage {
+                    session.is_away(now, delay, &e);
+                }
                 self.state = State::Due(now.mono_ms.saturating_add(delay));
                 return None;
             }
         }
         self.state = State::Over;
-        let tried = if self.attempts > 1 { format!(" (tried {} times)", self.attempts) } else { String::new() };
+        let tried = match (self.attempts, now.mono_ms.saturating_sub(self.started) / 1000) {
+            (..=1, _) => String::new(),
+            (attempts, 0) => format!(" (tried {attempts} times)"),
+            (attempts, seconds) => format!(" (tried {attempts} times in {seconds} s)"),
+        };
         Some(Err(e.append(&tried)))
     }
 

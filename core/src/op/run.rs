@@ -15,6 +15,7 @@ pub struct SingleSteps<O>(PhantomData<fn() -> O>);
 impl<O: Operation> Steps for SingleSteps<O> {
     type Done = O::Reply;
     const WHAT: &'static str = O::NAME;
+    const IS_QUERY: bool = true;
 }
 
 impl<O: Operation + Send + 'static> Single<O> {

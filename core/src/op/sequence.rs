@@ -21,6 +21,8 @@ pub trait Steps {
     type Done;
     /// What the machine does, for the error of a cancel: "finding the version".
     const WHAT: &'static str;
+    /// Whether somebody waits for a short answer, so that a store that is away must show soon.
+    const IS_QUERY: bool = false;
 }
 
 /// What such a machine does next.
@@ -197,7 +199,9 @@ pub struct Sequence<S: Steps> {
 impl<S: Steps> Sequence<S> {
     /// A machine that starts with `first`. `seed` drives the jitter of retries.
     pub(crate) fn start(bucket: &Arc<Bucket>, steps: S, first: Step<S>, seed: u64) -> Sequence<S> {
-        Sequence { steps, session: Session::new(bucket, seed), step: first }
+        let mut session = Session::new(bucket, seed);
+        session.is_query = S::IS_QUERY;
+        Sequence { steps, session, step: first }
     }
 
     /// The session, for a machine that continues after this one: no request id may occur twice.

@@ -7,7 +7,7 @@ use crate::account::Bucket;
 use crate::account::bucket::tests::bucket;
 use crate::credentials::Credentials;
 use crate::http::{Range, Request, TransportFailure};
-use crate::machine::{Input, Machine, Output};
+use crate::machine::{Event, Input, Machine, Output};
 use crate::time::Now;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -37,6 +37,7 @@ struct Outcome<T> {
     at: Vec<u64>,
     /// How often keys were requested.
     asked: u32,
+    events: Vec<Event>,
     result: Result<T>,
 }
 
@@ -51,11 +52,11 @@ fn credentials(access_key: &str) -> Credentials {
 fn run<O: Operation + Send + 'static>(
     bucket: &Arc<Bucket>,
     op: O,
-    answers: Vec<Answer>,
+    answers: impl IntoIterator<Item = Answer>,
     mut renew: impl FnMut(&Bucket) -> bool,
 ) -> Outcome<O::Reply> {
     let mut machine = Single::new(bucket, op, 1);
-    let (mut sent, mut at, mut asked, mut mono_ms) = (Vec::new(), Vec::new(), 0, 0);
+    let (mut sent, mut at, mut asked, mut events, mut mono_ms) = (Vec::new(), Vec::new(), 0, Vec::new(), 0);
     let mut answers = answers.into_iter();
     loop {
         let now = Now { unix_ms: START + mono_ms as i64, mono_ms };
@@ -86,7 +87,8 @@ fn run<O: Operation + Send + 'static>(
             }
             Output::Wait(at) => mono_ms = mono_ms.max(at.expect("an end")),
             Output::Abandon(_) => {}
-            Output::Done(result) => return Outcome { sent, at, asked, result },
+            Output::Event(event) => events.push(event),
+            Output::Done(result) => return Outcome { sent, at, asked, events, result },
             _ => panic!("payload was requested"),
         }
     }
@@ -172,7 +174,7 @@ fn keys_that_are_not_renewed_end_with_the_stores_error() {
     // A caller whose keys never work is asked three times.
     let bucket = Arc::new(bucket(&[]).unwrap());
     let op = GetObject::new("k", 100);
-    let outcome = run(&bucket, op, (0..4).map(|_| xml(403, "InvalidAccessKeyId")).collect(), |bucket| {
+    let outcome = run(&bucket, op, (0..4).map(|_| xml(403, "InvalidAccessKeyId")), |bucket| {
         bucket.account().renew(credentials("BAD"));
         true
     });
@@ -270,15 +272,88 @@ fn replies_with_status_200_that_are_not_successes() {
 #[test]
 fn retry_after_is_respected_and_all_retries_share_the_token_bucket() {
     let slow = || Answer::Reply(503, vec![("retry-after", "7".into())], "<Error><Code>SlowDown</Code></Error>".into());
-    let outcome = get(&[], vec![slow(), ok()]);
-    assert!((7_000..8_000).contains(&(outcome.at[1] - outcome.at[0])), "{:?}", outcome.at);
     let bucket = Arc::new(bucket(&[]).unwrap());
+    bucket.account().answers();
+    let outcome = run(&bucket, GetObject::new("k", 100), vec![slow(), ok()], |_| false);
+    assert!((7_000..8_000).contains(&(outcome.at[1] - outcome.at[0])), "{:?}", outcome.at);
     for _ in 0..120 {
         bucket.account().take_retry(Now { unix_ms: START, mono_ms: 0 });
     }
     let op = GetObject::new("k", 100);
     let outcome = run(&bucket, op, vec![Answer::Lost, ok()], |_| false);
     assert!(outcome.at[1] >= 2_000, "twenty others wait for their tokens: {:?}", outcome.at);
+}
+
+/// Runs a query whose answers are all lost. Returns when the attempts were made.
+fn away(has_answered: bool, changes: &[(&str, &str)]) -> Outcome<Vec<u8>> {
+    let bucket = Arc::new(bucket(changes).unwrap());
+    if has_answered {
+        bucket.account().answers();
+    }
+    run(&bucket, GetObject::new("k", 100), (0..1000).map(|_| Answer::Lost), |_| false)
+}
+
+#[test]
+fn a_store_that_is_away_ends_a_query_after_its_time() {
+    for (has_answered, retry_time, limit) in
+        [(false, "900", 3_000), (true, "900", 30_000), (true, "10", 10_000), (true, "0", 0)]
+    {
+        let Outcome { at, result, .. } = away(has_answered, &[("retry_time", retry_time)]);
+        let (took, attempts) = (at.last().unwrap() - at[0], at.len());
+        assert!((limit..=limit + 10).contains(&took), "{took} of {limit}");
+        let message = result.unwrap_err().message().to_owned();
+        let tried = format!("(tried {attempts} times in {} s)", limit / 1000);
+        assert!(if limit == 0 { !message.contains("tried") } else { message.ends_with(&tried) }, "{message}");
+    }
+}
+
+#[test]
+fn a_store_that_is_away_is_reported_and_so_is_its_return() {
+    let answers = |lost| (0..lost).map(|_| Answer::Lost).chain([ok()]);
+    let known = Arc::new(bucket(&[]).unwrap());
+    known.account().answers();
+    let outcome = run(&known, GetObject::new("k", 100), answers(9), |_| false);
+    outcome.result.unwrap();
+    let took = outcome.at.last().unwrap() - outcome.at[0];
+    let [Event::Away { why, for_ms, retry_time_ms: 30_000 }, Event::Back { after_ms }] = &outcome.events[..] else {
+        panic!("{:?}", outcome.events)
+    };
+    assert!(why.contains("the connection was lost") && *for_ms <= 3_000 && *after_ms <= took && *after_ms > 3_000);
+    assert!(outcome.events[0].to_string().contains("retrying for up to 30 s (retry_time)"), "{}", outcome.events[0]);
+
+    let short = run(&known, GetObject::new("k", 100), answers(2), |_| false);
+    assert!(short.events.is_empty(), "a failure or two are no outage: {:?}", short.events);
+    assert!(away(false, &[]).events.is_empty(), "a wrong address is not a store that is away");
+}
+
+/// A transfer outlives minutes, and says so each minute; names that do not resolve meanwhile do not end it.
+#[test]
+fn a_transfer_keeps_trying_for_the_retry_time() {
+    let bucket = Arc::new(bucket(&[]).unwrap());
+    bucket.account().answers();
+    let mut session = Session::new(&bucket, 1);
+    let mut call = Call::new(GetObject::new("k", 100));
+    let (mut mono_ms, mut reports) = (0, 0);
+    let e = loop {
+        let now = Now { unix_ms: START + mono_ms as i64, mono_ms };
+        while let Some(Output::<()>::Event(event)) = session.pending() {
+            assert!(matches!(event, Event::Away { retry_time_ms: 900_000, .. }), "{event:?}");
+            reports += 1;
+        }
+        match call.poll(&mut session, now) {
+            Next::Send(Request { id, .. }) => {
+                let code = if id.0 % 2 == 0 { Code::Resolve } else { Code::Connect };
+                let failure = TransportFailure { code, maybe_sent: false, detail: "away".into() };
+                if let Some(answer) = call.handle(&mut session, now, &Input::Failed { id, failure }) {
+                    break answer.unwrap_err();
+                }
+            }
+            Next::Wait(at) => mono_ms = at.expect("an end"),
+            Next::NeedCredentials(_) => panic!("keys were requested"),
+        }
+    };
+    assert_eq!(mono_ms, 900_000);
+    assert!((14..=16).contains(&reports) && e.message().ends_with("times in 900 s)"), "{reports}: {e}");
 }
 
 #[test]
@@ -385,6 +460,5 @@ fn a_hedge_is_not_an_attempt_that_failed() {
             Next::NeedCredentials(_) => panic!("keys were requested"),
         }
     };
-    assert_eq!(sent, 2 + crate::retry::ATTEMPTS);
-    assert!(e.message().ends_with(&format!("(tried {} times)", crate::retry::ATTEMPTS)), "{e}");
+    assert!(e.message().ends_with(&format!("(tried {} times in 3 s)", sent - 2)), "{e}");
 }

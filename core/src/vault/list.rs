@@ -112,6 +112,7 @@ pub struct ListSteps {
 impl Steps for ListSteps {
     type Done = (Vec<Row>, Option<Cursor>);
     const WHAT: &'static str = "the listing";
+    const IS_QUERY: bool = true;
 }
 
 impl ListPage {

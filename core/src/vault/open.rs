@@ -79,6 +79,7 @@ pub struct OpenSteps(Arc<Vault>);
 impl Steps for OpenSteps {
     type Done = ();
     const WHAT: &'static str = "opening the vault";
+    const IS_QUERY: bool = true;
 }
 
 /// Opens a vault: reads its description and compares it with the configuration. A bucket without one is a vault that is

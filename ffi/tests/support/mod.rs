@@ -11,8 +11,8 @@ pub fn settings(pairs: &[(&str, &str)]) -> Settings {
     settings
 }
 
-/// Settings for a bucket of an embedded store, whose keys are `access` and `secret`, with the transport that S3VAULT_TRANSPORT
-/// names.
+/// Settings for a bucket of an embedded store, whose keys are `access` and `secret`, with the transport that
+/// S3VAULT_TRANSPORT names. A call fails after some seconds of a fault that never ends.
 pub fn reaching(url: &str, bucket: &str) -> Settings {
     let transport = std::env::var("S3VAULT_TRANSPORT").unwrap_or_default();
     settings(&[
@@ -21,6 +21,7 @@ pub fn reaching(url: &str, bucket: &str) -> Settings {
         ("secret_key", "secret"),
         ("bucket", bucket),
         ("transport", &transport),
+        ("retry_time", "4"),
     ])
 }
 

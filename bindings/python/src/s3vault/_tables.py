@@ -206,6 +206,7 @@ OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("ca_file", "vault", (), "file", (), None, None, "", False, False, "PEM file with CA certificates to trust for the store (and for an https:// proxy), instead of the system's CA certificates. It may also be the store's own self-signed certificate."),
     OptionInfo("connect_timeout_ms", "vault", (), "number", (), 1, 600000, "10000", False, False, "Time to wait for a connection, in milliseconds."),
     OptionInfo("idle_timeout_ms", "vault", (), "number", (), 1, 3600000, "60000", False, False, "Time after which a request fails if no byte moves, in milliseconds. A reply without payload must also bring 64 KiB, or its end, within this time (ten times this for requests that write), so that one that arrives byte by byte ends."),
+    OptionInfo("retry_time", "vault", (), "number", (), 0, 604800, "900", False, False, "How long a transfer keeps trying while the store is away or asks to wait, in seconds. Lists and other short calls try for 30 seconds at most, and the first request to a store for 3."),
     OptionInfo("parallel_download", "vault", (), "bool", (), None, None, "true", False, False, "Read several ranges at once during a restore."),
     OptionInfo("leading_slash", "vault", (), "bool", (), None, None, "false", False, False, "Start data keys with '/', for buckets whose keys already do."),
     OptionInfo("storage_class", "vault", (), "text", (), None, None, "", False, False, "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default."),

@@ -100,6 +100,7 @@ impl Run {
                     }
                 }
                 Output::Done(result) => return result,
+                Output::Event(_) => {}
                 Output::Wait(at) => {
                     self.most = self.most.max(self.kept.len() + self.delivered.len() - consumed as usize);
                     if under_way.is_empty() {
