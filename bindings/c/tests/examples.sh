@@ -38,6 +38,9 @@ runs() {
   grep -Eq "$pattern" stdout stderr || fail "$compiler: ${*##*/}: no '$pattern' in: $(cat stdout)"
 }
 
+for program in gcc clang; do
+  command -v $program >/dev/null || fail "$program is missing: run scripts/setup.sh compiler c"
+done
 head -c 9000000 /dev/urandom >"$work/root.img"
 for compiler in gcc clang; do
   for optimize in -O0 -O2; do

@@ -21,6 +21,9 @@ works() {
   ok "$2"
 }
 
+for program in gcc readelf nm pkg-config cmake; do
+  command -v $program >/dev/null || fail "$program is missing: run scripts/setup.sh compiler c"
+done
 make -s -C "$here" install PREFIX="$prefix"
 make -s -C "$here" install PREFIX=/opt/elsewhere DESTDIR="$work/staged"
 diff <(cd "$prefix" && find . | sort) <(cd "$work/staged/opt/elsewhere" && find . | sort) || fail "DESTDIR changes the tree"
