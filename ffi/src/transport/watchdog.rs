@@ -216,3 +216,29 @@ impl Drop for Connecting {
         self.0.connecting(false);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An attempt that moved its last byte when the machine started, in the state that the caller chooses.
+    fn is_stalled(stall: Duration, last_payload: u64, state: impl Fn(&Activity)) -> bool {
+        let activity = Activity::new(Arc::new(LastPayload(AtomicU64::new(last_payload))));
+        state(&activity);
+        activity.last.store(0, Ordering::Relaxed);
+        Watchdog { what: String::new(), activity, idle: Duration::MAX, stall, drop_at: None }.is_stalled()
+    }
+
+    #[test]
+    fn a_transfer_stalls_if_others_made_progress_in_the_second_half_of_the_time() {
+        let (passed, future) = (Duration::from_millis(1000), Duration::from_secs(1 << 40));
+        let transfers = |activity: &Activity| activity.transferring(true);
+        for (last_payload, stalled) in [(0, false), (1, false), (499, false), (500, true), (2000, true)] {
+            assert_eq!(is_stalled(passed, last_payload, transfers), stalled, "{last_payload}");
+        }
+        assert!(!is_stalled(future, u64::MAX, transfers), "its time has not passed");
+        assert!(!is_stalled(passed, 2000, |_| {}), "it waits for the store, and not for payload to move");
+        let waits = |activity: &Activity| (activity.transferring(true), activity.waiting(true)).0;
+        assert!(!is_stalled(passed, 2000, waits), "it waits for its source");
+    }
+}

@@ -150,9 +150,12 @@ fn an_address_that_accepts_connections_and_is_silent_is_left_too(client: ClientK
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
     // By the connect time-out (the TLS handshake is not answered), and by the idle time-out.
-    for (scheme, setting) in [("https", "connect_timeout_ms"), ("http", "idle_timeout_ms")] {
+    for (scheme, setting, settings) in [
+        ("https", "connect_timeout_ms", TransportSettings { connect_timeout: SHORT, ..settings(client) }),
+        ("http", "idle_timeout_ms", impatient(client)),
+    ] {
         let (names, _) = one_address(&[1, 2]);
-        let transport = transport(impatient(client), &names);
+        let transport = transport(settings, &names);
         let url = format!("{scheme}://{NAME}:{}/b/k", silent.address.port());
         let failure = attempt(&transport, &request(Method::Get, &url), None).unwrap_err();
         assert_eq!(failure.code, Code::TimedOut);
@@ -171,8 +174,15 @@ fn a_cancelled_attempt_does_not_mark_its_address_as_failed(client: ClientKind) {
     let transport = transport(settings(client), &names);
     let request = request(Method::Get, &format!("https://{NAME}:{}/b/k", silent.address.port()));
     runtime::handle().unwrap().block_on(async {
-        let sending = transport.send(&request, None, transport.activity());
-        assert!(tokio::time::timeout(Duration::from_millis(300), sending).await.is_err());
+        let connected = async {
+            while silent.connections() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            _ = transport.send(&request, None, transport.activity()) => panic!("the handshake is never answered"),
+            () = connected => {}
+        }
     });
     assert_eq!((silent.connections(), chosen(&names)), (1, Some(loopback(1))));
 }
@@ -262,7 +272,7 @@ fn an_address_that_is_silent_is_dialled_last(client: ClientKind) {
         false => wire.write_all(LAST).is_err(),
     });
     let (names, _) = round_robin(false, PATIENCE, &[1, 2]);
-    let transport = transport(impatient(client), &names);
+    let transport = transport(TransportSettings { idle_timeout: BRIEF, ..settings(client) }, &names);
     let request = request(Method::Get, &url(&server));
     let failure = attempt(&transport, &request, None).unwrap_err();
     assert_eq!(failure.code, Code::TimedOut);
