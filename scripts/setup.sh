@@ -3,12 +3,12 @@
 #
 #   groups   check   what `make check` needs
 #            demo    what `make demo` needs until it has shown its table
-#            test    what `make test` needs, except its servers (add minio and versitygw for them)
+#            test    what `make test` needs, except its servers and cargo-deny (add minio, versitygw and deny for them)
 #            deep    what `make deep` needs: everything
 #            bench   what `make bench` needs
 #            release what `make release` needs
-#   parts    compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph fuzz peers
-#            deny cyclonedx
+#   parts    compiler rust wasm image loop go python c valgrind java node chromium minio versitygw garage ceph fuzz
+#            peers deny cyclonedx
 #
 # Rust (rustup), Python 3.10+, a JDK 17+, Node 20+ and Go must be installed already.
 # apt-get installs Debian packages, with sudo if the caller is not root.
@@ -31,6 +31,7 @@ toolchain_of() {
       expect npm "Node 20 or newer, with npm"
       node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' ||
         die "Node $(node --version) is too old: install 20 or newer" ;;
+    go) expect go "Go 1.24 or newer" ;;
     minio) [ -x "$MINIO" ] || expect go "Go 1.24 or newer" ;;
     versitygw) [ -x "$VERSITYGW" ] || expect go "Go 1.24 or newer" ;;
     peers)
@@ -50,6 +51,7 @@ packages_of() {
       has pkg-config || want pkg-config
       # A compiler without the headers of the C library is of no use.
       [ ! -x "$(command -v gcc)" ] || echo '#include <stdlib.h>' | gcc -E -x c - >/dev/null 2>&1 || want libc6-dev ;;
+    loop) has losetup || want mount ;;
     image) if ! has mke2fs || ! has debugfs; then want e2fsprogs; fi ;;
     python | peers) python3 -c 'import ensurepip, venv' 2>/dev/null || want python3-venv ;;
     c)
@@ -176,13 +178,13 @@ setup_garage() {
 parts=()
 for name in "$@"; do
   case $name in
-    check) parts+=(compiler rust wasm) ;;
+    check) parts+=(compiler rust wasm deny) ;;
     demo) parts+=(compiler rust image) ;;
-    test) parts+=(compiler rust wasm image python c valgrind java node chromium) ;;
+    test) parts+=(compiler rust wasm image loop go python c valgrind java node chromium) ;;
     deep) parts+=(compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph fuzz) ;;
     bench) parts+=(compiler rust peers) ;;
-    release) parts+=(compiler rust wasm python java node cyclonedx) ;;
-    compiler | rust | wasm | image | python | c | valgrind | java | node | chromium) parts+=("$name") ;;
+    release) parts+=(compiler rust wasm python java node deny cyclonedx) ;;
+    compiler | rust | wasm | image | loop | go | python | c | valgrind | java | node | chromium) parts+=("$name") ;;
     minio | versitygw | garage | ceph | fuzz | peers | deny | cyclonedx) parts+=("$name") ;;
     *) die "unknown part '$name'; the top of this file lists them" ;;
   esac
