@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ConfigParseError
 DATA = pathlib.Path(__file__).parents[1] / "src/credentials/testdata"
 INI = json.loads((DATA / "ini.json").read_text("utf-8"))
 CHAIN = json.loads((DATA / "chain.json").read_text("utf-8"))
+assert INI and CHAIN, "pytest would skip a test without cases"
 
 PRINTED = ["PROC", "secret-proc", None]
 

@@ -52,7 +52,9 @@ fn main() {
     let mut trials = Vec::new();
     for file in files {
         let content: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).expect("a file of cases is JSON");
-        for case in content["cases"].as_array().expect("a list of cases") {
+        let cases = content["cases"].as_array().expect("a list of cases");
+        assert!(!cases.is_empty(), "no cases in {}", file.display());
+        for case in cases {
             let (world, case) = (world.clone(), case.clone());
             let name = case["name"].as_str().expect("a case has a name").to_owned();
             trials.push(Trial::test(name, move || run(&world, &case)));

@@ -14,11 +14,13 @@ const FOLDER = process.env.S3VAULT_CASES ?? fileURLToPath(new URL('../../../test
  * @typedef {{ name: string, verify?: Verify }} Case
  */
 
-/** Reads all cases; those without `verify` need a store.
+/** Reads all cases; those without `verify` need a store. Throws if there is nothing to run.
  * @returns {Case[]} */
 export function loadCases() {
   const files = readdirSync(FOLDER).filter((name) => name.endsWith('.json')).sort()
-  return files.flatMap((name) => JSON.parse(readFileSync(join(FOLDER, name), 'utf8')).cases)
+  const cases = files.flatMap((name) => JSON.parse(readFileSync(join(FOLDER, name), 'utf8')).cases)
+  if (!cases.some((one) => one.verify)) throw new Error(`no case in ${FOLDER} can be run without a store`)
+  return cases
 }
 
 /** The data of a case, damaged as the case says.

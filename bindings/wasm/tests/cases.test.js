@@ -9,13 +9,7 @@ import { bytesOf, loadCases } from './cases.js'
 
 initSync({ module: readFileSync(new URL('../pkg/s3vault_wasm_bg.wasm', import.meta.url)) })
 
-const cases = loadCases()
-
-test('there are cases to run', () => {
-  assert.ok(cases.filter((one) => one.verify).length > 40)
-})
-
-for (const { name, verify } of cases) {
+for (const { name, verify } of loadCases()) {
   if (verify === undefined) {
     console.log(`skip ${name}: needs a store`)
     continue
