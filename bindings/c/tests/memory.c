@@ -11,6 +11,7 @@
  * store comes from the environment (S3VAULT_*); S3VAULT_MEMORY and S3VAULT_CONNECTIONS are set for the process.
  */
 #define _POSIX_C_SOURCE 200809L
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -30,12 +31,15 @@ static void fatal(const char *what, s3v_error *err) {
     exit(1);
 }
 
+/* As fatal, with errno. */
+static void failed(const char *what) {
+    fprintf(stderr, "memory: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
 static unsigned char *room(size_t size) {
     unsigned char *data = malloc(size);
-    if (data == NULL) {
-        perror("memory");
-        exit(1);
-    }
+    if (data == NULL) failed("a buffer");
     memset(data, 0x5a, size);
     return data;
 }
@@ -100,7 +104,7 @@ static void get_file(const char *path) {
     char restored[4096];
     snprintf(restored, sizeof restored, "%s.restored", source);
     if (s3v_get_file(version, restored, NULL, NULL, &err) < 0) fatal(path, err);
-    unlink(restored);
+    if (unlink(restored) != 0) failed(restored);
     s3v_version_free(version);
 }
 
@@ -118,13 +122,12 @@ static void many(size_t count) {
     pthread_attr_t small;
     pthread_attr_init(&small);
     pthread_attr_setstacksize(&small, 256 << 10);
-    for (size_t n = 0; threads != NULL && n < count; n++) {
-        if (pthread_create(&threads[n], &small, one_of_many, (void *)n) != 0) {
-            perror("memory: a thread");
-            exit(1);
-        }
+    if (threads == NULL) failed("the threads");
+    for (size_t n = 0; n < count; n++) {
+        errno = pthread_create(&threads[n], &small, one_of_many, (void *)n);
+        if (errno != 0) failed("a thread");
     }
-    for (size_t n = 0; threads != NULL && n < count; n++) pthread_join(threads[n], NULL);
+    for (size_t n = 0; n < count; n++) pthread_join(threads[n], NULL);
     free(threads);
 }
 
@@ -136,7 +139,8 @@ static long peak_kib(void) {
     while (status != NULL && fgets(line, sizeof line, status) != NULL) {
         if (sscanf(line, "VmHWM: %ld", &kib) == 1) break;
     }
-    if (status != NULL) fclose(status);
+    if (kib == 0) failed("VmHWM in /proc/self/status");
+    fclose(status);
     return kib;
 }
 
