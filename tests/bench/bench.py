@@ -9,8 +9,10 @@
     --only WORD       scenarios whose name has this word; several: all of them. Names are: up-file plain 20ms
     --client NAME     this client; once for each (all)
 
-In each round every client runs once, and each round begins with another. A run counts when the program ended with 0, all
-bytes arrived at the sink, and what was downloaded is what the sink sent. The table goes to standard output, results.json
+In each round every client runs once, and each round begins with another. A run counts when the program ended with 0, the
+sink has the objects with the lengths that they must have, and what was downloaded is what the sink sent: a file is
+compared after each run; a pipe's bytes are counted in each run, and compared in one that is not measured, since
+comparing would take time from the client. The table goes to standard output, results.json
 and results.png to build/bench.
 """
 
@@ -27,8 +29,10 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
+from xml.etree import ElementTree
 
 import chart
 import clients
@@ -61,9 +65,17 @@ class Sink:
         self.url = self.process.stdout.readline().strip()
         self.context = ssl.create_default_context(cafile=self.ca) if tls else None
 
+    def get(self, target):
+        return urllib.request.urlopen(self.url + target, context=self.context)
+
     def stats(self):
-        with urllib.request.urlopen(self.url + "/_sink/stats", context=self.context) as reply:
+        with self.get("/_sink/stats") as reply:
             return json.load(reply)
+
+    def sizes(self, prefix):
+        """Of the objects with this prefix, in bytes."""
+        with self.get(f"/bench?list-type=2&prefix={quote(prefix)}") as reply:
+            return [int(size.text) for size in ElementTree.parse(reply).iter("Size")]
 
     def __enter__(self):
         return self
@@ -96,6 +108,13 @@ class Bench:
                 # Once: its manifest is what s3vault verifies by; the others get the same object.
                 seed = [self.programs / "s3vault", "up-file", sink.url, sink.ca or "-", self.file, DOWN_KEY]
                 subprocess.run(seed, check=True)
+            if operation == "down-pipe":
+                for client in chosen:
+                    show(f"{name_of(operation, tls, latency)}, compared: {client.name}")
+                    try:
+                        self.compare_pipe(client, sink)
+                    except Failed as failed:
+                        failures[client.name] = str(failed)
             for number in range(self.arguments.rounds):
                 first = number % max(len(chosen), 1)
                 for client in chosen[first:] + chosen[:first]:
@@ -106,16 +125,17 @@ class Bench:
                         runs[client.name].append(self.run(client, operation, sink, number))
                     except Failed as failed:
                         failures[client.name] = str(failed)
-                        show("")
-                        print(f"{name_of(operation, tls, latency)}: {client.name} failed: {failed}", file=sys.stderr)
         show("")
+        for name, failed in failures.items():
+            print(f"{name_of(operation, tls, latency)}: {name} failed: {failed}", file=sys.stderr)
         results = {name: median(of) for name, of in runs.items() if of and name not in failures}
         return {"operation": operation, "tls": tls, "latency_ms": latency, "clients": results, "failed": failures}
 
     def run(self, client, operation, sink, number):
         path = {"up-file": self.file, "down-file": self.out, "small": self.small}.get(operation, "-")
-        key = DOWN_KEY if operation.startswith("down") else f"run-{number}/disk.img"
-        key = f"small-{number}" if operation == "small" else key
+        # Of its own, so that no other run's objects are there.
+        folder = f"run-{number}-{clients.NAMES.index(client.name)}"
+        key = {"small": folder, "down-file": DOWN_KEY, "down-pipe": DOWN_KEY}.get(operation, f"{folder}/disk.img")
         self.out.unlink(missing_ok=True)
         command, environment = client.command(operation, sink.url, sink.ca, path, key)
         feed = ["--stdin", self.file] if operation == "up-stream" else []
@@ -143,25 +163,46 @@ class Bench:
             "operations": difference(before["operations"], after["operations"]),
             "payloads": difference(before["payloads"], after["payloads"]),
         }
-        self.check(operation, measured, after["bytes_in"] - before["bytes_in"])
+        # The bare lines send parts, and complete no object.
+        sizes = None if client.name.startswith("bare") else sink.sizes(f"{folder}/")
+        self.check(operation, measured, after["bytes_in"] - before["bytes_in"], sizes)
         return run
 
-    def check(self, operation, measured, arrived):
-        size = self.arguments.objects * SMALL if operation == "small" else self.arguments.size
+    def check(self, operation, measured, arrived, sizes):
+        size = self.arguments.size
         if operation == "down-pipe" and measured["drained"] != size:
             raise Failed(f"{measured['drained']} bytes came out of it, not {size}")
-        if operation == "down-file" and not filecmp.cmp(self.file, self.out, shallow=False):
-            raise Failed("the file is not the one that was stored")
-        if not operation.startswith("down") and arrived < size:
-            raise Failed(f"{arrived} bytes arrived at the sink, not {size}")
+        if operation == "down-file":
+            self.compare()
+        if operation.startswith("down"):
+            return
+        wanted = [SMALL] * self.arguments.objects if operation == "small" else [size]
+        if sizes not in (wanted, None):
+            raise Failed(f"the sink has {len(sizes)} objects of {sum(sizes)} bytes, not {len(wanted)} of {sum(wanted)}")
+        if arrived < sum(wanted):
+            raise Failed(f"{arrived} bytes arrived at the sink, not {sum(wanted)}")
+
+    def compare(self):
+        if not self.out.exists() or not filecmp.cmp(self.file, self.out, shallow=False):
+            raise Failed("the bytes are not the ones that were stored")
+
+    def compare_pipe(self, client, sink):
+        """Compares what a client writes to its pipe, in a run that is not measured."""
+        command, environment = client.command("down-pipe", sink.url, sink.ca, "-", DOWN_KEY)
+        with open(self.out, "wb") as out:
+            piped = ["bash", "-o", "pipefail", "-c", '"$@" | cat', "bash", *command]
+            status, stderr = limited(piped, os.environ | environment, out)
+        if status != 0:
+            raise Failed(stderr.strip()[-2000:])
+        self.compare()
 
 
-def limited(command, environment):
+def limited(command, environment, stdout=subprocess.DEVNULL):
     """Runs it to its end, or ends it and what it started: a client that hangs is a client that failed."""
     process = subprocess.Popen(
         command,
         env=environment,
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -247,7 +288,7 @@ def main():
     if not wanted:
         parser.error("no scenario has these words")
     results = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
         "versions": clients.versions(arguments.rclone),
         "size": arguments.size,

@@ -3,7 +3,7 @@
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (after the backend was chosen)
+import matplotlib.pyplot as plt  # after the backend was chosen
 
 OURS, BARE, PEER, WALL = "#1b6ca8", "#8a8a8a", "#c98b3b", "#222222"
 

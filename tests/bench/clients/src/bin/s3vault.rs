@@ -1,6 +1,6 @@
 //! s3vault through its Rust API, as a caller has it: backups of a vault. A backup is more than an object: a listing, a
 //! locator before the data and a row after it. `small-put` stores the same files as bare objects, one PutObject each (signed
-//! by SHA-256, as single operations of the client are). S3VAULT_TRANSPORT chooses the transport.
+//! by SHA-256, as single operations of the client are). S3VAULT_TRANSPORT chooses the transport, S3VAULT_CONNECTIONS limits the requests in flight.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use s3vault::{Client, Control, Settings, Vault};
 fn main() -> Result<()> {
     let run = Run::from_arguments()?;
     let settings = settings(&run)?;
+    s3vault::process::set("connections", &std::env::var("S3VAULT_CONNECTIONS").unwrap_or_default())?;
     let none = Settings::new();
     let control = &mut Control::none();
     if run.operation == "small-put" {
