@@ -25,7 +25,7 @@ demo: ## store a disk image twice, restore both versions with another caller, pr
 	@scripts/demo.sh
 
 .PHONY: check
-check: ## check format, lints, core's tests, generated files, words and module directions: a minute when warm
+check: ## check format, lints, core's tests, generated files, words, module directions, dependencies: a minute when warm
 	@scripts/setup.sh check
 	$(STEP) "format" cargo fmt --all --check
 	$(STEP) "lints" cargo clippy -q --all-targets -- -D warnings
@@ -35,9 +35,10 @@ check: ## check format, lints, core's tests, generated files, words and module d
 	$(STEP) "generated files" cargo xtask generate --check
 	$(STEP) "language" cargo xtask language
 	$(STEP) "modules" cargo xtask modules
+	$(STEP) "dependencies: licences, bans, sources" bash -c '. scripts/paths.sh && "$$CARGO_DENY" check licenses bans sources'
 
 # What needs no server. All of it is part of `make test`.
-CORE_TESTS := check test-scripts test-simulator test-abi test-oracle test-credentials test-units test-wasm
+CORE_TESTS := check test-scripts test-bench test-simulator test-abi test-oracle test-credentials test-units test-wasm
 STORE_TESTS := test-store test-rust test-operations test-c test-python test-java test-web test-killed test-resumed test-broken \
   test-memory test-refusals test-secrets test-explain test-cross
 
@@ -53,7 +54,7 @@ test: ## run all tests, on the embedded store and on MinIO over TLS, and the pag
 	@$(MAKE) -k all-tests; ended=$$?; scripts/slowest-steps.sh; exit $$ended
 
 .PHONY: all-tests
-all-tests: $(CORE_TESTS) test-dependencies $(STORE_TESTS)
+all-tests: $(CORE_TESTS) $(STORE_TESTS)
 
 .PHONY: setup
 setup: ## install what the tests need and is missing
@@ -83,14 +84,16 @@ build-java: setup build
 .PHONY: test-scripts
 test-scripts: setup-core ## check the scripts with shellcheck, and Python with ruff and mypy
 	$(STEP) "scripts, shellcheck" build/venv/bin/shellcheck -x scripts/*.sh scripts/stores/*.sh .ci/run
-	$(STEP) "Python, ruff" build/venv/bin/ruff check -q bindings/python tests/system
+	$(STEP) "Python, ruff" build/venv/bin/ruff check -q bindings/python tests/system tests/bench
 	$(STEP) "Python, mypy" bash -c 'cd bindings/python && ../../build/venv/bin/mypy'
 	$(STEP) "Python system tests, mypy" build/venv/bin/mypy --config-file tests/system/mypy.ini tests/system
 
-# Not part of `make check`: cargo-deny takes longer to build than all of that.
-.PHONY: test-dependencies
-test-dependencies: setup ## check licences, banned crates and sources of the dependencies (deny.toml)
-	$(STEP) "dependencies: licences, bans, sources" bash -c '. scripts/paths.sh && "$$CARGO_DENY" check licenses bans sources'
+# Where `make bench` builds too. --locked: the bench has a Cargo.lock of its own, which must fit the project's crates.
+.PHONY: test-bench
+test-bench: setup-core ## check that the clients of the bench compile
+	$(STEP) "bench, clients in Rust" cargo check -q --locked --workspace --manifest-path tests/bench/Cargo.toml \
+	  --target-dir $(TARGET)/bench
+	$(STEP) "bench, client in Go" go -C tests/bench/go vet ./...
 
 .PHONY: test-simulator
 test-simulator: setup-core ## run core with a model store and a fake clock: 2,000 seeds, and mutations that they must find

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # scripts/release.sh: builds all packages of the version in Cargo.toml into build/release: the C library with header, pkg-config
 # and CMake files, the wheel, the jars, the npm package, the verification page, the bill of materials (CycloneDX), and
-# SHA256SUMS. Fails if CHANGELOG.md has no section for the version, or if the library is larger than it may be.
+# SHA256SUMS. Fails if CHANGELOG.md has no section for the version, if a dependency has an advisory of RustSec's database or
+# the database cannot be fetched, or if the library is larger than it may be. S3VAULT_WITHOUT_ADVISORIES=1, for a trial on a
+# machine without the Internet, leaves the advisories out.
 set -euo pipefail
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -15,6 +17,12 @@ dist=$TARGET/dist
 [ -z "$(git status --porcelain)" ] || die "commit first: a release is built from a commit"
 grep -q "^## \[$version\]" CHANGELOG.md || die "CHANGELOG.md has no section '## [$version]'"
 cargo xtask generate --check
+
+if [ "${S3VAULT_WITHOUT_ADVISORIES:-}" != 1 ]; then
+  say "release: advisories"
+  "$CARGO_DENY" check advisories ||
+    die "a dependency has an advisory, or the database could not be fetched: update the dependency, or say in deny.toml why not"
+fi
 
 rm -rf "$out"
 mkdir -p "$out"
@@ -53,3 +61,5 @@ git clean -fq -- "*s3vault-$version.cdx.json"
 
 (cd "$out" && sha256sum -- * >SHA256SUMS)
 ls -l "$out" >&2
+[ "${S3VAULT_WITHOUT_ADVISORIES:-}" != 1 ] ||
+  say "release: NOT CHECKED: advisories, because S3VAULT_WITHOUT_ADVISORIES=1 is set: do not publish this"
