@@ -1,6 +1,6 @@
 //! Helpers for the tests of operations: a request as text, and replies.
 
-use super::{Operation, Place, Reply};
+use super::{Operation, Paged, Place, Reply};
 use crate::error::{Code, Result};
 use crate::http::{Body, ReplyHead};
 use crate::uri::{encode_path, encode_query};
@@ -43,4 +43,31 @@ pub(super) fn answer<O: Operation>(op: &O, headers: &[(&str, &str)], body: &str)
 /// The code with which the operation refuses such a reply, if it does.
 pub(super) fn refused<O: Operation>(op: &O, headers: &[(&str, &str)], body: &str) -> Option<Code> {
     answer(op, headers, body).err().map(|e| e.code())
+}
+
+/// Follows a listing whose pages this function writes, to the page that is refused: its number, from 0, and the error's
+/// message.
+pub(super) fn follow<O: Paged>(first: O, page: impl Fn(usize) -> String) -> (usize, String) {
+    let mut op = first;
+    for number in 0..30_000 {
+        match answer(&op, &[], &page(number)) {
+            Ok(page) => op = op.next(&page).expect("there is another page"),
+            Err(e) => {
+                assert_eq!(e.code(), Code::BadReply);
+                return (number, e.message().to_owned());
+            }
+        }
+    }
+    panic!("the listing never ends");
+}
+
+/// A listing of empty pages ends: with new tokens, with tokens that occur again, and if one page has a row. `page` writes a
+/// page that names this token and has these rows.
+pub(super) fn empty_pages_end<O: Paged + Clone>(first: &O, row: &str, page: impl Fn(usize, &str) -> String) {
+    let (number, message) = follow(first.clone(), |n| page(n + 1, ""));
+    assert!(number == 9_999 && message.contains("10000 pages in succession have no row"), "{number}: {message}");
+    let (number, message) = follow(first.clone(), |n| page(n % 7 + 1, ""));
+    assert!(number == 7 && message.contains("an earlier page"), "a token occurs again: {number}: {message}");
+    let (number, message) = follow(first.clone(), |n| page(n + 1, if n == 3 { row } else { "" }));
+    assert!(number == 10_003, "a row starts the count again: {number}: {message}");
 }

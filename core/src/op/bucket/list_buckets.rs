@@ -2,7 +2,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, ReplyBody};
-use crate::op::{Operation, Paged, Place, Reply, Unsigned};
+use crate::op::{EmptyPages, Operation, Paged, Place, Reply, Unsigned};
 use crate::time::parse_rfc3339;
 use crate::xml::{self, Item};
 
@@ -18,6 +18,8 @@ pub struct ListBuckets {
     pub token: Option<String>,
     /// Most buckets per page; `None`: all in one page, if the store allows it.
     pub max_buckets: Option<u32>,
+    /// The empty pages before this one: leave the default.
+    pub empty: EmptyPages,
 }
 
 /// A bucket in the list.
@@ -85,20 +87,25 @@ impl Operation for ListBuckets {
                 "the next page of the list of buckets is the same page: the list would never end",
             ));
         }
+        if let Some(next) = page.next.as_ref().filter(|_| page.buckets.is_empty()) {
+            self.empty.check(next)?;
+        }
         Ok(page)
     }
 }
 
 impl Paged for ListBuckets {
     fn next(&self, page: &BucketList) -> Option<Self> {
-        Some(ListBuckets { token: Some(page.next.clone()?), ..self.clone() })
+        let token = page.next.clone()?;
+        let empty = self.empty.after(page.buckets.is_empty(), &token);
+        Some(ListBuckets { token: Some(token), empty, ..self.clone() })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::testing::{answer, refused, sent};
+    use crate::op::testing::{answer, empty_pages_end, refused, sent};
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -130,5 +137,11 @@ mod tests {
         assert_eq!(sent(&second), "GET *?continuation-token=eyJNYXJr&max-buckets=2\n");
         assert_eq!(refused(&second, &[], PAGE), Some(Code::BadReply), "the same token again");
         assert!(second.next(&BucketList::default()).is_none());
+    }
+    #[test]
+    fn a_list_of_empty_pages_ends() {
+        empty_pages_end(&ListBuckets::default(), "<Buckets><Bucket><Name>b</Name></Bucket></Buckets>", |n, rows| {
+            format!("<ListAllMyBucketsResult>{rows}<ContinuationToken>{n}</ContinuationToken></ListAllMyBucketsResult>")
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! ListMultipartUploads: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>
 
-use super::rows::{Fields, Head, Order, Row, check_advances, no_marker};
+use super::rows::{EmptyPages, Fields, Head, Order, Row, check_advances, no_marker};
 use crate::error::Result;
 use crate::http::Method;
 use crate::op::{Operation, Paged, Reply, Unsigned};
@@ -22,10 +22,12 @@ pub struct ListMultipartUploads {
     pub max_uploads: Option<u32>,
     /// Whether to request keys without encoding, for stores that encode them and do not say so.
     pub plain: bool,
+    /// The empty pages before this one: leave the default.
+    pub empty: EmptyPages,
 }
 
 /// The marker of the next page.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UploadMarker {
     /// Last key or common prefix, or the store's own form of it.
     pub key: String,
@@ -96,7 +98,7 @@ impl ListMultipartUploads {
         let mut fields = Fields::new(FIELDS);
         let mut uploads = Order::new(&self.prefix, after, true).in_any_order();
         let mut prefixes = Order::new(&self.prefix, after, true);
-        let (mut next_key, mut next_id) = (None, String::new());
+        let (mut next_key, mut next_id, mut is_empty) = (None, String::new(), true);
         xml::read(body, ROOT, |item| {
             match item {
                 Item::Value("Upload", "Key", text) => fields.take("Key", head.decode(text)?),
@@ -109,12 +111,14 @@ impl ListMultipartUploads {
                         storage_class: fields.given(3),
                     };
                     uploads.key(row.key)?;
+                    is_empty = false;
                     each(Row::Entry(row))?;
                     fields.clear();
                 }
                 Item::Value("CommonPrefixes", "Prefix", text) => {
                     let prefix = head.decode(text)?;
                     prefixes.common_prefix(prefix)?;
+                    is_empty = false;
                     each(Row::CommonPrefix(prefix))?;
                 }
                 Item::Value(ROOT, "NextKeyMarker", text) => next_key = Some(text.to_owned()),
@@ -133,7 +137,11 @@ impl ListMultipartUploads {
         let next_key = next_key.filter(|key| !key.is_empty()).or_else(|| is_named.then(|| last.to_owned()));
         let key = head.marker(next_key.ok_or_else(no_marker)?, last)?;
         check_advances((&key, &next_id), asked, last)?;
-        Ok(Some(UploadMarker { key, upload_id: next_id }))
+        let next = UploadMarker { key, upload_id: next_id };
+        if is_empty {
+            self.empty.check(&next)?;
+        }
+        Ok(Some(next))
     }
 }
 
@@ -173,7 +181,10 @@ impl Paged for ListMultipartUploads {
     fn next(&self, page: &UploadListing) -> Option<Self> {
         let last = page.uploads.iter().map(|upload| &upload.key).chain(&page.common_prefixes).max();
         let after = last.or(self.after.as_ref()).cloned();
-        Some(ListMultipartUploads { marker: Some(page.next.clone()?), after, ..self.clone() })
+        let marker = page.next.clone()?;
+        let is_empty = page.uploads.is_empty() && page.common_prefixes.is_empty();
+        let empty = self.empty.after(is_empty, &marker);
+        Some(ListMultipartUploads { marker: Some(marker), after, empty, ..self.clone() })
     }
 }
 
@@ -181,7 +192,7 @@ impl Paged for ListMultipartUploads {
 mod tests {
     use super::*;
     use crate::error::Code;
-    use crate::op::testing::{answer, refused, sent};
+    use crate::op::testing::{answer, empty_pages_end, refused, sent};
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -244,6 +255,20 @@ mod tests {
         let page = answer(&op, &[], &xml).unwrap();
         assert_eq!((page.uploads.len(), &*page.common_prefixes), (1, &["photos/".to_owned(), "videos/".into()][..]));
         assert!(op.next(&page).is_none());
+    }
+
+    #[test]
+    fn a_listing_of_empty_pages_ends() {
+        let first = ListMultipartUploads { prefix: "p/".into(), ..Default::default() };
+        let row = upload("p/0", "u", "2010-11-10T20:48:33.000Z");
+        for row in [&*row, "<CommonPrefixes><Prefix>p/0/</Prefix></CommonPrefixes>"] {
+            empty_pages_end(&first, row, |n, rows| {
+                document(&format!(
+                    "<IsTruncated>true</IsTruncated>{rows}<NextKeyMarker>p/{n}</NextKeyMarker>\
+                     <NextUploadIdMarker>u</NextUploadIdMarker>"
+                ))
+            });
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! ListObjectVersions: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>
 
-use super::rows::{Fields, Head, Order, Row, check_advances, is_true, no_marker};
+use super::rows::{EmptyPages, Fields, Head, Order, Row, check_advances, is_true, no_marker};
 use crate::error::Result;
 use crate::http::Method;
 use crate::op::{Operation, Paged, Reply, Unsigned};
@@ -19,10 +19,12 @@ pub struct ListObjectVersions {
     pub after: Option<String>,
     /// Most rows per page; `None`: the store's limit, usually 1,000.
     pub max_keys: Option<u32>,
+    /// The empty pages before this one: leave the default.
+    pub empty: EmptyPages,
 }
 
 /// The marker of the next page.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VersionMarker {
     /// Last key or common prefix, or the store's own form of it.
     pub key: String,
@@ -117,7 +119,7 @@ impl ListObjectVersions {
         let mut fields = Fields::new(FIELDS);
         let order = || Order::new(&self.prefix, after, true);
         let (mut versions, mut markers, mut prefixes) = (order(), order(), order());
-        let (mut next_key, mut next_id) = (None, String::new());
+        let (mut next_key, mut next_id, mut is_empty) = (None, String::new(), true);
         xml::read(body, ROOT, |item| {
             match item {
                 Item::Value("Version" | "DeleteMarker", "Key", text) => fields.take("Key", head.decode(text)?),
@@ -140,12 +142,14 @@ impl ListObjectVersions {
                     } else {
                         versions.key(row.key)?
                     }
+                    is_empty = false;
                     each(Row::Entry(row))?;
                     fields.clear();
                 }
                 Item::Value("CommonPrefixes", "Prefix", text) => {
                     let prefix = head.decode(text)?;
                     prefixes.common_prefix(prefix)?;
+                    is_empty = false;
                     each(Row::CommonPrefix(prefix))?;
                 }
                 Item::Value(ROOT, "NextKeyMarker", text) => next_key = Some(text.to_owned()),
@@ -161,7 +165,11 @@ impl ListObjectVersions {
         let last = versions.last().max(markers.last()).max(prefixes.last());
         let key = head.marker(next_key.filter(|key| !key.is_empty()).ok_or_else(no_marker)?, last)?;
         check_advances((&key, &next_id), asked, last)?;
-        Ok(Some(VersionMarker { key, version_id: next_id }))
+        let next = VersionMarker { key, version_id: next_id };
+        if is_empty {
+            self.empty.check(&next)?;
+        }
+        Ok(Some(next))
     }
 }
 
@@ -200,7 +208,10 @@ impl Paged for ListObjectVersions {
         // Some stores list versions and delete markers separately, one kind after the other.
         let last = page.versions.iter().map(|version| &version.key).chain(&page.common_prefixes).max();
         let after = last.or(self.after.as_ref()).cloned();
-        Some(ListObjectVersions { marker: Some(page.next.clone()?), after, ..self.clone() })
+        let marker = page.next.clone()?;
+        let is_empty = page.versions.is_empty() && page.common_prefixes.is_empty();
+        let empty = self.empty.after(is_empty, &marker);
+        Some(ListObjectVersions { marker: Some(marker), after, empty, ..self.clone() })
     }
 }
 
@@ -208,7 +219,7 @@ impl Paged for ListObjectVersions {
 mod tests {
     use super::*;
     use crate::error::Code;
-    use crate::op::testing::{answer, refused, sent};
+    use crate::op::testing::{answer, empty_pages_end, refused, sent};
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -325,6 +336,27 @@ mod tests {
         assert!(sent(&second).contains("key-marker=p%2Fcopy%5Bminio_cache%3Av2%5D"));
         assert!(answer(&second, &[], &document(&(row("p/copy2", "v") + &end("p/copy2")))).is_ok());
         assert_eq!(refused(&second, &[], &document(&row("p/cop", "v"))), Some(Code::BadReply));
+    }
+
+    #[test]
+    fn a_listing_of_empty_pages_ends() {
+        let first = ListObjectVersions { prefix: "p/".into(), ..Default::default() };
+        let prefix = "<CommonPrefixes><Prefix>p/0/</Prefix></CommonPrefixes>";
+        for row in [&row("p/0", "v"), prefix] {
+            empty_pages_end(&first, row, |n, rows| {
+                document(&format!(
+                    "<IsTruncated>true</IsTruncated>{rows}<NextKeyMarker>p/{n}</NextKeyMarker>\
+                     <NextVersionIdMarker>v</NextVersionIdMarker>"
+                ))
+            });
+        }
+        // Version ids of one key.
+        empty_pages_end(&first, &row("p/k", "0"), |n, rows| {
+            document(&format!(
+                "<IsTruncated>true</IsTruncated>{rows}<NextKeyMarker>p/k</NextKeyMarker>\
+                 <NextVersionIdMarker>{n}</NextVersionIdMarker>"
+            ))
+        });
     }
 
     #[test]

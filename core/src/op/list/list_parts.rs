@@ -1,6 +1,6 @@
 //! ListParts: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>
 
-use super::rows::{Fields, Head, endless, no_marker, wrong};
+use super::rows::{EmptyPages, Fields, Head, endless, no_marker, wrong};
 use crate::error::Result;
 use crate::http::Method;
 use crate::op::{Encryption, Operation, Paged, Reply, Unsigned};
@@ -19,6 +19,8 @@ pub struct ListParts {
     pub max_parts: Option<u32>,
     /// How the upload is encrypted: only the key of SSE-C is sent, which S3 needs for the parts' checksums.
     pub encryption: Encryption,
+    /// The empty pages before this one: leave the default.
+    pub empty: EmptyPages,
 }
 
 /// A part in the list, borrowed.
@@ -108,7 +110,12 @@ impl ListParts {
         }
         match next.ok_or_else(no_marker)? {
             next if next <= self.marker || next < last => Err(endless()),
-            next => Ok(Some(next)),
+            next => {
+                if last == self.marker {
+                    self.empty.check(next)?;
+                }
+                Ok(Some(next))
+            }
         }
     }
 }
@@ -138,7 +145,9 @@ impl Operation for ListParts {
 
 impl Paged for ListParts {
     fn next(&self, page: &PartListing) -> Option<Self> {
-        Some(ListParts { marker: page.next?, ..self.clone() })
+        let marker = page.next?;
+        let empty = self.empty.after(page.parts.is_empty(), marker);
+        Some(ListParts { marker, empty, ..self.clone() })
     }
 }
 
@@ -146,7 +155,7 @@ impl Paged for ListParts {
 mod tests {
     use super::*;
     use crate::error::Code;
-    use crate::op::testing::{answer, refused, sent};
+    use crate::op::testing::{answer, follow, refused, sent};
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -162,7 +171,7 @@ mod tests {
             upload_id: id.into(),
             marker: 1,
             max_parts: Some(2),
-            encryption: Encryption::default(),
+            ..Default::default()
         };
         assert_eq!(sent(&op), format!("GET /example-object?max-parts=2&part-number-marker=1&uploadId={id}\n"));
         let xml = document(&format!(
@@ -196,6 +205,23 @@ mod tests {
             sent(&ListParts { key: "k".into(), upload_id: "u".into(), ..Default::default() }),
             "GET /k?uploadId=u\n"
         );
+    }
+
+    /// Its markers cannot occur again, since they are numbers that grow.
+    #[test]
+    fn a_listing_of_empty_pages_ends() {
+        let page = |n: usize, rows: &str| {
+            document(&format!(
+                "<IsTruncated>true</IsTruncated>{rows}<NextPartNumberMarker>{}</NextPartNumberMarker>",
+                n + 1
+            ))
+        };
+        let first = ListParts { key: "k".into(), upload_id: "u".into(), ..Default::default() };
+        let (number, message) = follow(first.clone(), |n| page(n, ""));
+        assert!(number == 9_999 && message.contains("10000 pages in succession have no row"), "{number}: {message}");
+        let row = "<Part><PartNumber>4</PartNumber><ETag>e</ETag><Size>1</Size></Part>";
+        let (number, message) = follow(first, |n| page(n, if n == 3 { row } else { "" }));
+        assert!(number == 10_003, "a row starts the count again: {number}: {message}");
     }
 
     #[test]

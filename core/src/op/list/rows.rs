@@ -190,13 +190,14 @@ impl<'a> Order<'a> {
 /// pages, for each about a thousand of them.
 const EMPTY_PAGES: usize = 10_000;
 
-/// The empty pages in succession before a page: hashes of the tokens that they named, to notice one that occurs again.
+/// The empty pages in succession before a page: hashes of the tokens or markers that they named, to notice one that
+/// occurs again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EmptyPages(Vec<u64>);
 
 impl EmptyPages {
     /// Refuses another empty page that names this token if the listing would never end.
-    pub(super) fn check(&self, token: &str) -> Result<()> {
+    pub(in crate::op) fn check(&self, token: impl Hash) -> Result<()> {
         if self.0.contains(&hash(token)) {
             return Err(endless());
         }
@@ -209,13 +210,18 @@ impl EmptyPages {
     }
 
     /// With another empty page that names this token.
-    pub(super) fn and(mut self, token: &str) -> EmptyPages {
+    pub(in crate::op) fn and(mut self, token: impl Hash) -> EmptyPages {
         self.0.push(hash(token));
         self
     }
+
+    /// The empty pages before the page that this token requests, after a page that was empty or not.
+    pub(in crate::op) fn after(&self, is_empty: bool, token: impl Hash) -> EmptyPages {
+        if is_empty { self.clone().and(token) } else { EmptyPages::default() }
+    }
 }
 
-fn hash(token: &str) -> u64 {
+fn hash(token: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     token.hash(&mut hasher);
     hasher.finish()
