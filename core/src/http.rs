@@ -215,8 +215,8 @@ impl ReplyHead {
 /// Why no complete reply arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportFailure {
-    /// A code of the transport family, or [`Code::SourceChanged`] or [`Code::Io`] for a part that could not be read
-    /// again.
+    /// A code of the transport family, [`Code::BadReply`] for a body that is longer than its limit, or
+    /// [`Code::SourceChanged`] or [`Code::Io`] for a part that could not be read again.
     pub code: Code,
     /// Whether the request may have reached the store.
     pub maybe_sent: bool,

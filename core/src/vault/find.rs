@@ -142,6 +142,11 @@ impl FindSteps {
                 Ok(object) => find.row(&op.key, object),
                 // It was deleted after the LIST.
                 Err(e) if e.code() == Code::NotFound => find.next_row(),
+                // It is too large to be a manifest.
+                Err(e) if e.code() == Code::Format => {
+                    find.refused.get_or_insert(e);
+                    find.next_row()
+                }
                 Err(e) => Step::done(Err(e)),
             });
         }

@@ -78,6 +78,8 @@ impl LocateSteps {
             return Step::try_call(GetObject::new(key, LOCATOR_LIMIT), |locate: &mut Self, op, answer| match answer {
                 Ok(object) => locate.locator(&op.key, &object),
                 Err(e) if e.code() == Code::NotFound => locate.next_locator(),
+                // It is too large to be one.
+                Err(e) if e.code() == Code::Format => locate.refuse(e),
                 Err(e) => Step::done(Err(e)),
             });
         }
@@ -101,14 +103,16 @@ impl LocateSteps {
             }
             Ok(_) => {
                 let why = format!("the locator at {} belongs to another version", presentable_key(key));
-                self.refused.get_or_insert(Error::new(Code::Untrusted, why));
-                self.next_locator()
+                self.refuse(Error::new(Code::Untrusted, why))
             }
-            Err(e) => {
-                self.refused.get_or_insert(e);
-                self.next_locator()
-            }
+            Err(e) => self.refuse(e),
         }
+    }
+
+    /// Tries the next lower generation.
+    fn refuse(&mut self, why: Error) -> Step<Self> {
+        self.refused.get_or_insert(why);
+        self.next_locator()
     }
 
     fn pieces(&self, keys: &DataKeys, generation: u32) -> Vec<Piece> {

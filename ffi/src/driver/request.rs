@@ -146,7 +146,8 @@ impl Attempt {
                     pace.check(&reply, bytes.len())?;
                     length += bytes.len();
                     if length > limit {
-                        return Err(reply.broken(format!("the reply's body is longer than {limit} bytes")).into());
+                        let detail = format!("{}: the reply's body is longer than {limit} bytes", reply.what());
+                        return Err(TransportFailure { code: Code::BadReply, maybe_sent: true, detail }.into());
                     }
                     memory.add(bytes.len());
                     let _ = engine.send(Message::Body { id, bytes });

@@ -12,7 +12,7 @@ use crate::text::presentable;
 pub struct GetObject {
     /// The object's key.
     pub key: String,
-    /// Size limit in bytes: a larger object is an error.
+    /// Size limit in bytes: a larger object is an error, [`Code::Format`] if the head of the reply says its size.
     pub limit: usize,
     /// Version of the object; `None`: the newest.
     pub version_id: Option<String>,
@@ -42,6 +42,13 @@ impl Operation for GetObject {
     }
 
     fn check_head(&self, head: &ReplyHead) -> Result<()> {
+        if let Some(length) = head.header("content-length").and_then(|text| text.parse::<u64>().ok())
+            && length > self.limit as u64
+        {
+            let why = format!("the object has {length} bytes, but at most {} bytes of it are read", self.limit);
+            return Err(Error::new(Code::Format, why)
+                .with_hint("s3vault writes no such object: look who can write to the bucket."));
+        }
         self.encryption.check_accessed(head)
     }
 
@@ -143,6 +150,8 @@ mod tests {
         let etag = ("etag", "\"fba9dede5f27731c9771645a39863328\"");
         assert_eq!(answer(&op, &[etag], "[434234 bytes of object data]").unwrap(), b"[434234 bytes of object data]");
         assert_eq!(refused(&op, &[], "<html>"), Some(Code::BadReply));
+        let length = |text| answer(&op, &[etag, ("content-length", text)], "x").map_err(|e| e.code());
+        assert_eq!((length("100"), length("101")), (Ok(b"x".to_vec()), Err(Code::Format)));
         op.version_id = Some("3/L4kqtJlcpXroDTDmpUMLUo".into());
         assert_eq!(sent(&op), "GET /my-image.jpg?versionId=3%2FL4kqtJlcpXroDTDmpUMLUo\n");
     }

@@ -2,7 +2,7 @@
 
 use s3_model::Versioning;
 
-use super::super::objects::{CATALOGUE, LOCATORS};
+use super::super::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
 use super::super::*;
 use super::world::*;
 use crate::Code;
@@ -105,4 +105,27 @@ fn a_region_that_two_requests_learn_at_once_is_right_for_both() {
     }
     world.run(&mut open, &[]).unwrap();
     assert_eq!(world.operations(), ["GetObject", "GetBucketVersioning"]);
+}
+
+#[test]
+fn a_description_that_is_too_large_is_not_read() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let open = |world: &mut World| world.run(&mut Open::new(vault.clone(), 1), &[]);
+    let padded = |size: usize| {
+        let mut description = vault.description();
+        description.resize(size, b' ');
+        description
+    };
+    world.put(VAULT_KEY, &padded(64 << 10));
+    open(&mut world).unwrap();
+    world.put(VAULT_KEY, &padded((64 << 10) + 1));
+    world.log.clear();
+    let e = open(&mut world).unwrap_err();
+    assert!(e.code() == Code::Format && e.message().contains("has 65537 bytes, but at most 65536"), "{e}");
+    assert!(e.key() == VAULT_KEY && e.hint().contains("who can write to the bucket"), "{e:?}");
+    world.fault("GetObject", VAULT_KEY, Fault::NoLength);
+    let e = open(&mut world).unwrap_err();
+    assert!(e.code() == Code::BadReply && e.message().contains("longer than 65536 bytes"), "{e}");
+    let reads = world.operations().iter().filter(|operation| **operation == "GetObject").count();
+    assert_eq!(reads, 2, "no attempt is repeated");
 }

@@ -355,6 +355,52 @@ fn reading_follows_the_highest_valid_locator() {
     assert!(world.log.iter().any(|(_, key, _)| key == "vm/disk"));
 }
 
+/// A locator of the highest generation, signed and of this size, is followed or not.
+fn follows_a_locator_of(size: usize, says_its_length: bool) -> Result<bool, Error> {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let found = stored(&mut world, &vault, b"data", 1);
+    let first = world.keys(LOCATORS).remove(0);
+    let next = first.replace(".000000.", ".000001.");
+    let json = String::from_utf8(world.body(&first).to_vec()).unwrap().lines().next().unwrap().to_owned();
+    let json = json
+        .replace(&first, &next)
+        .replace("\"generation\":0", "\"generation\":1")
+        .replace("\"vm/disk\"", "\"vm/disk@moved\"");
+    let padded = |pad: usize| {
+        let json = json.replacen('{', &format!("{{\"later\":\"{}\",", "x".repeat(pad)), 1);
+        signed::encode(json.into_bytes(), vault.signing_key())
+    };
+    let object = padded(size - padded(0).len());
+    assert_eq!(object.len(), size);
+    world.put(&next, &object);
+    world.put("vm/disk@moved", b"data");
+    world.log.clear();
+    if !says_its_length {
+        world.fault("GetObject", &next, Fault::NoLength);
+    }
+    read(&mut world, &vault, &found)?;
+    Ok(world.log.iter().any(|(_, key, _)| key == "vm/disk@moved"))
+}
+
+/// Who can write to the bucket can neither make a reader hold a large locator nor stop it with one.
+#[test]
+fn a_locator_that_is_too_large_is_skipped() {
+    assert_eq!(follows_a_locator_of(64 << 10, true), Ok(true));
+    assert_eq!(follows_a_locator_of(64 << 10, false), Ok(true));
+    assert_eq!(follows_a_locator_of((64 << 10) + 1, true), Ok(false));
+    let e = follows_a_locator_of((64 << 10) + 1, false).unwrap_err();
+    assert!(e.code() == Code::BadReply && e.message().contains("longer than 65536 bytes"), "{e}");
+    // Without another generation, its size is the error.
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let found = stored(&mut world, &vault, b"data", 1);
+    let only = world.keys(LOCATORS).remove(0);
+    world.put(&only, &vec![b' '; 1 << 20]);
+    world.log.clear();
+    let e = read(&mut world, &vault, &found).unwrap_err();
+    assert!(e.code() == Code::Format && e.message().contains("has 1048576 bytes, but at most 65536"), "{e}");
+    assert_eq!(world.operations(), ["ListObjectsV2", "GetObject"], "no attempt is repeated");
+}
+
 /// With the same keyring, objects of one vault could be copied into another.
 #[test]
 fn a_locator_of_another_vault_is_not_followed() {
@@ -495,8 +541,8 @@ fn what_a_store_says_is_shown_on_one_line_without_control_characters_and_short()
             ("no JSON", foreign.clone()),
         ] {
             let (mut world, vault) = (World::new(), vault(&[]));
-            // A description has at most 1 MiB.
-            let description = description.replace(&"x".repeat(2 << 20), &"x".repeat(900_000));
+            // A larger description is not read.
+            let description = description.replace(&"x".repeat(2 << 20), &"x".repeat(60_000));
             world.put(VAULT_KEY, description.as_bytes());
             let e = world.run(&mut Open::new(vault, 1), &[]).unwrap_err();
             let all = shown(&format!("vault.json, {what}"), &e);

@@ -40,6 +40,8 @@ pub(super) enum Fault {
     BrokenAt(usize),
     /// It takes effect, and the answer has this header too.
     Says(&'static str, &'static str),
+    /// It takes effect, and the answer does not say how long its body is.
+    NoLength,
     /// It is answered with an empty page of a listing, which another one follows.
     EmptyPage,
     /// The caller cancels before it is answered; the request never reaches the store.
@@ -343,6 +345,7 @@ impl World {
                 .into();
             }
             Some(Fault::Flipped) => body[0] ^= 1,
+            Some(Fault::NoLength) => headers.retain(|(name, _)| name != "content-length"),
             Some(Fault::Says(name, value)) => {
                 headers.retain(|(own, _)| own != name);
                 headers.push((name.to_owned(), value.to_owned()));
@@ -373,6 +376,11 @@ impl World {
                         machine.handle(now, Input::RangeEnd { id, length, digest });
                     }
                 }
+            }
+            ReplyBody::Collect { limit } if status < 300 && body.len() > limit => {
+                let detail = format!("the reply's body is longer than {limit} bytes");
+                let failure = TransportFailure { code: Code::BadReply, maybe_sent: true, detail };
+                machine.handle(now, Input::Failed { id, failure });
             }
             _ => {
                 machine.handle(now, Input::Body { id, bytes: &body });

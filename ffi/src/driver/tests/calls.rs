@@ -133,7 +133,7 @@ fn a_reply_longer_than_its_limit_is_a_failure_and_an_error_page_is_cut() {
     });
     let limited = one(&server, |request| request.reply = ReplyBody::Collect { limit: ERROR_LIMIT });
     let error = run(&host(), limited, &mut Control::none()).unwrap_err();
-    assert!(error.code() == Code::ConnectionLost && error.message().contains("longer than 65536 bytes"), "{error}");
+    assert!(error.code() == Code::BadReply && error.message().contains("longer than 65536 bytes"), "{error}");
 
     let refused = one(&server, |request| request.url = server.url("/refused"));
     let text = run(&host(), refused, &mut Control::none()).unwrap();
