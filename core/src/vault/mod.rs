@@ -107,6 +107,11 @@ impl Vault {
             verify_keys.add(keyring.signing_key().public().clone());
         }
         let storage_class = settings.text("storage_class");
+        if !storage_class.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let why = format!("storage_class = '{storage_class}' is not the name of a storage class");
+            return Err(Error::new(Code::InvalidOption, why)
+                .with_hint("Use a name of the store, for example STANDARD_IA, or leave storage_class empty."));
+        }
         Ok(Vault {
             layout,
             id,
