@@ -17,6 +17,11 @@ pub fn amz_date(unix_ms: i64) -> String {
     format("%Y%m%dT%H%M%SZ", unix_ms)
 }
 
+/// Whether a time can be written as a date, which ends with the year 9999.
+pub fn is_date(unix_ms: i64) -> bool {
+    Timestamp::from_millisecond(unix_ms).is_ok()
+}
+
 /// Formats a time as RFC 3339 in UTC with milliseconds: `2013-05-24T00:00:00.000Z`.
 pub fn rfc3339(unix_ms: i64) -> String {
     format("%Y-%m-%dT%H:%M:%S.%3fZ", unix_ms)

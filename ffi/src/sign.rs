@@ -1,11 +1,11 @@
 //! Signatures for requests that another client sends: headers, presigned URLs, and explanations of refused signatures.
 
 use s3vault_core::credentials::Credentials;
-use s3vault_core::endpoint::{DEFAULT_REGION, Endpoint};
+use s3vault_core::endpoint::{DEFAULT_REGION, Endpoint, checked_region, is_scope_name};
 use s3vault_core::http::Method;
 use s3vault_core::settings::{Scope, Settings};
 use s3vault_core::sigv4::{self, Payload, Signer, ToSign};
-use s3vault_core::{Code, Error, Result, uri};
+use s3vault_core::{Code, Error, Result, time, uri};
 use zeroize::Zeroizing;
 
 use crate::transport::clock;
@@ -33,7 +33,7 @@ pub fn sign(
     }
     let mut signer = call.signer(settings)?;
     let payload = payload(payload_hash, settings.text("service"))?;
-    let signed = signer.sign(&call.to_sign(payload), at(now_ms));
+    let signed = signer.sign(&call.to_sign(payload), at(now_ms)?);
     let mut lines = Zeroizing::new(String::new());
     for (name, value) in signed.headers() {
         for part in [name, ": ", value, "\n"] {
@@ -56,7 +56,7 @@ pub fn presign(
     let call = Call::new(settings, method, url, headers)?;
     let mut signer = call.signer(settings)?;
     let payload = payload("", settings.text("service"))?;
-    let query = signer.presign(&call.to_sign(payload), expires_s, at(now_ms))?;
+    let query = signer.presign(&call.to_sign(payload), expires_s, at(now_ms)?)?;
     let Address { scheme, host, path, .. } = &call.address;
     Ok(format!("{scheme}://{host}{path}?{query}"))
 }
@@ -93,9 +93,15 @@ impl<'a> Call<'a> {
         let region = match (&self.address.region, settings.text("region")) {
             (Some(region), _) => region,
             (None, "") => DEFAULT_REGION,
-            (None, region) => region,
+            (None, region) => checked_region(region)?,
         };
-        Ok(Signer::for_service(Credentials::from_settings(settings)?, region, settings.text("service")))
+        let service = settings.text("service");
+        if !is_scope_name(service) {
+            let why = format!("service = '{service}' is not the name of a service");
+            return Err(Error::new(Code::InvalidOption, why)
+                .with_hint("Use letters, digits, '-', '_' and '.', for example s3 or sts."));
+        }
+        Ok(Signer::for_service(Credentials::from_settings(settings)?, region, service))
     }
 
     fn to_sign<'s>(&'s self, payload: Payload<'s>) -> ToSign<'s> {
@@ -196,6 +202,10 @@ fn parse_headers(lines: &str) -> Result<Vec<(&str, &str)>> {
                 "Write one header per line, without folding.",
             ));
         }
+        if value.contains(|c: char| c.is_control() && c != '\t') {
+            let hint = "Remove it: no client can send it.";
+            return Err(misuse(format!("the value of the header {name} contains a control character"), hint));
+        }
         if OWN.iter().any(|own| name.eq_ignore_ascii_case(own)) {
             let hint = "Leave it out: it is made from the settings and the time.";
             return Err(misuse(format!("the signer adds the header {name} itself"), hint));
@@ -223,8 +233,12 @@ fn payload(hash: &str, service: &str) -> Result<Payload<'static>> {
     }
 }
 
-fn at(now_ms: i64) -> i64 {
-    if now_ms > 0 { now_ms } else { clock::now().unix_ms }
+fn at(now_ms: i64) -> Result<i64> {
+    match now_ms {
+        ..=0 => Ok(clock::now().unix_ms),
+        _ if time::is_date(now_ms) => Ok(now_ms),
+        _ => Err(misuse(format!("the time {now_ms} is after the year 9999"), "Give the time in Unix milliseconds.")),
+    }
 }
 
 fn misuse(message: String, hint: &str) -> Error {

@@ -311,10 +311,15 @@ fn site(api_url: &str, host: &Host, options: AwsHost, wanted: Option<&str>) -> R
     })
 }
 
-/// Checks that a region is valid in a signature's scope. Other stores choose the names of their regions freely.
-fn checked_region(region: &str) -> Result<&str> {
+/// Whether a name is valid in a signature's scope, whose parts are separated by `/`.
+pub fn is_scope_name(name: &str) -> bool {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if (1..=64).contains(&region.len()) && region.chars().all(valid) {
+    (1..=64).contains(&name.len()) && name.chars().all(valid)
+}
+
+/// Checks that a region is valid in a signature's scope. Other stores choose the names of their regions freely.
+pub fn checked_region(region: &str) -> Result<&str> {
+    if is_scope_name(region) {
         return Ok(region);
     }
     Err(invalid(format!("region = '{region}' is not a valid region name")).with_hint(

@@ -24,8 +24,9 @@ use super::{S3V_OK, s3v_bytes, s3v_config, s3v_error};
 /// or STREAMING-UNSIGNED-PAYLOAD-TRAILER. (For a service other than s3, NULL and "" mean an empty body, and
 /// x-amz-content-sha256 is not added.)
 ///
-/// Fails with S3V_E_INVALID_ARGUMENT if the request cannot be signed, S3V_E_INVALID_OPTION if keys are missing, and
-/// S3V_E_UNSUPPORTED for a Multi-Region Access Point, which requires SigV4a.
+/// Fails with S3V_E_INVALID_ARGUMENT if the request cannot be signed, S3V_E_INVALID_OPTION if keys are missing or an
+/// option is not valid (the bucket of an s3:// URL is one of them), and S3V_E_UNSUPPORTED for a Multi-Region Access
+/// Point, which requires SigV4a.
 ///
 /// Since: 0.1.
 ///
@@ -54,7 +55,7 @@ pub unsafe extern "C" fn s3v_sign(
     })
 }
 
-/// Returns the URL with a signature in its query. Anybody who has it can send this one request (GET, HEAD, PUT or
+/// Returns the URL with a signature in its query. Anybody who has it can send this one request (GET, HEAD, PUT, POST or
 /// DELETE) for `expires_s` seconds from `now_ms`, with exactly these `headers`. `expires_s` is 1 to 604800 (seven
 /// days). The body is not signed. The other arguments and the failures are those of s3v_sign.
 ///
