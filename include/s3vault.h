@@ -825,7 +825,8 @@ int32_t s3v_put_commit(s3v_put *put,
  * Stops the put, and waits until its checkpoint has everything that a later s3v_put_open with the same checkpoint
  * needs to resume it. Bytes of parts that the store does not have yet are dropped; after resuming, s3v_put_offset says
  * from where to write them again. Without a checkpoint it does the same as s3v_put_abort. Afterwards only s3v_put_free
- * may follow. A triggered `cancel` in `ctl` is ignored, so that this call can follow a cancelled one.
+ * may follow: any other call fails with S3V_E_SUSPENDED. A triggered `cancel` in `ctl` is ignored, so that this call
+ * can follow a cancelled one.
  *
  * Since: 0.1.
  */
@@ -835,7 +836,8 @@ int32_t s3v_put_suspend(s3v_put *put,
 
 /**
  * Abandons the backup, and waits until the store has removed the parts it had; the checkpoint is removed. Afterwards
- * only s3v_put_free may follow. A triggered `cancel` in `ctl` is ignored.
+ * only s3v_put_free may follow: any other call fails with S3V_E_WRONG_STATE. A triggered `cancel` in `ctl` is
+ * ignored. After a put that failed by itself, nothing is left to do: it returns 0, and the checkpoint stays.
  *
  * Since: 0.1.
  */
@@ -1128,8 +1130,9 @@ int32_t s3v_manifest_verify(const void *object,
  * or STREAMING-UNSIGNED-PAYLOAD-TRAILER. (For a service other than s3, NULL and "" mean an empty body, and
  * x-amz-content-sha256 is not added.)
  *
- * Fails with S3V_E_INVALID_ARGUMENT if the request cannot be signed, S3V_E_INVALID_OPTION if keys are missing, and
- * S3V_E_UNSUPPORTED for a Multi-Region Access Point, which requires SigV4a.
+ * Fails with S3V_E_INVALID_ARGUMENT if the request cannot be signed, S3V_E_INVALID_OPTION if keys are missing or an
+ * option is not valid (the bucket of an s3:// URL is one of them), and S3V_E_UNSUPPORTED for a Multi-Region Access
+ * Point, which requires SigV4a.
  *
  * Since: 0.1.
  */
@@ -1143,7 +1146,7 @@ int32_t s3v_sign(const s3v_config *options,
                  s3v_error **err);
 
 /**
- * Returns the URL with a signature in its query. Anybody who has it can send this one request (GET, HEAD, PUT or
+ * Returns the URL with a signature in its query. Anybody who has it can send this one request (GET, HEAD, PUT, POST or
  * DELETE) for `expires_s` seconds from `now_ms`, with exactly these `headers`. `expires_s` is 1 to 604800 (seven
  * days). The body is not signed. The other arguments and the failures are those of s3v_sign.
  *

@@ -152,7 +152,8 @@ pub unsafe extern "C" fn s3v_put_commit(
 /// Stops the put, and waits until its checkpoint has everything that a later s3v_put_open with the same checkpoint
 /// needs to resume it. Bytes of parts that the store does not have yet are dropped; after resuming, s3v_put_offset says
 /// from where to write them again. Without a checkpoint it does the same as s3v_put_abort. Afterwards only s3v_put_free
-/// may follow. A triggered `cancel` in `ctl` is ignored, so that this call can follow a cancelled one.
+/// may follow: any other call fails with S3V_E_SUSPENDED. A triggered `cancel` in `ctl` is ignored, so that this call
+/// can follow a cancelled one.
 ///
 /// Since: 0.1.
 ///
@@ -168,7 +169,8 @@ pub unsafe extern "C" fn s3v_put_suspend(put: *mut s3v_put, ctl: *const s3v_ctl,
 }
 
 /// Abandons the backup, and waits until the store has removed the parts it had; the checkpoint is removed. Afterwards
-/// only s3v_put_free may follow. A triggered `cancel` in `ctl` is ignored.
+/// only s3v_put_free may follow: any other call fails with S3V_E_WRONG_STATE. A triggered `cancel` in `ctl` is
+/// ignored. After a put that failed by itself, nothing is left to do: it returns 0, and the checkpoint stays.
 ///
 /// Since: 0.1.
 ///

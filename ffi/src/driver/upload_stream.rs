@@ -204,8 +204,11 @@ impl<T: Send + 'static> StreamUpload<T> {
         if self.committed {
             return Err(Error::new(Code::WrongState, "the backup is already stored"));
         }
-        if self.end.is_some() {
-            return Ok(());
+        if let Some(end) = &self.end {
+            // After a failure nothing is left to stop. After a stop, another one would not do what it says: an abort would
+            // not remove the checkpoint of a suspended upload.
+            let was_stopped = matches!(end.code(), Code::WrongState | Code::Suspended);
+            return if was_stopped { Err(end.clone()) } else { Ok(()) };
         }
         let deadline = Deadline::of(control)?;
         // A part that was not handed over yet is dropped, and no more parts are written.
