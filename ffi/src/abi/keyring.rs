@@ -75,7 +75,8 @@ pub unsafe extern "C" fn s3v_keyring_info(
 ) -> i32 {
     boundary!(err, {
         let keyring = hold(keyring, "keyring")?;
-        *output(out, "out")? = s3v_bytes::new_handle(keyring.0.info_json().into_bytes());
+        let out = output(out, "out")?;
+        *out = s3v_bytes::new_handle(keyring.0.info_json().into_bytes());
         Ok(S3V_OK)
     })
 }
