@@ -116,6 +116,9 @@ fn refused(
     if is_nonsense {
         message.push_str(&format!(" and a body that is not an S3 reply: {}", excerpt(body)));
     }
+    if let Some(location) = head.header("location").filter(|_| (300..400).contains(&head.status)) {
+        message.push_str(&format!("; it redirects to {}", presentable(location.trim())));
+    }
     if !request_id.is_empty() {
         message.push_str(&format!(" [request id {request_id}]"));
     }
@@ -172,6 +175,9 @@ fn hint(
 ) -> Option<String> {
     match code {
         Code::WrongRegion if !region.is_empty() => Some(format!("Set region = {region}.")),
+        Code::WrongRegion => Some(
+            "Set api_url to the endpoint of the bucket, and region if it needs one: redirects are not followed, and this one names no region.".into(),
+        ),
         Code::AccessDenied if is_about_keys(s3_code) => Some(RENEW.into()),
         Code::AccessDenied => {
             let (bucket, object) = (bucket.name(), if place.key().is_empty() { "" } else { "/*" });
@@ -295,6 +301,18 @@ mod tests {
         let head = ReplyHead { status, headers };
         refusal(&GetObject::new("k", 9), &bucket(&[]).unwrap(), &Place::Object("k".into()), &head, body.as_bytes())
             .error
+    }
+
+    #[test]
+    fn a_redirect_is_not_followed_and_its_target_is_named() {
+        for status in [301, 302, 307, 308] {
+            let e = error(status, &[("location", "http://elsewhere.example/\x1b[31mk")], "");
+            assert!(e.message().contains("; it redirects to http://elsewhere.example/\\u{1b}[31mk"), "{e}");
+            assert!(e.hint().contains("api_url") && !e.hint().contains("message names"), "{e}");
+        }
+        let named = error(301, &[("location", "http://elsewhere.example"), ("x-amz-bucket-region", "eu-west-1")], "");
+        assert_eq!(named.hint(), "Set region = eu-west-1.");
+        assert!(!error(200, &[("location", "http://elsewhere.example")], "").message().contains("redirects"));
     }
 
     #[test]
