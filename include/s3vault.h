@@ -1461,7 +1461,7 @@ int32_t s3v_explain(const char *request,
 /**
  * The connection was lost.
  *
- * Check the network.
+ * Check the network, and that an S3 store answers at api_url.
  */
 #define S3V_E_CONNECTION_LOST (-54)
 

@@ -136,7 +136,7 @@ codes! {
     /// The store did not answer in time.
     TimedOut = -53, "S3V_E_TIMED_OUT", Transport, 5, "Check the network; idle_timeout_ms and connect_timeout_ms set the limits.";
     /// The connection was lost.
-    ConnectionLost = -54, "S3V_E_CONNECTION_LOST", Transport, 5, "Check the network.";
+    ConnectionLost = -54, "S3V_E_CONNECTION_LOST", Transport, 5, "Check the network, and that an S3 store answers at api_url.";
     /// The proxy refused: it requires a user and a password, or does not allow connections to this store.
     Proxy = -55, "S3V_E_PROXY", Transport, 5, "Check the option proxy (its user and password), and whether the proxy allows the host and port of api_url.";
 

@@ -138,7 +138,7 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.CONNECT]: "Check the host and port of api_url (and of proxy, if it is set), and firewalls.",
   [ErrorCode.CERTIFICATE]: "Do what the message says about the certificate; ca_file helps only if no trusted CA signed it.",
   [ErrorCode.TIMED_OUT]: "Check the network; idle_timeout_ms and connect_timeout_ms set the limits.",
-  [ErrorCode.CONNECTION_LOST]: "Check the network.",
+  [ErrorCode.CONNECTION_LOST]: "Check the network, and that an S3 store answers at api_url.",
   [ErrorCode.PROXY]: "Check the option proxy (its user and password), and whether the proxy allows the host and port of api_url.",
   [ErrorCode.IO]: "See the operating system's message.",
   [ErrorCode.DISK_FULL]: "Free some space, or restore to another disk.",

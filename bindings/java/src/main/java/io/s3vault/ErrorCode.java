@@ -78,7 +78,7 @@ public enum ErrorCode {
     /** The store did not answer in time. */
     TIMED_OUT(-53, "Check the network; idle_timeout_ms and connect_timeout_ms set the limits."),
     /** The connection was lost. */
-    CONNECTION_LOST(-54, "Check the network."),
+    CONNECTION_LOST(-54, "Check the network, and that an S3 store answers at api_url."),
     /** The proxy refused: it requires a user and a password, or does not allow connections to this store. */
     PROXY(-55, "Check the option proxy (its user and password), and whether the proxy allows the host and port of api_url."),
     /** A local file cannot be read or written. */
