@@ -41,7 +41,7 @@ pub(super) enum Message {
     End {
         id: RequestId,
         /// What the body takes in memory until it is handled.
-        memory: Option<Collected>,
+        memory: Collected,
     },
     Arrived {
         id: RequestId,

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::download_file::FileSink;
 use super::download_stream::FrameSink;
 use super::engine::Message;
-use crate::budget::{Budget, Urgency};
+use crate::budget::{Budget, Collected, Urgency};
 use crate::transport::body::Outgoing;
 use crate::transport::watchdog::Activity;
 use crate::transport::{Reply, Transport, clock};
@@ -135,40 +135,58 @@ impl Attempt {
         let mut reply = transport.send(&request, body, activity.clone()).await?;
         let success = reply.head.is_success();
         let pace = Pace::new(request.method, transport.idle_timeout());
+        let mut memory = budget.memory.collected();
         let _ = engine.send(Message::Head { id, head: std::mem::take(&mut reply.head) });
         match (request.reply, sink) {
             (ReplyBody::Range(range), Some(sink)) if success => {
                 receive_range(reply, id, range, sink, &activity, &engine, &budget).await
             }
             (ReplyBody::Collect { limit }, _) if success => {
-                let (mut length, mut pace, mut memory) = (0, pace, budget.memory.collected());
-                while let Some(bytes) = reply.chunk().await? {
-                    pace.check(&reply, bytes.len())?;
-                    length += bytes.len();
-                    if length > limit {
-                        let detail = format!("{}: the reply's body is longer than {limit} bytes", reply.what());
-                        return Err(TransportFailure { code: Code::BadReply, maybe_sent: true, detail }.into());
-                    }
-                    memory.add(bytes.len());
-                    let _ = engine.send(Message::Body { id, bytes });
+                if collect(&mut reply, id, limit, pace, &mut memory, &engine).await? {
+                    let detail = format!("{}: the reply's body is longer than {limit} bytes", reply.what());
+                    return Err(TransportFailure { code: Code::BadReply, maybe_sent: true, detail }.into());
                 }
-                Ok(Message::End { id, memory: Some(memory) })
+                Ok(Message::End { id, memory })
             }
             // A refusal. Its status matters, however long the page that a proxy sent with it.
             _ => {
-                let (mut left, mut pace) = (ERROR_LIMIT, pace);
-                while left > 0
-                    && let Some(bytes) = reply.chunk().await?
-                {
-                    pace.check(&reply, bytes.len())?;
-                    let bytes = bytes.slice(..bytes.len().min(left));
-                    left -= bytes.len();
-                    let _ = engine.send(Message::Body { id, bytes });
-                }
-                Ok(Message::End { id, memory: None })
+                collect(&mut reply, id, ERROR_LIMIT, pace, &mut memory, &engine).await?;
+                Ok(Message::End { id, memory })
             }
         }
     }
+}
+
+/// How many bytes of a collected body the engine gets at once. A store may send chunks of one byte, each of which would be
+/// a message of many times that size.
+const PIECE: usize = 64 * 1024;
+
+/// Passes up to `limit` bytes of a body to the engine. Returns whether the body is longer.
+async fn collect(
+    reply: &mut Reply,
+    id: RequestId,
+    limit: usize,
+    mut pace: Pace,
+    memory: &mut Collected,
+    engine: &UnboundedSender<Message>,
+) -> Result<bool, TransportFailure> {
+    let (mut left, mut piece) = (limit, Vec::new());
+    let is_longer = loop {
+        let Some(bytes) = reply.chunk().await? else { break false };
+        pace.check(reply, bytes.len())?;
+        let taken = bytes.len().min(left);
+        piece.extend_from_slice(&bytes[..taken]);
+        left -= taken;
+        memory.add(taken);
+        if taken < bytes.len() {
+            break true;
+        }
+        if piece.len() >= PIECE {
+            let _ = engine.send(Message::Body { id, bytes: std::mem::take(&mut piece).into() });
+        }
+    };
+    let _ = engine.send(Message::Body { id, bytes: piece.into() });
+    Ok(is_longer)
 }
 
 /// How many bytes of a collected body must arrive within each [`Pace::limit`].

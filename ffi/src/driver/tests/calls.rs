@@ -155,6 +155,24 @@ fn trickling(status: &'static str, byte: &'static [u8], time: Duration) -> Serve
 }
 
 #[test]
+fn small_chunks_of_a_reply_reach_the_machine_joined() {
+    let server = Server::http(|_, wire| {
+        let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        wire.write_all(&[&head[..], &b"1\r\nx\r\n".repeat(100_000), b"0\r\n\r\n"].concat()).is_ok()
+    });
+    let mut limited = request(1, Method::Get, &server.url("/"));
+    limited.reply = ReplyBody::Collect { limit: 1 << 20 };
+    let (mut bytes_seen, mut pieces) = (0, 0);
+    let machine = ScriptedMachine::new(vec![Output::Send(limited)], move |outputs, input| match input {
+        Input::Body { bytes, .. } => (bytes_seen, pieces) = (bytes_seen + bytes.len(), pieces + 1),
+        Input::End { .. } => outputs.push_back(Output::Done(Ok((bytes_seen, pieces)))),
+        Input::Failed { failure, .. } => panic!("{failure:?}"),
+        _ => {}
+    });
+    assert_eq!(run(&host(), machine, &mut Control::none()).unwrap(), (100_000, 2));
+}
+
+#[test]
 fn a_reply_that_trickles_ends() {
     // Longer than a busy machine pauses a thread: the reply is not to end for its silence.
     let idle_timeout = Duration::from_secs(3);
