@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,3 +54,30 @@ def command() -> Caller:
 
 def all_callers() -> list[Caller]:
     return [c_example(), java_example(), python_api(), command()]
+
+
+def watch_peak(process: subprocess.Popen) -> Callable[[], float]:
+    """Watches the memory of a process. What it returns waits for the end of the process, and returns the peak in MiB: the last
+    value in /proc, which is read until the process exits."""
+    peak = 0
+
+    def watch() -> None:
+        nonlocal peak
+        while process.poll() is None:
+            try:
+                for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+                    if line.startswith("VmHWM:"):
+                        peak = max(peak, int(line.split()[1]))
+            except OSError:
+                return
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+
+    def end() -> float:
+        process.wait()
+        watcher.join()
+        return peak / 1024
+
+    return end

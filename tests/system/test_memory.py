@@ -11,13 +11,11 @@ import json
 import os
 import ssl
 import subprocess
-import threading
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
-from callers import ROOT, Caller, java_example, python_api
+from callers import ROOT, Caller, java_example, python_api, watch_peak
 from data import MIB, make_file
 
 MEMORY = ROOT / "bindings/c/build/memory"
@@ -69,28 +67,13 @@ def drop_from_page_cache(file: Path) -> None:
 
 
 def peak_of(caller: Caller, *arguments: str) -> float:
-    """Returns the peak memory of the program in MiB: the last value in /proc, which is read until the program exits."""
+    """Returns the peak memory of the program in MiB."""
     process = caller.start(*arguments, stdout=subprocess.DEVNULL)
-    peak = 0
-
-    def watch() -> None:
-        nonlocal peak
-        while process.poll() is None:
-            try:
-                for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-                    if line.startswith("VmHWM:"):
-                        peak = max(peak, int(line.split()[1]))
-            except OSError:
-                return
-            time.sleep(0.005)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    process.wait()
-    watcher.join()
-    assert process.returncode == 0, f"{caller.name}: {arguments[0]} failed with code {process.returncode}: nothing was measured"
-    assert peak > 0, f"{caller.name}: {arguments[0]} ended before its memory was read"
-    return peak / 1024
+    peak = watch_peak(process)()
+    what = f"{caller.name}: {arguments[0]}"
+    assert process.returncode == 0, f"{what} failed with code {process.returncode}: nothing was measured"
+    assert peak > 0, f"{what} ended before its memory was read"
+    return peak
 
 
 def test_a_file_in_c(connections: str, source: Path, record_property) -> None:
