@@ -172,21 +172,28 @@ async fn collect(
 ) -> Result<bool, TransportFailure> {
     let (mut left, mut piece) = (limit, Vec::new());
     let is_longer = loop {
-        let Some(bytes) = reply.chunk().await? else { break false };
-        pace.check(reply, bytes.len())?;
+        let bytes = match reply.chunk().await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => break Ok(false),
+            Err(failure) => break Err(failure),
+        };
+        if let Err(failure) = pace.check(reply, bytes.len()) {
+            break Err(failure);
+        }
         let taken = bytes.len().min(left);
         piece.extend_from_slice(&bytes[..taken]);
         left -= taken;
         memory.add(taken);
         if taken < bytes.len() {
-            break true;
+            break Ok(true);
         }
         if piece.len() >= PIECE {
             let _ = engine.send(Message::Body { id, bytes: std::mem::take(&mut piece).into() });
         }
     };
+    // What arrived before a failure, too.
     let _ = engine.send(Message::Body { id, bytes: piece.into() });
-    Ok(is_longer)
+    is_longer
 }
 
 /// How many bytes of a collected body must arrive within each [`Pace::limit`].
