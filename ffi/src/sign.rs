@@ -342,7 +342,7 @@ mod tests {
             let lines = sign(&settings(&[]), now_ms, "GET", "http://h/", "", "").unwrap();
             lines.split("x-amz-date: ").nth(1).unwrap()[..16].to_owned()
         };
-        let possible = |date: &str| (0..=600).any(|s| s3vault_core::time::amz_date(before + s * 1000) == date);
+        let possible = |date: &str| (0..=600).any(|s| time::amz_date(before + s * 1000) == date);
         assert!(possible(&date(0)) && possible(&date(-1)) && !possible(&date(1)));
     }
 
