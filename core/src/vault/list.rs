@@ -174,9 +174,7 @@ impl ListSteps {
         self.next = match &self.cursor.list {
             Some(_) => Some(self.cursor.clone()),
             None if is_last_prefix => None,
-            None => {
-                Some(Cursor { prefix: self.cursor.prefix + 1, names: self.cursor.names.clone(), ..Cursor::default() })
-            }
+            None => Some(Cursor { prefix: self.cursor.prefix + 1, ..Cursor::default() }),
         };
         self.resolve()
     }

@@ -26,6 +26,11 @@ fn list(world: &mut World, vault: &Arc<Vault>, scope: Scope) -> Vec<Row> {
     rows
 }
 
+/// The key of a row of one byte, with a version id of the instant `vid_ms`.
+fn row(kind: Kind, vid_ms: i64, recorded_ms: i64) -> RowKey {
+    RowKey { vid: Vid::new(vid_ms, [0; 10]), recorded_ms, kind, size: 1, parent: None }
+}
+
 #[test]
 fn find_costs_one_list_and_one_get() {
     let (mut world, vault) = (World::new(), vault(&[]));
@@ -466,21 +471,135 @@ fn listings_page_through_and_read_hashed_names() {
 #[test]
 fn a_marker_hides_its_row_across_a_page_boundary() {
     let (mut world, vault) = (World::new(), vault(&[]));
-    let row = |n: i64| RowKey {
-        vid: Vid::new(START - n, [0; 10]),
-        recorded_ms: START - n,
-        kind: Kind::Full,
-        size: 1,
-        parent: None,
-    };
+    let nth = |n: i64| row(Kind::Full, START - n, START - n);
     for n in 0..1_000 {
-        world.put(&format!("{CATALOGUE}vm/disk/{}", row(n)), b"{}");
+        world.put(&format!("{CATALOGUE}vm/disk/{}", nth(n)), b"{}");
     }
     // The marker is the thousandth key, its row the first of the second page.
-    world.put(&format!("{CATALOGUE}vm/disk/{}.-d", row(999).vid), b"{}");
+    world.put(&format!("{CATALOGUE}vm/disk/{}.-d", nth(999).vid), b"{}");
     assert_eq!(list(&mut world, &vault, Scope::Backup(name())).len(), 999);
-    world.put(&format!("{CATALOGUE}vm/disk/{}.-d", row(0).vid), b"{}");
+    world.put(&format!("{CATALOGUE}vm/disk/{}.-d", nth(0).vid), b"{}");
     assert_eq!(list(&mut world, &vault, Scope::Backup(name())).len(), 998);
+}
+
+/// A listing shows a path once, however many pages its versions take, and a version once, however many rows it has.
+#[test]
+fn what_was_shown_on_a_page_is_not_shown_on_the_next() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let put = |world: &mut World, vid: i64, recorded: i64| {
+        let row = row(Kind::Full, vid, recorded);
+        world.put(&format!("{CATALOGUE}vm/disk/{row}"), b"{}");
+    };
+    (0..999).for_each(|n| put(&mut world, START - n, START - n));
+    // The thousandth key and the first of the second page are rows of one version.
+    put(&mut world, START - 999, START - 999);
+    put(&mut world, START - 999, START - 998);
+    assert_eq!(list(&mut world, &vault, Scope::Backup(name())).len(), 1_000);
+    let paths = Scope::Paths { container: "vm".into(), prefix: String::new() };
+    assert_eq!(list(&mut world, &vault, paths).len(), 1);
+}
+
+/// Another process may delete an object between the LIST that names it and the GET that reads it.
+#[test]
+fn an_object_that_is_gone_when_it_is_read_is_passed_over() {
+    let gone = Fault::Refused(404, "NoSuchKey");
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let found = stored(&mut world, &vault, b"data", 1);
+    let vid = Vid::parse(&found.row.vid).unwrap().unix_ms();
+    let key = &found.manifest.key;
+    let first = key.replace(&format!(".{}.", found.row.recorded_ms), &format!(".{}.", found.row.recorded_ms - 1));
+    world.put(&first, b"{}");
+    world.fault("GetObject", &first, gone);
+    assert_eq!(
+        find(&mut world, &vault, Selector::Latest).unwrap().row,
+        found.row,
+        "another row of the version is there"
+    );
+    world.fault("GetObject", &first, gone);
+    world.fault("GetObject", key, gone);
+    let e = find(&mut world, &vault, Selector::Latest).unwrap_err();
+    assert!(e.code() == Code::NotFound && e.message().contains("there is no backup vm disk"), "{e}");
+
+    let locator = world.keys(LOCATORS).remove(0);
+    let next = locator.replace(".000000.", ".000001.");
+    world.put(&next, b"{}");
+    world.fault("GetObject", &next, gone);
+    read(&mut world, &vault, &found).unwrap();
+    world.fault("GetObject", &next, gone);
+    world.fault("GetObject", &locator, gone);
+    let e = read(&mut world, &vault, &found).unwrap_err();
+    assert!(e.code() == Code::DataMissing && e.message().contains("has no locator"), "{e}");
+
+    // A row that only its manifest names: without it, the segments of its key are shown.
+    let hashed = names::segment(&"#".repeat(90));
+    world.put(&format!("{CATALOGUE}vm/{hashed}/{}", row(Kind::Full, vid, START)), b"{}");
+    world.put(&format!("{CATALOGUE}{hashed}/disk/{vid}"), b"no row");
+    world.fault("GetObject", &format!("{CATALOGUE}vm/{hashed}"), gone);
+    let paths: Vec<String> =
+        list(&mut world, &vault, Scope::Container("vm".into())).into_iter().map(|row| row.path).collect();
+    assert_eq!(paths, ["disk", &hashed]);
+    let containers: Vec<String> =
+        list(&mut world, &vault, Scope::Containers).into_iter().map(|row| row.container).collect();
+    assert_eq!(containers, ["vm", &hashed], "a container without a row");
+}
+
+/// A hashed name is in the manifests of all its versions: one of them is read.
+#[test]
+fn the_name_of_a_hashed_path_is_read_once() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let path = "#".repeat(90);
+    let request = PutRequest { name: Name::new("vm", &path).unwrap(), ..request(None, Some(1), 1) };
+    let newest = world.run(&mut Put::new(vault.clone(), request).unwrap(), b"x").unwrap();
+    for n in 1..=1_000 {
+        let row = row(Kind::Full, newest.row.recorded_ms - n, newest.row.recorded_ms - n);
+        world.put(&format!("{CATALOGUE}vm/{}/{row}", names::segment(&path)), b"{}");
+    }
+    world.log.clear();
+    let rows = list(&mut world, &vault, Scope::All);
+    assert!(rows.len() == 1_001 && rows.iter().all(|row| row.path == path));
+    assert_eq!(world.operations(), ["ListObjectsV2", "GetObject", "ListObjectsV2"]);
+}
+
+#[test]
+fn a_version_that_is_refused_is_not_replaced_by_an_older_one() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    stored(&mut world, &vault, b"1", 1);
+    let newest = stored(&mut world, &vault, b"2", 2);
+    world.put(&newest.manifest.key, b"{}\n");
+    let e = find(&mut world, &vault, Selector::Latest).unwrap_err();
+    assert_eq!(e.code(), Code::Untrusted, "{e}");
+}
+
+#[test]
+fn a_manifest_with_another_hash_than_the_pin_is_refused() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let (first, second) = (stored(&mut world, &vault, b"1", 1), stored(&mut world, &vault, b"2", 2));
+    let mut pinned = |found: &Found| {
+        let pin = found.row.manifest_hash.clone();
+        world.run(&mut Find::new(vault.clone(), name(), Selector::Latest, pin, 1), &[])
+    };
+    assert_eq!(pinned(&second).unwrap().row, second.row);
+    assert_eq!(pinned(&first).unwrap_err().code(), Code::PinMismatch);
+}
+
+#[test]
+fn a_deleted_backup_is_found_as_of_a_time_before() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let found = stored(&mut world, &vault, b"1", 1);
+    let (vid, recorded) = (Vid::parse(&found.row.vid).unwrap(), found.row.recorded_ms);
+    // Only a version's first row counts.
+    let second = RowKey { vid, recorded_ms: recorded + 1, kind: Kind::Del, size: 0, parent: None };
+    world.put(&format!("{CATALOGUE}vm/disk/{second}"), b"{}");
+    assert_eq!(find(&mut world, &vault, Selector::Latest).unwrap().row, found.row);
+    let deleted = row(Kind::Del, recorded + MINUTE, recorded + MINUTE);
+    world.put(&format!("{CATALOGUE}vm/disk/{deleted}"), b"{}");
+    let e = find(&mut world, &vault, Selector::Latest).unwrap_err();
+    assert!(e.code() == Code::NotFound && e.message().contains("was deleted at 2025-11-24T16:01:"), "{e}");
+    assert_eq!(find(&mut world, &vault, Selector::AsOf(recorded)).unwrap().row, found.row);
+    let paths = Scope::Paths { container: "vm".into(), prefix: String::new() };
+    assert_eq!(list(&mut world, &vault, paths), []);
+    let kinds: Vec<_> = list(&mut world, &vault, Scope::Backup(name())).into_iter().map(|row| row.kind).collect();
+    assert_eq!(kinds, [Some(Kind::Del), Some(Kind::Full)]);
 }
 
 #[test]
