@@ -219,6 +219,24 @@ pub(crate) mod tests {
                 Err(e) => assert!(at < last && e.code() == Code::BadCheckpoint, "byte {at}: {e}"),
             }
         }
+        // The only record is not a torn one: its put did not start before it was on the disk.
+        let mut only = file(["{}"]);
+        only[FIRST_LINE.len()] ^= 1;
+        assert_eq!(texts(&only).map_err(|e| e.code()), Err(Code::BadCheckpoint));
+    }
+
+    #[test]
+    fn all_records_are_saved_when_each_of_them_is() {
+        let mut journal = Journal::new(key(), Tag::default());
+        assert!(journal.is_saved());
+        (0..2).for_each(|n| journal.add("{}", n == 0));
+        while journal.next().is_some() {
+            assert!(!journal.is_saved());
+        }
+        journal.saved();
+        assert!(!journal.is_saved(), "one of two");
+        journal.saved();
+        assert!(journal.is_saved());
     }
 
     #[test]

@@ -296,6 +296,15 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
+    fn a_part_that_must_be_hashed_first_has_its_digest() {
+        let digest = crate::checksum::digest(b"x");
+        let request = PartRequest { number: 1, offset: 0, length: 8, min_length: 8, multiple_of: 1, hash_first: true };
+        assert!(request.check(1, 8, Some(&digest), false).is_ok());
+        assert_eq!(request.check(1, 8, None, true).unwrap_err().code(), Code::WrongState);
+        assert!(PartRequest { hash_first: false, ..request }.check(1, 8, None, false).is_ok());
+    }
+
+    #[test]
     fn an_event_shows_what_a_store_said_on_one_line_and_short() {
         let foreign = "\x1b[31m\n\u{202e}".repeat(1 << 20);
         let (bucket, key) = ("b".to_owned(), foreign.clone());

@@ -300,9 +300,40 @@ fn a_url_signs_the_headers_that_it_is_given_and_any_method() {
         assert!(!urls.contains(&url));
         urls.push(url);
     }
-    let says = [("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")];
-    signer.presign(&get("/k", "", &says), 60, MAY_24).unwrap();
-    assert!(signer.canonical_request().ends_with("\nSTREAMING-UNSIGNED-PAYLOAD-TRAILER"));
+    for name in ["x-amz-content-sha256", "X-Amz-Content-SHA256"] {
+        let says = [(name, " STREAMING-UNSIGNED-PAYLOAD-TRAILER ")];
+        signer.presign(&get("/k", "", &says), 60, MAY_24).unwrap();
+        assert!(signer.canonical_request().ends_with("\nSTREAMING-UNSIGNED-PAYLOAD-TRAILER"));
+    }
+}
+
+/// S3 alone does not sign the body of a presigned request.
+#[test]
+fn a_url_for_another_service_signs_the_body() {
+    let signer = signer();
+    let mut signer = Signer::for_service(signer.credentials.clone(), "us-east-1", "execute-api");
+    let mut hash = |body: &'static [u8]| {
+        let request = ToSign { payload: Payload::Bytes(body), ..get("/", "", &[]) };
+        signer.presign(&request, 60, MAY_24).unwrap();
+        let canonical = signer.canonical_request();
+        canonical.rsplit('\n').next().unwrap().to_owned()
+    };
+    assert_eq!(hash(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    assert_eq!(hash(b"x"), "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881");
+}
+
+/// What was signed before changes nothing: after a URL, headers are signed as by a fresh signer.
+#[test]
+fn a_signer_signs_headers_after_a_url_with_other_headers() {
+    let with = [("x-amz-meta-a", "1")];
+    let mut kept = signer();
+    kept.sign(&get("/", "", &[]), MAY_24);
+    kept.presign(&get("/", "", &with), 60, MAY_24).unwrap();
+    for headers in [&with[..], &[]] {
+        let request = get("/", "", headers);
+        assert_eq!(kept.sign(&request, MAY_24).authorization, signer().sign(&request, MAY_24).authorization);
+        kept.presign(&get("/", "", &[]), 60, MAY_24).unwrap();
+    }
 }
 
 #[test]
@@ -313,8 +344,15 @@ fn requests_that_cannot_be_presigned_are_refused() {
         assert_eq!(e.code(), Code::InvalidArgument);
         assert!(e.message().contains(&expires_s.to_string()) && e.hint().contains("7 days"), "{e}");
     }
-    let e = refused(&get("/", "a=1&X-Amz-Signature=00", &[]), 60);
-    assert_eq!((e.code(), e.message()), (Code::InvalidArgument, "the query already has X-Amz-Signature"));
+    for expires_s in [SHORTEST_S, LONGEST_S] {
+        assert!(signer().presign(&get("/", "", &[]), expires_s, MAY_24).is_ok(), "{expires_s}");
+    }
+    for own in ["Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature", "Security-Token"] {
+        for name in [format!("X-Amz-{own}"), format!("x-amz-{own}").to_lowercase()] {
+            let e = refused(&get("/", &format!("a=1&{name}=00"), &[]), 60);
+            assert_eq!((e.code(), e.message()), (Code::InvalidArgument, &*format!("the query already has {name}")));
+        }
+    }
     assert!(signer().presign(&get("/", "x-amz-meta-a=1&ü=2&x-id=GetObject", &[]), 60, MAY_24).is_ok());
 }
 

@@ -340,6 +340,15 @@ mod tests {
     }
 
     #[test]
+    fn the_date_of_the_last_extent_counts() {
+        let mut records = records();
+        records.push(Record::Complete { last: 3, ended: true });
+        records.push(Record::Stored { version_id: None, date: Some(8) });
+        let checkpoint = parse(records).unwrap();
+        assert_eq!((checkpoint.extents.len(), checkpoint.stored_ms, checkpoint.ended), (2, Some(8), true));
+    }
+
+    #[test]
     fn offsets_are_of_the_backup_and_sizes_as_stored() {
         let text: Vec<u8> = (0..1016 + 1016 + 21).map(|n| (n % 251) as u8).collect();
         let hash = |range: std::ops::Range<usize>| PartHash::new(range.len() as u64, &digest(&text[range]));
@@ -389,6 +398,25 @@ mod tests {
             let e = Checkpoint::parse(&file([json]), &key()).unwrap_err();
             assert!(e.code() == Code::BadCheckpoint && e.message().contains("at byte 21"), "{e}");
         }
+        // A Complete names parts that were recorded, and an extent starts where the one before ends.
+        let mut lacking = records();
+        lacking.truncate(5);
+        lacking.remove(2);
+        assert_eq!(parse(lacking).unwrap_err().code(), Code::BadCheckpoint);
+        for (first, offset) in [(4, 4), (3, 5), (1, 0)] {
+            let mut moved = records();
+            moved.truncate(6);
+            let (key, upload_id) = ("k.2".into(), "w".into());
+            moved.push(Record::Extent { key, upload_id, first, offset, signed: 7 });
+            assert_eq!(parse(moved).unwrap_err().code(), Code::BadCheckpoint, "part {first} at {offset}");
+        }
+        // Nothing follows the end of the source, and the row comes when nothing is open.
+        let mut ended = records();
+        ended[4] = Record::Complete { last: 2, ended: true };
+        assert_eq!(parse(ended).unwrap_err().code(), Code::BadCheckpoint);
+        let mut open = records();
+        open.push(Record::Row { object: "{}".into() });
+        assert_eq!(parse(open).unwrap_err().code(), Code::BadCheckpoint);
         let e = parse(vec![Record::Header { format: 1, header: header() }]).unwrap_err();
         assert!(e.message().contains("its format is 1, but this version reads format 2"), "{e}");
         assert!(Checkpoint::parse(b"", &key()).unwrap().0.header.is_none());
@@ -410,5 +438,10 @@ mod tests {
         assert_eq!(code(|b| (b.source, b.length) = (None, None)), Some(Code::BadCheckpoint));
         assert_eq!(code(|b| b.source.as_mut().unwrap().modified_ns = 9), Some(Code::SourceChanged));
         assert_eq!(code(|b| b.source.as_mut().unwrap().inode = 9), Some(Code::SourceChanged));
+        assert_eq!(code(|b| b.source.as_mut().unwrap().size = 9), Some(Code::SourceChanged));
+        let stream = parse(vec![Checkpoint::record(Header { source: None, ..header() })]).unwrap();
+        assert!(stream.check(&Header { source: None, ..header() }).is_ok());
+        let other = stream.check(&Header { source: None, length: Some(4), ..header() }).unwrap_err();
+        assert_eq!(other.code(), Code::BadCheckpoint, "another length");
     }
 }

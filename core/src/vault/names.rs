@@ -193,6 +193,17 @@ mod tests {
         assert_eq!(segment(&long).len(), 65);
         assert_eq!(parse_segment(&segment(&long)), None);
         assert_eq!(segment(&"/".repeat(66)).len(), 198);
+        // A segment has 200 bytes at most.
+        for (name, length) in [("n".repeat(200), 200), (format!("{}nn", "/".repeat(66)), 200)] {
+            assert_eq!(segment(&name), segment_prefix(&name));
+            assert_eq!((segment(&name).len(), parse_segment(&segment(&name))), (length, Some(name.clone())));
+            assert!(is_hashed(&segment(&format!("{name}n"))), "{name} and one more");
+        }
+        let digest = "0123456789abcdef".repeat(4);
+        assert!(is_hashed(&format!("~{digest}")));
+        for other in [digest.clone(), format!("~{}", digest.to_uppercase()), format!("~{}", &digest[1..])] {
+            assert!(!is_hashed(&other), "{other}");
+        }
         for bad in ["=4", "=", "=41", "=2f", "a b", "=GG", "~x"] {
             assert_eq!(parse_segment(bad), None, "{bad}");
         }

@@ -297,12 +297,22 @@ mod tests {
         ] {
             assert_eq!(Entry::parse(&bad), None, "{bad}");
         }
-        for bad in ["1.-.-", "0000001.-.-", "00000a.-.-", "000000.ABCDEF0123456789.-", "000000.-", "000000.-.-.-"] {
+        for bad in [
+            "1.-.-",
+            "0000001.-.-",
+            "00000a.-.-",
+            "000000.ABCDEF0123456789.-",
+            "000000.-",
+            "000000.-.-.-",
+            "000000.0123456789abcde.-",
+        ] {
             assert_eq!(LocatorKey::parse(&format!("{v}.{bad}")), None, "{bad}");
         }
-        for bad in [format!("{CATALOGUE}c/{v}.-d"), format!("{CATALOGUE}c/p/q/{v}.-d"), format!("x/c/p/{v}.-d")] {
+        for bad in ["c/V", "c/p/q/V", "c/p/V/q", "c//V", "/p/V"] {
+            let bad = format!("{CATALOGUE}{}", bad.replace('V', &format!("{v}.-d")));
             assert_eq!(CatalogueKey::parse(&bad), None, "{bad}");
         }
+        assert_eq!(CatalogueKey::parse(&format!("x/c/p/{v}.-d")), None);
         let key = CatalogueKey::parse(&format!("{CATALOGUE}a=2Fb/p/{v}.-d")).unwrap();
         assert_eq!(key.names(), Some(("a/b".into(), "p".into())));
     }

@@ -167,6 +167,8 @@ mod tests {
             // A changed line end can hide the signature; then the object counts as unsigned, never as signed.
             assert!(!matches!(open(&changed, &keys(&ring)), Ok((_, Some(_)))), "byte {n}");
         }
+        let more = [&object[..object.len() - 1], b" more\n"].concat();
+        assert_eq!(open(&more, &keys(&ring)).unwrap_err().code(), Code::Format);
         let other = open(&object, &keys(&Keyring::generate([2; 32]))).unwrap_err();
         assert_eq!(other.code(), Code::Untrusted);
         assert_eq!(open(&object, &VerifyKeys::default()).unwrap_err().code(), Code::Untrusted);
@@ -186,7 +188,9 @@ mod tests {
         let read = |json: &str, at| parse::<serde_json::Value>(json.as_bytes(), at).map_err(|e| e.code());
         assert!(read(r#"{"format":1,"key":"k","new":[1]}"#, Some("k")).is_ok());
         assert!(read(r#"{"format":1,"key":"k"}"#, None).is_ok());
-        assert_eq!(read(r#"{"format":2,"key":"k"}"#, None), Err(Code::Format));
+        for other in [0, 2] {
+            assert_eq!(read(&format!(r#"{{"format":{other},"key":"k"}}"#), None), Err(Code::Format));
+        }
         assert_eq!(read(r#"{"format":1,"key":"k","requires":["tiers"]}"#, None), Err(Code::Format));
         assert_eq!(read(r#"{"format":1,"key":"k"}"#, Some("other")), Err(Code::Untrusted));
         assert_eq!(read("{", None), Err(Code::Format));

@@ -93,6 +93,10 @@ mod tests {
             assert_eq!(vid.unix_ms(), ms);
         }
         assert_eq!(Vid::new(0, [255; 10]).to_string(), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
+        // A clock before 1970 or after the last instant gives the nearest version id that there is.
+        for (ms, nearest) in [(-1, 0), (i64::MIN, 0), (LAST_MS + 1, LAST_MS), (i64::MAX, LAST_MS)] {
+            assert_eq!(Vid::new(ms, [1; 10]), Vid::new(nearest, [1; 10]), "{ms}");
+        }
         let good = Vid::new(0, [0; 10]).to_string();
         for bad in [
             "",

@@ -34,6 +34,58 @@ async fn returned_frames_are_kept_while_transfers_run() {
     assert_eq!(pool.kept(), 16, "kept frames count against the limit");
 }
 
+#[tokio::test]
+async fn frames_beyond_a_lowered_limit_are_freed() {
+    let bytes = |frames: u64| frames * FRAME as u64;
+    let pool = Pool::new(bytes(64));
+    let mut out = Vec::new();
+    for _ in 0..64 {
+        out.push(pool.take().await);
+    }
+    pool.set_limit(bytes(16));
+    out.clear();
+    assert_eq!(pool.kept(), 16, "those that are returned later too");
+    let account = pool.account(bytes(8));
+    assert_eq!((frames(&pool), pool.kept()), (8, 8), "what is promised to a transfer counts");
+    drop(account);
+    assert_eq!(frames(&pool), 0);
+}
+
+/// A large transfer is not passed over for as long as small ones come.
+#[tokio::test(start_paused = true)]
+async fn accounts_get_their_base_in_the_order_in_which_they_came() {
+    let pool = Pool::new(32 * MIB);
+    let first = pool.account(16 * MIB);
+    let held = first.ask(16 * MIB).unwrap().await.unwrap();
+    let (large, small) = (pool.account(24 * MIB), pool.account(4 * MIB));
+    let (mut large_waits, mut small_waits) = (large.ask(24 * MIB).unwrap(), small.ask(4 * MIB).unwrap());
+    assert!(large_waits.try_recv().is_err() && small_waits.try_recv().is_err(), "12 MiB are free");
+    drop((held, first));
+    assert!(large_waits.try_recv().is_ok() && small_waits.try_recv().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_are_taken_in_the_order_in_which_they_were_asked_for() {
+    let pool = Pool::new(FRAME as u64);
+    let held = pool.take().await;
+    let order: Arc<Mutex<Vec<u32>>> = Arc::default();
+    let mut tasks = Vec::new();
+    for number in 0..4 {
+        let (pool, order) = (pool.clone(), order.clone());
+        tasks.push(tokio::spawn(async move {
+            let _frame = pool.take().await;
+            order.lock().unwrap().push(number);
+        }));
+        tokio::task::yield_now().await;
+    }
+    assert!(pool.try_take().is_none());
+    drop(held);
+    for task in tasks {
+        timeout(FOREVER, task).await.unwrap().unwrap();
+    }
+    assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_thousand_transfers_stay_within_the_memory_limit_and_all_end() {
     let pool = Pool::new(64 * MIB);
@@ -226,6 +278,45 @@ async fn bandwidth_is_limited_and_can_be_changed_while_bodies_wait() {
     let changed = Instant::now();
     waits.await.unwrap();
     assert!(changed.elapsed() < Duration::from_secs(1), "no limit, no wait");
+}
+
+/// Time is paused here: it is counted, not measured.
+#[tokio::test(start_paused = true)]
+async fn what_was_not_used_may_follow_for_a_tenth_of_a_second_at_most() {
+    let way = Bandwidth::new(MIB);
+    way.pass(1).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let started = Instant::now();
+    for _ in 0..64 {
+        way.pass(64 * 1024).await;
+    }
+    let took = started.elapsed().as_secs_f64();
+    assert!((3.8..4.0).contains(&took), "4 MiB at 1 MiB/s after a pause: {took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_rate_applies_to_what_has_not_passed_yet() {
+    let way = Bandwidth::new(MIB);
+    let wait = |bytes: u64| {
+        let way = way.clone();
+        tokio::spawn(async move {
+            let started = Instant::now();
+            way.pass(bytes).await;
+            started.elapsed().as_secs_f64()
+        })
+    };
+    way.pass(10 * MIB).await;
+    let waits = wait(1);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    way.set_rate(5 * MIB);
+    let took = waits.await.unwrap();
+    assert!((5.9..6.1).contains(&took), "half at 1 MiB/s, half at 5: {took}");
+    // Nothing is owed from before there was no limit.
+    way.pass(1000 * MIB).await;
+    way.set_rate(0);
+    way.set_rate(MIB);
+    let took = wait(1).await.unwrap();
+    assert!(took < 1.0, "{took}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::http::{Body, ReplyHead, Request, TransportFailure};
 use crate::journal::tests::key;
 use crate::journal::{Journal, Tag};
 use crate::machine::{Event, PartRequest};
+use crate::op::ListedPart;
 use crate::profile::S3;
 use crate::settings::Settings;
 use crate::transfer::checkpoint::OpenUpload;
@@ -21,6 +22,8 @@ use crate::transfer::stored_form::{StoredForm, tests::segments_of};
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const NOW: Now = Now { unix_ms: 1_764_000_000_000, mono_ms: 0 };
+/// The same as the store writes it.
+const DATE: &str = "Mon, 24 Nov 2025 16:00:00 GMT";
 
 /// An answer to one request.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ struct Rig {
     interrupt: Option<(&'static str, Input<'static>)>,
     /// Operations that were sent.
     sent: Vec<&'static str>,
+    /// Version ids that HeadObject asked for.
+    heads: Vec<String>,
     /// Bodies that were sent, except parts.
     bodies: Vec<String>,
     /// Parts that were sent.
@@ -50,6 +55,16 @@ struct Rig {
     saved: String,
     released: Vec<u32>,
     events: Vec<Event>,
+}
+
+fn session(provider: &str) -> Session {
+    let mut settings = Settings::new();
+    let own = [("api_url", "http://127.0.0.1:9000"), ("bucket", "bkt"), ("access_key", "A"), ("secret_key", "S")];
+    for (key, value) in own.into_iter().chain([("provider", provider)]) {
+        settings.set(key, value).unwrap();
+    }
+    let credentials = Credentials::from_settings(&settings).unwrap();
+    Session::new(&Arc::new(Bucket::from_settings(&settings, credentials).unwrap()), 1)
 }
 
 fn part(number: u32, length: u64) -> Digest {
@@ -62,13 +77,7 @@ impl Rig {
     }
 
     fn stored_as(form: StoredForm, is_file: bool, length: u64, has_checkpoint: bool) -> Rig {
-        let mut settings = Settings::new();
-        let own = [("api_url", "http://127.0.0.1:9000"), ("bucket", "bkt"), ("access_key", "A"), ("secret_key", "S")];
-        for (key, value) in own {
-            settings.set(key, value).unwrap();
-        }
-        let credentials = Credentials::from_settings(&settings).unwrap();
-        let mut session = Session::new(&Arc::new(Bucket::from_settings(&settings, credentials).unwrap()), 1);
+        let mut session = session("s3");
         session.journal = has_checkpoint.then(|| Journal::new(key(), Tag::default()));
         let plan = Plan::new(is_file.then_some(length), &S3, 256 << 20, form);
         let (encryption, vid) = (Encryption::default(), "v".into());
@@ -78,9 +87,10 @@ impl Rig {
         let part = plan.part_ready(1, 0, first, (last || !is_file).then(|| part(1, first)));
         let upload = Upload::new(object, plan, Ready { part, last }, NOW.unix_ms);
         let (answers, interrupt) = (VecDeque::new(), None);
-        let (sent, bodies, released) = (Vec::new(), Vec::new(), Vec::new());
+        let (sent, heads, bodies, released) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (parts, saved, events) = (Vec::new(), String::new(), Vec::new());
-        Rig { session, upload, length, now: NOW, answers, interrupt, sent, bodies, parts, saved, released, events }
+        let now = NOW;
+        Rig { session, upload, length, now, answers, interrupt, sent, heads, bodies, parts, saved, released, events }
     }
 
     fn file() -> Rig {
@@ -133,6 +143,9 @@ impl Rig {
     fn answer(&mut self, request: &Request) {
         let (id, operation) = (request.id, request.operation);
         self.sent.push(operation);
+        if let ("HeadObject", Some((_, id))) = (operation, request.url.split_once("?versionId=")) {
+            self.heads.push(id.to_owned());
+        }
         match &request.body {
             Body::Bytes(bytes) => self.bodies.push(String::from_utf8_lossy(bytes).into_owned()),
             Body::Part(part) => self.parts.push(*part),
@@ -166,10 +179,16 @@ impl Rig {
 
     /// The object as HeadObject shows it, with this version id in its metadata.
     fn object(&self, vid: &str) -> Answer {
+        self.object_of(vid, self.upload.complete("u").size)
+    }
+
+    /// The same with another size.
+    fn object_of(&self, vid: &str, size: u64) -> Answer {
         let complete = self.upload.complete("u");
         let headers = vec![
+            ("date", DATE.into()),
             ("etag", "\"e\"".into()),
-            ("content-length", complete.size.to_string()),
+            ("content-length", size.to_string()),
             ("x-amz-version-id", "stored".into()),
             ("x-amz-checksum-crc64nvme", crc_text(complete.crc64nvme.unwrap())),
             ("x-amz-meta-s3vault-vid", vid.into()),
@@ -202,7 +221,12 @@ fn listing(parts: &[(u32, u64, &str)]) -> Answer {
 
 /// A listing of these parts: number, length in the backup, length as stored, and ETag.
 fn listing_as(parts: &[(u32, u64, u64, &str)]) -> Answer {
-    let mut xml = "<ListPartsResult><IsTruncated>false</IsTruncated>".to_owned();
+    page(parts, "<IsTruncated>false</IsTruncated>")
+}
+
+/// The page of a listing with these parts, which says whether more follow.
+fn page(parts: &[(u32, u64, u64, &str)], more: &str) -> Answer {
+    let mut xml = format!("<ListPartsResult>{more}");
     for (number, length, stored, etag) in parts {
         let crc = crc_text(part(*number, *length).crc64nvme);
         xml += &format!(
@@ -248,6 +272,113 @@ fn a_complete_that_took_effect_without_an_answer_is_found_by_its_object() {
     rig = rig.with("HeadObject", object);
     assert_eq!(rig.run().unwrap().extent.version_id.as_deref(), Some("stored"));
     assert_eq!((rig.count("CompleteMultipartUpload"), rig.count("AbortMultipartUpload")), (2, 0));
+}
+
+/// A page of the versions of all keys that start with `k`.
+fn versions(rows: &str, next: Option<&str>) -> Answer {
+    let next =
+        next.map(|id| format!("<NextKeyMarker>k</NextKeyMarker><NextVersionIdMarker>{id}</NextVersionIdMarker>"));
+    let (more, next) = (next.is_some(), next.unwrap_or_default());
+    Answer::Ok(
+        vec![],
+        format!("<ListVersionsResult><IsTruncated>{more}</IsTruncated>{rows}{next}</ListVersionsResult>"),
+    )
+}
+
+fn version(key: &str, id: &str, size: u64) -> String {
+    format!("<Version><Key>{key}</Key><VersionId>{id}</VersionId><Size>{size}</Size></Version>")
+}
+
+/// The store may refuse to show the newest object, since another key encrypts it.
+#[test]
+fn a_completed_object_is_looked_for_below_one_that_cannot_be_seen() {
+    for (status, code) in [(400, "InvalidRequest"), (403, "AccessDenied"), (404, "NoSuchKey")] {
+        let mut rig = Rig::file().with("CompleteMultipartUpload", NO_SUCH_UPLOAD);
+        rig.run_to_settle();
+        let size = rig.upload.complete("u").size;
+        // The newest first, over two pages; only those with its key and its size can be it.
+        let rows = [version("k", "newer", size), version("k", "short", size - 1)].concat();
+        let more = [version("k", "older", size), version("k2", "other", size)].concat();
+        let (another, own) = (rig.object("another"), rig.object("v"));
+        rig = rig.with("HeadObject", Answer::Refused(status, code));
+        rig = rig.with("ListObjectVersions", versions(&rows, Some("short")));
+        rig = rig.with("ListObjectVersions", versions(&more, None)).with("HeadObject", another).with("HeadObject", own);
+        assert_eq!(rig.run().unwrap().extent.version_id.as_deref(), Some("stored"), "{status}");
+        assert_eq!(rig.heads, ["newer", "older"], "{status}");
+    }
+}
+
+#[test]
+fn an_object_of_another_size_does_not_settle_a_complete() {
+    let mut rig = Rig::file().with("CompleteMultipartUpload", NO_SUCH_UPLOAD);
+    rig.run_to_settle();
+    let other = rig.object_of("v", 1);
+    rig = rig.with("HeadObject", other);
+    assert_eq!(rig.run().unwrap_err().code(), Code::OutcomeUnknown);
+}
+
+#[test]
+fn without_versioning_only_the_newest_object_is_looked_at() {
+    let mut rig = Rig { session: session("garage"), ..Rig::file() }.with("CompleteMultipartUpload", NO_SUCH_UPLOAD);
+    assert_eq!(rig.run().unwrap_err().code(), Code::OutcomeUnknown);
+    assert_eq!((rig.count("HeadObject"), rig.count("ListObjectVersions")), (1, 0));
+}
+
+/// A look-up without an answer does not say that there is no object.
+#[test]
+fn an_upload_is_not_abandoned_before_its_object_was_looked_for() {
+    let refusal = Answer::Refused(400, "XAmzContentChecksumMismatch");
+    let mut rig =
+        (0..crate::retry::ATTEMPTS).fold(Rig::file(), |rig, _| rig.with("CompleteMultipartUpload", refusal.clone()));
+    rig = rig.with("ListObjectVersions", Answer::Refused(403, "AccessDenied"));
+    assert_eq!(rig.run().unwrap_err().code(), Code::OutcomeUnknown);
+    let mut rig = Rig::file().with("CompleteMultipartUpload", INVALID_PART);
+    rig = rig.with("ListParts", Answer::Refused(403, "AccessDenied"));
+    assert_eq!(rig.run().unwrap_err().code(), Code::OutcomeUnknown);
+    rig.handle(&Input::Retry);
+    rig.run().unwrap();
+}
+
+#[test]
+fn a_store_that_never_completes_right_parts_is_believed_in_the_end() {
+    let parts = [(1, MIN_PART, "one"), (2, MIN_PART, "two"), (3, 5, "three")];
+    let mut rig = Rig::file();
+    for _ in 0..5 {
+        rig = rig.with("CompleteMultipartUpload", INVALID_PART).with("ListParts", listing(&parts));
+    }
+    let e = rig.run().unwrap_err();
+    assert_eq!((e.s3_code(), rig.count("ListParts"), rig.count("UploadPart")), ("InvalidPart", 3, 3), "{e}");
+}
+
+/// A manifest's `stored` is the `Date` of the reply that completed the data, and not a time of this machine's clock.
+#[test]
+fn the_date_of_an_object_is_the_stores() {
+    let date = || ("date", DATE.to_owned());
+    let reply = |body: &str| Answer::Ok(vec![date(), ("etag", "\"e\"".into())], body.into());
+    let completed = reply("<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>");
+    let mut settled = Rig::file().with("CompleteMultipartUpload", NO_SUCH_UPLOAD);
+    settled.run_to_settle();
+    let own = settled.object("v");
+    for mut rig in [
+        Rig::new(true, 5, true).with("PutObject", reply("")),
+        Rig::file().with("CompleteMultipartUpload", completed),
+        settled.with("HeadObject", own),
+    ] {
+        // `Date` has whole seconds, so the clock may be right and is not corrected.
+        rig.now.unix_ms += 500;
+        assert_eq!(rig.run().unwrap().date_ms, Some(NOW.unix_ms), "{:?}", rig.sent);
+    }
+}
+
+#[test]
+fn complete_names_the_checksum_of_each_part() {
+    let mut rig = Rig::file();
+    rig.run().unwrap();
+    let body = rig.bodies.last().unwrap();
+    for (number, length) in [(1, MIN_PART), (2, MIN_PART), (3, 5)] {
+        let crc = crc_text(part(number, length).crc64nvme);
+        assert!(body.contains(&format!("<ChecksumCRC64NVME>{crc}</ChecksumCRC64NVME>")), "part {number}: {body}");
+    }
 }
 
 #[test]
@@ -469,6 +600,97 @@ fn an_upload_resumes_at_an_offset_in_the_backup() {
         let stored = rig.run().unwrap();
         assert_eq!((rig.count("UploadPart"), stored.next.1), (1, 2 * MIN_PART + 5));
         assert!(rig.saved.contains(r#"{"record":"part","number":3,"length":21,"#), "{}", rig.saved);
+    }
+}
+
+/// Each page of a listing speaks of its own parts.
+#[test]
+fn parts_that_are_listed_on_several_pages_are_compared_page_by_page() {
+    const MORE: &str = "<IsTruncated>true</IsTruncated><NextPartNumberMarker>2</NextPartNumberMarker>";
+    const END: &str = "<IsTruncated>false</IsTruncated>";
+    let (one, two) = ((1, MIN_PART, MIN_PART, "\"one\""), (2, MIN_PART, MIN_PART, "\"two\""));
+    let three = (3, 5, 5, "\"three\"");
+    type Parts<'a> = &'a [(u32, u64, u64, &'a str)];
+    let cases: [(Parts<'_>, Parts<'_>, &[(u32, u64)]); 4] = [
+        (&[one, two], &[three], &[]),
+        (&[one, two], &[], &[(3, 2 * MIN_PART)]),
+        (&[two], &[], &[(1, 0), (3, 2 * MIN_PART)]),
+        (&[one], &[three], &[(2, MIN_PART)]),
+    ];
+    for (first, second, again) in cases {
+        let mut rig = Rig::file().with("CompleteMultipartUpload", INVALID_PART);
+        rig = rig.with("ListParts", page(first, MORE)).with("ListParts", page(second, END));
+        rig.run().unwrap();
+        let sent: Vec<_> = rig.parts[3..].iter().map(|part| (part.number, part.offset)).collect();
+        assert_eq!(sent, again);
+    }
+}
+
+/// An upload that resumes from a checkpoint with these parts (number and length), of which the store lists those with
+/// an ETag.
+fn resumed(is_file: bool, length: u64, parts: &[(u32, u64, Option<&str>)], complete: Option<(u32, bool)>) -> Rig {
+    let rig = Rig::new(is_file, length, true);
+    let finished = |(number, length, _): &(u32, u64, Option<&str>)| {
+        let digest = part(*number, *length);
+        (*number, Finished { length: *length, stored: *length, digest, etag: "\"sent\"".into() })
+    };
+    let listed = parts.iter().filter_map(|(number, length, etag)| {
+        let crc64nvme = Some(crc_text(part(*number, *length).crc64nvme));
+        let etag = (*etag)?.to_owned();
+        let found = ListedPart { number: *number, size: *length, etag, last_modified_ms: None, crc64nvme };
+        Some((*number, Listed::from(&found)))
+    });
+    let open = OpenUpload {
+        key: "k".into(),
+        upload_id: "u".into(),
+        first: 1,
+        offset: 0,
+        signed: NOW.unix_ms,
+        parts: parts.iter().map(finished).collect(),
+        complete,
+    };
+    let upload = Upload::resume(rig.upload.object.clone(), rig.upload.plan, open, Some(&listed.collect()));
+    Rig { upload, ..rig }
+}
+
+/// The parts of a stream need not be as long as before: what follows a gap, or a short part that was meant to be the last,
+/// has other bytes now.
+#[test]
+fn a_stream_resumes_at_the_first_part_that_is_missing_or_short() {
+    const ETAG: Option<&str> = Some("\"sent\"");
+    let length = 2 * MIN_PART + 5;
+    for (parts, start) in [
+        (&[(1, MIN_PART, ETAG), (2, MIN_PART, None), (3, 5, ETAG)][..], MIN_PART),
+        (&[(1, MIN_PART, ETAG), (3, 5, ETAG)], MIN_PART),
+        (&[(1, MIN_PART, ETAG), (2, MIN_PART - 1, ETAG), (3, MIN_PART, ETAG)], MIN_PART),
+        (&[(1, 5, ETAG), (2, MIN_PART, ETAG)], 0),
+    ] {
+        let mut rig = resumed(false, length, parts, None);
+        let source = rig.upload.source_start();
+        assert_eq!((source.offset, source.ended), (start, false), "{parts:?}");
+        let stored = rig.run().unwrap();
+        let sent: u64 = rig.parts.iter().map(|part| part.length).sum();
+        assert_eq!((stored.next.1, sent), (length, length - start), "{parts:?}");
+    }
+    // A Complete that may have been sent named its parts: the last one may be short.
+    let rig = resumed(false, length, &[(1, MIN_PART, ETAG), (2, 5, ETAG)], Some((2, true)));
+    let source = rig.upload.source_start();
+    assert_eq!((source.offset, source.ended), (MIN_PART + 5, true));
+}
+
+/// Whatever the checkpoint says of a Complete, a part that the store does not list is sent again.
+#[test]
+fn a_resumed_upload_is_completed_with_all_of_its_parts_under_the_etags_that_they_have_now() {
+    let parts = [(1, MIN_PART, Some("\"now\"")), (2, MIN_PART, None), (3, 5, Some("\"late\""))];
+    for complete in [None, Some((3, true))] {
+        let mut rig = resumed(true, 2 * MIN_PART + 5, &parts, complete);
+        let completion = if complete.is_some() { Completion::InDoubt } else { Completion::NotSent };
+        assert_eq!(rig.upload.completion(), completion, "what came of it is not known");
+        assert_eq!(rig.run().unwrap().extent.parts.len(), 3);
+        assert_eq!(rig.parts.iter().map(|part| part.number).collect::<Vec<_>>(), [2]);
+        let body = rig.bodies.last().unwrap();
+        let etags = ["now", "sent", "late"].map(|etag| body.matches(&format!("&quot;{etag}&quot;")).count());
+        assert_eq!(etags, [1, 1, 1], "{body}");
     }
 }
 

@@ -25,6 +25,15 @@ fn operations(requests: &[Request]) -> Vec<&'static str> {
 }
 
 #[test]
+fn a_vaults_id_has_32_lower_case_hex_digits() {
+    let id = "00112233445566778899aabbccddeeff";
+    assert!(is_vault_id(id));
+    for other in ["", &id[1..], &format!("{id}0"), &id.to_uppercase(), &id.replace('f', "g")] {
+        assert!(!is_vault_id(other), "{other}");
+    }
+}
+
+#[test]
 fn a_vault_opens_in_one_round_trip_and_its_first_put_asks_for_nothing_twice() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let mut open = Open::new(vault.clone(), 1);

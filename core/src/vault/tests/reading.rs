@@ -406,6 +406,11 @@ fn a_locator_that_is_too_large_is_skipped() {
     assert_eq!(world.operations(), ["ListObjectsV2", "GetObject"], "no attempt is repeated");
 }
 
+/// The first line of an object: its JSON, without the signature.
+fn json_line(world: &World, key: &str) -> String {
+    String::from_utf8(world.body(key).to_vec()).unwrap().lines().next().unwrap().to_owned() + "\n"
+}
+
 /// With the same keyring, objects of one vault could be copied into another.
 #[test]
 fn a_locator_of_another_vault_is_not_followed() {
@@ -420,6 +425,9 @@ fn a_locator_of_another_vault_is_not_followed() {
     let e = read(&mut world, &vault, &found).unwrap_err();
     assert!(e.code() == Code::Untrusted && e.message().contains("belongs to another version"), "{e}");
     assert!(world.log.iter().all(|(_, key, _)| key != "vm/other"));
+    // A locator that nobody signed is refused, which is another answer than that there is none.
+    world.put(&locator, json_line(&world, &locator).as_bytes());
+    assert_eq!(read(&mut world, &vault, &found).unwrap_err().code(), Code::Untrusted);
 }
 
 #[test]
