@@ -23,7 +23,9 @@ pub(super) struct BuiltRow {
 impl Put {
     /// All data is stored: builds the row.
     pub(super) fn build_row(&mut self, now: Now) -> State {
-        let completed = self.session.clock(now);
+        // A store's clock may go back while the put runs. A version that was recorded long before the time in its id would
+        // not be found by time.
+        let completed = self.session.clock(now).max(self.initiated);
         let extents = std::mem::take(&mut self.extents);
         let times = Times { initiated: self.initiated, completed, stored: self.stored_ms.unwrap_or(completed) };
         let row = RowKey {

@@ -101,6 +101,23 @@ fn as_of_finds_a_version_whose_id_runs_ahead() {
     assert_eq!(find(&mut world, &vault, Selector::AsOf(at)).unwrap().row, second.row);
 }
 
+/// The store's clock is set back by two hours while the put runs.
+#[test]
+fn as_of_finds_a_version_during_whose_put_the_clock_went_back() {
+    let (mut world, vault) = (World::new(), vault(&[("record_after_store", "true")]));
+    world.unix_ms += 180 * MINUTE;
+    let mut is_back = false;
+    world.hook(move |world, request| {
+        if request.operation == "UploadPart" && !std::mem::replace(&mut is_back, true) {
+            world.unix_ms -= 120 * MINUTE;
+            world.client_off_ms += 120 * MINUTE;
+        }
+    });
+    let found = stored(&mut world, &vault, &large(), 1);
+    assert_eq!(found.manifest.completed, found.manifest.initiated, "no put ends before its start");
+    assert_eq!(find(&mut world, &vault, Selector::AsOf(found.row.recorded_ms)).unwrap().row, found.row);
+}
+
 #[test]
 fn record_after_store_records_the_end() {
     for (setting, is_end) in [("false", false), ("true", true)] {
