@@ -31,8 +31,12 @@ impl FaultId {
     }
 }
 
+/// The newest set of inputs: the second one has lookups, incrementals, steps back of the store's clock, and the faults of
+/// [`crate::inputs`].
+pub const INPUTS: u32 = 2;
+
 /// A run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// Determines everything else in the run.
     pub seed: u64,
@@ -42,17 +46,20 @@ pub struct Case {
     pub faults: Option<BTreeSet<FaultId>>,
     /// Number of times that sources are halved.
     pub shorter: u32,
+    /// The set of inputs that the seed chooses from. A line keeps its meaning when later inputs are added.
+    pub inputs: u32,
 }
 
 impl Case {
     /// The whole run of a seed.
     pub fn of(seed: u64) -> Case {
-        Case { seed, ..Case::default() }
+        Case { seed, without: BTreeSet::new(), faults: None, shorter: 0, inputs: INPUTS }
     }
 
-    /// Reads a line of `regressions.txt`: `seed=7 without=1,2 faults=0.3,t1 shorter=1`, all but the seed optional.
+    /// Reads a line of `regressions.txt`: `seed=7 inputs=2 without=1,2 faults=0.3,t1 shorter=1`, all but the seed
+    /// optional. Without `inputs` the line is from the time of the first set.
     pub fn parse(line: &str) -> Option<Case> {
-        let mut case = Case::default();
+        let mut case = Case { inputs: 1, ..Case::of(0) };
         for word in line.split_whitespace() {
             let (name, value) = word.split_once('=')?;
             let items = || value.split(',').filter(|item| !item.is_empty());
@@ -60,6 +67,7 @@ impl Case {
                 "seed" => case.seed = value.parse().ok()?,
                 "without" => case.without = items().map(|item| item.parse().ok()).collect::<Option<_>>()?,
                 "faults" => case.faults = Some(items().map(FaultId::parse).collect::<Option<_>>()?),
+                "inputs" => case.inputs = value.parse().ok()?,
                 "shorter" => case.shorter = value.parse().ok()?,
                 _ => return None,
             }
@@ -77,6 +85,9 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |items: Vec<String>| items.join(",");
         write!(f, "seed={}", self.seed)?;
+        if self.inputs > 1 {
+            write!(f, " inputs={}", self.inputs)?;
+        }
         if !self.without.is_empty() {
             write!(f, " without={}", list(self.without.iter().map(ToString::to_string).collect()))?;
         }
@@ -97,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_case_is_its_line() {
-        for line in ["seed=7", "seed=7 without=1,2 faults=0.3,3.99,t1 shorter=1", "seed=0 faults="] {
+        for line in ["seed=7", "seed=7 inputs=2", "seed=7 without=1,2 faults=0.3,3.99,t1 shorter=1", "seed=0 faults="] {
             assert_eq!(Case::parse(line).unwrap().to_string(), line);
         }
         assert_eq!(Case::parse("seed=x"), None);

@@ -24,6 +24,8 @@ macro_rules! kinds {
 kinds! {
     /// A request was lost before it arrived.
     LostBefore,
+    /// A request was surely not sent.
+    NotSent,
     /// A write took effect, and its answer was lost.
     LostAfter,
     /// A write took effect after the client had abandoned it.
@@ -42,10 +44,22 @@ kinds! {
     TimedOut,
     /// A request was refused with SlowDown.
     SlowDown,
+    /// A request was refused with 429.
+    TooManyRequests,
     /// A request was refused with `Retry-After`.
     RetryAfter,
     /// A 5xx other than SlowDown.
     ServerError,
+    /// A write took effect, and was answered with a 5xx.
+    FailedAfter,
+    /// A proxy answered a request with a web page: one of the status 200, 403, 502.
+    Page,
+    /// A write took effect, and a proxy answered it with a web page.
+    PageAfter,
+    /// A request was signed for another region than the bucket's, which had to be learned.
+    RegionLearned,
+    /// A put ended because the configured region is wrong.
+    RegionRefused,
     /// A request was sent while all requests are refused.
     Storm,
     /// A request was sent while no request is answered.
@@ -64,6 +78,8 @@ kinds! {
     FlippedDown,
     /// A part was read again because its bytes were wrong.
     ReadAgain,
+    /// The store's clock stepped back.
+    StoreClockBack,
     /// A clock stepped.
     ClockStep,
     /// A date was refused.
@@ -80,6 +96,8 @@ kinds! {
     SourceChanged,
     /// A second reading of a part gave other bytes.
     ReadingsDiffer,
+    /// A row was deleted between the LIST and the GET of a listing.
+    RowGone,
     /// A put ended because its source had changed.
     ChangeNoticed,
     /// A put's process was killed.
@@ -126,6 +144,20 @@ kinds! {
     Again,
     /// A backup of several extents was stored.
     Extents,
+    /// An incremental was stored.
+    Incremental,
+    /// A version id ran ahead of the store's clock.
+    VidAhead,
+    /// The latest version was found.
+    FoundLatest,
+    /// A version was found as of a time.
+    FoundAsOf,
+    /// A lookup found no version.
+    FoundNothing,
+    /// Versions were listed.
+    Listed,
+    /// The newest version of each path was listed.
+    ListedPaths,
     /// A version was read by position.
     ReadByPosition,
     /// A version was read in order.

@@ -2,7 +2,7 @@
 
 use s3vault_core::transfer::checkpoint::{Checkpoint, FileIdentity};
 use s3vault_core::transfer::{Delivery, ReadRequest};
-use s3vault_core::vault::{Cursor, Find, ListPage, Locate, Open, Put, PutRequest, Read, Scope, Selector, Vid};
+use s3vault_core::vault::{Cursor, Find, Found, Locate, Open, Put, PutRequest, Read, Selector, Vid};
 use s3vault_core::{Code, Error, Input, Result};
 
 use crate::content::are_without_bytes;
@@ -22,19 +22,17 @@ impl World {
                 let vault = self.tasks[task].vault.clone();
                 self.start(task, Machine::Open(Open::new(vault, seed)));
             }
-            Job::List { name } => self.list(task, name, Cursor::default()),
+            Job::Find { name, selector, .. } => self.start_find(task, name, selector, seed),
+            Job::List { listing, .. } => self.list(task, listing, Cursor::default()),
         }
-    }
-
-    fn list(&mut self, task: usize, name: usize, cursor: Cursor) {
-        let vault = self.tasks[task].vault.clone();
-        let seed = self.random.u64(..);
-        let page = ListPage::new(vault, Scope::Backup(self.name(name)), cursor, seed);
-        self.start(task, Machine::List(page));
     }
 
     fn start_put(&mut self, task: usize, seed: u64) {
         let Some(put) = self.tasks[task].put().cloned() else { return };
+        if put.is_incremental && self.tasks[task].life == 0 {
+            self.tasks[task].parent = self.newest_acknowledged(put.name);
+        }
+        let parent = self.tasks[task].parent.as_ref().and_then(|parent| Vid::parse(parent).ok());
         let (source, life) = (self.tasks[task].source, self.tasks[task].life);
         let checkpoint = if put.has_checkpoint {
             match Checkpoint::parse(&self.tasks[task].disk, &self.tasks[task].vault.checkpoint_key()) {
@@ -59,7 +57,7 @@ impl World {
         entropy[4..8].copy_from_slice(&life.to_be_bytes());
         let request = PutRequest {
             name: self.name(put.name),
-            parent: None,
+            parent,
             length: put.is_file.then_some(put.length),
             source: put.is_file.then_some(identity),
             checkpoint,
@@ -99,43 +97,7 @@ impl World {
             }
             // Its data has no bytes to compare.
             (Job::Read { .. }, Ok(Ended::Found(_))) if are_without_bytes() => {}
-            (Job::Read { .. }, Ok(Ended::Found(found))) => {
-                let manifest = std::sync::Arc::new(found.manifest.clone());
-                self.tasks[task].found = Some(found);
-                let vault = self.tasks[task].vault.clone();
-                let how = self.tasks[task].how();
-                if how == Some(How::Bytes) {
-                    let seed = self.extra.u64(..);
-                    return match Locate::new(vault, manifest, seed) {
-                        Ok(locate) => {
-                            self.tasks[task].machine = Some(Machine::Locate(locate));
-                            self.again_soon(task);
-                        }
-                        Err(e) => self.violate(format!("a manifest that was verified cannot be read: {e:?}")),
-                    };
-                }
-                let (seed, mut delivery) = (self.random.u64(..), self.delivery());
-                let mut request = ReadRequest { delivery, ..ReadRequest::default() };
-                if how == Some(How::File) {
-                    request = self.request_rest(task);
-                    delivery = request.delivery;
-                }
-                self.tasks[task].delivery = delivery;
-                self.tasks[task].patience_ms = [1, 50, 100_000][self.random.usize(0..3)];
-                self.hit(match delivery {
-                    Delivery::InOrder => Probe::ReadInOrder,
-                    Delivery::WholeParts { .. } => Probe::ReadWholeParts,
-                    _ => Probe::ReadByPosition,
-                });
-                self.log(|| format!("{task} reads, {delivery:?}"));
-                match Read::new(vault, manifest, request, seed) {
-                    Ok(read) => {
-                        self.tasks[task].machine = Some(Machine::Read(read));
-                        self.again_soon(task);
-                    }
-                    Err(e) => self.violate(format!("a manifest that was verified cannot be read: {e:?}")),
-                }
-            }
+            (Job::Read { .. }, Ok(Ended::Found(found))) => self.read_found(task, found),
             (Job::Read { .. }, Ok(Ended::Located(located))) => self.read_bytes(task, located),
             (Job::Read { how: How::File, .. }, Ok(_)) => self.check_restored(task),
             (Job::Read { how: How::Bytes, .. }, Ok(_)) => self.check_bytes(task),
@@ -147,16 +109,67 @@ impl World {
                 self.check_read_failed(task, &e);
                 self.restore_failed(task, &e);
             }
-            (Job::List { name }, Ok(Ended::Listed(rows, next))) => {
+            (Job::Find { .. }, Ok(Ended::Found(found))) => self.found(task, found),
+            (Job::Find { .. }, Err(e)) => self.not_found(task, &e),
+            (Job::List { listing, .. }, Ok(Ended::Listed(rows, next))) => {
                 self.tasks[task].listed.extend(rows);
                 match next {
-                    Some(cursor) => self.list(task, name, cursor),
-                    None => self.check_listed(task, name),
+                    Some(cursor) => self.list(task, listing, cursor),
+                    None => self.check_listed(task, listing),
                 }
             }
-            (Job::List { .. }, Err(e)) => self.violate(format!("a listing fails without a fault: {e:?}")),
+            (Job::List { must_succeed, .. }, Err(e)) => self.lookup_failed(task, must_succeed, &e),
             _ => self.violate(format!("task {task}'s machine ended with something else than it is for")),
         }
+    }
+
+    /// A version was found: reads it.
+    pub(crate) fn read_found(&mut self, task: usize, found: Box<Found>) {
+        let manifest = std::sync::Arc::new(found.manifest.clone());
+        self.tasks[task].found = Some(found);
+        let vault = self.tasks[task].vault.clone();
+        let how = self.tasks[task].how();
+        if how == Some(How::Bytes) {
+            let seed = self.extra.u64(..);
+            return match Locate::new(vault, manifest, seed) {
+                Ok(locate) => {
+                    self.tasks[task].machine = Some(Machine::Locate(locate));
+                    self.again_soon(task);
+                }
+                Err(e) => self.violate(format!("a manifest that was verified cannot be read: {e:?}")),
+            };
+        }
+        let (seed, mut delivery) = (self.random.u64(..), self.delivery());
+        let mut request = ReadRequest { delivery, ..ReadRequest::default() };
+        if how == Some(How::File) {
+            request = self.request_rest(task);
+            delivery = request.delivery;
+        }
+        self.tasks[task].delivery = delivery;
+        self.tasks[task].patience_ms = [1, 50, 100_000][self.random.usize(0..3)];
+        self.hit(match delivery {
+            Delivery::InOrder => Probe::ReadInOrder,
+            Delivery::WholeParts { .. } => Probe::ReadWholeParts,
+            _ => Probe::ReadByPosition,
+        });
+        self.log(|| format!("{task} reads, {delivery:?}"));
+        match Read::new(vault, manifest, request, seed) {
+            Ok(read) => {
+                self.tasks[task].machine = Some(Machine::Read(read));
+                self.again_soon(task);
+            }
+            Err(e) => self.violate(format!("a manifest that was verified cannot be read: {e:?}")),
+        }
+    }
+
+    /// The newest version of a name that was acknowledged.
+    fn newest_acknowledged(&self, name: usize) -> Option<String> {
+        let own = self.tasks.iter().filter(|task| task.put().is_some_and(|put| put.name == name));
+        let stored = own.filter_map(|task| match &task.outcome {
+            Some(Outcome::Stored { vid }) => Some(vid),
+            _ => None,
+        });
+        stored.filter(|vid| !self.removed.contains(*vid)).min().cloned()
     }
 
     pub(crate) fn again_soon(&mut self, task: usize) {
@@ -181,6 +194,7 @@ impl World {
         match result {
             Ok(vid) => {
                 self.vids.insert(vid.clone(), task);
+                self.look_up(put.name);
                 self.tasks[task].outcome = Some(Outcome::Stored { vid: vid.clone() });
                 if self.random.bool() {
                     let vault = if self.random.bool() { self.tasks[task].vault.clone() } else { self.vault() };
@@ -261,11 +275,16 @@ impl World {
             }
             Action::ClientClock(step) => {
                 self.hit(Probe::ClockStep);
+                self.has_stepped = true;
                 self.client_off_ms += step;
             }
             Action::StoreClock(step) => {
                 self.hit(Probe::ClockStep);
+                self.has_stepped = true;
                 self.store_off_ms += step;
+                if step < 0 {
+                    self.hit(Probe::StoreClockBack);
+                }
             }
             Action::Expire(renewed) => {
                 self.store.expired_keys.push(format!("A{}", self.keys));
@@ -280,6 +299,7 @@ impl World {
             Action::DiskFull => self.tasks[task].disk_full = true,
             Action::Storm(time) => self.storm_until = now + time,
             Action::Outage(time) => self.outage_until = now + time,
+            Action::FailAfter(time) => self.fail_after_until = now + time,
             Action::Break => self.break_all(task),
             Action::Echo(delay) => self.echo(task, delay),
             Action::PowerCut => self.restore_crash(task, true),

@@ -4,6 +4,7 @@ use s3vault_core::profile::{self, Profile, S3};
 
 use crate::case::Case;
 use crate::content::mix;
+use crate::inputs::Second;
 use crate::store::Quirks;
 
 const MIB: u64 = 1 << 20;
@@ -27,6 +28,8 @@ pub struct PutSpec {
     pub slowness: u64,
     /// How much payload its process may hold, in bytes.
     pub memory: u64,
+    /// Its parent is the newest version that was acknowledged when it starts, if there is one.
+    pub is_incremental: bool,
 }
 
 /// What is injected.
@@ -54,6 +57,8 @@ pub enum Action {
     Storm(u64),
     /// No request is answered for this many milliseconds.
     Outage(u64),
+    /// For this many milliseconds all requests take effect, and all are answered with 500.
+    FailAfter(u64),
     /// All connections of the task break.
     Break,
     /// All requests in flight arrive a second time, this many milliseconds later.
@@ -115,6 +120,14 @@ pub enum Fault {
     FlippedDown,
     /// It takes effect and is answered after this many milliseconds.
     Slow(u64),
+    /// Not a byte of it is sent, and the driver knows that.
+    NotSent,
+    /// It takes effect, and is answered with this status: a 5xx that does not ask to slow down.
+    FailedAfter(u16),
+    /// A proxy answers with this status and a web page; whether the request took effect.
+    Page(u16, bool),
+    /// A row that a listing read is deleted before this request for it arrives.
+    RowGone,
 }
 
 /// The plan of a run.
@@ -134,6 +147,8 @@ pub struct Scenario {
     pub trip: u64,
     /// How long 8 MiB take, in milliseconds.
     pub pace: u64,
+    /// What only the second set of inputs has.
+    pub second: Second,
 }
 
 impl Scenario {
@@ -183,7 +198,13 @@ impl Scenario {
                 }
             }
         }
-        Scenario { profile, quirks, puts, injections, faults: if calm { 0 } else { faults }, trip, pace }
+        let faults = if calm { 0 } else { faults };
+        let mut scenario =
+            Scenario { profile, quirks, puts, injections, faults, trip, pace, second: Second::default() };
+        if case.inputs > 1 {
+            scenario.extend(case);
+        }
+        scenario
     }
 
     /// Whether nothing is injected and no request has a fault.
@@ -221,6 +242,7 @@ fn put(random: &mut fastrand::Rng, shorter: u32) -> PutSpec {
         start: random.u64(0..3000),
         slowness: [0, 5, 100, 2000, 120_000][[0, 0, 0, 1, 1, 1, 2, 2, 3, 4][random.usize(0..10)]],
         memory: [64, 128, 256][random.usize(0..3)] * MIB,
+        is_incremental: false,
     }
 }
 

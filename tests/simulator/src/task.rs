@@ -7,10 +7,11 @@ use std::sync::Arc;
 use s3vault_core::checksum::Digest;
 use s3vault_core::time::Now;
 use s3vault_core::transfer::Delivery;
-use s3vault_core::vault::{Cursor, Find, Found, ListPage, Locate, Located, Open, Put, Read, Row, Vault};
+use s3vault_core::vault::{Cursor, Find, Found, ListPage, Locate, Located, Open, Put, Read, Row, Selector, Vault};
 use s3vault_core::{Input, Machine as _, Output};
 
 use crate::content::Content;
+use crate::lookup::StoredRow;
 use crate::scenario::PutSpec;
 
 /// One of core's machines.
@@ -107,11 +108,43 @@ pub enum Job {
         /// How it is read.
         how: How,
     },
-    /// Lists all versions of a name, after all faults.
-    List {
+    /// Finds a version, and reads it in some runs.
+    Find {
         /// Which name.
         name: usize,
+        /// Which version.
+        selector: Selector,
+        /// No fault remains, so only a version that does not exist is not found.
+        must_succeed: bool,
     },
+    /// Lists versions.
+    List {
+        /// Which.
+        listing: Listing,
+        /// No fault remains, so the listing must succeed.
+        must_succeed: bool,
+    },
+}
+
+/// What is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// All versions of a name.
+    Backup(usize),
+    /// All versions of the container.
+    Container,
+    /// All versions.
+    All,
+    /// The newest version of each path.
+    Paths,
+    /// The containers.
+    Containers,
+}
+
+impl Listing {
+    /// All of them.
+    pub const ALL: [Listing; 6] =
+        [Listing::Backup(0), Listing::Backup(1), Listing::Container, Listing::All, Listing::Paths, Listing::Containers];
 }
 
 impl Job {
@@ -167,6 +200,14 @@ pub struct Task {
     pub found: Option<Box<Found>>,
     /// Rows of the pages so far.
     pub listed: Vec<Row>,
+    /// Rows that were there when the first page of a lookup was read.
+    pub seen: Option<Vec<StoredRow>>,
+    /// Parent of the version that it stores.
+    pub parent: Option<String>,
+    /// Versions that were there when the put listed its backup's versions.
+    pub before: BTreeSet<String>,
+    /// When its data took effect first and last, by the store's clock.
+    pub data_ms: Option<(i64, i64)>,
     /// Index of its source.
     pub source: u32,
     /// Number of times that the source was changed.
@@ -273,6 +314,10 @@ impl Task {
             machine: None,
             found: None,
             listed: Vec::new(),
+            seen: None,
+            parent: None,
+            before: BTreeSet::new(),
+            data_ms: None,
             source,
             edition: 0,
             changed_from: 0,

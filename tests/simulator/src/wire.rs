@@ -44,6 +44,13 @@ impl Wire {
         since.map_or(0, |since| since.as_millis() as i64)
     }
 
+    /// The region that the request is signed for.
+    pub fn region(&self) -> &str {
+        let scope =
+            self.request.header("authorization").and_then(|text| text.split_once("Credential=")?.1.split(',').next());
+        scope.and_then(|scope| scope.split('/').nth(2)).unwrap_or_default()
+    }
+
     /// Short text for the story: the operation and its object.
     pub fn short(&self) -> String {
         let part = match self.parameter("partNumber") {
@@ -77,6 +84,26 @@ impl Answer {
     /// An injected refusal.
     pub fn error(status: u16, code: &'static str) -> Answer {
         Reply::refused(&Refusal::new(status, code, "an injected fault")).into()
+    }
+
+    /// A proxy's page.
+    pub fn page(status: u16) -> Answer {
+        let headers = vec![("content-type".to_owned(), "text/html".to_owned())];
+        let body = Content::bytes(b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body></body></html>\n");
+        Answer { status, headers, body }
+    }
+
+    /// The refusal of a request that is signed for another region than the bucket's: stores name the right one in the
+    /// body, or in a header.
+    pub fn wrong_region(form: usize, region: &str) -> Answer {
+        if form.is_multiple_of(2) {
+            return Answer::error(301, "PermanentRedirect").with("x-amz-bucket-region", region);
+        }
+        let code = "AuthorizationHeaderMalformed";
+        let text = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Region>{region}</Region></Error>"
+        );
+        Answer { status: 400, headers: Vec::new(), body: Content::bytes(text.as_bytes()) }
     }
 
     /// The reply with another header.

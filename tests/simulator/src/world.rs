@@ -15,6 +15,8 @@ use s3vault_core::vault::{Name, Vault};
 use crate::case::{Case, FaultId};
 use crate::content::Content;
 use crate::coverage::{Counts, Probe};
+use crate::inputs::{DEFAULT_REGION, Region};
+use crate::lookup::StoredRow;
 use crate::network::{Exchange, Stage};
 use crate::scenario::Scenario;
 use crate::store;
@@ -77,6 +79,8 @@ pub(crate) struct World {
     pub(crate) random: fastrand::Rng,
     /// Randomness for what follows the puts, so that the puts do not depend on it.
     pub(crate) extra: fastrand::Rng,
+    /// Randomness for lookups.
+    pub(crate) more: fastrand::Rng,
     /// Simulated milliseconds since the start.
     pub(crate) time: u64,
     pub(crate) client_off_ms: i64,
@@ -91,8 +95,17 @@ pub(crate) struct World {
     /// Requests are refused until then, and not answered until then.
     pub(crate) storm_until: u64,
     pub(crate) outage_until: u64,
+    /// All requests take effect and are answered with 500 until then.
+    pub(crate) fail_after_until: u64,
     /// Which task chose a vid.
     pub(crate) vids: BTreeMap<String, usize>,
+    /// The rows at the store, by their keys, and the versions whose row somebody deleted.
+    pub(crate) rows: BTreeMap<String, StoredRow>,
+    pub(crate) removed: BTreeSet<String>,
+    /// The versions that were there when the put of a version chose its id.
+    pub(crate) older: BTreeMap<String, BTreeSet<String>>,
+    /// A clock has stepped.
+    pub(crate) has_stepped: bool,
     /// Versions whose data was changed in the store.
     pub(crate) spoiled: BTreeSet<String>,
     /// For some time there were no keys that the store accepts.
@@ -126,7 +139,12 @@ impl World {
         let mut world = World {
             random: fastrand::Rng::with_seed(crate::content::mix(case.seed, 2)),
             extra: fastrand::Rng::with_seed(crate::content::mix(case.seed, 5)),
+            more: fastrand::Rng::with_seed(crate::content::mix(case.seed, 7)),
             spoiled: BTreeSet::new(),
+            rows: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            older: BTreeMap::new(),
+            has_stepped: false,
             case,
             scenario,
             time: 0,
@@ -140,6 +158,7 @@ impl World {
             is_over: false,
             storm_until: 0,
             outage_until: 0,
+            fail_after_until: 0,
             vids: BTreeMap::new(),
             no_keys: false,
             keys: 0,
@@ -155,6 +174,18 @@ impl World {
                 world.after(start, Event::Start { task });
             }
         }
+        if world.scenario.second.has_lookups {
+            let vault = world.vault();
+            for name in 0..2 {
+                let (by_time, delay) = (world.more.bool(), world.more.u64(0..1_200_000));
+                let job = if world.more.bool() { world.find(name, by_time) } else { world.listing() };
+                let task = world.tasks.len();
+                world.tasks.push(Task::new(job, vault.clone(), 0));
+                if !world.case.without.contains(&task) {
+                    world.after(delay, Event::Start { task });
+                }
+            }
+        }
         world.report.tasks = world.tasks.len();
         world
     }
@@ -163,8 +194,13 @@ impl World {
     pub(crate) fn vault(&self) -> Arc<Vault> {
         let mut settings = Settings::new();
         let name = format!("A{}", self.keys);
+        let second = self.scenario.second;
         let own = [("api_url", store::URL), ("bucket", store::BUCKET), ("access_key", &name), ("secret_key", "S")];
-        let made = own.iter().try_for_each(|(key, value)| settings.set(key, value)).and_then(|()| {
+        let region = if second.region == Region::Misconfigured { DEFAULT_REGION } else { "" };
+        let record = if second.record_after_store { "true" } else { "false" };
+        let chosen = [("region", region), ("record_after_store", record)];
+        let all = own.into_iter().chain(chosen.into_iter().filter(|(_, value)| !value.is_empty()));
+        let made = all.into_iter().try_for_each(|(key, value)| settings.set(key, value)).and_then(|()| {
             let account = Account::from_settings(&settings, Credentials::from_settings(&settings)?)?;
             let account = Arc::new(account.with_profile(self.scenario.profile));
             Vault::new(&settings, &account, Some(Arc::new(Keyring::generate([1; 32]))))
@@ -184,7 +220,12 @@ impl World {
     }
 
     pub(crate) fn name(&self, number: usize) -> Name {
-        let path = ["disk", "other.img"][number];
+        let long = "long/".repeat(60) + "disk";
+        let path = match number {
+            0 => "disk",
+            _ if self.scenario.second.has_long_name => long.as_str(),
+            _ => "other.img",
+        };
         Name::new("vm", path).unwrap_or_else(|e| unreachable!("this name is good: {e}"))
     }
 

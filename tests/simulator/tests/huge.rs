@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use s3vault_core::profile::S3;
+use simulator::inputs::Second;
 use simulator::scenario::{PutSpec, Scenario};
 use simulator::store::Quirks;
 use simulator::{Case, content, run_scenario};
@@ -35,6 +36,7 @@ fn stores(what: &str, length: u64, is_file: bool) {
         start: 0,
         slowness: 0,
         memory: 256 << 20,
+        is_incremental: false,
     };
     let scenario = Scenario {
         profile: S3,
@@ -44,6 +46,7 @@ fn stores(what: &str, length: u64, is_file: bool) {
         faults: 0,
         trip: 1,
         pace: 1,
+        second: Second::default(),
     };
     let (started, before) = (Instant::now(), peak());
     let report = run_scenario(&Case::of(1), scenario, false);

@@ -1,12 +1,18 @@
 //! Checks of a put's outcome, and of everything at the end of a run.
 
 use s3_model::Attributes;
+use s3vault_core::vault::Vid;
 use s3vault_core::vault::objects::{CATALOGUE, CatalogueKey, Entry};
 use s3vault_core::{Code, Error};
 
 use super::RELISTS;
-use crate::task::{How, Job, Outcome, Task};
+use crate::coverage::Probe;
+use crate::inputs::Region;
+use crate::task::{How, Job, Listing, Outcome, Task};
 use crate::world::World;
+
+/// How far version ids may run ahead of the store's clock, in milliseconds.
+const HOUR_MS: i64 = 3_600_000;
 
 impl World {
     pub(crate) fn check_end(&mut self, number: usize, result: &Result<String, Error>) {
@@ -14,6 +20,10 @@ impl World {
         let is_calm = self.scenario.is_calm() || self.report.faults.is_empty();
         let (has_changed, can_be_damaged) = (task.edition > 0, !self.scenario.profile.checksums);
         let is_lost = task.lost_parts > 0;
+        let is_removed = task.parent.as_ref().is_some_and(|parent| self.removed.contains(parent));
+        if self.scenario.second.region == Region::Misconfigured {
+            return self.check_misconfigured(number, result);
+        }
         match result {
             Ok(vid) if task.differs.is_some() => {
                 let part = task.differs.unwrap_or_default();
@@ -25,6 +35,18 @@ impl World {
             }
             Err(e) if e.s3_code() == "XAmzContentChecksumMismatch" && e.code() != Code::Abandoned => {
                 self.violate(format!("task {number} ends with {e:?}, and would keep an upload that never completes"));
+            }
+            Err(e) if self.scenario.second.is_mild => {
+                self.violate(format!("task {number}'s faults were transient and rare, and it ends with {e:?}"));
+            }
+            Err(e) if e.code() == Code::BadParent && !is_removed => {
+                self.violate(format!("task {number}'s parent was acknowledged, and it ends with {e:?}"));
+            }
+            Err(e) if e.code() == Code::FutureVersion && !self.has_future_version(number) => {
+                self.violate(format!("task {number} ends with {e:?}, and no version is that new"));
+            }
+            Err(e) if e.code() == Code::WrongRegion => {
+                self.violate(format!("task {number} was told the right region, and ends with {e:?}"));
             }
             Err(e) if unprovoked(e.code(), task) => {
                 self.violate(format!("task {number} ends with {e:?}, and nobody gave a reason"));
@@ -49,13 +71,40 @@ impl World {
         }
     }
 
+    /// With the wrong region nothing succeeds, and its error is the only one, unless the put was stopped before.
+    fn check_misconfigured(&mut self, number: usize, result: &Result<String, Error>) {
+        match result {
+            Ok(vid) => self.violate(format!("version {vid} was stored, although the configured region is wrong")),
+            Err(e) if e.code() == Code::WrongRegion => self.hit(Probe::RegionRefused),
+            Err(e) if self.scenario.is_calm() => {
+                self.violate(format!("task {number} has the wrong region, and ends with {e:?}"));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Whether a version of the put's name runs further ahead of the store's clock than any put makes one.
+    fn has_future_version(&self, number: usize) -> bool {
+        let name = |task: &Task| task.put().map(|put| put.name);
+        let own = self.vids.iter().filter(|(_, by)| name(&self.tasks[**by]) == name(&self.tasks[number]));
+        let newest = own.filter_map(|(vid, _)| Vid::parse(vid).ok()).map(Vid::unix_ms).max();
+        // The engine knows the store's clock to the second, and to the duration of a reply.
+        newest.is_some_and(|newest| newest > self.store_ms() + HOUR_MS - 120_000)
+    }
+
     /// Checks everything at the end of a run, without faults.
     pub(crate) fn after_all(&mut self) {
         if self.report.violation.is_some() {
             return;
         }
         self.is_over = true;
-        (self.storm_until, self.outage_until) = (0, 0);
+        if self.scenario.second.region == Region::Misconfigured {
+            if !self.bucket().objects.is_empty() {
+                self.violate("something was stored, although the configured region is wrong".to_owned());
+            }
+            return;
+        }
+        (self.storm_until, self.outage_until, self.fail_after_until) = (0, 0, 0);
         let rows: Vec<String> = self.bucket().keys(CATALOGUE).map(|(key, _)| key.clone()).collect();
         let (vault, mut visible) = (self.vault(), Vec::new());
         for key in rows {
@@ -74,7 +123,7 @@ impl World {
         for (number, task) in self.tasks.iter().enumerate() {
             let is_there = |vid: &str| visible.iter().any(|(visible, _)| visible == vid);
             let why = match &task.outcome {
-                Some(Outcome::Stored { vid }) if !is_there(vid) => {
+                Some(Outcome::Stored { vid }) if !is_there(vid) && !self.removed.contains(vid) => {
                     format!("version {vid} was acknowledged, and has no row")
                 }
                 Some(Outcome::Failed(code)) if !task.was_killed && visible.iter().any(|(_, by)| *by == number) => {
@@ -87,8 +136,14 @@ impl World {
             };
             return self.violate(why);
         }
-        for name in 0..2 {
-            self.add_task(vault.clone(), Job::List { name });
+        let mut jobs =
+            vec![0, 1].into_iter().map(|name| Job::List { listing: Listing::Backup(name), must_succeed: true });
+        jobs.by_ref().for_each(|job| self.add_task(vault.clone(), job));
+        if self.scenario.second.has_lookups {
+            for name in 0..2 {
+                let jobs = [self.find(name, false), self.find(name, true), self.listing()];
+                jobs.into_iter().for_each(|job| self.add_task(vault.clone(), job));
+            }
         }
         self.drain();
         self.check_orphans();
@@ -121,22 +176,6 @@ impl World {
         }
         for why in broken {
             self.violate(why);
-        }
-    }
-
-    pub(crate) fn check_listed(&mut self, number: usize, name: usize) {
-        let rows = &self.tasks[number].listed;
-        let vids: Vec<&str> = rows.iter().map(|row| &*row.vid).collect();
-        if !vids.is_sorted() {
-            return self.violate(format!("a listing is not in order: {vids:?}"));
-        }
-        for task in &self.tasks {
-            if let (Some(put), Some(Outcome::Stored { vid })) = (task.put(), &task.outcome)
-                && put.name == name
-                && !vids.contains(&&**vid)
-            {
-                return self.violate(format!("version {vid} was acknowledged, and is not listed"));
-            }
         }
     }
 

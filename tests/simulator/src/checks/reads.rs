@@ -7,7 +7,7 @@ use s3vault_core::{Code, Error};
 use super::{MOST_READ, wrong};
 use crate::content::Content;
 use crate::coverage::Probe;
-use crate::task::How;
+use crate::task::{How, Job};
 use crate::world::World;
 
 impl World {
@@ -53,8 +53,11 @@ impl World {
         self.log(|| format!("{number} could not read: {e}"));
         let is_damage =
             matches!(e.code(), Code::Damaged | Code::DataMissing | Code::NotFound | Code::Internal | Code::Untrusted);
+        let is_removed = matches!(&self.tasks[number].job, Job::Read { vid, .. } if self.removed.contains(vid));
         if is_damage && self.may_be_wrong(number) {
             self.hit(Probe::DamageNoticed);
+        } else if is_removed && e.code() == Code::NotFound {
+            self.hit(Probe::FoundNothing);
         } else if is_damage {
             self.violate(format!("task {number} finds damage that nobody did: {e:?}"));
         }

@@ -2,6 +2,7 @@
 
 use s3_model::Version;
 use s3vault_core::http::{ReplyBody, Request};
+use s3vault_core::vault::Vid;
 use s3vault_core::vault::objects::{CATALOGUE, LOCATORS};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use super::{ATTEMPTS, FILE_WINDOW, wrong};
 use crate::content::Content;
 use crate::coverage::Probe;
+use crate::lookup::StoredRow;
 use crate::wire::{Answer, Wire};
 use crate::world::World;
 
@@ -85,12 +87,16 @@ impl World {
             self.note_parts(number, wire.parameter("uploadId"));
         }
         if wire.operation == "ListObjectsV2" && wire.parameter("prefix").starts_with(CATALOGUE) {
-            self.tasks[number].checked_ms = now;
+            self.note_page(number);
+            // After the store's clock stepped back, what was signed under an older check still has its date.
+            let task = &mut self.tasks[number];
+            task.checked_ms = task.checked_ms.max(now);
         }
         if wire.puts(LOCATORS)
             && let Some((vid, _)) = wire.request.key.rsplit_once('/').and_then(|(_, last)| last.split_once('.'))
+            && self.vids.insert(vid.to_owned(), number).is_none()
         {
-            self.vids.insert(vid.to_owned(), number);
+            self.check_newest(number, vid);
         }
         if let Some(vid) = wire.request.header("x-amz-meta-s3vault-vid")
             && self.locator(vid).is_none()
@@ -99,6 +105,35 @@ impl World {
         }
         if wire.puts(CATALOGUE) {
             self.check_row(number, wire);
+        }
+    }
+
+    /// A put has chosen its version id: its version is newer than all that it has listed.
+    fn check_newest(&mut self, number: usize, vid: &str) {
+        let before = std::mem::take(&mut self.tasks[number].before);
+        self.tasks[number].data_ms = None;
+        if let Some(newer) = before.iter().find(|before| before.as_str() < vid) {
+            self.violate(format!("version {vid} is chosen after {newer} was listed, and sorts as older"));
+        }
+        if Vid::parse(vid).is_ok_and(|vid| vid.unix_ms() > self.store_ms() + 60_000) {
+            self.hit(Probe::VidAhead);
+        }
+        self.older.insert(vid.to_owned(), before);
+    }
+
+    /// The recorded time is the put's start, or its end.
+    fn check_recorded(&mut self, number: usize, vid: &str, recorded_ms: i64) {
+        // The engine knows the store's clock to the second, and to the duration of a reply.
+        let about = 100_000;
+        let is_wrong = self.tasks[number].data_ms.is_some_and(|(first, last)| {
+            if self.scenario.second.record_after_store {
+                recorded_ms < last - about
+            } else {
+                recorded_ms > first + about
+            }
+        });
+        if is_wrong && !self.has_stepped {
+            self.violate(format!("version {vid} is recorded at {recorded_ms}: {:?}", self.tasks[number].data_ms));
         }
     }
 
@@ -133,7 +168,7 @@ impl World {
 
     /// A row took effect: all of its data is there.
     fn check_row(&mut self, number: usize, wire: &Wire) {
-        let Some(Manifest { vid, extents }) = json(wire.request.body.as_bytes()) else {
+        let Some(Manifest { vid, parent, recorded, size, extents }) = json(wire.request.body.as_bytes()) else {
             return self.violate(format!("the row at {} is no manifest", wire.request.key));
         };
         let Some(locator) = self.locator(&vid) else {
@@ -180,6 +215,17 @@ impl World {
         {
             self.violate(format!("version {vid} has rows that differ"));
         }
+        let task = &self.tasks[number];
+        if task.parent != parent {
+            return self.violate(format!("version {vid} has the parent {parent:?} in place of {:?}", task.parent));
+        }
+        if parent.is_some() {
+            self.hit(Probe::Incremental);
+        }
+        self.check_recorded(number, &vid, recorded);
+        let name = self.tasks[number].put().map_or(0, |put| put.name);
+        let row = StoredRow { name, vid, parent, recorded_ms: recorded, length: size };
+        self.rows.insert(wire.request.key.clone(), row);
     }
 
     pub(crate) fn check_attempts(&mut self, number: usize, what: &str, count: u32) {
@@ -193,6 +239,9 @@ impl World {
 #[derive(Deserialize)]
 struct Manifest {
     vid: String,
+    parent: Option<String>,
+    recorded: i64,
+    size: u64,
     extents: Vec<Extent>,
 }
 

@@ -6,6 +6,7 @@ use s3_model::http::http_date;
 use super::{Broken, Exchange, IDLE_MS, Stage};
 use crate::content::{BLOCK, Content};
 use crate::coverage::Probe;
+use crate::inputs::Region;
 use crate::scenario::Fault;
 use crate::store::at;
 use crate::wire::{Answer, Wire};
@@ -43,11 +44,27 @@ impl World {
                     answer.with("retry-after", after.to_string())
                 }
             }
+            Some(Fault::Page(status, false)) if !is_copy => {
+                self.hit(Probe::Page);
+                Answer::page(status)
+            }
+            _ if wire.region() != self.scenario.second.region.name() => {
+                let form = ordinal as usize;
+                if self.scenario.second.region == Region::Unknown {
+                    self.hit(Probe::RegionLearned);
+                }
+                Answer::wrong_region(form, self.scenario.second.region.name()).with("date", http_date(at(now)))
+            }
             _ if self.time < self.storm_until => {
                 self.hit(Probe::Storm);
-                refused(503, "SlowDown")
+                let (status, code) =
+                    if self.scenario.second.storm_is_429 { (429, "TooManyRequests") } else { (503, "SlowDown") };
+                refused(status, code)
             }
-            _ => {
+            fault => {
+                if fault == Some(Fault::RowGone) && !is_copy {
+                    self.remove_row(&wire);
+                }
                 let before = self.stored_etag(&wire);
                 let answer = Answer::from(self.store.answer(&wire.request, at(now)));
                 let is_other = self.stored_etag(&wire) != before;
@@ -57,7 +74,10 @@ impl World {
                     self.tasks[task].replaced += 1;
                 }
                 self.check_effect(task, &wire, &answer);
-                answer
+                if !is_copy && !is_late {
+                    self.note_effect(task, &wire, &answer);
+                }
+                if is_copy || is_late { answer } else { self.hide(exchange, answer) }
             }
         };
         self.log(|| {
@@ -107,6 +127,49 @@ impl World {
         }
     }
 
+    /// A request took effect; what answers in the store's place hides how.
+    fn hide(&mut self, exchange: &Exchange, answer: Answer) -> Answer {
+        let is_write = answer.status < 300 && !matches!(exchange.wire.request.method, "GET" | "HEAD");
+        let (probe, hidden) = match exchange.fault {
+            Some(Fault::FailedAfter(status)) => (Probe::FailedAfter, failed(status)),
+            Some(Fault::Page(status, true)) => (Probe::PageAfter, Answer::page(status)),
+            _ if self.time < self.fail_after_until => (Probe::FailedAfter, failed(500)),
+            _ => return answer,
+        };
+        if is_write {
+            self.hit(probe);
+        }
+        hidden.with("date", http_date(at(self.store_ms())))
+    }
+
+    /// A request in progress took effect, or not: notes what its task can know from then on.
+    fn note_effect(&mut self, task: usize, wire: &Wire, answer: &Answer) {
+        let is_good = answer.status < 300;
+        // A put's first LIST is that of all versions of its backup.
+        let is_first = wire.parameter("prefix").ends_with('/') && wire.parameter("continuation-token").is_empty();
+        if is_good && wire.operation == "ListObjectsV2" && is_first && self.tasks[task].put().is_some() {
+            let name = self.tasks[task].put().map_or(0, |put| put.name);
+            let own = self.rows.values().filter(|row| row.name == name).map(|row| row.vid.clone());
+            self.tasks[task].before = own.collect();
+        }
+        let is_data = wire.request.header("x-amz-meta-s3vault-vid").is_some() || !wire.parameter("uploadId").is_empty();
+        if is_good && is_data && wire.request.method != "GET" {
+            let now = self.store_ms();
+            let first = self.tasks[task].data_ms.map_or(now, |(first, _)| first);
+            self.tasks[task].data_ms = Some((first, now));
+        }
+    }
+
+    /// Somebody deletes the row that a listing is about to read.
+    fn remove_row(&mut self, wire: &Wire) {
+        let key = wire.request.key.clone();
+        if self.bucket_mut().objects.remove(&key).is_some() {
+            self.log(|| format!("    somebody deletes {key}"));
+            self.hit(Probe::RowGone);
+            self.removed.extend(self.rows.remove(&key).map(|row| row.vid));
+        }
+    }
+
     /// The ETag that the part of this request has at the store.
     fn stored_etag(&self, wire: &Wire) -> Option<String> {
         let upload = self.bucket().open_upload(wire.parameter("uploadId"))?;
@@ -134,6 +197,7 @@ impl World {
         }
         match answer.code().unwrap_or_default() {
             "SlowDown" => self.hit(Probe::SlowDown),
+            "TooManyRequests" => self.hit(Probe::TooManyRequests),
             "InternalError" | "ServiceUnavailable" => self.hit(Probe::ServerError),
             "BadDigest" | "XAmzContentSHA256Mismatch" => self.hit(Probe::FlippedUp),
             "RequestTimeTooSkewed" => self.hit(Probe::Skewed),
@@ -148,6 +212,16 @@ impl World {
             _ => {}
         }
     }
+}
+
+/// A 5xx that says nothing of the request's effect.
+fn failed(status: u16) -> Answer {
+    let code = match status {
+        503 => "ServiceUnavailable",
+        504 => "GatewayTimeout",
+        _ => "InternalError",
+    };
+    Answer::error(status, code)
 }
 
 /// Whether a change of the reply's bytes would be noticed: ranges have hashes, rows and locators a signature. A list has

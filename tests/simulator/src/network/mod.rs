@@ -11,6 +11,7 @@ use crate::case::FaultId;
 use crate::content::{BLOCK, Content};
 use crate::coverage::Probe;
 use crate::scenario::{Fault, Trigger, request_fault};
+use crate::task::Job;
 use crate::wire::{Answer, Wire};
 use crate::world::{Event, World};
 
@@ -36,6 +37,7 @@ pub(crate) enum Stage {
 pub(crate) enum Broken {
     Lost,
     TimedOut,
+    NotSent,
     SourceChanged,
 }
 
@@ -61,6 +63,8 @@ pub(crate) struct Exchange {
     pending: u32,
 }
 
+/// Number of consecutive faults of one request where faults are rare.
+const MILD: u32 = 2;
 /// How long a driver waits for a reply, in milliseconds.
 const IDLE_MS: u64 = 30_000;
 
@@ -83,17 +87,14 @@ impl World {
                 self.after(injection.delay, Event::Injection { number });
             }
         }
-        let fault = request_fault(self.case.seed, task, ordinal, request.operation, self.scenario.faults);
-        let fault = fault.filter(|_| self.applies(FaultId::Request(task, ordinal)));
+        let what = what(&wire);
+        let fault = self.fault(task, ordinal, &wire, &what);
         self.log(|| {
             let fault = fault.map_or(String::new(), |fault| format!("   [{task}.{ordinal}: {fault:?}]"));
             format!("{task} sends #{} {}{fault}", request.id.0, wire.short())
         });
         self.sequence += 1;
         let number = self.sequence;
-        // The rest of a slice is the same slice.
-        let range = wire.request.header("range").and_then(|range| range.rsplit_once('-')).map_or("", |(_, last)| last);
-        let what = format!("{} {} {}{range}", wire.operation, wire.request.key, wire.parameter("partNumber"));
         let payload = wire.request.body.length() * self.scenario.pace / BLOCK;
         let life = self.tasks[task].life;
         self.exchanges.insert(
@@ -134,6 +135,7 @@ impl World {
                 let broken = if is_whole && number.is_multiple_of(4) { Broken::TimedOut } else { Broken::Lost };
                 at(up + if broken == Broken::TimedOut { IDLE_MS } else { 1 }, Stage::Broken(broken));
             }
+            Some(Fault::NotSent) => at(trip, Stage::Broken(Broken::NotSent)),
             Some(Fault::Late(later)) => {
                 at(up, Stage::Sent);
                 at(up + 1 + later.min(IDLE_MS), Stage::Broken(Broken::TimedOut));
@@ -154,6 +156,19 @@ impl World {
                 at(up + 1, Stage::Arrived(false));
             }
         }
+    }
+
+    /// The fault of a task's request.
+    fn fault(&mut self, task: usize, ordinal: u64, wire: &Wire, what: &str) -> Option<Fault> {
+        let (seed, scenario) = (self.case.seed, &self.scenario);
+        let reads_row = wire.operation == "GetObject" && matches!(self.tasks[task].job, Job::List { .. });
+        let second = (self.case.inputs > 1).then(|| scenario.second_fault(seed, task, ordinal, reads_row)).flatten();
+        let fault = second.or_else(|| request_fault(seed, task, ordinal, wire.operation, scenario.faults))?;
+        let is_rare = fault.is_mild() && self.tasks[task].in_a_row.get(what).is_none_or(|failed| *failed < MILD);
+        if scenario.second.is_mild && !is_rare {
+            return None;
+        }
+        Some(fault).filter(|_| self.applies(FaultId::Request(task, ordinal)))
     }
 
     pub(crate) fn exchange(&mut self, number: u64, stage: Stage) {
@@ -199,17 +214,20 @@ impl World {
                         (Broken::Lost, Some(Fault::Truncated)) => self.hit(Probe::Truncated),
                         _ => {}
                     }
-                    if exchange.fault == Some(Fault::LostBefore) {
-                        self.hit(Probe::LostBefore);
+                    match exchange.fault {
+                        Some(Fault::LostBefore) => self.hit(Probe::LostBefore),
+                        Some(Fault::NotSent) => self.hit(Probe::NotSent),
+                        _ => {}
                     }
                 }
                 let code = match broken {
                     Broken::Lost => Code::ConnectionLost,
                     Broken::TimedOut => Code::TimedOut,
+                    Broken::NotSent => Code::Connect,
                     Broken::SourceChanged => Code::SourceChanged,
                 };
                 let detail = "nothing more came".to_owned();
-                self.fail(exchange, TransportFailure { code, maybe_sent: true, detail });
+                self.fail(exchange, TransportFailure { code, maybe_sent: broken != Broken::NotSent, detail });
             }
             Stage::Drop if !exchange.is_over => {
                 self.hit(Probe::DatePassed);
@@ -367,4 +385,12 @@ impl World {
             (exchange.task, exchange.life, exchange.part) == (task, life, Some(number)) && !exchange.is_over
         })
     }
+}
+
+/// Key under which the failures of a request are counted.
+fn what(wire: &Wire) -> String {
+    // The rest of a slice is the same slice.
+    let range = wire.request.header("range").and_then(|range| range.rsplit_once('-')).map_or("", |(_, last)| last);
+    let page = ["prefix", "continuation-token", "start-after"].map(|name| wire.parameter(name)).concat();
+    format!("{} {}{page} {}{range}", wire.operation, wire.request.key, wire.parameter("partNumber"))
 }

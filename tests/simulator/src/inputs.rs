@@ -1,0 +1,162 @@
+//! The second set of inputs: what a seed means since [`INPUTS`](crate::case::INPUTS) is 2. It is drawn from randomness of
+//! its own, so that lines of the first set keep their meaning.
+
+use crate::case::Case;
+use crate::content::mix;
+use crate::scenario::{Action, Fault, Injection, PutSpec, Scenario, Trigger};
+
+const MIB: u64 = 1 << 20;
+const MINUTE: i64 = 60_000;
+
+/// The region that requests are signed for unless another one was learned: core's default.
+pub const DEFAULT_REGION: &str = "us-east-1";
+
+/// Where the bucket is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Region {
+    /// In the region that requests are signed for.
+    #[default]
+    Default,
+    /// In another one. No region is configured, so the right one is learned from a refusal.
+    Unknown,
+    /// In another one, and the wrong one is configured: it is never corrected, so nothing succeeds.
+    Misconfigured,
+}
+
+impl Region {
+    /// The region that the store accepts signatures for.
+    pub fn name(self) -> &'static str {
+        if self == Region::Default { DEFAULT_REGION } else { "eu-west-1" }
+    }
+}
+
+/// What only the second set has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Second {
+    /// There are reads of the latest version and as of a time, and listings, while puts run.
+    pub has_lookups: bool,
+    /// Where the bucket is.
+    pub region: Region,
+    /// The setting `record_after_store`.
+    pub record_after_store: bool,
+    /// The second name is so long that its segment in keys is a hash.
+    pub has_long_name: bool,
+    /// Faults are transient and rare: everything succeeds.
+    pub is_mild: bool,
+    /// In a storm requests are refused with 429 instead of 503.
+    pub storm_is_429: bool,
+}
+
+impl Scenario {
+    /// Adds what only the second set has.
+    pub(crate) fn extend(&mut self, case: &Case) {
+        let mut random = fastrand::Rng::with_seed(mix(case.seed, 6));
+        let is_calm = self.is_calm();
+        self.second = Second {
+            has_lookups: true,
+            region: match random.u32(0..32) {
+                0 => Region::Misconfigured,
+                1..=4 => Region::Unknown,
+                _ => Region::Default,
+            },
+            record_after_store: random.bool(),
+            has_long_name: random.bool(),
+            is_mild: !is_calm && random.u32(0..8) == 0,
+            storm_is_429: random.bool(),
+        };
+        if self.puts.len() < 3 && random.bool() {
+            self.puts.push(small_put(&mut random, case.shorter));
+        }
+        let first = self.puts.first().map_or(0, |put| put.name);
+        for put in self.puts.iter_mut().skip(1) {
+            if random.bool() {
+                (put.is_incremental, put.name) = (true, first);
+                put.start = random.u64(0..900_000);
+            }
+        }
+        if self.second.is_mild {
+            self.injections.clear();
+            self.faults = [20, 60, 100][random.usize(0..3)];
+        } else if !is_calm {
+            self.inject_more(&mut random);
+        }
+    }
+
+    fn inject_more(&mut self, random: &mut fastrand::Rng) {
+        for injection in &mut self.injections {
+            if let Action::StoreClock(step) = &mut injection.action
+                && random.bool()
+            {
+                *step = -*step;
+            }
+        }
+        for (task, put) in self.puts.iter().enumerate() {
+            let parts = put.length >> 23;
+            let part = Trigger::Kind("UploadPart", random.u64(1..=parts.clamp(1, 40)));
+            let row = Trigger::Kind("row", 1);
+            let get = Trigger::Kind("GetObject", random.u64(1..=4 + parts.min(40)));
+            let storm = Action::Storm([2_000, 20_000, 60_000][random.usize(0..3)]);
+            let minutes = [5, 40, 100][random.usize(0..3)];
+            let back = Action::StoreClock(-random.i64(1_000..minutes * MINUTE));
+            let (reader, trigger, action) = match random.u32(0..20) {
+                0 | 1 => (false, part, storm),
+                2 => (true, get, storm),
+                3 => (false, Trigger::Request(1), back),
+                4 => (false, part, back),
+                5 => (false, row, back),
+                6 => (false, row, Action::FailAfter(400_000)),
+                7 => (false, part, Action::FailAfter(20_000)),
+                _ => continue,
+            };
+            self.injections.push(Injection { task, reader, trigger, delay: 0, action });
+        }
+    }
+
+    /// The fault of the n-th request of a task that only the second set has. `reads_row`: a listing reads a row with it.
+    pub(crate) fn second_fault(&self, seed: u64, task: usize, request: u64, reads_row: bool) -> Option<Fault> {
+        let mut random = fastrand::Rng::with_seed(mix(mix(seed, 0x5EC0_FA7E + task as u64), request));
+        if reads_row && self.faults > 0 && random.u32(0..4) == 0 {
+            return Some(Fault::RowGone);
+        }
+        if random.u64(0..1000) >= self.faults / 2 {
+            return None;
+        }
+        let status = [500, 502, 503, 504][random.usize(0..4)];
+        Some(match random.u32(0..22) {
+            0..=5 => Fault::NotSent,
+            6..=11 => Fault::FailedAfter(status),
+            12..=15 => Fault::Refused(429, "TooManyRequests", 0),
+            16 | 17 => Fault::Refused(429, "TooManyRequests", [1, 5, 30, 90][random.usize(0..4)]),
+            18 | 19 => Fault::Page(502, random.bool()),
+            20 => Fault::Page(403, false),
+            _ => Fault::Page(200, false),
+        })
+    }
+}
+
+impl Fault {
+    /// Whether the fault is one after which another attempt of the same request must succeed.
+    pub(crate) fn is_mild(self) -> bool {
+        match self {
+            Fault::LostBefore | Fault::LostAfter | Fault::NotSent | Fault::FailedAfter(_) | Fault::ErrorIn200 => true,
+            Fault::Truncated | Fault::FlippedDown | Fault::Slow(_) => true,
+            Fault::Refused(_, _, after) => after <= 30,
+            Fault::Page(status, _) => status == 502,
+            Fault::Late(_) | Fault::Twice(_) | Fault::FlippedUp | Fault::RowGone => false,
+        }
+    }
+}
+
+fn small_put(random: &mut fastrand::Rng, shorter: u32) -> PutSpec {
+    PutSpec {
+        name: random.usize(0..2),
+        length: [1, 4096, 8 * MIB + 1, 24 * MIB + 5][random.usize(0..4)] >> shorter,
+        is_file: random.bool(),
+        ends_early: random.bool(),
+        has_checkpoint: random.bool(),
+        start: random.u64(0..3000),
+        slowness: [0, 5, 100][random.usize(0..3)],
+        memory: 64 * MIB,
+        is_incremental: false,
+    }
+}
