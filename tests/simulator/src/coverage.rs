@@ -60,6 +60,12 @@ kinds! {
     RegionLearned,
     /// A put ended because the configured region is wrong.
     RegionRefused,
+    /// A retry waited for its token.
+    TokenAwaited,
+    /// A request that the store throttles was tried more often than others.
+    LongThrottled,
+    /// The delays of a run were enough to tell how they are spread.
+    ManyDelays,
     /// A request was sent while all requests are refused.
     Storm,
     /// A request was sent while no request is answered.

@@ -26,6 +26,7 @@ pub(crate) struct Sending {
 
 impl World {
     pub(crate) fn start(&mut self, task: usize, machine: Machine) {
+        (self.tasks[task].started, self.tasks[task].dealt_ms) = (self.time, 0);
         self.tasks[task].machine = Some(machine);
         self.drive(task, None);
     }
@@ -54,16 +55,20 @@ impl World {
                 Output::Accept(range) => {
                     self.accept(task, range);
                     let delay = self.random.u64(0..self.tasks[task].patience_ms);
+                    self.tasks[task].dealt_ms += delay;
                     self.after(delay, Event::Consumed { task, life, index: range.index });
                 }
                 Output::NeedCredentials { generation } => {
                     let found = self.random.u32(0..8) > 0 || self.is_over;
                     let delay = self.random.u64(1..2000);
+                    self.tasks[task].keys_awaited += 1;
+                    self.tasks[task].dealt_ms += delay;
                     self.after(delay, Event::Keys { task, life, generation, found });
                 }
                 // What stays on the store is checked at the end of a run.
                 Output::Event(_) => {}
                 Output::Wait(at) => {
+                    self.check_wait(task, at);
                     self.tasks[task].machine = Some(machine);
                     if let Some(at) = at
                         && self.tasks[task].wake != Some(at)
@@ -141,6 +146,7 @@ impl World {
         self.check_need(task, number, &part);
         let Some(put) = self.tasks[task].put() else { return };
         let delay = self.random.u64(0..=put.slowness);
+        self.tasks[task].dealt_ms += delay;
         let life = self.tasks[task].life;
         self.tasks[task].parts.insert(number, part);
         self.after(delay, Event::Part { task, life, number });
@@ -230,6 +236,7 @@ impl World {
         let busy = self.tasks[task].unsaved.len() as u64;
         self.tasks[task].unsaved.push_back((record, restart));
         let delay = busy * 3 + self.random.u64(1..10);
+        self.tasks[task].dealt_ms += delay;
         self.after(delay, Event::Saved { task, life });
     }
 
@@ -263,6 +270,7 @@ impl World {
         if self.tasks[task].life != life {
             return;
         }
+        self.tasks[task].keys_awaited -= 1;
         let account = self.tasks[task].vault.account().clone();
         let input = if account.generation() > generation {
             Input::CredentialsRenewed

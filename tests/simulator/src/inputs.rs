@@ -74,6 +74,7 @@ impl Scenario {
                 put.start = random.u64(0..900_000);
             }
         }
+        self.second.is_mild &= self.second.region != Region::Misconfigured;
         if self.second.is_mild {
             self.injections.clear();
             self.faults = [20, 60, 100][random.usize(0..3)];
@@ -139,9 +140,11 @@ impl Fault {
     pub(crate) fn is_mild(self) -> bool {
         match self {
             Fault::LostBefore | Fault::LostAfter | Fault::NotSent | Fault::FailedAfter(_) | Fault::ErrorIn200 => true,
-            Fault::Truncated | Fault::FlippedDown | Fault::Slow(_) => true,
+            Fault::Truncated | Fault::Slow(_) => true,
             Fault::Refused(_, _, after) => after <= 30,
             Fault::Page(status, _) => status == 502,
+            // What is signed is read once, and TLS is what keeps it whole.
+            Fault::FlippedDown => false,
             Fault::Late(_) | Fault::Twice(_) | Fault::FlippedUp | Fault::RowGone => false,
         }
     }

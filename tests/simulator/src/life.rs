@@ -78,6 +78,10 @@ impl World {
 
     pub(crate) fn ended(&mut self, task: usize, machine: Machine, result: Result<Ended>) {
         let job = self.job(task);
+        self.check_duration(task);
+        if let Err(e) = &result {
+            self.check_error(task, e);
+        }
         match (job, result) {
             (Job::Put(_), Err(e)) if e.code() == Code::OutcomeUnknown && self.tasks[task].again < 2 => {
                 self.log(|| format!("{task} does not know: {e}"));
@@ -236,6 +240,7 @@ impl World {
             self.hit(Probe::Again);
             self.log(|| format!("{task} commits again"));
             self.tasks[task].in_a_row.clear();
+            (self.tasks[task].started, self.tasks[task].dealt_ms) = (self.time, 0);
             self.drive(task, Some(Input::Retry));
         }
     }

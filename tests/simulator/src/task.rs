@@ -10,6 +10,7 @@ use s3vault_core::transfer::Delivery;
 use s3vault_core::vault::{Cursor, Find, Found, ListPage, Locate, Located, Open, Put, Read, Row, Selector, Vault};
 use s3vault_core::{Input, Machine as _, Output};
 
+use crate::checks::waits::Streak;
 use crate::content::Content;
 use crate::lookup::StoredRow;
 use crate::scenario::PutSpec;
@@ -256,8 +257,16 @@ pub struct Task {
     pub sent: BTreeMap<&'static str, u64>,
     /// Number of requests without a valid 2xx reply.
     pub failed: u64,
-    /// Number of consecutive failures, by request.
-    pub in_a_row: BTreeMap<String, u32>,
+    /// Consecutive failures, by request.
+    pub in_a_row: BTreeMap<String, Streak>,
+    /// When its machine started.
+    pub started: u64,
+    /// How long everything took or may have taken that it was dealt since, one after the other, in milliseconds.
+    pub dealt_ms: u64,
+    /// Number of times that it waits for new keys.
+    pub keys_awaited: u32,
+    /// A Complete or a row got no definite answer.
+    pub is_in_doubt: bool,
     /// The exchange that arrived last.
     pub newest_arrival: u64,
     /// When the newest LIST arrived at the store, by the store's clock.
@@ -350,6 +359,10 @@ impl Task {
             suspended: false,
             failed: 0,
             in_a_row: BTreeMap::new(),
+            started: 0,
+            dealt_ms: 0,
+            keys_awaited: 0,
+            is_in_doubt: false,
             newest_arrival: 0,
             checked_ms: i64::MIN,
             completing: BTreeSet::new(),
@@ -408,6 +421,7 @@ impl Task {
         self.position = None;
         self.unsaved.clear();
         self.in_a_row.clear();
+        self.keys_awaited = 0;
         self.again = 0;
         self.ranges.clear();
         self.readings.clear();

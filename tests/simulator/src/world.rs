@@ -13,6 +13,7 @@ use s3vault_core::time::Now;
 use s3vault_core::vault::{Name, Vault};
 
 use crate::case::{Case, FaultId};
+use crate::checks::waits::Retries;
 use crate::content::Content;
 use crate::coverage::{Counts, Probe};
 use crate::inputs::{DEFAULT_REGION, Region};
@@ -106,6 +107,11 @@ pub(crate) struct World {
     pub(crate) older: BTreeMap<String, BTreeSet<String>>,
     /// A clock has stepped.
     pub(crate) has_stepped: bool,
+    /// The task that is driven has an input of a request that is still in progress.
+    pub(crate) is_arriving: bool,
+    /// The retries of each account, and how long they waited, as a part of their largest delays.
+    pub(crate) retries: Vec<Retries>,
+    pub(crate) delays: Vec<f64>,
     /// Versions whose data was changed in the store.
     pub(crate) spoiled: BTreeSet<String>,
     /// For some time there were no keys that the store accepts.
@@ -145,6 +151,9 @@ impl World {
             removed: BTreeSet::new(),
             older: BTreeMap::new(),
             has_stepped: false,
+            is_arriving: false,
+            retries: Vec::new(),
+            delays: Vec::new(),
             case,
             scenario,
             time: 0,

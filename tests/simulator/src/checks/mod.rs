@@ -4,8 +4,10 @@ mod outcome;
 mod reads;
 mod requests;
 mod source;
+pub(crate) mod waits;
 
 use crate::content::Content;
+use crate::network::IDLE_MS;
 
 /// Maximum number of parts or slices of a file in flight; the same of a stream; and the minimum length of a stream's part.
 const FILE_WINDOW: u32 = 32;

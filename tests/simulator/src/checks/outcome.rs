@@ -36,9 +36,6 @@ impl World {
             Err(e) if e.s3_code() == "XAmzContentChecksumMismatch" && e.code() != Code::Abandoned => {
                 self.violate(format!("task {number} ends with {e:?}, and would keep an upload that never completes"));
             }
-            Err(e) if self.scenario.second.is_mild => {
-                self.violate(format!("task {number}'s faults were transient and rare, and it ends with {e:?}"));
-            }
             Err(e) if e.code() == Code::BadParent && !is_removed => {
                 self.violate(format!("task {number}'s parent was acknowledged, and it ends with {e:?}"));
             }
@@ -147,6 +144,7 @@ impl World {
         }
         self.drain();
         self.check_orphans();
+        self.check_delays();
     }
 
     /// Everything is named by a locator, and what was left without need is found.

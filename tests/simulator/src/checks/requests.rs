@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ATTEMPTS, FILE_WINDOW, wrong};
+use super::{FILE_WINDOW, wrong};
 use crate::content::Content;
 use crate::coverage::Probe;
 use crate::lookup::StoredRow;
@@ -226,12 +226,6 @@ impl World {
         let name = self.tasks[number].put().map_or(0, |put| put.name);
         let row = StoredRow { name, vid, parent, recorded_ms: recorded, length: size };
         self.rows.insert(wire.request.key.clone(), row);
-    }
-
-    pub(crate) fn check_attempts(&mut self, number: usize, what: &str, count: u32) {
-        if count > ATTEMPTS {
-            self.violate(format!("task {number} has tried {what} {count} times"));
-        }
     }
 }
 

@@ -94,7 +94,7 @@ impl World {
             return;
         }
         match exchange.fault {
-            Some(Fault::ErrorIn200) => {
+            Some(Fault::ErrorIn200) if answer.status == 200 => {
                 self.hit(Probe::ErrorIn200);
                 answer.body = Answer::error(200, "InternalError").body;
             }
@@ -107,6 +107,7 @@ impl World {
         }
         let payload = answer.body.length() * self.scenario.pace / BLOCK;
         exchange.answer = Some(answer);
+        self.tasks[task].dealt_ms += self.scenario.trip + payload * 2;
         let head = self.random.u64(1..=self.scenario.trip);
         let end = head + self.random.u64(payload / 2..=payload * 2);
         let mut at = |delay: u64, stage: Stage| {

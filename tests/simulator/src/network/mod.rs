@@ -4,10 +4,11 @@ mod arrival;
 
 use s3vault_core::checksum::Digest;
 use s3vault_core::http::{Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
-use s3vault_core::vault::objects::CATALOGUE;
+use s3vault_core::vault::objects::{CATALOGUE, VAULT_KEY};
 use s3vault_core::{Code, Input};
 
 use crate::case::FaultId;
+use crate::checks::waits::Why;
 use crate::content::{BLOCK, Content};
 use crate::coverage::Probe;
 use crate::scenario::{Fault, Trigger, request_fault};
@@ -46,6 +47,9 @@ pub(crate) enum Broken {
 pub(crate) struct Exchange {
     pub(crate) task: usize,
     life: u32,
+    /// When it was sent, and when its connection is dropped.
+    sent: u64,
+    drop_at: Option<u64>,
     pub(crate) id: RequestId,
     pub(crate) wire: Wire,
     /// Its part of the source.
@@ -55,6 +59,8 @@ pub(crate) struct Exchange {
     reply: ReplyBody,
     fault: Option<Fault>,
     answer: Option<Answer>,
+    /// All of the answer has arrived at the driver.
+    is_answered: bool,
     /// The driver has abandoned it.
     pub(crate) is_over: bool,
     /// Key under which its failures are counted.
@@ -65,8 +71,10 @@ pub(crate) struct Exchange {
 
 /// Number of consecutive faults of one request where faults are rare.
 const MILD: u32 = 2;
+/// After this many bytes of a range its attempts count from the start.
+const PROGRESS: u64 = 64 << 10;
 /// How long a driver waits for a reply, in milliseconds.
-const IDLE_MS: u64 = 30_000;
+pub(crate) const IDLE_MS: u64 = 30_000;
 
 impl World {
     pub(crate) fn send(&mut self, task: usize, request: &Request) {
@@ -88,6 +96,7 @@ impl World {
             }
         }
         let what = what(&wire);
+        self.check_retry(task, &what);
         let fault = self.fault(task, ordinal, &wire, &what);
         self.log(|| {
             let fault = fault.map_or(String::new(), |fault| format!("   [{task}.{ordinal}: {fault:?}]"));
@@ -97,11 +106,14 @@ impl World {
         let number = self.sequence;
         let payload = wire.request.body.length() * self.scenario.pace / BLOCK;
         let life = self.tasks[task].life;
+        self.tasks[task].dealt_ms += self.scenario.trip + payload * 2 + 2;
         self.exchanges.insert(
             number,
             Exchange {
                 task,
                 life,
+                sent: self.time,
+                drop_at: request.drop_at,
                 id: request.id,
                 wire,
                 part: body.part,
@@ -109,6 +121,7 @@ impl World {
                 reply: request.reply,
                 fault,
                 answer: None,
+                is_answered: false,
                 is_over: false,
                 what,
                 pending: 0,
@@ -164,7 +177,8 @@ impl World {
         let reads_row = wire.operation == "GetObject" && matches!(self.tasks[task].job, Job::List { .. });
         let second = (self.case.inputs > 1).then(|| scenario.second_fault(seed, task, ordinal, reads_row)).flatten();
         let fault = second.or_else(|| request_fault(seed, task, ordinal, wire.operation, scenario.faults))?;
-        let is_rare = fault.is_mild() && self.tasks[task].in_a_row.get(what).is_none_or(|failed| *failed < MILD);
+        let is_rare =
+            fault.is_mild() && self.tasks[task].in_a_row.get(what).is_none_or(|streak| streak.failures < MILD);
         if scenario.second.is_mild && !is_rare {
             return None;
         }
@@ -255,8 +269,9 @@ impl World {
             let detail = format!("the reply's body is longer than {limit} bytes");
             return self.fail(exchange, TransportFailure { code: Code::ConnectionLost, maybe_sent: true, detail });
         }
-        let is_error = answer.code().is_some();
-        self.outcome(exchange, is_good && !is_error);
+        let is_error = answer.code().is_some() || matches!(exchange.fault, Some(Fault::Page(..)));
+        exchange.is_answered = true;
+        self.outcome(exchange, is_good && !is_error, false);
         match exchange.reply {
             ReplyBody::Range(range) if is_good => {
                 let content = self.take(exchange.task, range, &answer.body);
@@ -284,11 +299,11 @@ impl World {
         kept
     }
 
-    /// A reply broke: the bytes of a range that have arrived are kept.
-    fn arrive(&mut self, exchange: &Exchange) {
-        let (Some(answer), ReplyBody::Range(range)) = (&exchange.answer, exchange.reply) else { return };
+    /// A reply broke: the bytes of a range that have arrived are kept. Returns whether they are progress.
+    fn arrive(&mut self, exchange: &Exchange) -> bool {
+        let (Some(answer), ReplyBody::Range(range)) = (&exchange.answer, exchange.reply) else { return false };
         if exchange.fault != Some(Fault::Truncated) || answer.status >= 300 {
-            return;
+            return false;
         }
         let length = [0, answer.body.length() / 2, 100, answer.body.length().saturating_sub(1)];
         let length = length[(exchange.id.0 % 4) as usize].min(answer.body.length());
@@ -297,6 +312,7 @@ impl World {
             self.hit(Probe::RangeBroke);
         }
         self.input(exchange, Input::RangeProgress { id: exchange.id, length: content.length() });
+        length >= PROGRESS
     }
 
     fn fail(&mut self, exchange: &mut Exchange, failure: TransportFailure) {
@@ -305,32 +321,55 @@ impl World {
         }
         let id = exchange.id;
         self.log(|| format!("{} #{}: {:?}", exchange.task, id.0, failure.code));
-        self.outcome(exchange, false);
-        self.arrive(exchange);
+        let progressed = self.arrive(exchange);
+        self.outcome(exchange, false, progressed);
         exchange.is_over = true;
         self.last_input(exchange, Input::Failed { id, failure });
     }
 
-    fn outcome(&mut self, exchange: &Exchange, is_good: bool) {
+    fn outcome(&mut self, exchange: &Exchange, is_good: bool, progressed: bool) {
         let task = &mut self.tasks[exchange.task];
         if is_good {
             // What waited for a new check starts again after it.
+            task.in_a_row.remove(&exchange.what);
             match exchange.wire.operation {
-                "ListObjectsV2" => task.in_a_row.clear(),
-                _ => drop(task.in_a_row.remove(&exchange.what)),
+                "ListObjectsV2" => task.in_a_row.retain(|what, _| what.contains(VAULT_KEY)),
+                "ListParts" => task.in_a_row.retain(|what, _| !what.starts_with("CompleteMultipartUpload")),
+                _ => {}
             }
             return;
         }
+        // Nothing came, or what came does not tell: the request may have taken effect.
+        let answer = exchange.answer.as_ref().filter(|_| exchange.is_answered);
+        let is_definite = match answer {
+            Some(answer) => {
+                matches!(answer.code(), Some("SlowDown" | "TooManyRequests")) || Why::of(Some(answer)) == Why::Learned
+            }
+            None => exchange.fault == Some(Fault::NotSent),
+        };
+        let is_last = exchange.wire.operation == "CompleteMultipartUpload" || exchange.wire.puts(CATALOGUE);
+        task.is_in_doubt |= is_last && !is_definite;
         task.failed += 1;
-        let count = task.in_a_row.entry(exchange.what.clone()).or_default();
-        *count += 1;
-        let count = *count;
-        self.check_attempts(exchange.task, &exchange.what, count);
+        let is_refused = |answer: &Answer| answer.code().is_none() && matches!(answer.status, 400 | 403);
+        if answer.is_some_and(|answer| answer.status == 404 || is_refused(answer)) {
+            // It is final: what asks again later asks for the first time.
+            task.in_a_row.remove(&exchange.what);
+            return;
+        }
+        let times = (exchange.sent, exchange.drop_at);
+        self.note_failure(exchange.task, &exchange.what, times, answer, progressed);
+    }
+
+    /// Whether a request of a task is in progress.
+    pub(crate) fn is_exchanging(&self, task: usize) -> bool {
+        self.is_arriving || !self.under_way(task).is_empty()
     }
 
     fn input(&mut self, exchange: &Exchange, input: Input<'_>) {
         if !exchange.is_over {
+            self.is_arriving = true;
             self.last_input(exchange, input);
+            self.is_arriving = false;
         }
     }
 
@@ -350,6 +389,7 @@ impl World {
                 exchange.is_over = true;
             }
         }
+        self.tasks[task].dealt_ms += IDLE_MS;
         if is_slow {
             self.hit(Probe::NotWaitedFor);
         }
@@ -391,6 +431,8 @@ impl World {
 fn what(wire: &Wire) -> String {
     // The rest of a slice is the same slice.
     let range = wire.request.header("range").and_then(|range| range.rsplit_once('-')).map_or("", |(_, last)| last);
-    let page = ["prefix", "continuation-token", "start-after"].map(|name| wire.parameter(name)).concat();
+    let page = ["prefix", "continuation-token", "start-after", "part-number-marker", "key-marker"]
+        .map(|name| wire.parameter(name))
+        .concat();
     format!("{} {}{page} {}{range}", wire.operation, wire.request.key, wire.parameter("partNumber"))
 }
