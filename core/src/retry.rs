@@ -15,6 +15,9 @@ use crate::time::{Now, parse_http_date};
 
 /// Most attempts of one request that a store refuses although it is there, including the first.
 pub const ATTEMPTS: u32 = 6;
+/// Attempts that a request has in any case while the store is away, unless `retry_time` is 0: one may take longer than the
+/// time that there is for all.
+const LEAST_ATTEMPTS: u32 = 3;
 /// Longest time from the first attempt of a query to the start of the last, in milliseconds.
 pub const QUERY_MS: u64 = 30_000;
 /// The same for a request to a store that has not answered yet, in milliseconds: its address may be wrong.
@@ -68,7 +71,11 @@ pub fn delay_ms(failure: Failure<'_>, random: &mut fastrand::Rng) -> Option<u64>
     let Failure { error, attempts, .. } = failure;
     let outage = is_outage(error);
     let may_help = may_help(error) || outage && failure.answered;
-    let is_over = if outage { failure.elapsed_ms >= failure.retry_time_ms } else { attempts >= ATTEMPTS };
+    let left = failure.retry_time_ms.saturating_sub(failure.elapsed_ms);
+    let is_over = match outage {
+        true => left == 0 && (attempts >= LEAST_ATTEMPTS || failure.retry_time_ms == 0),
+        false => attempts >= ATTEMPTS,
+    };
     if !may_help || is_over && !is_active(Mutation::RetryForever) {
         return None;
     }
@@ -77,7 +84,7 @@ pub fn delay_ms(failure: Failure<'_>, random: &mut fastrand::Rng) -> Option<u64>
     let asked = failure.retry_after_ms.unwrap_or(0).min(MAX_RETRY_AFTER_MS);
     let delay = asked + random.u64(0..=ceiling);
     // The last attempt is at the end of the time, however long the store asks to wait.
-    Some(if outage { delay.min(failure.retry_time_ms.saturating_sub(failure.elapsed_ms)) } else { delay })
+    Some(if outage && left > 0 { delay.min(left) } else { delay })
 }
 
 /// Parses `Retry-After` (seconds or a date) into milliseconds from now, by the store's clock.
@@ -162,9 +169,20 @@ mod tests {
                 {
                     (elapsed_ms, attempts) = (elapsed_ms + delay, attempts + 1);
                 }
-                assert_eq!(elapsed_ms, retry_time_ms, "{error}: the last attempt is at the end");
+                assert!(elapsed_ms == retry_time_ms || retry_time_ms == 1, "{error}: the last attempt is at the end");
             }
         }
+    }
+
+    /// An attempt may take a minute: it must not be the only one.
+    #[test]
+    fn a_request_that_timed_out_has_a_few_attempts_in_any_case() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let slow = Error::new(Code::TimedOut, "x");
+        let late = |attempts| Failure { elapsed_ms: 60_000, retry_time_ms: FIRST_MS, ..failure(&slow, attempts) };
+        assert!((1..LEAST_ATTEMPTS).all(|attempts| delay_ms(late(attempts), &mut random).is_some()));
+        assert_eq!(delay_ms(late(LEAST_ATTEMPTS), &mut random), None);
+        assert_eq!(delay_ms(Failure { retry_time_ms: 0, ..late(1) }, &mut random), None);
     }
 
     #[test]

@@ -15,9 +15,9 @@ const STREAM_WINDOW: u32 = 8;
 const LEAST: u64 = 8 << 20;
 /// Maximum number of bytes that a reader holds: the slices in flight.
 const MOST_READ: u64 = FILE_WINDOW as u64 * LEAST;
-/// Failures of one request one after the other: twelve attempts where the store asks to slow down, a few for keys,
-/// clock and region, and what was sent a second time since it was slow.
-const ATTEMPTS: u32 = 20;
+/// Failures of one request one after the other: an attempt each five seconds on average while the store is away, for 15
+/// minutes, a few for keys, clock and region, and what was sent a second time since it was slow.
+const ATTEMPTS: u32 = 400;
 /// A Complete that is refused for a part's ETag is followed by this many lists of parts.
 const RELISTS: u32 = 3;
 

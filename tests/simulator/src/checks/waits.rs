@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use s3vault_core::account::Account;
+use s3vault_core::vault::objects::VAULT_KEY;
 use s3vault_core::{Code, Error, Family};
 
 use super::ATTEMPTS;
@@ -12,15 +13,19 @@ use crate::task::Job;
 use crate::wire::Answer;
 use crate::world::World;
 
-/// Attempts of one request, and of one that the store throttles.
+/// Attempts of one request that the store refuses although it is there.
 const MOST: u32 = 6;
-const MOST_THROTTLED: u32 = 12;
-/// The last attempt starts this long after the first one at the latest.
-const BUDGET_MS: u64 = 180_000;
+/// While the store is away, the last attempt of a transfer starts this long after the first one at the latest
+/// (`retry_time`), that of a listing or of opening a vault after this time, and that of a request to a store that has not answered after this.
+const TRANSFER_MS: u64 = 900_000;
+const LISTING_MS: u64 = 30_000;
+const UNKNOWN_MS: u64 = 3_000;
+/// Attempts that a request has in any case.
+const LEAST: u32 = 3;
 /// Largest delay after the first attempt, which doubles with each one, and after any attempt.
 const FIRST_MS: u64 = 100;
 const LONGEST_MS: u64 = 10_000;
-/// Longest `Retry-After` that is waited for.
+/// Longest wait that a `Retry-After` is granted.
 const LONGEST_ASKED_MS: u64 = 60_000;
 /// Retries that an account may make at once, and milliseconds until it may make another.
 const TOKENS: i64 = 100;
@@ -33,23 +38,23 @@ const DELAYS: usize = 20;
 /// Why a request failed, as far as retries are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// The store asks to slow down.
-    Throttled,
+    /// The store received something else than what was sent.
+    Refused,
     /// The reply says what to do otherwise: with other keys, in another region, at another time.
     Learned,
-    /// Anything else.
-    Other,
+    /// Anything else: the store is away, or wants to be left alone for some time.
+    Away,
 }
 
 impl Why {
     /// The reason of a failure with this reply, if there was one.
     pub(crate) fn of(answer: Option<&Answer>) -> Why {
-        let Some(answer) = answer else { return Why::Other };
+        let Some(answer) = answer else { return Why::Away };
         match answer.code().unwrap_or_default() {
             "ExpiredToken" | "InvalidAccessKeyId" | "RequestTimeTooSkewed" => Why::Learned,
             "PermanentRedirect" | "AuthorizationHeaderMalformed" => Why::Learned,
-            _ if matches!(answer.status, 429 | 503) => Why::Throttled,
-            _ => Why::Other,
+            "BadDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" => Why::Refused,
+            _ => Why::Away,
         }
     }
 }
@@ -68,6 +73,8 @@ pub struct Streak {
     asked: u64,
     /// Longest time that its retry waits for a token.
     token: u64,
+    /// How long it is tried at least and at most while the store is away.
+    limits: (u64, u64),
     /// When the date of a dated request passes.
     drop_at: Option<u64>,
     /// It was not sent again yet. What is sent after that was late, not refused.
@@ -84,17 +91,19 @@ impl Streak {
         self.failed + (self.asked + self.ceiling()).max(self.token)
     }
 
-    fn most(&self) -> u32 {
-        if self.why == Why::Throttled { MOST_THROTTLED } else { MOST }
-    }
-
     /// Whether another attempt was not allowed, or need not be made.
     fn is_over(&self) -> bool {
-        self.why == Why::Learned
-            || self.failures >= self.most()
-            || self.asked > LONGEST_ASKED_MS
-            || self.latest() - self.started > BUDGET_MS
-            || self.drop_at.is_some_and(|at| self.latest() + 2_000 > at)
+        let is_over = match self.why {
+            Why::Learned => true,
+            Why::Refused => self.failures >= MOST,
+            Why::Away => self.failures >= LEAST && self.failed - self.started + ROUNDED_MS >= self.limits.0,
+        };
+        is_over || self.drop_at.is_some_and(|at| self.latest() + 2_000 > at)
+    }
+
+    /// How long a retry must wait: as long as the store asks, if there is time for it.
+    fn least_wait(&self) -> u64 {
+        self.asked.min(self.limits.0.saturating_sub(self.failed - self.started + ROUNDED_MS))
     }
 }
 
@@ -125,6 +134,8 @@ pub(crate) struct Retries {
     most: Tokens,
     /// When the requests failed that were sent again, in order: there are no fewer retries than that.
     sent: Vec<u64>,
+    /// Whether a request has succeeded.
+    answered: bool,
 }
 
 impl World {
@@ -132,10 +143,23 @@ impl World {
         let account = self.tasks[number].vault.account().clone();
         let known = self.retries.iter().position(|retries| Arc::ptr_eq(&retries.account, &account));
         let at = known.unwrap_or_else(|| {
-            self.retries.push(Retries { account, most: Tokens::new(), sent: Vec::new() });
+            self.retries.push(Retries { account, most: Tokens::new(), sent: Vec::new(), answered: false });
             self.retries.len() - 1
         });
         &mut self.retries[at]
+    }
+
+    /// A request succeeded.
+    pub(crate) fn note_success(&mut self, number: usize) {
+        self.retries(number).answered = true;
+    }
+
+    /// How long a request is tried at least and at most while the store is away.
+    fn limits(&mut self, number: usize, what: &str) -> (u64, u64) {
+        let is_query = matches!(self.tasks[number].job, Job::List { .. })
+            || what.starts_with("GetObject") && what.contains(VAULT_KEY);
+        let most = if is_query { LISTING_MS } else { TRANSFER_MS };
+        (if self.retries(number).answered { most } else { UNKNOWN_MS }, most)
     }
 
     /// An attempt failed. `progressed`: bytes of its range arrived before.
@@ -155,8 +179,9 @@ impl World {
         });
         let before = self.tasks[number].in_a_row.get(what).filter(|_| !progressed);
         let (failures, started) = before.map_or((0, if progressed { now } else { sent }), |s| (s.failures, s.started));
-        let asked = asked.unwrap_or(0);
-        let streak = Streak { failures: failures + 1, started, failed: now, why, asked, token, drop_at, is_due: true };
+        let asked = asked.unwrap_or(0).min(LONGEST_ASKED_MS);
+        let (failures, failed, limits) = (failures + 1, now, self.limits(number, what));
+        let streak = Streak { failures, started, failed, why, asked, token, limits, drop_at, is_due: true };
         let task = &mut self.tasks[number];
         task.dealt_ms += super::IDLE_MS + streak.latest() - now;
         task.in_a_row.insert(what.to_owned(), streak);
@@ -187,17 +212,15 @@ impl World {
         if streak.failures >= MOST {
             self.hit(Probe::LongThrottled);
         }
-        let why = if streak.failures >= streak.most() {
+        let why = if streak.why == Why::Refused && streak.failures >= MOST {
             Some(format!("after {} attempts", streak.failures))
-        } else if streak.asked > LONGEST_ASKED_MS {
-            Some(format!("although the store asks to wait for {} ms", streak.asked))
-        } else if waited < streak.asked {
+        } else if waited < streak.least_wait() {
             Some(format!("after {waited} ms, although the store asks to wait for {} ms", streak.asked))
         } else if waited < token {
             Some(format!("after {waited} ms, and its token was due after {token} ms"))
         } else if now > streak.latest() + ROUNDED_MS {
             Some(format!("after {waited} ms, {} ms later than it may be", now - streak.latest()))
-        } else if now - streak.started > BUDGET_MS + streak.token {
+        } else if streak.failures >= LEAST && now - streak.started > streak.limits.1 + streak.token + ROUNDED_MS {
             Some(format!("{} ms after the first attempt", now - streak.started))
         } else {
             None

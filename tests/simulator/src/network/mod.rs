@@ -328,6 +328,9 @@ impl World {
     }
 
     fn outcome(&mut self, exchange: &Exchange, is_good: bool, progressed: bool) {
+        if is_good {
+            self.note_success(exchange.task);
+        }
         let task = &mut self.tasks[exchange.task];
         if is_good {
             // What waited for a new check starts again after it.
