@@ -28,12 +28,48 @@ mutations! {
     RedateRetry,
     /// A request is retried without a limit.
     RetryForever,
+    /// The number of attempts has no limit; their time has.
+    IgnoreAttempts,
+    /// The time for retries does not end.
+    IgnoreRetryTime,
+    /// A retry is sent at once.
+    SkipBackoff,
+    /// A retry is sent after its largest delay, always.
+    SkipJitter,
+    /// The delay before a retry doubles without a limit.
+    DoubleForever,
+    /// A `Retry-After` is ignored.
+    IgnoreRetryAfter,
+    /// A `Retry-After` of any length is waited for.
+    WaitForLongRetryAfter,
+    /// A `Retry-After` of more than a minute ends the retries.
+    EndAtLongRetryAfter,
+    /// A retry does not wait for its token.
+    SkipTokens,
+    /// A 5xx is taken as a sign that the request had no effect.
+    BelieveServerError,
+    /// A request that was surely not sent may have taken effect.
+    DoubtUnsentRequest,
+    /// A region that was configured is corrected.
+    CorrectConfiguredRegion,
     /// A read takes the newest version of the object, not the one that the manifest names.
     ReadNewestVersion,
     /// New credentials are ignored.
     IgnoreNewCredentials,
     /// Only the first page of a listing is requested.
     StopAfterFirstPage,
+    /// A page of a listing does not know the last row of the page before.
+    ForgetLastRow,
+    /// A listing fails if a row is deleted between its LIST and its GET.
+    FailOnDeletedRow,
+    /// A lookup by time does not know that version ids may run ahead.
+    IgnoreVersionsAhead,
+    /// A version id is not later than those that are there.
+    IgnoreNewerVersions,
+    /// The recorded time is always the put's start.
+    RecordStart,
+    /// A put's parent is not recorded.
+    ForgetParent,
     /// More parts are under way than the window allows.
     ExceedWindow,
     /// An upload is aborted after its Complete was sent.
@@ -44,6 +80,8 @@ mutations! {
     ReleasePartTooEarly,
     /// After a Complete of unknown outcome the newest version of the key counts as its result.
     SettleOnNewestVersion,
+    /// A Complete that may have been sent counts, although the upload lacks parts of it.
+    BelieveCompleteWithoutParts,
     /// The second extent has the number 1.
     NumberExtentsFromZero,
     /// Data is sent before its locator.

@@ -76,15 +76,34 @@ pub fn delay_ms(failure: Failure<'_>, random: &mut fastrand::Rng) -> Option<u64>
         true => left == 0 && (attempts >= LEAST_ATTEMPTS || failure.retry_time_ms == 0),
         false => attempts >= ATTEMPTS,
     };
-    if !may_help || is_over && !is_active(Mutation::RetryForever) {
+    let is_endless = is_active(if outage { Mutation::IgnoreRetryTime } else { Mutation::IgnoreAttempts });
+    if !may_help || is_over && !is_endless && !is_active(Mutation::RetryForever) {
         return None;
     }
-    let ceiling = FIRST_DELAY_MS.saturating_mul(1 << (attempts.max(1) - 1).min(16)).min(MAX_DELAY_MS);
+    let asked = match failure.retry_after_ms {
+        Some(asked) if asked > MAX_RETRY_AFTER_MS && is_active(Mutation::EndAtLongRetryAfter) => return None,
+        Some(asked) if is_active(Mutation::WaitForLongRetryAfter) => asked,
+        Some(asked) if !is_active(Mutation::IgnoreRetryAfter) => asked.min(MAX_RETRY_AFTER_MS),
+        _ => 0,
+    };
+    let ceiling = FIRST_DELAY_MS.saturating_mul(1 << (attempts.max(1) - 1).min(16)).min(max_delay_ms());
     // Clients that were told the same time must not all retry at the same instant.
-    let asked = failure.retry_after_ms.unwrap_or(0).min(MAX_RETRY_AFTER_MS);
-    let delay = asked + random.u64(0..=ceiling);
+    let delay = asked.saturating_add(jitter_ms(ceiling, random));
     // The last attempt is at the end of the time, however long the store asks to wait.
     Some(if outage && left > 0 { delay.min(left) } else { delay })
+}
+
+fn max_delay_ms() -> u64 {
+    if is_active(Mutation::DoubleForever) { u64::MAX } else { MAX_DELAY_MS }
+}
+
+/// A delay from nothing to `ceiling`.
+fn jitter_ms(ceiling: u64, random: &mut fastrand::Rng) -> u64 {
+    match random.u64(0..=ceiling) {
+        _ if is_active(Mutation::SkipBackoff) => 0,
+        _ if is_active(Mutation::SkipJitter) => ceiling,
+        delay => delay,
+    }
 }
 
 /// Parses `Retry-After` (seconds or a date) into milliseconds from now, by the store's clock.
@@ -120,7 +139,7 @@ impl Tokens {
         let passed = now.mono_ms.saturating_sub(self.at).min(i64::MAX as u64) as i64;
         self.at = self.at.max(now.mono_ms);
         self.filled_ms = self.filled_ms.saturating_add(passed).min(CAPACITY * TOKEN_MS).saturating_sub(TOKEN_MS);
-        self.filled_ms.min(0).unsigned_abs()
+        if is_active(Mutation::SkipTokens) { 0 } else { self.filled_ms.min(0).unsigned_abs() }
     }
 }
 

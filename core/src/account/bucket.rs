@@ -8,6 +8,7 @@ use crate::credentials::Credentials;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::http::HeaderValue;
+use crate::mutation::{Mutation, is_active};
 use crate::settings::Settings;
 use crate::sigv4::{Signer, ToSign};
 
@@ -85,7 +86,7 @@ impl Bucket {
     /// Learns the region that the store names, unless one was set: a region that was set is never corrected silently.
     /// Returns whether another attempt may succeed.
     pub(crate) fn learn_region(&self, region: &str) -> bool {
-        if !self.account.learns_region {
+        if !self.account.learns_region && !is_active(Mutation::CorrectConfiguredRegion) {
             return false;
         }
         let mut signer = self.signer();

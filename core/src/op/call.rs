@@ -644,8 +644,12 @@ impl<O: Operation> Call<O> {
         }
         // A 5xx, or a reply that is not S3's, may come from a proxy in front of a store that executed the request. A store
         // that asks to slow down has not executed it.
-        let may_be_done =
-            e.is_maybe_sent() || e.status() >= 500 && e.s3_code() != "SlowDown" || e.code() == Code::BadReply;
+        let is_server_error =
+            e.status() >= 500 && e.s3_code() != "SlowDown" && !is_active(Mutation::BelieveServerError);
+        let may_be_done = e.is_maybe_sent()
+            || is_server_error
+            || e.code() == Code::BadReply
+            || e.code() == Code::Connect && is_active(Mutation::DoubtUnsentRequest);
         self.maybe_done |= may_be_done;
         let State::Sent(Exchange { generation, endpoint, .. }) = &self.state else { return None };
         let generation = *generation;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::objects::{CatalogueKey, Entry, Kind, RowKey, catalogue_prefix};
 use super::{Manifest, Name, Row, Vault, Vid, manifest};
 use crate::error::{Code, Error};
+use crate::mutation::{Mutation, is_active};
 use crate::op::{GetObject, ListObjectsV2, ListedObject, Listing, Paged, Sequence, Step, Steps};
 use crate::time::rfc3339;
 
@@ -74,7 +75,8 @@ impl Find {
             Selector::Latest => ListObjectsV2 { prefix, max_keys: Some(50), ..Default::default() },
             Selector::Version(vid) => ListObjectsV2 { prefix: format!("{prefix}{vid}."), ..Default::default() },
             Selector::AsOf(at) => {
-                let start_after = Some(format!("{prefix}{}", Vid::first_of(at.saturating_add(AHEAD_MS))));
+                let ahead = if is_active(Mutation::IgnoreVersionsAhead) { 0 } else { AHEAD_MS };
+                let start_after = Some(format!("{prefix}{}", Vid::first_of(at.saturating_add(ahead))));
                 ListObjectsV2 { prefix, start_after, ..Default::default() }
             }
         };

@@ -137,6 +137,9 @@ impl ListPage {
 impl ListSteps {
     fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> Step<Self> {
         self.cursor.list = asked.next(&page);
+        if is_active(Mutation::ForgetLastRow) {
+            self.cursor.last = None;
+        }
         for prefix in page.common_prefixes {
             let container = prefix.strip_prefix(CATALOGUE).and_then(|rest| rest.strip_suffix('/'));
             if let Some(container) = container.filter(|segment| may_be_listed(segment, None)) {
@@ -224,7 +227,11 @@ impl ListSteps {
     fn read(key: String, limit: usize, pending: Pending) -> Step<Self> {
         Step::try_call(GetObject::new(key, limit), |steps: &mut Self, _, answer| match answer {
             Ok(object) => steps.learn(pending, Some(object)),
-            Err(e) if matches!(e.code(), Code::NotFound | Code::Format) => steps.learn(pending, None),
+            Err(e)
+                if matches!(e.code(), Code::NotFound | Code::Format) && !is_active(Mutation::FailOnDeletedRow) =>
+            {
+                steps.learn(pending, None)
+            }
             Err(e) => Step::done(Err(e)),
         })
     }

@@ -1,6 +1,8 @@
 //! The second set of inputs: what a seed means since [`INPUTS`](crate::case::INPUTS) is 2. It is drawn from randomness of
 //! its own, so that lines of the first set keep their meaning.
 
+use s3vault_core::profile::S3;
+
 use crate::case::Case;
 use crate::content::mix;
 use crate::scenario::{Action, Fault, Injection, PutSpec, Scenario, Trigger};
@@ -45,6 +47,8 @@ pub struct Second {
     pub is_mild: bool,
     /// In a storm requests are refused with 429 instead of 503.
     pub storm_is_429: bool,
+    /// The `Retry-After` of a storm in seconds; 0 for none.
+    pub storm_asks: u64,
 }
 
 impl Scenario {
@@ -63,6 +67,7 @@ impl Scenario {
             has_long_name: random.bool(),
             is_mild: !is_calm && random.u32(0..8) == 0,
             storm_is_429: random.bool(),
+            storm_asks: [0, 0, 1, 30][random.usize(0..4)],
         };
         if self.puts.len() < 3 && random.bool() {
             self.puts.push(small_put(&mut random, case.shorter));
@@ -83,7 +88,23 @@ impl Scenario {
         }
     }
 
+    /// So many requests are refused at once that their retries have to wait for tokens.
+    fn crowd(&mut self, random: &mut fastrand::Rng) {
+        let put = PutSpec { start: 0, length: 640 * MIB, is_file: true, slowness: 0, ..self.puts[0].clone() };
+        // The first two share an account, and with it the tokens.
+        self.puts.resize(self.puts.len().max(2), put.clone());
+        self.puts[..2].fill(put);
+        (self.profile, self.trip, self.pace, self.faults) = (S3, 1, 200, 10);
+        self.second.storm_asks = 0;
+        let trigger = Trigger::Kind("UploadPart", random.u64(50..=70));
+        self.injections.retain(|injection| injection.task > 1);
+        self.injections.push(Injection { task: 0, reader: false, trigger, delay: 0, action: Action::Storm(20_000) });
+    }
+
     fn inject_more(&mut self, random: &mut fastrand::Rng) {
+        if random.u32(0..24) == 0 {
+            return self.crowd(random);
+        }
         for injection in &mut self.injections {
             if let Action::StoreClock(step) = &mut injection.action
                 && random.bool()
@@ -96,7 +117,7 @@ impl Scenario {
             let part = Trigger::Kind("UploadPart", random.u64(1..=parts.clamp(1, 40)));
             let row = Trigger::Kind("row", 1);
             let get = Trigger::Kind("GetObject", random.u64(1..=4 + parts.min(40)));
-            let storm = Action::Storm([2_000, 20_000, 60_000][random.usize(0..3)]);
+            let storm = Action::Storm([2_000, 20_000, 400_000][random.usize(0..3)]);
             let minutes = [5, 40, 100][random.usize(0..3)];
             let back = Action::StoreClock(-random.i64(1_000..minutes * MINUTE));
             let (reader, trigger, action) = match random.u32(0..20) {
@@ -107,6 +128,8 @@ impl Scenario {
                 5 => (false, row, back),
                 6 => (false, row, Action::FailAfter(400_000)),
                 7 => (false, part, Action::FailAfter(20_000)),
+                8 | 9 => (false, Trigger::Kind("CompleteMultipartUpload", 1), Action::Unreachable(400_000)),
+                10 => (random.bool(), Trigger::Request(random.u64(1..10)), Action::Unreachable(2_000)),
                 _ => continue,
             };
             self.injections.push(Injection { task, reader, trigger, delay: 0, action });

@@ -304,6 +304,7 @@ impl World {
             Action::DiskFull => self.tasks[task].disk_full = true,
             Action::Storm(time) => self.storm_until = now + time,
             Action::Outage(time) => self.outage_until = now + time,
+            Action::Unreachable(time) => self.unreachable_until = now + time,
             Action::FailAfter(time) => self.fail_after_until = now + time,
             Action::Break => self.break_all(task),
             Action::Echo(delay) => self.echo(task, delay),

@@ -59,6 +59,8 @@ pub enum Action {
     Outage(u64),
     /// For this many milliseconds all requests take effect, and all are answered with 500.
     FailAfter(u64),
+    /// No connection can be made for this many milliseconds.
+    Unreachable(u64),
     /// All connections of the task break.
     Break,
     /// All requests in flight arrive a second time, this many milliseconds later.

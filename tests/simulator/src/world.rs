@@ -98,6 +98,8 @@ pub(crate) struct World {
     pub(crate) outage_until: u64,
     /// All requests take effect and are answered with 500 until then.
     pub(crate) fail_after_until: u64,
+    /// No request can be sent until then.
+    pub(crate) unreachable_until: u64,
     /// Which task chose a vid.
     pub(crate) vids: BTreeMap<String, usize>,
     /// The rows at the store, by their keys, and the versions whose row somebody deleted.
@@ -168,6 +170,7 @@ impl World {
             storm_until: 0,
             outage_until: 0,
             fail_after_until: 0,
+            unreachable_until: 0,
             vids: BTreeMap::new(),
             no_keys: false,
             keys: 0,

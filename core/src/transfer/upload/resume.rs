@@ -37,7 +37,8 @@ impl Upload {
             open.parts.clear();
         }
         let contiguous = (first..).take_while(|number| open.parts.contains_key(number)).count() as u32;
-        let complete_last = open.complete.filter(|(last, _)| *last < first + contiguous);
+        let is_whole = |last: u32| last < first + contiguous || is_active(Mutation::BelieveCompleteWithoutParts);
+        let complete_last = open.complete.filter(|(last, _)| is_whole(*last));
         if plan.is_stream() && complete_last.is_none() {
             // A stream resumes at the first gap: parts after it are written again. So is a short part, which was meant
             // to be the last.

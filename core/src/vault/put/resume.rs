@@ -91,7 +91,8 @@ impl Put {
     pub(super) fn listed(&mut self, listed: &BTreeMap<u32, Listed>) -> State {
         let Some(open) = self.resume.as_mut().and_then(|resume| resume.open.take()) else { return self.list() };
         let complete_was_sent = open.complete.is_some();
-        if complete_was_sent && let Some(lacking) = first_missing_part(&open, listed) {
+        let is_checked = complete_was_sent && !is_active(Mutation::BelieveCompleteWithoutParts);
+        if is_checked && let Some(lacking) = first_missing_part(&open, listed) {
             return self.settle(open, lacking);
         }
         let upload = Upload::resume(self.object(), self.plan, open, Some(listed));

@@ -28,12 +28,14 @@ impl Put {
         let completed = self.session.clock(now).max(self.initiated);
         let extents = std::mem::take(&mut self.extents);
         let times = Times { initiated: self.initiated, completed, stored: self.stored_ms.unwrap_or(completed) };
+        let records_end = self.vault.record_after_store && !is_active(Mutation::RecordStart);
+        let parent = self.request.parent.filter(|_| !is_active(Mutation::ForgetParent));
         let row = RowKey {
             vid: self.vid,
-            recorded_ms: if self.vault.record_after_store { completed } else { self.initiated },
+            recorded_ms: if records_end { completed } else { self.initiated },
             kind: if self.request.parent.is_some() { Kind::Inc } else { Kind::Full },
             size: self.size,
-            parent: self.request.parent,
+            parent,
         };
         let class = self.vault.storage_class.clone();
         let mut manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, extents, class);

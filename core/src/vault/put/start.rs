@@ -109,7 +109,8 @@ impl Put {
 
     pub(super) fn start(&mut self, now: Now) -> State {
         let clock = self.session.clock(now);
-        let after = self.newest.map_or(0, |vid| vid.unix_ms() + 1);
+        let newest = self.newest.filter(|_| !is_active(Mutation::IgnoreNewerVersions));
+        let after = newest.map_or(0, |vid| vid.unix_ms() + 1);
         self.initiated = clock;
         self.vid = Vid::new(clock.max(after), self.request.entropy);
         let name = &self.request.name;

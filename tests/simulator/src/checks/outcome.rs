@@ -101,7 +101,8 @@ impl World {
             }
             return;
         }
-        (self.storm_until, self.outage_until, self.fail_after_until) = (0, 0, 0);
+        (self.storm_until, self.outage_until) = (0, 0);
+        (self.fail_after_until, self.unreachable_until) = (0, 0);
         let rows: Vec<String> = self.bucket().keys(CATALOGUE).map(|(key, _)| key.clone()).collect();
         let (vault, mut visible) = (self.vault(), Vec::new());
         for key in rows {

@@ -59,7 +59,9 @@ impl World {
                 self.hit(Probe::Storm);
                 let (status, code) =
                     if self.scenario.second.storm_is_429 { (429, "TooManyRequests") } else { (503, "SlowDown") };
-                refused(status, code)
+                let asks = self.scenario.second.storm_asks;
+                let answer = refused(status, code);
+                if asks > 0 { answer.with("retry-after", asks.to_string()) } else { answer }
             }
             fault => {
                 if fault == Some(Fault::RowGone) && !is_copy {

@@ -173,6 +173,9 @@ impl World {
 
     /// The fault of a task's request.
     fn fault(&mut self, task: usize, ordinal: u64, wire: &Wire, what: &str) -> Option<Fault> {
+        if self.time < self.unreachable_until {
+            return Some(Fault::NotSent);
+        }
         let (seed, scenario) = (self.case.seed, &self.scenario);
         let reads_row = wire.operation == "GetObject" && matches!(self.tasks[task].job, Job::List { .. });
         let second = (self.case.inputs > 1).then(|| scenario.second_fault(seed, task, ordinal, reads_row)).flatten();
