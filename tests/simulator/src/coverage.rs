@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 macro_rules! kinds {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $share:literal,)+) => {
         /// An event that a run has to reach.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Probe { $($(#[doc = $doc])+ $name,)+ }
@@ -17,177 +17,182 @@ macro_rules! kinds {
             pub fn text(self) -> &'static str {
                 match self { $(Probe::$name => concat!($($doc),+).trim_ascii(),)+ }
             }
+
+            /// Number of seeds of 1,000 that reach it at least: about half of those that do.
+            pub fn share(self) -> u64 {
+                match self { $(Probe::$name => $share,)+ }
+            }
         }
     };
 }
 
 kinds! {
     /// A request was lost before it arrived.
-    LostBefore,
+    LostBefore: 200,
     /// A request was surely not sent.
-    NotSent,
+    NotSent: 200,
     /// A write took effect, and its answer was lost.
-    LostAfter,
+    LostAfter: 100,
     /// A write took effect after the client had abandoned it.
-    Late,
+    Late: 100,
     /// A write took effect after its process had died.
-    LateAfterCrash,
+    LateAfterCrash: 150,
     /// A write took effect twice.
-    Twice,
+    Twice: 100,
     /// A part was replaced by an older attempt, under another ETag.
-    PartReplaced,
+    PartReplaced: 50,
     /// A request overtook another one of its task.
-    Overtaken,
+    Overtaken: 500,
     /// A slow reply was abandoned.
-    NotWaitedFor,
+    NotWaitedFor: 50,
     /// A reply did not come in time.
-    TimedOut,
+    TimedOut: 300,
     /// A request was refused with SlowDown.
-    SlowDown,
+    SlowDown: 150,
     /// A request was refused with 429.
-    TooManyRequests,
+    TooManyRequests: 200,
     /// A request was refused with `Retry-After`.
-    RetryAfter,
+    RetryAfter: 150,
     /// A 5xx other than SlowDown.
-    ServerError,
+    ServerError: 150,
     /// A write took effect, and was answered with a 5xx.
-    FailedAfter,
+    FailedAfter: 100,
     /// A proxy answered a request with a web page: one of the status 200, 403, 502.
-    Page,
+    Page: 100,
     /// A write took effect, and a proxy answered it with a web page.
-    PageAfter,
+    PageAfter: 20,
     /// A request was signed for another region than the bucket's, which had to be learned.
-    RegionLearned,
+    RegionLearned: 50,
     /// A put ended because the configured region is wrong.
-    RegionRefused,
+    RegionRefused: 15,
     /// A retry waited for its token.
-    TokenAwaited,
+    TokenAwaited: 10,
     /// A request that the store throttles was tried more often than others.
-    LongThrottled,
+    LongThrottled: 75,
     /// The delays of a run were enough to tell how they are spread.
-    ManyDelays,
+    ManyDelays: 50,
     /// A request was sent while all requests are refused.
-    Storm,
+    Storm: 100,
     /// A request was sent while no request is answered.
-    Outage,
+    Outage: 100,
     /// A reply had status 200 and an error in its body.
-    ErrorIn200,
+    ErrorIn200: 20,
     /// A reply broke off.
-    Truncated,
+    Truncated: 200,
     /// The connection of a range broke, and some of its bytes were kept.
-    RangeBroke,
+    RangeBroke: 75,
     /// A request with a damaged body was refused.
-    FlippedUp,
+    FlippedUp: 30,
     /// A damaged body was stored, by a store without checksums.
-    FlippedAndStored,
+    FlippedAndStored: 5,
     /// The body of a reply was damaged on the network.
-    FlippedDown,
+    FlippedDown: 75,
     /// A part was read again because its bytes were wrong.
-    ReadAgain,
+    ReadAgain: 50,
     /// The store's clock stepped back.
-    StoreClockBack,
+    StoreClockBack: 100,
     /// A clock stepped.
-    ClockStep,
+    ClockStep: 150,
     /// A date was refused.
-    Skewed,
+    Skewed: 100,
     /// A request's date had passed, and its connection was dropped.
-    DatePassed,
+    DatePassed: 75,
     /// The store refused keys that had expired.
-    ExpiredKeys,
+    ExpiredKeys: 100,
     /// New keys were found.
-    NewKeys,
+    NewKeys: 100,
     /// No new keys were found.
-    NoKeys,
+    NoKeys: 40,
     /// A source changed while it was stored.
-    SourceChanged,
+    SourceChanged: 50,
     /// A second reading of a part gave other bytes.
-    ReadingsDiffer,
+    ReadingsDiffer: 15,
     /// A row was deleted between the LIST and the GET of a listing.
-    RowGone,
+    RowGone: 15,
     /// A put ended because its source had changed.
-    ChangeNoticed,
+    ChangeNoticed: 30,
     /// A put's process was killed.
-    Crash,
+    Crash: 200,
     /// A put was killed with parts in an open upload.
-    CrashWithParts,
+    CrashWithParts: 30,
     /// A put was killed after its Complete was sent.
-    CrashAfterComplete,
+    CrashAfterComplete: 30,
     /// A put was killed between two extents.
-    CrashBetweenExtents,
+    CrashBetweenExtents: 5,
     /// A put was killed after its row was built.
-    CrashWithRow,
+    CrashWithRow: 20,
     /// A record was torn.
-    Torn,
+    Torn: 20,
     /// A put resumed after bytes that were stored already.
-    Resumed,
+    Resumed: 100,
     /// A put with a checkpoint restarted from scratch.
-    Restarted,
+    Restarted: 150,
     /// A put was suspended.
-    Suspended,
+    Suspended: 50,
     /// A put was cancelled.
-    Cancelled,
+    Cancelled: 75,
     /// A checkpoint's disk was full.
-    DiskFull,
+    DiskFull: 15,
     /// Another client aborted an upload.
-    UploadVanished,
+    UploadVanished: 20,
     /// A store failed while it completed an upload.
-    UploadBroken,
+    UploadBroken: 10,
     /// The store lost a part of an upload.
-    PartVanished,
+    PartVanished: 30,
     /// A list of parts lacked one that the checkpoint names.
-    PartMissed,
+    PartMissed: 20,
     /// A list of parts had a part with another ETag than that of the reply.
-    PartListedOtherwise,
+    PartListedOtherwise: 20,
     /// A Complete was refused because of the ETag of a part.
-    InvalidPart,
+    InvalidPart: 40,
     /// A Complete or a part was refused because the upload no longer exists.
-    NoSuchUpload,
+    NoSuchUpload: 50,
     /// An object was looked for after a Complete without a reply, and found.
-    Settled,
+    Settled: 50,
     /// An object was looked for after a Complete without a reply, and not found.
-    NotSettled,
+    NotSettled: 10,
     /// A put did not know its outcome and committed again.
-    Again,
+    Again: 75,
     /// A backup of several extents was stored.
-    Extents,
+    Extents: 40,
     /// An incremental was stored.
-    Incremental,
+    Incremental: 100,
     /// A version id ran ahead of the store's clock.
-    VidAhead,
+    VidAhead: 15,
     /// The latest version was found.
-    FoundLatest,
+    FoundLatest: 500,
     /// A version was found as of a time.
-    FoundAsOf,
+    FoundAsOf: 400,
     /// A lookup found no version.
-    FoundNothing,
+    FoundNothing: 500,
     /// Versions were listed.
-    Listed,
+    Listed: 500,
     /// The newest version of each path was listed.
-    ListedPaths,
+    ListedPaths: 200,
     /// A version was read by position.
-    ReadByPosition,
+    ReadByPosition: 400,
     /// A version was read in order.
-    ReadInOrder,
+    ReadInOrder: 300,
     /// A version was read in whole parts.
-    ReadWholeParts,
+    ReadWholeParts: 300,
     /// Some bytes of a version were read.
-    ReadBytes,
+    ReadBytes: 150,
     /// A restore into a file succeeded.
-    Restored,
+    Restored: 200,
     /// A restore was killed.
-    RestoreKilled,
+    RestoreKilled: 100,
     /// A power failure lost bytes of a restore that were not on disk yet.
-    PowerCut,
+    PowerCut: 50,
     /// A part was found in the file of a restore and not read again.
-    PartKept,
+    PartKept: 30,
     /// A part was marked as verified, but its bytes were missing in the file of the restore.
-    MarkWithoutBytes,
+    MarkWithoutBytes: 10,
     /// A restore succeeded with parts that were in its file already.
-    RestoreResumed,
+    RestoreResumed: 30,
     /// The data of a version was damaged or replaced in the store.
-    Spoiled,
+    Spoiled: 40,
     /// A read failed because the data was wrong or missing.
-    DamageNoticed,
+    DamageNoticed: 50,
 }
 
 /// How often each probe was hit.

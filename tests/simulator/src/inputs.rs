@@ -1,7 +1,7 @@
 //! The second set of inputs: what a seed means since [`INPUTS`](crate::case::INPUTS) is 2. It is drawn from randomness of
 //! its own, so that lines of the first set keep their meaning.
 
-use s3vault_core::profile::S3;
+use s3vault_core::profile::{Profile, S3};
 
 use crate::case::Case;
 use crate::content::mix;
@@ -101,9 +101,20 @@ impl Scenario {
         self.injections.push(Injection { task: 0, reader: false, trigger, delay: 0, action: Action::Storm(20_000) });
     }
 
+    /// A put is killed between two of its extents.
+    fn kill_between_extents(&mut self) {
+        let put = &mut self.puts[0];
+        (put.length, put.has_checkpoint) = (104 * MIB, true);
+        self.profile = Profile { max_parts: 6, max_object_size: 384 * MIB, ..S3 };
+        let trigger = Trigger::Kind("CreateMultipartUpload", 2);
+        self.injections.insert(0, Injection { task: 0, reader: false, trigger, delay: 0, action: Action::Crash });
+    }
+
     fn inject_more(&mut self, random: &mut fastrand::Rng) {
-        if random.u32(0..24) == 0 {
-            return self.crowd(random);
+        match random.u32(0..48) {
+            0 | 1 => return self.crowd(random),
+            2..=4 => self.kill_between_extents(),
+            _ => {}
         }
         for injection in &mut self.injections {
             if let Action::StoreClock(step) = &mut injection.action
@@ -120,6 +131,8 @@ impl Scenario {
             let storm = Action::Storm([2_000, 20_000, 400_000][random.usize(0..3)]);
             let minutes = [5, 40, 100][random.usize(0..3)];
             let back = Action::StoreClock(-random.i64(1_000..minutes * MINUTE));
+            let soon = random.u64(0..=3 * self.trip);
+            let mut delay = 0;
             let (reader, trigger, action) = match random.u32(0..20) {
                 0 | 1 => (false, part, storm),
                 2 => (true, get, storm),
@@ -130,9 +143,21 @@ impl Scenario {
                 7 => (false, part, Action::FailAfter(20_000)),
                 8 | 9 => (false, Trigger::Kind("CompleteMultipartUpload", 1), Action::Unreachable(400_000)),
                 10 => (random.bool(), Trigger::Request(random.u64(1..10)), Action::Unreachable(2_000)),
+                // While the record of the extent is written.
+                11 | 12 if put.has_checkpoint => {
+                    delay = random.u64(0..4);
+                    (false, Trigger::Kind("UploadPart", 1), Action::Crash)
+                }
+                // Between two readings of a part.
+                13..=15 if put.is_file => {
+                    let action = Action::Break;
+                    self.injections.push(Injection { task, reader: false, trigger: part, delay: soon + 1, action });
+                    delay = soon;
+                    (false, part, Action::Change(0))
+                }
                 _ => continue,
             };
-            self.injections.push(Injection { task, reader, trigger, delay: 0, action });
+            self.injections.push(Injection { task, reader, trigger, delay, action });
         }
     }
 
@@ -143,7 +168,9 @@ impl Scenario {
             return Some(Fault::RowGone);
         }
         if random.u64(0..1000) >= self.faults / 2 {
-            return None;
+            // Only such a store does not notice it at once.
+            let is_flipped = !self.profile.checksums && random.u64(0..1000) < self.faults / 8;
+            return is_flipped.then_some(Fault::FlippedUp);
         }
         let status = [500, 502, 503, 504][random.usize(0..4)];
         Some(match random.u32(0..22) {

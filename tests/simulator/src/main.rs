@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         }
     };
     let (mut outcomes, mut requests, mut faults, mut runs) = (BTreeMap::<String, u64>::new(), 0, 0, 0u64);
-    let mut hits = Counts::new();
+    let (mut hits, mut reached) = (Counts::new(), Counts::new());
     let cases: Box<dyn Iterator<Item = Case>> = match &arguments.one {
         Some(case) => Box::new(std::iter::once(case.clone())),
         None => Box::new(regressions().chain((arguments.from..).take(arguments.seeds as usize).map(Case::of))),
@@ -84,13 +84,15 @@ fn main() -> ExitCode {
         }
         for (what, count) in report.hits {
             *hits.entry(what).or_default() += count;
+            *reached.entry(what).or_default() += 1;
         }
         requests += report.requests;
         faults += report.faults.len() as u64;
         runs += 1;
     }
     for what in Probe::ALL {
-        println!("{:>8} {}", hits.get(what).copied().unwrap_or(0), what.text());
+        let of = |counts: &Counts| counts.get(what).copied().unwrap_or(0);
+        println!("{:>8} {:>4} ‰ {}", of(&hits), of(&reached) * 1000 / runs.max(1), what.text());
     }
     println!();
     for (outcome, count) in outcomes {

@@ -270,7 +270,7 @@ impl World {
         }
     }
 
-    /// A machine ended with an error: it must not have given up too early, nor be in doubt without a reason.
+    /// A machine ended with an error: it did not stop too early, and is not in doubt without a reason.
     pub(crate) fn check_error(&mut self, number: usize, e: &Error) {
         let task = &self.tasks[number];
         let is_missing = matches!(task.job, Job::Find { .. }) && e.code() == Code::NotFound;
