@@ -227,9 +227,7 @@ impl ListSteps {
     fn read(key: String, limit: usize, pending: Pending) -> Step<Self> {
         Step::try_call(GetObject::new(key, limit), |steps: &mut Self, _, answer| match answer {
             Ok(object) => steps.learn(pending, Some(object)),
-            Err(e)
-                if matches!(e.code(), Code::NotFound | Code::Format) && !is_active(Mutation::FailOnDeletedRow) =>
-            {
+            Err(e) if matches!(e.code(), Code::NotFound | Code::Format) && !is_active(Mutation::FailOnDeletedRow) => {
                 steps.learn(pending, None)
             }
             Err(e) => Step::done(Err(e)),

@@ -13,6 +13,9 @@ const MINUTE: i64 = 60_000;
 /// The region that requests are signed for unless another one was learned: core's default.
 pub const DEFAULT_REGION: &str = "us-east-1";
 
+/// Values of the setting `retry_time` in seconds: most outages outlast the first ones.
+const RETRY_TIMES: [u64; 4] = [1, 5, 60, 900];
+
 /// Where the bucket is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Region {
@@ -45,6 +48,8 @@ pub struct Second {
     pub has_long_name: bool,
     /// Faults are transient and rare: everything succeeds.
     pub is_mild: bool,
+    /// The setting `retry_time`, in seconds; 0: its default.
+    pub retry_time: u64,
     /// In a storm requests are refused with 429 instead of 503.
     pub storm_is_429: bool,
     /// The `Retry-After` of a storm in seconds; 0 for none.
@@ -55,6 +60,7 @@ impl Scenario {
     /// Adds what only the second set has.
     pub(crate) fn extend(&mut self, case: &Case) {
         let mut random = fastrand::Rng::with_seed(mix(case.seed, 6));
+        let mut retry = fastrand::Rng::with_seed(mix(case.seed, 10));
         let is_calm = self.is_calm();
         self.second = Second {
             has_lookups: true,
@@ -66,6 +72,7 @@ impl Scenario {
             record_after_store: random.bool(),
             has_long_name: random.bool(),
             is_mild: !is_calm && random.u32(0..8) == 0,
+            retry_time: if is_calm { 0 } else { RETRY_TIMES[retry.usize(0..RETRY_TIMES.len())] },
             storm_is_429: random.bool(),
             storm_asks: [0, 0, 1, 30][random.usize(0..4)],
         };
@@ -81,6 +88,7 @@ impl Scenario {
         }
         self.second.is_mild &= self.second.region != Region::Misconfigured;
         if self.second.is_mild {
+            self.second.retry_time = 0;
             self.injections.clear();
             self.faults = [20, 60, 100][random.usize(0..3)];
         } else if !is_calm {

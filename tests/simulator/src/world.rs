@@ -210,7 +210,9 @@ impl World {
         let own = [("api_url", store::URL), ("bucket", store::BUCKET), ("access_key", &name), ("secret_key", "S")];
         let region = if second.region == Region::Misconfigured { DEFAULT_REGION } else { "" };
         let record = if second.record_after_store { "true" } else { "false" };
-        let chosen = [("region", region), ("record_after_store", record)];
+        let retry_time = second.retry_time.to_string();
+        let retry_time = if second.retry_time == 0 { "" } else { &retry_time };
+        let chosen = [("region", region), ("record_after_store", record), ("retry_time", retry_time)];
         let all = own.into_iter().chain(chosen.into_iter().filter(|(_, value)| !value.is_empty()));
         let made = all.into_iter().try_for_each(|(key, value)| settings.set(key, value)).and_then(|()| {
             let account = Account::from_settings(&settings, Credentials::from_settings(&settings)?)?;

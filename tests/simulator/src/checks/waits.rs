@@ -15,10 +15,12 @@ use crate::world::World;
 
 /// Attempts of one request that the store refuses although it is there.
 const MOST: u32 = 6;
-/// While the store is away, the last attempt of a transfer starts this long after the first one at the latest
-/// (`retry_time`), that of a listing or of opening a vault after this time, and that of a request to a store that has not answered after this.
+/// While the store is away, the last attempt of a transfer starts this long after the first one at the latest, unless
+/// `retry_time` is set.
 const TRANSFER_MS: u64 = 900_000;
+/// The same of a listing, and of opening a vault.
 const LISTING_MS: u64 = 30_000;
+/// The same of a request to a store that has not answered.
 const UNKNOWN_MS: u64 = 3_000;
 /// Attempts that a request has in any case.
 const LEAST: u32 = 3;
@@ -158,8 +160,12 @@ impl World {
     fn limits(&mut self, number: usize, what: &str) -> (u64, u64) {
         let is_query = matches!(self.tasks[number].job, Job::List { .. })
             || what.starts_with("GetObject") && what.contains(VAULT_KEY);
-        let most = if is_query { LISTING_MS } else { TRANSFER_MS };
-        (if self.retries(number).answered { most } else { UNKNOWN_MS }, most)
+        let retry_time = match self.scenario.second.retry_time {
+            0 => TRANSFER_MS,
+            seconds => seconds * 1000,
+        };
+        let most = if is_query { LISTING_MS.min(retry_time) } else { retry_time };
+        (if self.retries(number).answered { most } else { UNKNOWN_MS.min(most) }, most)
     }
 
     /// An attempt failed. `progressed`: bytes of its range arrived before.
@@ -220,7 +226,10 @@ impl World {
             Some(format!("after {waited} ms, and its token was due after {token} ms"))
         } else if now > streak.latest() + ROUNDED_MS {
             Some(format!("after {waited} ms, {} ms later than it may be", now - streak.latest()))
-        } else if streak.failures >= LEAST && now - streak.started > streak.limits.1 + streak.token + ROUNDED_MS {
+        } else if streak.why == Why::Away
+            && streak.failures >= LEAST
+            && now - streak.started > streak.limits.1 + streak.token + ROUNDED_MS
+        {
             Some(format!("{} ms after the first attempt", now - streak.started))
         } else {
             None
