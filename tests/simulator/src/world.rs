@@ -8,6 +8,7 @@ use s3_model::Bucket;
 use s3vault_core::account::Account;
 use s3vault_core::credentials::Credentials;
 use s3vault_core::crypto::keyring::Keyring;
+use s3vault_core::http::RequestId;
 use s3vault_core::settings::Settings;
 use s3vault_core::time::Now;
 use s3vault_core::vault::{Name, Vault};
@@ -109,6 +110,8 @@ pub(crate) struct World {
     pub(crate) older: BTreeMap<String, BTreeSet<String>>,
     /// A clock has stepped.
     pub(crate) has_stepped: bool,
+    /// Requests that machines have abandoned in the current stage of an exchange.
+    pub(crate) dropped: Vec<(usize, u32, RequestId)>,
     /// The task that is driven has an input of a request that is still in progress.
     pub(crate) is_arriving: bool,
     /// The retries of each account, and how long they waited, as a part of their largest delays.
@@ -153,6 +156,7 @@ impl World {
             removed: BTreeSet::new(),
             older: BTreeMap::new(),
             has_stepped: false,
+            dropped: Vec::new(),
             is_arriving: false,
             retries: Vec::new(),
             delays: Vec::new(),

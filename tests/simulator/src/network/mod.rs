@@ -61,6 +61,8 @@ pub(crate) struct Exchange {
     answer: Option<Answer>,
     /// All of the answer has arrived at the driver.
     is_answered: bool,
+    /// The driver knows that it was not sent.
+    is_unsent: bool,
     /// The driver has abandoned it.
     pub(crate) is_over: bool,
     /// Key under which its failures are counted.
@@ -122,6 +124,7 @@ impl World {
                 fault,
                 answer: None,
                 is_answered: false,
+                is_unsent: false,
                 is_over: false,
                 what,
                 pending: 0,
@@ -191,7 +194,10 @@ impl World {
     pub(crate) fn exchange(&mut self, number: u64, stage: Stage) {
         let Some(mut exchange) = self.exchanges.remove(&number) else { return };
         exchange.pending -= 1;
+        self.dropped.clear();
         self.stage(number, &mut exchange, stage);
+        // The machine may have abandoned it because of this stage.
+        exchange.is_over |= self.dropped.contains(&(exchange.task, exchange.life, exchange.id));
         if exchange.pending > 0 {
             self.exchanges.insert(number, exchange);
         }
@@ -243,6 +249,7 @@ impl World {
                     Broken::NotSent => Code::Connect,
                     Broken::SourceChanged => Code::SourceChanged,
                 };
+                exchange.is_unsent = broken == Broken::NotSent;
                 let detail = "nothing more came".to_owned();
                 self.fail(exchange, TransportFailure { code, maybe_sent: broken != Broken::NotSent, detail });
             }
@@ -351,7 +358,7 @@ impl World {
             Some(answer) => {
                 matches!(answer.code(), Some("SlowDown" | "TooManyRequests")) || Why::of(Some(answer)) == Why::Learned
             }
-            None => exchange.fault == Some(Fault::NotSent),
+            None => exchange.is_unsent,
         };
         let is_last = exchange.wire.operation == "CompleteMultipartUpload" || exchange.wire.puts(CATALOGUE);
         task.is_in_doubt |= is_last && !is_definite;
@@ -395,6 +402,7 @@ impl World {
                 exchange.is_over = true;
             }
         }
+        self.dropped.push((task, life, id));
         self.tasks[task].dealt_ms += IDLE_MS;
         if is_slow {
             self.hit(Probe::NotWaitedFor);
