@@ -100,7 +100,9 @@ fn a_stream_that_was_suspended_or_dropped_resumes_in_another_vault() {
         if suspends {
             put.suspend(&mut cancelled).unwrap();
             assert_eq!(put.write(b"x", &mut Control::none()).unwrap_err().code(), Code::Suspended);
-            put.suspend(&mut cancelled).unwrap();
+            assert_eq!(put.suspend(&mut cancelled).unwrap_err().code(), Code::Suspended);
+            // It would not remove the checkpoint.
+            assert_eq!(put.abort(&mut Control::none()).unwrap_err().code(), Code::Suspended);
         }
         drop(put);
         let mut put = rig.open("disk").unwrap();
