@@ -843,6 +843,30 @@ static void the_handle_of_a_call_is_busy_in_its_callback(void) {
     free(data);
 }
 
+static int32_t shut_down(void *ctx, const s3v_event *event) {
+    (void)event;
+    if ((*(int *)ctx)++ == 0) CHECK(s3v_shutdown(10000, NULL) == 0);
+    return 0;
+}
+
+static void a_shutdown_during_a_call_ends_it(void) {
+    s3v_error *err = NULL;
+    s3v_put *put = NULL;
+    int called = 0;
+    s3v_ctl ctl = {.size = sizeof ctl, .ctx = &called, .on_event = shut_down};
+    char *data = filled(20 * MIB);
+    /* A commit that waits, so that an event comes. */
+    OK(s3v_process_set(S3V_OPT_BANDWIDTH_UP, "65536", &err));
+    OK(s3v_put_open(vault, CONTAINER, "shutdown", NULL, NULL, &put, &err));
+    OK(s3v_put_write(put, data, 20 * MIB, NULL, &err));
+    MISUSE(S3V_E_WRONG_STATE, s3v_put_commit(put, &ctl, &out.version, err));
+    CHECK(called > 0);
+    MISUSE(S3V_E_WRONG_STATE, s3v_put_write(put, data, 1, NULL, err));
+    OK(s3v_process_set(S3V_OPT_BANDWIDTH_UP, "", &err));
+    s3v_put_free(put);
+    free(data);
+}
+
 /* ---- afterwards ---- */
 
 static void the_library_still_works(void) {
@@ -891,6 +915,7 @@ static const struct test tests[] = {
     TEST(lists),
     TEST(signatures),
     TEST(the_handle_of_a_call_is_busy_in_its_callback),
+    TEST(a_shutdown_during_a_call_ends_it),
     TEST(the_library_still_works),
     TEST(all_of_them_were_refused),
 };

@@ -134,8 +134,8 @@ pub unsafe extern "C" fn s3v_process_stats(out: *mut s3v_stats, err: *mut *mut s
 }
 
 /// Waits until background work is done (uploads that are being aborted), at most `timeout_ms` milliseconds, then stops
-/// the library's threads. Call it before the program ends. Calls in progress on other threads fail; a later call starts
-/// the threads again.
+/// the library's threads. Call it before the program ends. Calls in progress fail with S3V_E_WRONG_STATE, and so do
+/// later ones on a put or a stream that was open; any other call starts the threads again.
 ///
 /// Fails with S3V_E_TIMED_OUT if work was left: parts may then stay in the store until they are swept.
 ///

@@ -7,6 +7,7 @@ use s3vault_core::{Code, Error, Result};
 
 use super::progress::{Figures, Progress};
 use crate::control::{Control, Event, EventKind};
+use crate::transport::runtime;
 
 /// A cancel is noticed after at most this long.
 const SLICE: Duration = Duration::from_millis(50);
@@ -31,11 +32,13 @@ impl Deadline {
 pub(super) struct Waiter {
     last: Instant,
     reported: Figures,
+    /// How often the library had been shut down when it started.
+    shutdowns: u64,
 }
 
 impl Waiter {
     pub(super) fn new() -> Waiter {
-        Waiter { last: Instant::now(), reported: Figures::default() }
+        Waiter { last: Instant::now(), reported: Figures::default(), shutdowns: runtime::shutdowns() }
     }
 
     /// A waiter for a step of a call: an event is due when it is due for the call.
@@ -43,7 +46,7 @@ impl Waiter {
         Waiter { last: control.last_event(), ..Waiter::new() }
     }
 
-    /// Waits for something to receive. A channel whose other end is gone without a result means a defect or a shutdown.
+    /// Waits for something to receive.
     pub(super) fn wait<T>(
         &mut self,
         from: &Receiver<T>,
@@ -56,11 +59,13 @@ impl Waiter {
         loop {
             match from.recv_timeout(slice) {
                 Ok(received) => return Ok(received),
+                Err(RecvTimeoutError::Disconnected) if runtime::shutdowns() > self.shutdowns => {
+                    let why = "the library was shut down while the call or its handle was in use";
+                    return Err(Error::new(Code::WrongState, why)
+                        .with_hint("Make no call while s3v_shutdown runs, and open the handle again after it."));
+                }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::new(
-                        Code::Internal,
-                        "the call ended without a result, because of a defect or a shutdown",
-                    ));
+                    return Err(Error::new(Code::Internal, "the call ended without a result"));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -1,6 +1,6 @@
 //! The library's private runtime: a few threads that block all signals, shutdown, and the check for forked processes.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,9 @@ static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 
 /// The process in which the runtime was first started; 0 before.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// How often [`shutdown`] was called.
+static SHUTDOWNS: AtomicU64 = AtomicU64::new(0);
 
 /// Number of state machines that run to their end in the background.
 static BACKGROUND: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
@@ -107,6 +110,7 @@ pub(crate) fn shutdown(timeout: Duration) -> Result<()> {
         BACKGROUND.1.wait_timeout_while(busy, left(), |busy| *busy > 0).unwrap_or_else(PoisonError::into_inner);
     let unfinished = *busy;
     drop(busy);
+    SHUTDOWNS.fetch_add(1, Ordering::AcqRel);
     let runtime = lock(&RUNTIME).take();
     if let Some(runtime) = runtime {
         runtime.shutdown_timeout(left());
@@ -119,6 +123,11 @@ pub(crate) fn shutdown(timeout: Duration) -> Result<()> {
         .with_hint("Parts may be left in the store. Run sweep to remove them."));
     }
     Ok(())
+}
+
+/// How often the library's threads were stopped.
+pub(crate) fn shutdowns() -> u64 {
+    SHUTDOWNS.load(Ordering::Acquire)
 }
 
 /// Locks a mutex. A panic cannot leave the guarded values inconsistent, so poisoning is ignored.
