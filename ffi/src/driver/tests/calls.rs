@@ -443,7 +443,7 @@ fn shutdown_waits_for_the_background_and_joins_the_threads() {
     assert!(library_threads() >= 2);
     let error = runtime::shutdown(Duration::from_millis(200)).unwrap_err();
     assert!(error.message().starts_with("1 "), "{error}");
-    assert_eq!(waiting.join().unwrap().unwrap_err().code(), Code::Internal);
+    assert_eq!(waiting.join().unwrap().unwrap_err().code(), Code::WrongState);
 
     // A later call starts the runtime again.
     let mut again = ScriptedMachine::new(vec![], |_, _| {});
