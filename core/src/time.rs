@@ -108,6 +108,8 @@ mod tests {
         assert_eq!(clock.offset_ms(), 3_610_000 - 10_700);
         clock.learn(3_610_000, at(10_400, 0), at(10_700, 300));
         assert_eq!(clock.offset_ms(), 3_610_000 - 10_700, "the same lesson again changes nothing");
+        clock.learn(7_210_000, at(10_400, 0), at(10_700, 300));
+        assert_eq!(clock.at(at(10_700, 300)), 7_210_000, "corrected once more");
         clock.learn(10_000, at(10_400, 0), at(10_700, 300));
         assert_eq!(clock.at(at(10_700, 300)), 10_000 + 999 + 300);
     }

@@ -111,7 +111,6 @@ pub fn read(xml: &[u8], root: &str, mut each: impl FnMut(Item<'_>) -> Result<()>
                     let parent = open.last().map(|parent| parent.tag.local_name());
                     each(Item::Value(parent.as_ref().map_or("", AsRef::as_ref), name.as_ref(), text.as_str()))?;
                 }
-                text.clear();
             }
             Event::Eof if seen_root && open.is_empty() => return Ok(()),
             Event::Eof => return Err(malformed("it is truncated".into())),
@@ -187,6 +186,25 @@ mod tests {
         let mut xml = String::from("<R>");
         element(&mut xml, "K", all);
         assert_eq!(items(&(xml + "</R>")).unwrap(), [format!("R/K={all}"), "/R".into()]);
+        // A parser may trim or change white space that is not escaped.
+        assert_eq!(escape("\r\n\t<>&'\""), "&#13;&#10;&#9;&lt;&gt;&amp;&apos;&quot;");
+    }
+
+    #[test]
+    fn the_characters_of_xml() {
+        for held in ['\t', '\n', '\r', ' ', 'a', '\u{d7ff}', '\u{e000}', '\u{fffd}', '\u{10000}', '\u{10ffff}'] {
+            assert!(can_hold(held), "{held:?}");
+        }
+        for other in ['\0', '\u{b}', '\u{1f}', '\u{fffe}', '\u{ffff}'] {
+            assert!(!can_hold(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn elements_are_at_most_sixteen_deep() {
+        let nested = |depth: usize| format!("<R>{}{}</R>", "<a>".repeat(depth - 1), "</a>".repeat(depth - 1));
+        assert!(items(&nested(16)).is_ok());
+        assert_eq!(items(&nested(17)).unwrap_err().code(), Code::BadReply);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::account::bucket::tests::bucket;
 use crate::credentials::Credentials;
 use crate::http::{Range, Request, TransportFailure};
 use crate::machine::{Event, Input, Machine, Output};
+use crate::profile::S3;
 use crate::time::Now;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -390,6 +391,62 @@ fn a_host_with_the_bucket_in_it_that_does_not_resolve_asks_for_path_style() {
     machine.handle(now, Input::Failed { id: request.id, failure });
     let Output::Done(Err(e)) = machine.poll(now) else { panic!() };
     assert!(e.hint().contains("path_style = true"), "{e}");
+}
+
+/// A call, dated or not, whose first attempt is answered 10 ms after it was sent.
+fn answered(dated: Option<i64>, answer: Answer) -> (Option<Result<PutReply>>, Call<PutObject>) {
+    let mut session = Session::new(&Arc::new(bucket(&[]).unwrap()), 1);
+    let at = |mono_ms: u64| Now { unix_ms: START + mono_ms as i64, mono_ms };
+    let op = PutObject::new("k", Content::Bytes("x".into()), Vec::new());
+    let mut call = dated.map_or_else(|| Call::new(op.clone()), |date| Call::dated(op.clone(), date));
+    let Next::Send(request) = call.poll(&mut session, at(0)) else { panic!("it is sent") };
+    let (id, now) = (request.id, at(10));
+    let answer = match answer {
+        Answer::Lost => {
+            let detail = "the connection was lost".to_owned();
+            let failure = TransportFailure { code: Code::ConnectionLost, maybe_sent: true, detail };
+            call.handle(&mut session, now, &Input::Failed { id, failure })
+        }
+        Answer::Reply(status, headers, body) => {
+            let headers = headers.into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
+            call.handle(&mut session, now, &Input::Head { id, head: ReplyHead { status, headers } });
+            call.handle(&mut session, now, &Input::Body { id, bytes: body.as_bytes() });
+            call.handle(&mut session, now, &Input::End { id })
+        }
+    };
+    (answer, call)
+}
+
+/// A caller that cannot tell whether a request took effect must look.
+#[test]
+fn an_attempt_without_a_definite_answer_may_have_taken_effect() {
+    let page = || Answer::Reply(200, vec![], "<html>a proxy</html>".into());
+    for (answer, maybe) in
+        [(Answer::Lost, true), (xml(500, "InternalError"), true), (page(), true), (xml(503, "SlowDown"), false)]
+    {
+        assert_eq!(answered(None, answer).1.maybe_done(), maybe);
+    }
+}
+
+/// The store would refuse the retry, and the caller has to check again anyway.
+#[test]
+fn a_dated_request_is_not_retried_when_its_date_will_have_passed() {
+    let slow = || Answer::Reply(503, vec![("retry-after", "30".into())], String::new());
+    let age = S3.max_request_age_ms;
+    let left = |ms: i64| answered(Some(START - age + ms), slow()).0;
+    assert!(left(31_000).is_none(), "there is time");
+    assert!(left(29_000).is_some_and(|answer| answer.is_err_and(|e| !e.is_expired())));
+    assert!(left(5).is_some_and(|answer| answer.is_err_and(|e| e.is_expired())));
+    assert!(answered(None, slow()).0.is_none(), "another request has no date that passes");
+    // Nor does it wait in the transport for longer.
+    let mut session = Session::new(&Arc::new(bucket(&[]).unwrap()), 1);
+    let op = || PutObject::new("k", Content::Bytes("x".into()), Vec::new());
+    let now = Now { unix_ms: START + 60_000, mono_ms: 5 };
+    let age = age as u64;
+    for (mut call, drop_at) in [(Call::dated(op(), START), Some(5 + age - 60_000)), (Call::new(op()), None)] {
+        let Next::Send(request) = call.poll(&mut session, now) else { panic!("it is sent") };
+        assert_eq!(request.drop_at, drop_at);
+    }
 }
 
 /// Polls an operation that was sent a minute ago without a reply. Returns whether it was abandoned for another attempt.

@@ -203,6 +203,13 @@ mod tests {
     }
 
     #[test]
+    fn a_file_keeps_the_size_of_parts_that_was_decided_before() {
+        let plan = |length| Plan::new(length, &S3, MEMORY, StoredForm::PLAIN).with_part(16 << 20);
+        assert_eq!(plan(Some(40 << 20)).part_length(1, 0), Some(16 << 20));
+        assert_eq!(plan(None).part_length(1, 0), Some(MIN_PART), "a stream's parts grow as they did");
+    }
+
+    #[test]
     fn parts_are_equal_if_the_provider_requires_it() {
         let plan = Plan::new(None, &Profile { equal_parts: true, ..S3 }, MEMORY, StoredForm::PLAIN);
         for number in [1, 1_001, 9_999] {

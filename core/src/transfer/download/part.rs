@@ -96,3 +96,50 @@ impl Part {
         self.readings += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checksum::{Digester, SliceHash, digest};
+    use crate::op::Encryption;
+    use crate::transfer::extent::PartHash;
+    use crate::transfer::stored_form::StoredForm;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const SLICE: u64 = 1024;
+
+    #[test]
+    fn a_part_is_judged_when_each_of_its_slices_arrived_with_its_length() {
+        let data = vec![7; 2 * SLICE as usize];
+        let (length, form, encryption) = (2 * SLICE, StoredForm::PLAIN, Encryption::default());
+        let hash = PartHash::new(length, &digest(&data));
+        let (number, start, offset) = (0, 0, 0);
+        let (key, version_id, verified) = ("k".to_owned(), None, true);
+        let piece = Piece { number, key, version_id, encryption, start, offset, length, hash, form, verified };
+        let slice = |index: u32| {
+            let start = u64::from(index) * SLICE;
+            let hash = SliceHash::Subtree(start);
+            let mut digester = Digester::of(hash);
+            digester.update(&data[start as usize..][..SLICE as usize]);
+            let whole = Range::of_part(0, 0, SLICE);
+            (Range { index, offset: start, hash, ..whole }, digester.finish())
+        };
+        let mut part = Part::new(&piece, SLICE);
+        let mut take = |index: u32, length: u64| {
+            let (range, digest) = slice(index);
+            match part.take(&piece, range, length, digest) {
+                None => "more",
+                Some(Verdict::Right) => "right",
+                Some(Verdict::Wrong(why)) => {
+                    part.restart();
+                    why
+                }
+            }
+        };
+        let short = "its length differs from the manifest";
+        assert_eq!([take(0, SLICE - 1), take(1, SLICE)], ["more", short], "the first was short");
+        assert_eq!([take(0, SLICE), take(1, SLICE + 1)], ["more", short], "read again, the second was long");
+        assert_eq!([take(0, SLICE), take(0, SLICE), take(1, SLICE)], ["more", "more", "right"]);
+    }
+}

@@ -61,3 +61,53 @@ impl Slices {
         Some((at, range))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::Encryption;
+    use crate::transfer::extent::PartHash;
+    use crate::transfer::stored_form::{StoredForm, tests::segments_of};
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn piece(number: u32, length: u64, form: StoredForm, verified: bool) -> Piece {
+        let hash = PartHash { length: form.stored(length), crc64nvme: 0, blake3: [0; 32] };
+        let (key, encryption, offset) = ("k".into(), Encryption::default(), u64::from(number) * 1_000);
+        Piece { number, key, version_id: None, encryption, start: 0, offset, length, hash, form, verified }
+    }
+
+    #[test]
+    fn slices_are_numbered_in_order_and_name_the_part_that_they_belong_to() {
+        let plain = |number, length, verified| piece(number, length, StoredForm::PLAIN, verified);
+        let pieces = [
+            plain(3, 25, true),
+            plain(5, 10, true),
+            plain(6, 0, true),
+            plain(7, 11, false),
+            piece(9, 20, segments_of(10), true),
+        ];
+        let mut slices = Slices::new(10);
+        let all: Vec<_> = std::iter::from_fn(|| slices.next(&pieces))
+            .map(|(at, range)| (at, range.part, range.offset, range.length, range.stored, range.hash))
+            .collect();
+        let (whole, nothing, crc) = (SliceHash::Whole, SliceHash::Nothing, SliceHash::Crc);
+        assert_eq!(
+            all,
+            [
+                (0, 3, 3_000, 10, 10, SliceHash::Subtree(0)),
+                (0, 3, 3_010, 10, 10, SliceHash::Subtree(10)),
+                (0, 3, 3_020, 5, 5, SliceHash::Subtree(20)),
+                (1, 5, 5_000, 10, 10, whole),
+                (2, 6, 6_000, 0, 0, whole),
+                (3, 7, 7_000, 10, 10, nothing),
+                (3, 7, 7_010, 1, 1, nothing),
+                (4, 9, 9_000, 10, 26, crc),
+                (4, 9, 9_010, 10, 26, crc),
+            ]
+        );
+        assert!(slices.is_over(&pieces));
+        let mut slices = Slices::new(10);
+        assert!((0..9).all(|index| slices.next(&pieces).is_some_and(|(_, range)| range.index == index)));
+    }
+}

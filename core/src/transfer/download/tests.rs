@@ -10,7 +10,7 @@ use super::*;
 use crate::account::Bucket;
 use crate::checksum::{Digester, digest};
 use crate::credentials::Credentials;
-use crate::http::{ReplyBody, ReplyHead, Request, TransportFailure};
+use crate::http::{ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 use crate::settings::Settings;
 use crate::transfer::WINDOW;
 use crate::transfer::stored_form::tests::segments_of;
@@ -361,6 +361,100 @@ fn only_the_requested_bytes_are_fetched() {
     assert_eq!(got, (Some(3 * SMALL), Some(5 * SMALL), data[3 * SMALL as usize..5 * SMALL as usize].to_vec()));
     let got = served(ReadRequest { skip: BTreeSet::from([0, 1, 2]), ..ReadRequest::default() });
     assert_eq!(got, (None, None, Vec::new()));
+}
+
+#[test]
+fn bytes_that_end_where_a_part_starts_need_nothing_of_it() {
+    let (data, pieces) = pieces(&[3 * SMALL, 2 * SMALL]);
+    for delivery in [Delivery::Unverified, Delivery::ByPosition] {
+        for bytes in [0..3 * SMALL, 3 * SMALL..5 * SMALL] {
+            let request = ReadRequest { delivery, bytes: Some(bytes.clone()), ..ReadRequest::default() };
+            let mut run = Run::default();
+            run.run(&mut Download::sliced(&pieces, &request, true, SMALL), &data, || Line::Good, |_| 0).unwrap();
+            assert_eq!(run.served.len() as u64, (bytes.end - bytes.start) / SMALL, "{delivery:?} {bytes:?}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_part_is_requested_too() {
+    let (data, pieces) = pieces(&[0]);
+    let mut run = Run::default();
+    run.run(&mut download(&pieces, Delivery::ByPosition, SMALL), &data, || Line::Good, |_| 0).unwrap();
+    assert_eq!((run.served.len(), run.delivered.len()), (1, 1), "its object must be there");
+}
+
+/// The first request of a download of one part of two slices, and what the download does next.
+fn after_the_first(
+    delivery: Delivery,
+    answer: impl FnOnce(&mut Download, &mut Session, Now, RequestId, Range),
+) -> (Output<()>, Download, Session) {
+    let (_, pieces) = pieces(&[2 * SMALL]);
+    let request = ReadRequest { delivery, ..ReadRequest::default() };
+    let mut download = Download::sliced(&pieces, &request, false, SMALL);
+    let (mut session, now) = (session(), Now { unix_ms: 1_764_000_000_000, mono_ms: 0 });
+    let Output::Send(request) = download.poll(&mut session, now) else { panic!("nothing is requested") };
+    let ReplyBody::Range(range) = request.reply else { panic!("not a range") };
+    answer(&mut download, &mut session, now, request.id, range);
+    let next = match download.poll(&mut session, now) {
+        // A retry is due later.
+        Output::Wait(Some(at)) => download.poll(&mut session, Now { mono_ms: at, ..now }),
+        next => next,
+    };
+    (next, download, session)
+}
+
+fn head(range: Range) -> ReplyHead {
+    let content = format!("bytes {}-{}/{}", range.offset, range.offset + range.length - 1, 2 * SMALL);
+    ReplyHead { status: 206, headers: vec![("content-range".into(), content)] }
+}
+
+/// A connection may break after the last byte, before the driver told that the range is complete.
+#[test]
+fn a_range_whose_last_byte_arrived_is_not_requested_with_no_bytes() {
+    let (next, ..) = after_the_first(Delivery::ByPosition, |download, session, now, id, range| {
+        download.handle(session, now, &Input::Head { id, head: head(range) });
+        download.handle(session, now, &Input::RangeProgress { id, length: SMALL });
+        let failure = TransportFailure { code: Code::ConnectionLost, maybe_sent: true, detail: "broke".into() };
+        download.handle(session, now, &Input::Failed { id, failure });
+    });
+    let Output::Send(request) = next else { panic!("{next:?}") };
+    let range = request.headers.iter().find(|(name, _)| name == "range").unwrap().1.to_string();
+    assert_eq!(range, format!("bytes={}-{}", SMALL - 1, SMALL - 1));
+}
+
+#[test]
+fn bytes_that_are_not_verified_have_the_requested_length() {
+    let (next, ..) = after_the_first(Delivery::Unverified, |download, session, now, id, range| {
+        download.handle(session, now, &Input::Head { id, head: head(range) });
+        let digest = digest(b"");
+        download.handle(session, now, &Input::RangeEnd { id, length: SMALL - 1, digest });
+    });
+    assert!(matches!(&next, Output::Done(Err(e)) if e.code() == Code::BadReply), "{next:?}");
+}
+
+#[test]
+fn a_range_is_consumed_once() {
+    let (next, mut download, mut session) =
+        after_the_first(Delivery::Unverified, |download, session, now, id, range| {
+            download.handle(session, now, &Input::Head { id, head: head(range) });
+            let digest = digest(b"");
+            download.handle(session, now, &Input::RangeEnd { id, length: SMALL, digest });
+        });
+    assert!(matches!(next, Output::Accept(_)), "{next:?}");
+    let now = Now { unix_ms: 1_764_000_000_000, mono_ms: 0 };
+    for index in [0, 0, 9] {
+        download.handle(&mut session, now, &Input::RangeConsumed { index });
+    }
+    assert_eq!(download.outstanding, 0);
+}
+
+#[test]
+fn a_missing_object_and_a_shorter_one_are_damage() {
+    let error = |code, status| explain(Error::new(code, "x").with_reply(status, "", "")).code();
+    assert_eq!(error(Code::NotFound, 404), Code::DataMissing);
+    assert_eq!(error(Code::Store, 416), Code::Damaged);
+    assert_eq!(error(Code::AccessDenied, 403), Code::AccessDenied);
 }
 
 #[test]

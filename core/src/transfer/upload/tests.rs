@@ -302,8 +302,13 @@ fn a_completed_object_is_looked_for_below_one_that_cannot_be_seen() {
         let (another, own) = (rig.object("another"), rig.object("v"));
         rig = rig.with("HeadObject", Answer::Refused(status, code));
         rig = rig.with("ListObjectVersions", versions(&rows, Some("short")));
-        rig = rig.with("ListObjectVersions", versions(&more, None)).with("HeadObject", another).with("HeadObject", own);
-        assert_eq!(rig.run().unwrap().extent.version_id.as_deref(), Some("stored"), "{status}");
+        rig = rig.with("ListObjectVersions", versions(&more, None)).with("HeadObject", another.clone());
+        let is_there = status == 403;
+        rig = rig.with("HeadObject", if is_there { own } else { another });
+        match rig.run() {
+            Ok(stored) => assert!(is_there && stored.extent.version_id.as_deref() == Some("stored"), "{status}"),
+            Err(e) => assert!(!is_there && e.code() == Code::OutcomeUnknown, "{status}: {e}"),
+        }
         assert_eq!(rig.heads, ["newer", "older"], "{status}");
     }
 }
@@ -661,7 +666,7 @@ fn a_stream_resumes_at_the_first_part_that_is_missing_or_short() {
     let length = 2 * MIN_PART + 5;
     for (parts, start) in [
         (&[(1, MIN_PART, ETAG), (2, MIN_PART, None), (3, 5, ETAG)][..], MIN_PART),
-        (&[(1, MIN_PART, ETAG), (3, 5, ETAG)], MIN_PART),
+        (&[(1, MIN_PART, ETAG), (3, MIN_PART, ETAG)], MIN_PART),
         (&[(1, MIN_PART, ETAG), (2, MIN_PART - 1, ETAG), (3, MIN_PART, ETAG)], MIN_PART),
         (&[(1, 5, ETAG), (2, MIN_PART, ETAG)], 0),
     ] {

@@ -207,6 +207,25 @@ fn a_row_whose_check_has_aged_is_signed_at_a_new_one() {
     assert!(*row >= amz_date(world.unix_ms - MINUTE), "{row}");
 }
 
+/// What another process writes while the pages of a check are listed is not in the first of them.
+#[test]
+fn a_check_is_as_old_as_its_first_page() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    world.fault("ListObjectsV2", "", Fault::EmptyPage);
+    world.hook(|world, request| match request.operation {
+        "UploadPart" => world.unix_ms += 10 * MINUTE,
+        "CompleteMultipartUpload" => world.fault("ListObjectsV2", "", Fault::EmptyPage),
+        "ListObjectsV2" if request.url.contains("after-empty") => world.unix_ms += 5 * MINUTE,
+        _ => {}
+    });
+    stored(&mut world, &vault, &large(), 1);
+    let lists: Vec<_> = world.log.iter().filter(|(operation, ..)| *operation == "ListObjectsV2").collect();
+    assert_eq!(lists.len(), 5, "two pages, and two and one of the check before the row");
+    let dated = |prefix: &str| world.log.iter().find(|(what, key, _)| *what == "PutObject" && key.starts_with(prefix));
+    let (locator, row) = (&dated(LOCATORS).unwrap().2, &dated(CATALOGUE).unwrap().2);
+    assert!(*locator <= lists[0].2 && *row <= lists[2].2 && *row > lists[1].2, "{locator} {row} {lists:?}");
+}
+
 #[test]
 fn data_that_comes_late_is_signed_at_a_new_check() {
     let (mut world, vault) = (World::new(), vault(&[]));
@@ -241,7 +260,12 @@ fn an_expired_locator_begins_a_new_version() {
 /// A marker or the loss of the locator before an old put's check ends the put, and nothing is deleted.
 #[test]
 fn a_put_that_another_process_abandoned_writes_no_row() {
-    for gone in [false, true] {
+    let abandon: [fn(&mut World, &str, &str); 3] = [
+        |world, locator, _| world.set_versions(locator, Vec::new()),
+        |world, locator, _| world.put(&locator.replace(".000000.", ".000001."), b"{}"),
+        |world, _, vid| world.put(&format!("{CATALOGUE}vm/disk/{vid}.-s"), b"{}"),
+    ];
+    for abandon in abandon {
         let (mut world, vault) = (World::new(), vault(&[]));
         let mut done = false;
         world.hook(move |world, request| {
@@ -250,12 +274,8 @@ fn a_put_that_another_process_abandoned_writes_no_row() {
             }
             if request.operation == "CompleteMultipartUpload" && !std::mem::replace(&mut done, true) {
                 let locator = world.keys(LOCATORS).remove(0);
-                if gone {
-                    world.set_versions(&locator, Vec::new());
-                } else {
-                    let vid = locator.rsplit('/').next().unwrap().split('.').next().unwrap().to_owned();
-                    world.put(&format!("{CATALOGUE}vm/disk/{vid}.-s"), b"{}");
-                }
+                let vid = locator.rsplit('/').next().unwrap().split('.').next().unwrap().to_owned();
+                abandon(world, &locator, &vid);
             }
         });
         let e = world.run(&mut put(&vault, None, 1), &large()).unwrap_err();
@@ -353,6 +373,23 @@ fn a_row_with_an_unknown_outcome_can_be_retried() {
 }
 
 /// The row may exist, its date has passed, and the store does not answer when the row is looked for.
+#[test]
+fn a_row_that_was_stored_before_its_date_passed_is_found_by_the_next_check() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    world.fault("PutObject", CATALOGUE, Fault::LostAfter);
+    let mut attempts = 0;
+    world.hook(move |world, request| {
+        attempts += u32::from(request.url.contains("/cat/") && request.operation == "PutObject");
+        if attempts == 2 {
+            world.unix_ms += 16 * MINUTE;
+            attempts += 1;
+        }
+    });
+    let found = world.run(&mut put(&vault, None, 1), b"x").unwrap();
+    assert_eq!(world.keys(CATALOGUE), [&*found.manifest.key]);
+    assert_eq!(world.versions(&found.manifest.key).len(), 1);
+}
+
 #[test]
 fn a_row_that_cannot_be_checked_stays_unknown() {
     let (mut world, vault) = (World::new(), vault(NO_RETRIES));
@@ -475,8 +512,35 @@ fn a_parent_must_be_live() {
     assert_eq!((inc.manifest.kind, inc.manifest.parent), (Kind::Inc, Some(full.to_string())));
     let missing = Vid::new(START - 1, [0; 10]);
     assert_eq!(world.run(&mut put(&vault, Some(missing), 3), b"x").unwrap_err().code(), Code::BadParent);
+    let deleted = RowKey { vid: missing, recorded_ms: START, kind: Kind::Del, size: 0, parent: None };
+    world.put(&format!("{CATALOGUE}vm/disk/{deleted}"), b"{}");
+    let e = world.run(&mut put(&vault, Some(missing), 3), b"x").unwrap_err();
+    assert_eq!(e.code(), Code::BadParent, "a record that the backup was deleted is no parent");
     world.put(&format!("{CATALOGUE}vm/disk/{full}.-d"), b"{}");
     assert_eq!(world.run(&mut put(&vault, Some(full), 4), b"x").unwrap_err().code(), Code::BadParent);
+}
+
+#[test]
+fn a_parent_is_found_on_any_page_and_looked_for_no_further_than_its_place() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let full = Vid::parse(&stored(&mut world, &vault, b"full", 1).row.vid).unwrap();
+    for n in 1..=1_000 {
+        let newer = RowKey {
+            vid: Vid::new(full.unix_ms() + n, [0; 10]),
+            recorded_ms: START,
+            kind: Kind::Full,
+            size: 1,
+            parent: None,
+        };
+        world.put(&format!("{CATALOGUE}vm/disk/{newer}"), b"{}");
+    }
+    let lists = |world: &World| world.log.iter().filter(|(operation, ..)| *operation == "ListObjectsV2").count();
+    world.log.clear();
+    world.run(&mut put(&vault, Some(full), 2), b"inc").unwrap();
+    assert_eq!(lists(&world), 2);
+    world.log.clear();
+    world.run(&mut put(&vault, None, 3), b"x").unwrap();
+    assert_eq!(lists(&world), 1, "the newest version is on the first page");
 }
 
 #[test]

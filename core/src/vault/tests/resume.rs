@@ -152,6 +152,25 @@ fn parts_of_a_file_stored_after_a_gap_count_as_stored() {
 }
 
 #[test]
+fn a_file_resumes_with_the_size_of_parts_that_its_put_decided() {
+    let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
+    let mut first = put(&mut world, &vault, FILE, &source, 1);
+    while !String::from_utf8_lossy(&world.saved).contains(r#""record":"part""#) {
+        assert!(world.run_until(&mut first, &source, 1).is_none());
+    }
+    world.parts_sent.clear();
+    forge(&mut world, &vault, |kind, record| {
+        if kind == "begin" {
+            record["part"] = (10 << 20).into();
+        }
+    });
+    let mut second = put(&mut world, &vault, FILE, &source, 2);
+    world.run(&mut second, &source).unwrap();
+    assert_eq!(world.parts_sent, [(PART, 10 << 20), (18 << 20, 2 << 20)]);
+    assert!(data(&mut world, &vault) == source);
+}
+
+#[test]
 fn a_part_with_another_etag_and_the_same_bytes_is_kept() {
     let (mut world, vault, source) = two_parts(STREAM);
     world.late_part(2, |_| ());
@@ -270,9 +289,10 @@ fn a_complete_that_left_no_object_restarts_from_scratch() {
 
 #[test]
 fn an_upload_that_lost_a_part_after_complete_was_sent_is_left_alone() {
-    for case in [STREAM, FILE] {
+    let changes: [fn(&mut World); 2] = [|world| world.drop_part(1), |world| world.late_part(1, |bytes| bytes[0] ^= 1)];
+    for (case, change) in [STREAM, FILE].into_iter().flat_map(|case| changes.map(|change| (case, change))) {
         let (mut world, vault, source) = completed(case, Fault::LostBefore);
-        world.drop_part(1);
+        change(&mut world);
         let mut second = put(&mut world, &vault, case, &source, 2);
         world.run(&mut second, &source).unwrap();
         assert_eq!((world.source_start, world.open_uploads()), (Some((0, false)), 1));
