@@ -174,6 +174,64 @@ mod tests {
         assert_eq!(refused("", &full).code(), Code::DiskFull);
     }
 
+    fn open(path: &Path, wait: Duration) -> Result<PrivateFile, NotOpened> {
+        open_private(path, wait, &AtomicBool::new(false))
+    }
+
+    /// The owner of a lock may remove or replace its file before it releases the lock.
+    #[test]
+    fn the_file_that_is_opened_has_its_name_when_it_is_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("private");
+        for is_replaced in [true, false] {
+            let held = open(&path, Duration::ZERO).ok().unwrap();
+            assert!(held.is_new && matches!(open(&path, Duration::ZERO), Err(NotOpened::Locked)));
+            std::thread::scope(|scope| {
+                let waits = scope.spawn(|| open(&path, Duration::from_secs(60)).ok().unwrap());
+                std::thread::sleep(Duration::from_millis(200));
+                fs::remove_file(&path).unwrap();
+                if is_replaced {
+                    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+                }
+                drop(held);
+                let opened = waits.join().unwrap();
+                let (named, own) = (fs::metadata(&path).unwrap(), opened.file.metadata().unwrap());
+                assert_eq!((named.ino(), opened.is_new, own.mode() & 0o777), (own.ino(), !is_replaced, 0o600));
+            });
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_others_could_have_prepared_or_could_read_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let create = |name: &str, mode: u32| {
+            let file = OpenOptions::new().write(true).create_new(true).open(path(name)).unwrap();
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        };
+        [("own", 0o600), ("group", 0o640), ("others", 0o602), ("two", 0o600)].map(|(name, mode)| create(name, mode));
+        fs::hard_link(path("two"), path("names")).unwrap();
+        std::os::unix::fs::symlink(path("own"), path("link")).unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        nix::unistd::mkfifo(&path("pipe"), nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap();
+        assert!(open(&path("own"), Duration::ZERO).is_ok_and(|opened| !opened.is_new));
+        for (name, why) in [
+            ("group", "can be accessed by other users (mode 0640)"),
+            ("others", "can be accessed by other users (mode 0602)"),
+            ("names", "has more than one name (hard links)"),
+            ("link", "is a symbolic link"),
+            ("folder", "is a folder"),
+            ("pipe", "is not a regular file"),
+        ] {
+            let refused = match open(&path(name), Duration::ZERO) {
+                Err(NotOpened::NotPrivate(why)) => why,
+                _ => "opened".to_owned(),
+            };
+            assert_eq!(refused, why, "{name}");
+        }
+    }
+
     #[test]
     fn a_file_system_that_does_not_sync_folders_is_accepted() {
         let refused = File::open("/proc/self").and_then(|folder| folder.sync_all()).unwrap_err();

@@ -170,8 +170,41 @@ mod tests {
     use super::*;
 
     fn manifest() -> (Manifest, String) {
-        let json = r#"{"format":1,"key":"_s3vault/1/cat/vm/disk/06GZ4Q8G00000000000000000.1764000000000.full.8.-","vault":"00","container":"vm","path":"disk","vid":"06GZ4Q8G00000000000000000","kind":"full","initiated":0,"completed":0,"recorded":1764000000000,"stored":0,"size":8,"extents":[]}"#;
-        (serde_json::from_str(json).unwrap(), "0".repeat(64))
+        let json = r#"{"format":1,"key":"_s3vault/1/cat/vm/disk/06GZ4Q8G00000000000000000.1764000000000.full.8.-","vault":"00","container":"vm","path":"disk","vid":"06GZ4Q8G00000000000000000","kind":"full","initiated":0,"completed":0,"recorded":1764000000000,"stored":0,"size":8,"extents":[{"key":"vm/disk","size":8,"crc64nvme":"AAAAAAAAAAA=","parts":[{"length":8,"crc64nvme":"AAAAAAAAAAA=","blake3":"HASH"}]}]}"#;
+        let hash = "0".repeat(64);
+        (serde_json::from_str(&json.replace("HASH", &hash)).unwrap(), hash)
+    }
+
+    /// What a restore leaves after this, and whether the next one finds it.
+    #[test]
+    fn a_partial_file_stays_while_a_later_restore_can_use_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (manifest, hash) = manifest();
+        let open = |hash: &str| {
+            let path = folder.path().join("restored");
+            PartialFile::open(&path, &manifest, hash, &AtomicBool::new(false)).unwrap()
+        };
+        let left = || fs::read_dir(folder.path()).unwrap().count();
+        let (temporary, permanent) = (Error::new(Code::ConnectionLost, "x"), Error::new(Code::AccessDenied, "x"));
+        for (is_marked, error, stays) in [(false, &temporary, 0), (true, &permanent, 0), (true, &temporary, 1)] {
+            let mut partial = open(&hash);
+            assert!(!partial.found);
+            partial.file.write_all_at(&[0xAA; 8], 0).unwrap();
+            partial.file.write_all_at(&[u8::from(is_marked)], partial.marks()).unwrap();
+            partial.keep_after(error);
+            drop(partial);
+            assert_eq!(left(), stays, "{error}, {is_marked}");
+        }
+        // A call that ends before it reads anything loses nothing.
+        let again = open(&hash);
+        assert!(again.found);
+        drop(again);
+        assert_eq!(left(), 1);
+        // Of another version nothing stays: what is zero in a backup may be left out of the file.
+        let other = open(&"1".repeat(64));
+        let mut bytes = [1; 8];
+        other.file.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(!other.found && bytes == [0; 8]);
     }
 
     /// The second restore has opened the partial file of the first before that gets its final name.
