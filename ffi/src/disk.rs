@@ -210,7 +210,9 @@ mod tests {
             let file = OpenOptions::new().write(true).create_new(true).open(path(name)).unwrap();
             file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
         };
-        [("own", 0o600), ("group", 0o640), ("others", 0o602), ("two", 0o600)].map(|(name, mode)| create(name, mode));
+        for (name, mode) in [("own", 0o600), ("group", 0o640), ("others", 0o602), ("two", 0o600)] {
+            create(name, mode);
+        }
         fs::hard_link(path("two"), path("names")).unwrap();
         std::os::unix::fs::symlink(path("own"), path("link")).unwrap();
         fs::create_dir(path("folder")).unwrap();

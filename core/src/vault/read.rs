@@ -133,7 +133,7 @@ impl LocateSteps {
 
 enum Stage {
     Locate(Box<Locate>),
-    Data(Session, Box<Download>),
+    Data(Box<(Session, Download)>),
 }
 
 /// Reads a version, or a requested portion of it.
@@ -154,7 +154,7 @@ impl Read {
     /// Reads a version that was already located.
     pub fn located(vault: Arc<Vault>, located: &Located, request: ReadRequest, seed: u64) -> Read {
         let download = Download::new(&located.pieces, &request, vault.parallel_download);
-        let stage = Stage::Data(Session::new(&located.bucket, seed), Box::new(download));
+        let stage = Stage::Data(Box::new((Session::new(&located.bucket, seed), download)));
         Read { vault, seed, request, stage }
     }
 }
@@ -165,7 +165,7 @@ impl Machine for Read {
     fn handle(&mut self, now: Now, input: Input<'_>) {
         match &mut self.stage {
             Stage::Locate(locate) => locate.handle(now, input),
-            Stage::Data(session, download) => download.handle(session, now, &input),
+            Stage::Data(data) => data.1.handle(&mut data.0, now, &input),
         }
     }
 
@@ -178,12 +178,12 @@ impl Machine for Read {
                     // The session is kept, so that no request id is used twice.
                     let session = std::mem::replace(locate.session_mut(), Session::new(&located.bucket, self.seed));
                     let download = Download::new(&located.pieces, &self.request, self.vault.parallel_download);
-                    self.stage = Stage::Data(session, Box::new(download));
+                    self.stage = Stage::Data(Box::new((session, download)));
                 }
             }
         }
         match &mut self.stage {
-            Stage::Data(session, download) => download.poll(session, now),
+            Stage::Data(data) => data.1.poll(&mut data.0, now),
             Stage::Locate(_) => Output::Wait(None),
         }
     }

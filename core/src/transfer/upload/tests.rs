@@ -616,7 +616,8 @@ fn parts_that_are_listed_on_several_pages_are_compared_page_by_page() {
     let (one, two) = ((1, MIN_PART, MIN_PART, "\"one\""), (2, MIN_PART, MIN_PART, "\"two\""));
     let three = (3, 5, 5, "\"three\"");
     type Parts<'a> = &'a [(u32, u64, u64, &'a str)];
-    let cases: [(Parts<'_>, Parts<'_>, &[(u32, u64)]); 4] = [
+    type Case<'a> = (Parts<'a>, Parts<'a>, &'a [(u32, u64)]);
+    let cases: [Case<'_>; 4] = [
         (&[one, two], &[three], &[]),
         (&[one, two], &[], &[(3, 2 * MIN_PART)]),
         (&[two], &[], &[(1, 0), (3, 2 * MIN_PART)]),
