@@ -396,6 +396,7 @@ fn a_host_with_the_bucket_in_it_that_does_not_resolve_asks_for_path_style() {
 /// A call, dated or not, whose first attempt is answered 10 ms after it was sent.
 fn answered(dated: Option<i64>, answer: Answer) -> (Option<Result<PutReply>>, Call<PutObject>) {
     let mut session = Session::new(&Arc::new(bucket(&[]).unwrap()), 1);
+    session.account().answers();
     let at = |mono_ms: u64| Now { unix_ms: START + mono_ms as i64, mono_ms };
     let op = PutObject::new("k", Content::Bytes("x".into()), Vec::new());
     let mut call = dated.map_or_else(|| Call::new(op.clone()), |date| Call::dated(op.clone(), date));
