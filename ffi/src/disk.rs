@@ -200,6 +200,12 @@ mod tests {
             });
             fs::remove_file(&path).unwrap();
         }
+        let file = File::create(&path).unwrap();
+        assert!(is_named(&path, &file));
+        fs::rename(&path, folder.path().join("other")).unwrap();
+        assert!(!is_named(&path, &file), "nothing has the name");
+        File::create(&path).unwrap();
+        assert!(!is_named(&path, &file), "another file has it");
     }
 
     #[test]
