@@ -80,7 +80,7 @@ pub fn delay_ms(failure: Failure<'_>, random: &mut fastrand::Rng) -> Option<u64>
     if !may_help || is_over && !is_endless && !is_active(Mutation::RetryForever) {
         return None;
     }
-    let asked = match failure.retry_after_ms {
+    let asked = match failure.retry_after_ms.filter(|_| !outage || left > 0) {
         Some(asked) if asked > MAX_RETRY_AFTER_MS && is_active(Mutation::EndAtLongRetryAfter) => return None,
         Some(asked) if is_active(Mutation::WaitForLongRetryAfter) => asked,
         Some(asked) if !is_active(Mutation::IgnoreRetryAfter) => asked.min(MAX_RETRY_AFTER_MS),
@@ -237,6 +237,8 @@ mod tests {
         }
         let late = Failure { elapsed_ms: RETRY_TIME_MS - 500, ..asked(60_000) };
         assert_eq!(delay_ms(late, &mut random), Some(500), "there is time for one more");
+        let over = Failure { elapsed_ms: RETRY_TIME_MS, ..asked(60_000) };
+        assert!(delay_ms(over, &mut random).unwrap() <= FIRST_DELAY_MS, "there is none to wait");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct PutObject {
     pub key: String,
     /// Content of the object.
     pub content: Content,
-    /// Other headers of the object: content type, metadata, storage class, lock. Names in lower case.
+    /// Other headers of the object: content type, metadata, storage class, lock, an MD5 that is known. Names in lower case.
     pub headers: Vec<(String, String)>,
     /// How the store encrypts the object.
     pub encryption: Encryption,
@@ -71,7 +71,9 @@ impl Operation for PutObject {
         match &self.content {
             Content::Bytes(bytes) => {
                 // In a bucket with a default retention every PUT must have a checksum. All stores know this one.
-                request = request.header("content-md5", content_md5(bytes));
+                if !self.headers.iter().any(|(name, _)| name == "content-md5") {
+                    request = request.header("content-md5", content_md5(bytes));
+                }
                 request.body = Body::Bytes(bytes.clone());
             }
             Content::Part(part) => request = request.part(part),
