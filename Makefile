@@ -182,8 +182,9 @@ test-resumed: build-c build-python ## kill puts at random moments: they resume, 
 	$(STEP) "killed puts resume, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_killed_resume.py
 
 .PHONY: test-broken
-test-broken: setup build-python ## run 64 transfers at once over a line that breaks one connection in ten
+test-broken: setup build-python ## run 64 transfers at once over a line that breaks one connection in ten, and two while the store is away
 	$(STEP) "broken line, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_broken_line.py
+	$(STEP) "store that is away, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_outage.py
 
 .PHONY: test-memory
 test-memory: build-c build-python build-java ## measure the peak memory of files, streams and 1,000 transfers at once

@@ -94,11 +94,24 @@ class Proxy:
         self.counts = Counts()
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
-        server = asyncio.run_coroutine_threadsafe(self._listen(), self.loop).result()
-        self.port: int = server.sockets[0].getsockname()[1]
+        self.port = 0
+        self.listen()
+
+    def listen(self) -> None:
+        """Accepts connections: on any port at first, then on the same again."""
+        self.server = asyncio.run_coroutine_threadsafe(self._listen(), self.loop).result()
+        self.port = self.server.sockets[0].getsockname()[1]
 
     async def _listen(self) -> asyncio.Server:
-        return await self.loop.create_server(lambda: _Side(self, True), "127.0.0.1", 0)
+        return await self.loop.create_server(lambda: _Side(self, True), "127.0.0.1", self.port)
+
+    def stop(self) -> None:
+        """Refuses connections, and breaks those that are open, as a store that restarts does."""
+        asyncio.run_coroutine_threadsafe(self._stop(), self.loop).result()
+
+    async def _stop(self) -> None:
+        self.server.close()
+        await self._abort_all()
 
     def draw(self) -> list[int] | None:
         """Decides whether the next connection breaks, and after how many bytes in both directions: 1 byte to 16 MiB, each
