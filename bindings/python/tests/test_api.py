@@ -44,6 +44,22 @@ def raised(code: ErrorCode) -> pytest.RaisesExc[S3VaultError]:
 # Lifetimes
 
 
+def test_reads_in_order_are_one_verified_stream(
+    vault: s3vault.Vault, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read by position is not verified with ``verify="end"``."""
+    with vault.create(container, "p") as f:
+        f.write(LARGE)
+    assert f.version is not None
+
+    def refuse(*arguments: Any) -> int:
+        raise AssertionError("a read in order became one by position")
+
+    monkeypatch.setattr(s3vault.Download, "pread_into", refuse)
+    with f.version.open() as source:
+        assert b"".join(iter(lambda: source.read(1 << 20), b"")) == LARGE
+
+
 def test_a_clean_exit_commits(vault: s3vault.Vault, container: str) -> None:
     before = datetime.now(timezone.utc) - timedelta(minutes=1)
     with vault.create(container, "a/b c/ü") as f:

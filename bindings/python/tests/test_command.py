@@ -24,6 +24,7 @@ from stream import stream
 import s3vault
 from s3vault import ErrorCode, S3VaultError
 from s3vault.command import configuration, subcommands
+from s3vault.command.files import write_all
 from s3vault.command.output import Output
 from s3vault.command.subcommands.put import resume_notice, skip
 
@@ -562,6 +563,19 @@ def test_a_killed_upload_leaves_nothing(
     assert command.ok("get", container, "p") == b"whole"
 
 
+def test_a_put_that_ignores_the_end_of_its_terminal_is_completed(command: Command, container: str) -> None:
+    """As under nohup."""
+    ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+    process = start_upload(command, container, preexec_fn=ignore, stdout=subprocess.DEVNULL)
+    process.send_signal(signal.SIGHUP)
+    assert process.stdin is not None
+    process.stdin.write(b"the end")
+    process.stdin.close()
+    assert end(process) == b""
+    assert process.returncode == 0
+    assert command.ok("get", container, "p") == LARGE + b"the end"
+
+
 def test_what_a_program_wrote_is_stored_only_if_it_succeeds(command: Command, container: str) -> None:
     put = ["put", container, "p", "--from-command", "--"]
     program = "import sys; sys.stdout.buffer.write(bytes(20_000_000)); sys.exit(int(sys.argv[1]))"
@@ -666,6 +680,19 @@ def test_a_put_that_ended_early_says_whether_it_can_be_resumed(
     with pytest.raises(S3VaultError), resume_notice(str(checkpoint), Output(json=False)):
         raise S3VaultError(code, "the store failed")
     assert ("the same command again to resume" in capsys.readouterr().err) is can_resume
+
+
+def test_all_bytes_are_written_to_a_target_that_takes_a_few_at_a_time() -> None:
+    class Narrow:
+        taken = b""
+
+        def write(self, data: memoryview) -> int:
+            self.taken += bytes(data[:3])
+            return min(3, len(data))
+
+    target = Narrow()
+    write_all(target, memoryview(b"all of the bytes"))
+    assert target.taken == b"all of the bytes"
 
 
 def test_an_input_shorter_than_what_is_stored_is_refused() -> None:
