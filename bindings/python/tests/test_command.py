@@ -639,6 +639,18 @@ def test_standard_streams_that_are_closed(command: Command, container: str, tmp_
     assert len(command.rows("versions", container, "p")) == 4
 
 
+def test_standard_output_has_several_names(command: Command, container: str, tmp_path: Path) -> None:
+    command.ok("put", container, "p", data=LARGE)
+    for name in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+        assert command.ok("get", container, "p", name) == LARGE
+        assert command.ok("--json", "get", container, "p", name) == LARGE
+        # Redirected with >>, it continues the file.
+        (tmp_path / "log").write_bytes(b"before ")
+        with (tmp_path / "log").open("ab") as log:
+            assert command.run("get", container, "p", name, stdout=log).returncode == 0
+        assert (tmp_path / "log").read_bytes() == b"before " + LARGE
+
+
 def test_words_after_two_dashes_are_names(command: Command, container: str, tmp_path: Path) -> None:
     (tmp_path / "-disk").write_bytes(b"x")
     row = command.row("put", "--", f"-{container}", "--disk", "-disk")

@@ -154,6 +154,7 @@ fn is_about_keys(s3_code: &str) -> bool {
         "ExpiredToken"
             | "ExpiredTokenException"
             | "InvalidToken"
+            | "InvalidTokenId"
             | "TokenRefreshRequired"
             | "InvalidAccessKeyId"
             | "XAdminUserNotFound"
@@ -236,7 +237,7 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
         "RequestTimeTooSkewed" => return (Code::ClockSkew, false),
         "NoSuchBucket" => return (Code::NoSuchBucket, false),
         "NoSuchKey" | "NoSuchVersion" => return (Code::NotFound, false),
-        "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired" => {
+        "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "InvalidTokenId" | "TokenRefreshRequired" => {
             return (Code::AccessDenied, false);
         }
         "PermanentRedirect"
@@ -246,7 +247,12 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
             return (Code::WrongRegion, false);
         }
         // A 403 that is not about permissions.
-        "InvalidObjectState" => return (Code::Store, false),
+        "InvalidObjectState"
+        | "QuotaExceeded"
+        | "XMinioStorageFull"
+        | "XMinioAdminBucketQuotaExceeded"
+        | "StorageFull"
+        | "InvalidStorageClass" => return (Code::Store, false),
         "SlowDown" | "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "OperationAborted" => {
             return (Code::Unavailable, true);
         }
@@ -352,6 +358,8 @@ mod tests {
         for (status, s3_code, says) in [
             (501, "NotImplemented", "does not support GetObject"),
             (507, "XMinioStorageFull", "Free space"),
+            (403, "QuotaExceeded", "Free space"),
+            (403, "InvalidTokenId", "session_token"),
             (403, "InvalidObjectState", "archive"),
             (400, "InvalidStorageClass", "storage_class"),
             (400, "EntityTooLarge", "provider"),

@@ -14,6 +14,8 @@ from .._errors import S3VaultError
 from .._tables import ErrorCode
 
 CHUNK = 1 << 20
+# Names of standard output. What is written there belongs after what is there, and the report does not belong there.
+_STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _SIGNALS_EVERY = 0.2
 
 
@@ -27,6 +29,11 @@ def is_stream(file: str) -> bool:
         # The library reports what is wrong with it.
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def is_standard_output(file: str) -> bool:
+    """Whether this is standard output, by any of its names."""
+    return file in _STANDARD_OUTPUT
 
 
 def size_of(file: str) -> int:

@@ -12,7 +12,7 @@ from ..._time import rfc3339
 from ..._version import VersionInfo
 from ..arguments import add_names, words
 from ..configuration import load, open_with
-from ..files import CHUNK, write_all, writer
+from ..files import CHUNK, is_standard_output, write_all, writer
 from ..output import Output, printable, version_fields, version_text
 
 SUMMARY = "restore a version into a file or to standard output"
@@ -51,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> None:
     """Restores the version."""
+    if is_standard_output(args.file):
+        args.file = "-"
     if args.file == "-" and sys.stdout.isatty():
         raise S3VaultError(
             ErrorCode.INVALID_ARGUMENT, "standard output is a terminal: name a file, or redirect the output"
