@@ -111,7 +111,6 @@ fn certificate(role: Role, why: &CertificateError) -> String {
         Role::Store => ("store", "api_url"),
         Role::Proxy => ("proxy", "proxy"),
     };
-    let text = why.to_string();
     let advice = match why {
         CertificateError::UnknownIssuer => {
             "no trusted CA signed it; set ca_file to the certificate of the CA that did".to_owned()
@@ -136,7 +135,16 @@ fn certificate(role: Role, why: &CertificateError) -> String {
         }
         _ => "it cannot be verified".to_owned(),
     };
-    format!("the {whose}'s certificate is refused: {advice} ({text})")
+    format!("the {whose}'s certificate is refused: {advice} ({})", reason(why))
+}
+
+/// The reason in few words: of some, rustls shows all fields as Rust's debugging output.
+fn reason(why: &CertificateError) -> String {
+    let text = match why {
+        CertificateError::Other(inner) => inner.to_string(),
+        _ => why.to_string(),
+    };
+    text.split_once(" {").map_or(text.as_str(), |(name, _)| name).to_owned()
 }
 
 /// Joins the messages of the errors, except those that repeat their cause or say nothing.

@@ -347,6 +347,7 @@ fn the_reason_why_a_certificate_is_refused_is_reported(client: ClientKind) {
         let failure = get(&authority.trusted(client), &https(&server)).unwrap_err();
         assert_eq!((failure.code, failure.maybe_sent), (Code::Certificate, false), "{}", failure.detail);
         assert!(failure.detail.contains(says), "{says}: {}", failure.detail);
+        assert!(!failure.detail.contains("Other(") && !failure.detail.contains(" {"), "{}", failure.detail);
     }
 }
 
