@@ -104,7 +104,7 @@ def claimed(page: bytes) -> bytes:
     return re.sub(rb"<Size>\d+<", b"<Size>268435456<", re.sub(rb"\.full\.\d+\.", b".full.1125899906842624.", page))
 
 
-# The idle time-out is 500 ms, and a request is repeated up to five times.
+# The idle time-out is 500 ms, and a request is repeated for a second, twice at least.
 ATTACKS = [
     # Slow and endless replies.
     Attack("a head that trickles", "list", trickle(b"HTTP/1.1 200 OK\r\nx: ", b"a"), "TIMED_OUT"),
@@ -250,7 +250,7 @@ def run(
 ) -> Ended:
     """Runs the command in this folder, on a store that answers so."""
     hostile = HostileStore(answers)
-    environment = {**os.environ, "S3VAULT_IDLE_TIMEOUT_MS": str(idle_ms)}
+    environment = {**os.environ, "S3VAULT_IDLE_TIMEOUT_MS": str(idle_ms), "S3VAULT_RETRY_TIME": "1"}
     process = (
         command()
         .with_store_at(hostile.url)
@@ -288,7 +288,8 @@ def test_a_reply(attack: Attack, attacked: Callable[[Attack], Ended], folder: Pa
     ended.check_output()
     assert ended.hostile.asked[attack.operation] > 0
     if attack.errors:
-        failed = json.loads(ended.err)["error"]
+        # On a busy machine a warning that the store is away may come first.
+        failed = json.loads(ended.err.splitlines()[-1])["error"]
         assert failed["name"].removeprefix("S3V_E_") in attack.errors.split(), failed
         assert ended.code == EXITS[failed["name"]] and ended.out == ""
         assert 10 < len(failed["message"]) < 1000 and 10 < len(failed["hint"]) < 400

@@ -503,14 +503,16 @@ fn a_stalled_connection_is_abandoned_while_others_make_progress(client: ClientKi
         }
     };
     // It stalls after a sixth of the idle time-out, which is long enough for a busy machine to move some of the other body.
-    // The kernel's own time-out would end it too, but only at its next probe of the closed window, 2 s after the watchdog.
+    // The kernel's own time-out ends it too, at its next probe of the closed window: 2 s after the watchdog, but first on a
+    // machine so busy that the watchdog is late. What the watchdog decides is tested beside it.
     for (idle_timeout, others, says) in
         [(PATIENCE / 2, true, "the connection stalled"), (BRIEF, false, "(idle_timeout_ms)")]
     {
         let failure = runtime::handle().unwrap().block_on(stuck(idle_timeout, others));
         let failure = failure.expect("no reply ever comes");
         assert_eq!((failure.code, failure.maybe_sent), (Code::TimedOut, true));
-        assert!(failure.detail.contains(says), "{}", failure.detail);
+        let by_kernel = failure.detail.contains("os error 110");
+        assert!(failure.detail.contains(says) || by_kernel, "{}", failure.detail);
     }
 }
 
