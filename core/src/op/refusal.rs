@@ -149,17 +149,20 @@ fn refused(
 
 /// Whether other credentials may succeed: the ones in use have expired, were deleted, or their secret was rotated.
 fn is_about_keys(s3_code: &str) -> bool {
+    is_about_token(s3_code) || matches!(s3_code, "InvalidAccessKeyId" | "XAdminUserNotFound" | "SignatureDoesNotMatch")
+}
+
+/// Whether the session token was refused.
+fn is_about_token(s3_code: &str) -> bool {
     matches!(
         s3_code,
-        "ExpiredToken"
-            | "ExpiredTokenException"
-            | "InvalidToken"
-            | "InvalidTokenId"
-            | "TokenRefreshRequired"
-            | "InvalidAccessKeyId"
-            | "XAdminUserNotFound"
-            | "SignatureDoesNotMatch"
+        "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "InvalidTokenId" | "TokenRefreshRequired"
     )
+}
+
+/// Whether the store, or what the bucket may have of it, is full.
+fn is_full(s3_code: &str) -> bool {
+    matches!(s3_code, "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "StorageFull")
 }
 
 /// The hint, if it can be more specific than the one of the code.
@@ -215,9 +218,7 @@ fn hint(
             "NotImplemented" => {
                 Some(format!("Set provider to the store's name, or use another store: this one does not support {operation}."))
             }
-            "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "StorageFull" => {
-                Some("Free space in the store, or raise the bucket's quota.".into())
-            }
+            full if is_full(full) => Some("Free space in the store, or raise the bucket's quota.".into()),
             "InvalidObjectState" => Some("Restore the object from the archive first.".into()),
             "InvalidStorageClass" => Some("Change storage_class: the store does not have this class.".into()),
             "EntityTooLarge" => {
@@ -237,9 +238,7 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
         "RequestTimeTooSkewed" => return (Code::ClockSkew, false),
         "NoSuchBucket" => return (Code::NoSuchBucket, false),
         "NoSuchKey" | "NoSuchVersion" => return (Code::NotFound, false),
-        "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "InvalidTokenId" | "TokenRefreshRequired" => {
-            return (Code::AccessDenied, false);
-        }
+        token if is_about_token(token) => return (Code::AccessDenied, false),
         "PermanentRedirect"
         | "TemporaryRedirect"
         | "AuthorizationHeaderMalformed"
@@ -247,12 +246,8 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
             return (Code::WrongRegion, false);
         }
         // A 403 that is not about permissions.
-        "InvalidObjectState"
-        | "QuotaExceeded"
-        | "XMinioStorageFull"
-        | "XMinioAdminBucketQuotaExceeded"
-        | "StorageFull"
-        | "InvalidStorageClass" => return (Code::Store, false),
+        "InvalidObjectState" | "InvalidStorageClass" => return (Code::Store, false),
+        full if is_full(full) => return (Code::Store, false),
         "SlowDown" | "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "OperationAborted" => {
             return (Code::Unavailable, true);
         }

@@ -589,15 +589,7 @@ fn an_upload_resumes_at_an_offset_in_the_backup() {
             let (length, stored) = IN_SEGMENTS[number as usize - 1];
             (number, Finished { length, stored, digest: part(number, length), etag: "\"e\"".into() })
         };
-        let open = OpenUpload {
-            key: "k".into(),
-            upload_id: "u".into(),
-            first: 1,
-            offset: 0,
-            signed: NOW.unix_ms,
-            parts: BTreeMap::from([finished(1), finished(2)]),
-            complete: None,
-        };
+        let open = open_upload([finished(1), finished(2)], None);
         let upload = Upload::resume(rig.upload.object.clone(), rig.upload.plan, open, None);
         let start = upload.source_start();
         assert_eq!((start.offset, start.stored, start.ended), (2 * MIN_PART, 2 * MIN_PART, false));
@@ -632,6 +624,19 @@ fn parts_that_are_listed_on_several_pages_are_compared_page_by_page() {
     }
 }
 
+/// What a checkpoint says of an upload with these parts.
+fn open_upload(parts: impl IntoIterator<Item = (u32, Finished)>, complete: Option<(u32, bool)>) -> OpenUpload {
+    OpenUpload {
+        key: "k".into(),
+        upload_id: "u".into(),
+        first: 1,
+        offset: 0,
+        signed: NOW.unix_ms,
+        parts: parts.into_iter().collect(),
+        complete,
+    }
+}
+
 /// An upload that resumes from a checkpoint with these parts (number and length), of which the store lists those with
 /// an ETag.
 fn resumed(is_file: bool, length: u64, parts: &[(u32, u64, Option<&str>)], complete: Option<(u32, bool)>) -> Rig {
@@ -646,15 +651,7 @@ fn resumed(is_file: bool, length: u64, parts: &[(u32, u64, Option<&str>)], compl
         let found = ListedPart { number: *number, size: *length, etag, last_modified_ms: None, crc64nvme };
         Some((*number, Listed::from(&found)))
     });
-    let open = OpenUpload {
-        key: "k".into(),
-        upload_id: "u".into(),
-        first: 1,
-        offset: 0,
-        signed: NOW.unix_ms,
-        parts: parts.iter().map(finished).collect(),
-        complete,
-    };
+    let open = open_upload(parts.iter().map(finished), complete);
     let upload = Upload::resume(rig.upload.object.clone(), rig.upload.plan, open, Some(&listed.collect()));
     Rig { upload, ..rig }
 }

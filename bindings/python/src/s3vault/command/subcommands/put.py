@@ -76,7 +76,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
                     _check_size(args.size, upload.offset)
                 version = upload.commit()
             else:
-                _check_size(args.size, size_of(args.file) if args.size is not None else 0)
+                if args.size is not None:
+                    _check_size(args.size, size_of(args.file))
                 version = vault.put_file(args.container, args.path, args.file, progress=progress, **options)
     _print(version.info, output)
 
