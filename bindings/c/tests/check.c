@@ -94,3 +94,18 @@ int run_tests(const struct test *tests, size_t count) {
     OK(s3v_shutdown(30000, &err));
     return 0;
 }
+
+int free_null(void) {
+    s3v_error_free(NULL);
+    s3v_bytes_free(NULL);
+    s3v_config_free(NULL);
+    s3v_cancel_trigger(NULL);
+    s3v_cancel_free(NULL);
+    s3v_keyring_free(NULL);
+    s3v_vault_free(NULL);
+    s3v_put_free(NULL);
+    s3v_version_free(NULL);
+    s3v_get_free(NULL);
+    s3v_list_free(NULL);
+    return 11;
+}

@@ -38,6 +38,8 @@ s3v_vault *open_vault(s3v_keyring *keyring);
 s3v_version *store(s3v_vault *into, const char *path, const void *data, size_t size);
 /* Reads to the end, and expects exactly these bytes. */
 void expect_data(s3v_get *get, const void *data, size_t size);
+/* Calls every function that frees or triggers a handle with NULL. Returns how many there are. */
+int free_null(void);
 /* Memory with a pattern; the caller frees it. */
 char *filled(size_t size);
 

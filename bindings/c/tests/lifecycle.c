@@ -17,17 +17,7 @@
 /* ---- arguments and errors ---- */
 
 static void every_free_accepts_null(void) {
-    s3v_error_free(NULL);
-    s3v_bytes_free(NULL);
-    s3v_config_free(NULL);
-    s3v_cancel_trigger(NULL);
-    s3v_cancel_free(NULL);
-    s3v_keyring_free(NULL);
-    s3v_vault_free(NULL);
-    s3v_put_free(NULL);
-    s3v_version_free(NULL);
-    s3v_get_free(NULL);
-    s3v_list_free(NULL);
+    free_null();
 }
 
 static void null_arguments_are_refused_and_outputs_unchanged(void) {

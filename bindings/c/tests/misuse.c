@@ -150,18 +150,7 @@ static void prepare(void) {
 
 static void handles_that_are_null_are_freed_and_read_as_empty(void) {
     size_t length = 7;
-    s3v_error_free(NULL);
-    s3v_bytes_free(NULL);
-    s3v_config_free(NULL);
-    s3v_cancel_trigger(NULL);
-    s3v_cancel_free(NULL);
-    s3v_keyring_free(NULL);
-    s3v_vault_free(NULL);
-    s3v_put_free(NULL);
-    s3v_version_free(NULL);
-    s3v_get_free(NULL);
-    s3v_list_free(NULL);
-    misuses += 11;
+    misuses += free_null();
     NO_OP(s3v_error_code(NULL) == 0);
     NO_OP(s3v_error_http_status(NULL) == 0);
     NO_OP(s3v_error_flags(NULL) == 0);
