@@ -147,6 +147,8 @@ pub struct Part {
     /// hashes the bytes while it sends them, in aws-chunked encoding with the CRC64NVME in the trailer, and reports the
     /// digest in [`Input::PartSent`](crate::Input::PartSent) once the last byte is sent.
     pub digest: Option<Digest>,
+    /// MD5 of the stored bytes, for a store that accepts no checksums. A part that has one has a digest too.
+    pub md5: Option<[u8; 16]>,
 }
 
 /// The body of a reply.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::checksum::Digest;
 use crate::error::{Code, Error, Result};
-use crate::http::{Range, ReplyHead, Request, RequestId, TransportFailure};
+use crate::http::{Part, Range, ReplyHead, Request, RequestId, TransportFailure};
 use crate::text::{line, presentable_key};
 use crate::time::Now;
 
@@ -64,6 +64,15 @@ pub enum Input<'a> {
         digest: Option<Digest>,
         /// Whether the source ends with this part.
         last: bool,
+    },
+    /// Answer to [`Output::HashPart`].
+    PartHashed {
+        /// Number of the part.
+        number: u32,
+        /// Digest of its bytes.
+        digest: Digest,
+        /// MD5 of its bytes.
+        md5: [u8; 16],
     },
     /// All bytes of a part whose digest was not known were sent. Comes before the end of the reply.
     PartSent {
@@ -187,6 +196,9 @@ pub enum Output<T> {
     },
     /// Keep this part of the source ready, then answer with [`Input::PartReady`].
     NeedPart(PartRequest),
+    /// Hash this part, which is ready, then answer with [`Input::PartHashed`] or [`Input::SourceFailed`]. Only for stores
+    /// that refuse checksums, or trailers.
+    HashPart(Part),
     /// This part is no longer needed.
     ReleasePart(u32),
     /// Deliver this range. It is verified, unless the machine was told to deliver unverified ranges too. Ranges come in
@@ -217,6 +229,7 @@ impl<T> Output<T> {
             Output::Start(start) => Output::Start(start),
             Output::Save { record, restart } => Output::Save { record, restart },
             Output::NeedPart(part) => Output::NeedPart(part),
+            Output::HashPart(part) => Output::HashPart(part),
             Output::ReleasePart(number) => Output::ReleasePart(number),
             Output::Accept(range) => Output::Accept(range),
             Output::NeedCredentials { generation } => Output::NeedCredentials { generation },
@@ -251,6 +264,11 @@ pub enum Event {
         /// How long the machine keeps trying from the first attempt, in milliseconds.
         retry_time_ms: u64,
     },
+    /// The store refuses something that S3 has, or gets it wrong: the machine does without it from now on.
+    Without {
+        /// What the machine does without, and why.
+        what: String,
+    },
     /// The store answers again, after [`Event::Away`].
     Back {
         /// How long it was away, in milliseconds.
@@ -272,6 +290,7 @@ impl fmt::Display for Event {
                 let (away, limit) = (for_ms.div_ceil(1000), retry_time_ms / 1000);
                 write!(f, "the store has been away for {away} s; retrying for up to {limit} s (retry_time): {why}")
             }
+            Event::Without { what } => f.write_str(&line(what.clone())),
             Event::Back { after_ms } => write!(f, "the store answers again, after {} s", after_ms.div_ceil(1000)),
         }
     }

@@ -7,6 +7,7 @@
 use serde::Serialize;
 
 use crate::error::{Code, Error, Result};
+use crate::http::ReplyHead;
 
 /// The properties of a provider.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -83,7 +84,7 @@ pub struct Profile {
     pub says_upload_encoding: bool,
 }
 
-/// Amazon S3 (multipart upload limits, S3 user guide), which is also assumed for unknown stores.
+/// Amazon S3 (multipart upload limits, S3 user guide).
 pub const S3: Profile = Profile {
     name: "s3",
     min_part_size: 5 << 20,
@@ -120,6 +121,12 @@ pub const S3: Profile = Profile {
     upload_prefixes: true,
     says_upload_encoding: true,
 };
+
+/// The value of the option `provider` that leaves it open.
+pub const AUTO: &str = "auto";
+
+/// A store that is not known (yet): as Amazon S3, with the object size that other stores have too.
+pub const UNKNOWN: Profile = Profile { name: AUTO, max_object_size: 5 << 40, ..S3 };
 
 /// All presets.
 pub const PROFILES: &[Profile] = &[
@@ -192,6 +199,30 @@ pub const PROFILES: &[Profile] = &[
     },
 ];
 
+/// The preset of the store that sent this reply, if its headers tell.
+pub fn recognized(head: &ReplyHead) -> Option<&'static Profile> {
+    let server = head.header("server").unwrap_or("").to_ascii_lowercase();
+    let starts = [("amazons3", "s3"), ("minio", "minio"), ("versitygw", "versitygw"), ("ceph object gateway", "ceph")];
+    let name = starts.iter().find(|(start, _)| server.starts_with(start)).map(|(_, name)| *name);
+    let name = name.or_else(|| has_request_id_of_ceph(head).then_some("ceph"))?;
+    PROFILES.iter().find(|profile| profile.name == name)
+}
+
+/// Ceph numbers its requests (`tx0000031b64243a298684c-006b0c8030-1017-default`), as OpenStack Swift does, which names
+/// them in another header too.
+fn has_request_id_of_ceph(head: &ReplyHead) -> bool {
+    let Some(id) = head.header("x-amz-request-id").and_then(|id| id.strip_prefix("tx")) else { return false };
+    let mut fields = id.split('-');
+    let is_hex = |field: Option<&str>, least: usize| {
+        field.is_some_and(|field| field.len() >= least && field.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    is_hex(fields.next(), 20)
+        && is_hex(fields.next(), 8)
+        && fields.count() >= 2
+        && head.header("x-trans-id").is_none()
+        && head.header("x-openstack-request-id").is_none()
+}
+
 /// The preset with this name.
 pub fn named(name: &str) -> Result<Profile> {
     PROFILES.iter().find(|profile| profile.name == name).copied().ok_or_else(|| {
@@ -214,8 +245,30 @@ mod tests {
     fn the_option_accepts_the_names_of_the_presets() {
         let row = OPTIONS.iter().find(|row| row.key == "provider").unwrap();
         let Kind::Words(words) = row.kind else { panic!("{row:?}") };
-        assert_eq!(PROFILES.iter().map(|profile| profile.name).collect::<Vec<_>>(), words);
-        assert!(words.iter().all(|word| named(word).unwrap().name == *word));
+        let presets = PROFILES.iter().map(|profile| profile.name);
+        assert_eq!([AUTO].into_iter().chain(presets).collect::<Vec<_>>(), words);
+        assert!(words[1..].iter().all(|word| named(word).unwrap().name == *word));
         assert_eq!(named("other").unwrap_err().code(), Code::InvalidOption);
+    }
+
+    /// Headers of replies of the servers: MinIO of 2026, versitygw 1.7, Ceph 16.2, and OpenStack Swift's documentation.
+    #[test]
+    fn a_store_is_recognized_by_the_headers_of_its_replies() {
+        let recognized = |headers: &[(&str, &str)]| {
+            let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+            recognized(&ReplyHead { status: 403, headers }).map(|profile| profile.name)
+        };
+        assert_eq!(recognized(&[("server", "AmazonS3")]), Some("s3"));
+        assert_eq!(recognized(&[("server", "MinIO")]), Some("minio"));
+        assert_eq!(recognized(&[("server", "MinIO/RELEASE.2020-01-03")]), Some("minio"));
+        assert_eq!(recognized(&[("server", "VERSITYGW")]), Some("versitygw"));
+        assert_eq!(recognized(&[("server", "Ceph Object Gateway (squid)")]), Some("ceph"));
+        let ceph = ("x-amz-request-id", "tx0000031b64243a298684c-006b0c8030-1017-default");
+        assert_eq!(recognized(&[ceph]), Some("ceph"));
+        let swift = ("x-amz-request-id", "tx0000031b64243a298684c-006b0c8030-1017-default");
+        assert_eq!(recognized(&[swift, ("x-trans-id", swift.1)]), None);
+        assert_eq!(recognized(&[("x-amz-request-id", "txn-1")]), None);
+        assert_eq!(recognized(&[("x-amz-request-id", "318BC8BC143432E5"), ("server", "nginx")]), None);
+        assert_eq!(recognized(&[]), None);
     }
 }

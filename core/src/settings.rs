@@ -177,7 +177,7 @@ options! {
     "parallel_download" Vault Kind::Bool, "true", "", "Read several ranges at once during a restore.";
     "leading_slash" Vault Kind::Bool, "false", "", "Start data keys with '/', for buckets whose keys already do.";
     "storage_class" Vault Kind::Text, "", "", "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default.";
-    "provider" Vault Kind::Words(&["s3", "minio", "ceph", "garage", "versitygw"]), "s3", "", "Type of the store; it says which checksums, trailers, conditional requests and versioning features the store supports.";
+    "provider" Vault Kind::Words(&["auto", "s3", "minio", "ceph", "garage", "versitygw"]), "auto", "", "Type of the store; it says which limits, checksums and trailers the store has. auto: its replies tell, and what it refuses is left out.";
     "memory" Process Kind::Number(32 << 20, 1 << 50), "268435456", "l", "Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits. Replies of 256 KiB and more, such as long lists and manifests, count too: they do not wait, but payload waits for them.";
     "connections" Process Kind::Number(1, 4096), "64", "l", "Most requests that all transfers of the process have in progress together.";
     "bandwidth_up" Process Kind::Number(0, 1 << 50), "0", "l", "Most bytes per second that all transfers of the process send together. 0: no limit.";

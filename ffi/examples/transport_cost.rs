@@ -207,7 +207,7 @@ impl Machine for Upload {
         match input {
             Input::PartReady { number, length, digest, .. } => {
                 let offset = u64::from(number - 1) * self.part_length;
-                let output = self.send(Part { number, offset, length, stored: length, digest });
+                let output = self.send(Part { number, offset, length, stored: length, digest, md5: None });
                 self.outputs.push(output);
             }
             Input::End { id } => {
@@ -249,7 +249,7 @@ impl Machine for Upload {
             }),
             Some(crcs) => {
                 let digest = Some(Digest { crc64nvme: crcs[number as usize - 1], blake3: [0; 32] });
-                self.send(Part { number, offset, length, stored: length, digest })
+                self.send(Part { number, offset, length, stored: length, digest, md5: None })
             }
         }
     }

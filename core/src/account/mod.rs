@@ -3,26 +3,31 @@
 
 pub(crate) mod bucket;
 mod first_byte;
+pub(crate) mod integrity;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use bucket::Bucket;
 
 use crate::credentials::Credentials;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
+use crate::http::ReplyHead;
 use crate::profile::{self, Profile};
 use crate::retry::Tokens;
 use crate::settings::Settings;
 use crate::time::{Now, StoreClock};
 use first_byte::FirstBytes;
+use integrity::{Integrity, Negotiated};
 
 /// A store, accessed with one set of credentials. All buckets that are accessed with them share it.
 #[derive(Debug)]
 pub struct Account {
-    pub(crate) profile: Profile,
+    /// The profile of the option `provider`, or that of the store that a reply named.
+    profile: OnceLock<Profile>,
+    integrity: Negotiated,
     /// The endpoint of the settings. A bucket may learn another region.
     endpoint: Arc<Endpoint>,
     /// Whether the region may be learned from the store, because none was set.
@@ -58,8 +63,13 @@ impl Account {
 
     /// An account with the settings of a vault.
     pub fn from_settings(settings: &Settings, credentials: Credentials) -> Result<Account> {
+        let profile = match settings.text("provider") {
+            profile::AUTO => OnceLock::new(),
+            name => OnceLock::from(profile::named(name)?),
+        };
         Ok(Account {
-            profile: profile::named(settings.text("provider"))?,
+            integrity: Negotiated::new(profile.get().unwrap_or(&profile::UNKNOWN)),
+            profile,
             endpoint: Arc::new(Endpoint::from_settings(settings)?),
             learns_region: settings.text("region").is_empty(),
             keys: Mutex::new(Keys { credentials, generation: 0 }),
@@ -74,14 +84,38 @@ impl Account {
     /// The same account with another profile than the one of the option `provider`.
     #[must_use]
     pub fn with_profile(mut self, profile: Profile) -> Account {
-        self.profile = profile;
+        self.integrity = Negotiated::new(&profile);
+        self.profile = OnceLock::from(profile);
         self
+    }
+
+    /// What the store supports, as far as it is known.
+    pub fn profile(&self) -> &Profile {
+        self.profile.get().unwrap_or(&profile::UNKNOWN)
+    }
+
+    /// Learns from a reply which store it is, if the option `provider` leaves that open.
+    pub(crate) fn learn_profile(&self, head: &ReplyHead) {
+        if self.profile.get().is_none()
+            && let Some(profile) = profile::recognized(head)
+        {
+            let profile = self.profile.get_or_init(|| *profile);
+            if !profile.trailers {
+                self.integrity.lower(Integrity::Header);
+            }
+        }
+    }
+
+    /// How payload is checked on its way to the store.
+    pub(crate) fn integrity(&self) -> &Negotiated {
+        &self.integrity
     }
 
     /// The same endpoint with other credentials. It shares no state with this account.
     fn with_credentials(&self, credentials: Credentials) -> Account {
         Account {
-            profile: self.profile,
+            integrity: Negotiated::new(self.profile()),
+            profile: self.profile.clone(),
             endpoint: self.endpoint.clone(),
             learns_region: self.learns_region,
             keys: Mutex::new(Keys { credentials, generation: 0 }),

@@ -82,7 +82,17 @@ impl ContentMd5 {
 
 /// The value of `Content-MD5` for this body.
 pub fn content_md5(bytes: &[u8]) -> String {
-    STANDARD.encode(Md5::digest(bytes))
+    md5_text(md5(bytes))
+}
+
+/// The MD5 of these bytes.
+pub fn md5(bytes: &[u8]) -> [u8; 16] {
+    Md5::digest(bytes).into()
+}
+
+/// An MD5 as `Content-MD5` has it.
+pub fn md5_text(md5: [u8; 16]) -> String {
+    STANDARD.encode(md5)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub(crate) mod json;
 pub use algorithm::{Algorithm, Checksum, composite};
 pub use crc::{Crc, Crc32, Crc32c, Crc64, combine, combine_all};
 pub use digest::{Digest, Digester, SLICE, SliceHash, digest, merge};
-pub use hasher::{ContentMd5, Hasher, checksum, content_md5};
+pub use hasher::{ContentMd5, Hasher, checksum, content_md5, md5, md5_text};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

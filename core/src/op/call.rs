@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::refusal::{Refusal, describe, excerpt, is_error, is_html, refusal};
 use super::{Operation, Place, Reply, Unsigned};
+use crate::account::integrity::{Completes, Integrity, may_be_about_checksums};
 use crate::account::{Account, Bucket};
 use crate::checksum::Digest;
 use crate::endpoint::Endpoint;
@@ -162,10 +163,54 @@ impl Session {
         self.account().clock().at(now)
     }
 
+    /// Whether a refusal may be about what was sent to check the payload, so that the same request with less may succeed.
+    fn may_send_less(&self, used: Integrity, refusal: &Error) -> bool {
+        may_be_about_checksums(used, refusal) && !self.account().integrity().is_proven(used)
+    }
+
+    /// The store refused a request that was sent at this level. Returns whether to send it again, with what is to be sent
+    /// with the payload from now on.
+    pub(crate) fn send_less(&mut self, used: Integrity, refusal: &Error) -> bool {
+        if !self.may_send_less(used, refusal) {
+            return false;
+        }
+        if used == Integrity::Trailer {
+            self.without_trailers(&format!("the store refuses checksums in trailers ({})", answer_of(refusal)));
+        } else if self.account().integrity().lower(Integrity::Md5) {
+            let what = format!(
+                "the store refuses the checksum CRC64NVME ({}): parts are sent with Content-MD5, and the checksums of the manifest are compared when the backup is read",
+                answer_of(refusal)
+            );
+            self.report(Event::Without { what });
+        }
+        true
+    }
+
+    /// A Complete says less about checksums from now on.
+    pub(crate) fn complete_less(&mut self, next: Completes, why: &str) {
+        if self.account().integrity().lower_complete(next) {
+            let what = format!("{why}: the sizes and the parts of objects are compared instead");
+            self.report(Event::Without { what });
+        }
+    }
+
+    /// Parts are hashed before they are sent from now on.
+    pub(crate) fn without_trailers(&mut self, why: &str) {
+        if self.account().integrity().lower(Integrity::Header) {
+            let what = format!("{why}: parts of files are read twice, to send the checksum before the data");
+            self.report(Event::Without { what });
+        }
+    }
+
     /// The account of its bucket.
     pub(crate) fn account(&self) -> &Arc<Account> {
         self.bucket.account()
     }
+}
+
+/// The status and code of a refusal, for an event.
+pub(crate) fn answer_of(refusal: &Error) -> String {
+    format!("{} {}", refusal.status(), refusal.s3_code()).trim_end().to_owned()
 }
 
 /// What a call needs next.
@@ -321,7 +366,8 @@ fn sign(
         generation
     };
     let drop_at = dated.map(|dated| {
-        let left = dated.saturating_add(bucket.account().profile.max_request_age_ms).saturating_sub(session.clock(now));
+        let left =
+            dated.saturating_add(bucket.account().profile().max_request_age_ms).saturating_sub(session.clock(now));
         now.mono_ms.saturating_add(left.max(0) as u64)
     });
     let exchange = Exchange {
@@ -579,6 +625,7 @@ impl<O: Operation> Call<O> {
                     self.date_ms = Some(date);
                     self.sent_ms = date.saturating_sub(now.mono_ms.saturating_sub(exchange.sent.mono_ms) as i64);
                 }
+                session.account().learn_profile(head);
                 exchange.late_at = None;
                 if let Some(last_byte_at) = exchange.last_byte_at
                     && head.is_success()
@@ -644,8 +691,9 @@ impl<O: Operation> Call<O> {
         }
         // A 5xx, or a reply that is not S3's, may come from a proxy in front of a store that executed the request. A store
         // that asks to slow down has not executed it.
-        let is_server_error =
-            e.status() >= 500 && e.s3_code() != "SlowDown" && !is_active(Mutation::BelieveServerError);
+        let is_server_error = e.status() >= 500
+            && !matches!(e.s3_code(), "SlowDown" | "NotImplemented")
+            && !is_active(Mutation::BelieveServerError);
         let may_be_done = e.is_maybe_sent()
             || is_server_error
             || e.code() == Code::BadReply
@@ -673,6 +721,12 @@ impl<O: Operation> Call<O> {
             self.state = State::AwaitingKeys { generation, why: e, asked: false, still_good: false };
             return None;
         }
+        if let Some(used) = self.op.integrity()
+            && session.may_send_less(used, &e)
+        {
+            self.state = State::Over;
+            return Some(Err(e));
+        }
         let may_repeat = O::REPEATABLE || !may_be_done;
         let failure = retry::Failure {
             error: &e,
@@ -684,7 +738,7 @@ impl<O: Operation> Call<O> {
         };
         if may_repeat && let Some(delay) = retry::delay_ms(failure, &mut session.random) {
             let delay = delay.max(session.account().take_retry(now));
-            let ends = self.dated.map(|dated| dated.saturating_add(session.account().profile.max_request_age_ms));
+            let ends = self.dated.map(|dated| dated.saturating_add(session.account().profile().max_request_age_ms));
             if ends.is_none_or(|end| session.clock(now).saturating_add(delay as i64) < end) {
                 if outage {
                     session.is_away(now, delay, &e);
@@ -705,7 +759,7 @@ impl<O: Operation> Call<O> {
     /// Marks the error of a dated request as expired if the store refused its date, or the date is too old for a retry.
     fn mark_expired(&self, session: &Session, now: Now, e: Error) -> Error {
         let Some(dated) = self.dated else { return e };
-        let passed = session.clock(now) >= dated.saturating_add(session.account().profile.max_request_age_ms);
+        let passed = session.clock(now) >= dated.saturating_add(session.account().profile().max_request_age_ms);
         let undecided = retry::may_help(&e);
         // Clock skew from the start is an error of its own: a date expires only by ageing.
         let aged = e.code() == Code::ClockSkew && session.clock(now).saturating_sub(dated).abs() > 60_000;

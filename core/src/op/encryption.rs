@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn upload_part(encryption: Encryption) -> UploadPart {
-        let part = Part { number: 1, offset: 0, length: 1, stored: 1, digest: Some(digest(b"x")) };
+        let part = Part { number: 1, offset: 0, length: 1, stored: 1, digest: Some(digest(b"x")), md5: None };
         UploadPart { key: "k".into(), upload_id: "u".into(), number: 1, part, encryption }
     }
 

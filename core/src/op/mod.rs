@@ -29,7 +29,7 @@ pub use bucket::{
     HeadBucket, HeadBucketReply, ListBuckets, LockPeriod, ObjectLock, PutBucketEncryption, PutBucketVersioning,
     PutObjectLockConfiguration,
 };
-pub(crate) use call::{Call, Calling, Next, Session};
+pub(crate) use call::{Call, Calling, Next, Session, answer_of};
 pub use encryption::{CustomerKey, Encryption};
 pub use list::{
     EmptyPages, ListMultipartUploads, ListObjectVersions, ListObjectsV2, ListParts, ListedObject, ListedPart,
@@ -37,21 +37,23 @@ pub use list::{
     VersionListing, VersionMarker, VersionRow,
 };
 pub use multipart::{
-    AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, CreateMultipartUpload, UploadPart, UploadPartCopy,
-    UploadedPart,
+    AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, CompletedUpload, CreateMultipartUpload, UploadPart,
+    UploadPartCopy, UploadedPart,
 };
 pub use object::{
     Condition, Content, CopyObject, CopyReply, CopySource, DeleteManyReply, DeleteObject, DeleteObjectVersion,
     DeleteObjectVersions, DeleteObjects, DeleteReply, Deleted, GetObject, GetObjectRetention, GetRange, HeadObject,
     HeadReply, LockMode, NotDeleted, PutObject, PutObjectRetention, PutReply, Restore, Retention,
 };
+pub(crate) use refusal::is_about_checksum;
 pub use run::{Pages, Single};
 pub(crate) use sequence::Step;
 pub use sequence::{Sequence, Steps};
 
 use std::fmt;
 
-use crate::checksum::{content_md5, crc_text};
+use crate::account::integrity::Integrity;
+use crate::checksum::{content_md5, crc_text, md5_text};
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, HeaderValue, Method, Part, ReplyBody, ReplyHead};
 
@@ -137,11 +139,13 @@ impl Unsigned {
         self
     }
 
-    /// Makes a part the body, with its checksum: in a header if it is known, or else in a trailer.
+    /// Makes a part the body. Its MD5 is sent if it is there, and otherwise its checksum: in a header if it is known, or else
+    /// in a trailer.
     fn part(self, part: &Part) -> Unsigned {
-        let mut request = match part.digest {
-            Some(digest) => self.header(CRC64NVME, crc_text(digest.crc64nvme)),
-            None => self
+        let mut request = match (part.md5, part.digest) {
+            (Some(md5), _) => self.header("content-md5", md5_text(md5)),
+            (None, Some(digest)) => self.header(CRC64NVME, crc_text(digest.crc64nvme)),
+            (None, None) => self
                 .header("content-encoding", "aws-chunked")
                 .header("x-amz-decoded-content-length", part.stored.to_string())
                 .header("x-amz-trailer", CRC64NVME),
@@ -211,6 +215,12 @@ pub trait Operation {
     /// Whether the operation transfers a part's bytes. It is one of many and may be in progress twice, so an attempt whose
     /// reply is late is hedged.
     const PAYLOAD: bool = false;
+
+    /// How the payload is checked, or the object that it becomes a part of; `None` if that is the same for every store.
+    #[doc(hidden)]
+    fn integrity(&self) -> Option<Integrity> {
+        None
+    }
 
     /// The IAM action that the operation needs with these arguments.
     fn action(&self) -> &'static str {

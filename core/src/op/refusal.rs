@@ -122,7 +122,9 @@ fn refused(
     if !request_id.is_empty() {
         message.push_str(&format!(" [request id {request_id}]"));
     }
-    let (mut code, retryable) = classify(head.status, &found.code, is_nonsense);
+    let (mut code, mut retryable) = classify(head.status, &found.code, is_nonsense);
+    // A checksum that a Complete is refused for is one that it names, not that of its own bytes.
+    retryable &= !(operation == "CompleteMultipartUpload" && is_about_checksum(&found.code));
     // The reply to HeadBucket has no body that could name the error.
     if code == Code::NotFound && found.code.is_empty() && matches!(place, Place::Bucket) {
         code = Code::NoSuchBucket;
@@ -150,6 +152,11 @@ fn refused(
 /// Whether other credentials may succeed: the ones in use have expired, were deleted, or their secret was rotated.
 fn is_about_keys(s3_code: &str) -> bool {
     is_about_token(s3_code) || matches!(s3_code, "InvalidAccessKeyId" | "XAdminUserNotFound" | "SignatureDoesNotMatch")
+}
+
+/// Whether the bytes that arrived are not the ones that a checksum was sent for.
+pub(crate) fn is_about_checksum(s3_code: &str) -> bool {
+    matches!(s3_code, "BadDigest" | "XAmzContentChecksumMismatch")
 }
 
 /// Whether the session token was refused.
@@ -212,11 +219,8 @@ fn hint(
                 .into(),
         ),
         Code::Store | Code::Unavailable => match s3_code {
-            "XAmzContentSHA256Mismatch" if operation == "UploadPart" => Some(
-                "Set provider to the store's name: it may not support a checksum in a trailer (ceph does not).".into(),
-            ),
             "NotImplemented" => {
-                Some(format!("Set provider to the store's name, or use another store: this one does not support {operation}."))
+                Some(format!("Use another store: this one does not support {operation}, or something that was requested with it."))
             }
             full if is_full(full) => Some("Free space in the store, or raise the bucket's quota.".into()),
             "InvalidObjectState" => Some("Restore the object from the archive first.".into()),
@@ -293,7 +297,7 @@ pub(super) fn excerpt(body: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::account::bucket::tests::bucket;
-    use crate::op::{GetObject, HeadBucket, UploadPart};
+    use crate::op::{CompleteMultipartUpload, Content, GetObject, HeadBucket, PutObject};
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -363,17 +367,27 @@ mod tests {
             let e = error(status, &[], &format!("<Error><Code>{s3_code}</Code></Error>"));
             assert!(e.hint().contains(says), "{s3_code}: {e:?}");
         }
-        let part = UploadPart {
+    }
+
+    #[test]
+    fn a_checksum_that_a_complete_names_is_not_sent_again() {
+        let complete = CompleteMultipartUpload {
             key: "k".into(),
             upload_id: "u".into(),
-            number: 1,
-            part: crate::http::Part { number: 1, offset: 0, length: 1, stored: 1, digest: None },
+            parts: vec![],
+            crc64nvme: Some(1),
+            size: 1,
             encryption: Default::default(),
         };
         let head = ReplyHead { status: 400, headers: vec![] };
-        let body = b"<Error><Code>XAmzContentSHA256Mismatch</Code></Error>";
-        let e = refusal(&part, &bucket(&[]).unwrap(), &Place::Object("k".into()), &head, body).error;
-        assert!(e.hint().contains("provider"), "{e}");
+        let body = b"<Error><Code>BadDigest</Code></Error>";
+        let place = Place::Object("k".into());
+        assert!(!refusal(&complete, &bucket(&[]).unwrap(), &place, &head, body).error.is_retryable());
+        let put = PutObject::new("k", Content::Bytes("x".into()), vec![]);
+        assert!(
+            refusal(&put, &bucket(&[]).unwrap(), &place, &head, body).error.is_retryable(),
+            "bytes that arrived changed"
+        );
     }
 
     #[test]

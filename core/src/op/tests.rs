@@ -479,7 +479,8 @@ fn is_hedged<O: Operation>(op: O, dated: bool) -> bool {
 
 #[test]
 fn only_requests_that_transfer_parts_are_hedged() {
-    let part = Part { number: 1, offset: 0, length: 5, stored: 5, digest: Some(crate::checksum::digest(b"hello")) };
+    let part =
+        Part { number: 1, offset: 0, length: 5, stored: 5, digest: Some(crate::checksum::digest(b"hello")), md5: None };
     let encryption = Encryption::default();
     let upload = UploadPart { key: "k".into(), upload_id: "u".into(), number: 1, part, encryption };
     let range = Range::of_part(0, 0, 5);

@@ -2,6 +2,7 @@
 //! all. Lengths and offsets are of the backup; the store's limits apply to stored lengths.
 
 use super::WINDOW;
+use crate::account::integrity::Integrity;
 use crate::checksum::Digest;
 use crate::http::Part;
 use crate::machine::PartRequest;
@@ -25,7 +26,6 @@ pub(crate) struct Plan {
     /// Maximum number of parts, and of stored bytes, of one extent.
     max_parts: u32,
     max_object: u64,
-    trailers: bool,
     form: StoredForm,
 }
 
@@ -49,8 +49,8 @@ impl Plan {
         };
         let max_parts = (profile.max_object_size / form.stored(part)).clamp(1, u64::from(profile.max_parts)) as u32;
         let max_parts = if length.is_some() { max_parts } else { profile.max_parts };
-        let (max_object, trailers) = (profile.max_object_size, profile.trailers);
-        Plan { length, part, min_part, max_parts, max_object, trailers, form }
+        let max_object = profile.max_object_size;
+        Plan { length, part, min_part, max_parts, max_object, form }
     }
 
     /// The plan that a checkpoint was started with, whatever the profile says now.
@@ -109,22 +109,34 @@ impl Plan {
     }
 
     /// The request of a part that starts at `offset`, in the extent that starts with part `first`.
-    pub(crate) fn request(&self, first: u32, number: u32, offset: u64, length: u64) -> PartRequest {
-        let (min_length, hash_first) = (self.min_length(length), self.hash_first(first, number, offset));
+    pub(crate) fn request(
+        &self,
+        first: u32,
+        number: u32,
+        offset: u64,
+        length: u64,
+        integrity: Integrity,
+    ) -> PartRequest {
+        let (min_length, hash_first) = (self.min_length(length), self.hash_first(first, number, offset, integrity));
         PartRequest { number, offset, length, min_length, multiple_of: self.form.segment(), hash_first }
     }
 
     /// A part of this length that is ready to be sent.
     pub(crate) fn part_ready(&self, number: u32, offset: u64, length: u64, digest: Option<Digest>) -> Part {
-        Part { number, offset, length, stored: self.form.stored(length), digest }
+        Part { number, offset, length, stored: self.form.stored(length), digest, md5: None }
     }
 
     /// Whether a part must be hashed before it is sent. That is so if the store accepts no trailers, and for a file's
     /// last part if it is also the first of its extent: it becomes a single PUT, which is signed with a date and must
-    /// be the same at each attempt. A stream's parts are hashed as they are written.
-    pub(crate) fn hash_first(&self, first: u32, number: u32, offset: u64) -> bool {
+    /// be the same at each attempt. A stream's parts are hashed as they are written. For a store that needs the MD5,
+    /// [`Output::HashPart`](crate::Output::HashPart) asks for all hashes at once.
+    pub(crate) fn hash_first(&self, first: u32, number: u32, offset: u64, integrity: Integrity) -> bool {
         let is_single = number == first && self.length.is_none_or(|length| length - offset <= self.part);
-        !self.trailers || is_single
+        match integrity {
+            Integrity::Trailer => is_single,
+            Integrity::Header => true,
+            Integrity::Md5 => false,
+        }
     }
 }
 
@@ -222,15 +234,13 @@ mod tests {
     fn parts_that_must_be_the_same_at_each_attempt_are_hashed_first() {
         let file = |length, profile: &Profile| Plan::new(Some(length), profile, MEMORY, StoredForm::PLAIN);
         let plan = file(3 * MIN_PART, &S3);
-        assert!(
-            !plan.hash_first(1, 1, 0) && !plan.hash_first(1, 3, 2 * MIN_PART) && plan.hash_first(3, 3, 2 * MIN_PART)
-        );
-        assert!(
-            file(MIN_PART, &S3).hash_first(1, 1, 0)
-                && Plan::new(None, &S3, MEMORY, StoredForm::PLAIN).hash_first(1, 1, 0)
-        );
-        let without = Profile { trailers: false, ..S3 };
-        assert!(file(3 * MIN_PART, &without).hash_first(1, 2, MIN_PART));
+        let trailer = Integrity::Trailer;
+        assert!(!plan.hash_first(1, 1, 0, trailer) && !plan.hash_first(1, 3, 2 * MIN_PART, trailer));
+        assert!(plan.hash_first(3, 3, 2 * MIN_PART, trailer));
+        let stream = Plan::new(None, &S3, MEMORY, StoredForm::PLAIN);
+        assert!(file(MIN_PART, &S3).hash_first(1, 1, 0, trailer) && stream.hash_first(1, 1, 0, trailer));
+        assert!(plan.hash_first(1, 2, MIN_PART, Integrity::Header));
+        assert!(!plan.hash_first(1, 2, MIN_PART, Integrity::Md5), "it is hashed as a whole when it is ready");
     }
 
     #[test]
@@ -254,7 +264,7 @@ mod tests {
                 assert_eq!(plan.count(), Some((u64::from(number), extents)));
             }
             let plan = Plan::new(None, profile, MEMORY, segments_of(1 << 20));
-            let request = plan.request(1, 1, 0, plan.part_length(1, 0).unwrap());
+            let request = plan.request(1, 1, 0, plan.part_length(1, 0).unwrap(), Integrity::Header);
             assert_eq!(
                 (request.multiple_of, request.length % (1 << 20), request.min_length % (1 << 20)),
                 (1 << 20, 0, 0)

@@ -70,9 +70,11 @@ fn upload(encryption: &Encryption, last: bool) -> (Upload, Session) {
     let session = Session::new(&Arc::new(bucket(&[]).unwrap()), 1);
     let object = Object { key: "k".into(), headers: vec![], encryption: encryption.clone(), vid: "v".into() };
     let length = if last { LENGTHS[0] } else { LENGTHS.iter().sum() };
-    let part = Part { number: 1, offset: 0, length: LENGTHS[0], stored: LENGTHS[0], digest: Some(digest_of(1)) };
+    let part =
+        Part { number: 1, offset: 0, length: LENGTHS[0], stored: LENGTHS[0], digest: Some(digest_of(1)), md5: None };
     (
         Upload::new(
+            &session,
             object,
             Plan::new(Some(length), &S3, 64 << 20, StoredForm::PLAIN),
             Ready { part, last },

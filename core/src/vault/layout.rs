@@ -28,8 +28,8 @@ impl Layout {
     /// The layout that the settings describe.
     pub(crate) fn from_settings(settings: &Settings, account: &Arc<Account>) -> Result<Layout> {
         let leading_slash = settings.flag("leading_slash");
-        if leading_slash && !account.profile.leading_slash {
-            let why = format!("leading_slash = true: {} drops a '/' at the start of a key", account.profile.name);
+        if leading_slash && !account.profile().leading_slash {
+            let why = format!("leading_slash = true: {} drops a '/' at the start of a key", account.profile().name);
             return Err(Error::new(Code::InvalidOption, why).with_hint("Remove leading_slash."));
         }
         let bucket = Arc::new(Bucket::new(account, settings.required("bucket")?)?);

@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn body(file: File, length: usize, budget: &Arc<Budget>) -> Sending {
-        let part = Part { number: 1, offset: 0, length: length as u64, stored: length as u64, digest: None };
+        let part = Part { number: 1, offset: 0, length: length as u64, stored: length as u64, digest: None, md5: None };
         let body = Outgoing::file(Arc::new(file), budget.memory.clone(), part);
         body.into_body(Activity::new(Arc::default()), budget.clone())
     }

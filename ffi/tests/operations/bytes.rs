@@ -20,7 +20,7 @@ impl UploadBytes {
     /// Bytes that may have another digest.
     pub(crate) fn with_digest(key: &str, upload_id: &str, number: u32, bytes: &[u8], digest: Digest) -> UploadBytes {
         let length = bytes.len() as u64;
-        let part = Part { number, offset: 0, length, stored: length, digest: Some(digest) };
+        let part = Part { number, offset: 0, length, stored: length, digest: Some(digest), md5: None };
         UploadBytes {
             op: UploadPart {
                 key: key.into(),

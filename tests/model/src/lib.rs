@@ -33,7 +33,7 @@ pub use object::{
     Attributes, Deleted, NULL, Object, ReadConditions, Received, Stored, Version, WriteCondition, is_unsupported_header,
 };
 pub use refusal::Refusal;
-pub use rules::Rules;
+pub use rules::{Accepts, Rules, Whole};
 
 /// Whether a bucket keeps old versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::checksum::multipart_etag;
 use super::{
-    Algorithm, Attributes, Bucket, Checksum, Content, Object, Received, Refusal, Store, Version, WriteCondition,
+    Algorithm, Attributes, Bucket, Checksum, Content, Object, Received, Refusal, Store, Version, Whole, WriteCondition,
     crc64_concat, crc64_text,
 };
 
@@ -218,8 +218,13 @@ impl<C: Content> Store<C> {
             if let Some(other) = upload.algorithm.filter(|algorithm| *algorithm != Algorithm::Crc64Nvme) {
                 return Err(type_mismatch(Some(other), Algorithm::Crc64Nvme));
             }
-            if *given != crc64_text(crc64nvme) {
-                return Err(Refusal::bad_digest("CRC64NVME", given, &crc64_text(crc64nvme)));
+            let computed = match self.rules.whole {
+                Whole::Right => crc64_text(crc64nvme),
+                Whole::Composite | Whole::Wrong => given.clone(),
+                Whole::Refused => crc64_text(!crc64nvme),
+            };
+            if *given != computed {
+                return Err(Refusal::bad_digest("CRC64NVME", given, &computed));
             }
         }
         if length > self.rules.max_object {

@@ -20,6 +20,12 @@ pub struct Rules {
     pub unique_etags: bool,
     /// Checksums are verified, stored and returned. Otherwise they are ignored.
     pub checksums: bool,
+    /// Which checksums of payload a request may have. What is not accepted is answered with NotImplemented.
+    pub accepts: Accepts,
+    /// What the store says of the checksum of a multipart object.
+    pub whole: Whole,
+    /// The framing and the trailer of aws-chunked are stored as data.
+    pub keeps_framing: bool,
     /// How far the date of a request may be from the store's clock.
     pub date_tolerance: Duration,
     /// A CompleteMultipartUpload that is sent again after it took effect is answered as the first time. Otherwise its
@@ -29,6 +35,30 @@ pub struct Rules {
     pub complete_knows_uploads: bool,
     /// AbortMultipartUpload of an unknown upload succeeds. Otherwise it is answered with NoSuchUpload.
     pub aborts_again: bool,
+}
+
+/// Checksums that a store accepts with payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepts {
+    /// In trailers and in headers.
+    Trailers,
+    /// In headers only.
+    Headers,
+    /// Only `Content-MD5`.
+    Md5,
+}
+
+/// What a store says of the checksum of a multipart object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whole {
+    /// It computes the right one.
+    Right,
+    /// It answers with a checksum of the parts' checksums, and compares nothing.
+    Composite,
+    /// It answers with a wrong one, and compares nothing.
+    Wrong,
+    /// It refuses every Complete that names one, with BadDigest.
+    Refused,
 }
 
 impl Default for Rules {
@@ -41,6 +71,9 @@ impl Default for Rules {
             max_page: super::MAX_PAGE,
             unique_etags: false,
             checksums: true,
+            accepts: Accepts::Trailers,
+            whole: Whole::Right,
+            keeps_framing: false,
             date_tolerance: Duration::from_secs(15 * 60),
             completes_again: true,
             complete_knows_uploads: true,

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use s3vault_core::checksum::{Crc, Digest, Digester, SliceHash, combine, digest};
+use s3vault_core::checksum::{Crc, Digest, Digester, SliceHash, combine, digest, md5};
 
 /// A block of a source, in bytes: as long as a part, so that most digests are of whole blocks.
 pub const BLOCK: u64 = 8 << 20;
@@ -156,6 +156,16 @@ impl Content {
             (Content::Chunks(chunks), _) if !SYNTHETIC.get() => real(chunks, hash),
             _ => self.digest(),
         }
+    }
+
+    /// MD5 of the bytes, or another value that stands for it.
+    pub fn md5(&self) -> [u8; 16] {
+        if let Content::Bytes(bytes) = self {
+            return md5(bytes);
+        }
+        let mut md5 = [0; 16];
+        md5.copy_from_slice(&self.digest().blake3[..16]);
+        md5
     }
 
     /// Digest of the bytes.

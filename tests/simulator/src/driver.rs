@@ -51,6 +51,11 @@ impl World {
                 Output::Start(start) => self.source_starts(task, start),
                 Output::Save { record, restart } => self.save(task, record, restart),
                 Output::NeedPart(part) => self.need_part(task, part),
+                Output::HashPart(Part { number, offset, length, .. }) => {
+                    let delay = self.random.u64(0..50);
+                    self.tasks[task].dealt_ms += delay;
+                    self.after(delay, Event::Hash { task, life, number, offset, length });
+                }
                 Output::ReleasePart(number) => self.release(task, number),
                 Output::Accept(range) => {
                     self.accept(task, range);
@@ -202,6 +207,21 @@ impl World {
         self.log(|| format!("{task} has part {number}: {length} bytes{}", if last { ", the last" } else { "" }));
         self.check_memory(task);
         self.drive(task, Some(Input::PartReady { number, length, digest, last }));
+    }
+
+    /// Hashes a part as its bytes are now.
+    pub(crate) fn hash(&mut self, task: usize, life: u32, number: u32, (offset, length): (u64, u64)) {
+        if self.tasks[task].life != life {
+            return;
+        }
+        let is_file = self.tasks[task].put().is_some_and(|put| put.is_file);
+        let held = self.tasks[task].parts.get(&number);
+        if !is_file && !held.is_some_and(|held| held.ready && (held.offset, held.length) == (offset, length)) {
+            return self.violate(format!("part {number} of task {task} is hashed, and was released or never there"));
+        }
+        let content = self.read(task, offset, length);
+        let (digest, md5) = (content.digest(), content.md5());
+        self.drive(task, Some(Input::PartHashed { number, digest, md5 }));
     }
 
     fn release(&mut self, task: usize, number: u32) {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use s3_model::{Bucket, Payload, Rules, Store, Versioning};
+use s3_model::{Accepts, Bucket, Payload, Rules, Store, Versioning, Whole};
 use s3vault_core::profile::Profile;
 
 use crate::content::Content;
@@ -19,6 +19,12 @@ pub struct Quirks {
     pub unique_etags: bool,
     /// Maximum number of entries in a page of a listing.
     pub page: usize,
+    /// Which checksums of payload it accepts.
+    pub accepts: Accepts,
+    /// What it says of the checksum of a multipart object.
+    pub whole: Whole,
+    /// It stores the framing of aws-chunked as data.
+    pub keeps_framing: bool,
 }
 
 /// A store with an empty bucket.
@@ -31,6 +37,9 @@ pub fn new(profile: &Profile, quirks: Quirks, seed: u64) -> Store<Content> {
         max_page: quirks.page,
         unique_etags: quirks.unique_etags,
         checksums: profile.checksums,
+        accepts: quirks.accepts,
+        whole: quirks.whole,
+        keeps_framing: quirks.keeps_framing,
         date_tolerance: Duration::from_millis(profile.max_request_age_ms.unsigned_abs()),
         completes_again: profile.completes_again,
         complete_knows_uploads: profile.complete_knows_uploads,
@@ -77,9 +86,7 @@ impl Payload for Content {
     }
 
     fn etag(&self) -> [u8; 16] {
-        let mut etag = [0; 16];
-        etag.copy_from_slice(&self.digest().blake3[..16]);
-        etag
+        self.md5()
     }
 
     fn bytes(&self) -> Option<&[u8]> {

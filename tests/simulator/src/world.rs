@@ -42,6 +42,8 @@ pub(crate) enum Event {
     Exchange { number: u64, stage: Stage },
     /// A part of the source is ready.
     Part { task: usize, life: u32, number: u32 },
+    /// A part has been hashed.
+    Hash { task: usize, life: u32, number: u32, offset: u64, length: u64 },
     /// The oldest record is on disk, or could not be saved.
     Saved { task: usize, life: u32 },
     /// The reader has consumed a range.
@@ -349,6 +351,7 @@ impl World {
             }
             Event::Exchange { number, stage } => self.exchange(number, stage),
             Event::Part { task, life, number } => self.part(task, life, number),
+            Event::Hash { task, life, number, offset, length } => self.hash(task, life, number, (offset, length)),
             Event::Saved { task, life } => self.saved(task, life),
             Event::Consumed { task, life, index } => self.consumed(task, life, index),
             Event::Keys { task, life, generation, found } => self.keys_found(task, life, generation, found),

@@ -1,10 +1,9 @@
 //! CompleteMultipartUpload: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>
 
-use crate::checksum::crc_text;
+use crate::checksum::{crc_text, parse_crc};
 use crate::error::{Code, Error, Result};
 use crate::http::{Body, Method};
-use crate::op::{CRC64NVME, Encryption, NAMESPACE, Operation, PutReply, Reply, Unsigned};
-use crate::text::presentable;
+use crate::op::{CRC64NVME, Encryption, NAMESPACE, Operation, Reply, Unsigned};
 use crate::xml::{self, Item};
 
 /// A part of the object.
@@ -29,14 +28,31 @@ pub struct CompleteMultipartUpload {
     pub parts: Vec<CompletedPart>,
     /// CRC64NVME of the whole object; `None` in an upload without checksums.
     pub crc64nvme: Option<u64>,
-    /// Size of the whole object in bytes.
+    /// Size of the whole object in bytes. It is sent with the checksums only.
     pub size: u64,
     /// How the upload is encrypted: only the key of SSE-C is sent, which S3 needs to check the checksums.
     pub encryption: Encryption,
 }
 
+/// The reply to a Complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompletedUpload {
+    /// Version id of the new version; `None` in a bucket without versioning.
+    pub version_id: Option<String>,
+    /// CRC64NVME of the whole object that the store computed, if it names it. A composite value (`...-4`), which is one of
+    /// the parts' checksums, is not one.
+    pub crc64nvme: Option<u64>,
+}
+
+impl CompleteMultipartUpload {
+    /// Whether the request names a checksum.
+    pub(crate) fn has_checksums(&self) -> bool {
+        self.crc64nvme.is_some() || self.parts.iter().any(|part| part.crc64nvme.is_some())
+    }
+}
+
 impl Operation for CompleteMultipartUpload {
-    type Reply = PutReply;
+    type Reply = CompletedUpload;
     const NAME: &'static str = "CompleteMultipartUpload";
     const ACTION: &'static str = "s3:PutObject";
 
@@ -58,17 +74,19 @@ impl Operation for CompleteMultipartUpload {
         if let Some(crc) = self.crc64nvme {
             request = request.header(CRC64NVME, crc_text(crc)).header("x-amz-checksum-type", "FULL_OBJECT");
         }
-        request = request.header("x-amz-mp-object-size", self.size.to_string());
+        if self.has_checksums() {
+            request = request.header("x-amz-mp-object-size", self.size.to_string());
+        }
         Unsigned { body: Body::Bytes(xml.into()), ..self.encryption.access(request) }
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<PutReply> {
-        let (mut has_etag, mut crc) = (false, String::new());
+    fn parse(&self, reply: &Reply<'_>) -> Result<CompletedUpload> {
+        let (mut has_etag, mut crc64nvme) = (false, None);
         xml::read(reply.body, "CompleteMultipartUploadResult", |item| {
             match item {
                 // Ceph's ETag is empty.
                 Item::Value(_, "ETag", _) => has_etag = true,
-                Item::Value(_, "ChecksumCRC64NVME", text) => crc = text.to_owned(),
+                Item::Value(_, "ChecksumCRC64NVME", text) => crc64nvme = parse_crc(text),
                 _ => {}
             }
             Ok(())
@@ -76,14 +94,7 @@ impl Operation for CompleteMultipartUpload {
         if !has_etag {
             return Err(Error::new(Code::BadReply, "the reply has no ETag"));
         }
-        match self.crc64nvme.map(crc_text) {
-            Some(sent) if !crc.is_empty() && crc != sent => {
-                let why = format!("the store computed CRC64NVME {}, but {sent} was sent", presentable(crc));
-                return Err(Error::new(Code::Damaged, why));
-            }
-            _ => {}
-        }
-        Ok(PutReply { version_id: reply.text("x-amz-version-id") })
+        Ok(CompletedUpload { version_id: reply.text("x-amz-version-id"), crc64nvme })
     }
 }
 
@@ -137,16 +148,18 @@ mod tests {
              <Bucket>amzn-s3-demo-bucket</Bucket><Key>example-object</Key>\
              <ETag>\"3858f62230ac3c915f300c664312c11f-9\"</ETag>",
         );
-        assert_eq!(answer(&op, &[("x-amz-version-id", "v")], &xml), Ok(PutReply { version_id: Some("v".into()) }));
-        assert_eq!(answer(&op, &[], &xml), Ok(PutReply { version_id: None }));
+        let versioned = CompletedUpload { version_id: Some("v".into()), crc64nvme: None };
+        assert_eq!(answer(&op, &[("x-amz-version-id", "v")], &xml), Ok(versioned));
+        assert_eq!(answer(&op, &[], &xml), Ok(CompletedUpload { version_id: None, crc64nvme: None }));
     }
 
     #[test]
-    fn the_stores_checksum_is_compared() {
+    fn the_stores_checksum_of_the_whole_object_is_read() {
         let op = op(&["e"]);
         let crc = |text: &str| result(&format!("<ETag>e</ETag><ChecksumCRC64NVME>{text}</ChecksumCRC64NVME>"));
-        assert_eq!(refused(&op, &[], &crc("rosUhgp5mIg=")), None);
-        assert_eq!(refused(&op, &[], &crc("AAAAAAAAAAA=")), Some(Code::Damaged));
+        assert_eq!(answer(&op, &[], &crc("rosUhgp5mIg=")).unwrap().crc64nvme, Some(CRC));
+        assert_eq!(answer(&op, &[], &crc("AAAAAAAAAAA=")).unwrap().crc64nvme, Some(0), "the caller compares");
+        assert_eq!(answer(&op, &[], &crc("rosUhgp5mIg=-4")).unwrap().crc64nvme, None, "a composite one");
         assert_eq!(refused(&op, &[], &result("")), Some(Code::BadReply), "no ETag");
         assert_eq!(refused(&op, &[], &result("<ETag></ETag>")), None, "Ceph's ETag");
     }
@@ -156,7 +169,7 @@ mod tests {
         let part = CompletedPart { number: 1, etag: "\"e\"".into(), crc64nvme: None };
         let op = CompleteMultipartUpload { crc64nvme: None, parts: vec![part], ..op(&[]) };
         assert!(sent(&op).ends_with(
-            "content-type: application/xml\nx-amz-mp-object-size: 9\n\n\
+            "content-type: application/xml\n\n\
              <CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
              <Part><ETag>&quot;e&quot;</ETag><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>"
         ));

@@ -1,5 +1,6 @@
 //! CreateMultipartUpload: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html>
 
+use crate::account::integrity::Integrity;
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, ReplyHead};
 use crate::op::{Encryption, Operation, Reply, Unsigned};
@@ -24,6 +25,10 @@ impl Operation for CreateMultipartUpload {
     type Reply = String;
     const NAME: &'static str = "CreateMultipartUpload";
     const ACTION: &'static str = "s3:PutObject";
+
+    fn integrity(&self) -> Option<Integrity> {
+        Some(if self.checksum { Integrity::Header } else { Integrity::Md5 })
+    }
 
     fn request(&self) -> Unsigned {
         let request = Unsigned::object(Method::Post, &self.key).query("uploads", "").headers(&self.headers);

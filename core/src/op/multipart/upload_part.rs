@@ -1,5 +1,6 @@
 //! UploadPart: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html>
 
+use crate::account::integrity::Integrity;
 use crate::checksum::parse_crc;
 use crate::error::Result;
 use crate::http::{Method, Part, ReplyHead};
@@ -35,6 +36,10 @@ impl Operation for UploadPart {
     const ACTION: &'static str = "s3:PutObject";
     const PAYLOAD: bool = true;
 
+    fn integrity(&self) -> Option<Integrity> {
+        Some((&self.part).into())
+    }
+
     fn request(&self) -> Unsigned {
         let request = Unsigned::object(Method::Put, &self.key)
             .query("partNumber", self.number.to_string())
@@ -67,7 +72,7 @@ mod tests {
     #[test]
     fn the_documented_example_with_this_checksum() {
         let id = "VCVsb2FkIElEIGZvciBlbZZpbmcncyBteS1tb3ZpZS5tMnRzIHVwbG9hZR";
-        let part = Part { number: 1, offset: 0, length: 1, stored: 9, digest: Some(digest(b"123456789")) };
+        let part = Part { number: 1, offset: 0, length: 1, stored: 9, digest: Some(digest(b"123456789")), md5: None };
         let mut op = UploadPart {
             key: "my-movie.m2ts".into(),
             upload_id: id.into(),

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::account::integrity::Integrity;
 use crate::checksum::content_md5;
 use crate::error::Result;
 use crate::http::{Body, Method, Part, ReplyHead};
@@ -60,6 +61,13 @@ impl Operation for PutObject {
     type Reply = PutReply;
     const NAME: &'static str = "PutObject";
     const ACTION: &'static str = "s3:PutObject";
+
+    fn integrity(&self) -> Option<Integrity> {
+        match &self.content {
+            Content::Bytes(_) => None,
+            Content::Part(part) => Some(part.into()),
+        }
+    }
 
     fn request(&self) -> Unsigned {
         let mut request = self.encryption.create(Unsigned::object(Method::Put, &self.key).headers(&self.headers));

@@ -27,7 +27,7 @@ impl Upload {
         };
         self.state = match (std::mem::replace(&mut self.state, State::Over), input) {
             // What was sent may still take effect; sweep finds it through its locator.
-            (mut state @ (State::Single(_) | State::Create(_)), _) => {
+            (mut state @ (State::Only | State::Single(_) | State::Create(_)), _) => {
                 if let Some(call) = state.call() {
                     call.abandon(session);
                 }
@@ -113,6 +113,16 @@ fn suspended() -> Error {
 
 pub(super) fn unknown(why: &Error) -> Error {
     why.clone().recode(Code::OutcomeUnknown).context("the object may or may not be complete")
+}
+
+/// There is an object of the right size, and the store shows nothing that tells whether it is the one that was sent.
+pub(super) fn undecided(why: &Error, key: &str) -> Error {
+    let what = format!(
+        "an object of the right size is at {key}, but the store shows neither its checksum nor an ETag of its parts, so it may be another one"
+    );
+    unknown(why).context(what).with_hint(
+        "Store the backup again, and report this to the store's vendor. The object that is there now takes space, and belongs to no version.",
+    )
 }
 
 /// The store cannot complete this upload, now or later.

@@ -1,14 +1,19 @@
 //! CompleteMultipartUpload: the parts that it names, and the object that it makes.
 
-use super::abandon::{cannot_complete, unknown};
+use super::abandon::{cannot_complete, undecided, unknown};
 use super::settle::{Settle, Settled};
 use super::{Object, State, Stored, Upload};
+use crate::account::integrity::Completes;
 use crate::error::{Code, Error};
 use crate::machine::Input;
 use crate::mutation::{Mutation, is_active};
-use crate::op::{Call, CompleteMultipartUpload, CompletedPart, ListParts, Paged, PutReply, Session};
+use crate::op::{
+    Call, CompleteMultipartUpload, CompletedPart, CompletedUpload, ListParts, Paged, Session, answer_of,
+    is_about_checksum,
+};
 use crate::time::Now;
 use crate::transfer::checkpoint::{Record, extent, length_of, stored_length_of, whole_crc};
+use crate::transfer::upload::{Sent, Verify};
 
 /// How many times parts that differ in the store are sent again.
 const RELISTS: u32 = 3;
@@ -50,7 +55,7 @@ impl Upload {
             self.advance(Completion::Recorded);
         }
         if let (true, State::Sending { upload_id }) = (session.is_saved(), &self.state) {
-            self.state = State::Complete(Call::new(self.complete(upload_id)));
+            self.state = State::Complete(Call::new(self.complete(session, upload_id)));
             self.advance(Completion::Sent);
         }
     }
@@ -64,15 +69,23 @@ impl Upload {
     ) -> State {
         let e = match call.handle(session, now, input) {
             None => return State::Complete(call),
-            Some(Ok(reply)) => return self.completed(session, reply, call.date_ms()),
+            Some(Ok(reply)) => return self.assembled(session, reply, call),
             Some(Err(e)) => e,
         };
         let upload_id = call.op().upload_id.clone();
-        if e.s3_code() == "InvalidPart" && self.relists < RELISTS {
+        if call.maybe_done() {
+            self.advance(Completion::InDoubt);
+        }
+        if call.op().has_checksums() && is_about_form(&e) {
+            let why = format!("the store refuses the checksums of a Complete ({})", answer_of(&e));
+            session.complete_less(Completes::Plain, &why);
+            return State::Complete(Call::new(self.complete(session, &upload_id)));
+        }
+        // Where nothing is in doubt, the store has the parts that it lists, and its checksum of the whole may be wrong.
+        let is_whole_wrong =
+            is_checksum_refusal(&e) && call.op().crc64nvme.is_some() && self.completion < Completion::InDoubt;
+        if (e.s3_code() == "InvalidPart" || is_whole_wrong) && self.relists < RELISTS {
             self.relists += 1;
-            if call.maybe_done() {
-                self.advance(Completion::InDoubt);
-            }
             let Object { key, encryption, .. } = self.object.clone();
             let list = ListParts { key, upload_id, encryption, ..ListParts::default() };
             return State::Relist(Call::new(list), call, e);
@@ -81,12 +94,33 @@ impl Upload {
             return self.abort(session, upload_id, e);
         }
         if is_checksum_refusal(&e) {
-            return State::Settle(Settle::new(&self.object), call, cannot_complete(e));
+            return State::Settle(self.settle_sent(), call, cannot_complete(e));
         }
         if call.maybe_done() || e.s3_code() == "NoSuchUpload" {
-            return State::Settle(Settle::new(&self.object), call, e);
+            return State::Settle(self.settle_sent(), call, e);
         }
         State::Done(Err(e))
+    }
+
+    /// The search for the object that consists of the parts that were sent.
+    pub(super) fn settle_sent(&self) -> Settle {
+        Settle::new(&self.object, Sent::new(&self.finished))
+    }
+
+    /// The store has assembled the object. If it computed another checksum, or was not asked to compare one, the object is
+    /// looked at.
+    fn assembled(
+        &mut self,
+        session: &mut Session,
+        reply: CompletedUpload,
+        call: Call<CompleteMultipartUpload>,
+    ) -> State {
+        let sent = whole_crc(&self.finished);
+        let is_confirmed = reply.crc64nvme.map_or(call.op().crc64nvme.is_some(), |crc| crc == sent);
+        if is_confirmed {
+            return self.completed(session, reply.version_id, call.date_ms());
+        }
+        State::Verify(Verify::new(&self.object, reply, Sent::new(&self.finished)), call)
     }
 
     pub(super) fn relisting(
@@ -102,13 +136,22 @@ impl Upload {
             Some(Ok(page)) => page,
         };
         match self.update_from_listing(list.op(), &page) {
-            Err(e) if e.code() == Code::Abandoned => return State::Settle(Settle::new(&self.object), call, e),
+            Err(e) if e.code() == Code::Abandoned => return State::Settle(self.settle_sent(), call, e),
             Err(e) => return State::Done(Err(e)),
             Ok(()) => {}
         }
         match list.op().next(&page) {
             Some(next) => State::Relist(Call::new(next), call, why),
-            None if self.resend.is_empty() => State::Complete(Call::new(self.complete(&call.op().upload_id))),
+            None if self.resend.is_empty() => {
+                if is_checksum_refusal(&why) {
+                    let text = format!(
+                        "the store's checksums of whole objects cannot be trusted ({}, though it has all parts as they were sent)",
+                        answer_of(&why)
+                    );
+                    session.complete_less(Completes::Parts, &text);
+                }
+                State::Complete(Call::new(self.complete(session, &call.op().upload_id)))
+            }
             None => State::Sending { upload_id: call.op().upload_id.clone() },
         }
     }
@@ -120,41 +163,50 @@ impl Upload {
         input: &Input<'_>,
         (mut settle, call, why): (Settle, Call<CompleteMultipartUpload>, Error),
     ) -> State {
-        match settle.handle(session, now, input, call.op(), &self.object.vid) {
+        match settle.handle(session, now, input, &self.object.vid) {
             None => State::Settle(settle, call, why),
-            Some(Settled::Ours { version_id, date_ms }) => self.completed(session, PutReply { version_id }, date_ms),
+            Some(Settled::Ours { version_id, date_ms }) => self.completed(session, version_id, date_ms),
             // Nothing is left to resume, and there is no object instead.
             Some(Settled::NotThere) if why.code() == Code::Abandoned => {
-                self.advance(Completion::Broken);
+                if self.completion >= Completion::InDoubt {
+                    self.advance(Completion::Broken);
+                }
                 State::Done(Err(why))
             }
+            Some(Settled::Undecided) => State::Unknown(call, Some(undecided(&why, &self.object.key))),
             Some(Settled::NotThere | Settled::Unknown) => State::Unknown(call, Some(unknown(&why))),
         }
     }
 
-    pub(super) fn complete(&self, upload_id: &str) -> CompleteMultipartUpload {
+    pub(super) fn complete(&self, session: &Session, upload_id: &str) -> CompleteMultipartUpload {
+        let completes = session.account().integrity().completes();
         let parts = self.finished.iter().map(|(number, part)| CompletedPart {
             number: *number - self.first + 1,
             etag: part.etag.clone(),
-            crc64nvme: Some(part.digest.crc64nvme),
+            crc64nvme: (completes < Completes::Plain).then_some(part.digest.crc64nvme),
         });
         CompleteMultipartUpload {
             key: self.object.key.clone(),
             upload_id: upload_id.to_owned(),
             parts: parts.collect(),
-            crc64nvme: Some(whole_crc(&self.finished)),
+            crc64nvme: (completes == Completes::Whole).then(|| whole_crc(&self.finished)),
             size: stored_length_of(self.finished.values()),
             encryption: self.object.encryption.clone(),
         }
     }
 
-    pub(super) fn completed(&mut self, session: &mut Session, reply: PutReply, date_ms: Option<i64>) -> State {
-        session.save(|| Record::Stored { version_id: reply.version_id.clone(), date: date_ms });
-        self.stored(reply, date_ms)
+    pub(super) fn completed(
+        &mut self,
+        session: &mut Session,
+        version_id: Option<String>,
+        date_ms: Option<i64>,
+    ) -> State {
+        session.save(|| Record::Stored { version_id: version_id.clone(), date: date_ms });
+        self.stored(version_id, date_ms)
     }
 
-    pub(super) fn stored(&self, reply: PutReply, date_ms: Option<i64>) -> State {
-        let extent = extent(&self.object.key, reply.version_id, &self.finished);
+    pub(super) fn stored(&self, version_id: Option<String>, date_ms: Option<i64>) -> State {
+        let extent = extent(&self.object.key, version_id, &self.finished);
         let end = self.start + length_of(self.finished.values());
         let (next, ended) = self.last.map_or((self.next.0, true), |last| (last.number + 1, last.ends_source));
         State::Done(Ok(Stored { extent, date_ms, next: (next, end), ended }))
@@ -163,5 +215,12 @@ impl Upload {
 
 /// The store computes other checksums for the parts than were sent, however often it is asked.
 fn is_checksum_refusal(refusal: &Error) -> bool {
-    matches!(refusal.s3_code(), "BadDigest" | "XAmzContentChecksumMismatch") && !is_active(Mutation::KeepBrokenUpload)
+    is_about_checksum(refusal.s3_code()) && !is_active(Mutation::KeepBrokenUpload)
+}
+
+/// Whether a refusal may be about the checksums of a Complete as such, and not about their values.
+fn is_about_form(refusal: &Error) -> bool {
+    let code = refusal.s3_code();
+    refusal.status() == 501
+        || matches!(code, "NotImplemented" | "InvalidArgument" | "InvalidRequest" | "InvalidHeader" | "MalformedXML")
 }

@@ -3,13 +3,13 @@
 //! ```text
 //!  last part is the first      more parts follow       resumes from a checkpoint
 //!         │                            │                           │
-//!      Single ──ok──▶ Done(Ok)      Create ──ok──▶ Sending ◀───────┘
-//!         │ error                      │ error       │ ▲ │ error, cancel
+//!       Only ▶ Single ──ok──▶ Done  Create ──ok──▶ Sending ◀───────┘
+//!         ▲──────│ error               │ error       │ ▲ │ error, cancel
 //!     Done(Err)                    Done(Err)         │ │ └──────▶ Abort ──▶ Done(Err)
 //!                                                    │ │
 //!                                          all parts │ │ parts of a file that differ
 //!                                                    ▼ │
-//!                           ┌──same bytes──────── Complete ──ok──▶ Done(Ok)
+//!                           ┌──same bytes──────── Complete ──ok──▶ Done(Ok), or Verify ──▶ Done
 //!                           │    ┌─InvalidPart──────┘ │ ▲
 //!                           │    ▼                    │ │ retry
 //!                           └─ Relist ──no answer─────┼─┼─▶ Unknown ──▶ Done(OutcomeUnknown)
@@ -28,10 +28,13 @@
 mod abandon;
 mod complete;
 mod resume;
+mod sent;
 mod settle;
 mod start;
 #[cfg(test)]
 mod tests;
+mod unproven;
+mod verify;
 mod window;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -43,14 +46,17 @@ use crate::error::{Error, Result};
 use crate::http::Part;
 use crate::machine::{Input, Output};
 use crate::op::{
-    AbortMultipartUpload, Call, Calling, CompleteMultipartUpload, Content, CreateMultipartUpload, Encryption,
-    ListParts, PutObject, Session,
+    AbortMultipartUpload, Call, Calling, CompleteMultipartUpload, CreateMultipartUpload, Encryption, ListParts,
+    PutObject, Session,
 };
 use crate::time::Now;
 use crate::transfer::extent::Extent;
 pub(crate) use complete::Completion;
 pub(crate) use resume::{Listed, first_missing_part};
+use sent::Sent;
 use settle::Settle;
+use unproven::Unproven;
+use verify::Verify;
 use window::InFlight;
 
 /// The object that an upload creates.
@@ -84,6 +90,8 @@ pub(crate) struct Ready {
 }
 
 enum State {
+    /// The only part is sent as soon as it has the hashes that the store needs.
+    Only,
     Single(Call<PutObject>),
     Create(Call<CreateMultipartUpload>),
     Sending {
@@ -92,6 +100,8 @@ enum State {
     Complete(Call<CompleteMultipartUpload>),
     /// A part has another ETag than UploadPart answered: ListParts tells whether it still has the same bytes.
     Relist(Call<ListParts>, Call<CompleteMultipartUpload>, Error),
+    /// The object is complete, but the store did not confirm its checksum.
+    Verify(Verify, Call<CompleteMultipartUpload>),
     /// Looks for the object. The error says why the outcome of Complete is not known.
     Settle(Settle, Call<CompleteMultipartUpload>, Error),
     /// The error is reported once.
@@ -109,8 +119,9 @@ impl State {
             State::Complete(call) => Some(call),
             State::Relist(call, ..) => Some(call),
             State::Settle(settle, ..) => Some(settle.call()),
+            State::Verify(verify, _) => Some(verify.call()),
             State::Abort(call, _) => Some(call),
-            State::Sending { .. } | State::Unknown(..) | State::Done(_) | State::Over => None,
+            State::Only | State::Sending { .. } | State::Unknown(..) | State::Done(_) | State::Over => None,
         }
     }
 }
@@ -143,30 +154,28 @@ pub(crate) struct Upload {
     /// Parts of a file that have to be sent again: number, offset in the backup, and what they were.
     resend: VecDeque<(u32, u64, Finished)>,
     releases: Vec<u32>,
-    /// Signing date of the Create.
+    /// Parts that were sent with a trailer, and that the store has not shown to understand.
+    unproven: Unproven,
+    /// Signing date of the Create, or of the single PUT.
     signed: i64,
     pace: Pace,
 }
 
 impl Upload {
     /// Starts an upload with its first part; the PUT or Create is signed with the date `dated`.
-    pub(crate) fn new(object: Object, plan: Plan, first: Ready, dated: i64) -> Upload {
-        let state = if first.last {
-            let content = Content::Part(first.part);
-            let put = PutObject::new(&*object.key, content, object.headers.clone());
-            State::Single(Call::dated(PutObject { encryption: object.encryption.clone(), ..put }, dated))
-        } else {
-            let Object { key, headers, encryption, .. } = object.clone();
-            State::Create(Call::dated(CreateMultipartUpload { key, headers, encryption, checksum: true }, dated))
-        };
+    pub(crate) fn new(session: &Session, object: Object, plan: Plan, first: Ready, dated: i64) -> Upload {
         let Part { number, offset, length, .. } = first.part;
         let fills = plan.fills_extent(number, number, offset, offset + length);
-        Upload {
+        let mut upload = Upload {
             next: (number + 1, offset + length),
             in_flight: BTreeMap::from([(number, InFlight::Waiting(first.part))]),
             last: (first.last || fills).then_some(LastPart { number, ends_source: first.last }),
-            ..Upload::at((number, offset), object, plan, state, dated)
+            ..Upload::at((number, offset), object, plan, State::Only, dated)
+        };
+        if !first.last {
+            upload.state = State::Create(upload.new_create(session));
         }
+        upload
     }
 
     /// An upload before its first part, which starts at `first`.
@@ -185,6 +194,7 @@ impl Upload {
             relists: 0,
             resend: VecDeque::new(),
             releases: Vec::new(),
+            unproven: Unproven::default(),
             signed,
             pace: Pace::new(if plan.is_stream() { pace::STREAM } else { pace::FILE }),
         }
@@ -195,11 +205,13 @@ impl Upload {
             return;
         }
         self.state = match std::mem::replace(&mut self.state, State::Over) {
+            State::Only => self.only(session, now, input),
             State::Single(call) => self.single(session, now, input, call),
             State::Create(call) => self.create(session, now, input, call),
             State::Sending { upload_id } => self.sending(session, now, input, upload_id),
             State::Complete(call) => self.completing(session, now, input, call),
             State::Relist(list, call, why) => self.relisting(session, now, input, (list, call, why)),
+            State::Verify(verify, call) => self.verifying(session, now, input, (verify, call)),
             State::Settle(settle, call, why) => self.settling(session, now, input, (settle, call, why)),
             State::Unknown(mut call, why) => match input {
                 Input::Retry => {
@@ -225,16 +237,24 @@ impl Upload {
             self.pace.start(now);
             self.pace.observe(session, now);
         }
-        if let Some(output) = self.request_part() {
+        if let Some(output) = self.request_part(session) {
             return output;
         }
-        if matches!(self.state, State::Sending { .. }) && self.resend.is_empty() && self.is_finished() {
+        if let Some(output) = self.hash_part(session) {
+            return output;
+        }
+        let is_stored = self.resend.is_empty() && self.is_finished() && self.unproven.is_empty();
+        if matches!(self.state, State::Sending { .. }) && is_stored {
             self.complete_when_recorded(session);
         }
         if let Some(call) = self.state.call() {
             return call.poll(session, now).into();
         }
         match std::mem::replace(&mut self.state, State::Over) {
+            State::Only => {
+                self.state = State::Only;
+                Output::Wait(None)
+            }
             State::Sending { upload_id } => {
                 let output = self.poll_parts(session, now, &upload_id);
                 self.state = State::Sending { upload_id };

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::abandon::cannot_complete;
-use super::settle::Settle;
 use super::{Completion, LastPart, Object, State, Upload};
 use crate::SourceStart;
 use crate::checksum::crc_text;
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
-use crate::op::{Call, ListParts, ListedPart, PartListing};
+use crate::op::{Call, ListParts, ListedPart, PartListing, Session};
 use crate::text::presentable;
 use crate::transfer::checkpoint::{Finished, OpenUpload, length_of};
 use crate::transfer::plan::Plan;
@@ -61,11 +60,11 @@ impl Upload {
     }
 
     /// The upload of a checkpoint is gone. Complete was sent before, so its object may exist.
-    pub(crate) fn settle(object: Object, plan: Plan, open: OpenUpload, why: Error) -> Upload {
+    pub(crate) fn settle(session: &Session, object: Object, plan: Plan, open: OpenUpload, why: Error) -> Upload {
         let mut upload = Upload::resume(object, plan, open, None);
         if let State::Sending { upload_id } = &upload.state {
-            let complete = Call::new(upload.complete(upload_id));
-            upload.state = State::Settle(Settle::new(&upload.object), complete, why.recode(Code::Abandoned));
+            let complete = Call::new(upload.complete(session, upload_id));
+            upload.state = State::Settle(upload.settle_sent(), complete, why.recode(Code::Abandoned));
         }
         upload
     }

@@ -5,16 +5,15 @@
 //!    │ another object, or none
 //!  Versions ──those of its size──▶ Head by version id … ──▶ NotThere
 //! ```
-//! A version id in an object's metadata alone proves nothing: its size and checksum must also be those that were sent.
+//! A version id in an object's metadata alone proves nothing: its size must also be that of what was sent, and its checksum,
+//! or the ETag that is composed of those of its parts.
 
 use super::Object;
-use crate::checksum::crc_text;
+use super::sent::Sent;
+use crate::account::integrity::Completes;
 use crate::machine::Input;
 use crate::mutation::{Mutation, is_active};
-use crate::op::{
-    Call, Calling, CompleteMultipartUpload, Encryption, HeadObject, HeadReply, ListObjectVersions, Paged, Session,
-    VersionListing,
-};
+use crate::op::{Call, Calling, Encryption, HeadObject, HeadReply, ListObjectVersions, Paged, Session, VersionListing};
 use crate::time::Now;
 
 /// The result of the search.
@@ -23,6 +22,8 @@ pub(super) enum Settled {
     Ours { version_id: Option<String>, date_ms: Option<i64> },
     /// The object does not exist at present.
     NotThere,
+    /// There is an object that may be it, but the store shows neither a checksum nor an ETag that tells.
+    Undecided,
     /// The store gave no answer.
     Unknown,
 }
@@ -41,12 +42,16 @@ pub(super) struct Settle {
     listed: bool,
     /// Version ids of the objects that have the right size.
     candidates: Vec<String>,
+    sent: Sent,
+    /// An object was seen that may be the one.
+    may_exist: bool,
 }
 
 impl Settle {
-    pub(super) fn new(Object { key, encryption, .. }: &Object) -> Settle {
+    pub(super) fn new(Object { key, encryption, .. }: &Object, sent: Sent) -> Settle {
         let (key, encryption) = (key.clone(), encryption.clone());
-        Settle { state: head(&key, None, &encryption), key, encryption, listed: false, candidates: Vec::new() }
+        let state = head(&key, None, &encryption);
+        Settle { state, key, encryption, listed: false, candidates: Vec::new(), sent, may_exist: false }
     }
 
     pub(super) fn call(&mut self) -> &mut dyn Calling {
@@ -56,33 +61,34 @@ impl Settle {
         }
     }
 
-    pub(super) fn handle(
-        &mut self,
-        session: &mut Session,
-        now: Now,
-        input: &Input<'_>,
-        sent: &CompleteMultipartUpload,
-        vid: &str,
-    ) -> Option<Settled> {
+    pub(super) fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>, vid: &str) -> Option<Settled> {
         match &mut self.state {
             State::Head(call) => match call.handle(session, now, input)? {
-                Ok(found) if is_ours(&found, sent, vid) => {
-                    let date_ms = call.date_ms();
-                    return Some(Settled::Ours { version_id: found.version_id, date_ms });
+                Ok(found) => {
+                    let by_checksum = session.account().integrity().completes() == Completes::Whole;
+                    match is_ours(&found, &self.sent, by_checksum, vid) {
+                        Some(true) => {
+                            let date_ms = call.date_ms();
+                            return Some(Settled::Ours { version_id: found.version_id, date_ms });
+                        }
+                        Some(false) => {}
+                        None => self.may_exist = true,
+                    }
                 }
                 // The store may refuse to show an object that was encrypted with another key; one that does not exist
                 // is not found.
-                Ok(_) => {}
                 Err(e) if matches!(e.status(), 400 | 403 | 404) => {}
                 Err(_) => return Some(Settled::Unknown),
             },
             State::Versions(call) => {
                 let page = match call.handle(session, now, input)? {
                     Ok(page) => page,
+                    // A store that keeps no versions has shown its only object.
+                    Err(e) if e.status() == 501 => VersionListing::default(),
                     Err(_) => return Some(Settled::Unknown),
                 };
                 let next = call.op().next(&page);
-                self.candidates.extend(of_size(page, &self.key, sent.size));
+                self.candidates.extend(of_size(page, &self.key, self.sent.size));
                 if let Some(next) = next {
                     self.state = State::Versions(Call::new(next));
                     return None;
@@ -91,7 +97,7 @@ impl Settle {
                 self.candidates.reverse();
             }
         }
-        if !self.listed && session.account().profile.versioning {
+        if !self.listed && session.account().profile().versioning {
             self.listed = true;
             let list = ListObjectVersions { prefix: self.key.clone(), ..ListObjectVersions::default() };
             self.state = State::Versions(Call::new(list));
@@ -102,6 +108,7 @@ impl Settle {
                 self.state = head(&self.key, Some(version_id), &self.encryption);
                 None
             }
+            None if self.may_exist => Some(Settled::Undecided),
             None => Some(Settled::NotThere),
         }
     }
@@ -117,10 +124,13 @@ fn of_size(page: VersionListing, key: &str, size: u64) -> impl Iterator<Item = S
     versions.filter(move |found| found.key == key).map(|found| found.version_id)
 }
 
-/// Whether this object is the one that this run sent.
-fn is_ours(found: &HeadReply, sent: &CompleteMultipartUpload, vid: &str) -> bool {
-    is_active(Mutation::SettleOnNewestVersion)
-        || found.size == Some(sent.size)
-            && sent.crc64nvme.is_some_and(|crc| found.checksum("crc64nvme") == Some(&*crc_text(crc)))
-            && found.meta("s3vault-vid") == Some(vid)
+/// Whether this object is the one that this run sent; `None` if the store shows nothing that tells.
+fn is_ours(found: &HeadReply, sent: &Sent, by_checksum: bool, vid: &str) -> Option<bool> {
+    if is_active(Mutation::SettleOnNewestVersion) {
+        return Some(true);
+    }
+    if found.meta("s3vault-vid") != Some(vid) {
+        return Some(false);
+    }
+    sent.is(found, by_checksum)
 }

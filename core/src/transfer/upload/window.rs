@@ -1,6 +1,7 @@
 //! The window of parts: requested, ready, in flight, and stored.
 
 use super::{LastPart, State, Stored, Upload};
+use crate::account::integrity::Integrity;
 use crate::checksum::{Digest, crc_text};
 use crate::error::{Code, Error, Result};
 use crate::http::{Part, RequestId};
@@ -19,6 +20,8 @@ pub(super) enum InFlight {
     },
     /// The part is ready, but it is not being sent yet.
     Waiting(Part),
+    /// The part is ready, and the driver was asked for the hashes that it lacks.
+    Hashing(Part),
     Sending {
         call: Box<Call<UploadPart>>,
         /// Digest of the part's bytes when they were last read completely.
@@ -34,13 +37,13 @@ impl Upload {
 
     fn has_room(&self, number: u32) -> bool {
         let oldest = self.in_flight.first_key_value().map_or(number, |(oldest, _)| *oldest);
-        number - oldest < self.width() || is_active(Mutation::ExceedWindow)
+        number.saturating_sub(oldest) < self.width() || is_active(Mutation::ExceedWindow)
     }
 
     /// Requests the next part if the window has room. It waits for the upload id: a Create whose date has passed
     /// restarts with part 1, and each part is requested once. A stream's parts are requested one at a time: a part may
     /// end early, and the next one starts there.
-    pub(super) fn request_part<T>(&mut self) -> Option<Output<T>> {
+    pub(super) fn request_part<T>(&mut self, session: &Session) -> Option<Output<T>> {
         if !matches!(self.state, State::Sending { .. }) {
             return None;
         }
@@ -75,9 +78,58 @@ impl Upload {
         if !self.plan.is_stream() {
             self.next = (number + 1, offset + length);
         }
-        let request = self.plan.request(self.first, number, offset, length);
+        let level = session.account().integrity().level();
+        let request = self.plan.request(self.first, number, offset, length, level);
         self.in_flight.insert(number, InFlight::Requested { request, known: None });
         Some(Output::NeedPart(request))
+    }
+
+    /// Has the first part hashed that is ready and lacks a hash which this store needs. The only part is sent once it has
+    /// all.
+    pub(super) fn hash_part<T>(&mut self, session: &Session) -> Option<Output<T>> {
+        let level = session.account().integrity().level();
+        if !matches!(self.state, State::Only | State::Sending { .. }) {
+            return None;
+        }
+        for entry in self.in_flight.values_mut() {
+            let InFlight::Waiting(part) = entry else { continue };
+            let part = *part;
+            let has_hashes = match level {
+                Integrity::Trailer => part.digest.is_some() || !matches!(self.state, State::Only),
+                Integrity::Header => part.digest.is_some(),
+                Integrity::Md5 => part.md5.is_some(),
+            };
+            if !has_hashes {
+                *entry = InFlight::Hashing(part);
+                return Some(Output::HashPart(part));
+            }
+            if matches!(self.state, State::Only) {
+                self.put_only(part);
+                break;
+            }
+        }
+        None
+    }
+
+    /// A part was hashed. Each reading of it must give the same bytes.
+    pub(super) fn part_hashed(
+        &mut self,
+        session: &mut Session,
+        number: u32,
+        digest: Digest,
+        md5: [u8; 16],
+    ) -> Result<()> {
+        let Some(InFlight::Hashing(part)) = self.in_flight.get(&number) else {
+            session.misused(misuse(format!("part {number} was hashed without being asked for")));
+            return Ok(());
+        };
+        let part = *part;
+        if part.digest.is_some_and(|before| before != digest) {
+            return Err(part_changed(&part));
+        }
+        let md5 = (session.account().integrity().level() == Integrity::Md5).then_some(md5);
+        self.in_flight.insert(number, InFlight::Waiting(Part { digest: Some(digest), md5, ..part }));
+        Ok(())
     }
 
     pub(super) fn sending(&mut self, session: &mut Session, now: Now, input: &Input<'_>, upload_id: String) -> State {
@@ -85,6 +137,11 @@ impl Upload {
             Input::PartReady { number, length, digest, last } => {
                 if let Err(e) = self.part_ready(*number, *length, *digest, *last) {
                     session.misused(e);
+                }
+            }
+            Input::PartHashed { number, digest, md5 } => {
+                if let Err(e) = self.part_hashed(session, *number, *digest, *md5) {
+                    return self.failed(session, upload_id, e);
                 }
             }
             Input::PartSent { id, digest } => {
@@ -143,13 +200,23 @@ impl Upload {
     }
 
     fn part_answer(&mut self, session: &mut Session, now: Now, upload_id: String, input: &Input<'_>) -> State {
+        if let Some(e) = self.unproven_answer(session, now, input) {
+            return self.failed(session, upload_id, e);
+        }
         for (number, entry) in &mut self.in_flight {
             let InFlight::Sending { call, digest } = entry else { continue };
             match call.handle(session, now, input) {
                 None => {}
-                Some(Err(e)) => return self.failed(session, upload_id, e),
+                Some(Err(e)) => {
+                    let part = Part { digest: *digest, ..call.op().part };
+                    if !session.send_less(Integrity::from(&call.op().part), &e) {
+                        return self.failed(session, upload_id, e);
+                    }
+                    *entry = InFlight::Waiting(part);
+                    break;
+                }
                 Some(Ok(reply)) => {
-                    let (number, Part { length, stored, .. }) = (*number, call.op().part);
+                    let (number, part @ Part { length, stored, .. }) = (*number, call.op().part);
                     let digest = match digest {
                         Some(digest) if reply.crc64nvme.is_none_or(|crc| crc == digest.crc64nvme) => *digest,
                         _ => {
@@ -158,12 +225,18 @@ impl Upload {
                         }
                     };
                     self.in_flight.remove(&number);
+                    let finished = Finished { length, stored, digest, etag: reply.etag };
+                    let is_proof = reply.crc64nvme.is_some();
+                    if !self.is_understood(session, &part, is_proof, &upload_id) {
+                        self.resend.push_back((number, part.offset, finished));
+                        break;
+                    }
                     session.save(|| Record::Part {
                         number,
                         hash: PartHash::new(stored, &digest),
-                        etag: reply.etag.clone(),
+                        etag: finished.etag.clone(),
                     });
-                    self.finished.insert(number, Finished { length, stored, digest, etag: reply.etag });
+                    self.finished.insert(number, finished);
                     self.pace.finished(now, stored);
                     self.releases.push(number);
                     break;
@@ -175,16 +248,11 @@ impl Upload {
 
     /// All bytes of a part were sent. Each reading of it must give the same bytes.
     fn part_sent(&mut self, id: RequestId, now: Digest) -> Result<()> {
-        for (number, entry) in &mut self.in_flight {
+        for entry in self.in_flight.values_mut() {
             let InFlight::Sending { call, digest } = entry else { continue };
             if call.is_sending(id) {
                 if digest.is_some_and(|before| before != now) && !is_active(Mutation::SkipRereadComparison) {
-                    let Part { offset, length, .. } = call.op().part;
-                    let why = format!(
-                        "part {number} (bytes {offset} to {}) changed between two attempts to send it",
-                        offset + length
-                    );
-                    return Err(Error::new(Code::SourceChanged, why));
+                    return Err(part_changed(&call.op().part));
                 }
                 *digest = Some(now);
             }
@@ -193,7 +261,10 @@ impl Upload {
     }
 
     pub(super) fn poll_parts(&mut self, session: &mut Session, now: Now, upload_id: &str) -> Output<Stored> {
-        let mut soonest: Option<u64> = None;
+        let mut soonest = match self.unproven.poll(session, now) {
+            Next::Wait(at) => at,
+            next => return next.into(),
+        };
         for (number, entry) in &mut self.in_flight {
             if let InFlight::Waiting(part) = entry {
                 let (key, number) = (self.object.key.clone(), *number - self.first + 1);
@@ -218,7 +289,15 @@ impl Upload {
             }
         }
         self.in_flight.clear();
+        self.unproven.abandon(session);
     }
+}
+
+/// The error about a part whose bytes are not the same at each reading.
+fn part_changed(part: &Part) -> Error {
+    let Part { number, offset, length, .. } = part;
+    let why = format!("part {number} (bytes {offset} to {}) changed between two attempts to send it", offset + length);
+    Error::new(Code::SourceChanged, why)
 }
 
 /// The store accepted a part, but not with the bytes that were sent.

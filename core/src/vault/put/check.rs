@@ -20,7 +20,7 @@ pub(super) enum Purpose {
 impl Put {
     /// Whether a request that is signed with this check's date can still take effect.
     pub(super) fn is_check_valid(&self, now: Now, check: i64) -> bool {
-        self.session.clock(now) < check.saturating_add(self.vault.account().profile.max_request_age_ms)
+        self.session.clock(now) < check.saturating_add(self.vault.account().profile().max_request_age_ms)
     }
 
     pub(super) fn recheck(&mut self, purpose: Purpose) -> State {

@@ -238,7 +238,7 @@ impl Put {
 
 /// The plan of a backup.
 fn plan(vault: &Vault, request: &PutRequest) -> Plan {
-    Plan::new(request.length, &vault.account().profile, request.memory, StoredForm::PLAIN)
+    Plan::new(request.length, vault.account().profile(), request.memory, StoredForm::PLAIN)
 }
 
 fn json() -> Vec<(String, String)> {

@@ -44,7 +44,11 @@ impl Put {
         if let Some(BuiltRow { manifest, .. }) = &self.built_row
             && page.keys().any(|found| *found == manifest.key)
         {
-            self.start_source(SourceStart::at(manifest.size, true));
+            if let Err(e) = self.check_resumed(&manifest.extents) {
+                return self.fail(e);
+            }
+            let size = manifest.size;
+            self.start_source(SourceStart::at(size, true));
             return self.acknowledge();
         }
         if page.keys().next().is_some() {
@@ -61,6 +65,11 @@ impl Put {
         self.size = resume.next.1;
         self.stored_ms = resume.stored_ms;
         self.data_check = self.check;
+        let row = self.built_row.as_ref().map(|row| &row.manifest.extents);
+        if let Err(e) = self.check_resumed(row.unwrap_or(&self.extents)) {
+            return self.fail(e);
+        }
+        let Some(resume) = &self.resume else { return self.list() };
         if let Some(built_row) = &self.built_row {
             let size = built_row.manifest.size;
             self.start_source(SourceStart::at(size, true));
@@ -119,7 +128,7 @@ impl Put {
 
     /// Looks for the object of an upload whose Complete was sent.
     fn settle(&self, open: OpenUpload, why: Error) -> State {
-        State::Sending(Box::new(Upload::settle(self.object(), self.plan, open, why)))
+        State::Sending(Box::new(Upload::settle(&self.session, self.object(), self.plan, open, why)))
     }
 
     pub(super) fn start_source(&mut self, start: SourceStart) {
@@ -139,7 +148,7 @@ pub(super) fn check_contents(vault: &Vault, request: &PutRequest, checkpoint: &C
         ))
     };
     let Ok(vid) = Vid::parse(&header.vid) else { return refuse("its version id is not valid") };
-    let profile = &vault.account().profile;
+    let profile = vault.account().profile();
     if !(profile.min_part_size..=profile.max_part_size).contains(&header.part) {
         return refuse("its part size is one that the store does not accept");
     }

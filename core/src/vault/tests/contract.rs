@@ -74,7 +74,7 @@ impl Event {
 }
 
 /// Number of kinds of inputs. A new one gets a number below, and has to be given by [`Driver::injections`].
-const KINDS: usize = 18;
+const KINDS: usize = 19;
 
 fn kind(event: &Event) -> usize {
     match event.input() {
@@ -96,6 +96,7 @@ fn kind(event: &Event) -> usize {
         Input::CredentialsKept(_) => 15,
         Input::Cancel => 16,
         Input::Retry => 17,
+        Input::PartHashed { .. } => 18,
     }
 }
 
@@ -174,6 +175,9 @@ impl<'a> Driver<'a> {
                     let digest = hash_first.then(content);
                     self.push(Input::PartReady { number, length, digest, last });
                 }
+                Output::HashPart(part) => {
+                    self.push(Input::PartHashed { number: part.number, digest: content(), md5: [0; 16] });
+                }
                 Output::Save { .. } => self.push(Input::Saved),
                 Output::Accept(range) => self.push(Input::RangeConsumed { index: range.index }),
                 Output::Wait(Some(at)) if self.events.is_empty() => self.now.mono_ms = self.now.mono_ms.max(at),
@@ -221,6 +225,9 @@ impl<'a> Driver<'a> {
             return inputs;
         };
         let mut headers = vec![("etag", "\"e\"".to_owned()), ("x-amz-version-id", "v1".to_owned())];
+        if let Body::Part(_) = &request.body {
+            headers.push(("x-amz-checksum-crc64nvme", crc_text(content().crc64nvme)));
+        }
         let asked = request.headers.iter().find(|(name, _)| name == "range");
         if let Some((_, range)) = asked {
             let (first, last) = range.trim_start_matches("bytes=").split_once('-').unwrap();
@@ -312,6 +319,9 @@ impl<'a> Driver<'a> {
             one(Expected::Misuse, ready(number, PART, Some(content()), false));
             // Where this part is asked for, the source ends here.
             one(Expected::KeepsUpload, ready(number, 5, Some(content()), true));
+        }
+        for number in [1, 77] {
+            one(Expected::Misuse, Input::PartHashed { number, digest, md5: [0; 16] });
         }
         one(Expected::Misuse, Input::Saved);
         one(Expected::KeepsUpload, Input::SaveFailed(Error::new(Code::DiskFull, "full")));

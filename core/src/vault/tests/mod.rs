@@ -5,5 +5,6 @@ mod opening;
 mod protocol;
 mod reading;
 mod resume;
+mod stores;
 mod tail;
 mod world;

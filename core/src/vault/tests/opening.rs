@@ -132,7 +132,7 @@ fn a_description_that_is_too_large_is_not_read() {
     let e = open(&mut world).unwrap_err();
     assert!(e.code() == Code::Format && e.message().contains("has 65537 bytes, but at most 65536"), "{e}");
     assert!(e.key() == VAULT_KEY && e.hint().contains("who can write to the bucket"), "{e:?}");
-    world.fault("GetObject", VAULT_KEY, Fault::NoLength);
+    world.fault("GetObject", VAULT_KEY, Fault::Lacks("content-length"));
     let e = open(&mut world).unwrap_err();
     assert!(e.code() == Code::BadReply && e.message().contains("longer than 65536 bytes"), "{e}");
     let reads = world.operations().iter().filter(|operation| **operation == "GetObject").count();

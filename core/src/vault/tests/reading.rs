@@ -398,7 +398,7 @@ fn follows_a_locator_of(size: usize, says_its_length: bool) -> Result<bool, Erro
     world.put("vm/disk@moved", b"data");
     world.log.clear();
     if !says_its_length {
-        world.fault("GetObject", &next, Fault::NoLength);
+        world.fault("GetObject", &next, Fault::Lacks("content-length"));
     }
     read(&mut world, &vault, &found)?;
     Ok(world.log.iter().any(|(_, key, _)| key == "vm/disk@moved"))

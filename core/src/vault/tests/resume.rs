@@ -352,13 +352,32 @@ fn an_upload_whose_parts_the_store_reports_with_other_checksums_is_abandoned() {
 #[test]
 fn a_store_that_breaks_each_upload_is_sent_the_file_three_times() {
     let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
+    let mut sent = 0;
+    world.hook(move |world, request| {
+        if request.operation == "CompleteMultipartUpload" {
+            world.break_upload();
+            sent += 1;
+            if sent % 2 == 1 {
+                world.fault("CompleteMultipartUpload", "", Fault::LostBefore);
+            }
+        }
+    });
+    let e = world.run(&mut put(&mut World::new(), &vault, FILE, &source, 1), &source).unwrap_err();
+    assert_eq!((e.code(), world.parts_sent.len()), (Code::Abandoned, 9), "{e}");
+}
+
+#[test]
+fn a_store_that_completes_nothing_although_it_has_all_parts_is_sent_them_once() {
+    let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
     world.hook(|world, request| {
         if request.operation == "CompleteMultipartUpload" {
             world.break_upload();
         }
     });
     let e = world.run(&mut put(&mut World::new(), &vault, FILE, &source, 1), &source).unwrap_err();
-    assert_eq!((e.code(), world.parts_sent.len()), (Code::Abandoned, 9), "{e}");
+    assert_eq!((e.code(), world.parts_sent.len()), (Code::Abandoned, 3), "{e}");
+    let completes = world.operations().iter().filter(|operation| **operation == "CompleteMultipartUpload").count();
+    assert_eq!(completes, 2, "with the checksum of the whole, and without");
 }
 
 #[test]
@@ -657,6 +676,88 @@ fn a_checkpoints_row_describes_its_own_version_and_data() {
         forge(&mut world, &vault, forge_row(change));
         let e = resumed(parse(&world)).unwrap();
         assert!(e.code() == Code::BadCheckpoint && e.message().contains("its row"), "{n}: {e}");
+    }
+}
+
+/// A way on which a put comes to its row, where the store answers like this to the request that tells the version id.
+type Way = fn(&mut World, Fault) -> Result<Found, Error>;
+
+fn put_again(world: &mut World, vault: &Arc<Vault>) -> Result<Found, Error> {
+    let mut again = put(world, vault, EXTENTS, &large(), 2);
+    world.run(&mut again, &large())
+}
+
+/// A put whose checkpoint has a row that names objects without a version id, as a version before this one wrote it.
+fn row_without_version_ids() -> (World, Arc<Vault>) {
+    let (mut world, vault, _) = before_row(EXTENTS);
+    forge(&mut world, &vault, |kind, record| {
+        if kind == "stored" {
+            record["version_id"] = Value::Null;
+        }
+    });
+    forge(&mut world, &vault, forge_row(|m| m.extents.iter_mut().for_each(|extent| extent.version_id = None)));
+    (world, vault)
+}
+
+#[test]
+fn every_way_to_a_row_passes_the_same_guards() {
+    let ways: [(&str, Way); 8] = [
+        ("a single PUT", |world, bad| {
+            world.fault("PutObject", "vm/", bad);
+            world.run(&mut super::world::put(&vault(&[]), None, 1), b"small")
+        }),
+        ("Complete", |world, bad| {
+            world.fault("CompleteMultipartUpload", "", bad);
+            world.run(&mut super::world::put(&vault(&[]), None, 1), &large())
+        }),
+        ("Complete of a later extent", |world, bad| {
+            world.fault("CompleteMultipartUpload", "vm/disk@", bad);
+            world.run(&mut super::world::put(&vault_on(EXTENTS.profile, &[]), None, 1), &[large(), large()].concat())
+        }),
+        ("a Complete without an answer", |world, bad| {
+            world.fault("CompleteMultipartUpload", "", Fault::LostAfter);
+            world.fault("HeadObject", "", bad);
+            world.run(&mut super::world::put(&vault(&[]), None, 1), &large())
+        }),
+        ("a checkpoint with a stored object", |world, bad| {
+            let vault = vault_on(EXTENTS.profile, &[]);
+            world.fault("CompleteMultipartUpload", "", bad);
+            assert_eq!(put_again(world, &vault).unwrap_err().code(), Code::Versioning);
+            put_again(world, &vault)
+        }),
+        ("a checkpoint with a Complete that was sent", |world, bad| {
+            let vault = vault_on(EXTENTS.profile, &[]);
+            world.fault("CompleteMultipartUpload", "", Fault::LostAfter);
+            world.fault("HeadObject", "", Fault::Refused(403, "AccessDenied"));
+            world.fault("ListObjectVersions", "", Fault::Refused(403, "AccessDenied"));
+            assert_eq!(put_again(world, &vault).unwrap_err().code(), Code::OutcomeUnknown);
+            world.fault("HeadObject", "", bad);
+            put_again(world, &vault)
+        }),
+        ("a checkpoint with a row", |world, _| {
+            let vault;
+            (*world, vault) = row_without_version_ids();
+            put_again(world, &vault)
+        }),
+        ("a row that is stored", |world, _| {
+            let vault;
+            (*world, vault) = row_without_version_ids();
+            let row = Checkpoint::parse(&world.saved, &vault.checkpoint_key()).unwrap().0.row.unwrap();
+            let key = Manifest::parse(row.trim_end().as_bytes(), None).unwrap().key;
+            world.put(&key, row.as_bytes());
+            let refused = put_again(world, &vault);
+            world.set_versions(&key, Vec::new());
+            refused
+        }),
+    ];
+    for (way, run) in ways {
+        for bad in [Fault::Lacks("x-amz-version-id"), Fault::Says("x-amz-version-id", "null")] {
+            let mut world = World::new();
+            let e = run(&mut world, bad).err().unwrap_or_else(|| panic!("{way}, {bad:?}: a row was written"));
+            assert_eq!(e.code(), Code::Versioning, "{way}, {bad:?}: {e}");
+            assert!(e.message().contains("returned no version id"), "{way}: {e}");
+            assert_eq!(world.keys("_s3vault/1/cat/").len(), 0, "{way}, {bad:?}");
+        }
     }
 }
 

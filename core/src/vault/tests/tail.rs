@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::*;
 use super::world::*;
 use crate::Error;
-use crate::checksum::digest;
+use crate::checksum::{crc_text, digest};
 use crate::http::{Body, ReplyHead, Request, RequestId};
 use crate::machine::{Input, Machine, Output, PartRequest};
 use crate::time::Now;
@@ -96,7 +96,9 @@ fn answer(put: &mut Put, now: Now, request: &Request, status: u16) {
         }
         _ => "",
     };
-    let headers = [("etag", "\"e\""), ("x-amz-version-id", "v1")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+    let crc = crc_text(digest(b"part").crc64nvme);
+    let headers = [("etag", "\"e\""), ("x-amz-version-id", "v1"), ("x-amz-checksum-crc64nvme", &*crc)];
+    let headers = headers.map(|(n, v)| (n.to_owned(), v.to_owned()));
     put.handle(now, Input::Head { id, head: ReplyHead { status, headers: headers.to_vec() } });
     put.handle(now, Input::Body { id, bytes: body.as_bytes() });
     put.handle(now, Input::End { id });

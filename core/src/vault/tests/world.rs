@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use s3_model::http::{Reply, Request as ModelRequest};
-use s3_model::{Bucket, Refusal, Rules, Store as Model, Version, Versioning};
+use s3_model::{Accepts, Bucket, Refusal, Rules, Store as Model, Version, Versioning, Whole};
 
 use super::super::*;
 use crate::account::Account;
-use crate::checksum::{Digester, digest};
+use crate::checksum::{Digester, digest, md5};
 use crate::credentials::Credentials;
 use crate::crypto::keyring::Keyring;
-use crate::http::{Body, Range, ReplyBody, ReplyHead, Request, TransportFailure};
+use crate::http::{Body, Part, Range, ReplyBody, ReplyHead, Request, TransportFailure};
 use crate::machine::{Input, Machine, Output, PartRequest};
 use crate::profile::Profile;
 use crate::time::Now;
@@ -40,8 +40,8 @@ pub(super) enum Fault {
     BrokenAt(usize),
     /// It takes effect, and the answer has this header too.
     Says(&'static str, &'static str),
-    /// It takes effect, and the answer does not say how long its body is.
-    NoLength,
+    /// It takes effect, and the answer lacks this header.
+    Lacks(&'static str),
     /// It is answered with an empty page of a listing, which another one follows.
     EmptyPage,
     /// The caller cancels before it is answered; the request never reaches the store.
@@ -83,12 +83,19 @@ pub(super) struct World {
     /// The ranges that a download delivered, in order.
     pub(super) delivered: Vec<Range>,
     cancelled: bool,
+    /// What the machines reported.
+    pub(super) events: Vec<crate::Event>,
 }
 
 impl World {
     pub(super) fn new() -> World {
+        World::with(Rules::default())
+    }
+
+    /// A store with these rules, apart from those that all stores here have.
+    pub(super) fn with(rules: Rules) -> World {
         // Each attempt at a part has an ETag of its own, as in stores that encrypt.
-        let rules = Rules { unique_etags: true, completes_again: false, aborts_again: true, ..Rules::default() };
+        let rules = Rules { unique_etags: true, completes_again: false, aborts_again: true, ..rules };
         let mut model = Model::new(rules, 1);
         model.create_bucket(BUCKET, Versioning::Enabled, at(START)).unwrap();
         World {
@@ -109,6 +116,7 @@ impl World {
             served: Vec::new(),
             delivered: Vec::new(),
             cancelled: false,
+            events: Vec::new(),
         }
     }
 
@@ -128,6 +136,11 @@ impl World {
 
     fn bucket_mut(&mut self) -> &mut Bucket<Vec<u8>> {
         self.model.bucket_mut(BUCKET).unwrap()
+    }
+
+    /// From now on, the store accepts these checksums only.
+    pub(super) fn accepts(&mut self, accepts: Accepts) {
+        self.model.rules.accepts = accepts;
     }
 
     pub(super) fn set_versioning(&mut self, versioning: Versioning) {
@@ -254,6 +267,10 @@ impl World {
                     let input = Input::PartReady { number, length: part.len() as u64, digest, last };
                     machine.handle(self.now(), input);
                 }
+                Output::HashPart(Part { number, offset, length, .. }) => {
+                    let part = &source[offset as usize..][..length as usize];
+                    machine.handle(self.now(), Input::PartHashed { number, digest: digest(part), md5: md5(part) });
+                }
                 Output::Accept(range) => {
                     self.delivered.push(range);
                     machine.handle(self.now(), Input::RangeConsumed { index: range.index });
@@ -272,7 +289,8 @@ impl World {
                 Output::Start(start) => {
                     (self.source_start, self.done) = (Some((start.offset, start.ended)), start.stored)
                 }
-                Output::Abandon(_) | Output::ReleasePart(_) | Output::Event(_) => {}
+                Output::Event(event) => self.events.push(event),
+                Output::Abandon(_) | Output::ReleasePart(_) => {}
             }
         }
         None
@@ -345,7 +363,7 @@ impl World {
                 .into();
             }
             Some(Fault::Flipped) => body[0] ^= 1,
-            Some(Fault::NoLength) => headers.retain(|(name, _)| name != "content-length"),
+            Some(Fault::Lacks(name)) => headers.retain(|(own, _)| own != name),
             Some(Fault::Says(name, value)) => {
                 headers.retain(|(own, _)| own != name);
                 headers.push((name.to_owned(), value.to_owned()));
@@ -390,8 +408,11 @@ impl World {
     }
 
     fn answer(&mut self, request: &ModelRequest<Vec<u8>>) -> Reply<Vec<u8>> {
+        let checksums = self.model.rules.accepts != Accepts::Md5;
         if request.parameter("partNumber").is_some() {
-            assert!(request.header("x-amz-checksum-crc64nvme").is_some(), "each part comes with its checksum");
+            let check = if checksums { "x-amz-checksum-crc64nvme" } else { "content-md5" };
+            let is_first_try = request.header("x-amz-checksum-crc64nvme").is_some();
+            assert!(request.header(check).is_some() || is_first_try, "each part comes with its checksum");
             let trailer = request.header("x-amz-trailer");
             assert!(trailer.is_none_or(|trailer| trailer == "x-amz-checksum-crc64nvme"), "{trailer:?}");
         }
@@ -402,8 +423,15 @@ impl World {
             assert!(parts.iter().copied().eq(1..=parts.len() as u32), "parts are numbered from 1 in each upload");
             let named = String::from_utf8_lossy(&request.body).matches("<PartNumber>").count();
             assert_eq!(named, parts.len(), "Complete names all parts");
-            assert!(request.header("x-amz-checksum-crc64nvme").is_some(), "Complete comes with the object's checksum");
-            assert!(request.header("x-amz-mp-object-size").is_some(), "Complete comes with the object's size");
+            let whole = checksums && matches!(self.model.rules.whole, Whole::Right | Whole::Composite);
+            assert!(
+                !whole || request.header("x-amz-checksum-crc64nvme").is_some(),
+                "Complete comes with the object's checksum"
+            );
+            assert!(
+                !checksums || request.header("x-amz-mp-object-size").is_some(),
+                "Complete comes with the object's size"
+            );
         }
         let range = reply.headers.iter().find(|(name, _)| name == "content-range").filter(|_| reply.status == 206);
         if let Some((_, range)) = range {

@@ -78,7 +78,14 @@ impl Payload {
             let mut file: File = tempfile::tempfile().unwrap();
             file.write_all(bytes).unwrap();
             let digest = known.then(|| digest(bytes));
-            let part = Part { number: 1, offset: 0, length: bytes.len() as u64, stored: bytes.len() as u64, digest };
+            let part = Part {
+                number: 1,
+                offset: 0,
+                length: bytes.len() as u64,
+                stored: bytes.len() as u64,
+                digest,
+                md5: None,
+            };
             Outgoing::file(Arc::new(file), transport.pool().clone(), part)
         };
         match self {

@@ -12,6 +12,8 @@ mod xml;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
@@ -19,8 +21,8 @@ use percent_encoding::percent_decode_str;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Algorithm, Attributes, Checksum, Object, Payload, Received, Refusal, Store, Versioning, WriteCondition, crc64_text,
-    is_unsupported_header,
+    Accepts, Algorithm, Attributes, Checksum, Object, Payload, Received, Refusal, Store, Versioning, Whole,
+    WriteCondition, crc64_text, is_unsupported_header,
 };
 
 /// A request.
@@ -102,6 +104,33 @@ pub enum Body<C> {
     Content(C),
 }
 
+/// How many bytes of framing are kept as data, where the rules have it.
+const FRAMING: u64 = 87;
+
+impl Accepts {
+    fn header(self, name: &str) -> bool {
+        match self {
+            Self::Trailers => true,
+            Self::Headers => name != "x-amz-trailer",
+            Self::Md5 => {
+                let is_checksum = name.starts_with("x-amz-checksum-") && name != "x-amz-checksum-mode";
+                !is_checksum && !matches!(name, "x-amz-trailer" | "x-amz-mp-object-size")
+            }
+        }
+    }
+}
+
+impl Whole {
+    /// The checksum of a multipart object as the store shows it.
+    pub(super) fn shown(self, crc64nvme: u64) -> String {
+        match self {
+            Self::Right | Self::Refused => crc64_text(crc64nvme),
+            Self::Composite => format!("{}-2", crc64_text(!crc64nvme)),
+            Self::Wrong => crc64_text(!crc64nvme),
+        }
+    }
+}
+
 impl<C: Payload> Reply<C> {
     /// A reply without a body.
     pub fn empty(status: u16) -> Self {
@@ -161,6 +190,9 @@ impl<C: Payload> Store<C> {
             return Err(Refusal::new(400, "ExpiredToken", "The provided token has expired."));
         }
         if let Some((name, _)) = request.headers.iter().find(|(name, _)| is_unsupported_header(name)) {
+            return Err(Refusal::not_implemented(&format!("the header {name}")));
+        }
+        if let Some((name, _)) = request.headers.iter().find(|(name, _)| !self.rules.accepts.header(name)) {
             return Err(Refusal::not_implemented(&format!("the header {name}")));
         }
         if let Some(bytes) = request.body.bytes()
@@ -226,12 +258,18 @@ impl<C: Payload> Store<C> {
 
     /// Compares the body with the checksum that came with it.
     fn receive(&self, request: &Request<C>) -> Result<Received<C>, Refusal> {
-        let mut received = Received {
-            content: request.body.clone(),
-            etag: request.body.etag(),
-            crc64nvme: request.body.crc64nvme(),
-            checksum: None,
-        };
+        let mut content = request.body.clone();
+        if self.rules.keeps_framing && request.header("x-amz-trailer").is_some() {
+            content.append(&request.body.slice(0, content.length().min(FRAMING)));
+        }
+        let (etag, crc64nvme) = (content.etag(), content.crc64nvme());
+        let mut received = Received { content, etag, crc64nvme, checksum: None };
+        if let Some(given) = request.header("content-md5") {
+            let computed = BASE64.encode(received.etag);
+            if given != computed {
+                return Err(Refusal::bad_digest("Content-MD5", given, &computed));
+            }
+        }
         if !self.rules.checksums {
             return Ok(received);
         }
@@ -268,9 +306,12 @@ impl<C: Payload> Store<C> {
         let length = object.content.length();
         let Some(range) = request.header("range") else {
             // A checksum of the whole says nothing about a range.
+            let is_multipart = object.etag.contains('-');
             if self.rules.checksums && request.header("x-amz-checksum-mode") == Some("ENABLED") {
-                reply = reply.with("x-amz-checksum-crc64nvme", crc64_text(object.crc64nvme));
-                reply = reply.with("x-amz-checksum-type", "FULL_OBJECT");
+                let whole = if is_multipart { self.rules.whole } else { Whole::Right };
+                let is_full = whole != Whole::Composite;
+                reply = reply.with("x-amz-checksum-crc64nvme", whole.shown(object.crc64nvme));
+                reply = reply.with("x-amz-checksum-type", if is_full { "FULL_OBJECT" } else { "COMPOSITE" });
             }
             reply.body = Body::Content(object.content.clone());
             return Ok(reply.with("content-length", length.to_string()));

@@ -85,7 +85,7 @@ impl<C: Payload> Store<C> {
             xml.text("Key", &request.key);
             xml.text("ETag", format!("\"{}\"", completed.etag));
             if self.rules.checksums {
-                xml.text("ChecksumCRC64NVME", crc64_text(completed.crc64nvme));
+                xml.text("ChecksumCRC64NVME", self.rules.whole.shown(completed.crc64nvme));
                 xml.text("ChecksumType", "FULL_OBJECT");
             }
         });
