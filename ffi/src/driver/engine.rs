@@ -67,6 +67,11 @@ pub(super) enum Message {
         id: RequestId,
         digest: Digest,
     },
+    PartHashed {
+        number: u32,
+        digest: Digest,
+        md5: [u8; 16],
+    },
     SourceFailed(Error),
     /// All bytes of the request were handed to the connection.
     Sent {
@@ -123,6 +128,11 @@ pub(super) trait Payload: Send + 'static {
 
     /// A part of a stream was received. Only its frames are passed here; the engine tells the machine.
     fn part_ready(&mut self, _number: u32, _frames: Vec<Arc<Frame>>) {}
+
+    /// Hashes this part, which is ready, and then sends [`Message::PartHashed`].
+    fn hash_part(&mut self, part: &Part) -> Result<()> {
+        Err(Error::new(Code::Internal, format!("part {} is to be hashed, but there is no source", part.number)))
+    }
 
     /// The part is no longer needed. Returns its length.
     fn release_part(&mut self, _number: u32) -> u64 {
@@ -245,6 +255,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                     None => return Err(Error::new(Code::Internal, "there is no checkpoint to save a record in")),
                 },
                 Output::NeedPart(request) => self.payload.need_part(request)?,
+                Output::HashPart(part) => self.payload.hash_part(&part)?,
                 Output::ReleasePart(number) => {
                     let length = self.payload.release_part(number);
                     self.progress.settle(length);
@@ -361,6 +372,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                 self.payload.part_ready(number, frames);
                 self.handle(Input::PartReady { number, length, digest, last })
             }
+            Message::PartHashed { number, digest, md5 } => self.handle(Input::PartHashed { number, digest, md5 }),
             Message::SourceFailed(error) => self.handle(Input::SourceFailed(error)),
             Message::RangeConsumed { index } => self.handle(Input::RangeConsumed { index }),
             Message::Keys(answer) => self.receive_key_reply(answer),

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use s3vault_core::checksum::{Digest, Digester};
+use s3vault_core::checksum::{ContentMd5, Digest, Digester};
 use s3vault_core::http::Part;
 use s3vault_core::{Code, Error, Machine, PartRequest, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -62,8 +62,15 @@ struct PartToRead {
     number: u32,
     offset: u64,
     length: u64,
-    last: bool,
-    hash_first: bool,
+    purpose: Purpose,
+}
+
+/// What a part is read for.
+enum Purpose {
+    /// It is ready, at once or when it is hashed.
+    Ready { last: bool, hash_first: bool },
+    /// The store needs its MD5 too.
+    Md5,
 }
 
 impl FileSource {
@@ -94,7 +101,14 @@ impl Payload for FileSource {
         let last = offset + length == self.length;
         self.lengths.insert(number, length);
         // The reading task lives as long as this sender.
-        let _ = self.requests.send(PartToRead { number, offset, length, last, hash_first });
+        let purpose = Purpose::Ready { last, hash_first };
+        let _ = self.requests.send(PartToRead { number, offset, length, purpose });
+        Ok(())
+    }
+
+    fn hash_part(&mut self, part: &Part) -> Result<()> {
+        let Part { number, offset, length, .. } = *part;
+        let _ = self.requests.send(PartToRead { number, offset, length, purpose: Purpose::Md5 });
         Ok(())
     }
 
@@ -121,18 +135,26 @@ async fn read_parts(
     engine: UnboundedSender<Message>,
 ) {
     while let Some(part) = requested.recv().await {
-        let PartToRead { number, offset, length, last, hash_first } = part;
-        let read = if hash_first {
-            let (file, stopped, frame) = (file.clone(), stopped.clone(), pool.take().await);
-            let hash = tokio::task::spawn_blocking(move || hash(&file, frame, &stopped, offset, length));
-            hash.await.map(|digest| digest.map(Some))
-        } else {
+        let PartToRead { number, offset, length, purpose } = part;
+        let read = if let Purpose::Ready { hash_first: false, .. } = purpose {
             Ok(Ok(None))
+        } else {
+            let (file, stopped, frame) = (file.clone(), stopped.clone(), pool.take().await);
+            let md5 = matches!(purpose, Purpose::Md5).then(ContentMd5::default);
+            let hash = tokio::task::spawn_blocking(move || hash(&file, frame, &stopped, (offset, length), md5));
+            hash.await.map(|hashes| hashes.map(Some))
         };
-        let message = match read {
-            Ok(Ok(digest)) => Message::PartReady { number, frames: Vec::new(), length, digest, last },
-            Ok(Err(error)) => Message::SourceFailed(error),
-            Err(e) => Message::Fatal(Error::new(Code::Internal, format!("reading part {number} failed: {e}"))),
+        let message = match (read, purpose) {
+            (Ok(Ok(hashes)), Purpose::Ready { last, .. }) => {
+                let digest = hashes.map(|(digest, _)| digest);
+                Message::PartReady { number, frames: Vec::new(), length, digest, last }
+            }
+            (Ok(Ok(Some((digest, Some(md5))))), Purpose::Md5) => Message::PartHashed { number, digest, md5 },
+            (Ok(Ok(_)), Purpose::Md5) => {
+                Message::Fatal(Error::new(Code::Internal, format!("part {number} was not hashed")))
+            }
+            (Ok(Err(error)), _) => Message::SourceFailed(error),
+            (Err(e), _) => Message::Fatal(Error::new(Code::Internal, format!("reading part {number} failed: {e}"))),
         };
         if engine.send(message).is_err() {
             return;
@@ -140,8 +162,14 @@ async fn read_parts(
     }
 }
 
-/// Computes the digest of a range of the file, read through one frame.
-fn hash(file: &File, mut frame: Frame, stopped: &AtomicBool, offset: u64, length: u64) -> Result<Digest> {
+/// Computes the digest of a range of the file, read through one frame, and its MD5 if that is asked for.
+fn hash(
+    file: &File,
+    mut frame: Frame,
+    stopped: &AtomicBool,
+    (offset, length): (u64, u64),
+    mut md5: Option<ContentMd5>,
+) -> Result<(Digest, Option<[u8; 16]>)> {
     let (mut digester, mut position, end) = (Digester::new(), offset, offset + length);
     while position < end && !stopped.load(Ordering::Relaxed) {
         frame.clear();
@@ -154,7 +182,10 @@ fn hash(file: &File, mut frame: Frame, stopped: &AtomicBool, offset: u64, length
             _ => Error::new(Code::Io, format!("cannot read {} at byte {position}: {e}", name(file))),
         })?;
         digester.update(frame.filled());
+        if let Some(md5) = &mut md5 {
+            md5.update(frame.filled());
+        }
         position += count as u64;
     }
-    Ok(digester.finish())
+    Ok((digester.finish(), md5.map(|md5| md5.finish())))
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use s3vault_core::checksum::Digester;
+use s3vault_core::checksum::{ContentMd5, Digester};
 use s3vault_core::http::Part;
 use s3vault_core::{Code, Error, Machine, PartRequest, Result};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -76,8 +76,8 @@ impl<T: Send + 'static> StreamUpload<T> {
         let deadline = Deadline::of(control)?;
         let has_checkpoint = checkpoint.is_some();
         let pool = host.transport.pool().clone();
-        let task = Task::start_saving(host, machine, Progress::new(None), checkpoint, |_, to_writer| {
-            StreamSource::start(pool, to_writer)
+        let task = Task::start_saving(host, machine, Progress::new(None), checkpoint, |inbox, to_writer| {
+            StreamSource::start(pool, inbox.sender.clone(), to_writer)
         })?;
         let mut upload = StreamUpload {
             task,
@@ -376,11 +376,24 @@ struct StreamSource<T> {
     account: Option<Account>,
     /// Part requests, for the task that waits for memory.
     requests: UnboundedSender<(PartRequest, Receiver<Grant>)>,
+    engine: UnboundedSender<Message>,
     to_writer: Sender<Notice<T, SourceEvent>>,
 }
 
 impl<T: Send + 'static> StreamSource<T> {
-    fn start(pool: Arc<Pool>, to_writer: Sender<Notice<T, SourceEvent>>) -> StreamSource<T> {
+    /// The frames of a part that was not released.
+    fn held(&self, part: &Part) -> Result<&[Arc<Frame>]> {
+        self.parts
+            .get(&part.number)
+            .map(Vec::as_slice)
+            .ok_or_else(|| Error::new(Code::Internal, format!("part {} is to be sent, but was released", part.number)))
+    }
+
+    fn start(
+        pool: Arc<Pool>,
+        engine: UnboundedSender<Message>,
+        to_writer: Sender<Notice<T, SourceEvent>>,
+    ) -> StreamSource<T> {
         let (requests, mut requested) = unbounded_channel::<(PartRequest, Receiver<Grant>)>();
         let writer = to_writer.clone();
         tokio::spawn(async move {
@@ -390,7 +403,7 @@ impl<T: Send + 'static> StreamSource<T> {
                 let _ = writer.send(Notice::Payload(SourceEvent::Part(GrantedPart { request, grant })));
             }
         });
-        StreamSource { parts: HashMap::new(), pool, account: None, requests, to_writer }
+        StreamSource { parts: HashMap::new(), pool, account: None, requests, engine, to_writer }
     }
 }
 
@@ -419,11 +432,23 @@ impl<T: Send + 'static> Payload for StreamSource<T> {
         frames.iter().map(|frame| frame.filled().len() as u64).sum()
     }
 
+    fn hash_part(&mut self, part: &Part) -> Result<()> {
+        let (number, frames, engine) = (part.number, self.held(part)?.to_vec(), self.engine.clone());
+        tokio::task::spawn_blocking(move || {
+            let (mut digester, mut md5) = (Digester::new(), ContentMd5::default());
+            for frame in &frames {
+                digester.update(frame.filled());
+                md5.update(frame.filled());
+            }
+            // A released frame is free only when this task has dropped it.
+            drop(frames);
+            let _ = engine.send(Message::PartHashed { number, digest: digester.finish(), md5: md5.finish() });
+        });
+        Ok(())
+    }
+
     fn body(&self, part: &Part) -> Result<Outgoing> {
-        let frames = self.parts.get(&part.number).ok_or_else(|| {
-            Error::new(Code::Internal, format!("part {} is to be sent, but was released", part.number))
-        })?;
-        let body = Outgoing::frames(frames);
+        let body = Outgoing::frames(self.held(part)?);
         if body.length() == part.length {
             return Ok(body);
         }

@@ -159,7 +159,7 @@ impl Job {
                     md5.update(piece);
                     digester.update(piece);
                 }
-                answer["MD5"] = md5.finish().into();
+                answer["MD5"] = checksum::md5_text(md5.finish()).into();
                 answer["vault"] = checksum::crc_text(digester.finish().crc64nvme).into();
                 Ok(answer)
             }

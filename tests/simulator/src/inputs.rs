@@ -1,6 +1,7 @@
 //! The second set of inputs: what a seed means since [`INPUTS`](crate::case::INPUTS) is 2. It is drawn from randomness of
 //! its own, so that lines of the first set keep their meaning.
 
+use s3_model::{Accepts, Whole};
 use s3vault_core::profile::{Profile, S3};
 
 use crate::case::Case;
@@ -86,6 +87,7 @@ impl Scenario {
                 put.start = random.u64(0..900_000);
             }
         }
+        self.do_less(&mut fastrand::Rng::with_seed(mix(case.seed, 0x1E55)));
         self.second.is_mild &= self.second.region != Region::Misconfigured;
         if self.second.is_mild {
             self.second.retry_time = 0;
@@ -93,6 +95,19 @@ impl Scenario {
             self.faults = [20, 60, 100][random.usize(0..3)];
         } else if !is_calm {
             self.inject_more(&mut random);
+        }
+    }
+
+    /// Some stores refuse checksums, store the framing of aws-chunked as data, or show wrong checksums of whole objects.
+    fn do_less(&mut self, random: &mut fastrand::Rng) {
+        match random.u32(0..24) {
+            0..=2 => self.quirks.accepts = Accepts::Headers,
+            3..=5 => (self.quirks.accepts, self.profile.checksums) = (Accepts::Md5, false),
+            6 | 7 => (self.quirks.keeps_framing, self.profile.checksums) = (true, false),
+            8 => self.quirks.whole = Whole::Composite,
+            9 | 10 => self.quirks.whole = Whole::Wrong,
+            11 | 12 => self.quirks.whole = Whole::Refused,
+            _ => {}
         }
     }
 

@@ -166,7 +166,8 @@ impl Scenario {
             6 => Profile { max_parts: 6, max_object_size: 384 * MIB, ..S3 },
             _ => Profile { max_parts: 3, max_object_size: 192 * MIB, completes_again: false, ..S3 },
         };
-        let quirks = Quirks { unique_etags: random.bool(), page: [2, 7, 1000][random.usize(0..3)] };
+        let quirks =
+            Quirks { unique_etags: random.bool(), page: [2, 7, 1000][random.usize(0..3)], ..Quirks::default() };
         // Some runs have no faults at all: everything has to succeed in them.
         let faults = [0, 10, 30, 100, 250][(random.u32(0..20) as usize).div_ceil(5)];
         let calm = faults == 0 && random.bool();

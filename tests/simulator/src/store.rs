@@ -27,6 +27,13 @@ pub struct Quirks {
     pub keeps_framing: bool,
 }
 
+impl Default for Quirks {
+    fn default() -> Quirks {
+        let Rules { unique_etags, max_page, accepts, whole, keeps_framing, .. } = Rules::default();
+        Quirks { unique_etags, page: max_page, accepts, whole, keeps_framing }
+    }
+}
+
 /// A store with an empty bucket.
 pub fn new(profile: &Profile, quirks: Quirks, seed: u64) -> Store<Content> {
     let rules = Rules {

@@ -40,7 +40,7 @@ fn stores(what: &str, length: u64, is_file: bool) {
     };
     let scenario = Scenario {
         profile: S3,
-        quirks: Quirks { unique_etags: true, page: 1000 },
+        quirks: Quirks { unique_etags: true, page: 1000, ..Quirks::default() },
         puts: vec![put],
         injections: Vec::new(),
         faults: 0,
