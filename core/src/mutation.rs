@@ -48,8 +48,6 @@ mutations! {
     NeverSendLess,
     /// A store that accepts a part with a trailer is taken to have understood it.
     TrustTrailers,
-    /// A version may name an object without a version id.
-    SkipGuards,
     /// A retry does not wait for its token.
     SkipTokens,
     /// A 5xx is taken as a sign that the request had no effect.

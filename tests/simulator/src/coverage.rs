@@ -51,6 +51,12 @@ kinds! {
     SlowDown: 150,
     /// A request was refused with 429.
     TooManyRequests: 200,
+    /// A store refused a checksum or a trailer, and it was left out.
+    SentLess: 75,
+    /// A store stored the framing of aws-chunked as data, and trailers were left out.
+    FramingFound: 10,
+    /// A store's checksums of whole objects were wrong.
+    WholeDistrusted: 25,
     /// A request was refused with `Retry-After`.
     RetryAfter: 150,
     /// A 5xx other than SlowDown.

@@ -70,6 +70,11 @@ impl World {
                     self.tasks[task].dealt_ms += delay;
                     self.after(delay, Event::Keys { task, life, generation, found });
                 }
+                Output::Event(s3vault_core::Event::Without { what }) => self.hit(match &*what {
+                    what if what.contains("as data") => Probe::FramingFound,
+                    what if what.contains("whole objects") => Probe::WholeDistrusted,
+                    _ => Probe::SentLess,
+                }),
                 // What stays on the store is checked at the end of a run.
                 Output::Event(_) => {}
                 Output::Wait(at) => {

@@ -87,7 +87,6 @@ impl Scenario {
                 put.start = random.u64(0..900_000);
             }
         }
-        self.do_less(&mut fastrand::Rng::with_seed(mix(case.seed, 0x1E55)));
         self.second.is_mild &= self.second.region != Region::Misconfigured;
         if self.second.is_mild {
             self.second.retry_time = 0;
@@ -96,6 +95,7 @@ impl Scenario {
         } else if !is_calm {
             self.inject_more(&mut random);
         }
+        self.do_less(&mut fastrand::Rng::with_seed(mix(case.seed, 0x1E55)));
     }
 
     /// Some stores refuse checksums, store the framing of aws-chunked as data, or show wrong checksums of whole objects.

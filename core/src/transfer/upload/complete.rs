@@ -81,9 +81,8 @@ impl Upload {
             session.complete_less(Completes::Plain, &why);
             return State::Complete(Call::new(self.complete(session, &upload_id)));
         }
-        // Where nothing is in doubt, the store has the parts that it lists, and its checksum of the whole may be wrong.
-        let is_whole_wrong =
-            is_checksum_refusal(&e) && call.op().crc64nvme.is_some() && self.completion < Completion::InDoubt;
+        // The store may have all parts, and compute another checksum of the whole.
+        let is_whole_wrong = is_checksum_refusal(&e) && call.op().crc64nvme.is_some();
         if (e.s3_code() == "InvalidPart" || is_whole_wrong) && self.relists < RELISTS {
             self.relists += 1;
             let Object { key, encryption, .. } = self.object.clone();
@@ -132,6 +131,8 @@ impl Upload {
     ) -> State {
         let page = match list.handle(session, now, input) {
             None => return State::Relist(list, call, why),
+            // Complete names each part with its ETag and its checksum.
+            Some(Err(_)) if is_checksum_refusal(&why) => return self.complete_parts(session, &call, &why),
             Some(Err(_)) => return State::Unknown(call, Some(unknown(&why))),
             Some(Ok(page)) => page,
         };
@@ -142,18 +143,20 @@ impl Upload {
         }
         match list.op().next(&page) {
             Some(next) => State::Relist(Call::new(next), call, why),
-            None if self.resend.is_empty() => {
-                if is_checksum_refusal(&why) {
-                    let text = format!(
-                        "the store's checksums of whole objects cannot be trusted ({}, though it has all parts as they were sent)",
-                        answer_of(&why)
-                    );
-                    session.complete_less(Completes::Parts, &text);
-                }
-                State::Complete(Call::new(self.complete(session, &call.op().upload_id)))
-            }
+            None if self.resend.is_empty() && is_checksum_refusal(&why) => self.complete_parts(session, &call, &why),
+            None if self.resend.is_empty() => State::Complete(Call::new(self.complete(session, &call.op().upload_id))),
             None => State::Sending { upload_id: call.op().upload_id.clone() },
         }
+    }
+
+    /// Sends a Complete without the checksum of the whole object, which the store refused although it has all parts.
+    fn complete_parts(&self, session: &mut Session, call: &Call<CompleteMultipartUpload>, why: &Error) -> State {
+        let why = format!(
+            "the store's checksums of whole objects cannot be trusted ({}, though it has all parts as they were sent)",
+            answer_of(why)
+        );
+        session.complete_less(Completes::Parts, &why);
+        State::Complete(Call::new(self.complete(session, &call.op().upload_id)))
     }
 
     pub(super) fn settling(

@@ -434,8 +434,11 @@ fn an_upload_that_the_store_broke_is_abandoned_and_not_aborted() {
         .with("CompleteMultipartUpload", Answer::Lost)
         .with("CompleteMultipartUpload", INVALID_PART)
         .with("ListParts", listing(&parts));
+    let parts = [(1, MIN_PART, "one"), (2, MIN_PART, "two"), (3, 5, "three")];
     let other_checksums = Rig::file()
         .with("CompleteMultipartUpload", Answer::Lost)
+        .with("CompleteMultipartUpload", Answer::Refused(400, "XAmzContentChecksumMismatch"))
+        .with("ListParts", listing(&parts))
         .with("CompleteMultipartUpload", Answer::Refused(400, "XAmzContentChecksumMismatch"));
     for mut rig in [in_doubt, other_checksums] {
         let e = rig.run().unwrap_err();

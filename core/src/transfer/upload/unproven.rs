@@ -24,6 +24,10 @@ impl Unproven {
         self.parts.is_empty()
     }
 
+    pub(super) fn contains(&self, number: u32) -> bool {
+        self.parts.iter().any(|(own, _)| *own == number)
+    }
+
     pub(super) fn poll(&mut self, session: &mut Session, now: Now) -> Next {
         self.list.as_mut().map_or(Next::Wait(None), |list| list.poll(session, now))
     }
@@ -80,6 +84,7 @@ impl Upload {
         let why = match (&answer, found) {
             (_, Some(size)) if Some(size) == sent => {
                 session.account().integrity().accepted(Integrity::Trailer);
+                parts.iter().for_each(|(number, _)| self.save_part(session, *number));
                 return None;
             }
             (_, Some(size)) => format!(

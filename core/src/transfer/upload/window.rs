@@ -228,15 +228,13 @@ impl Upload {
                     let finished = Finished { length, stored, digest, etag: reply.etag };
                     let is_proof = reply.crc64nvme.is_some();
                     if !self.is_understood(session, &part, is_proof, &upload_id) {
-                        self.resend.push_back((number, part.offset, finished));
+                        self.in_flight.insert(number, InFlight::Waiting(Part { digest: Some(digest), ..part }));
                         break;
                     }
-                    session.save(|| Record::Part {
-                        number,
-                        hash: PartHash::new(stored, &digest),
-                        etag: finished.etag.clone(),
-                    });
                     self.finished.insert(number, finished);
+                    if !self.unproven.contains(number) {
+                        self.save_part(session, number);
+                    }
                     self.pace.finished(now, stored);
                     self.releases.push(number);
                     break;
@@ -244,6 +242,12 @@ impl Upload {
             }
         }
         State::Sending { upload_id }
+    }
+
+    /// Records in the checkpoint that the store has a part.
+    pub(super) fn save_part(&self, session: &mut Session, number: u32) {
+        let Some(Finished { stored, digest, etag, .. }) = self.finished.get(&number) else { return };
+        session.save(|| Record::Part { number, hash: PartHash::new(*stored, digest), etag: etag.clone() });
     }
 
     /// All bytes of a part were sent. Each reading of it must give the same bytes.

@@ -127,6 +127,13 @@ fn a_store_that_keeps_the_framing_as_data_is_found_out_by_the_first_part() {
 }
 
 #[test]
+fn a_store_that_compares_the_checksum_with_the_framing_gets_headers() {
+    let (world, extra) = stores_right(Rules { keeps_framing: true, ..Rules::default() });
+    assert_eq!(extra, ["UploadPart"; 18], "the attempts of the parts in flight");
+    assert!(texts(&world)[0].contains("refuses checksums in trailers (400 BadDigest)"), "{:?}", texts(&world));
+}
+
+#[test]
 fn a_store_that_shows_no_checksums_is_asked_for_one_list_in_all() {
     let (world, extra) = stores_right(Rules { checksums: false, ..Rules::default() });
     assert_eq!((extra, texts(&world)), (vec!["ListParts"], vec![]));

@@ -83,6 +83,8 @@ pub(super) struct World {
     /// The ranges that a download delivered, in order.
     pub(super) delivered: Vec<Range>,
     cancelled: bool,
+    /// The store refused a Complete, or showed a wrong checksum.
+    whole_refused: bool,
     /// What the machines reported.
     pub(super) events: Vec<crate::Event>,
 }
@@ -116,6 +118,7 @@ impl World {
             served: Vec::new(),
             delivered: Vec::new(),
             cancelled: false,
+            whole_refused: false,
             events: Vec::new(),
         }
     }
@@ -419,11 +422,12 @@ impl World {
         let id = request.parameter("uploadId").filter(|_| request.method == "POST");
         let parts = id.and_then(|id| Some(self.bucket().open_upload(id)?.parts.keys().copied().collect::<Vec<u32>>()));
         let reply = self.model.answer(request, at(self.unix_ms));
+        self.whole_refused |= id.is_some() && (reply.status == 400 || self.model.rules.whole == Whole::Wrong);
         if let Some(parts) = parts.filter(|_| reply.status == 200) {
             assert!(parts.iter().copied().eq(1..=parts.len() as u32), "parts are numbered from 1 in each upload");
             let named = String::from_utf8_lossy(&request.body).matches("<PartNumber>").count();
             assert_eq!(named, parts.len(), "Complete names all parts");
-            let whole = checksums && matches!(self.model.rules.whole, Whole::Right | Whole::Composite);
+            let whole = checksums && !self.whole_refused;
             assert!(
                 !whole || request.header("x-amz-checksum-crc64nvme").is_some(),
                 "Complete comes with the object's checksum"

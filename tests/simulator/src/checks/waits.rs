@@ -177,6 +177,12 @@ impl World {
         answer: Option<&Answer>,
         progressed: bool,
     ) {
+        if answer.and_then(Answer::code) == Some("NotImplemented") {
+            // What is sent instead is another request.
+            self.tasks[number].dealt_ms += super::IDLE_MS;
+            self.tasks[number].in_a_row.remove(what);
+            return;
+        }
         let (now, why) = (self.time, Why::of(answer));
         let token = if why == Why::Learned { 0 } else { self.retries(number).most.take(now) };
         let asked = answer.and_then(|answer| {
