@@ -1729,10 +1729,10 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_STORAGE_CLASS "storage_class"
 
 /**
- * Type of the store; it says which checksums, trailers, conditional requests and versioning features the store
- * supports.
+ * Type of the store; it says which limits, checksums and trailers the store has. auto: its replies tell, and what it
+ * refuses is left out.
  *
- * s3 or minio or ceph or garage or versitygw. Default: s3.
+ * auto or s3 or minio or ceph or garage or versitygw. Default: auto.
  */
 #define S3V_OPT_PROVIDER "provider"
 

@@ -7,7 +7,6 @@
 use serde::Serialize;
 
 use crate::error::{Code, Error, Result};
-use crate::http::ReplyHead;
 
 /// The properties of a provider.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -199,19 +198,19 @@ pub const PROFILES: &[Profile] = &[
     },
 ];
 
-/// The preset of the store that sent this reply, if its headers tell.
-pub fn recognized(head: &ReplyHead) -> Option<&'static Profile> {
-    let server = head.header("server").unwrap_or("").to_ascii_lowercase();
+/// The preset of the store that sent a reply with these headers, if they tell.
+pub fn recognized<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<&'static Profile> {
+    let server = header("server").unwrap_or("").to_ascii_lowercase();
     let starts = [("amazons3", "s3"), ("minio", "minio"), ("versitygw", "versitygw"), ("ceph object gateway", "ceph")];
     let name = starts.iter().find(|(start, _)| server.starts_with(start)).map(|(_, name)| *name);
-    let name = name.or_else(|| has_request_id_of_ceph(head).then_some("ceph"))?;
+    let name = name.or_else(|| has_request_id_of_ceph(header).then_some("ceph"))?;
     PROFILES.iter().find(|profile| profile.name == name)
 }
 
 /// Ceph numbers its requests (`tx0000031b64243a298684c-006b0c8030-1017-default`), as OpenStack Swift does, which names
 /// them in another header too.
-fn has_request_id_of_ceph(head: &ReplyHead) -> bool {
-    let Some(id) = head.header("x-amz-request-id").and_then(|id| id.strip_prefix("tx")) else { return false };
+fn has_request_id_of_ceph<'a>(header: impl Fn(&str) -> Option<&'a str>) -> bool {
+    let Some(id) = header("x-amz-request-id").and_then(|id| id.strip_prefix("tx")) else { return false };
     let mut fields = id.split('-');
     let is_hex = |field: Option<&str>, least: usize| {
         field.is_some_and(|field| field.len() >= least && field.bytes().all(|b| b.is_ascii_hexdigit()))
@@ -219,8 +218,8 @@ fn has_request_id_of_ceph(head: &ReplyHead) -> bool {
     is_hex(fields.next(), 20)
         && is_hex(fields.next(), 8)
         && fields.count() >= 2
-        && head.header("x-trans-id").is_none()
-        && head.header("x-openstack-request-id").is_none()
+        && header("x-trans-id").is_none()
+        && header("x-openstack-request-id").is_none()
 }
 
 /// The preset with this name.
@@ -255,8 +254,8 @@ mod tests {
     #[test]
     fn a_store_is_recognized_by_the_headers_of_its_replies() {
         let recognized = |headers: &[(&str, &str)]| {
-            let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-            recognized(&ReplyHead { status: 403, headers }).map(|profile| profile.name)
+            let header = |wanted: &str| headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+            recognized(header).map(|profile| profile.name)
         };
         assert_eq!(recognized(&[("server", "AmazonS3")]), Some("s3"));
         assert_eq!(recognized(&[("server", "MinIO")]), Some("minio"));

@@ -110,6 +110,76 @@ fn an_upload_survives_temporary_faults() {
     }
 }
 
+/// What happened, as the log has it, beside the result.
+fn logged<T>(call: impl FnOnce(&mut Control<'_>) -> Result<T, Error>) -> (T, Vec<String>) {
+    let mut texts = Vec::new();
+    let mut on_event = |event: &Event<'_>| {
+        if event.kind == EventKind::Log {
+            texts.extend(event.text.map(str::to_owned));
+        }
+        true
+    };
+    let mut control = Control { on_event: Some(&mut on_event), ..Control::none() };
+    let result = call(&mut control).unwrap();
+    (result, texts)
+}
+
+#[test]
+fn what_a_store_refuses_is_left_out_and_said_once() {
+    for (headers, status, code, says) in [
+        (&["x-amz-trailer"][..], 400, "XAmzContentSHA256Mismatch", "refuses checksums in trailers"),
+        (&["x-amz-trailer"], 501, "NotImplemented", "refuses checksums in trailers"),
+        (
+            &["x-amz-trailer", "x-amz-checksum-crc64nvme", "x-amz-checksum-algorithm"],
+            501,
+            "NotImplemented",
+            "refuses the checksum CRC64NVME",
+        ),
+        (
+            &["x-amz-trailer", "x-amz-checksum-crc64nvme", "x-amz-checksum-algorithm"],
+            400,
+            "InvalidArgument",
+            "refuses the checksum CRC64NVME",
+        ),
+    ] {
+        let rig = rig(&[]);
+        for header in headers {
+            rig.fault(&format!(
+                r#"{{"operation": "*", "header": "{header}", "times": 100000, "answer": {{"status": {status}, "code": "{code}"}}}}"#
+            ));
+        }
+        let data = bytes(20 << 20);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &data).unwrap();
+        let (_, texts) = logged(|control| rig.vault.put_file("vm", "disk", file.path(), &Settings::new(), control));
+        assert!(texts.len() == 1 && texts[0].contains(says) && texts[0].contains(code), "{headers:?}: {texts:?}");
+        assert!(rig.get_file().unwrap() == data, "{headers:?} {code}");
+        let (_, texts) = logged(|control| {
+            let mut put = rig.vault.put("vm", "disk", &Settings::new(), control)?;
+            put.write(&data, control)?;
+            put.commit(control)
+        });
+        assert_eq!(texts, Vec::<String>::new(), "{headers:?}: the second time");
+        assert!(rig.get_stream().unwrap() == data, "{headers:?} {code}");
+        for length in [0, 1000] {
+            rig.put_file(&data[..length]).unwrap();
+            assert!(rig.get_stream().unwrap() == data[..length], "{headers:?} {code}");
+            rig.put_stream(&data[..length]).unwrap();
+            assert!(rig.get_stream().unwrap() == data[..length], "{headers:?} {code}");
+        }
+    }
+}
+
+#[test]
+fn a_small_stream_is_the_first_to_find_out_what_a_store_refuses() {
+    let rig = rig(&[]);
+    rig.fault(
+        r#"{"operation": "*", "header": "x-amz-checksum-crc64nvme", "times": 100000, "answer": {"status": 501, "code": "NotImplemented"}}"#,
+    );
+    rig.put_stream(b"small").unwrap();
+    assert_eq!(rig.get_stream().unwrap(), b"small");
+}
+
 #[test]
 fn a_download_survives_temporary_faults() {
     for fault in [

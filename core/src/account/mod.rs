@@ -97,7 +97,7 @@ impl Account {
     /// Learns from a reply which store it is, if the option `provider` leaves that open.
     pub(crate) fn learn_profile(&self, head: &ReplyHead) {
         if self.profile.get().is_none()
-            && let Some(profile) = profile::recognized(head)
+            && let Some(profile) = profile::recognized(|name| head.header(name))
         {
             let profile = self.profile.get_or_init(|| *profile);
             if !profile.trailers {

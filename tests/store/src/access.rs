@@ -104,7 +104,7 @@ impl S3Access for Gate {
         self.0.stats.count(&operation);
         unsupported(cx)?;
 
-        let ending = match self.0.faults.take(&operation, &target) {
+        let ending = match self.0.faults.take(&operation, &target, cx.headers()) {
             None => return Ok(()),
             Some(Effect::Delay(time)) => {
                 tokio::time::sleep(time).await;

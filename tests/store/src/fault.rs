@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 /// One ordered fault. In JSON, next to the fields below, exactly one effect: `answer`, `drop`, `truncate`, `stall`,
@@ -15,6 +16,8 @@ pub struct Fault {
     pub operation: String,
     /// The request's path and query, as sent, must contain this: `partNumber=3`.
     pub target: Option<String>,
+    /// The request must have this header, in lower case: `x-amz-trailer`.
+    pub header: Option<String>,
     /// How many matching requests pass unharmed first.
     pub skip: u32,
     /// How many requests are hit then.
@@ -87,11 +90,12 @@ impl Default for Answer {
 impl Fault {
     /// A fault that hits the next request of `operation`.
     pub fn new(operation: impl Into<String>, effect: Effect) -> Self {
-        Self { operation: operation.into(), target: None, skip: 0, times: 1, effect }
+        Self { operation: operation.into(), target: None, header: None, skip: 0, times: 1, effect }
     }
 
-    fn matches(&self, operation: &str, target: &str) -> bool {
-        (self.operation == "*" || self.operation == operation)
+    fn matches(&self, operation: &str, target: &str, headers: &HeaderMap) -> bool {
+        self.header.as_ref().is_none_or(|name| headers.contains_key(name.as_str()))
+            && (self.operation == "*" || self.operation == operation)
             && self.target.as_ref().is_none_or(|part| target.contains(part.as_str()))
     }
 }
@@ -103,6 +107,8 @@ struct Wire {
     operation: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    header: Option<String>,
     #[serde(default)]
     skip: u32,
     #[serde(default = "one")]
@@ -141,16 +147,18 @@ impl TryFrom<Wire> for Fault {
         let (Some(effect), None) = (effects.next(), effects.next()) else {
             return Err("a fault has exactly one of answer, drop, truncate, stall, flip, delay_ms");
         };
-        Ok(Self { operation: wire.operation, target: wire.target, skip: wire.skip, times: wire.times, effect })
+        let Wire { operation, target, header, skip, times, .. } = wire;
+        Ok(Self { operation, target, header, skip, times, effect })
     }
 }
 
 impl From<Fault> for Wire {
     fn from(fault: Fault) -> Self {
-        let Fault { operation, target, skip, times, effect } = fault;
+        let Fault { operation, target, header, skip, times, effect } = fault;
         let none = Self {
             operation,
             target,
+            header,
             skip,
             times,
             answer: None,
@@ -189,11 +197,11 @@ impl Faults {
     }
 
     /// What happens to this request. The first fault that matches and has nothing to skip is used up by one.
-    pub(crate) fn take(&self, operation: &str, target: &str) -> Option<Effect> {
+    pub(crate) fn take(&self, operation: &str, target: &str, headers: &HeaderMap) -> Option<Effect> {
         let mut faults = self.lock();
         for at in 0..faults.len() {
             let fault = &mut faults[at];
-            if !fault.matches(operation, target) {
+            if !fault.matches(operation, target, headers) {
                 continue;
             }
             if fault.skip > 0 {
@@ -229,6 +237,7 @@ mod tests {
         for json in [
             r#"{"operation":"CompleteMultipartUpload","times":1,"answer":{"status":503,"code":"SlowDown"}}"#,
             r#"{"operation":"*","target":"partNumber=3","skip":2,"drop":"after"}"#,
+            r#"{"operation":"UploadPart","header":"x-amz-trailer","drop":"before"}"#,
             r#"{"operation":"GetObject","truncate":10}"#,
             r#"{"operation":"GetObject","flip":10}"#,
             r#"{"operation":"GetObject","stall":0,"times":7}"#,
@@ -253,10 +262,20 @@ mod tests {
         let fault =
             Fault { target: Some("partNumber=3".to_owned()), skip: 1, times: 2, ..Fault::new("UploadPart", effect) };
         faults.add(fault);
-        let hit = |operation, target| faults.take(operation, target).is_some();
+        let hit = |operation, target| faults.take(operation, target, &HeaderMap::new()).is_some();
         assert!(!hit("PutObject", "/b/k?partNumber=3"));
         assert!(!hit("UploadPart", "/b/k?partNumber=4"));
         assert_eq!([0; 4].map(|_| hit("UploadPart", "/b/k?partNumber=3")), [false, true, true, false]);
         assert!(faults.pending().is_empty());
+    }
+
+    #[test]
+    fn a_fault_of_a_header_hits_requests_that_have_it() {
+        let faults = Faults::default();
+        faults.add(Fault { header: Some("x-amz-trailer".to_owned()), ..Fault::new("*", Effect::Drop(When::Before)) });
+        let with =
+            HeaderMap::from_iter([(hyper::header::HeaderName::from_static("x-amz-trailer"), "x".parse().unwrap())]);
+        assert!(faults.take("UploadPart", "/b/k", &HeaderMap::new()).is_none());
+        assert!(faults.take("UploadPart", "/b/k", &with).is_some());
     }
 }

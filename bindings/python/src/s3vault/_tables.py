@@ -210,7 +210,7 @@ OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("parallel_download", "vault", (), "bool", (), None, None, "true", False, False, "Read several ranges at once during a restore."),
     OptionInfo("leading_slash", "vault", (), "bool", (), None, None, "false", False, False, "Start data keys with '/', for buckets whose keys already do."),
     OptionInfo("storage_class", "vault", (), "text", (), None, None, "", False, False, "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default."),
-    OptionInfo("provider", "vault", (), "words", ("s3", "minio", "ceph", "garage", "versitygw"), None, None, "s3", False, False, "Type of the store; it says which checksums, trailers, conditional requests and versioning features the store supports."),
+    OptionInfo("provider", "vault", (), "words", ("auto", "s3", "minio", "ceph", "garage", "versitygw"), None, None, "auto", False, False, "Type of the store; it says which limits, checksums and trailers the store has. auto: its replies tell, and what it refuses is left out."),
     OptionInfo("memory", "process", (), "number", (), 33554432, 1125899906842624, "268435456", False, True, "Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits. Replies of 256 KiB and more, such as long lists and manifests, count too: they do not wait, but payload waits for them."),
     OptionInfo("connections", "process", (), "number", (), 1, 4096, "64", False, True, "Most requests that all transfers of the process have in progress together."),
     OptionInfo("bandwidth_up", "process", (), "number", (), 0, 1125899906842624, "0", False, True, "Most bytes per second that all transfers of the process send together. 0: no limit."),

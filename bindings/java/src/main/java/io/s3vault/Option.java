@@ -61,7 +61,7 @@ public final class Option {
     public static final String LEADING_SLASH = "leading_slash";
     /** Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default. */
     public static final String STORAGE_CLASS = "storage_class";
-    /** Type of the store; it says which checksums, trailers, conditional requests and versioning features the store supports. */
+    /** Type of the store; it says which limits, checksums and trailers the store has. auto: its replies tell, and what it refuses is left out. */
     public static final String PROVIDER = "provider";
     /** Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits. Replies of 256 KiB and more, such as long lists and manifests, count too: they do not wait, but payload waits for them. */
     public static final String MEMORY = "memory";
