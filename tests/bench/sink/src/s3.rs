@@ -112,6 +112,7 @@ impl Store {
             ("GET", "") if parameter("location").is_some() => ("GetBucketLocation", xml("<LocationConstraint/>")),
             ("GET", "") => ("ListObjectsV2", self.list(&unescape(parameter("prefix").unwrap_or("")))),
             (_, "") => ("bucket", whole(200, "", "", false)),
+            ("GET", _) if parameter("uploadId").is_some() => ("ListParts", self.list_parts(request)),
             ("GET" | "HEAD", _) => self.get(request, key),
             ("PUT", _) => {
                 self.stats.payload(&payload(request));
@@ -176,6 +177,24 @@ impl Store {
         }
         let head = head(if range.is_some() { 206 } else { 200 }, &headers, length);
         (operation, Reply { head, body: if head_only { Body::None } else { Body::Pattern { offset, length } } })
+    }
+
+    /// All parts of an upload that follow the marker, in one page.
+    fn list_parts(&self, request: &Request) -> Reply {
+        let after: u32 = request.parameter("part-number-marker").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let mut parts: Vec<(u32, u64)> = Vec::new();
+        if let (Ok(uploads), Some(id)) = (self.uploads.lock(), request.parameter("uploadId")) {
+            let own = uploads.get(id).into_iter().flatten();
+            parts = own.filter_map(|(number, size)| Some((number.parse().ok()?, *size))).collect();
+        }
+        parts.retain(|(number, _)| *number > after);
+        parts.sort_unstable();
+        let mut rows = String::new();
+        for (number, size) in parts {
+            let _ =
+                write!(rows, "<Part><PartNumber>{number}</PartNumber><ETag>{ETAG}</ETag><Size>{size}</Size></Part>");
+        }
+        xml(&format!("<ListPartsResult><IsTruncated>false</IsTruncated>{rows}</ListPartsResult>"))
     }
 
     /// All keys with this prefix, in one page: s3vault asks for few.

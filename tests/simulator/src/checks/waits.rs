@@ -177,8 +177,13 @@ impl World {
         answer: Option<&Answer>,
         progressed: bool,
     ) {
-        if answer.and_then(Answer::code) == Some("NotImplemented") {
-            // What is sent instead is another request.
+        let is_another = match answer.and_then(Answer::code) {
+            Some("NotImplemented") => true,
+            Some("BadDigest" | "XAmzContentChecksumMismatch") => what.starts_with("CompleteMultipartUpload"),
+            _ => false,
+        };
+        if is_another {
+            // What is sent instead is another request, after the parts were listed.
             self.tasks[number].dealt_ms += super::IDLE_MS;
             self.tasks[number].in_a_row.remove(what);
             return;
