@@ -749,7 +749,8 @@ void s3v_version_free(s3v_version *version);
  * another host, open the same container and path with the same file, in a vault with the same keyring:
  * s3v_put_offset returns the position in the stream to continue from; write the bytes from there. They must come
  * from the same source: stored parts are not read again. The file is removed when the backup is stored, and by
- * s3v_put_abort; it stays after s3v_put_suspend, after s3v_put_free and after every failure. One put at a time uses
+ * s3v_put_abort; it stays after s3v_put_suspend, after s3v_put_free and after every failure,
+ * except if a file changed while it was being stored. One put at a time uses
  * it (S3V_E_BUSY). Refused, and left unchanged, are the checkpoint of another backup or keyring, a file that is not
  * a checkpoint (an empty one is), a link, and a file that other users own or can access (its mode must be 0600):
  * S3V_E_BAD_CHECKPOINT.
@@ -763,7 +764,7 @@ typedef struct s3v_put s3v_put;
 
 /**
  * Starts a backup of `path` in `container`, or resumes one. Options: S3V_OPT_KIND, S3V_OPT_PARENT for an incremental,
- * and S3V_OPT_CHECKPOINT.
+ * S3V_OPT_CHECKPOINT, and S3V_OPT_SOURCE, which a stream's manifest repeats if it is "live".
  *
  * It returns when the store is ready to receive bytes. Then ask s3v_put_offset where to start: 0, unless a checkpoint
  * is resumed. If the stream had already ended (s3v_put_commit was called), the put finishes by itself: s3v_put_write
@@ -856,11 +857,19 @@ void s3v_put_free(s3v_put *put);
 /**
  * Stores the file `file` (or a disk, a pipe, or anything else that can be read at that path) and makes the backup
  * visible. Regular files and disks are read by position, several parts at once. `out` may be NULL if the version is
- * not needed. The options and failures are those of s3v_put_open and s3v_put_commit, and S3V_E_SOURCE_CHANGED if the
- * file changed during the call.
+ * not needed. The options and failures are those of s3v_put_open and s3v_put_commit, and S3V_E_SOURCE_CHANGED if a
+ * regular file changed before all of it was read; no version is listed then.
+ *
+ * A file counts as changed if its size, modification time (mtime) or status change time (ctime) differs from that at
+ * the start of the call, also if it was only renamed or linked. Not seen are writes within the file system's clock
+ * tick (some milliseconds) in which the call started, and later writes through a memory mapping to a page that was
+ * written before. A disk has no such times, and is not compared: store from a snapshot. With S3V_OPT_SOURCE "live" a
+ * file is not compared either: its bytes are stored in order as they are read, up to the size that it had at the
+ * start, and the manifest says so.
  *
  * With a checkpoint, the same call resumes whatever ended the last one, also a cancel. For a file, only the missing
- * parts are read and sent; its size, inode and change time must be the same as before (S3V_E_SOURCE_CHANGED). A pipe
+ * parts are read and sent; its size, inode, mtime and ctime must be those that the first call recorded
+ * (S3V_E_SOURCE_CHANGED). A live file is resumed like a pipe, but may have any length. A pipe
  * cannot be rewound: its writer starts from the beginning and must write the same bytes; the part that is already
  * stored is read and dropped without being compared. If the pipe had already ended, the put finishes, and fails with
  * S3V_E_SOURCE_CHANGED afterwards if the pipe has another length now.
@@ -1491,7 +1500,7 @@ int32_t s3v_explain(const char *request,
 /**
  * The source changed while it was being stored.
  *
- * Store from a snapshot, or stop the program that writes to the source.
+ * Store from a snapshot, stop the program that writes to the source, or set source = live to store what was read.
  */
 #define S3V_E_SOURCE_CHANGED (-72)
 
@@ -1811,6 +1820,17 @@ int32_t s3v_explain(const char *request,
  * For s3v_put_open, s3v_put_file, s3v_put_fd.
  */
 #define S3V_OPT_CHECKPOINT "checkpoint"
+
+/**
+ * Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time
+ * differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it
+ * was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and
+ * streams have no such times and are not compared.
+ *
+ * fixed or live. Default: fixed.
+ * For s3v_put_open, s3v_put_file, s3v_put_fd.
+ */
+#define S3V_OPT_SOURCE "source"
 
 /**
  * The version with this id.

@@ -145,7 +145,7 @@ codes! {
     /// The disk is full.
     DiskFull = -71, "S3V_E_DISK_FULL", Local, 1, "Free some space, or restore to another disk.";
     /// The source changed while it was being stored.
-    SourceChanged = -72, "S3V_E_SOURCE_CHANGED", Local, 1, "Store from a snapshot, or stop the program that writes to the source.";
+    SourceChanged = -72, "S3V_E_SOURCE_CHANGED", Local, 1, "Store from a snapshot, stop the program that writes to the source, or set source = live to store what was read.";
     /// The call was cancelled.
     Cancelled = -73, "S3V_E_CANCELLED", Local, 1, "";
     /// The caller's callback asked to stop.

@@ -185,6 +185,7 @@ options! {
     "kind" Call: Put, Kind::Words(&["full", "incremental"]), "full", "", "Kind of the backup. An incremental needs parent.";
     "parent" Call: Put, Kind::Text, "", "", "Version id of the backup that an incremental is based on.";
     "checkpoint" Call: Put, Kind::File, "", "", "File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600).";
+    "source" Call: Put, Kind::Words(&["fixed", "live"]), "fixed", "", "Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared.";
     "version" Call: Find, Kind::Text, "", "", "The version with this id.";
     "as_of" Call: Find, Kind::Time, "", "", "The newest version recorded at or before this time.";
     "pin" Call: Find, Kind::Text, "", "", "The manifest's hash, as put returned it; any other manifest is refused.";

@@ -29,6 +29,8 @@ mod control;
 mod disk;
 #[path = "../src/driver/mod.rs"]
 mod driver;
+#[path = "../src/source_file.rs"]
+mod source_file;
 #[path = "../src/transport/mod.rs"]
 mod transport;
 
@@ -49,6 +51,7 @@ use s3vault_core::time::Now;
 use s3vault_core::{Code, Error, Input, Machine, Output, PartRequest};
 
 use control::Control;
+use source_file::SourceFile;
 use transport::{ClientKind, Proxies, Transport, TransportSettings};
 
 const MIB: u64 = 1 << 20;
@@ -127,7 +130,14 @@ fn send(arguments: &[String]) {
     };
     let (before, start) = (cpu(), Instant::now());
     let host = driver::Host { transport, keys: None };
-    driver::upload::upload_file(&host, machine, File::open(file).unwrap(), length, None, &mut Control::none()).unwrap();
+    driver::upload::upload_file(
+        &host,
+        machine,
+        SourceFile::new(File::open(file).unwrap()).unwrap(),
+        None,
+        &mut Control::none(),
+    )
+    .unwrap();
     let (cpu, wall) = (cpu() - before, start.elapsed().as_secs_f64());
     println!(
         "{:<10}{:<10}{cpu:>10.2}{wall:>10.2}{:>12.1}{:>10.0}",

@@ -19,6 +19,7 @@ mod entropy;
 pub mod keyring;
 pub mod process;
 pub mod sign;
+mod source_file;
 mod transport;
 mod vault;
 

@@ -606,6 +606,15 @@ def test_a_put_that_is_ended_ends_its_program(command: Command, container: str, 
     assert command.rows("versions", container, "p") == []
 
 
+def test_a_live_source_is_named_in_the_manifest(command: Command, container: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"live")
+    for source, named in (("fixed", None), ("live", "live")):
+        command.row("put", container, "p", str(file), "--source", source)
+        manifest = command.ok("manifest", container, "p").splitlines()[0]
+        assert json.loads(manifest).get("source") == named
+
+
 def test_an_input_of_another_size_is_not_stored(command: Command, container: str, tmp_path: Path) -> None:
     (tmp_path / "disk.img").write_bytes(b"12345")
     for file, data in (("disk.img", b""), ("-", b"12345")):

@@ -142,7 +142,7 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.PROXY]: "Check the option proxy (its user and password), and whether the proxy allows the host and port of api_url.",
   [ErrorCode.IO]: "See the operating system's message.",
   [ErrorCode.DISK_FULL]: "Free some space, or restore to another disk.",
-  [ErrorCode.SOURCE_CHANGED]: "Store from a snapshot, or stop the program that writes to the source.",
+  [ErrorCode.SOURCE_CHANGED]: "Store from a snapshot, stop the program that writes to the source, or set source = live to store what was read.",
   [ErrorCode.CANCELLED]: "",
   [ErrorCode.STOPPED]: "",
   [ErrorCode.INTERNAL]: "Report this message to the developers of s3vault; the vault itself is not affected.",
@@ -225,6 +225,8 @@ export const OptionKey = {
   PARENT: "parent",
   /** File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600). */
   CHECKPOINT: "checkpoint",
+  /** Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared. */
+  SOURCE: "source",
   /** The version with this id. */
   VERSION: "version",
   /** The newest version recorded at or before this time. */

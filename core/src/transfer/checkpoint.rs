@@ -31,12 +31,30 @@ pub struct FileIdentity {
     pub size: u64,
     /// Time of the last modification, in Unix nanoseconds.
     pub modified_ns: i64,
+    /// Time of the last change of content or status (ctime), in Unix nanoseconds: a program that rewrites a file can set
+    /// the time of modification back, but not this one. `None` in checkpoints of versions that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_ns: Option<i64>,
 }
 
 impl FileIdentity {
-    /// Whether this is still the same file with the same content, as far as the file system can tell.
-    fn is_same_file(&self, other: &FileIdentity) -> bool {
-        (self.inode, self.size, self.modified_ns) == (other.inode, other.size, other.modified_ns)
+    /// Says what changed in the file from then (`self`) to `now`. `None`: it is the same file with the same content, as far
+    /// as the file system can tell.
+    pub fn change(&self, now: &FileIdentity) -> Option<String> {
+        if self.size != now.size {
+            Some(format!("its size changed from {} to {} bytes", self.size, now.size))
+        } else if self.inode != now.inode {
+            Some("it was replaced by another file".into())
+        } else if self.modified_ns != now.modified_ns {
+            Some("its time of modification (mtime) changed".into())
+        } else if self.changed_ns.zip(now.changed_ns).is_some_and(|(then, now)| then != now) {
+            Some(
+                "its time of status change (ctime) changed: it was rewritten, renamed, linked, or got another mode"
+                    .into(),
+            )
+        } else {
+            None
+        }
     }
 }
 
@@ -55,6 +73,9 @@ pub(crate) struct Header {
     pub(crate) length: Option<u64>,
     /// Size of a file's parts, in bytes.
     pub(crate) part: u64,
+    /// The source may change while it is stored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) live: bool,
 }
 
 /// A completed step of a put.
@@ -256,16 +277,23 @@ impl Checkpoint {
             );
             return Err(Error::new(Code::BadCheckpoint, why));
         }
+        if header.live != wanted.live {
+            let word = |header: &Header| if header.live { "live" } else { "fixed" };
+            let (have, want) = (word(header), word(wanted));
+            let why = format!("the checkpoint was started with source = {have}, not {want}");
+            return Err(Error::new(Code::BadCheckpoint, why).with_hint(format!(
+                "Set source = {have}, or remove the checkpoint to store the backup from the start."
+            )));
+        }
         match (&header.source, &wanted.source) {
-            (Some(have), Some(now)) if have.is_same_file(now) => Ok(()),
-            (Some(have), Some(now)) => {
-                let why = format!(
-                    "the file is not the one that the checkpoint was started with: {}",
-                    if have.size == now.size { "it was modified or replaced since" } else { "its size changed" }
-                );
-                Err(Error::new(Code::SourceChanged, why)
-                    .with_hint("Remove the checkpoint to store the file from the start."))
-            }
+            (Some(have), Some(now)) => match have.change(now) {
+                None => Ok(()),
+                Some(change) => {
+                    let why = format!("the file is not the one that the checkpoint was started with: {change}");
+                    Err(Error::new(Code::SourceChanged, why)
+                        .with_hint("Remove the checkpoint to store the file from the start."))
+                }
+            },
             (None, None) if header.length == wanted.length => Ok(()),
             _ => Err(Error::new(
                 Code::BadCheckpoint,
@@ -300,9 +328,10 @@ mod tests {
             parent: None,
             vid: "7YCN4PG5ZZ0W3GE1R70W3GE1R7".into(),
             initiated: 1,
-            source: Some(FileIdentity { device: 1, inode: 2, size: 3, modified_ns: 4 }),
+            source: Some(FileIdentity { device: 1, inode: 2, size: 3, modified_ns: 4, changed_ns: Some(5) }),
             length: Some(3),
             part: 8,
+            live: false,
         }
     }
 
@@ -422,6 +451,23 @@ mod tests {
         assert!(Checkpoint::parse(b"", &key()).unwrap().0.header.is_none());
     }
 
+    /// The header of a version that recorded no time of status change, and knew no live sources.
+    #[test]
+    fn a_header_without_the_newer_fields_is_that_of_a_fixed_file() {
+        let fixed = serde_json::to_value(header()).unwrap();
+        let mut older = fixed.clone();
+        assert!(older["source"].as_object_mut().unwrap().remove("changed_ns").is_some());
+        assert!(fixed.get("live").is_none(), "{fixed}");
+        let older: Header = serde_json::from_value(older).unwrap();
+        assert!(!older.live && older.source.unwrap().changed_ns.is_none());
+        let checkpoint = parse(vec![Checkpoint::record(older)]).unwrap();
+        assert_eq!(checkpoint.check(&header()), Ok(()));
+        let live = Header { live: true, source: None, ..header() };
+        let e = parse(vec![Checkpoint::record(live)]).unwrap().check(&header()).unwrap_err();
+        let text = format!("{e} {}", e.hint());
+        assert!(text.contains("source = live, not fixed") && text.contains("Set source = live"), "{text}");
+    }
+
     #[test]
     fn another_backups_checkpoint_is_refused() {
         let checkpoint = parse(records()).unwrap();
@@ -439,6 +485,9 @@ mod tests {
         assert_eq!(code(|b| b.source.as_mut().unwrap().modified_ns = 9), Some(Code::SourceChanged));
         assert_eq!(code(|b| b.source.as_mut().unwrap().inode = 9), Some(Code::SourceChanged));
         assert_eq!(code(|b| b.source.as_mut().unwrap().size = 9), Some(Code::SourceChanged));
+        assert_eq!(code(|b| b.source.as_mut().unwrap().changed_ns = Some(9)), Some(Code::SourceChanged));
+        assert_eq!(code(|b| b.source.as_mut().unwrap().changed_ns = None), None, "there is nothing to compare");
+        assert_eq!(code(|b| b.live = true), Some(Code::BadCheckpoint));
         let stream = parse(vec![Checkpoint::record(Header { source: None, ..header() })]).unwrap();
         assert!(stream.check(&Header { source: None, ..header() }).is_ok());
         let other = stream.check(&Header { source: None, length: Some(4), ..header() }).unwrap_err();

@@ -48,10 +48,16 @@ pub struct Manifest {
     /// Storage class of the data, if one was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
+    /// [`LIVE`] if the source might change while it was stored: the backup need not show it at any one instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The form in which the data is stored. Format 1 has no other form than [`StoredForm::PLAIN`], and no field for it.
     #[serde(skip)]
     pub(crate) form: StoredForm,
 }
+
+/// The value of [`Manifest::source`] for a live source.
+pub const LIVE: &str = "live";
 
 /// A part of a version, and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +119,7 @@ impl Manifest {
             size: row.size,
             extents,
             storage_class,
+            source: None,
             form: StoredForm::PLAIN,
         }
     }
@@ -299,6 +306,18 @@ pub(crate) mod tests {
              \"blake3\":\"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85\"}}]}}]}}\n"
         );
         assert_eq!(String::from_utf8(object).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_live_source_is_named_and_any_other_word_is_kept() {
+        let mut manifest = sample(&[b"abc"]);
+        assert!(!String::from_utf8(manifest.to_object(None)).unwrap().contains("\"source\""));
+        for word in [LIVE, "a word of a newer version"] {
+            manifest.source = Some(word.to_owned());
+            let object = manifest.to_object(None);
+            assert!(String::from_utf8_lossy(&object).ends_with(&format!(",\"source\":\"{word}\"}}\n")));
+            assert_eq!(Manifest::open(&object, &VerifyKeys::default()).unwrap().manifest, manifest);
+        }
     }
 
     /// A stream of 49 TiB has more than a million parts, and its machine holds all of their hashes.

@@ -35,9 +35,9 @@ pub(super) fn is_unknown<T>(result: &Result<T>) -> bool {
     matches!(result, Err(e) if e.code() == Code::OutcomeUnknown)
 }
 
-/// Whether there is nothing left to resume: the backup was stored or aborted.
+/// Whether there is nothing left to resume: the backup was stored or aborted, or its file is no longer what it was.
 fn leaves_nothing<T>(result: &Result<T>) -> bool {
-    result.as_ref().err().is_none_or(|e| e.code() == Code::Cancelled)
+    result.as_ref().err().is_none_or(|e| matches!(e.code(), Code::Cancelled | Code::SourceChanged))
 }
 
 /// A running machine. Dropped before its end, it suspends the machine if it has a checkpoint, otherwise cancels it; the

@@ -5,7 +5,6 @@
 //! by the body ([`Outgoing::file`]), which compares.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,16 +22,16 @@ use super::task::Task;
 use super::wait::Deadline;
 use crate::budget::Pool;
 use crate::control::Control;
+use crate::source_file::SourceFile;
 use crate::transport::body::{Outgoing, name, read_at};
 use crate::transport::frames::{FRAME, Frame};
 
-/// Runs a machine that uploads the first `length` bytes of this file. If the file shrinks, or its bytes change between
-/// the two readings, it fails with [`Code::SourceChanged`].
+/// Runs a machine that uploads this file. If the file changes before all of it was read, or its bytes change between two
+/// readings, it fails with [`Code::SourceChanged`].
 pub(crate) fn upload_file<M>(
     host: &Host,
     machine: M,
-    file: File,
-    length: u64,
+    file: SourceFile,
     checkpoint: Option<CheckpointFile>,
     control: &mut Control<'_>,
 ) -> Result<M::Done>
@@ -40,15 +39,15 @@ where
     M: Machine + Send + 'static,
     M::Done: Send + 'static,
 {
-    let deadline = Deadline::of(control)?;
+    let (deadline, length) = (Deadline::of(control)?, file.identity().size);
     let task = Task::start_saving(host, machine, Progress::new(Some(length)), checkpoint, |inbox, _| {
-        FileSource::start(file, length, host.transport.pool().clone(), inbox.sender.clone())
+        FileSource::start(file, host.transport.pool().clone(), inbox.sender.clone())
     })?;
     task.end(deadline, control)
 }
 
 struct FileSource {
-    file: Arc<File>,
+    file: Arc<SourceFile>,
     length: u64,
     pool: Arc<Pool>,
     requests: UnboundedSender<PartToRead>,
@@ -74,11 +73,11 @@ enum Purpose {
 }
 
 impl FileSource {
-    fn start(file: File, length: u64, pool: Arc<Pool>, engine: UnboundedSender<Message>) -> FileSource {
+    fn start(file: SourceFile, pool: Arc<Pool>, engine: UnboundedSender<Message>) -> FileSource {
         let (requests, requested) = unbounded_channel();
         let source = FileSource {
+            length: file.identity().size,
             file: Arc::new(file),
-            length,
             pool,
             requests,
             lengths: HashMap::new(),
@@ -128,7 +127,7 @@ impl Drop for FileSource {
 }
 
 async fn read_parts(
-    file: Arc<File>,
+    file: Arc<SourceFile>,
     pool: Arc<Pool>,
     stopped: Arc<AtomicBool>,
     mut requested: UnboundedReceiver<PartToRead>,
@@ -164,13 +163,13 @@ async fn read_parts(
 
 /// Computes the digest of a range of the file, read through one frame, and its MD5 if that is asked for.
 fn hash(
-    file: &File,
+    source: &SourceFile,
     mut frame: Frame,
     stopped: &AtomicBool,
     (offset, length): (u64, u64),
     mut md5: Option<ContentMd5>,
 ) -> Result<(Digest, Option<[u8; 16]>)> {
-    let (mut digester, mut position, end) = (Digester::new(), offset, offset + length);
+    let (mut digester, mut position, end, file) = (Digester::new(), offset, offset + length, &source.file);
     while position < end && !stopped.load(Ordering::Relaxed) {
         frame.clear();
         let count = (end - position).min(FRAME as u64) as usize;
@@ -187,5 +186,6 @@ fn hash(
         }
         position += count as u64;
     }
+    source.check()?;
     Ok((digester.finish(), md5.map(|md5| md5.finish())))
 }

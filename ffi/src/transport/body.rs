@@ -26,6 +26,7 @@ use super::frames::{FRAME, Frame};
 use super::page_cache;
 use super::watchdog::Activity;
 use crate::budget::{Budget, Flow, Pool};
+use crate::source_file::SourceFile;
 
 /// Payload is handed to the connection in slices of this length in bytes, so that progress is visible on slow links: a slice
 /// is dropped when it is written.
@@ -71,7 +72,7 @@ impl Outgoing {
 
     /// A body that is a part of a file. The part is read while it is sent. The last frame is held back until the CRC of
     /// everything read matches the part's, so the store never receives a complete part with other bytes than promised.
-    pub(crate) fn file(file: Arc<File>, pool: Arc<Pool>, part: Part) -> Outgoing {
+    pub(crate) fn file(file: Arc<SourceFile>, pool: Arc<Pool>, part: Part) -> Outgoing {
         let source = Source::File(Box::new(FilePart::new(file, pool, part)));
         Outgoing { length: part.stored, source, chunked: None, on_sent: None }
     }
@@ -336,7 +337,7 @@ impl AsRef<[u8]> for FrameSlice {
 ///
 /// A connection holds one frame, and the next is read when that one is written. More frames would only wait for the network.
 struct FilePart {
-    file: Arc<File>,
+    source: Arc<SourceFile>,
     pool: Arc<Pool>,
     part: Part,
     /// Position in the file of the next frame.
@@ -375,12 +376,12 @@ impl Hash {
 }
 
 impl FilePart {
-    fn new(file: Arc<File>, pool: Arc<Pool>, part: Part) -> FilePart {
+    fn new(source: Arc<SourceFile>, pool: Arc<Pool>, part: Part) -> FilePart {
         let hash = match part.digest {
             Some(_) => Hash::Verify(Box::default()),
             None => Hash::Compute(Box::default()),
         };
-        FilePart { file, pool, part, position: part.offset, last: Weak::new(), reading: None, hash }
+        FilePart { source, pool, part, position: part.offset, last: Weak::new(), reading: None, hash }
     }
 
     fn end(&self) -> u64 {
@@ -394,8 +395,9 @@ impl FilePart {
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Frame>, SourceFailure>> {
         if self.reading.is_none()
+            && !self.reads_last_bytes()
             && let Some(mut frame) = self.pool.try_take()
-            && page_cache::read(&self.file, &mut frame, self.position, self.next_length())
+            && page_cache::read(&self.source.file, &mut frame, self.position, self.next_length())
         {
             self.hash.update(frame.filled());
             return Poll::Ready(self.finish_frame(frame));
@@ -425,7 +427,7 @@ impl FilePart {
             && let (Hash::Verify(crc), Some(digest)) = (&self.hash, &self.part.digest)
             && crc.finish() != digest.crc64nvme
         {
-            return Err(changed(&self.file, &self.part, "its content differs"));
+            return Err(changed(&self.source.file, &self.part, "its content differs"));
         }
         let frame = Arc::new(frame);
         self.last = Arc::downgrade(&frame);
@@ -440,27 +442,38 @@ impl FilePart {
         }
     }
 
+    /// Whether the next frame ends the first reading of the part. Then the file is compared, on a blocking thread, since a
+    /// file server may have to be asked.
+    fn reads_last_bytes(&self) -> bool {
+        matches!(self.hash, Hash::Compute(_)) && self.end() - self.position <= FRAME as u64
+    }
+
     /// Length of the next frame in bytes.
     fn next_length(&self) -> usize {
         (self.end() - self.position).min(FRAME as u64) as usize
     }
 
     fn start_reading(&self) -> JoinHandle<Result<FrameRead, SourceFailure>> {
-        let (file, pool, part, position) = (self.file.clone(), self.pool.clone(), self.part, self.position);
-        let (mut hash, length) = (self.hash.clone(), self.next_length());
+        let (source, pool, part, position) = (self.source.clone(), self.pool.clone(), self.part, self.position);
+        let (mut hash, length, is_compared) = (self.hash.clone(), self.next_length(), self.reads_last_bytes());
         // A blocking thread is used only once there is a frame: the holders of frames may need such a thread to release them.
         tokio::spawn(async move {
             let mut frame = pool.take().await;
             let reading = tokio::task::spawn_blocking(move || {
-                let waited = !page_cache::read(&file, &mut frame, position, length);
+                let file = &source.file;
+                let waited = !page_cache::read(file, &mut frame, position, length);
                 if waited {
-                    read_at(&file, &mut frame, position, length).map_err(|e| match e.kind() {
-                        io::ErrorKind::UnexpectedEof => changed(&file, &part, "it is shorter than before"),
+                    read_at(file, &mut frame, position, length).map_err(|e| match e.kind() {
+                        io::ErrorKind::UnexpectedEof => changed(file, &part, "it is shorter than before"),
                         _ => {
-                            let detail = format!("reading {} at byte {position}: {e}", name(&file));
+                            let detail = format!("reading {} at byte {position}: {e}", name(file));
                             SourceFailure { code: Code::Io, detail }
                         }
                     })?;
+                }
+                if is_compared {
+                    let failure = |e: Error| SourceFailure { code: e.code(), detail: e.message().to_owned() };
+                    source.check().map_err(failure)?;
                 }
                 hash.update(frame.filled());
                 Ok(FrameRead { frame, hash, waited })

@@ -42,6 +42,7 @@ mod tests {
     use std::task::{Context, Poll, Wake, Waker};
 
     use http_body::Body;
+    use s3vault_core::checksum::digest;
     use s3vault_core::http::Part;
     use tokio::runtime::{Builder, Runtime};
 
@@ -50,6 +51,7 @@ mod tests {
     use super::super::watchdog::Activity;
     use super::*;
     use crate::budget::Budget;
+    use crate::source_file::SourceFile;
 
     #[test]
     fn a_file_in_the_page_cache_is_read_without_another_thread() {
@@ -59,7 +61,7 @@ mod tests {
         let runtime = runtime();
         runtime.spawn_blocking(move || super::super::testserver::until(|| gate.load(Ordering::Acquire)));
         let _entered = runtime.enter();
-        let mut body = pin!(body(file, bytes.len(), &budget()));
+        let mut body = pin!(body(file, &bytes, &budget()));
         let mut context = Context::from_waker(Waker::noop());
         let mut sent = Vec::new();
         let ended = loop {
@@ -79,7 +81,7 @@ mod tests {
         let (file, bytes) = file(std::env::temp_dir().to_str().unwrap());
         file.sync_all().unwrap();
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-        let mut body = pin!(body(file, bytes.len(), &budget()));
+        let mut body = pin!(body(file, &bytes, &budget()));
         let mut sent = Vec::new();
         runtime().block_on(async {
             while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
@@ -92,7 +94,7 @@ mod tests {
     #[test]
     fn a_body_holds_one_frame_until_it_is_written() {
         let ((file, bytes), budget) = (file(MEMORY), budget());
-        let mut body = pin!(body(file, bytes.len(), &budget));
+        let mut body = pin!(body(file, &bytes, &budget));
         let woken = Arc::new(Woken(AtomicBool::new(false)));
         let waker = woken.clone().into();
         let mut context = Context::from_waker(&waker);
@@ -156,9 +158,12 @@ mod tests {
         Budget::new(&s3vault_core::settings::Settings::new())
     }
 
-    fn body(file: File, length: usize, budget: &Arc<Budget>) -> Sending {
-        let part = Part { number: 1, offset: 0, length: length as u64, stored: length as u64, digest: None, md5: None };
-        let body = Outgoing::file(Arc::new(file), budget.memory.clone(), part);
+    /// A part whose digest is known. One that is hashed while it is sent reads its last frame on the blocking thread, which
+    /// then compares the file.
+    fn body(file: File, bytes: &[u8], budget: &Arc<Budget>) -> Sending {
+        let length = bytes.len() as u64;
+        let part = Part { number: 1, offset: 0, length, stored: length, digest: Some(digest(bytes)), md5: None };
+        let body = Outgoing::file(Arc::new(SourceFile::new(file).unwrap()), budget.memory.clone(), part);
         body.into_body(Activity::new(Arc::default()), budget.clone())
     }
 }

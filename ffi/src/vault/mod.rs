@@ -75,12 +75,13 @@ impl Vault {
     }
 
     /// Starts to store a stream of unknown length, or resumes a checkpoint: see [`Put::offset`]. Options: `kind`,
-    /// `parent`, `checkpoint`.
+    /// `parent`, `checkpoint`, `source`.
     pub fn put(&self, container: &str, path: &str, options: &Settings, control: &mut Control<'_>) -> Result<Put> {
         Put::open(self, self.put_request(container, path, options)?, checkpoint(options), control)
     }
 
-    /// Stores a file, or anything else that can be read at that path. Options: `kind`, `parent`, `checkpoint`.
+    /// Stores a file, or anything else that can be read at that path. Options: `kind`, `parent`, `checkpoint`, `source`.
+    /// A file that changes meanwhile is [`Code::SourceChanged`], and no version is listed, unless `source` is `live`.
     pub fn put_file(
         &self,
         container: &str,
@@ -93,7 +94,7 @@ impl Vault {
     }
 
     /// Stores what can be read from this descriptor. A regular file is stored whole; its position is neither used nor
-    /// moved. Options: `kind`, `parent`, `checkpoint`.
+    /// moved. Options: `kind`, `parent`, `checkpoint`, `source`; see [`put_file`](Vault::put_file).
     pub fn put_fd(
         &self,
         container: &str,
@@ -119,6 +120,7 @@ impl Vault {
             parent,
             length: None,
             source: None,
+            live: options.text("source") == "live",
             checkpoint: None,
             memory: 256 << 20,
             entropy: entropy::bytes()?,

@@ -3,20 +3,19 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use s3vault_core::transfer::checkpoint::FileIdentity;
 use s3vault_core::vault::{Found, PutRequest};
 use s3vault_core::{Code, Error, Result};
 
 use super::{Vault, Version};
 use crate::control::Control;
-use crate::disk;
 use crate::driver::upload::{CheckpointFile, StreamUpload, upload_file};
+use crate::source_file::SourceFile;
 
 /// A backup that is being stored. Dropped without a commit, it is suspended in the background if it has a checkpoint,
 /// and otherwise aborted: it is then not listed.
@@ -129,25 +128,23 @@ fn put_open_file(
             .with_hint("Store a file, or pipe an archive of the directory."));
     }
     if !kind.is_file() && !kind.is_block_device() {
-        return Pipe { file, name, position: None }.run(vault, request, checkpoint, control);
+        return Pipe { file, name, position: None, end: None }.run(vault, request, checkpoint, control);
     }
     if kind.is_file() && !is_as_long_as_its_size(&file).map_err(|e| unreadable(name, &e))? {
-        return Pipe { file, name, position: Some(0) }.run(vault, request, checkpoint, control);
+        return Pipe { file, name, position: Some(0), end: None }.run(vault, request, checkpoint, control);
     }
-    let identity = if kind.is_file() {
-        let modified_ns = found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec());
-        FileIdentity { device: found.dev(), inode: found.ino(), size: found.len(), modified_ns }
-    } else {
-        // Not the inode and time of its name: a device can have several names, and they say nothing about its bytes.
-        let size = disk::device_length(&file).map_err(|e| unreadable(name, &e))?;
-        FileIdentity { device: found.dev(), inode: found.rdev(), size, modified_ns: 0 }
-    };
-    let length = identity.size;
-    request.length = Some(length);
+    let file = SourceFile::new(file).map_err(|e| unreadable(name, &e))?;
+    let identity = file.identity();
+    if request.live {
+        // Each byte is read once, so no two readings can differ. The file may grow faster than it can be stored.
+        let pipe = &mut Pipe { file: file.file, name, position: Some(0), end: Some(identity.size) };
+        return pipe.run(vault, request, checkpoint, control);
+    }
+    request.length = Some(identity.size);
     request.source = Some(identity);
     let saved = open_checkpoint(vault, &mut request, checkpoint, control)?;
     let machine = s3vault_core::vault::Put::new(vault.0.vault.clone(), request)?;
-    let found = upload_file(&vault.0.client.host, machine, file, length, saved, control)?;
+    let found = upload_file(&vault.0.client.host, machine, file, saved, control)?;
     Ok(Version::new(vault, found))
 }
 
@@ -192,6 +189,8 @@ struct Pipe<'a> {
     name: &'a str,
     /// Where the next bytes of a file are read, whose own position does not move.
     position: Option<u64>,
+    /// Where a live file ends: its size at the start.
+    end: Option<u64>,
 }
 
 impl Pipe<'_> {
@@ -229,7 +228,8 @@ impl Pipe<'_> {
             }
         }
         let version = put.commit(control)?;
-        if length == stored {
+        // A live source need not be as it was.
+        if length == stored || self.end.is_some() {
             return Ok(version);
         }
         let (vid, how) = (&version.row().vid, if length < stored { "fewer" } else { "more" });
@@ -274,7 +274,11 @@ impl Pipe<'_> {
                 Err(e) => return Err(unreadable(self.name, &e.into())),
             }
             let read = match self.position {
-                Some(position) => self.file.read_at(buffer, position),
+                Some(position) => {
+                    let left = self.end.map_or(u64::MAX, |end| end.saturating_sub(position));
+                    let length = left.min(buffer.len() as u64) as usize;
+                    self.file.read_at(&mut buffer[..length], position)
+                }
                 None => self.file.read(buffer),
             };
             match read {

@@ -51,6 +51,7 @@ impl World {
             inode: u64::from(source),
             size: put.length,
             modified_ns: i64::from(self.tasks[task].edition),
+            changed_ns: Some(i64::from(self.tasks[task].edition)),
         };
         let mut entropy = [0; 10];
         entropy[..4].copy_from_slice(&source.to_be_bytes());
@@ -60,6 +61,7 @@ impl World {
             parent,
             length: put.is_file.then_some(put.length),
             source: put.is_file.then_some(identity),
+            live: false,
             checkpoint,
             memory: put.memory,
             entropy,

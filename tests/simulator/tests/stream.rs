@@ -38,7 +38,8 @@ fn put() -> Put {
     let vault = Vault::new(&settings, &Arc::new(account), Some(Arc::new(Keyring::generate([1; 32])))).unwrap();
     let (name, memory) = (Name::new("vm", "disk").unwrap(), 256 << 20);
     let (parent, length, source, checkpoint) = (None, None, None, None);
-    let request = PutRequest { name, parent, length, source, checkpoint, memory, entropy: [1; 10], seed: 1 };
+    let request =
+        PutRequest { name, parent, length, source, live: false, checkpoint, memory, entropy: [1; 10], seed: 1 };
     Put::new(Arc::new(vault), request).unwrap()
 }
 

@@ -17,6 +17,8 @@ class PutOptions(TypedDict, total=False):
     """Version id of the backup that an incremental is based on."""
     checkpoint: str | os.PathLike[str] | None
     """File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600)."""
+    source: str | None
+    """Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared."""
 
 
 class FindOptions(TypedDict, total=False):

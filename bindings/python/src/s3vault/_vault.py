@@ -110,6 +110,7 @@ class Vault:
         that it builds on.
         ``checkpoint``: a file that records the progress. If it exists, this resumes the upload: write the stream from
         byte :attr:`Upload.offset` on.
+        ``source``: ``fixed`` (default) or ``live``: the manifest says that the source may have changed meanwhile.
         """
         names = from_name(container, "the container"), from_name(path, "the path")
         config = call_options(**options)
@@ -128,7 +129,8 @@ class Vault:
         **options: Unpack[PutOptions],
     ) -> Version:
         """Stores a file. The options are those of :meth:`create`. With a ``checkpoint``, the same call resumes the
-        upload after an interruption, a crash or a failure, and sends only what is missing."""
+        upload after an interruption, a crash or a failure, and sends only what is missing. A file that changes while it
+        is read is an error, unless ``source`` is ``live``."""
         config = call_options(**options)
         return self._store(lib.s3v_put_file, container, path, from_file(file), config, progress, cancel)
 

@@ -58,6 +58,8 @@ pub struct PutRequest {
     pub length: Option<u64>,
     /// Identity of the file, if the source is one: a checkpoint resumes only with the same file.
     pub source: Option<FileIdentity>,
+    /// The source may change while it is stored, and the manifest says so.
+    pub live: bool,
     /// The checkpoint to resume from. With one (even an empty one) each step is saved with [`Output::Save`]; with
     /// `None` nothing is saved.
     pub checkpoint: Option<Checkpoint>,

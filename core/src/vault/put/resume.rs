@@ -200,5 +200,6 @@ pub(super) fn header(vault: &Vault, request: &PutRequest, vid: Vid, initiated: i
         source: request.source,
         length: request.length,
         part: plan.part(),
+        live: request.live,
     }
 }

@@ -40,6 +40,7 @@ impl Put {
         let class = self.vault.storage_class.clone();
         let mut manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, extents, class);
         manifest.form = self.plan.form();
+        manifest.source = self.request.live.then(|| manifest::LIVE.to_owned());
         let object = Bytes::from(manifest.to_object(self.vault.signing_key()));
         if !is_active(Mutation::SkipRowRecord) {
             self.session.save(|| Record::Row { object: String::from_utf8_lossy(&object) });

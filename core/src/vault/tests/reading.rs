@@ -462,6 +462,7 @@ fn listings_page_through_and_read_hashed_names() {
         for version in 0..2 {
             let request = PutRequest {
                 source: None,
+                live: false,
                 checkpoint: None,
                 memory: 256 << 20,
                 name: Name::new(container, path).unwrap(),

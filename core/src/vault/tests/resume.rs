@@ -28,7 +28,7 @@ const FILE: Case = Case { file: true, profile: S3 };
 const EXTENTS: Case = Case { file: false, profile: Profile { max_parts: 2, ..S3 } };
 
 fn identity(size: usize) -> FileIdentity {
-    FileIdentity { device: 1, inode: 2, size: size as u64, modified_ns: 3 }
+    FileIdentity { device: 1, inode: 2, size: size as u64, modified_ns: 3, changed_ns: Some(4) }
 }
 
 /// A put with the checkpoint that `world` saved.

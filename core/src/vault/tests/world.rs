@@ -488,7 +488,8 @@ pub(super) fn put(vault: &Arc<Vault>, parent: Option<Vid>, random: u8) -> Put {
 
 pub(super) fn request(parent: Option<Vid>, length: Option<u64>, random: u8) -> PutRequest {
     let (source, checkpoint) = (None, None);
-    PutRequest { name: name(), parent, length, source, checkpoint, memory: 256 << 20, entropy: [random; 10], seed: 1 }
+    let memory = 256 << 20;
+    PutRequest { name: name(), parent, length, source, live: false, checkpoint, memory, entropy: [random; 10], seed: 1 }
 }
 
 /// A put of a file of this length.

@@ -13,6 +13,7 @@ use s3vault_core::settings::Settings;
 
 use super::Host;
 use crate::budget::Budget;
+use crate::source_file::SourceFile;
 use crate::transport::{ClientKind, Names, Proxies, Transport, TransportSettings};
 
 fn host() -> Host {
@@ -64,6 +65,10 @@ impl TempFile {
 
     fn open(&self) -> File {
         File::open(&self.0).unwrap()
+    }
+
+    fn source(&self) -> SourceFile {
+        SourceFile::new(self.open()).unwrap()
     }
 
     fn open_to_write(&self) -> File {

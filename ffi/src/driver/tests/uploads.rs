@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{Seek, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,7 @@ use super::super::test_machines::{ScriptedMachine, TestUpload, request};
 use super::super::upload::{StreamUpload, upload_file};
 use super::{TempFile, host, payload};
 use crate::control::{Cancel, Control, EventKind};
+use crate::source_file::SourceFile;
 use crate::transport::frames::FRAME;
 use crate::transport::testserver::{Server, Shared, reply, until};
 
@@ -259,7 +261,7 @@ fn a_file_arrives_and_its_progress_is_reported() {
         };
         let mut control = Control { on_event: Some(&mut note), ..Control::none() };
         let machine = TestUpload::new(&server.url(""), PART as u64, 2);
-        let sent = upload_file(&host, machine, file.open(), length as u64, None, &mut control).unwrap();
+        let sent = upload_file(&host, machine, file.source(), None, &mut control).unwrap();
         assert_eq!(sent, length as u64);
         assert!(stored(&parts) == bytes, "length {length}");
         let events = events.into_inner().unwrap();
@@ -307,7 +309,7 @@ fn a_part_that_is_hashed_while_it_is_sent_has_its_crc_in_a_trailer() {
         let bytes = payload(length);
         let file = TempFile::new(&bytes);
         let machine = TestUpload::hashed_while_sent(&server.url(""), PART as u64, 2);
-        let sent = upload_file(&host(), machine, file.open(), length as u64, None, &mut Control::none()).unwrap();
+        let sent = upload_file(&host(), machine, file.source(), None, &mut Control::none()).unwrap();
         assert_eq!(sent, length as u64);
         let mut whole = Vec::new();
         for body in parts.lock().unwrap().values() {
@@ -321,7 +323,7 @@ fn a_part_that_is_hashed_while_it_is_sent_has_its_crc_in_a_trailer() {
 }
 
 /// Stores a file that `change` modifies after it was hashed and before it is read again.
-fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<u32>) {
+fn changed(change: impl Fn(&mut File) + Send + 'static) -> (Error, Vec<u32>) {
     let bytes = payload(2 * PART);
     let file = TempFile::new(&bytes);
     let whole: Shared<Vec<u32>> = Shared::default();
@@ -380,7 +382,7 @@ fn changed(change: impl Fn(&mut std::fs::File) + Send + 'static) -> (Error, Vec<
             }
         },
     );
-    let error = upload_file(&host(), machine, file.open(), 2 * PART as u64, None, &mut Control::none()).unwrap_err();
+    let error = upload_file(&host(), machine, file.source(), None, &mut Control::none()).unwrap_err();
     assert!(error.message().contains(file.0.to_str().unwrap()), "{error}");
     let whole = whole.lock().unwrap().clone();
     (error, whole)
@@ -406,8 +408,11 @@ fn a_file_that_changes_between_its_readings_is_never_stored() {
 fn a_file_that_became_shorter_or_cannot_be_read_is_an_error() {
     let file = TempFile::new(&payload(PART));
     let machine = || TestUpload::new("http://127.0.0.1:1", 2 * PART as u64, 1);
-    let error = upload_file(&host(), machine(), file.open(), PART as u64 + 1, None, &mut Control::none()).unwrap_err();
+    let source = file.source();
+    File::options().write(true).open(&file.0).unwrap().set_len(PART as u64 - 1).unwrap();
+    let error = upload_file(&host(), machine(), source, None, &mut Control::none()).unwrap_err();
     assert_eq!(error.code(), Code::SourceChanged, "{error}");
-    let error = upload_file(&host(), machine(), file.open_to_write(), 10, None, &mut Control::none()).unwrap_err();
+    let source = SourceFile::new(file.open_to_write()).unwrap();
+    let error = upload_file(&host(), machine(), source, None, &mut Control::none()).unwrap_err();
     assert_eq!(error.code(), Code::Io, "{error}");
 }

@@ -11,6 +11,7 @@ use s3vault_core::checksum::digest;
 use s3vault_core::http::Part;
 
 use super::*;
+use crate::source_file::SourceFile;
 use crate::transport::frames::{FRAME, Frame};
 
 /// Everything that arrives, head and body, byte by byte.
@@ -86,7 +87,7 @@ impl Payload {
                 digest,
                 md5: None,
             };
-            Outgoing::file(Arc::new(file), transport.pool().clone(), part)
+            Outgoing::file(Arc::new(SourceFile::new(file).unwrap()), transport.pool().clone(), part)
         };
         match self {
             Payload::None => None,

@@ -46,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", metavar=words("kind"), help="kind of the backup (default: full)")
     parser.add_argument("--parent", metavar="VID", help="version that an incremental builds on")
     parser.add_argument(
+        "--source",
+        metavar=words("source"),
+        help="whether the source may change while it is stored (default: fixed: a file that changes is not stored). "
+        "With live it is stored as it was read, and the manifest says so",
+    )
+    parser.add_argument(
         "--checkpoint",
         metavar="FILE",
         help="record the progress in FILE, so that running the same command again resumes the upload after Ctrl-C, a "
@@ -62,7 +68,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
             "--from-command is given with a program after -- and without FILE: --from-command -- pg_dump shop",
         )
     config = load(args, output)
-    options = {"kind": args.kind, "parent": args.parent, "checkpoint": args.checkpoint}
+    options = {"kind": args.kind, "parent": args.parent, "checkpoint": args.checkpoint, "source": args.source}
     with open_with(config) as vault, resume_notice(args.checkpoint, output):
         if not config.get("keyring"):
             output.notice("no keyring is set, so the backup is stored unsigned; 's3vault keys new FILE' creates one")

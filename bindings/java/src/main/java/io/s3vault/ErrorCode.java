@@ -86,7 +86,7 @@ public enum ErrorCode {
     /** The disk is full. */
     DISK_FULL(-71, "Free some space, or restore to another disk."),
     /** The source changed while it was being stored. */
-    SOURCE_CHANGED(-72, "Store from a snapshot, or stop the program that writes to the source."),
+    SOURCE_CHANGED(-72, "Store from a snapshot, stop the program that writes to the source, or set source = live to store what was read."),
     /** The call was cancelled. */
     CANCELLED(-73, ""),
     /** The caller's callback asked to stop. */

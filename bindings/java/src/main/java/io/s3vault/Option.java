@@ -77,6 +77,8 @@ public final class Option {
     public static final String PARENT = "parent";
     /** File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600). */
     public static final String CHECKPOINT = "checkpoint";
+    /** Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared. */
+    public static final String SOURCE = "source";
     /** The version with this id. */
     public static final String VERSION = "version";
     /** The newest version recorded at or before this time. */

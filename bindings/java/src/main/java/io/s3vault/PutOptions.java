@@ -47,4 +47,21 @@ public final class PutOptions extends CallOptions {
     public PutOptions withCheckpoint(Path checkpoint) {
         return new PutOptions(with(Option.CHECKPOINT, checkpoint.toString()));
     }
+
+    /** The values of {@link #withSource}. */
+    public enum Source {
+        /** {@code fixed} */
+        FIXED,
+        /** {@code live} */
+        LIVE
+    }
+
+    /**
+     * {@return a copy with this value of {@link Option#SOURCE}}
+     *
+     * @param source Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared.
+     */
+    public PutOptions withSource(Source source) {
+        return new PutOptions(with(Option.SOURCE, word(source)));
+    }
 }
