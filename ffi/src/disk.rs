@@ -1,5 +1,5 @@
-//! This machine's disks: errors of the operating system as errors of the library, file names that survive a crash, files
-//! that nobody else can access, and the length of a block device.
+//! This machine's disks: errors of the operating system as errors of the library, bytes and file names that survive a crash,
+//! files that nobody else can access, names of drafts, and the length of a block device.
 
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::statvfs::statvfs;
 use nix::unistd::geteuid;
+use s3vault_core::checksum::digest;
 use s3vault_core::{Code, Error};
 
 /// Makes an error from one of the operating system; `tried` says what was done, and to which file. If no more bytes can
@@ -25,18 +27,61 @@ pub(crate) fn refused(tried: impl Display, error: &io::Error) -> Error {
             .with_hint("Remove some of your files from this disk, ask for a larger quota, or use another disk."),
         ErrorKind::FileTooLarge => of(Code::DiskFull)
             .with_hint("Raise the file size limit (ulimit -f), or use a file system that supports files of this size."),
+        ErrorKind::PermissionDenied => {
+            of(Code::Io).with_hint("Check the owner and the permissions of the file and of its folder.")
+        }
+        ErrorKind::ReadOnlyFilesystem => of(Code::Io).with_hint("Use a file system that is mounted for writing."),
+        ErrorKind::NotFound => of(Code::Io).with_hint("Create the folder first, or correct the path."),
+        ErrorKind::InvalidFilename => of(Code::Io).with_hint("Use a shorter name, or one without special characters."),
         _ => of(Code::Io),
     }
 }
 
+/// The folder of a file with this path.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether the file system does not know this operation. What it cannot sync, nobody can.
+fn is_unknown(e: &io::Error) -> bool {
+    [Errno::EINVAL, Errno::EOPNOTSUPP, Errno::ENOSYS].iter().any(|errno| e.raw_os_error() == Some(*errno as i32))
+}
+
+/// Makes the bytes of a file survive a crash, if its file system can do that.
+pub(crate) fn sync_data(file: &File) -> io::Result<()> {
+    file.sync_data().or_else(|e| if is_unknown(&e) { Ok(()) } else { Err(e) })
+}
+
 /// Makes a created, renamed or removed name survive a crash, by syncing its folder, if that is possible: some file
-/// systems do not sync folders (EINVAL), and a folder that can be written may not be readable.
+/// systems do not sync folders, or not those that are open for reading (EBADF), and a folder that can be written may not
+/// be readable.
 pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match File::open(folder).and_then(|folder| folder.sync_all()) {
-        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::PermissionDenied) => Ok(()),
+    let folder = match File::open(folder_of(path)) {
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => return Ok(()),
+        folder => folder?,
+    };
+    match folder.sync_all() {
+        Err(e) if is_unknown(&e) || e.raw_os_error() == Some(Errno::EBADF as i32) => Ok(()),
         synced => synced,
     }
+}
+
+/// What the names of all drafts of the file `path` start with: a dot, its name, and a dot. Up to `rest` bytes can follow.
+/// A name that is too long for that is cut, and gets a hash. `None`: the path does not name a file.
+pub(crate) fn draft_prefix(path: &Path, rest: usize) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy();
+    // Some file systems have a limit in characters, which they report in bytes.
+    let limit = statvfs(folder_of(path)).map_or(255, |found| found.name_max().min(255) as usize);
+    let room = limit.saturating_sub(rest + 2);
+    if name.len() <= room {
+        return Some(format!(".{name}."));
+    }
+    let hash = hex::encode(&digest(name.as_bytes()).blake3[..8]);
+    let mut end = room.saturating_sub(hash.len() + 1);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    Some(format!(".{}~{hash}.", &name[..end]))
 }
 
 /// Returns the length of a block device in bytes, which is where it ends. The device is opened again, in whichever way
@@ -55,6 +100,8 @@ pub(crate) enum NotOpened {
     NotPrivate(String),
     /// Somebody else has locked it.
     Locked,
+    /// The file system has no locks, or does not keep owners and modes; says why. No new file stays.
+    Unprotected(String),
 }
 
 /// A private file that was opened and locked.
@@ -74,7 +121,15 @@ pub(crate) fn open_private(path: &Path, wait: Duration, stop: &AtomicBool) -> Re
             // The previous owner may have renamed or removed it in the meantime.
             Ok(()) if is_named(path, &opened.file) => return Ok(opened),
             Ok(()) => {}
-            Err(TryLockError::Error(e)) => return Err(NotOpened::Io("lock", e)),
+            Err(TryLockError::Error(e)) => {
+                if opened.is_new {
+                    // Nobody can have written to it. An empty file would look like something that can be resumed.
+                    let _ = fs::remove_file(path);
+                }
+                let has_no_locks = is_unknown(&e) || e.raw_os_error() == Some(Errno::ENOLCK as i32);
+                let why = format!("cannot be locked: its file system has no locks ({e})");
+                return Err(if has_no_locks { NotOpened::Unprotected(why) } else { NotOpened::Io("lock", e) });
+            }
             Err(TryLockError::WouldBlock) if Instant::now() < end && !stop.load(Ordering::Acquire) => {
                 std::thread::sleep(Duration::from_millis(10));
             }
@@ -90,7 +145,16 @@ fn open_or_create(path: &Path) -> Result<Option<PrivateFile>, NotOpened> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(flags);
     match options.clone().create_new(true).mode(0o600).open(path) {
-        Ok(file) => return Ok(Some(PrivateFile { file, is_new: true })),
+        Ok(file) => {
+            // FAT and some network file systems give all files the mode and the owner that they are mounted with.
+            return match not_private(&file).map_err(|e| NotOpened::Io("open", e))? {
+                None => Ok(Some(PrivateFile { file, is_new: true })),
+                Some(why) => {
+                    let _ = fs::remove_file(path);
+                    Err(NotOpened::Unprotected(format!("{why}, although it was created with mode 0600")))
+                }
+            };
+        }
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
         Err(e) => return Err(NotOpened::Io("create", e)),
     }
@@ -161,8 +225,10 @@ mod tests {
             (Errno::EDQUOT, Code::DiskFull, "quota"),
             (Errno::EFBIG, Code::DiskFull, "ulimit -f"),
             (Errno::EIO, Code::Io, "operating system's message"),
-            (Errno::EACCES, Code::Io, "operating system's message"),
-            (Errno::EROFS, Code::Io, "operating system's message"),
+            (Errno::EACCES, Code::Io, "permissions"),
+            (Errno::EROFS, Code::Io, "mounted for writing"),
+            (Errno::ENOENT, Code::Io, "Create the folder"),
+            (Errno::ENAMETOOLONG, Code::Io, "shorter name"),
         ] {
             let error = io::Error::from(errno);
             let made = refused("cannot write the file", &error);
@@ -238,6 +304,20 @@ mod tests {
             };
             assert_eq!(refused, why, "{name}");
         }
+    }
+
+    #[test]
+    fn a_draft_of_a_file_with_a_long_name_has_a_name_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = |name: &str| draft_prefix(&folder.path().join(name), 53).unwrap();
+        assert_eq!(prefix("disk.img"), ".disk.img.");
+        assert_eq!(prefix(&"x".repeat(200)), format!(".{}.", "x".repeat(200)));
+        for name in ["x".repeat(201), "x".repeat(255), "ä".repeat(120), format!("x{}", "漢".repeat(84))] {
+            let other = format!("{}y", &name[..name.len() - name.chars().next_back().unwrap().len_utf8()]);
+            assert!(prefix(&name) != prefix(&other), "{name}");
+            File::create(folder.path().join(format!("{}{}", prefix(&name), "z".repeat(53)))).unwrap();
+        }
+        assert_eq!(draft_prefix(Path::new("/"), 53), None);
     }
 
     #[test]

@@ -10,7 +10,6 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use embedded_store::{Options, Server};
 use nix::fcntl::OFlag;
@@ -25,20 +24,8 @@ const SIZE: usize = 2 * PART + 5 * 512;
 const NEEDED: &str = "These tests need a loop device. As root or with sudo, run `modprobe loop`; give a container the right \
                       (--privileged). If this machine cannot have one, set S3VAULT_WITHOUT_LOOP=1 for `make test`.";
 
-/// Runs a program as root: with sudo, if this is another user.
 fn as_root(program: &str, arguments: &[&str]) -> String {
-    let mut command = if nix::unistd::geteuid().is_root() {
-        Command::new(program)
-    } else {
-        let mut sudo = Command::new("sudo");
-        sudo.args(["--non-interactive", program]);
-        sudo
-    };
-    let output = command.args(arguments).stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|e| panic!("cannot run {program}: {e}\n{NEEDED}"));
-    let why = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} as root: {}\n{NEEDED}", why.trim());
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    support::as_root(program, arguments, NEEDED)
 }
 
 /// A loop device over a file.

@@ -133,7 +133,9 @@ pub unsafe extern "C" fn s3v_get_free(get: *mut s3v_get) {
 }
 
 /// Restores a version into the file `file`, reading several slices at once (S3V_OPT_PARALLEL_DOWNLOAD). The file
-/// appears under its name when it is complete and verified; an existing file is replaced, also through a symbolic link.
+/// appears under its name when it is complete and verified; an existing file is replaced. A symbolic link stays: the
+/// file that it leads to is replaced, or created. A file at which something is mounted, and one that the system protects
+/// from being replaced, is refused before anything is downloaded; s3v_get_fd writes into the former.
 /// A block device is written in place; it must be at least as large as the backup (S3V_E_DISK_FULL) and not mounted
 /// (S3V_E_IO). A pipe is written in order, once it has a reader. The contents of a device or a pipe are valid only
 /// after success.
@@ -141,7 +143,9 @@ pub unsafe extern "C" fn s3v_get_free(get: *mut s3v_get) {
 /// Until it is complete, the file is written under another name in the same folder. If the process is killed, the store
 /// or the network fails, or the call is cancelled, that partial file stays, and the next restore of the same version to
 /// the same name reads only the missing parts (the others are read from the disk and verified). After any other error
-/// the partial file is removed.
+/// the partial file is removed, except one that is complete but could not get its name: the hint names it. Where files
+/// cannot be locked (flock) or modes are not kept, a restore works, but is not resumed. The partial files of older
+/// versions are removed once a newer one is restored to the name.
 ///
 /// Option holes keeps holes where the data is zero. Option verify applies to a pipe: see s3v_get_open.
 ///

@@ -13,7 +13,7 @@
 //! except if a file changed while it was being stored. One put at a time uses
 //! it (S3V_E_BUSY). Refused, and left unchanged, are the checkpoint of another backup or keyring, a file that is not
 //! a checkpoint (an empty one is), a link, and a file that other users own or can access (its mode must be 0600):
-//! S3V_E_BAD_CHECKPOINT.
+//! S3V_E_BAD_CHECKPOINT. Where files cannot be locked (flock) or modes are not kept, there is no checkpoint: S3V_E_IO.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::BorrowedFd;

@@ -58,13 +58,13 @@ impl CheckpointFile {
         // Also drops an earlier record that was not saved completely.
         self.file.set_len(start)?;
         self.file.write_all_at(record, start)?;
-        self.file.sync_data()
+        disk::sync_data(&self.file)
     }
 
     /// Removes a checkpoint with nothing left to resume. It is emptied first: a file that cannot be removed must not be
     /// mistaken for the checkpoint of an unfinished put.
     fn remove(mut self) {
-        if self.file.set_len(0).and_then(|()| self.file.sync_data()).is_ok() {
+        if self.file.set_len(0).and_then(|()| disk::sync_data(&self.file)).is_ok() {
             self.length = 0;
         } else {
             unlink(&self.path);
@@ -112,6 +112,12 @@ fn open_locked(path: &Path, stop: &AtomicBool) -> Result<File> {
         Err(NotOpened::Locked) => {
             let why = format!("another put is using the checkpoint {}", path.display());
             return Err(Error::new(Code::Busy, why).with_hint("Wait for the other put, or use a different checkpoint."));
+        }
+        Err(NotOpened::Unprotected(why)) => {
+            let why = format!("the checkpoint {} {why}", path.display());
+            return Err(Error::new(Code::Io, why).with_hint(
+                "Put the checkpoint on a local disk: without locks (flock) and file modes, a second put could use it at the same time, and other users could change it. The source of the backup may stay where it is.",
+            ));
         }
         Err(NotOpened::NotPrivate(why)) => why,
     };

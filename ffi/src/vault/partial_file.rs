@@ -6,19 +6,20 @@
 //! no network. Only its owner can access it, and no link is followed, so nobody can prepare it or change it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use s3vault_core::checksum::Digester;
-use s3vault_core::vault::Manifest;
 use s3vault_core::vault::manifest::PlacedPart;
+use s3vault_core::vault::{Manifest, Vid};
 use s3vault_core::{Code, Error, Family, Result};
 
 use crate::disk::{self, NotOpened};
+use crate::entropy;
 
 /// A restore that was just cancelled ends in the background; this is how long to wait for its partial file.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -33,27 +34,52 @@ pub(super) struct PartialFile {
     parts: usize,
     /// It may have parts of an earlier restore.
     pub(super) found: bool,
+    /// A later restore can use its parts.
+    can_resume: bool,
     keep: bool,
+}
+
+/// What a name ends with: the version id, a dot and 16 random digits if there are no locks, and this.
+const EXTENSION: &str = ".restoring";
+
+/// What the header starts with; the hash of the manifest follows, in 64 digits, and a line end.
+const HEAD: &str = "s3vault restore 1 ";
+
+/// More bytes than any partial file has after its data: the header, and a byte for each part.
+const LONGEST_END: u64 = 4 << 20;
+
+fn prefix(path: &Path) -> Result<String> {
+    disk::draft_prefix(path, Vid::LENGTH + 1 + 16 + EXTENSION.len())
+        .ok_or_else(|| Error::new(Code::Io, format!("{} does not name a file", path.display())))
 }
 
 impl PartialFile {
     /// Opens the partial file for the version with this manifest, whose hash is `hash`, and for the file `path`.
     pub(super) fn open(path: &Path, manifest: &Manifest, hash: &str, stop: &AtomicBool) -> Result<PartialFile> {
-        let Some(name) = path.file_name() else {
-            return Err(Error::new(Code::Io, format!("{} does not name a file", path.display())));
+        let own = path.with_file_name(format!("{}{}{EXTENSION}", prefix(path)?, manifest.vid));
+        let (own, file, can_resume) = match open_locked(path, &own, stop)? {
+            Some(file) => (own, file, true),
+            // Nobody else uses a file with a random name, and nobody can tell whether it is still being used.
+            None => {
+                let random = u64::from_le_bytes(entropy::bytes()?);
+                let own = own.with_extension(format!("{random:016x}{EXTENSION}"));
+                let mut options = OpenOptions::new();
+                let created = options.read(true).write(true).create_new(true).mode(0o600).open(&own);
+                let file = created.map_err(|e| disk::refused(format_args!("cannot create {}", own.display()), &e))?;
+                (own, file, false)
+            }
         };
-        let own = path.with_file_name(format!(".{}.{}.restoring", name.to_string_lossy(), manifest.vid));
-        let file = open_locked(path, &own, stop)?;
         let mut partial = PartialFile {
             file,
             path: own,
             size: manifest.size,
-            head: format!("s3vault restore 1 {hash}\n"),
+            head: format!("{HEAD}{hash}\n"),
             parts: manifest.parts().count(),
             found: false,
+            can_resume,
             keep: false,
         };
-        partial.found = partial.is_ours();
+        partial.found = can_resume && partial.is_ours();
         // If the call ends early, nothing of it is lost.
         partial.keep = partial.found;
         if !partial.found {
@@ -114,14 +140,50 @@ impl PartialFile {
     pub(super) fn finish(mut self, path: &Path) -> Result<()> {
         self.keep = false;
         self.file.set_len(self.size).map_err(|e| failed(&self.path, &e))?;
-        self.file.sync_data().map_err(|e| failed(&self.path, &e))?;
+        disk::sync_data(&self.file).map_err(|e| failed(&self.path, &e))?;
         let mode = Permissions::from_mode(disk::mode_at(path));
-        fs::rename(&self.path, path).map_err(|e| failed(path, &e))?;
+        let renamed = fs::rename(&self.path, path);
         self.keep = true;
+        renamed.map_err(|e| {
+            let own = self.path.display();
+            failed(path, &e).with_hint(format!("All of the backup is in {own}, and was verified: rename that file."))
+        })?;
         // Until now nobody else could open it, so nobody can change what was verified. A restore that waits for this one
         // refuses a partial file that is not private, so the file has its final name first.
-        self.file.set_permissions(mode).map_err(|e| failed(path, &e))?;
+        match self.file.set_permissions(mode) {
+            // The file system keeps no modes.
+            Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {}
+            set => set.map_err(|e| failed(path, &e))?,
+        }
         disk::sync_name(path).map_err(|e| failed(path, &e))
+    }
+
+    /// Removes the partial files that restores of versions before `vid` to `path` left: once a newer version is there,
+    /// nobody resumes them. Returns those that may be in use or may be somebody else's.
+    pub(super) fn remove_older(path: &Path, vid: Vid) -> Vec<PathBuf> {
+        let (Ok(prefix), Ok(entries)) = (prefix(path), fs::read_dir(disk::folder_of(path))) else { return Vec::new() };
+        let mut left = Vec::new();
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let middle = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(EXTENSION));
+            let Some((version, random)) = middle.map(|text| text.split_once('.').unwrap_or((text, ""))) else {
+                continue;
+            };
+            // Version ids sort newest first.
+            if !Vid::parse(version).is_ok_and(|found| found > vid) {
+                continue;
+            }
+            let own = path.with_file_name(&name);
+            match disk::open_private(&own, Duration::ZERO, &AtomicBool::new(false)) {
+                Err(NotOpened::Locked) => {}
+                Ok(opened) if opened.is_new || random.is_empty() && has_header(&opened.file) => {
+                    // What cannot be removed is removed by the next restore.
+                    let _ = fs::remove_file(&own);
+                }
+                _ => left.push(own),
+            }
+        }
+        left
     }
 
     /// After an error: it stays if a later restore can use its parts.
@@ -131,7 +193,10 @@ impl PartialFile {
             code => code == Code::Unavailable || error.family() == Family::Transport || error.is_retryable(),
         };
         let mut marked = vec![0; self.parts];
-        self.keep = is_temporary && self.file.read_exact_at(&mut marked, self.marks()).is_ok() && marked.contains(&1);
+        self.keep = self.can_resume
+            && is_temporary
+            && self.file.read_exact_at(&mut marked, self.marks()).is_ok()
+            && marked.contains(&1);
     }
 }
 
@@ -144,10 +209,26 @@ impl Drop for PartialFile {
     }
 }
 
-/// Opens and locks the partial file `own` of a restore to `path`.
-fn open_locked(path: &Path, own: &Path, stop: &AtomicBool) -> Result<File> {
+/// Whether this is a partial file: it ends with a header and the bytes of the parts. An empty one has not started.
+fn has_header(file: &File) -> bool {
+    let length = file.metadata().map_or(u64::MAX, |found| found.len());
+    let mut end = vec![0; length.min(LONGEST_END) as usize];
+    let start = length - end.len() as u64;
+    if file.read_exact_at(&mut end, start).is_err() {
+        return false;
+    }
+    let head = &end[..end.iter().rposition(|byte| *byte > 1).map_or(0, |last| last + 1)];
+    let Some(head) = head.len().checked_sub(HEAD.len() + 64 + 1).map(|start| &head[start..]) else {
+        return length == 0;
+    };
+    head.starts_with(HEAD.as_bytes()) && head.ends_with(b"\n")
+}
+
+/// Opens and locks the partial file `own` of a restore to `path`. `None`: the file system cannot protect it.
+fn open_locked(path: &Path, own: &Path, stop: &AtomicBool) -> Result<Option<File>> {
     match disk::open_private(own, LOCK_WAIT, stop) {
-        Ok(opened) => Ok(opened.file),
+        Ok(opened) => Ok(Some(opened.file)),
+        Err(NotOpened::Unprotected(_)) => Ok(None),
         Err(NotOpened::Io(what, e)) => Err(disk::refused(format_args!("cannot {what} {}", own.display()), &e)),
         Err(NotOpened::Locked) => {
             let why = format!("this version is already being restored to {}", path.display());

@@ -3,16 +3,19 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::geteuid;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use s3vault_core::settings::Settings;
 use s3vault_core::transfer::ReadRequest;
+use s3vault_core::vault::Vid;
 use s3vault_core::{Code, Error, Result};
 
 use super::Version;
@@ -26,12 +29,15 @@ use crate::transport::body::name;
 /// How often to check whether a pipe has a reader.
 const READER_CHECK: Duration = Duration::from_millis(20);
 
+/// How many links the kernel follows before it calls them a loop.
+const MOST_LINKS: usize = 40;
+
 /// How many bytes are written to a pipe at once.
 const PIECE: usize = 1 << 18;
 
 pub(super) fn restore(version: &Version, path: &Path, options: &Settings, control: &mut Control<'_>) -> Result<()> {
-    // A link stays a link: its target is replaced.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let target =
+        target_of(path).map_err(|e| disk::refused(format_args!("cannot restore to {}", path.display()), &e))?;
     match fs::metadata(&target).map(|found| found.file_type()) {
         Ok(kind) if kind.is_dir() => {
             Err(Error::new(Code::Io, format!("cannot restore to {}: it is a directory", path.display())))
@@ -47,8 +53,61 @@ pub(super) fn restore(version: &Version, path: &Path, options: &Settings, contro
             let file = driver::blocking(move |stop| open_unwritten(&own, kind.is_fifo(), stop), control)?;
             in_order(version, file.map_err(|e| failed(&target, &e))?, options, control)
         }
-        _ => through_partial_file(version, &target, options.flag("holes"), control),
+        _ => {
+            check_replaceable(&target)?;
+            through_partial_file(version, &target, options.flag("holes"), control)
+        }
     }
+}
+
+/// The file that a path names. A link stays a link: its target is replaced, or created if it does not exist.
+fn target_of(path: &Path) -> io::Result<PathBuf> {
+    // Asks the kernel first: it knows links that lead nowhere, and those that somebody else put into a shared folder.
+    match fs::metadata(path) {
+        Ok(_) => return fs::canonicalize(path),
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+        Err(_) => {}
+    }
+    let mut target = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&target) {
+            Ok(next) => target = disk::folder_of(&target).join(next),
+            Err(_) => return Ok(target),
+        }
+    }
+    Err(Errno::ELOOP.into())
+}
+
+/// Fails if no other file can be put in the place of this one, before anything is downloaded.
+fn check_replaceable(path: &Path) -> Result<()> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    // A new file, or a kernel that does not tell.
+    let Ok(found) = statx(CWD, path, flags, StatxFlags::BASIC_STATS) else { return Ok(()) };
+    let refuse = |why: &str, hint: &str| {
+        let (shown, why) = (path.display(), format!("cannot restore to {}: {why}", path.display()));
+        Err(Error::new(Code::Io, why).with_hint(hint.replace("FILE", &shown.to_string())))
+    };
+    if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        return refuse(
+            "it is mounted there, so no other file can be put in its place",
+            "Write into it in place (s3vault get CONTAINER PATH - > FILE), or restore to another file.",
+        );
+    }
+    if found.stx_attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND) {
+        return refuse(
+            "it is marked as immutable or as append-only",
+            "Run 'chattr -i -a FILE' as root first, or restore to another file.",
+        );
+    }
+    let own = geteuid().as_raw();
+    let Ok(folder) = fs::metadata(disk::folder_of(path)) else { return Ok(()) };
+    if folder.mode() & 0o1000 != 0 && ![folder.uid(), found.stx_uid].contains(&own) {
+        return refuse(
+            "it belongs to another user, and its folder is sticky (as /tmp is)",
+            "Restore to another file, or in another folder.",
+        );
+    }
+    Ok(())
 }
 
 /// Restores into a file that is open already, and keeps its name.
@@ -134,7 +193,7 @@ fn in_place(version: &Version, file: File, zeros: Zeros, control: &mut Control<'
         if own.metadata()?.is_file() {
             own.set_len(length)?;
         }
-        own.sync_data()
+        disk::sync_data(&own)
     };
     driver::blocking(end, control)?.map_err(refused)
 }
@@ -188,10 +247,21 @@ fn through_partial_file(version: &Version, path: &Path, holes: bool, control: &m
     let destination = Destination { file: file()?, zeros, marks: Some(marks), already_done };
     let synced = file()?;
     let restored = download_file(version.host(), version.machine(request)?, destination, version.row().bytes, control)
-        .and_then(|()| driver::blocking(move |_| synced.sync_data(), control))
+        .and_then(|()| driver::blocking(move |_| disk::sync_data(&synced), control))
         .and_then(|synced| synced.map_err(|e| failed(path, &e)));
     match restored {
-        Ok(()) => partial.finish(path),
+        Ok(()) => {
+            partial.finish(path)?;
+            let older = Vid::parse(&manifest.vid).map(|vid| PartialFile::remove_older(path, vid));
+            for left in older.unwrap_or_default() {
+                // The file is restored: nothing stops that any more.
+                let _ = control.log(&format!(
+                    "{} is left of an interrupted restore of an older version: remove it, unless a restore uses it",
+                    left.display()
+                ));
+            }
+            Ok(())
+        }
         Err(e) => {
             partial.keep_after(&e);
             Err(e)
