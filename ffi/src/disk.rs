@@ -175,7 +175,7 @@ fn open_or_create(path: &Path) -> Result<Option<PrivateFile>, NotOpened> {
 
 /// Why other users could have prepared this file, or could read or change it: it is not a regular file with one name that
 /// belongs to this process's user, with mode 0600.
-fn not_private(file: &File) -> io::Result<Option<String>> {
+pub(crate) fn not_private(file: &File) -> io::Result<Option<String>> {
     let found = file.metadata()?;
     let (mode, own) = (found.mode() & 0o777, geteuid().as_raw());
     Ok(if !found.is_file() {

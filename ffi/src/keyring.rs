@@ -1,17 +1,18 @@
-//! Keyring files. A file is created completely or not at all, never replaces another, and is read only if nobody but
-//! its owner can access it.
+//! Keyring files. A file is created completely or not at all, never replaces another, and is created and read only if nobody
+//! but its owner can access it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::unistd::geteuid;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use s3vault_core::crypto::keyring::Keyring;
 use s3vault_core::{Code, Error, Result};
 use zeroize::Zeroizing;
 
-use crate::entropy;
+use crate::{disk, entropy};
 
 /// Larger than any keyring; a larger file is something else.
 const LARGEST: u64 = 1 << 20;
@@ -26,11 +27,19 @@ pub fn generate() -> Result<Keyring> {
 pub fn create(path: &Path) -> Result<Keyring> {
     let keyring = generate()?;
     let suffix = u64::from_le_bytes(entropy::bytes()?);
-    write_new(path, &keyring.to_bytes(), suffix).map_err(|e| match e.kind() {
-        ErrorKind::AlreadyExists => {
+    write_new(path, &keyring.to_bytes(), suffix).map_err(|why| match why {
+        NotCreated::Exists => {
             cannot_create(path, "it exists already").with_hint("Choose another name: a lost key cannot be recovered.")
         }
-        _ => cannot_create(path, &e.to_string()).with_hint("Check the folder and its permissions."),
+        NotCreated::NotPrivate(why) => {
+            let why = format!("a new file on its file system {why}, although it was created with mode 0600");
+            cannot_create(path, &why).with_hint(
+                "Use another file system, or mount this one with the options uid= (your user id) and umask=077.",
+            )
+        }
+        NotCreated::Io(e) => {
+            cannot_create(path, &e.to_string()).with_hint("Check the folder, its permissions and its disk.")
+        }
     })?;
     Ok(keyring)
 }
@@ -39,48 +48,74 @@ fn cannot_create(path: &Path, why: &str) -> Error {
     Error::new(Code::Keyring, format!("cannot create the keyring {}: {why}", path.display()))
 }
 
-/// Writes a temporary file in the same folder and links it to `path`. The link either finds the name free and appears
-/// with the whole content, or fails; so if two processes create the same keyring, one succeeds and the other gets an
-/// error.
-fn write_new(path: &Path, content: &[u8], suffix: u64) -> std::io::Result<()> {
+/// Why no keyring file was created.
+enum NotCreated {
+    Exists,
+    /// The file system does not keep owners and modes; says what a new file got.
+    NotPrivate(String),
+    Io(io::Error),
+}
+
+impl From<io::Error> for NotCreated {
+    fn from(e: io::Error) -> NotCreated {
+        if e.kind() == ErrorKind::AlreadyExists { NotCreated::Exists } else { NotCreated::Io(e) }
+    }
+}
+
+/// Writes a temporary file in the same folder and gives it the name `path`, if that is free: the name appears with the
+/// whole content, or not at all; so if two processes create the same keyring, one succeeds and the other gets an error.
+fn write_new(path: &Path, content: &[u8], suffix: u64) -> Result<(), NotCreated> {
     if fs::symlink_metadata(path).is_ok() {
-        return Err(ErrorKind::AlreadyExists.into());
+        return Err(NotCreated::Exists);
     }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
+    let suffix = format!("{suffix:016x}.new");
+    let prefix = disk::draft_prefix(path, suffix.len());
+    let prefix = prefix.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the path does not name a file"))?;
+    let temporary = path.with_file_name(prefix + &suffix);
+    let written = write_file(&temporary, content).and_then(|()| give_name(&temporary, path, content));
+    // Best effort: a file that stays contains a key that no keyring uses.
+    let _ = fs::remove_file(&temporary);
+    written?;
+    disk::sync_name(path).map_err(|e| {
+        // The next try must not find a keyring that this one says was not created.
+        let _ = fs::remove_file(path);
+        e.into()
+    })
+}
+
+/// Creates a file that only its owner can access, on disk.
+fn write_file(path: &Path, content: &[u8]) -> Result<(), NotCreated> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = match disk::not_private(&file)? {
+        None => file.write_all(content).and_then(|()| disk::sync_data(&file)).map_err(NotCreated::Io),
+        // FAT and some network file systems give all files the owner and the mode that they are mounted with.
+        Some(why) => Err(NotCreated::NotPrivate(why)),
     };
-    let temporary = folder.join(format!(".{}.{suffix:016x}.new", name(path)?));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let temporary = TemporaryFile(temporary);
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::hard_link(&temporary.0, path)?;
-    drop(temporary);
-    File::open(folder)?.sync_all()
-}
-
-fn name(path: &Path) -> std::io::Result<String> {
-    match path.file_name() {
-        Some(name) => Ok(name.to_string_lossy().into_owned()),
-        None => Err(std::io::Error::new(ErrorKind::InvalidInput, "the path does not name a file")),
+    if written.is_err() {
+        let _ = fs::remove_file(path);
     }
+    written
 }
 
-/// A file that is removed when it is dropped.
-struct TemporaryFile(PathBuf);
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        // Best effort: a file that stays contains a key that no keyring uses.
-        let _ = fs::remove_file(&self.0);
+/// Gives the temporary file its name, unless that exists. FAT and some network file systems have no hard links; most of
+/// them can rename a file to a name that is free. Where neither is possible, the file is written under its name.
+fn give_name(temporary: &Path, path: &Path, content: &[u8]) -> Result<(), NotCreated> {
+    let named = fs::hard_link(temporary, path);
+    let named = named.or_else(|e| match e.kind() {
+        ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?),
+    });
+    match named {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(NotCreated::Exists),
+        Err(_) => write_file(path, content),
     }
 }
 
 /// Reads the keyring in the file `path`. A file that other users own, can read or can write is refused.
 pub fn open(path: &Path) -> Result<Keyring> {
     let shown = path.display();
-    let cannot = |e: std::io::Error| Error::new(Code::Keyring, format!("cannot read the keyring {shown}: {e}"));
+    let cannot = |e: io::Error| Error::new(Code::Keyring, format!("cannot read the keyring {shown}: {e}"));
     let file = File::open(path).map_err(cannot)?;
     let about = file.metadata().map_err(cannot)?;
     if !about.is_file() {
@@ -110,6 +145,7 @@ pub fn open(path: &Path) -> Result<Keyring> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -142,6 +178,19 @@ mod tests {
         assert_eq!(winners.len(), 1);
         assert_eq!(open(&path).unwrap().info_json(), winners[0].info_json());
         assert!(made.iter().flat_map(|m| m.as_ref().err()).all(|e| e.code() == Code::Keyring));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// As where hard links and the rename to a free name are not known: there is nothing to link or to rename.
+    #[test]
+    fn a_keyring_that_cannot_get_its_name_by_a_link_or_a_rename_is_written_under_it() {
+        let folder = folder("name");
+        let (path, missing) = (folder.join("k"), folder.join("missing"));
+        assert!(give_name(&missing, &path, b"content").is_ok());
+        assert_eq!(fs::read(&path).unwrap(), b"content");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert!(matches!(give_name(&missing, &path, b"other"), Err(NotCreated::Exists)));
+        assert_eq!(fs::read(&path).unwrap(), b"content");
         fs::remove_dir_all(folder).unwrap();
     }
 

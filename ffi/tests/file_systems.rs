@@ -358,6 +358,46 @@ fn a_whole_download_that_cannot_get_its_name_stays_and_is_named() {
     assert!(rig.is_restored(&rig.path(partial)));
 }
 
+/// As FAT, exFAT, SMB and FUSE answer.
+#[test]
+fn a_keyring_is_created_where_there_are_no_hard_links_and_no_syncs() {
+    let (_alone, folder) = (alone(), tempfile::tempdir().unwrap());
+    let (path, other) = (folder.path().join("keyring"), folder.path().join("x".repeat(250)));
+    for (function, is_folder, errno) in [
+        ("linkat", false, Errno::EPERM),
+        ("linkat", false, Errno::EOPNOTSUPP),
+        ("linkat", false, Errno::ENOSYS),
+        ("fsync", true, Errno::EINVAL),
+        ("fsync", true, Errno::EOPNOTSUPP),
+        ("fdatasync", false, Errno::EOPNOTSUPP),
+    ] {
+        for path in [&path, &other] {
+            let make = || s3vault::keyring::create(path);
+            let made = failing(function, is_folder, errno, make).unwrap_or_else(|e| panic!("{function}, {errno}: {e}"));
+            assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, 0o600);
+            assert_eq!(s3vault::keyring::open(path).unwrap().info_json(), made.info_json());
+            let e = failing(function, is_folder, errno, make).err().unwrap();
+            assert!(e.message().ends_with("it exists already"), "{e}");
+            fs::remove_file(path).unwrap();
+        }
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Nothing stays, so the next try does not find a keyring that was reported as not created.
+#[test]
+fn a_keyring_that_cannot_be_synced_can_be_created_again() {
+    let (_alone, folder) = (alone(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("keyring");
+    let make = || s3vault::keyring::create(&path);
+    for (function, is_folder) in [("fsync", true), ("fdatasync", false)] {
+        let e = failing(function, is_folder, Errno::EIO, make).err().unwrap();
+        assert!(e.code() == Code::Keyring && e.message().contains(path.to_str().unwrap()), "{e}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{function}");
+    }
+    make().unwrap();
+}
+
 #[test]
 fn the_partial_file_of_an_older_version_is_removed_once_a_newer_is_there() {
     let (_alone, mut rig) = (alone(), Rig::new());
