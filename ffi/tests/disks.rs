@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use embedded_store::{Options, Server};
 use nix::fcntl::OFlag;
-use s3vault::{Code, Control, Error, Settings, Vault, Version};
+use s3vault::{Code, Control, Error, Event, EventKind, Settings, Vault, Version};
 use support::settings;
 
 const PART: usize = 8 << 20;
@@ -110,25 +110,37 @@ fn a_loop_device_is_stored_whole_by_name_and_by_descriptor() {
 
 #[test]
 fn a_loop_device_is_written_in_place_and_nothing_after_the_backup_changes() {
-    let (rig, data, none) = (Rig::new(), bytes(1, SIZE), &mut Control::none());
+    let (rig, data) = (Rig::new(), bytes(1, SIZE));
     let version = rig.put(&data);
     let before = bytes(2, SIZE + 3 * 512);
     type Restore<'a> = &'a dyn Fn(&Disk, &mut Control<'_>) -> Result<(), Error>;
     let ways: [(&str, Restore<'_>); 3] = [
-        ("name", &|disk, none| version.restore(&disk.path, &settings(&[("holes", "true")]), none)),
-        ("descriptor", &|disk, none| {
+        ("name", &|disk, control| version.restore(&disk.path, &settings(&[("holes", "true")]), control)),
+        ("descriptor", &|disk, control| {
             let open = disk.open();
             open.write_at(b"changed", 0).unwrap();
-            version.restore_fd(open.as_fd(), &settings(&[("holes", "true")]), none)
+            version.restore_fd(open.as_fd(), &settings(&[("holes", "true")]), control)
         }),
-        ("descriptor for writing alone", &|disk, none| {
+        ("descriptor for writing alone", &|disk, control| {
             let open = OpenOptions::new().write(true).open(&disk.path).unwrap();
-            version.restore_fd(open.as_fd(), &Settings::new(), none)
+            version.restore_fd(open.as_fd(), &Settings::new(), control)
         }),
     ];
     for (way, restore) in ways {
         let disk = Disk::new(&before);
-        restore(&disk, none).unwrap_or_else(|e| panic!("by {way}: {e:?}"));
+        let mut logged = Vec::new();
+        let mut note = |event: &Event<'_>| {
+            logged.extend(text_of_log(event));
+            true
+        };
+        let control = &mut Control { on_event: Some(&mut note), ..Control::none() };
+        restore(&disk, control).unwrap_or_else(|e| panic!("by {way}: {e:?}"));
+        let [log] = &logged[..] else { panic!("by {way}: {logged:?}") };
+        for word in
+            [disk.path.to_str().unwrap(), "last 1536 bytes", &format!("from byte {SIZE} on"), "left as they were"]
+        {
+            assert!(log.contains(word), "by {way}, {word}: {log}");
+        }
         let after = disk.read();
         assert!(after[..SIZE] == data && after[SIZE..] == before[SIZE..], "by {way}");
     }
@@ -165,6 +177,25 @@ fn a_loop_device_that_is_in_use_is_unchanged() {
     assert!(disk.read() == before);
     drop(held);
     version.restore(&disk.path, &Settings::new(), none).unwrap();
+}
+
+fn text_of_log(event: &Event<'_>) -> Option<String> {
+    (event.kind == EventKind::Log).then(|| event.text.unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_restore_that_fills_a_loop_device_logs_nothing() {
+    let (rig, data) = (Rig::new(), bytes(1, SIZE));
+    let version = rig.put(&data);
+    let (disk, mut logged) = (Disk::new(&bytes(2, SIZE)), Vec::new());
+    let mut note = |event: &Event<'_>| {
+        logged.extend(text_of_log(event));
+        true
+    };
+    version
+        .restore(&disk.path, &Settings::new(), &mut Control { on_event: Some(&mut note), ..Control::none() })
+        .unwrap();
+    assert!(disk.read() == data && logged.is_empty(), "{logged:?}");
 }
 
 /// A put that fails when its parts are stored.

@@ -9,6 +9,7 @@ import pty
 import re
 import select
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from stream import stream
 import s3vault
 from s3vault import ErrorCode, S3VaultError
 from s3vault.command import configuration, subcommands
-from s3vault.command.files import write_all
+from s3vault.command.files import left_on_disk, write_all
 from s3vault.command.output import Output
 from s3vault.command.subcommands.put import resume_notice, skip
 
@@ -703,6 +704,17 @@ def test_a_put_that_ended_early_says_whether_it_can_be_resumed(
     with pytest.raises(S3VaultError), resume_notice(str(checkpoint), Output(json=False)):
         raise S3VaultError(code, "the store failed")
     assert ("the same command again to resume" in capsys.readouterr().err) is can_resume
+
+
+def test_what_is_left_of_a_disk_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "disk").write_bytes(b"x" * 100)
+    with open(tmp_path / "disk", "r+b", buffering=0) as disk:
+        disk.write(b"y" * 60)
+        assert left_on_disk(disk) == 0
+        # Only root has real ones.
+        monkeypatch.setattr(stat, "S_ISBLK", stat.S_ISREG)
+        assert left_on_disk(disk) == 40
+        assert disk.tell() == 60
 
 
 def test_all_bytes_are_written_to_a_target_that_takes_a_few_at_a_time() -> None:

@@ -173,7 +173,8 @@ pub unsafe extern "C" fn s3v_get_file(
 }
 
 /// Restores a version into an open file descriptor, which stays open. A regular file or a disk is written by position
-/// from its start; a file then has the length of the backup, and a larger disk keeps its contents after that. The
+/// from its start; a file then has the length of the backup, and a larger disk keeps its contents after that, as a log
+/// event says. The
 /// descriptor must not be open for appending. Anything else, such as a pipe, is written in order. What is written is
 /// valid only after success. The options are those of s3v_get_file.
 ///

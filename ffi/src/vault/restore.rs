@@ -45,8 +45,7 @@ pub(super) fn restore(version: &Version, path: &Path, options: &Settings, contro
         // A disk is written in place.
         Ok(kind) if kind.is_block_device() => {
             let disk = open_unused(&target)?;
-            check_size(version, &disk)?;
-            in_place(version, disk, Zeros::Written, control)
+            on_disk(version, disk, control)
         }
         Ok(kind) if !kind.is_file() => {
             let own = target.clone();
@@ -128,10 +127,10 @@ pub(super) fn restore_fd(
         return Err(Error::new(Code::InvalidArgument, why).with_hint("Open it without O_APPEND (> instead of >>)."));
     }
     if kind.is_block_device() {
-        check_size(version, &file)?;
+        return on_disk(version, file, control);
     }
     // It may have old data.
-    let zeros = if options.flag("holes") && kind.is_file() { Zeros::Punched } else { Zeros::Written };
+    let zeros = if options.flag("holes") { Zeros::Punched } else { Zeros::Written };
     in_place(version, file, zeros, control)
 }
 
@@ -168,15 +167,26 @@ fn open_unused(path: &Path) -> Result<File> {
     })
 }
 
-/// Fails before anything is written if the backup does not fit.
-fn check_size(version: &Version, disk: &File) -> Result<()> {
-    let available = disk::device_length(disk).map_err(|e| failed(Path::new(&name(disk)), &e))?;
+/// Restores to a disk. Fails before anything is written if the backup does not fit, and says afterwards how much of a larger
+/// disk was left as it was.
+fn on_disk(version: &Version, disk: File, control: &mut Control<'_>) -> Result<()> {
+    let name = name(&disk);
+    let available = disk::device_length(&disk).map_err(|e| failed(Path::new(&name), &e))?;
     let needed = version.row().bytes;
-    if needed <= available {
-        return Ok(());
+    let Some(left) = available.checked_sub(needed) else {
+        let why = format!("cannot restore to {name}: the backup has {needed} bytes, but the disk only {available}");
+        return Err(
+            Error::new(Code::DiskFull, why).with_hint("Restore to a disk that is large enough, or into a file.")
+        );
+    };
+    in_place(version, disk, Zeros::Written, control)?;
+    if left > 0 {
+        // The disk is restored: nothing stops that any more.
+        let _ = control.log(&format!(
+            "{name} is larger than the backup: its last {left} bytes, from byte {needed} on, were left as they were"
+        ));
     }
-    let why = format!("cannot restore to {}: the backup has {needed} bytes, but the disk only {available}", name(disk));
-    Err(Error::new(Code::DiskFull, why).with_hint("Restore to a disk that is large enough, or into a file."))
+    Ok(())
 }
 
 fn appends(file: &File) -> bool {

@@ -97,6 +97,16 @@ def read_into(source: Any, buffer: memoryview) -> int:
     return int(source.readinto(buffer))
 
 
+def left_on_disk(target: IO[bytes]) -> int:
+    """The number of bytes from the position to the end, if this is a block device; otherwise 0."""
+    if not stat.S_ISBLK(os.fstat(target.fileno()).st_mode):
+        return 0
+    position = os.lseek(target.fileno(), 0, os.SEEK_CUR)
+    end = os.lseek(target.fileno(), 0, os.SEEK_END)
+    os.lseek(target.fileno(), position, os.SEEK_SET)
+    return end - position
+
+
 def write_all(target: Any, data: memoryview) -> None:
     """Writes all of the data."""
     while data:

@@ -12,7 +12,7 @@ from ..._time import rfc3339
 from ..._version import VersionInfo
 from ..arguments import add_names, words
 from ..configuration import load, open_with
-from ..files import CHUNK, is_standard_output, write_all, writer
+from ..files import CHUNK, is_standard_output, left_on_disk, write_all, writer
 from ..output import Output, printable, version_fields, version_text
 
 SUMMARY = "restore a version into a file or to standard output"
@@ -63,6 +63,11 @@ def run(args: argparse.Namespace, output: Output) -> None:
             if args.file == "-":
                 with writer("-") as target, version.open(verify=args.verify, progress=progress) as source:
                     _copy(source.raw, target)
+                    if left := left_on_disk(target):
+                        output.notice(
+                            "standard output is a disk that is larger than the backup: "
+                            f"its last {left} bytes were left as they were"
+                        )
             else:
                 version.restore(args.file, verify=args.verify, holes=args.holes or None, progress=progress)
     if args.file != "-":
