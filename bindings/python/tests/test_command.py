@@ -700,10 +700,14 @@ def test_a_put_that_ended_early_says_whether_it_can_be_resumed(
     code: ErrorCode, can_resume: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = tmp_path / "checkpoint"
-    checkpoint.touch()
-    with pytest.raises(S3VaultError), resume_notice(str(checkpoint), Output(json=False)):
-        raise S3VaultError(code, "the store failed")
-    assert ("the same command again to resume" in capsys.readouterr().err) is can_resume
+    for records in (b"records", b"", None):
+        checkpoint.unlink(missing_ok=True)
+        if records is not None:
+            checkpoint.write_bytes(records)
+        with pytest.raises(S3VaultError), resume_notice(str(checkpoint), Output(json=False)):
+            raise S3VaultError(code, "the store failed")
+        is_said = "the same command again to resume" in capsys.readouterr().err
+        assert is_said is (can_resume and records == b"records")
 
 
 def test_what_is_left_of_a_disk_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

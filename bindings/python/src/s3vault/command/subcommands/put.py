@@ -108,10 +108,18 @@ def resume_notice(checkpoint: str | None, output: Output) -> Iterator[None]:
         is_final = isinstance(error, S3VaultError) and (
             ErrorFlag.MISUSE in error.flags or error.code == ErrorCode.ABANDONED
         )
-        if checkpoint is not None and not is_final and os.path.exists(checkpoint):
+        if checkpoint is not None and not is_final and _has_records(checkpoint):
             state = "suspended" if isinstance(error, KeyboardInterrupt) else "not stored yet"
             output.notice(f"{state}; run the same command again to resume from the checkpoint {checkpoint}")
         raise
+
+
+def _has_records(checkpoint: str) -> bool:
+    """Whether something can be resumed: a file that could not even be locked is empty."""
+    try:
+        return os.path.getsize(checkpoint) > 0
+    except OSError:
+        return False
 
 
 def _check_size(expected: int | None, size: int) -> None:
