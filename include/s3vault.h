@@ -27,6 +27,8 @@
  *             S3V_E_BUSY at once: it never waits, and never corrupts anything.
  * Fork        Once a vault was opened, a child process made by fork cannot use the library: calls return
  *             S3V_E_FORKED. Open vaults after the fork, or exec.
+ * Streams     Closed descriptors 0, 1 and 2 are occupied, so that no file or socket of the library gets the number of a
+ *             standard stream. Reading and writing them still fails with EBADF.
  * Signals     The library's threads receive no signals, and no signal handler is changed. A broken connection does not
  *             raise SIGPIPE in the caller.
  * Structs     s3v_ctl and s3v_stats belong to the caller, who sets their first field to their size. s3v_event and

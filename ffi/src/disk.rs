@@ -1,10 +1,10 @@
 //! This machine's disks: errors of the operating system as errors of the library, bytes and file names that survive a crash,
-//! files that nobody else can access, names of drafts, and the length of a block device.
+//! files that nobody else can access, names of drafts, the length of a block device, and the numbers of standard streams.
 
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,6 +90,20 @@ pub(crate) fn device_length(device: &File) -> io::Result<u64> {
     let again = format!("/proc/self/fd/{}", device.as_raw_fd());
     let mut own = File::open(&again).or_else(|_| OpenOptions::new().write(true).open(&again))?;
     own.seek(SeekFrom::End(0))
+}
+
+/// Occupies the numbers 0, 1 and 2 if they are free, as they are in a process that was started with closed standard streams.
+/// A descriptor of the library would get such a number otherwise, and whatever reads or writes the stream would read or write
+/// it. Reading and writing these fails as on a closed one (EBADF).
+pub(crate) fn occupy_standard_streams() {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OFlag::O_PATH.bits());
+    // The lowest free number, so the first one above 2 shows that these are taken.
+    while let Ok(file) = options.open("/dev/null").or_else(|_| options.open("/"))
+        && file.as_raw_fd() <= 2
+    {
+        let _ = file.into_raw_fd();
+    }
 }
 
 /// Why a private file was not opened.

@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, TryLockError};
 
 use s3vault_core::{Code, Error, Result};
 
+use crate::disk;
 use crate::transport::runtime::guard_fork;
 
 use super::s3v_error;
@@ -32,7 +33,13 @@ pub(super) unsafe fn run(err: *mut *mut s3v_error, body: impl FnOnce() -> Result
         // SAFETY: not NULL, so it is writable.
         unsafe { *err = std::ptr::null_mut() };
     }
-    let guarded = || guard_fork().and_then(|()| body());
+    // Before the first file of the library is opened.
+    static STANDARD_STREAMS: Once = Once::new();
+    let guarded = || {
+        guard_fork()?;
+        STANDARD_STREAMS.call_once(disk::occupy_standard_streams);
+        body()
+    };
     match catch_unwind(AssertUnwindSafe(guarded)).unwrap_or_else(|panic| Err(defect(&*panic))) {
         Ok(value) => value,
         Err(error) => {

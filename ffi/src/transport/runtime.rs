@@ -8,6 +8,8 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use s3vault_core::{Code, Error, Result};
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::disk;
+
 static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 
 /// The process in which the runtime was first started; 0 before.
@@ -38,6 +40,8 @@ pub(crate) fn guard_fork() -> Result<()> {
 /// Returns a handle to the runtime, and starts it if it is not running.
 pub(crate) fn handle() -> Result<Handle> {
     guard_fork()?;
+    // The caller may have closed them since the last call.
+    disk::occupy_standard_streams();
     let mut runtime = lock(&RUNTIME);
     if let Some(runtime) = &*runtime {
         return Ok(runtime.handle().clone());
