@@ -616,6 +616,45 @@ def test_a_live_source_is_named_in_the_manifest(command: Command, container: str
         assert json.loads(manifest).get("source") == named
 
 
+def test_a_file_as_standard_input_is_read_by_position_unless_something_of_it_was_read(
+    command: Command, container: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(LARGE)
+    for position, stored in ((0, LARGE), (5, LARGE[5:])):
+        with open(tmp_path / "file", "rb", buffering=0) as file:
+            file.seek(position)
+            process = command.start("put", container, "p", "--size", str(len(stored)), stdin=file)
+            assert process.wait() == 0
+            # A stream has been read to its end.
+            assert file.tell() == (0 if position == 0 else len(LARGE))
+        assert command.ok("get", container, "p") == stored
+
+
+@pytest.mark.parametrize("source", ["fixed", "live"])
+def test_a_file_as_standard_input_that_grows_is_stored_only_if_it_is_live(
+    command: Command, container: str, tmp_path: Path, source: str
+) -> None:
+    (tmp_path / "file").write_bytes(LARGE)
+    with open(tmp_path / "file", "rb", buffering=0) as file, open(tmp_path / "file", "ab", buffering=0) as growing:
+        # Slow enough to grow while it is read.
+        limit = {"S3VAULT_BANDWIDTH_UP": str(8 * MIB)}
+        with command.start(
+            "put", container, "p", "--source", source, stdin=file, settings=limit, stderr=subprocess.PIPE
+        ) as process:
+            while process.poll() is None:
+                growing.write(b"x")
+                time.sleep(0.01)
+            assert process.stderr is not None
+            printed = process.stderr.read()
+    if source == "fixed":
+        assert process.returncode == EXIT["S3V_E_SOURCE_CHANGED"]
+        assert b"changed while it was being stored" in printed
+        assert command.rows("versions", container, "p") == []
+    else:
+        assert process.returncode == 0, printed
+        assert command.ok("get", container, "p").startswith(LARGE)
+
+
 def test_an_input_of_another_size_is_not_stored(command: Command, container: str, tmp_path: Path) -> None:
     (tmp_path / "disk.img").write_bytes(b"12345")
     for file, data in (("disk.img", b""), ("-", b"12345")):

@@ -20,9 +20,12 @@ _SIGNALS_EVERY = 0.2
 
 
 def is_stream(file: str) -> bool:
-    """Whether this is standard input, a named pipe or a device: read here, where Ctrl-C ends a wait for its writer."""
+    """Whether this is a pipe, a terminal or another device: read here, where Ctrl-C ends a wait for its writer. A file or
+    a disk as standard input is not one, unless something of it was read already: the library reads those by position,
+    and notices if a file changes meanwhile."""
     if file == "-":
-        return True
+        mode = os.fstat(0).st_mode
+        return not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)) or os.lseek(0, 0, os.SEEK_CUR) != 0
     try:
         mode = os.stat(file).st_mode
     except OSError:
@@ -37,9 +40,11 @@ def is_standard_output(file: str) -> bool:
 
 
 def size_of(file: str) -> int:
-    """Size of a file or a block device in bytes."""
-    with open(file, "rb", buffering=0) as source:
-        return source.seek(0, os.SEEK_END)
+    """Size of a file or a block device in bytes; ``-`` is standard input, whose position becomes 0."""
+    with open(0 if file == "-" else file, "rb", buffering=0, closefd=file != "-") as source:
+        size = source.seek(0, os.SEEK_END)
+        source.seek(0)
+        return size
 
 
 # The standard streams that were closed when the command started.

@@ -84,7 +84,10 @@ def run(args: argparse.Namespace, output: Output) -> None:
             else:
                 if args.size is not None:
                     _check_size(args.size, size_of(args.file))
-                version = vault.put_file(args.container, args.path, args.file, progress=progress, **options)
+                if args.file == "-":
+                    version = vault.put_fd(args.container, args.path, 0, progress=progress, **options)
+                else:
+                    version = vault.put_file(args.container, args.path, args.file, progress=progress, **options)
     _print(version.info, output)
 
 
