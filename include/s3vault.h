@@ -1776,7 +1776,8 @@ int32_t s3v_explain(const char *request,
  * waits. Replies of 256 KiB and more, such as long lists and manifests, count too: they do not wait, but payload waits
  * for them.
  *
- * A whole number from 33554432 to 1125899906842624. Default: 268435456.
+ * A number of bytes from 33554432 to 1125899906842624, also with a unit: K, M, G, T or KiB, MiB, GiB, TiB (powers of
+ * 1024). Default: 268435456.
  */
 #define S3V_OPT_MEMORY "memory"
 
@@ -1790,14 +1791,16 @@ int32_t s3v_explain(const char *request,
 /**
  * Most bytes per second that all transfers of the process send together. 0: no limit.
  *
- * A whole number from 0 to 1125899906842624. Default: 0.
+ * A number of bytes from 0 to 1125899906842624, also with a unit: K, M, G, T or KiB, MiB, GiB, TiB (powers of 1024).
+ * Default: 0.
  */
 #define S3V_OPT_BANDWIDTH_UP "bandwidth_up"
 
 /**
  * Most bytes per second that all transfers of the process receive together. 0: no limit.
  *
- * A whole number from 0 to 1125899906842624. Default: 0.
+ * A number of bytes from 0 to 1125899906842624, also with a unit: K, M, G, T or KiB, MiB, GiB, TiB (powers of 1024).
+ * Default: 0.
  */
 #define S3V_OPT_BANDWIDTH_DOWN "bandwidth_down"
 
@@ -1840,7 +1843,7 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_SOURCE "source"
 
 /**
- * The version with this id.
+ * The version with this id, in upper or lower case. The start of an id is enough if it fits only one version.
  *
  * Text.
  * For s3v_version_find.
@@ -1848,9 +1851,10 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_VERSION "version"
 
 /**
- * The newest version recorded at or before this time.
+ * The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of
+ * that day in UTC), or Unix milliseconds.
  *
- * A time, as Unix milliseconds or in RFC 3339.
+ * A time: RFC 3339, a date (the end of that day in UTC), or Unix milliseconds.
  * For s3v_version_find.
  */
 #define S3V_OPT_AS_OF "as_of"

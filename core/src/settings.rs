@@ -84,9 +84,11 @@ pub enum Kind {
     Bool,
     /// A whole number within these bounds.
     Number(u64, u64),
+    /// A number of bytes within these bounds, also with a unit: see [`parse_size`].
+    Size(u64, u64),
     /// One of these words.
     Words(&'static [&'static str]),
-    /// A time: Unix milliseconds, or RFC 3339.
+    /// A time: RFC 3339, a date (the end of that day in UTC), or Unix milliseconds.
     Time,
 }
 
@@ -178,16 +180,16 @@ options! {
     "leading_slash" Vault Kind::Bool, "false", "", "Start data keys with '/', for buckets whose keys already do.";
     "storage_class" Vault Kind::Text, "", "", "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default.";
     "provider" Vault Kind::Words(&["auto", "s3", "minio", "ceph", "garage", "versitygw"]), "auto", "", "Type of the store; it says which limits, checksums and trailers the store has. auto: its replies tell, and what it refuses is left out.";
-    "memory" Process Kind::Number(32 << 20, 1 << 50), "268435456", "l", "Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits. Replies of 256 KiB and more, such as long lists and manifests, count too: they do not wait, but payload waits for them.";
+    "memory" Process Kind::Size(32 << 20, 1 << 50), "268435456", "l", "Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits. Replies of 256 KiB and more, such as long lists and manifests, count too: they do not wait, but payload waits for them.";
     "connections" Process Kind::Number(1, 4096), "64", "l", "Most requests that all transfers of the process have in progress together.";
-    "bandwidth_up" Process Kind::Number(0, 1 << 50), "0", "l", "Most bytes per second that all transfers of the process send together. 0: no limit.";
-    "bandwidth_down" Process Kind::Number(0, 1 << 50), "0", "l", "Most bytes per second that all transfers of the process receive together. 0: no limit.";
+    "bandwidth_up" Process Kind::Size(0, 1 << 50), "0", "l", "Most bytes per second that all transfers of the process send together. 0: no limit.";
+    "bandwidth_down" Process Kind::Size(0, 1 << 50), "0", "l", "Most bytes per second that all transfers of the process receive together. 0: no limit.";
     "kind" Call: Put, Kind::Words(&["full", "incremental"]), "full", "", "Kind of the backup. An incremental needs parent.";
     "parent" Call: Put, Kind::Text, "", "", "Version id of the backup that an incremental is based on.";
     "checkpoint" Call: Put, Kind::File, "", "", "File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600).";
     "source" Call: Put, Kind::Words(&["fixed", "live"]), "fixed", "", "Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared.";
-    "version" Call: Find, Kind::Text, "", "", "The version with this id.";
-    "as_of" Call: Find, Kind::Time, "", "", "The newest version recorded at or before this time.";
+    "version" Call: Find, Kind::Text, "", "", "The version with this id, in upper or lower case. The start of an id is enough if it fits only one version.";
+    "as_of" Call: Find, Kind::Time, "", "", "The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds.";
     "pin" Call: Find, Kind::Text, "", "", "The manifest's hash, as put returned it; any other manifest is refused.";
     "verify" Call: Get Restore, Kind::Words(&["end", "part"]), "end", "", "When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified.";
     "holes" Call: Restore, Kind::Bool, "false", "", "Leave holes in the file where the data is zero (a sparse file).";
@@ -246,7 +248,8 @@ impl Settings {
         }
         let refuse = |wanted: String| {
             let shown = if row.secret { "***" } else { value };
-            Err(Error::new(Code::InvalidOption, format!("invalid value '{shown}' for option {key}: expected {wanted}")))
+            let why = format!("invalid value '{shown}' for option {key}: expected {wanted}");
+            Err(Error::new(Code::InvalidOption, why).with_hint(format!("Set {key} to {wanted}.")))
         };
         match row.kind {
             Kind::Bool if !matches!(value, "true" | "false") => {
@@ -256,8 +259,18 @@ impl Settings {
             Kind::Number(least, most) if !value.parse::<u64>().is_ok_and(|n| (least..=most).contains(&n)) => {
                 return refuse(format!("a whole number from {least} to {most}"));
             }
+            Kind::Size(least, most) => match parse_size(value).filter(|bytes| (least..=most).contains(bytes)) {
+                Some(bytes) => {
+                    self.values.insert(row.key, Zeroizing::new(bytes.to_string()));
+                    return Ok(());
+                }
+                None => {
+                    let (least, most) = (size_text(least), size_text(most));
+                    return refuse(format!("a number of bytes, such as 67108864 or 64M, from {least} to {most}"));
+                }
+            },
             Kind::Time if parse_time(value).is_none() => {
-                return refuse("a time such as 2026-11-24T13:30:00Z, or Unix milliseconds".into());
+                return refuse("a time such as 2026-11-24T13:30:00Z, a date such as 2026-11-24 (the end of that day in UTC), or Unix milliseconds".into());
             }
             Kind::Text | Kind::File if value.contains(['\0', '\r']) => {
                 return refuse("text without control characters".into());
@@ -290,7 +303,7 @@ impl Settings {
         self.text(key) == "true"
     }
 
-    /// The value of an option of [`Kind::Number`].
+    /// The value of an option of [`Kind::Number`] or [`Kind::Size`].
     pub fn number(&self, key: &'static str) -> u64 {
         self.text(key).parse().unwrap_or(0)
     }
@@ -351,7 +364,38 @@ impl Settings {
 }
 
 fn parse_time(value: &str) -> Option<i64> {
-    value.parse::<i64>().ok().or_else(|| crate::time::parse_rfc3339(value))
+    let date = || crate::time::end_of_day(value);
+    value.parse::<i64>().ok().or_else(|| crate::time::parse_rfc3339(value)).or_else(date)
+}
+
+/// The units of a number of bytes, as powers of 1024.
+const UNITS: [char; 4] = ['K', 'M', 'G', 'T'];
+
+/// Parses a number of bytes: `67108864`, `64M` or `64MiB`. The units K, M, G and T are powers of 1024. `64MB` is refused,
+/// since to some readers that is a power of 1000.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = text[digits.len()..].trim_start().to_ascii_uppercase();
+    let mut letters = unit.chars();
+    let power = match (letters.next(), letters.as_str()) {
+        (None, _) => 0,
+        (Some(letter), "" | "IB") => 1 + UNITS.iter().position(|unit| *unit == letter)?,
+        _ => return None,
+    };
+    let is_number = digits.bytes().all(|c| c.is_ascii_digit());
+    digits.parse::<u64>().ok().filter(|_| is_number)?.checked_mul(1 << (10 * power))
+}
+
+/// A number of bytes as [`parse_size`] accepts it, with the largest unit that leaves no remainder.
+fn size_text(bytes: u64) -> String {
+    let (mut number, mut unit) = (bytes, String::new());
+    for letter in UNITS {
+        if number == 0 || number % 1024 != 0 {
+            break;
+        }
+        (number, unit) = (number / 1024, letter.to_string());
+    }
+    format!("{number}{unit}")
 }
 
 impl fmt::Debug for Settings {
@@ -370,6 +414,7 @@ pub fn options_json() -> String {
                 Kind::File => ("file", &[][..], None, None),
                 Kind::Bool => ("bool", &[][..], None, None),
                 Kind::Number(least, most) => ("number", &[][..], Some(least), Some(most)),
+                Kind::Size(least, most) => ("size", &[][..], Some(least), Some(most)),
                 Kind::Words(words) => ("words", words, None, None),
                 Kind::Time => ("time", &[][..], None, None),
             };
@@ -415,6 +460,56 @@ mod tests {
         assert_eq!(s.number("connect_timeout_ms"), 250);
         s.set("connect_timeout_ms", "").unwrap();
         assert_eq!(s.number("connect_timeout_ms"), 10_000);
+    }
+
+    #[test]
+    fn a_number_of_bytes_may_have_a_unit() {
+        let mut s = Settings::new();
+        for (text, bytes) in [
+            ("67108864", 64 << 20),
+            ("65536K", 64 << 20),
+            ("64M", 64 << 20),
+            ("64m", 64 << 20),
+            ("64MiB", 64 << 20),
+            ("64 MiB", 64 << 20),
+            ("1G", 1 << 30),
+            ("2TiB", 2 << 40),
+        ] {
+            for key in ["memory", "bandwidth_up", "bandwidth_down"] {
+                s.set(key, text).unwrap();
+                // Callers of every language read the plain number.
+                assert_eq!((s.number(key), s.text(key)), (bytes, bytes.to_string().as_str()), "{key} = {text}");
+            }
+        }
+        for bad in
+            ["64MB", "64B", "M", "64X", "1.5G", "-1", "64MM", "+64M", "18446744073709551615K", "1K", "2000000G", "ü"]
+        {
+            let e = s.set("memory", bad).unwrap_err();
+            assert_eq!(e.code(), Code::InvalidOption, "{bad}");
+            assert_eq!(e.hint(), "Set memory to a number of bytes, such as 67108864 or 64M, from 32M to 1024T.");
+        }
+        s.set("bandwidth_up", "0").unwrap();
+    }
+
+    #[test]
+    fn a_date_is_the_end_of_that_day() {
+        let mut s = Settings::new();
+        for (text, ms) in [
+            ("2026-11-30", 1_796_083_199_999),
+            ("2026-11-30T23:59:59.999Z", 1_796_083_199_999),
+            ("1796083199999", 1_796_083_199_999),
+        ] {
+            s.set("as_of", text).unwrap();
+            assert_eq!(s.time("as_of"), Some(ms), "{text}");
+        }
+        for bad in ["2026-11-31", "2026-11", "30.11.2026", "2026-11-30T12:00:00", "yesterday"] {
+            let e = s.set("as_of", bad).unwrap_err();
+            assert!(
+                e.hint().contains("2026-11-24T13:30:00Z") && e.hint().contains("2026-11-24 ("),
+                "{bad}: {}",
+                e.hint()
+            );
+        }
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub fn parse_rfc3339(text: &str) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(|at| at.as_millisecond())
 }
 
+/// The last millisecond, in UTC, of a date such as `2026-11-24`.
+pub fn end_of_day(text: &str) -> Option<i64> {
+    let is_date = text.len() == "2026-11-24".len();
+    if is_date { parse_rfc3339(&format!("{text}T23:59:59.999Z")) } else { None }
+}
+
 /// Parses an HTTP date (RFC 9110 §5.6.7, in the form that servers must send) into Unix milliseconds.
 pub fn parse_http_date(text: &str) -> Option<i64> {
     static PARSER: jiff::fmt::rfc2822::DateTimeParser = jiff::fmt::rfc2822::DateTimeParser::new();

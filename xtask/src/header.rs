@@ -266,8 +266,13 @@ fn accepts(row: &OptionInfo) -> String {
         Kind::File => "The name of a file".into(),
         Kind::Bool => "true or false".into(),
         Kind::Number(least, most) => format!("A whole number from {least} to {most}"),
+        Kind::Size(least, most) => {
+            format!(
+                "A number of bytes from {least} to {most}, also with a unit: K, M, G, T or KiB, MiB, GiB, TiB (powers of 1024)"
+            )
+        }
         Kind::Words(words) => words.join(" or "),
-        Kind::Time => "A time, as Unix milliseconds or in RFC 3339".into(),
+        Kind::Time => "A time: RFC 3339, a date (the end of that day in UTC), or Unix milliseconds".into(),
         _ => "A value".to_owned(),
     };
     let default = if row.default.is_empty() { String::new() } else { format!(". Default: {}", row.default) };

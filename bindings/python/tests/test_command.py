@@ -155,8 +155,22 @@ def test_older_versions_are_found_by_id_and_by_time(command: Command, container:
     assert command.ok("get", container, "p", "--version", first["vid"]) == b"first"
     for arguments in (["-", "--version", first["vid"]], ["--version", first["vid"], "-"]):
         assert command.ok("get", container, "p", *arguments) == b"first"
+    # In lower case, and as much of the id as distinguishes it.
+    unique = next(first["vid"][:n] for n in range(1, 27) if first["vid"][:n] != second["vid"][:n])
+    for start in (first["vid"].lower(), unique.lower()):
+        assert command.ok("get", container, "p", "--version", start) == b"first"
+        command.ok("manifest", container, "p", "p.manifest", "--version", start)
+    ambiguous = command.fails("S3V_E_INVALID_OPTION", "get", container, "p", "--version", "7")
+    assert (first["vid"] in ambiguous["message"], "more characters" in ambiguous["hint"]) == (True, True)
+    lower = ["--kind", "incremental", "--parent", second["vid"].lower()]
+    third = command.row("put", container, "p", "-", *lower, data=b"3")
+    assert third["parent"] == second["vid"]
     assert command.ok("get", container, "p", "--as-of", first["recorded"]) == b"first"
     assert command.ok("get", container, "p", "--as-of", second["recorded"]) == b"2"
+    # A date is the end of that day, in UTC.
+    assert command.ok("get", container, "p", "--as-of", third["recorded"][:10]) == b"3"
+    command.fails("S3V_E_NOT_FOUND", "get", container, "p", "--as-of", "2020-02-29")
+    assert "2026-11-24" in command.fails("S3V_E_INVALID_OPTION", "get", container, "p", "--as-of", "29.2.2020")["hint"]
 
 
 def test_tables_are_aligned(command: Command, container: str) -> None:
@@ -785,6 +799,9 @@ def test_an_input_shorter_than_what_is_stored_is_refused() -> None:
 def test_process_limits_are_read_from_the_settings(command: Command, container: str) -> None:
     settings = {"S3VAULT_MEMORY": "67108864", "S3VAULT_BANDWIDTH_UP": "0", "S3VAULT_CONNECTIONS": "3"}
     command.ok("put", container, "p", data=b"small", settings=settings)
+    command.ok("put", container, "p", data=b"small", settings={"S3VAULT_MEMORY": "64M", "S3VAULT_BANDWIDTH_UP": "1GiB"})
+    refused = command.fails("S3V_E_INVALID_OPTION", "put", container, "p", settings={"S3VAULT_MEMORY": "64MB"})
+    assert refused["hint"] == "Set memory to a number of bytes, such as 67108864 or 64M, from 32M to 1024T."
     command.fails("S3V_E_INVALID_OPTION", "put", container, "p", settings={"S3VAULT_CONNECTIONS": "0"})
 
 

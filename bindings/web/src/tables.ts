@@ -227,9 +227,9 @@ export const OptionKey = {
   CHECKPOINT: "checkpoint",
   /** Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared. */
   SOURCE: "source",
-  /** The version with this id. */
+  /** The version with this id, in upper or lower case. The start of an id is enough if it fits only one version. */
   VERSION: "version",
-  /** The newest version recorded at or before this time. */
+  /** The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds. */
   AS_OF: "as_of",
   /** The manifest's hash, as put returned it; any other manifest is refused. */
   PIN: "pin",

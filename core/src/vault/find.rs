@@ -1,6 +1,7 @@
 //! Finding a version: one LIST of the catalogue, one GET of the row.
 //!
 //! ```text
+//!  Start ──the only version whose id starts like that──▶ List
 //!  List ──page without an answer──▶ List      Row ──not verified──▶ Row (the next row of the same vid)
 //!    │ a visible row                            │ verified
 //!    └────────────▶ Row                         └──▶ Done
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::objects::{CatalogueKey, Entry, Kind, RowKey, catalogue_prefix};
-use super::{Manifest, Name, Row, Vault, Vid, manifest};
+use super::{Manifest, Name, Row, Vault, Vid, VidPrefix, manifest};
 use crate::error::{Code, Error};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{GetObject, ListObjectsV2, ListedObject, Listing, Paged, Sequence, Step, Steps};
@@ -28,6 +29,8 @@ pub enum Selector {
     Latest,
     /// The version with this id.
     Version(Vid),
+    /// The only visible version whose id starts like this.
+    Start(VidPrefix),
     /// The newest version that was recorded at or before this time, in Unix milliseconds.
     AsOf(i64),
 }
@@ -73,7 +76,8 @@ impl Find {
         let container = name.container().to_owned();
         let list = match selector {
             Selector::Latest => ListObjectsV2 { prefix, max_keys: Some(50), ..Default::default() },
-            Selector::Version(vid) => ListObjectsV2 { prefix: format!("{prefix}{vid}."), ..Default::default() },
+            Selector::Version(vid) => version_rows(&prefix, vid),
+            Selector::Start(start) => ListObjectsV2 { prefix: format!("{prefix}{start}"), ..Default::default() },
             Selector::AsOf(at) => {
                 let ahead = if is_active(Mutation::IgnoreVersionsAhead) { 0 } else { AHEAD_MS };
                 let start_after = Some(format!("{prefix}{}", Vid::first_of(at.saturating_add(ahead))));
@@ -94,13 +98,53 @@ impl Find {
         };
         let first = match refused {
             Some(e) => Step::done(Err(e)),
+            None if matches!(selector, Selector::Start(_)) => Step::call(list, FindSteps::candidates),
             None => Step::call(list, FindSteps::page),
         };
         Sequence::start(vault.bucket(&container), steps, first, seed)
     }
 }
 
+/// Lists the rows of one version.
+fn version_rows(prefix: &str, vid: Vid) -> ListObjectsV2 {
+    ListObjectsV2 { prefix: format!("{prefix}{vid}."), ..Default::default() }
+}
+
 impl FindSteps {
+    /// The versions whose id starts as asked: exactly one must be visible.
+    fn candidates(&mut self, asked: &ListObjectsV2, page: Listing) -> Step<Self> {
+        let next = asked.next(&page);
+        for ListedObject { key, .. } in page.objects {
+            let Some(CatalogueKey { entry, .. }) = CatalogueKey::parse(&key) else { continue };
+            match entry {
+                Entry::Deleted(vid) => self.hidden = Some(vid),
+                Entry::Suspected(_) => {}
+                Entry::Row(row) if self.hidden == Some(row.vid) => {}
+                Entry::Row(row) => match self.chosen.replace(row.vid) {
+                    Some(newer) if newer != row.vid => {
+                        let which = format!("{newer} and {}", row.vid);
+                        let why = format!("there is more than one {}, such as {which}", self.describe());
+                        let e =
+                            Error::new(Code::InvalidOption, why).with_hint("Give more characters of the version id.");
+                        return Step::done(Err(e));
+                    }
+                    _ => {}
+                },
+            }
+        }
+        if let Some(next) = next {
+            return Step::call(next, Self::candidates);
+        }
+        self.hidden = None;
+        match self.chosen.take() {
+            Some(vid) => {
+                self.selector = Selector::Version(vid);
+                Step::call(version_rows(&catalogue_prefix(&self.name), vid), Self::page)
+            }
+            None => self.next_row(),
+        }
+    }
+
     fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> Step<Self> {
         let next = asked.next(&page);
         for ListedObject { key, size, .. } in page.objects {
@@ -163,6 +207,7 @@ impl FindSteps {
         match self.selector {
             Selector::Latest => format!("backup {container} {path}"),
             Selector::Version(vid) => format!("version {vid} of {container} {path}"),
+            Selector::Start(start) => format!("version of {container} {path} whose id starts with {start}"),
             Selector::AsOf(at) => format!("backup {container} {path} that was recorded by {}", rfc3339(at)),
         }
     }

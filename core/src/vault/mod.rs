@@ -24,7 +24,7 @@ pub use objects::{Kind, RowKey};
 pub use open::Open;
 pub use put::{Put, PutRequest};
 pub use read::{Locate, Located, Read};
-pub use vid::Vid;
+pub use vid::{Vid, VidPrefix};
 
 use crate::account::{Account, Bucket};
 use crate::crypto::keyring::{Keyring, SigningKey, VerifyKeys};

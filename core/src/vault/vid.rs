@@ -63,6 +63,51 @@ impl fmt::Display for Vid {
     }
 }
 
+/// The start of a version id, as people type it: at least one character, in upper or lower case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct VidPrefix {
+    /// The version id that continues it with zeros.
+    first: Vid,
+    length: usize,
+}
+
+impl VidPrefix {
+    /// Parses a version id or the start of one.
+    pub fn parse(text: &str) -> Result<VidPrefix> {
+        let padded = format!("{:0<1$}", text.to_ascii_uppercase(), Vid::LENGTH);
+        match Vid::try_parse(&padded) {
+            Some(first) if !text.is_empty() => Ok(VidPrefix { first, length: text.len() }),
+            _ => Err(Error::new(Code::InvalidOption, format!("'{text}' is not a version id or the start of one"))
+                .with_hint(
+                    "Give a version id as a listing shows it (26 characters of 0-9 and A-Z without I, L, O and U), or enough of its first characters.",
+                )),
+        }
+    }
+
+    /// The version id, if this is all of it.
+    pub fn whole(self) -> Option<Vid> {
+        (self.length == Vid::LENGTH).then_some(self.first)
+    }
+
+    /// Whether a version id starts like this.
+    pub fn fits(self, vid: Vid) -> bool {
+        let ignored = 5 * (Vid::LENGTH - self.length);
+        vid.0 >> ignored == self.first.0 >> ignored
+    }
+}
+
+impl fmt::Display for VidPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.first.to_string()[..self.length])
+    }
+}
+
+impl fmt::Debug for VidPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Debug for Vid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -109,6 +154,23 @@ mod tests {
             "ü5555555555555555555555555",
         ] {
             assert!(Vid::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_start_of_an_id_is_read_in_either_case() {
+        let vid = Vid::new(1_764_000_000_123, [0xA5; 10]);
+        let text = vid.to_string();
+        for length in 1..=Vid::LENGTH {
+            for start in [text[..length].to_owned(), text[..length].to_lowercase()] {
+                let prefix = VidPrefix::parse(&start).unwrap();
+                assert_eq!(prefix.to_string(), text[..length]);
+                assert_eq!(prefix.whole(), (length == Vid::LENGTH).then_some(vid));
+                assert!(prefix.fits(vid) && !prefix.fits(Vid::new(LAST_MS, [0; 10])), "{start}");
+            }
+        }
+        for bad in ["", "8", "U", "7!", &format!("{text}0"), "ü", "7ü", "0000000000000000000000000000"] {
+            assert_eq!(VidPrefix::parse(bad).unwrap_err().code(), Code::InvalidOption, "{bad}");
         }
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use s3vault_core::credentials::Credentials;
 use s3vault_core::crypto::keyring::Keyring;
 use s3vault_core::settings::{Call, Settings};
-use s3vault_core::vault::{Find, Name, Open, PutRequest, Scope, Selector, Vid};
+use s3vault_core::vault::{Find, Name, Open, PutRequest, Scope, Selector, Vid, VidPrefix};
 use s3vault_core::{Code, Error, Result};
 
 use crate::client::Client;
@@ -110,7 +110,7 @@ impl Vault {
         options.only_for(Call::Put)?;
         let parent = match (options.text("kind"), options.text("parent")) {
             ("incremental", "") => return Err(contradiction("kind = incremental requires parent")),
-            ("incremental", parent) => Some(Vid::parse(parent)?),
+            ("incremental", parent) => Some(Vid::parse(&parent.to_ascii_uppercase())?),
             (_, "") => None,
             _ => return Err(contradiction("parent requires kind = incremental")),
         };
@@ -137,7 +137,10 @@ impl Vault {
         let which = match (options.text("version"), options.time("as_of")) {
             ("", None) => Selector::Latest,
             ("", Some(at)) => Selector::AsOf(at),
-            (vid, None) => Selector::Version(Vid::parse(vid)?),
+            (vid, None) => {
+                let start = VidPrefix::parse(vid)?;
+                start.whole().map_or(Selector::Start(start), Selector::Version)
+            }
             _ => return Err(contradiction("version and as_of cannot be combined")),
         };
         let pin = Some(options.text("pin")).filter(|pin| !pin.is_empty()).map(str::to_owned);

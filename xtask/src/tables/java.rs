@@ -70,7 +70,7 @@ fn option_method(class: &str, row: &OptionInfo) -> String {
     let mut text = String::new();
     let (kind, value) = match row.kind {
         Kind::Bool => ("boolean", format!("Boolean.toString({variable})")),
-        Kind::Number(..) => ("long", format!("Long.toString({variable})")),
+        Kind::Number(..) | Kind::Size(..) => ("long", format!("Long.toString({variable})")),
         Kind::Time => ("Instant", format!("Long.toString({variable}.toEpochMilli())")),
         Kind::File => ("Path", format!("{variable}.toString()")),
         Kind::Words(words) => {

@@ -53,8 +53,11 @@ fn kind(row: &OptionInfo) -> String {
     let mut kind = match row.kind {
         Kind::Bool => "`true`, `false`".into(),
         Kind::Number(least, most) => format!("{least} to {most}"),
+        Kind::Size(least, most) => {
+            format!("{least} to {most} bytes, also with a unit: K, M, G, T or KiB, MiB, GiB, TiB (powers of 1024)")
+        }
         Kind::Words(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
-        Kind::Time => "time".into(),
+        Kind::Time => "time or date".into(),
         Kind::File => "file".into(),
         _ => "text".to_owned(),
     };

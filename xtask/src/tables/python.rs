@@ -52,6 +52,7 @@ pub(crate) fn options() -> String {
             let kind = match row.kind {
                 Kind::Bool => "bool",
                 Kind::Number(..) => "int",
+                Kind::Size(..) => "int | str",
                 Kind::Time => "datetime | str",
                 Kind::File => "str | os.PathLike[str]",
                 _ => "str",
@@ -72,6 +73,7 @@ fn option(row: &OptionInfo) -> String {
     let (kind, words, bounds) = match row.kind {
         Kind::Bool => ("bool", &[][..], None),
         Kind::Number(least, most) => ("number", &[][..], Some((least, most))),
+        Kind::Size(least, most) => ("size", &[][..], Some((least, most))),
         Kind::Words(words) => ("words", words, None),
         Kind::Time => ("time", &[][..], None),
         Kind::File => ("file", &[][..], None),

@@ -25,9 +25,9 @@ class FindOptions(TypedDict, total=False):
     """The options of find."""
 
     version: str | None
-    """The version with this id."""
+    """The version with this id, in upper or lower case. The start of an id is enough if it fits only one version."""
     as_of: datetime | str | None
-    """The newest version recorded at or before this time."""
+    """The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds."""
     pin: str | None
     """The manifest's hash, as put returned it; any other manifest is refused."""
 

@@ -47,6 +47,35 @@ fn find_costs_one_list_and_one_get() {
 }
 
 #[test]
+fn a_version_is_found_by_the_start_of_its_id_if_only_one_that_is_visible_starts_like_that() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let versions: Vec<Found> = (1..=3).map(|n| stored(&mut world, &vault, &[n], n)).collect();
+    let start = |text: &str| Selector::Start(VidPrefix::parse(text).unwrap());
+    // The shortest start that fits no other of the versions.
+    let unique = |of: &Found| {
+        let others: Vec<&str> = versions.iter().map(|v| &*v.row.vid).filter(|vid| *vid != of.row.vid).collect();
+        let length = (1..26).find(|n| !others.iter().any(|vid| vid.starts_with(&of.row.vid[..*n]))).unwrap();
+        of.row.vid[..length].to_lowercase()
+    };
+    for found in &versions {
+        assert_eq!(find(&mut world, &vault, start(&unique(found))).unwrap().object, found.object);
+    }
+    world.log.clear();
+    let e = find(&mut world, &vault, start("7")).unwrap_err();
+    assert_eq!((e.code(), e.hint()), (Code::InvalidOption, "Give more characters of the version id."));
+    let newest = [&versions[2], &versions[1]].map(|found| found.row.vid.clone());
+    assert!(newest.iter().all(|vid| e.message().contains(vid)), "{e}");
+    assert_eq!(world.operations(), ["ListObjectsV2"]);
+    assert_eq!(find(&mut world, &vault, start("00")).unwrap_err().code(), Code::NotFound);
+    // Versions that no listing shows do not make it ambiguous, and are not found.
+    for hidden in [&versions[0], &versions[2]] {
+        world.put(&format!("{CATALOGUE}vm/disk/{}.-d", hidden.row.vid), b"{}");
+    }
+    assert_eq!(find(&mut world, &vault, start("7")).unwrap().object, versions[1].object);
+    assert_eq!(find(&mut world, &vault, start(&unique(&versions[0]))).unwrap_err().code(), Code::NotFound);
+}
+
+#[test]
 fn a_version_is_the_same_row_from_put_find_and_list() {
     for record in ["false", "true"] {
         let (mut world, vault) = (World::new(), vault(&[("record_after_store", record)]));

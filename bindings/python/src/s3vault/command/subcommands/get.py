@@ -41,11 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--holes", action="store_true", help="write a sparse file: leave holes where the data is zero")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--version", metavar="VID", help="restore this version (default: the newest)")
+    which.add_argument(
+        "--version",
+        metavar="VID",
+        help="restore the version with this id, or whose id starts like this (default: the newest)",
+    )
     which.add_argument(
         "--as-of",
         metavar="TIME",
-        help="restore the newest version recorded at or before TIME (RFC 3339, or Unix milliseconds)",
+        help="restore the newest version recorded at or before TIME: RFC 3339 (2026-11-24T13:30:00Z), a date "
+        "(2026-11-24: the end of that day in UTC), or Unix milliseconds",
     )
 
 

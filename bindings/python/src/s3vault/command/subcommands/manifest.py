@@ -22,7 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", metavar="FILE", nargs="?", default="-", help="file to write (default: -, standard output)"
     )
-    parser.add_argument("--version", metavar="VID", help="use this version (default: the newest)")
+    parser.add_argument(
+        "--version",
+        metavar="VID",
+        help="use the version with this id, or whose id starts like this (default: the newest)",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> None:

@@ -52,4 +52,6 @@ def _type(setting: dict[str, Any]) -> str:
         return "|".join(setting["words"])
     if setting["kind"] == "number":
         return f"number from {setting['least']} to {setting['most']}"
+    if setting["kind"] == "size":
+        return f"bytes from {setting['least']} to {setting['most']}, or with a unit: 64M"
     return {"bool": "true|false"}.get(setting["kind"], str(setting["kind"]))

@@ -16,7 +16,7 @@ public final class FindOptions extends CallOptions {
     /**
      * {@return a copy with this value of {@link Option#VERSION}}
      *
-     * @param version The version with this id.
+     * @param version The version with this id, in upper or lower case. The start of an id is enough if it fits only one version.
      */
     public FindOptions withVersion(String version) {
         return new FindOptions(with(Option.VERSION, version));
@@ -25,7 +25,7 @@ public final class FindOptions extends CallOptions {
     /**
      * {@return a copy with this value of {@link Option#AS_OF}}
      *
-     * @param asOf The newest version recorded at or before this time.
+     * @param asOf The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds.
      */
     public FindOptions withAsOf(Instant asOf) {
         return new FindOptions(with(Option.AS_OF, Long.toString(asOf.toEpochMilli())));
