@@ -78,10 +78,10 @@ fn each_wrong_input_names_the_setting_to_change() {
         Wrong {
             settings: &[],
             fault: Some(
-                r#"{"operation": "GetBucketVersioning", "times": 100, "answer": {"status": 403, "code": "AccessDenied"}}"#,
+                r#"{"operation": "PutObject", "times": 100, "answer": {"status": 403, "code": "AccessDenied"}}"#,
             ),
             code: Code::AccessDenied,
-            says: &["s3:GetBucketVersioning on arn:aws:s3:::wrong-inputs."],
+            says: &["s3:PutObject on arn:aws:s3:::wrong-inputs/*."],
         },
         Wrong { settings: &[], fault: Some(html), code: Code::BadReply, says: &["Sign in", "api_url", "proxy"] },
         Wrong { settings: &[("bucket", "no-such-bucket")], fault: None, code: Code::NoSuchBucket, says: &["bucket"] },

@@ -313,6 +313,8 @@ impl Machine for Put {
                 Some(Ok(status)) => self.versioning(status),
                 // Some stores without versioning do not support the request.
                 Some(Err(e)) if e.status() == 501 => self.versioning(BucketVersioning::Off),
+                // These keys may not ask: the reply to the locator's PUT shows it.
+                Some(Err(e)) if e.code() == Code::AccessDenied => self.write_description_and_list(),
                 Some(Err(e)) => self.fail(e),
             },
             (State::List(mut call), input) => match call.handle(&mut self.session, now, input) {
@@ -322,7 +324,11 @@ impl Machine for Put {
             },
             (State::Locator(mut call), input) => match call.handle(&mut self.session, now, input) {
                 None => State::Locator(call),
-                Some(Ok(_)) => {
+                Some(Ok(reply)) => {
+                    if let Err(e) = self.check_locator_stored(&call, &reply) {
+                        self.state = self.fail(e);
+                        return;
+                    }
                     if !std::mem::replace(&mut self.source_started, true) {
                         self.source_start = Some(SourceStart::at(0, false));
                     }

@@ -61,6 +61,17 @@ impl Put {
         }
     }
 
+    /// Where nobody could say whether the bucket has versioning, the reply to the locator's PUT does: a bucket without it is
+    /// refused before data is sent.
+    pub(super) fn check_locator_stored(&self, call: &Call<PutObject>, reply: &PutReply) -> Result<()> {
+        if self.vault.versioned.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.vault.layout.check_stored(&self.session.bucket, &call.op().key, reply.version_id.as_deref())?;
+        self.vault.versioned.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// A page of the first LIST: finds the newest version id and the parent.
     pub(super) fn page(&mut self, now: Now, call: &Call<ListObjectsV2>, page: Listing) -> State {
         if call.op().token.is_none() {

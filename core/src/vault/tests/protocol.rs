@@ -440,13 +440,9 @@ fn every_request_may_fail_once() {
 /// A persistent refusal is the put's error, and nothing is listed.
 #[test]
 fn every_request_may_be_refused() {
-    for (operation, large_only) in [
-        ("GetBucketVersioning", false),
-        ("ListObjectsV2", false),
-        ("PutObject", false),
-        ("CreateMultipartUpload", true),
-        ("UploadPart", true),
-    ] {
+    for (operation, large_only) in
+        [("ListObjectsV2", false), ("PutObject", false), ("CreateMultipartUpload", true), ("UploadPart", true)]
+    {
         let (mut world, vault) = (World::new(), vault(&[]));
         world.fault(operation, "", Fault::Refused(403, "AccessDenied"));
         let bytes = if large_only { large() } else { b"x".to_vec() };
@@ -481,6 +477,29 @@ fn a_bucket_without_versioning_is_refused_before_anything_is_written() {
     world.fault("GetBucketVersioning", "", Fault::Refused(501, "VersioningNotConfigured"));
     let e = world.run(&mut put(&vault, None, 1), b"x").unwrap_err();
     assert_eq!(e.code(), Code::Versioning, "a store that has none");
+}
+
+#[test]
+fn keys_that_may_not_read_the_versioning_learn_it_from_the_first_reply() {
+    let denied = |versioning| {
+        let mut world = World::new();
+        world.set_versioning(versioning);
+        world.fault("GetBucketVersioning", "", Fault::Refused(403, "AccessDenied"));
+        (world, vault(&[]))
+    };
+    let (mut world, vault) = denied(Versioning::Enabled);
+    stored(&mut world, &vault, b"1", 1);
+    world.log.clear();
+    stored(&mut world, &vault, b"2", 2);
+    assert_eq!(world.operations()[0], "ListObjectsV2", "it is known now: {:?}", world.operations());
+    assert_eq!(world.versions("vm/disk").len(), 2);
+    for versioning in [Versioning::Suspended, Versioning::Off] {
+        let (mut world, vault) = denied(versioning);
+        let e = world.run(&mut put(&vault, None, 1), &large()).unwrap_err();
+        assert_eq!((e.code(), e.hint()), (Code::Versioning, "Enable versioning on the bucket."));
+        assert_eq!((world.keys("vm"), world.open_uploads()), (vec![], 0), "no data was sent");
+        assert!(world.keys(CATALOGUE).is_empty());
+    }
 }
 
 #[test]
