@@ -91,6 +91,11 @@ struct Progress {
     last_event: Instant,
 }
 
+/// Adds to the error of a call that its caller ended what to do next.
+pub(crate) fn after_interrupt(e: Error, hint: impl FnOnce() -> String) -> Error {
+    if matches!(e.code(), Code::Cancelled | Code::Stopped) { e.with_hint(hint()) } else { e }
+}
+
 impl Control<'_> {
     /// No events, no cancel, no time-out.
     pub fn none() -> Control<'static> {

@@ -154,6 +154,7 @@ fn read_again(cancelled: bool) -> u64 {
     let e = ended.expect_err(if cancelled { "it was cancelled" } else { "the line failed" });
     let code = if cancelled { Code::Cancelled } else { Code::ConnectionLost };
     assert_eq!(e.code(), code, "{e:?}");
+    assert_eq!(e.hint().starts_with("Make the same call again to resume: the parts"), cancelled, "{}", e.hint());
     assert!(left(folder.path()).iter().all(|name| name.ends_with(".restoring")), "{:?}", left(folder.path()));
     assert_eq!(left(folder.path()).len(), 1);
     rig.store.clear_faults();

@@ -386,16 +386,64 @@ fn an_upload_that_cannot_be_aborted_is_reported_as_an_orphan() {
     );
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes(20 << 20)).unwrap();
-    let mut orphans = Vec::new();
+    let orphans = |store: &dyn Fn(&mut Control<'_>) -> Error| {
+        let mut orphans = Vec::new();
+        let mut on_event = |event: &Event<'_>| {
+            if event.kind == EventKind::Orphan {
+                orphans.push(event.text.unwrap_or_default().to_owned());
+            }
+            true
+        };
+        let e = store(&mut Control { on_event: Some(&mut on_event), ..Control::none() });
+        assert_eq!(e.code(), Code::AccessDenied);
+        orphans
+    };
+    let of_file =
+        orphans(&|control| rig.vault.put_file("vm", "disk", file.path(), &Settings::new(), control).err().unwrap());
+    let of_stream = orphans(&|control| {
+        let mut put = rig.vault.put("vm", "disk", &Settings::new(), control).unwrap();
+        put.write(&bytes(20 << 20), control).and_then(|()| put.commit(control).map(drop)).unwrap_err()
+    });
+    for orphans in [of_file, of_stream] {
+        let [orphan] = orphans.as_slice() else { panic!("{orphans:?}") };
+        assert!(orphan.contains("s3://faults/vm/disk stays on the store"), "{orphan}");
+        assert!(orphan.contains("permission s3:AbortMultipartUpload on arn:aws:s3:::faults/*"), "{orphan}");
+    }
+}
+
+#[test]
+fn a_put_that_its_caller_ends_says_how_to_resume_and_what_is_left() {
+    let rig = rig(&[]);
+    rig.fault(r#"{"operation": "UploadPart", "times": 100, "drop": "before"}"#);
+    let folder = tempfile::tempdir().unwrap();
+    let (file, checkpoint) = (folder.path().join("disk"), folder.path().join("checkpoint"));
+    std::fs::write(&file, bytes(20 << 20)).unwrap();
+    for saved in [true, false] {
+        let mut options = Settings::new();
+        options.set("checkpoint", if saved { checkpoint.to_str().unwrap() } else { "" }).unwrap();
+        let mut stop = |_: &Event<'_>| false;
+        let control = &mut Control { on_event: Some(&mut stop), ..Control::none() };
+        let e = rig.vault.put_file("vm", "disk", &file, &options, control).err().unwrap();
+        assert_eq!(e.code(), Code::Stopped);
+        let said = if saved { checkpoint.to_str().unwrap() } else { "s3v_shutdown" };
+        assert!(e.hint().contains(said), "{}", e.hint());
+    }
+}
+
+#[test]
+fn an_abort_that_the_store_refuses_is_reported_as_an_orphan() {
+    let rig = rig(&[]);
+    rig.fault(
+        r#"{"operation": "AbortMultipartUpload", "times": 100, "answer": {"status": 403, "code": "AccessDenied"}}"#,
+    );
+    let mut orphans = 0;
     let mut on_event = |event: &Event<'_>| {
-        if event.kind == EventKind::Orphan {
-            orphans.push(event.text.unwrap_or_default().to_owned());
-        }
+        orphans += usize::from(event.kind == EventKind::Orphan);
         true
     };
     let control = &mut Control { on_event: Some(&mut on_event), ..Control::none() };
-    let e = rig.vault.put_file("vm", "disk", file.path(), &Settings::new(), control).err().unwrap();
-    assert_eq!(e.code(), Code::AccessDenied);
-    let [orphan] = orphans.as_slice() else { panic!("{orphans:?}") };
-    assert!(orphan.contains("s3://faults/vm/disk stays on the store"), "{orphan}");
+    let mut put = rig.vault.put("vm", "disk", &Settings::new(), control).unwrap();
+    put.write(&bytes(20 << 20), control).unwrap();
+    put.abort(control).unwrap();
+    assert_eq!(orphans, 1);
 }

@@ -137,7 +137,9 @@ pub unsafe extern "C" fn s3v_process_stats(out: *mut s3v_stats, err: *mut *mut s
 /// the library's threads. Call it before the program ends. Calls in progress fail with S3V_E_WRONG_STATE, and so do
 /// later ones on a put or a stream that was open; any other call starts the threads again.
 ///
-/// Fails with S3V_E_TIMED_OUT if work was left: parts may then stay in the store until they are swept.
+/// Fails with S3V_E_TIMED_OUT if work was left: parts may then stay in the store. Fails with S3V_E_STORE if the store
+/// refused to abort an upload after its call had ended: the message names bucket, key and upload id, and the permission
+/// that is missing. Calls that wait for the abort report the same as S3V_EVENT_ORPHAN.
 ///
 /// Since: 0.1.
 ///

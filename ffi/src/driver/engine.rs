@@ -265,7 +265,10 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                     self.progress.accept(&range);
                 }
                 Output::NeedCredentials { generation } => self.request_keys(generation)?,
-                Output::Event(event) => self.progress.report(event),
+                Output::Event(event) => {
+                    self.progress.report(event);
+                    self.keep_orphans();
+                }
                 Output::Wait(until) => return Ok(Step::Wait(until)),
                 Output::Done(result) => return Ok(Step::Done(result)),
             }
@@ -384,12 +387,23 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             Message::Retry => Ok(()),
             Message::Detach(background) => {
                 self.background = Some(background);
+                self.keep_orphans();
                 if self.keys_requested {
                     self.receive_key_reply(KeyReply::Unchanged(None))?;
                 }
                 self.suspend()
             }
             Message::Fatal(error) => Err(error),
+        }
+    }
+
+    /// Once the caller is gone, [`runtime::shutdown`](crate::transport::runtime::shutdown) says what was left in the store.
+    fn keep_orphans(&self) {
+        let Some(background) = &self.background else { return };
+        while let Some(event) = self.progress.take_event() {
+            if matches!(event, s3vault_core::Event::Orphan { .. }) {
+                background.leave(event.to_string());
+            }
         }
     }
 

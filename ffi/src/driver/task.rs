@@ -145,7 +145,11 @@ impl<T: Send + 'static, A: Send + 'static> Task<T, A> {
         runtime::guard_fork()?;
         let Some(link) = &self.link else { return Err(engine_gone()) };
         let notice = self.waiter.wait(&link.notices, &self.progress, deadline, control)?;
-        self.ended |= notice.is_end();
+        if notice.is_end() {
+            self.ended = true;
+            // What the machine reported just before its end, such as an upload that it could not abort.
+            self.report_end(control);
+        }
         Ok(notice)
     }
 

@@ -142,7 +142,7 @@ impl<T: Send + 'static> StreamUpload<T> {
         while !self.finished
             && let Some(notice) = self.task.next_now()
         {
-            self.receive(notice)?;
+            self.receive(notice).inspect_err(|_| self.task.report_end(control))?;
         }
         Ok(())
     }

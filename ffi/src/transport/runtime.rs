@@ -21,6 +21,9 @@ static SHUTDOWNS: AtomicU64 = AtomicU64::new(0);
 /// Number of state machines that run to their end in the background.
 static BACKGROUND: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
+/// What that work left in the store, for the caller of [`shutdown`].
+static LEFT: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
 /// Limit on threads for blocking work: files, and the C library's resolver.
 const BLOCKING_THREADS: usize = 64;
 
@@ -94,6 +97,11 @@ impl Background {
         *lock(&BACKGROUND.0) += 1;
         Background(())
     }
+
+    /// Records what is left in the store: nobody else hears of it.
+    pub(crate) fn leave(&self, what: String) {
+        lock(&LEFT).push(what);
+    }
 }
 
 impl Drop for Background {
@@ -119,14 +127,20 @@ pub(crate) fn shutdown(timeout: Duration) -> Result<()> {
     if let Some(runtime) = runtime {
         runtime.shutdown_timeout(left());
     }
-    if unfinished > 0 {
-        return Err(Error::new(
-            Code::TimedOut,
-            format!("{unfinished} uploads had not ended after {} ms", timeout.as_millis()),
-        )
-        .with_hint("Parts may be left in the store. Run sweep to remove them."));
+    let mut left = std::mem::take(&mut *lock(&LEFT));
+    if unfinished == 0 && left.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let code = if unfinished > 0 { Code::TimedOut } else { Code::Store };
+    if unfinished > 0 {
+        left.insert(
+            0,
+            format!("{unfinished} uploads had not ended after {} ms, and their parts may stay", timeout.as_millis()),
+        );
+    }
+    Err(Error::new(code, left.join("; ")).with_hint(
+        "Abort the bucket's incomplete multipart uploads with an S3 client, or let a lifecycle rule remove them: until then their parts take space.",
+    ))
 }
 
 /// How often the library's threads were stopped.

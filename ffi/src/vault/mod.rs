@@ -20,7 +20,7 @@ use s3vault_core::vault::{Find, Name, Open, PutRequest, Scope, Selector, Vid, Vi
 use s3vault_core::{Code, Error, Result};
 
 use crate::client::Client;
-use crate::control::Control;
+use crate::control::{Control, after_interrupt};
 use crate::{driver, entropy};
 
 pub use get::Get;
@@ -90,7 +90,9 @@ impl Vault {
         options: &Settings,
         control: &mut Control<'_>,
     ) -> Result<Version> {
-        put::put_file(self, self.put_request(container, path, options)?, file, checkpoint(options), control)
+        let saved = checkpoint(options);
+        put::put_file(self, self.put_request(container, path, options)?, file, saved, control)
+            .map_err(|e| after_interrupt(e, || resume_hint(saved)))
     }
 
     /// Stores what can be read from this descriptor. A regular file is stored whole; its position is neither used nor
@@ -103,7 +105,9 @@ impl Vault {
         options: &Settings,
         control: &mut Control<'_>,
     ) -> Result<Version> {
-        put::put_fd(self, self.put_request(container, path, options)?, fd, checkpoint(options), control)
+        let saved = checkpoint(options);
+        put::put_fd(self, self.put_request(container, path, options)?, fd, saved, control)
+            .map_err(|e| after_interrupt(e, || resume_hint(saved)))
     }
 
     fn put_request(&self, container: &str, path: &str, options: &Settings) -> Result<PutRequest> {
@@ -183,6 +187,14 @@ const NOT_VERIFIED: &str = "not verified: the vault knows no public key, so anyo
 /// The path of the checkpoint, if one is set.
 fn checkpoint(options: &Settings) -> Option<&Path> {
     Some(options.text("checkpoint")).filter(|path| !path.is_empty()).map(Path::new)
+}
+
+/// What the caller of a put that it ended can do next.
+fn resume_hint(checkpoint: Option<&Path>) -> String {
+    match checkpoint {
+        Some(file) => format!("Make the same call again to resume from the checkpoint {}.", file.display()),
+        None => "Nothing is listed. What was sent is removed in the background: s3v_shutdown, at the end of the program, waits for that and says what stays. With a checkpoint the put could be resumed.".into(),
+    }
 }
 
 fn contradiction(why: &str) -> Error {

@@ -186,8 +186,8 @@ impl PartialFile {
         left
     }
 
-    /// After an error: it stays if a later restore can use its parts.
-    pub(super) fn keep_after(&mut self, error: &Error) {
+    /// After an error: it stays if a later restore can use its parts. Returns whether it does.
+    pub(super) fn keep_after(&mut self, error: &Error) -> bool {
         let is_temporary = match error.code() {
             Code::Cancelled | Code::TimedOut | Code::Stopped | Code::Suspended => true,
             code => code == Code::Unavailable || error.family() == Family::Transport || error.is_retryable(),
@@ -197,6 +197,7 @@ impl PartialFile {
             && is_temporary
             && self.file.read_exact_at(&mut marked, self.marks()).is_ok()
             && marked.contains(&1);
+        self.keep
     }
 }
 

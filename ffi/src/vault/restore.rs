@@ -20,7 +20,7 @@ use s3vault_core::{Code, Error, Result};
 
 use super::Version;
 use super::partial_file::{PartialFile, failed};
-use crate::control::Control;
+use crate::control::{Control, after_interrupt};
 use crate::disk;
 use crate::driver;
 use crate::driver::download::{Destination, Zeros, download_file};
@@ -272,9 +272,11 @@ fn through_partial_file(version: &Version, path: &Path, holes: bool, control: &m
             }
             Ok(())
         }
-        Err(e) => {
-            partial.keep_after(&e);
-            Err(e)
-        }
+        Err(e) => Err(match partial.keep_after(&e) {
+            true => after_interrupt(e, || {
+                "Make the same call again to resume: the parts that were restored are kept beside the file.".into()
+            }),
+            false => e,
+        }),
     }
 }

@@ -84,7 +84,8 @@ impl Upload {
         match call.handle(session, now, input) {
             None => return State::Abort(call, why),
             Some(Err(e)) if e.s3_code() != "NoSuchUpload" => {
-                let (bucket, why) = (session.bucket.name().to_owned(), e.message().to_owned());
+                // The hint names the permission that is missing.
+                let (bucket, why) = (session.bucket.name().to_owned(), format!("{}. {}", e.message(), e.hint()));
                 let AbortMultipartUpload { key, upload_id } = call.op().clone();
                 session.report(Event::Orphan { bucket, key, upload_id, why });
             }

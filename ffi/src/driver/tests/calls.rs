@@ -445,6 +445,22 @@ fn shutdown_waits_for_the_background_and_joins_the_threads() {
     assert!(error.message().starts_with("1 "), "{error}");
     assert_eq!(waiting.join().unwrap().unwrap_err().code(), Code::WrongState);
 
+    // What could not be removed from the store is said, since its call has ended.
+    let refused: ScriptedMachine<()> = ScriptedMachine::new(vec![], |outputs, input| {
+        if matches!(input, Input::Cancel) {
+            let (bucket, key) = ("bkt".to_owned(), "vm/disk".to_owned());
+            let (upload_id, why) = ("u1".to_owned(), "access denied".to_owned());
+            outputs.push_back(Output::Event(s3vault_core::Event::Orphan { bucket, key, upload_id, why }));
+            outputs.push_back(Output::Done(Ok(())));
+        }
+    });
+    let mut short = Control { timeout: Some(Duration::from_millis(10)), ..Control::none() };
+    run(&host(), refused, &mut short).unwrap_err();
+    let error = runtime::shutdown(Duration::from_secs(60)).unwrap_err();
+    assert_eq!(error.code(), Code::Store);
+    assert!(error.message().contains("upload u1 of s3://bkt/vm/disk stays on the store"), "{error}");
+    runtime::shutdown(Duration::from_secs(60)).expect("it was said once");
+
     // A later call starts the runtime again.
     let mut again = ScriptedMachine::new(vec![], |_, _| {});
     again.outputs.push_back(Output::Done(Ok(5)));
