@@ -1,6 +1,7 @@
 //! Settings from a TOML file and from the environment. Each is read only when the caller asks for it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use s3vault_core::settings::{Kind, OPTIONS, Scope, Settings, nearest};
@@ -16,6 +17,8 @@ const OTHER_VARIABLES: [&str; 4] = ["S3VAULT_CONFIG", "S3VAULT_LIBRARY", "S3VAUL
 /// array is one value with a line for each string. The name of a file (`keyring`, `ca_file`) is relative to the folder
 /// of the TOML file.
 ///
+/// A file that holds a secret and that every user can read adds a warning.
+///
 /// Fails with [`Code::Config`] if the file cannot be read or is not such a table, and as [`Settings::set`] does for its
 /// keys and values; the message names the file and the line. Options before the line that failed are set.
 pub fn load(settings: &mut Settings, file: &Path) -> Result<()> {
@@ -29,6 +32,7 @@ pub fn load(settings: &mut Settings, file: &Path) -> Result<()> {
         let place = place(e.span().map_or(text.len(), |span| span.start));
         Error::new(Code::Config, format!("{place}: {}", e.message()))
     })?;
+    let mut secrets = Vec::new();
     let mut entries: Vec<_> = table.into_inner().into_iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     for (key, value) in entries {
@@ -44,6 +48,16 @@ pub fn load(settings: &mut Settings, file: &Path) -> Result<()> {
             value = beside(file, &value).map_err(|e| e.context(&place))?;
         }
         settings.set(option.key, &value).map_err(|e| e.context(&place))?;
+        // The URL of a proxy is a secret if it has a password.
+        if option.secret && !value.is_empty() && (option.key != "proxy" || value.contains('@')) {
+            secrets.push(option.key);
+        }
+    }
+    let is_public = fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o004 != 0);
+    if is_public && !secrets.is_empty() {
+        let what = secrets.join(" and ");
+        settings
+            .warn(format!("{shown} holds {what}, and every user of this machine can read it: run chmod 600 {shown}"));
     }
     Ok(())
 }
@@ -209,6 +223,31 @@ mod tests {
         }
         let e = loaded("nearest", "acces_key = 'k'\n").unwrap_err();
         assert_eq!(e.hint(), "Did you mean 'access_key'?");
+    }
+
+    #[test]
+    fn a_file_with_secrets_that_everybody_can_read_is_a_warning() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("s3vault.toml");
+        let warnings = |text: &str, mode: u32| {
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            let mut settings = Settings::new();
+            load(&mut settings, &file).unwrap();
+            settings.warnings().to_vec()
+        };
+        let secrets = "bucket = 'b'\nsecret_key = 'hush'\nsession_token = 'hush'\nproxy = 'http://u:hush@p:1'\n";
+        let [warning] = &warnings(secrets, 0o644)[..] else { panic!("one warning was expected") };
+        assert!(warning.contains("holds secret_key and session_token and proxy"), "{warning}");
+        assert!(
+            warning.ends_with(&format!("run chmod 600 {}", file.display())) && !warning.contains("hush"),
+            "{warning}"
+        );
+        for (text, mode) in
+            [(secrets, 0o600), (secrets, 0o640), ("bucket = 'b'\nsecret_key = ''\nproxy = 'http://p:1'\n", 0o644)]
+        {
+            assert_eq!(warnings(text, mode), [""; 0], "{mode:o} {text}");
+        }
     }
 
     #[test]
