@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import io
 import json
 import os
 import pty
@@ -20,13 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stalling_store import UPLOAD_ID, StallingStore, stalling_store
 from stream import stream
 
 import s3vault
+import s3vault_command
 from s3vault import ErrorCode, S3VaultError
 from s3vault.command import configuration, subcommands
 from s3vault.command.files import left_on_disk, write_all
 from s3vault.command.output import Output
+from s3vault.command.subcommands import get, ls
 from s3vault.command.subcommands.put import resume_notice, skip
 
 MIB = 1 << 20
@@ -193,9 +198,35 @@ def test_lists_as_json(command: Command, container: str) -> None:
         del row["manifest_hash"], row["signed_by"]
     assert command.rows("ls", container) == stored
     assert command.rows("ls", container, "etc/") == stored[:2]
-    assert command.rows("ls", container, "none") == []
-    assert command.rows("versions", container, "none") == []
     assert {"container": container} in command.rows("ls")
+
+
+def test_what_the_user_named_and_is_not_there_is_an_error_and_an_empty_vault_is_not(
+    command: Command, container: str, tmp_path: Path
+) -> None:
+    command.row("put", container, "etc/a", data=b"x")
+    bucket = os.environ["S3VAULT_BUCKET"]
+    for arguments, what, hint in (
+        (["ls", "no-such"], "container no-such", "s3vault ls"),
+        (["versions", "no-such", "p"], "backup no-such p", "s3vault ls no-such"),
+        (["versions", container, "p"], f"backup {container} p", f"s3vault ls {container}"),
+        (["ls", container, "var/"], f"path in container {container} that starts with var/", f"s3vault ls {container}"),
+    ):
+        error = command.fails("S3V_E_NOT_FOUND", *arguments)
+        assert error["message"] == f"there is no {what} in bucket {bucket}"
+        assert error["hint"].endswith(f": {hint}")
+    # As get says it.
+    assert command.fails("S3V_E_NOT_FOUND", "get", container, "p")["message"].startswith(
+        f"there is no backup {container} p in bucket {bucket}"
+    )
+
+
+def test_an_empty_vault_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    for json_too in (False, True):
+        ls._print_containers(iter(()), "backups", Output(json=json_too))
+        shown = capsys.readouterr()
+        said = "s3vault: the vault in bucket backups has no backups yet; 's3vault put' stores the first\n"
+        assert (shown.out, shown.err) == ("", "" if json_too else said)
 
 
 def test_a_manifest_verifies_with_the_public_key(command: Command, container: str, tmp_path: Path) -> None:
@@ -222,7 +253,9 @@ def test_keys(command: Command, tmp_path: Path) -> None:
     command.fails("S3V_E_KEYRING", "keys", "new", "my.keys")
     assert command.ok("keys", "public", "my.keys").decode() == public
     command.fails("S3V_E_KEYRING", "keys", "public", "missing.keys")
-    command.fails("S3V_E_KEYRING", "keys", "public", settings={"S3VAULT_KEYRING": ""})
+    for name in ("new", "public"):
+        unnamed = command.fails("S3V_E_KEYRING", "keys", name, settings={"S3VAULT_KEYRING": ""})
+        assert unnamed["hint"] == f"Name the file: s3vault keys {name} vault.keys"
 
 
 def test_settings_come_from_the_file_and_the_environment_wins(
@@ -241,6 +274,11 @@ def test_settings_come_from_the_file_and_the_environment_wins(
         if key in known
     ]
     (tmp_path / "other.toml").write_text("".join(lines))
+    (tmp_path / "other.toml").chmod(0o644)
+    done = command.run("--config", "other.toml", "versions", container, "p")
+    assert (done.returncode, done.stderr.count(b"warning")) == (0, 1)
+    assert b"other.toml holds secret_key, and every user of this machine can read it: run chmod 600" in done.stderr
+    (tmp_path / "other.toml").chmod(0o600)
     assert command.row("--config", "other.toml", "versions", container, "p")["vid"] == stored["vid"]
     assert command.row("versions", container, "p", "--config", "other.toml")["vid"] == stored["vid"]
     by_variable = {"S3VAULT_CONFIG": "other.toml"}
@@ -443,7 +481,7 @@ def test_explain_marks_the_first_difference(command: Command, tmp_path: Path) ->
     assert command.row("explain", "request", "reply")["difference"]["name"] == "host"
     command.fails("S3V_E_INVALID_ARGUMENT", "explain", "-", "-")
     command.fails("S3V_E_INVALID_ARGUMENT", "explain", "reply")
-    command.fails("S3V_E_IO", "explain", "missing")
+    assert "cannot read missing" in command.fails("S3V_E_INVALID_ARGUMENT", "explain", "missing")["message"]
 
 
 # Failures
@@ -463,6 +501,18 @@ def test_explain_marks_the_first_difference(command: Command, tmp_path: Path) ->
 def test_refused_settings(command: Command, name: str, settings: dict[str, str]) -> None:
     for arguments in (["ls"], ["put", "c", "p"], ["get", "c", "p"]):
         command.fails(name, *arguments, settings=settings)
+
+
+def test_an_option_that_is_not_set_says_where_it_was_looked_for(command: Command, tmp_path: Path) -> None:
+    unset = {"S3VAULT_BUCKET": ""}
+    hint = command.fails("S3V_E_INVALID_OPTION", "ls", settings=unset)["hint"]
+    assert hint == (
+        "Set bucket, or the environment variable S3VAULT_BUCKET. No configuration file was found: looked for "
+        "~/.config/s3vault/config.toml and /etc/s3vault/config.toml."
+    )
+    (tmp_path / "some.toml").touch()
+    error = command.fails("S3V_E_INVALID_OPTION", "--config", "some.toml", "ls", settings=unset)
+    assert (error["hint"], error["config"]) == (hint.partition(" No ")[0], "some.toml")
 
 
 def test_a_closed_port(command: Command, closed_port: str) -> None:
@@ -495,7 +545,11 @@ def test_another_keyring_trusts_nothing(command: Command, container: str) -> Non
 
 def test_files_that_cannot_be_read_or_written(command: Command, container: str, tmp_path: Path) -> None:
     command.ok("put", container, "p", data=b"x")
-    assert "missing" in command.fails("S3V_E_IO", "put", container, "p", "missing")["message"]
+    for arguments in (["put", container, "p"], ["sign", "PUT", "s3://b/k", "--payload"], ["explain"]):
+        missing = command.fails("S3V_E_INVALID_ARGUMENT", *arguments, "missing")
+        assert missing["message"] == "cannot read missing: No such file or directory"
+        folder = command.fails("S3V_E_INVALID_ARGUMENT", *arguments, str(tmp_path))
+        assert folder["message"] == f"cannot read {tmp_path}: it is a folder"
     command.fails("S3V_E_IO", "get", container, "p", "no-folder/file")
     command.fails("S3V_E_IO", "get", container, "p", str(tmp_path))
     command.fails("S3V_E_IO", "manifest", container, "p", "no-folder/file")
@@ -506,8 +560,43 @@ def test_a_full_device(command: Command, container: str) -> None:
     with open("/dev/full", "wb") as full:
         command.fails("S3V_E_DISK_FULL", "get", container, "p", stdout=full)
         command.fails("S3V_E_DISK_FULL", "manifest", container, "p", stdout=full)
-        assert command.run("ls", stdout=full).returncode == EXIT["S3V_E_DISK_FULL"]
+        assert "output goes" in command.fails("S3V_E_DISK_FULL", "ls", stdout=full)["hint"]
     command.fails("S3V_E_DISK_FULL", "get", container, "p", "/dev/full")
+
+
+def test_what_was_done_is_said_if_its_report_cannot_be_written(
+    command: Command, container: str, tmp_path: Path
+) -> None:
+    def unreported(*arguments: str, **options: Any) -> tuple[str, str]:
+        read, write = os.pipe()
+        os.close(read)
+        for target in ("/dev/full", write):
+            # In text and as JSON, for a full disk and for a reader that is gone.
+            with open(target, "wb") as stdout:
+                done = command.run(*arguments, stdout=stdout, **options)
+            assert done.returncode == 8, done.stderr
+        error = json.loads(done.stderr)["error"]
+        return error["message"], error["hint"]
+
+    (tmp_path / "disk.img").write_bytes(b"x")
+    message, hint = unreported("--json", "put", container, "p", "disk.img")
+    newest = command.rows("versions", container, "p")[0]["vid"]
+    assert message.startswith(f"{container}/p is stored as version {newest}, but the report could not be written")
+    assert hint.startswith("Do not run the command again")
+    with open("/dev/full", "wb") as full:
+        shown = command.run("put", container, "p", "disk.img", stdout=full)
+    assert shown.returncode == 8
+    assert shown.stderr.decode().splitlines()[0].startswith(f"s3vault: {container}/p is stored as version ")
+    assert shown.stderr.decode().splitlines()[1] == f"help: {hint}"
+    assert len(command.rows("versions", container, "p")) == 3
+    message, hint = unreported("--json", "get", container, "p", "restored.img")
+    assert message.startswith(f"{container}/p is restored to restored.img, but")
+    assert (tmp_path / "restored.img").read_bytes() == b"x"
+    with open("/dev/full", "wb") as full:
+        created = command.run("keys", "new", "my.keys", stdout=full)
+    assert created.returncode == 8
+    assert b"s3vault keys public my.keys" in created.stderr
+    command.ok("keys", "public", "my.keys")
 
 
 def test_a_full_disk_leaves_no_file(command: Command, container: str, tmp_path: Path) -> None:
@@ -572,8 +661,8 @@ def test_a_killed_upload_leaves_nothing(
     process.send_signal(number)
     assert end(process) == says
     assert process.returncode == code
-    assert command.rows("versions", container, "p") == []
-    assert command.rows("ls", container) == []
+    command.fails("S3V_E_NOT_FOUND", "versions", container, "p")
+    command.fails("S3V_E_NOT_FOUND", "ls", container)
     assert {"container": container} not in command.rows("ls")
     command.fails("S3V_E_NOT_FOUND", "get", container, "p")
     command.ok("put", container, "p", data=b"whole")
@@ -618,7 +707,7 @@ def test_a_put_that_is_ended_ends_its_program(command: Command, container: str, 
     process.send_signal(signal.SIGTERM)
     assert end(process) == b"s3vault: terminated\n"
     assert (tmp_path / "told").exists()
-    assert command.rows("versions", container, "p") == []
+    command.fails("S3V_E_NOT_FOUND", "versions", container, "p")
 
 
 def test_a_live_source_is_named_in_the_manifest(command: Command, container: str, tmp_path: Path) -> None:
@@ -739,7 +828,7 @@ def test_ctrl_c_suspends_a_put_that_has_a_checkpoint(command: Command, container
     assert str(checkpoint) in printed
     assert printed.endswith("s3vault: interrupted\n")
     assert process.returncode == 130
-    assert command.rows("versions", container, "p") == []
+    command.fails("S3V_E_NOT_FOUND", "versions", container, "p")
     command.row("put", container, "p", "--checkpoint", str(checkpoint), data=LARGE)
     assert not checkpoint.exists()
     assert command.ok("get", container, "p", "--verify", "part") == LARGE
@@ -815,6 +904,77 @@ def test_ctrl_c_while_the_store_is_silent(command: Command, silent_store: str) -
     assert process.returncode == 130
 
 
+def test_ctrl_c_while_the_command_is_imported(tmp_path: Path) -> None:
+    # As if it came while the package is searched: the first thing that the entry imports.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 's3vault':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    entry = "import s3vault_command, sys; sys.exit(s3vault_command.main())"
+    places = [str(tmp_path), str(Path(s3vault_command.__file__).parent)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+    done = subprocess.run([sys.executable, "-c", entry, "ls"], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"s3vault: interrupted\n")
+
+
+def put_to(store: StallingStore, command: Command, container: str, *, streams: bool) -> subprocess.Popen[bytes]:
+    """A put that has sent a part, to which the store does not answer."""
+    settings = {"S3VAULT_API_URL": store.url, "S3VAULT_IDLE_TIMEOUT_MS": "3600000", "S3VAULT_BUCKET": "backups"}
+    handled = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    if streams:
+        process = start_upload(command, container, settings=settings, preexec_fn=handled)
+    else:
+        (command.folder / "disk.img").write_bytes(LARGE)
+        process = command.start(
+            "put", container, "p", "disk.img",
+            settings=settings, stdin=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=handled,
+        )  # fmt: skip
+    assert store.stalled.wait(60)
+    return process
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_ctrl_c_says_which_parts_stay_in_the_store_and_why(command: Command, container: str, streams: bool) -> None:
+    with stalling_store(refuses=True) as store:
+        process = put_to(store, command, container, streams=streams)
+        process.send_signal(signal.SIGINT)
+        printed = end(process).decode()
+    assert process.returncode == 130
+    assert len(store.aborts) == 1
+    assert printed.startswith("s3vault: interrupted\n"), printed
+    assert f"upload {UPLOAD_ID} of s3://backups/{container}/p stays on the store, and its parts take space" in printed
+    assert "Grant the access key the permission s3:AbortMultipartUpload on arn:aws:s3:::backups/*." in printed
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_ctrl_c_says_what_it_waits_for_and_a_second_one_ends_at_once(
+    command: Command, container: str, streams: bool
+) -> None:
+    with stalling_store(refuses=False) as store:
+        process = put_to(store, command, container, streams=streams)
+        assert process.stderr is not None
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.readline().decode()
+        assert said.startswith("s3vault: interrupted; waiting for the store to end the upload, at most 10 s. Ctrl-C")
+        # The store has not answered, and does not.
+        process.send_signal(signal.SIGINT)
+        assert end(process) == b""
+    assert process.returncode == -signal.SIGINT
+
+
+def test_ctrl_c_says_how_to_resume_a_restore() -> None:
+    output = Output(json=False)
+    for file, said in (("restored.img", "restored.img is not restored yet; run the same"), ("-", "only a part of the")):
+        shown = io.StringIO()
+        with contextlib.redirect_stderr(shown), pytest.raises(KeyboardInterrupt), get.resume_notice(file, output):
+            raise KeyboardInterrupt
+        assert said in shown.getvalue()
+
+
 def test_a_reader_that_closes_the_pipe(command: Command, container: str) -> None:
     command.ok("put", container, "p", data=LARGE)
     for arguments in (["get", container, "p"], ["manifest", container, "p"], ["versions", container, "p"], ["ls"]):
@@ -851,10 +1011,37 @@ def test_a_terminal_shows_progress(command: Command, container: str, tmp_path: P
     with (tmp_path / "disk.img").open("wb") as sparse:
         # Large enough for the bar to move before it disappears.
         sparse.truncate(400 * MIB)
-    assert re.search(r"put: +\d+%.*/400M .*B/s", on_terminal(command, "put", container, "p", "disk.img"))
-    assert re.search(r"get: +\d+%.*/400M .*B/s", on_terminal(command, "get", container, "p", "restored.img"))
+    for arguments in (
+        ["put", container, "p", "disk.img"],
+        ["get", container, "p", "restored.img"],
+        ["get", container, "p"],
+    ):
+        shown = on_terminal(command, *arguments)
+        # The size is known for a pipe too, and all figures have the same units.
+        assert re.search(rf"{arguments[0]}: +\d+%\|.*iB of 400\.0 MiB \[\d\d:\d\d<.*\]", shown), shown
+        assert re.search(r", [0-9.]+ [KMG]iB/s\]", shown), shown
     assert on_terminal(command, "--json", "get", container, "p", "restored.img") == ""
     assert (tmp_path / "restored.img").stat().st_size == 400 * MIB
+
+
+def test_bytes_of_an_earlier_run_do_not_count_in_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Output(json=False).progress("put") as progress:
+        assert progress is not None
+        for done in (1 << 40, (1 << 40) + 1024):
+            progress(s3vault.Progress(done, 2 << 40, 1, 0))
+            time.sleep(0.11)
+    shown = terminal.getvalue()
+    assert "50%" in shown
+    assert "1.0 TiB of 2.0 TiB" in shown
+    # A TiB in so short a time would be TiB/s.
+    rates = re.findall(r"([A-Za-z?]+)/s\]", shown)
+    assert set(rates) <= {"?", "B", "KiB"}, shown
 
 
 def test_data_is_not_written_to_a_terminal(command: Command, container: str) -> None:

@@ -2,6 +2,6 @@
 
 import sys
 
-from .command import main
+from s3vault_command import main
 
 sys.exit(main())

@@ -126,7 +126,8 @@ class Upload(_Stream):
     :meth:`commit`, no version exists.
 
     With a checkpoint, that suspends the upload: :meth:`Vault.create` with the same checkpoint, also in another
-    process, resumes it at :attr:`offset`. Without one, that aborts the upload.
+    process, resumes it at :attr:`offset`. Without one, that aborts the upload. After Ctrl-C (KeyboardInterrupt) it
+    happens in the background: the interpreter waits for it at its end, for 10 seconds at most, and logs what stays.
     """
 
     version: Version | None = None
@@ -211,7 +212,7 @@ class Upload(_Stream):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._abandon()
+            self._abandon(value)
         elif self.version is None:
             if self.closed:
                 # Most likely a wrapper closed it. Without an error the caller would think that it is stored.
@@ -222,14 +223,18 @@ class Upload(_Stream):
             except S3VaultError as error:
                 # The handle can commit() again.
                 if error.code != ErrorCode.OUTCOME_UNKNOWN:
-                    self._abandon()
+                    self._abandon(error)
                 raise
-            except BaseException:
-                self._abandon()
+            except BaseException as error:
+                self._abandon(error)
                 raise
 
-    def _abandon(self) -> None:
+    def _abandon(self, raised: BaseException | None) -> None:
         """Closes while another exception is being raised, which must not be hidden."""
+        if isinstance(raised, KeyboardInterrupt):
+            # A person waits: the library ends the upload in the background.
+            _Stream.close(self)
+            return
         try:
             self.close()
         except S3VaultError as error:

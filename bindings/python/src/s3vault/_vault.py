@@ -19,11 +19,13 @@ from ._call import (
     Handle,
     ProgressFunction,
     RenewFunction,
+    _log,
     from_file,
     from_name,
     to_descriptor,
 )
 from ._config import Config, OptionValue, call_options, handle_of
+from ._errors import S3VaultError
 from ._ffi import lib
 from ._keyring import Keyring
 from ._streams import Upload
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # How long the interpreter waits at its end for uploads that are being aborted in the background.
-_SHUTDOWN_MS = 10_000
+SHUTDOWN_MS = 10_000
 
 
 # New keys: access key, secret key, and the session token of temporary ones.
@@ -87,6 +89,11 @@ class Vault:
         self._open_handle: Handle | None = handle
         self._api_url, self._bucket = api_url, bucket
         self._renew = None if credentials is None else _renewal(handle, credentials)
+
+    @property
+    def bucket(self) -> str:
+        """The bucket that the vault is in."""
+        return self._bucket
 
     @property
     def _handle(self) -> Handle:
@@ -263,9 +270,14 @@ def _without_secrets(url: str) -> str:
 
 def _at_exit() -> None:
     """Lets the library finish at the end of the interpreter. Registered once, and only if a vault is opened."""
-    atexit.unregister(_shutdown)
-    atexit.register(_shutdown)
+    atexit.unregister(shutdown)
+    atexit.register(shutdown)
 
 
-def _shutdown() -> None:
-    lib.s3v_shutdown(_SHUTDOWN_MS, None)
+def shutdown() -> None:
+    """Waits for uploads that end in the background, at most `SHUTDOWN_MS`, and logs what they left in the store."""
+    call = Call()
+    try:
+        call.check(lib.s3v_shutdown(SHUTDOWN_MS, call.err))
+    except S3VaultError as error:
+        _log.warning("%s", error)

@@ -9,18 +9,29 @@ import logging
 import os
 import signal
 import sys
+import time
 from typing import Any, NoReturn
 
+from .. import process
 from .._errors import S3VaultError
+from .._tables import ErrorCode
+from .._vault import SHUTDOWN_MS, shutdown
 from .files import open_standard_streams
-from .output import Output
+from .output import Output, Unreported
 from .parser import parse
 
-# Signals that end a call as Ctrl-C does, so that an unfinished upload is suspended or aborted, and what is said then.
-_ENDING = {signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal was closed", signal.SIGQUIT: "quit"}
+# Signals that end a call, so that an unfinished upload is suspended or aborted, and what is said then.
+_ENDING = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "terminated",
+    signal.SIGHUP: "the terminal was closed",
+    signal.SIGQUIT: "quit",
+}
+# How long the end of an upload may take before it is said what is waited for, in seconds.
+_PATIENCE = 0.2
 
 
-class Terminated(KeyboardInterrupt):
+class Ended(KeyboardInterrupt):
     """One of these signals came."""
 
     def __init__(self, number: int) -> None:
@@ -49,13 +60,17 @@ def main(arguments: list[str] | None = None) -> int:
         for number in _ENDING:
             # nohup has SIGHUP ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, _terminate)
+                signal.signal(number, _end)
         args.run(args, output)
         sys.stdout.flush()
         return 0
     except S3VaultError as error:
         output.error(error)
         return error.exit_code
+    except Unreported as unreported:
+        _drop_stdout()
+        output.error(unreported.error)
+        return unreported.EXIT_CODE
     except BrokenPipeError:
         # The reader of the pipe has ended (`| head`): end as a program that SIGPIPE killed.
         _drop_stdout()
@@ -63,18 +78,36 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         _drop_stdout()
         failed = S3VaultError.from_os(error, str(error.filename or "standard input or output"))
+        if failed.code == ErrorCode.DISK_FULL:
+            failed.hint = (
+                "Free some space where the output goes, or write it elsewhere, and run the same command again."
+            )
         output.error(failed)
         return failed.exit_code
-    except Terminated as ended:
-        output.notice(_ENDING[ended.number])
+    except Ended as ended:
+        _finish(_ENDING[ended.number], output)
         return 128 + ended.number
-    except KeyboardInterrupt:
-        output.notice("interrupted")
-        return 128 + signal.SIGINT
 
 
-def _terminate(number: int, frame: Any) -> NoReturn:
-    raise Terminated(number)
+def _end(number: int, frame: Any) -> NoReturn:
+    # From now on the command only cleans up: a second signal ends it at once, also in a call of the library.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise Ended(number)
+
+
+def _finish(what: str, output: Output) -> None:
+    """Waits until the upload that was interrupted has ended in the background. What stays is a warning."""
+    until = time.monotonic() + _PATIENCE
+    while process.stats().transfers and time.monotonic() < until:
+        time.sleep(0.01)
+    if process.stats().transfers:
+        what += (
+            f"; waiting for the store to end the upload, at most {SHUTDOWN_MS // 1000} s. Ctrl-C ends this at once, "
+        )
+        what += "and then parts of it may stay in the store"
+    output.notice(what)
+    shutdown()
 
 
 def _drop_stdout() -> None:

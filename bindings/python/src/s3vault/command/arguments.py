@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from .._errors import S3VaultError
 from .._tables import OPTIONS, ErrorCode
+from .._vault import Vault
+
+T = TypeVar("T")
 
 
 def add_names(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +43,18 @@ def headers(args: argparse.Namespace) -> list[tuple[str, str]]:
             raise S3VaultError(ErrorCode.INVALID_ARGUMENT, f"-H {header!r} is not 'NAME: VALUE'")
         pairs.append((name, value.strip()))
     return pairs
+
+
+def named(rows: Iterable[T], what: str, hint: str, vault: Vault) -> Iterator[T]:
+    """The rows of a listing of what the user named: if there are none, it does not exist."""
+    is_empty = True
+    for row in rows:
+        is_empty = False
+        yield row
+    if is_empty:
+        missing = S3VaultError(ErrorCode.NOT_FOUND, f"there is no {what} in bucket {vault.bucket}")
+        missing.hint = hint
+        raise missing
 
 
 def words(key: str) -> str:

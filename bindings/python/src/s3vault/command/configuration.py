@@ -38,6 +38,7 @@ def load(args: argparse.Namespace, output: Output) -> Config:
     config = Config()
     output.configuration = find_file(args.config)
     if output.configuration is None:
+        output.looked_for = _DEFAULT_FILES
         output.verbose("no configuration file was found; the settings are those of the environment")
     else:
         output.verbose(f"the settings are those of {output.configuration} and of the environment")

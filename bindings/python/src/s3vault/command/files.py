@@ -19,6 +19,25 @@ _STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _SIGNALS_EVERY = 0.2
 
 
+def check_input(file: str) -> None:
+    """Refuses the name of a file that is not there, or of a folder, as misuse: the same command fails again."""
+    if file == "-":
+        return
+    try:
+        mode = os.stat(file).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        refused = S3VaultError(ErrorCode.INVALID_ARGUMENT, f"cannot read {file}: {error.strerror}")
+        refused.hint = "Check the name of the file; - is standard input."
+        raise refused from None
+    except OSError:
+        # The one who opens it reports what is wrong with it.
+        return
+    if stat.S_ISDIR(mode):
+        refused = S3VaultError(ErrorCode.INVALID_ARGUMENT, f"cannot read {file}: it is a folder")
+        refused.hint = "Name a file, or pipe an archive of the folder: tar -c FOLDER | s3vault put CONTAINER PATH"
+        raise refused
+
+
 def is_stream(file: str) -> bool:
     """Whether this is a pipe, a terminal or another device: read here, where Ctrl-C ends a wait for its writer. A file or
     a disk as standard input is not one, unless something of it was read already: the library reads those by position,
@@ -77,6 +96,7 @@ def _standard(number: int, name: str) -> int:
 @contextmanager
 def reader(file: str) -> Iterator[IO[bytes]]:
     """Opens a file to read; ``-`` is standard input."""
+    check_input(file)
     with open(_standard(0, "input") if file == "-" else file, "rb", buffering=0, closefd=file != "-") as source:
         yield source
 
@@ -90,6 +110,7 @@ def writer(file: str) -> Iterator[IO[bytes]]:
 
 def read_text(file: str) -> str:
     """A whole file as text; bytes that are not UTF-8, and NUL, are replaced."""
+    check_input(file)
     with open(_standard(0, "input") if file == "-" else file, "rb", closefd=file != "-") as source:
         return source.read().decode(errors="replace").replace("\0", "\ufffd")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from .._call import Progress, ProgressFunction
 from .._errors import S3VaultError
+from .._tables import ErrorCode
 from .._time import rfc3339
 from .._version import VersionInfo
 
@@ -66,6 +67,20 @@ def version_text(info: VersionInfo) -> str:
     return f"{printable(info.container)}/{printable(info.path)} ({info.kind}, {size_text(info.size)})"
 
 
+class Unreported(Exception):
+    """The subcommand did its work, and could not print its report."""
+
+    EXIT_CODE = 8
+
+    def __init__(self, error: OSError, done: str, hint: str) -> None:
+        super().__init__(done)
+        reason = error.strerror or str(error)
+        self.error = S3VaultError(
+            ErrorCode.IO, f"{done}, but the report could not be written to standard output: {reason}"
+        )
+        self.error.hint = hint
+
+
 class Output:
     """Prints results to standard output, and progress, notices and errors to standard error."""
 
@@ -73,6 +88,8 @@ class Output:
         self.json = json
         self._verbose = verbose
         self._warnings: set[str] = set()
+        # Where a configuration file was looked for and not found.
+        self.looked_for: tuple[str, ...] = ()
         # The configuration file that was read, so that errors can name it.
         self.configuration: str | None = None
         # Characters that the terminal's encoding lacks are escaped, not an error.
@@ -82,6 +99,9 @@ class Output:
 
     def error(self, error: S3VaultError) -> None:
         """A failure: what happened, and what to do."""
+        is_unset = error.code == ErrorCode.INVALID_OPTION and error.message.endswith("is not set")
+        if self.looked_for and (is_unset or error.code == ErrorCode.CREDENTIALS):
+            error.hint += f" No configuration file was found: looked for {' and '.join(self.looked_for)}."
         if self.json:
             fields = {name: getattr(error, name) for name in _ERROR_FIELDS}
             found = {name: value for name, value in {**fields, "config": self.configuration}.items() if value}
@@ -114,19 +134,27 @@ class Output:
             self.notice(text)
 
     @contextmanager
-    def progress(self, title: str) -> Iterator[ProgressFunction | None]:
-        """A progress bar, if standard error is a terminal."""
+    def report(self, done: str, hint: str) -> Iterator[None]:
+        """What is printed after the work is done: if that fails, the error says that it is `done`."""
+        try:
+            yield
+            sys.stdout.flush()
+        except OSError as error:
+            raise Unreported(error, done, hint) from None
+
+    @contextmanager
+    def progress(self, title: str, total: int | None = None) -> Iterator[ProgressFunction | None]:
+        """A progress bar, if standard error is a terminal. `total` is the size where the call does not know it."""
         if self.json or not sys.stderr.isatty():
             yield None
             return
         # Imported here, since most runs in a pipe never need it.
-        from tqdm import tqdm
+        from .bar import Bar
 
-        with tqdm(desc=title, unit="B", unit_scale=True, unit_divisor=1024, leave=False, file=sys.stderr) as bar:
+        with Bar(desc=title, total=total, leave=False, file=sys.stderr) as bar:
 
             def show(progress: Progress) -> None:
-                bar.total = progress.total
-                bar.update(progress.done - bar.n)
+                bar.show(progress.done, progress.total if total is None else total)
 
             yield show
 
@@ -141,9 +169,6 @@ class Output:
     def table(self, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
         """Aligned columns under their heads."""
         table = [head, *rows]
-        if len(table) == 1:
-            self.notice("nothing found")
-            return
         widths = [max(len(row[column]) for row in table) for column in range(len(head))]
         for row in table:
             cells = (

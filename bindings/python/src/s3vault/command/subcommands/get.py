@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..._errors import S3VaultError
@@ -64,8 +66,11 @@ def run(args: argparse.Namespace, output: Output) -> None:
         )
     with open_with(load(args, output)) as vault:
         version = vault.find(args.container, args.path, version=args.version, as_of=args.as_of)
-        with output.progress("get") as progress:
-            if args.file == "-":
+        is_piped = args.file == "-"
+        # A stream does not say how much is to come.
+        total = version.info.size if is_piped else None
+        with output.progress("get", total) as progress, resume_notice(args.file, output):
+            if is_piped:
                 with writer("-") as target, version.open(verify=args.verify, progress=progress) as source:
                     _copy(source.raw, target)
                     if left := left_on_disk(target):
@@ -76,7 +81,24 @@ def run(args: argparse.Namespace, output: Output) -> None:
             else:
                 version.restore(args.file, verify=args.verify, holes=args.holes or None, progress=progress)
     if args.file != "-":
-        _print(version.info, args.file, output)
+        done = f"{args.container}/{args.path} is restored to {args.file}"
+        with output.report(done, "Do not run the command again: the file is complete and verified."):
+            _print(version.info, args.file, output)
+
+
+@contextmanager
+def resume_notice(file: str, output: Output) -> Iterator[None]:
+    """Says how to resume a restore that was interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if file == "-":
+            output.notice(
+                "standard output has only a part of the backup; run the same command again to restore all of it"
+            )
+        else:
+            output.notice(f"{file} is not restored yet; run the same command again to resume after the parts that are")
+        raise
 
 
 def _print(info: VersionInfo, file: str, output: Output) -> None:

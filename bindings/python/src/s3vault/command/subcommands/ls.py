@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ..._time import rfc3339
 from ..._version import VersionInfo
+from ..arguments import named
 from ..configuration import load, open_with
 from ..output import Output, printable, size_text, version_fields
 
@@ -28,17 +29,26 @@ def run(args: argparse.Namespace, output: Output) -> None:
     """Lists the containers or the paths."""
     with open_with(load(args, output)) as vault:
         if args.container is None:
-            _print_containers(vault.containers(), output)
-        else:
-            _print_paths(vault.paths(args.container, args.prefix), output)
+            _print_containers(vault.containers(), vault.bucket, output)
+            return
+        what = f"container {args.container}"
+        hint = "List the containers: s3vault ls"
+        if args.prefix:
+            what = f"path in {what} that starts with {args.prefix}"
+            hint = f"List the paths of the container: s3vault ls {args.container}"
+        _print_paths(named(vault.paths(args.container, args.prefix), what, hint, vault), output)
 
 
-def _print_containers(names: Iterable[str], output: Output) -> None:
+def _print_containers(names: Iterable[str], bucket: str, output: Output) -> None:
+    is_empty = True
     for name in names:
+        is_empty = False
         if output.json:
             output.object({"container": name})
         else:
             print(printable(name))
+    if is_empty:
+        output.notice(f"the vault in bucket {bucket} has no backups yet; 's3vault put' stores the first")
 
 
 def _print_paths(paths: Iterable[VersionInfo], output: Output) -> None:

@@ -16,7 +16,7 @@ from ..._time import rfc3339
 from ..._version import VersionInfo
 from ..arguments import add_names, words
 from ..configuration import load, open_with
-from ..files import CHUNK, is_stream, read_into, reader, size_of
+from ..files import CHUNK, check_input, is_stream, read_into, reader, size_of
 from ..output import Output, version_fields, version_text
 from ..program import output_of
 
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
             ErrorCode.INVALID_ARGUMENT,
             "--from-command is given with a program after -- and without FILE: --from-command -- pg_dump shop",
         )
+    check_input(args.file)
     config = load(args, output)
     options = {"kind": args.kind, "parent": args.parent, "checkpoint": args.checkpoint, "source": args.source}
     with open_with(config) as vault, resume_notice(args.checkpoint, output):
@@ -88,7 +89,10 @@ def run(args: argparse.Namespace, output: Output) -> None:
                     version = vault.put_fd(args.container, args.path, 0, progress=progress, **options)
                 else:
                     version = vault.put_file(args.container, args.path, args.file, progress=progress, **options)
-    _print(version.info, output)
+    info = version.info
+    done = f"{args.container}/{args.path} is stored as version {info.vid}"
+    with output.report(done, "Do not run the command again: that would store another version."):
+        _print(info, output)
 
 
 def _print(info: VersionInfo, output: Output) -> None:

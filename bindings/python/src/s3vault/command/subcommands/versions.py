@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..._time import rfc3339
-from ..arguments import add_names
+from ..arguments import add_names, named
 from ..configuration import load, open_with
 from ..output import Output, size_text, version_fields
 
@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     """Lists the versions."""
     with open_with(load(args, output)) as vault:
-        versions = vault.versions(args.container, args.path)
+        what = f"backup {args.container} {args.path}"
+        hint = f"List the paths of the container: s3vault ls {args.container}"
+        versions = named(vault.versions(args.container, args.path), what, hint, vault)
         if output.json:
             for info in versions:
                 output.object(version_fields(info))

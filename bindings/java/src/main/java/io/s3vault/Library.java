@@ -25,7 +25,8 @@ public final class Library {
      * of a program, and nothing after it.
      *
      * @param timeout how long to wait
-     * @throws S3VaultException if work is left after the timeout
+     * @throws S3VaultException if work is left after the timeout, or if the store refused to abort an upload: the message
+     *     names the upload
      */
     public static void shutdown(Duration timeout) throws S3VaultException {
         Loader.load();

@@ -16,14 +16,16 @@ def add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="keyring file (default: the setting keyring)")
 
 
-def keyring_file(args: argparse.Namespace, output: Output) -> str:
-    """The file that the arguments name, or else the settings."""
+def keyring_file(args: argparse.Namespace, output: Output, example: str) -> str:
+    """The file that the arguments name, or else the settings. `example` is a command that names one."""
     if args.file:
         warn_of_environment(output)
         return str(args.file)
     file = load(args, output).get("keyring")
     if not file:
-        raise S3VaultError(ErrorCode.KEYRING, "no keyring file is named: give FILE, or set keyring")
+        refused = S3VaultError(ErrorCode.KEYRING, "no keyring file is named, neither here nor by the setting keyring")
+        refused.hint = f"Name the file: {example}"
+        raise refused
     return str(file)
 
 

@@ -21,5 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> None:
     """Creates the keyring."""
-    file = keyring_file(args, output)
-    print_public(file, Keyring.create(file), output)
+    file = keyring_file(args, output, "s3vault keys new vault.keys")
+    keyring = Keyring.create(file)
+    with output.report(f"the keyring {file} is created", f"Print its public key with: s3vault keys public {file}"):
+        print_public(file, keyring, output)

@@ -21,5 +21,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> None:
     """Prints the public key."""
-    file = keyring_file(args, output)
+    file = keyring_file(args, output, "s3vault keys public vault.keys")
     print_public(file, Keyring.open(file), output)

@@ -1,0 +1,91 @@
+"""A store that accepts the start of an upload, and then answers at most the request to abort it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+UPLOAD_ID = "upload-1"
+
+_LIST = "<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>0</KeyCount></ListBucketResult>"
+_VERSIONING = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+_CREATED = f"<InitiateMultipartUploadResult><UploadId>{UPLOAD_ID}</UploadId></InitiateMultipartUploadResult>"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: StallingStore
+
+    def reply(self, status: int, body: str = "", **headers: str) -> None:
+        data = body.encode()
+        self.send_response(status)
+        for name, value in {**headers, "content-length": str(len(data))}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def stall(self) -> None:
+        self.server.stalled.set()
+        self.server.released.wait()
+        self.close_connection = True
+
+    def do_GET(self) -> None:
+        if "versioning" in self.path:
+            self.reply(200, _VERSIONING)
+        elif "list-type" in self.path:
+            self.reply(200, _LIST)
+        else:
+            self.reply(404, "<Error><Code>NoSuchKey</Code></Error>")
+
+    def do_PUT(self) -> None:
+        if "partNumber" in self.path:
+            self.stall()
+            return
+        self.rfile.read(int(self.headers["content-length"]))
+        self.reply(200, ETag='"e"', x_amz_version_id="v1")
+
+    def do_POST(self) -> None:
+        self.reply(200, _CREATED)
+
+    def do_DELETE(self) -> None:
+        self.server.aborts.append(self.path)
+        if self.server.refuses:
+            self.reply(403, "<Error><Code>AccessDenied</Code></Error>")
+        else:
+            self.stall()
+
+    def log_message(self, *_: Any) -> None:
+        """Prints nothing."""
+
+
+class StallingStore(ThreadingHTTPServer):
+    """The server. `refuses`: the request to abort the upload is refused; otherwise it is not answered."""
+
+    daemon_threads = True
+
+    def __init__(self, *, refuses: bool) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.refuses = refuses
+        self.stalled, self.released = threading.Event(), threading.Event()
+        self.aborts: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@contextmanager
+def stalling_store(*, refuses: bool) -> Iterator[StallingStore]:
+    """Runs the server in a thread."""
+    with StallingStore(refuses=refuses) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.released.set()
+            server.shutdown()
+            thread.join()
