@@ -40,7 +40,7 @@ check: ## check format, lints, core's tests, generated files, words, module dire
 # What needs no server. All of it is part of `make test`.
 CORE_TESTS := check test-scripts test-bench test-simulator test-abi test-oracle test-credentials test-units test-wasm
 STORE_TESTS := test-store test-rust test-operations test-c test-python test-java test-web test-killed test-resumed test-broken \
-  test-memory test-refusals test-hostile test-secrets test-explain test-cross
+  test-memory test-refusals test-rights test-hostile test-secrets test-explain test-cross
 
 .PHONY: test-core
 test-core: $(CORE_TESTS) ## run all tests that need no server: core, simulator, units of each caller
@@ -196,6 +196,10 @@ test-memory: build-c build-python build-java ## measure the peak memory of files
 .PHONY: test-refusals
 test-refusals: build-c build-python build-java ## check that each caller reports a bad certificate and a full disk
 	$(STEP) "refusals, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_refusals.py
+
+.PHONY: test-rights
+test-rights: setup build-python ## run each subcommand with exactly the permissions that the README lists, and without each of them
+	$(STEP) "permissions, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_rights.py
 
 .PHONY: test-hostile
 test-hostile: setup build-python ## answer the command with endless, slow and false replies: each call ends, with a safe message

@@ -592,6 +592,18 @@ void s3v_keyring_free(s3v_keyring *keyring);
  *
  * A vault is the connection to the store. Its containers are usually machines, and the paths in a container their
  * disks.
+ *
+ * The access key needs these permissions on the bucket and its objects, and no other:
+ *
+ *   s3v_vault_open, s3v_list_*           s3:ListBucket s3:GetObject
+ *   s3v_version_find                     s3:ListBucket s3:GetObject
+ *   s3v_get_*                            s3:ListBucket s3:GetObject s3:GetObjectVersion
+ *   s3v_put_*                            s3:ListBucket s3:GetObject s3:PutObject
+ *   s3v_put_abort, or a put that fails   these, and s3:AbortMultipartUpload
+ *   a put that resumes a checkpoint      these, and s3:ListMultipartUploadParts
+ *   a put whose outcome is unknown       these, and s3:ListBucketVersions s3:GetObjectVersion
+ *
+ * With s3:GetBucketVersioning, which is not needed, a bucket without versioning is refused before anything is written.
  */
 
 /**
