@@ -171,7 +171,7 @@ def interrupted(folder: Path) -> Iterator:
 
 def test_an_interrupted_put_removes_its_parts_or_names_the_right_that_is_missing(interrupted) -> None:
     assert ROWS[ABORT] - ROWS[PUT] == {"s3:AbortMultipartUpload"}
-    assert interrupted(ROWS[ABORT]).splitlines()[-1] == "s3vault: interrupted"
+    assert interrupted(ROWS[ABORT]).splitlines()[-1].startswith("s3vault: interrupted")
     printed = interrupted(ROWS[ABORT] - {"s3:AbortMultipartUpload"})
     assert f"of s3://{BUCKET}/{CONTAINER}/stream stays on the store" in printed, printed
     assert f"permission s3:AbortMultipartUpload on arn:aws:s3:::{BUCKET}/*" in printed, printed

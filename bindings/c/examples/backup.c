@@ -337,7 +337,8 @@ int main(int argc, char **argv) {
 
     s3v_vault_free(vault);
     /* Waits for background work, such as the removal of an unfinished upload. */
-    s3v_shutdown(10000, NULL);
+    s3v_error *left = NULL;
+    if (s3v_shutdown(10000, &left) < 0) report(left);
     /* Not freed while a signal may arrive. */
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);

@@ -19,4 +19,9 @@ def main() -> int:
         signal.signal(signal.SIGINT, _interrupted)
     from s3vault.command import main as run
 
-    return run()
+    try:
+        return run()
+    finally:
+        # What is left is the end of the interpreter, which a Ctrl-C ends without a traceback too.
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -91,8 +91,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _end(number: int, frame: Any) -> NoReturn:
     # From now on the command only cleans up: a second signal ends it at once, also in a call of the library.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is _end:
+            signal.signal(ending, signal.SIG_DFL)
     raise Ended(number)
 
 

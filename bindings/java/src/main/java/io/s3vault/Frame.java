@@ -176,7 +176,8 @@ final class Frame implements AutoCloseable {
             return;
         }
         if (error.code() == ErrorCode.STOPPED && stop == Stop.INTERRUPTED) {
-            InterruptedIOException interrupted = new InterruptedIOException("the call was stopped by an interrupt");
+            InterruptedIOException interrupted = new InterruptedIOException(
+                    S3VaultException.withHint("the call was stopped by an interrupt", error.hint()));
             interrupted.initCause(error);
             throw interrupted;
         }

@@ -175,7 +175,7 @@ public final class S3VaultException extends IOException {
         return getClass().getName() + ": " + name + ": " + getMessage();
     }
 
-    private static String withHint(String detail, String hint) {
+    static String withHint(String detail, String hint) {
         return hint.isEmpty() ? detail : detail + " (" + hint + ")";
     }
 

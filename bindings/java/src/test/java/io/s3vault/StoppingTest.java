@@ -10,6 +10,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
 import java.io.InterruptedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -17,6 +19,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 /** Stops a call that hangs because the network does. */
 class StoppingTest {
@@ -103,6 +106,19 @@ class StoppingTest {
         assertEquals(ErrorCode.STOPPED, ((S3VaultException) result.getCause()).code());
         assertTrue(interruptedAfterwards, "the thread is still interrupted");
         download.close();
+    }
+
+    @Test
+    void anInterruptedPutOfAFileSaysHowToResume(@TempDir Path folder) throws Exception {
+        Path file = Files.write(folder.resolve("disk"), new Data(SIZE, 7).bytes());
+        PutOptions options = PutOptions.NONE.withCheckpoint(folder.resolve("checkpoint"));
+        proxy.stallAfter(1 << 20);
+        Thread thread = hang(() -> vault.put(CONTAINER, "file", file, options, untilItHangs()));
+        thread.interrupt();
+        end(thread);
+        assertInstanceOf(InterruptedIOException.class, result);
+        String hint = "to resume from the checkpoint " + folder.resolve("checkpoint");
+        assertTrue(result.getMessage().contains(hint), result.getMessage());
     }
 
     @Test
