@@ -129,7 +129,7 @@ ATTACKS = [
     Attack("a page that names itself", "list", send(reply(listing(more("t")))), "BAD_REPLY"),
     # Replies that are not HTTP, or not of this version.
     Attack("HTTP/0.9", "list", send_and_close(listing("").encode()), "CONNECTION_LOST"),
-    Attack("HTTP/1.0", "list", send_and_close(b"HTTP/1.0 200 OK\r\n\r\n" + listing("").encode()), ""),
+    Attack("HTTP/1.0", "list", send_and_close(b"HTTP/1.0 200 OK\r\n\r\n" + listing("").encode()), "NOT_FOUND"),
     Attack("HTTP/2", "list", send(b"\0\0\x12\x04\0\0\0\0\0" * 9), "CONNECTION_LOST"),
     Attack("no status", "list", send(b"HTTP/1.1 abc OK\r\n\r\n"), "CONNECTION_LOST"),
     Attack("another status", "list", send(reply("", "999 Whatever")), "STORE"),
@@ -427,7 +427,8 @@ def test_an_interrupt_ends_a_call(name: str, folder: Path) -> None:
     operation, answer, arguments = WAITS[name]
     ended = run({operation: answer}, folder, *arguments, idle_ms=3_600_000, while_it_runs=interrupt)
     ended.check_output()
-    assert (ended.code, ended.out, ended.err) == (130, "", "s3vault: interrupted\n")
+    # A restore says before that how it resumes.
+    assert (ended.code, ended.out, ended.err.splitlines()[-1]) == (130, "", "s3vault: interrupted")
     assert not (folder / "restored").exists()
     for partial in folder.glob(".restored*"):
         partial.unlink()
