@@ -697,7 +697,8 @@ def test_what_a_program_wrote_is_stored_only_if_it_succeeds(command: Command, co
     assert failed["message"].endswith("ended with exit code 3, so its output is not stored as a backup")
     killed = command.fails("S3V_E_SOURCE_CHANGED", *put, "sh", "-c", "echo half; kill -9 $$")
     assert "was killed by SIGKILL" in killed["message"]
-    assert "no-such-program" in command.fails("S3V_E_IO", *put, "no-such-program", "--json")["message"]
+    missing = command.fails("S3V_E_INVALID_ARGUMENT", *put, "no-such-program", "--json")
+    assert missing["message"] == "cannot run no-such-program: No such file or directory"
     command.fails("S3V_E_INVALID_ARGUMENT", "put", container, "p", "--from-command")
     command.fails("S3V_E_INVALID_ARGUMENT", "put", container, "p", "disk.img", "--from-command", "--", "true")
     assert [row["vid"] for row in command.rows("versions", container, "p")] == [whole["vid"]]
@@ -974,7 +975,11 @@ def test_ctrl_c_says_what_it_waits_for_and_a_second_one_ends_at_once(
 
 def test_ctrl_c_says_how_to_resume_a_restore() -> None:
     output = Output(json=False)
-    for file, said in (("restored.img", "restored.img is not restored yet; run the same"), ("-", "only a part of the")):
+    for file, said in (
+        ("restored.img", "restored.img is not restored yet; run the same command again to resume"),
+        ("-", "standard output has only a part of the backup; run the same command again to restore all"),
+        ("/dev/null", "/dev/null has only a part of the backup; run the same command again to restore all"),
+    ):
         shown = io.StringIO()
         with contextlib.redirect_stderr(shown), pytest.raises(KeyboardInterrupt), get.resume_notice(file, output):
             raise KeyboardInterrupt

@@ -19,8 +19,9 @@ _STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _SIGNALS_EVERY = 0.2
 
 
-def check_input(file: str) -> None:
-    """Refuses the name of a file that is not there, or of a folder, as misuse: the same command fails again."""
+def check_input(file: str, of_folder: str = "Name a file.") -> None:
+    """Refuses the name of a file that is not there, or of a folder, as misuse: the same command fails again.
+    `of_folder` is the hint for a folder."""
     if file == "-":
         return
     try:
@@ -34,7 +35,7 @@ def check_input(file: str) -> None:
         return
     if stat.S_ISDIR(mode):
         refused = S3VaultError(ErrorCode.INVALID_ARGUMENT, f"cannot read {file}: it is a folder")
-        refused.hint = "Name a file, or pipe an archive of the folder: tar -c FOLDER | s3vault put CONTAINER PATH"
+        refused.hint = of_folder
         raise refused
 
 

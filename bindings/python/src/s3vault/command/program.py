@@ -22,7 +22,13 @@ def output_of(program: list[str]) -> Iterator[IO[bytes]]:
 
     If the caller fails, the program is told to end.
     """
-    with subprocess.Popen(program, stdout=subprocess.PIPE, bufsize=0) as process:
+    try:
+        started = subprocess.Popen(program, stdout=subprocess.PIPE, bufsize=0)
+    except OSError as error:
+        refused = S3VaultError(ErrorCode.INVALID_ARGUMENT, f"cannot run {program[0]}: {error.strerror}")
+        refused.hint = "Check the name of the program after --, and its permissions."
+        raise refused from None
+    with started as process:
         try:
             assert process.stdout is not None
             yield process.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,6 +97,9 @@ def resume_notice(file: str, output: Output) -> Iterator[None]:
             output.notice(
                 "standard output has only a part of the backup; run the same command again to restore all of it"
             )
+        elif os.path.exists(file) and not os.path.isfile(file):
+            # A disk or a pipe.
+            output.notice(f"{file} has only a part of the backup; run the same command again to restore all of it")
         else:
             output.notice(f"{file} is not restored yet; run the same command again to resume after the parts that are")
         raise

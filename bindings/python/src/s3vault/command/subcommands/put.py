@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
             ErrorCode.INVALID_ARGUMENT,
             "--from-command is given with a program after -- and without FILE: --from-command -- pg_dump shop",
         )
-    check_input(args.file)
+    check_input(args.file, f"Pipe an archive of it: tar -c {shlex.quote(args.file)} | s3vault put CONTAINER PATH")
     config = load(args, output)
     options = {"kind": args.kind, "parent": args.parent, "checkpoint": args.checkpoint, "source": args.source}
     with open_with(config) as vault, resume_notice(args.checkpoint, output):
