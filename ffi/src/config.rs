@@ -30,7 +30,9 @@ pub fn load(settings: &mut Settings, file: &Path) -> Result<()> {
     let place = |offset: usize| format!("{shown}, line {}", 1 + text[..offset].matches('\n').count());
     let table = DeTable::parse(&text).map_err(|e| {
         let place = place(e.span().map_or(text.len(), |span| span.start));
-        Error::new(Code::Config, format!("{place}: {}", e.message()))
+        Error::new(Code::Config, format!("{place}: {}", e.message())).with_hint(
+            "Correct that line. A line is one setting, such as bucket = \"backups\", memory = \"64M\" or path_style = true.",
+        )
     })?;
     let mut secrets = Vec::new();
     let mut entries: Vec<_> = table.into_inner().into_iter().collect();
@@ -221,6 +223,10 @@ mod tests {
             assert!(e.message().contains(&format!("-{name}.toml, line {line}: ")), "{name}: {e}");
             assert!(e.message().contains(said), "{name}: {e}");
         }
+        let e = loaded("unquoted", "bucket = 'b'\nmemory = 64M\n").unwrap_err();
+        assert!(e.message().contains("line 2: string values must be quoted"), "{e}");
+        assert!(e.hint().contains("memory = \"64M\""), "{}", e.hint());
+        assert_eq!(loaded("quoted", "memory = '64M'\n").unwrap().number("memory"), 64 << 20);
         let e = loaded("nearest", "acces_key = 'k'\n").unwrap_err();
         assert_eq!(e.hint(), "Did you mean 'access_key'?");
     }
