@@ -1738,7 +1738,9 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_RETRY_TIME "retry_time"
 
 /**
- * Read several ranges at once during a restore.
+ * Read several ranges at once during a restore. false: one after the other, which also works with a store, or a proxy
+ * on the way, that ignores the header Range: an object is then read in one request from its start, and again from its
+ * start after the connection breaks.
  *
  * true or false. Default: true.
  */

@@ -178,6 +178,11 @@ pub struct Range {
     pub length: u64,
     /// Length of the slice in bytes as stored, which is what arrives.
     pub stored: u64,
+    /// Offset of the slice in its object, in stored bytes. A reply with status 200 is the whole object: the driver drops
+    /// the bytes before the first that the slice still needs, and may read the slices that follow from the same reply.
+    pub start: u64,
+    /// Length of the object in stored bytes, if it is known.
+    pub object: Option<u64>,
     /// How many stored bytes of the slice arrived in earlier attempts; the request is for the bytes after them.
     pub done: u64,
     /// How often the part was read from its start before. Bytes from an earlier reading are not counted.
@@ -187,9 +192,15 @@ pub struct Range {
 }
 
 impl Range {
-    /// A slice that is a whole part of a backup that is stored as it is, of which nothing has arrived.
+    /// A slice that is a whole part of a backup that is stored as it is, in one object, of which nothing has arrived.
     pub fn of_part(part: u32, offset: u64, length: u64) -> Range {
-        Range { index: part, part, offset, length, stored: length, done: 0, reading: 0, hash: SliceHash::Whole }
+        let (index, start, stored, hash) = (part, offset, length, SliceHash::Whole);
+        Range { index, part, offset, length, stored, start, object: None, done: 0, reading: 0, hash }
+    }
+
+    /// Whether the slice is the whole object.
+    pub fn is_object(&self) -> bool {
+        self.object == Some(self.stored)
     }
 }
 

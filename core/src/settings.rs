@@ -176,7 +176,7 @@ options! {
     "connect_timeout_ms" Vault Kind::Number(1, 600_000), "10000", "", "Time to wait for a connection, in milliseconds.";
     "idle_timeout_ms" Vault Kind::Number(1, 3_600_000), "60000", "", "Time after which a request fails if no byte moves, in milliseconds. A reply without payload must also bring 64 KiB, or its end, within this time (ten times this for requests that write), so that one that arrives byte by byte ends.";
     "retry_time" Vault Kind::Number(0, 604_800), "900", "", "How long a transfer keeps trying while the store is away or asks to wait, in seconds. Lists and other short calls try for 30 seconds at most, and the first request to a store for 3.";
-    "parallel_download" Vault Kind::Bool, "true", "", "Read several ranges at once during a restore.";
+    "parallel_download" Vault Kind::Bool, "true", "", "Read several ranges at once during a restore. false: one after the other, which also works with a store, or a proxy on the way, that ignores the header Range: an object is then read in one request from its start, and again from its start after the connection breaks.";
     "leading_slash" Vault Kind::Bool, "false", "", "Start data keys with '/', for buckets whose keys already do.";
     "storage_class" Vault Kind::Text, "", "", "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default.";
     "provider" Vault Kind::Words(&["auto", "s3", "minio", "ceph", "garage", "versitygw"]), "auto", "", "Type of the store; it says which limits, checksums and trailers the store has. auto: its replies tell, and what it refuses is left out.";

@@ -106,6 +106,48 @@ fn a_broken_range_resumes_after_its_last_byte_and_no_byte_is_sent_twice() {
     }
 }
 
+/// A store, or a proxy on the way, that answers each GET of a range with the whole object.
+#[test]
+fn a_store_that_ignores_ranges_is_read_in_one_request_if_nothing_is_read_in_parallel() {
+    let whole = r#"{"operation": "GetObject", "target": "vm/disk?", "times": 1000, "whole": true}"#;
+    let cut = r#"{"operation": "GetObject", "target": "vm/disk?", "truncate": 9000000}"#;
+    let gets = |rig: &Rig| rig.store.stats().requests["GetObject"];
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("restored");
+    let rig = rig_with(bytes(SIZE), "false");
+    rig.fault(whole);
+    let (before, out) = (gets(&rig), rig.out());
+    rig.restore(&file, &[]).unwrap();
+    assert!(std::fs::read(&file).unwrap() == rig.data);
+    // The locator, and the object.
+    assert_eq!(gets(&rig), before + 2);
+    assert!(rig.out() - out <= SIZE as u64 + OTHER, "{} bytes came of {SIZE}", rig.out() - out);
+    for options in [&[][..], &[("verify", "part")]] {
+        assert!(rig.read(options).unwrap() == rig.data);
+    }
+    let random = rig.version.open(&Settings::new(), &mut Control::none()).unwrap().positional();
+    let mut buffer = [0; 100];
+    for at in [SIZE - 200, 5, PART - 50] {
+        assert_eq!(random.read(at as u64, &mut buffer, &mut Control::none()).unwrap(), 100);
+        assert!(buffer == rig.data[at..at + 100], "{at}");
+    }
+    rig.store.clear_faults();
+    // The connection breaks in the second part: the store answers with the whole object again.
+    rig.fault(cut);
+    rig.fault(whole);
+    rig.restore(&file, &[]).unwrap();
+    assert!(std::fs::read(&file).unwrap() == rig.data);
+
+    let rig = rig_with(bytes(SIZE), "true");
+    rig.fault(whole);
+    let e = rig.restore(&file, &[]).unwrap_err();
+    assert!(e.code() == Code::BadReply && e.hint().contains("parallel_download = false"), "{e:?}");
+    let rig = rig_with(bytes(PART / 2), "true");
+    rig.fault(whole);
+    rig.restore(&file, &[]).unwrap();
+    assert!(std::fs::read(&file).unwrap() == rig.data, "an object that is one range");
+}
+
 #[test]
 fn holes_are_kept_where_the_data_is_zero() {
     let mut data = vec![0; SIZE];

@@ -203,7 +203,7 @@ export const OptionKey = {
   IDLE_TIMEOUT_MS: "idle_timeout_ms",
   /** How long a transfer keeps trying while the store is away or asks to wait, in seconds. Lists and other short calls try for 30 seconds at most, and the first request to a store for 3. */
   RETRY_TIME: "retry_time",
-  /** Read several ranges at once during a restore. */
+  /** Read several ranges at once during a restore. false: one after the other, which also works with a store, or a proxy on the way, that ignores the header Range: an object is then read in one request from its start, and again from its start after the connection breaks. */
   PARALLEL_DOWNLOAD: "parallel_download",
   /** Start data keys with '/', for buckets whose keys already do. */
   LEADING_SLASH: "leading_slash",

@@ -206,7 +206,7 @@ mod tests {
     }
 
     fn get_range(encryption: Encryption) -> GetRange {
-        GetRange { key: "k".into(), version_id: None, encryption, start: 0, range: Range::of_part(0, 0, 1) }
+        GetRange { key: "k".into(), version_id: None, encryption, sequential: false, range: Range::of_part(0, 0, 1) }
     }
 
     fn complete(encryption: Encryption) -> CompleteMultipartUpload {

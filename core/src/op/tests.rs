@@ -484,7 +484,8 @@ fn only_requests_that_transfer_parts_are_hedged() {
     let encryption = Encryption::default();
     let upload = UploadPart { key: "k".into(), upload_id: "u".into(), number: 1, part, encryption };
     let range = Range::of_part(0, 0, 5);
-    let range = GetRange { key: "k".into(), version_id: None, encryption: Encryption::default(), start: 0, range };
+    let range =
+        GetRange { key: "k".into(), version_id: None, encryption: Encryption::default(), sequential: false, range };
     assert!(is_hedged(upload.clone(), false) && is_hedged(range, false));
     assert!(!is_hedged(upload, true), "a dated request");
     assert!(!is_hedged(GetObject::new("k", 100), false) && !is_hedged(ListObjectsV2::default(), false));
@@ -498,7 +499,7 @@ fn a_hedge_is_not_an_attempt_that_failed() {
     let mut session = Session::new(&bucket, 1);
     let range = Range::of_part(0, 0, 5);
     let encryption = Encryption::default();
-    let mut call = Call::new(GetRange { key: "k".into(), version_id: None, encryption, start: 0, range });
+    let mut call = Call::new(GetRange { key: "k".into(), version_id: None, encryption, sequential: false, range });
     let (mut sent, mut mono_ms) = (0, 0);
     let e = loop {
         let now = Now { unix_ms: START + mono_ms as i64, mono_ms };

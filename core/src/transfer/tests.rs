@@ -137,7 +137,8 @@ fn each_range_of_a_download_carries_the_customer_key() {
     let (key, encryption) = ("k".to_owned(), Encryption::SseC(CustomerKey::new(KEY)));
     let (length, form) = (LENGTHS[0], StoredForm::PLAIN);
     let (number, version_id, start, offset, verified) = (0, None, 0, 0, true);
-    let piece = Piece { number, key, version_id, encryption, start, offset, length, hash, form, verified };
+    let piece =
+        Piece { number, key, version_id, encryption, start, object: length, offset, length, hash, form, verified };
     let mut session = Session::new(&Arc::new(bucket(&[]).unwrap()), 1);
     let mut download = Download::new(&[piece], &ReadRequest::default(), true);
     let Output::Send(request) = download.poll(&mut session, NOW) else { panic!("no request") };

@@ -124,8 +124,8 @@ impl LocateSteps {
                 let hint = self.manifest.extents[extent].version_id.clone();
                 let version_id = if generation == 0 && !is_active(Mutation::ReadNewestVersion) { hint } else { None };
                 let (key, hash, form) = (keys.extent(extent + 1), *hash, self.manifest.form);
-                let encryption = Encryption::default();
-                Piece { number, key, version_id, encryption, start, offset, length, hash, form, verified: true }
+                let (encryption, object) = (Encryption::default(), self.manifest.extents[extent].size);
+                Piece { number, key, version_id, encryption, start, object, offset, length, hash, form, verified: true }
             })
             .collect()
     }

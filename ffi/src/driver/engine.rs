@@ -165,6 +165,7 @@ pub(super) struct Engine<M, P> {
     inbox: Inbox,
     progress: Arc<Progress>,
     requests: HashMap<RequestId, AbortHandle>,
+    remainder: request::Remainder,
     background: Option<Background>,
     /// Writes the checkpoint, if there is one.
     records: Option<RecordWriter>,
@@ -182,6 +183,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             inbox,
             progress,
             requests: HashMap::new(),
+            remainder: request::Remainder::default(),
             background: None,
             records: None,
             keys_requested: false,
@@ -313,6 +315,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             body,
             sink,
             activity,
+            remainder: self.remainder.clone(),
             transfer: self.transfer.id,
         };
         let task = tokio::spawn(attempt.run());

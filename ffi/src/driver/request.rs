@@ -1,11 +1,13 @@
 //! One attempt of one request: sends it, and reports the reply to the engine.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use s3vault_core::checksum::Digest;
-use s3vault_core::http::{Body, ERROR_LIMIT, Method, Range, ReplyBody, Request, RequestId, TransportFailure};
+use s3vault_core::http::{
+    Body, ERROR_LIMIT, Method, Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure,
+};
 use s3vault_core::{Code, Error, Result};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -69,6 +71,34 @@ impl Sink {
     }
 }
 
+/// The rest of a reply that is a whole object, although a range of it was requested: the slices that follow are read from
+/// it. Nothing is read ahead: while nobody reads, the connection waits.
+struct WholeObject {
+    /// The URL that the object was requested from.
+    url: String,
+    head: ReplyHead,
+    /// Offset in the object of the next byte.
+    position: u64,
+    reply: Reply,
+}
+
+/// Where the requests of a transfer leave such a reply for each other.
+#[derive(Clone, Default)]
+pub(super) struct Remainder(Arc<Mutex<Option<WholeObject>>>);
+
+impl Remainder {
+    fn keep(&self, rest: WholeObject) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(rest);
+    }
+
+    /// The reply that this request's range can be read from. One that it cannot be read from is dropped.
+    fn take(&self, request: &Request) -> Option<WholeObject> {
+        let ReplyBody::Range(range) = request.reply else { return None };
+        let rest = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        (rest.url == request.url && rest.position <= range.start + range.done).then_some(rest)
+    }
+}
+
 /// What the task of a request owns.
 pub(super) struct Attempt {
     pub(super) transport: Transport,
@@ -77,6 +107,7 @@ pub(super) struct Attempt {
     pub(super) body: Option<Outgoing>,
     pub(super) sink: Option<Sink>,
     pub(super) activity: Arc<Activity>,
+    pub(super) remainder: Remainder,
     /// The transfer whose turn it takes.
     pub(super) transfer: u64,
 }
@@ -109,7 +140,7 @@ impl Attempt {
 
     /// Returns the last message of the attempt.
     async fn attempt(self) -> Result<Message, AttemptError> {
-        let Attempt { transport, engine, request, body, mut sink, activity, transfer } = self;
+        let Attempt { transport, engine, request, body, mut sink, activity, remainder, transfer } = self;
         let id = request.id;
         let budget = transport.budget().clone();
         // Memory first: an attempt that has a connection must not wait for one that needs a connection.
@@ -129,17 +160,35 @@ impl Attempt {
             return Err(TransportFailure { code: Code::TimedOut, maybe_sent: false, detail }.into());
         }
         activity.touch();
-        if body.as_ref().is_none_or(|body| body.length() == 0) {
-            let _ = engine.send(Message::Sent { id });
-        }
-        let mut reply = transport.send(&request, body, activity.clone()).await?;
-        let success = reply.head.is_success();
+        let (mut reply, head, position) = match remainder.take(&request) {
+            Some(WholeObject { head, position, reply, .. }) => (reply, head, position),
+            None => {
+                if body.as_ref().is_none_or(|body| body.length() == 0) {
+                    let _ = engine.send(Message::Sent { id });
+                }
+                let mut reply = transport.send(&request, body, activity.clone()).await?;
+                let head = std::mem::take(&mut reply.head);
+                (reply, head, 0)
+            }
+        };
+        let (success, status) = (head.is_success(), head.status);
         let pace = Pace::new(request.method, transport.idle_timeout());
         let mut memory = budget.memory.collected();
-        let _ = engine.send(Message::Head { id, head: std::mem::take(&mut reply.head) });
+        let _ = engine.send(Message::Head { id, head: head.clone() });
         match (request.reply, sink) {
             (ReplyBody::Range(range), Some(sink)) if success => {
-                receive_range(reply, id, range, sink, &activity, &engine, &budget).await
+                let first = range.start + range.done;
+                // Status 200: the whole object, of which the bytes before those of the range are not needed.
+                let before = if status == 200 { first.saturating_sub(position) } else { 0 };
+                let end = range.start + range.stored;
+                let more_follows = status == 200 && range.object.is_some_and(|object| object > end);
+                let received =
+                    receive_range(&mut reply, id, range, before, more_follows, sink, &activity, &engine, &budget)
+                        .await?;
+                if more_follows {
+                    remainder.keep(WholeObject { url: request.url, head, position: end, reply });
+                }
+                Ok(received)
             }
             (ReplyBody::Collect { limit }, _) if success => {
                 if collect(&mut reply, id, limit, pace, &mut memory, &engine).await? {
@@ -240,10 +289,16 @@ impl Pace {
 
 /// Stores the body of a range. A sink collects it in frames, so that only the received bytes are held (a chunk from the
 /// connection keeps alive a buffer that may be many times as large), and hashes each frame while it is in the cache.
+///
+/// The first `before` bytes of the body are not those of the range. If `more_follows`, neither are those after it, and they
+/// are not read.
+#[allow(clippy::too_many_arguments)] // One call, of what an attempt has.
 async fn receive_range(
-    mut reply: Reply,
+    reply: &mut Reply,
     id: RequestId,
     range: Range,
+    mut before: u64,
+    more_follows: bool,
     mut sink: Sink,
     activity: &Activity,
     engine: &UnboundedSender<Message>,
@@ -260,10 +315,14 @@ async fn receive_range(
     let mut left = range.stored - range.done;
     activity.transferring(true);
     let broke = loop {
+        if left == 0 && more_follows {
+            break None;
+        }
         let mut beyond = [0];
         let room = if left > 0 { sink.room().await.map_err(AttemptError::Fatal)? } else { &mut beyond };
-        // Bytes that are there already are read on their own, and dropped.
-        let most = left.min(if known > 0 { known } else { u64::MAX }).clamp(1, room.len() as u64);
+        // Bytes before the range, and those that are there already, are read on their own, and dropped.
+        let most = [before, known].into_iter().find(|dropped| *dropped > 0).unwrap_or(left);
+        let most = most.min(left.max(before)).clamp(1, room.len() as u64);
         let length = match reply.read(&mut room[..most as usize]).await {
             Ok(0) => break None,
             Ok(length) => length,
@@ -273,10 +332,14 @@ async fn receive_range(
         if left == 0 {
             break Some(reply.broken(format!("the reply has more than the {} bytes of the range", range.stored)));
         }
-        left -= length as u64;
-        activity.moved(length as u64);
         budget.bytes_down.fetch_add(length as u64, Ordering::Relaxed);
         budget.down.pass(length as u64).await;
+        if before > 0 {
+            before -= length as u64;
+            continue;
+        }
+        left -= length as u64;
+        activity.moved(length as u64);
         if known > 0 {
             known -= length as u64;
         } else {

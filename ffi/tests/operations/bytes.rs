@@ -54,8 +54,8 @@ pub(crate) struct GetBytes(GetRange);
 
 impl GetBytes {
     pub(crate) fn new(key: &str, start: u64, length: u64) -> GetBytes {
-        let range = Range::of_part(0, 0, length);
-        GetBytes(GetRange { key: key.into(), version_id: None, encryption: Encryption::default(), start, range })
+        let (range, encryption) = (Range::of_part(0, start, length), Encryption::default());
+        GetBytes(GetRange { key: key.into(), version_id: None, encryption, sequential: false, range })
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) struct Orders(Arc<Mutex<OrdersInner>>);
 #[derive(Default)]
 struct OrdersInner {
     reached: bool,
+    whole: bool,
     ending: Option<Ending>,
 }
 
@@ -62,6 +63,11 @@ impl Orders {
     pub(crate) fn take(&self) -> (bool, Option<Ending>) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (inner.reached, inner.ending.take())
+    }
+
+    /// Whether the request's range is ignored.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).whole
     }
 
     fn set_reached(&self) {
@@ -108,6 +114,10 @@ impl S3Access for Gate {
             None => return Ok(()),
             Some(Effect::Delay(time)) => {
                 tokio::time::sleep(time).await;
+                return Ok(());
+            }
+            Some(Effect::Whole) => {
+                orders.0.lock().unwrap_or_else(PoisonError::into_inner).whole = true;
                 return Ok(());
             }
             Some(Effect::Answer(answer)) => (answer.when, Ending::Answer(answer)),

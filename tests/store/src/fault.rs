@@ -8,7 +8,7 @@ use hyper::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 /// One ordered fault. In JSON, next to the fields below, exactly one effect: `answer`, `drop`, `truncate`, `stall`,
-/// `flip` or `delay_ms`.
+/// `flip`, `whole` or `delay_ms`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Wire", into = "Wire")]
 pub struct Fault {
@@ -39,6 +39,8 @@ pub enum Effect {
     Stall(u64),
     /// One bit of the byte at this offset of the reply's body is flipped.
     Flip(u64),
+    /// A GET of a range is answered with status 200 and the whole object.
+    Whole,
     /// The request takes effect so much later.
     Delay(Duration),
 }
@@ -123,6 +125,8 @@ struct Wire {
     stall: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     flip: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    whole: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delay_ms: Option<u64>,
 }
@@ -141,11 +145,12 @@ impl TryFrom<Wire> for Fault {
             wire.truncate.map(Effect::Truncate),
             wire.stall.map(Effect::Stall),
             wire.flip.map(Effect::Flip),
+            wire.whole.then_some(Effect::Whole),
             wire.delay_ms.map(|ms| Effect::Delay(Duration::from_millis(ms))),
         ];
         let mut effects = effects.into_iter().flatten();
         let (Some(effect), None) = (effects.next(), effects.next()) else {
-            return Err("a fault has exactly one of answer, drop, truncate, stall, flip, delay_ms");
+            return Err("a fault has exactly one of answer, drop, truncate, stall, flip, whole, delay_ms");
         };
         let Wire { operation, target, header, skip, times, .. } = wire;
         Ok(Self { operation, target, header, skip, times, effect })
@@ -166,6 +171,7 @@ impl From<Fault> for Wire {
             truncate: None,
             stall: None,
             flip: None,
+            whole: false,
             delay_ms: None,
         };
         match effect {
@@ -174,6 +180,7 @@ impl From<Fault> for Wire {
             Effect::Truncate(bytes) => Self { truncate: Some(bytes), ..none },
             Effect::Stall(bytes) => Self { stall: Some(bytes), ..none },
             Effect::Flip(offset) => Self { flip: Some(offset), ..none },
+            Effect::Whole => Self { whole: true, ..none },
             Effect::Delay(time) => Self { delay_ms: Some(time.as_millis() as u64), ..none },
         }
     }
@@ -240,6 +247,7 @@ mod tests {
             r#"{"operation":"UploadPart","header":"x-amz-trailer","drop":"before"}"#,
             r#"{"operation":"GetObject","truncate":10}"#,
             r#"{"operation":"GetObject","flip":10}"#,
+            r#"{"operation":"GetObject","whole":true}"#,
             r#"{"operation":"GetObject","stall":0,"times":7}"#,
             r#"{"operation":"PutObject","delay_ms":50}"#,
         ] {

@@ -46,12 +46,13 @@
 //! {"operation": "PutObject", "skip": 2, "drop": "after"}
 //! {"operation": "GetObject", "truncate": 1000}
 //! {"operation": "GetObject", "stall": 1000}
+//! {"operation": "GetObject", "times": 1000, "whole": true}
 //! {"operation": "UploadPart", "delay_ms": 200}
 //! ```
 //!
 //! `answer` sends an answer in place of the store's own; the request takes effect only with `"when": "after"`.
 //! `drop` drops the connection without an answer, before or after the request took effect. `truncate` ends the reply's
-//! body and the connection after this many bytes; `stall` keeps the connection open. A fault hits a request once its
+//! body and the connection after this many bytes; `stall` keeps the connection open. `whole` ignores the request's range. A fault hits a request once its
 //! signature is verified.
 //!
 //! Damage is one of:

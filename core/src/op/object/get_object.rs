@@ -1,6 +1,6 @@
 //! GetObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
 
-use crate::checksum::Digest;
+use crate::checksum::{Digest, SliceHash};
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Range, ReplyBody, ReplyHead};
 use crate::mutation::{Mutation, is_active};
@@ -68,8 +68,9 @@ pub struct GetRange {
     pub version_id: Option<String>,
     /// How the object is encrypted: only the key of SSE-C is sent.
     pub encryption: Encryption,
-    /// Offset of the range in the object, in bytes.
-    pub start: u64,
+    /// Whether no other range is requested meanwhile: then a store that ignores `Range` may answer with the whole object,
+    /// for the driver to take the slice from.
+    pub sequential: bool,
     /// The slice of the backup that the range contains.
     pub range: Range,
 }
@@ -77,11 +78,56 @@ pub struct GetRange {
 impl GetRange {
     /// Offset of the first byte to request, in the object.
     fn first(&self) -> u64 {
-        self.start + if is_active(Mutation::RestartBrokenSlice) { 0 } else { self.range.done }
+        self.range.start + if is_active(Mutation::RestartBrokenSlice) { 0 } else { self.range.done }
     }
 
     fn last(&self) -> u64 {
-        self.start + self.range.stored.saturating_sub(1)
+        self.range.start + self.range.stored.saturating_sub(1)
+    }
+
+    /// Checks a reply that is the whole object (RFC 9110 §14.2: a server may ignore `Range`).
+    fn check_whole(&self, head: &ReplyHead) -> Result<()> {
+        let range = &self.range;
+        let length = head.header("content-length").and_then(|text| text.parse::<u64>().ok());
+        let is_object = range.start == 0 && length == Some(range.stored);
+        if range.stored == 0 || is_object {
+            return Ok(());
+        }
+        let (first, wanted) = (self.first(), range.stored - range.done);
+        let asked = format!("GetObject of bytes {first}+{wanted} was answered with 200");
+        match range.object {
+            // A length that is not announced shows when the bytes arrive.
+            Some(object) if self.sequential || range.is_object() => match length {
+                Some(other) if other != object => {
+                    let why = format!("{asked} and {other} bytes, but the object has {object}");
+                    Err(Error::new(Code::BadReply, why))
+                }
+                _ => Ok(()),
+            },
+            _ => {
+                let why = format!("{asked}: the store, or a proxy on the way, ignores the header Range");
+                let hint = "Set parallel_download = false: objects are then read from their start in one request each. Or remove the proxy that drops Range, or use another endpoint.";
+                Err(Error::new(Code::BadReply, why).with_hint(hint))
+            }
+        }
+    }
+
+    /// Checks that a reply with a part of the object has the range that was requested.
+    fn check_part(&self, head: &ReplyHead) -> Result<()> {
+        let range = format!("bytes {}-{}/", self.first(), self.last());
+        match head.header("content-range") {
+            Some(text) if !text.starts_with(&range) => Err(Error::new(
+                Code::BadReply,
+                format!("the reply has the range '{}', but '{range}' was requested", presentable(text)),
+            )),
+            // Hashes show that the bytes are those of the range; where nothing is verified, only the header does.
+            None if self.range.hash == SliceHash::Nothing => Err(Error::new(
+                Code::BadReply,
+                format!("the reply has status 206, but no Content-Range: it is not known whether it has '{range}'"),
+            )
+            .with_hint("Use verify = part or restore into a file, whose parts are verified; or use another endpoint.")),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -106,23 +152,16 @@ impl Operation for GetRange {
     }
 
     fn check_head(&self, head: &ReplyHead) -> Result<()> {
-        let wanted = if self.range.stored == 0 { 200 } else { 206 };
-        if head.status != wanted {
-            let length = self.range.stored - self.range.done;
-            let why = format!("GetObject of bytes {}+{length} was answered with {}", self.first(), head.status);
-            return Err(Error::new(Code::BadReply, why).with_hint(
-                "Set parallel_download = false, or use another endpoint: this one does not support ranges.",
-            ));
+        match head.status {
+            200 => self.check_whole(head)?,
+            206 if self.range.stored > 0 => self.check_part(head)?,
+            status => {
+                let (first, wanted) = (self.first(), self.range.stored - self.range.done);
+                let why = format!("GetObject of bytes {first}+{wanted} was answered with {status}");
+                return Err(Error::new(Code::BadReply, why));
+            }
         }
-        self.encryption.check_accessed(head)?;
-        let range = format!("bytes {}-{}/", self.first(), self.last());
-        match head.header("content-range") {
-            Some(text) if self.range.stored > 0 && !text.starts_with(&range) => Err(Error::new(
-                Code::BadReply,
-                format!("the reply has the range '{}', but '{range}' was requested", presentable(text)),
-            )),
-            _ => Ok(()),
-        }
+        self.encryption.check_accessed(head)
     }
 
     fn parse(&self, reply: &Reply<'_>) -> Result<(u64, Digest)> {
@@ -138,8 +177,9 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn op(start: u64, length: u64) -> GetRange {
-        let range = Range::of_part(0, 0, length);
-        GetRange { key: "k".into(), version_id: Some("v".into()), encryption: Encryption::default(), start, range }
+        let range = Range::of_part(0, start, length);
+        let (version_id, encryption) = (Some("v".into()), Encryption::default());
+        GetRange { key: "k".into(), version_id, encryption, sequential: false, range }
     }
 
     /// The examples of the page; those with `Range` and `If-Match` belong to GetRange.
@@ -171,16 +211,51 @@ mod tests {
         assert_eq!(rest.check_head(&head("bytes 8-11/100")).unwrap_err().code(), Code::BadReply);
     }
 
+    fn reply(status: u16, headers: &[(&str, &str)]) -> ReplyHead {
+        let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        ReplyHead { status, headers }
+    }
+
     #[test]
     fn another_range_is_refused() {
-        let head = |status, range: Option<&str>| ReplyHead {
-            status,
-            headers: range.map(|r| ("content-range".to_owned(), r.to_owned())).into_iter().collect(),
-        };
-        assert!(op(8, 4).check_head(&head(206, Some("bytes 8-11/100"))).is_ok());
-        assert!(op(0, 0).check_head(&head(200, None)).is_ok());
-        for bad in [head(200, None), head(206, Some("bytes 8-12/100")), head(206, Some("bytes 0-3/100"))] {
+        let range = |text| reply(206, &[("content-range", text)]);
+        assert!(op(8, 4).check_head(&range("bytes 8-11/100")).is_ok());
+        for bad in [range("bytes 8-12/100"), range("bytes 0-3/100"), reply(204, &[])] {
             assert_eq!(op(8, 4).check_head(&bad).unwrap_err().code(), Code::BadReply);
         }
+        assert!(op(0, 0).check_head(&reply(200, &[])).is_ok());
+        assert!(op(0, 0).check_head(&reply(206, &[])).is_err(), "no range was requested");
+    }
+
+    #[test]
+    fn bytes_that_no_hash_verifies_need_a_content_range() {
+        let mut op = op(8, 4);
+        assert!(op.check_head(&reply(206, &[])).is_ok(), "the part's hashes show which bytes they are");
+        op.range.hash = SliceHash::Nothing;
+        let e = op.check_head(&reply(206, &[("content-length", "4")])).unwrap_err();
+        assert!(e.code() == Code::BadReply && e.message().contains("no Content-Range"), "{e}");
+        assert!(op.check_head(&reply(206, &[("content-range", "bytes 8-11/*")])).is_ok());
+    }
+
+    #[test]
+    fn a_whole_object_is_accepted_for_the_range_that_covers_it_and_otherwise_only_in_sequence() {
+        let (whole, unknown, longer) =
+            (reply(200, &[("content-length", "12")]), reply(200, &[]), reply(200, &[("content-length", "13")]));
+        let mut all = op(0, 12);
+        assert!(all.check_head(&whole).is_ok() && all.check_head(&unknown).is_err());
+        all.range.object = Some(12);
+        assert!(all.check_head(&unknown).is_ok() && all.check_head(&longer).is_err());
+        all.range.done = 5;
+        assert!(all.check_head(&whole).is_ok(), "the driver drops what it has");
+        let mut rest = op(8, 4);
+        for object in [None, Some(12)] {
+            rest.range.object = object;
+            let e = rest.check_head(&whole).unwrap_err();
+            assert!(e.code() == Code::BadReply && e.hint().contains("parallel_download = false"), "{e}");
+        }
+        rest.sequential = true;
+        assert!(rest.check_head(&whole).is_ok() && rest.check_head(&unknown).is_ok());
+        let e = rest.check_head(&longer).unwrap_err();
+        assert!(e.message().contains("200 and 13 bytes, but the object has 12"), "{e}");
     }
 }

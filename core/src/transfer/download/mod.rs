@@ -48,6 +48,8 @@ pub(crate) struct Piece {
     pub(crate) encryption: Encryption,
     /// Offset in its object, in stored bytes.
     pub(crate) start: u64,
+    /// Length of its object, in stored bytes.
+    pub(crate) object: u64,
     /// Offset in the backup, in bytes.
     pub(crate) offset: u64,
     /// Length in bytes of the backup.
@@ -349,8 +351,7 @@ impl Download {
             && let Some(piece) = self.pieces.get(at)
         {
             let Piece { key, version_id, encryption, .. } = piece.clone();
-            let start = piece.start + piece.form.position(range.offset - piece.offset);
-            let op = GetRange { key, version_id, encryption, start, range };
+            let op = GetRange { key, version_id, encryption, sequential: !self.parallel, range };
             self.getting.insert(range.index, (at, Call::new(op)));
         }
     }

@@ -49,6 +49,8 @@ impl Slices {
             offset,
             length: length_here,
             stored: piece.form.stored(length_here),
+            start: piece.start + piece.form.position(start),
+            object: Some(piece.object),
             done: 0,
             reading: 0,
             hash,
@@ -74,7 +76,19 @@ mod tests {
     fn piece(number: u32, length: u64, form: StoredForm, verified: bool) -> Piece {
         let hash = PartHash { length: form.stored(length), crc64nvme: 0, blake3: [0; 32] };
         let (key, encryption, offset) = ("k".into(), Encryption::default(), u64::from(number) * 1_000);
-        Piece { number, key, version_id: None, encryption, start: 0, offset, length, hash, form, verified }
+        Piece {
+            number,
+            key,
+            version_id: None,
+            encryption,
+            start: 0,
+            object: hash.length,
+            offset,
+            length,
+            hash,
+            form,
+            verified,
+        }
     }
 
     #[test]

@@ -43,7 +43,9 @@ fn pieces_as(form: StoredForm, lengths: &[u64]) -> (Vec<u8>, Vec<Piece>) {
         let stored = form.stored(length);
         let hash = PartHash::new(stored, &digest(&data[start as usize..(start + stored) as usize]));
         let (key, version_id, encryption) = ("k".into(), None, Encryption::default());
-        let piece = Piece { number, key, version_id, encryption, start, offset, length, hash, form, verified: true };
+        let object = data.len() as u64;
+        let piece =
+            Piece { number, key, version_id, encryption, start, object, offset, length, hash, form, verified: true };
         (offset, start) = (offset + length, start + stored);
         piece
     });

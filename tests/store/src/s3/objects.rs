@@ -8,6 +8,7 @@ use s3s::S3Request;
 use s3s::dto::*;
 
 use super::convert::{self, Answer, answer, attributes, etag, set_checksum, size, system_time, timestamp};
+use crate::access::Orders;
 use crate::checksum::Announced;
 use crate::payload::Payload;
 use crate::shared::Shared;
@@ -147,7 +148,10 @@ macro_rules! describe {
 }
 
 pub(super) async fn get(shared: &Shared, req: S3Request<GetObjectInput>) -> Answer<GetObjectOutput> {
-    let input = req.input;
+    let mut input = req.input;
+    if req.extensions.get::<Orders>().is_some_and(Orders::is_whole) {
+        input.range = None;
+    }
     let found = find!(shared, input);
     let mut output = GetObjectOutput::default();
     describe!(output, found, input.checksum_mode);
