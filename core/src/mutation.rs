@@ -58,10 +58,14 @@ mutations! {
     CorrectConfiguredRegion,
     /// A read takes the newest version of the object, not the one that the manifest names.
     ReadNewestVersion,
+    /// The `Date` of a proxy whose clock is wrong is believed.
+    BelieveProxyDate,
     /// New credentials are ignored.
     IgnoreNewCredentials,
     /// Only the first page of a listing is requested.
     StopAfterFirstPage,
+    /// A page that says in other words than `true` that it is truncated is the last.
+    EndAtOtherTruncated,
     /// A page of a listing does not know the last row of the page before.
     ForgetLastRow,
     /// A listing fails if a row is deleted between its LIST and its GET.

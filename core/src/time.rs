@@ -49,7 +49,8 @@ pub fn parse_http_date(text: &str) -> Option<i64> {
     PARSER.parse_timestamp(text).ok().map(|at| at.as_millisecond())
 }
 
-/// The store's clock, as learned from the `Date` headers of its replies: it corrects the clock skew of this machine.
+/// The store's clock, as learned from its replies (`Date`, or the time in a refusal): it corrects the clock skew of this
+/// machine.
 ///
 /// `Date` has whole seconds and arrives late, so a local clock that could be right is not corrected.
 #[derive(Clone, Copy, Debug, Default)]

@@ -57,7 +57,7 @@ fn each_wrong_input_names_the_setting_to_change() {
                 r#"{"operation": "*", "times": 100, "answer": {"status": 403, "code": "RequestTimeTooSkewed"}}"#,
             ),
             code: Code::ClockSkew,
-            says: &["this machine's clock"],
+            says: &["Set the store's clock", "this machine's clock too"],
         },
         Wrong {
             settings: &[],

@@ -34,6 +34,8 @@ pub struct Account {
     learns_region: bool,
     keys: Mutex<Keys>,
     clock_offset_ms: AtomicI64,
+    /// Whether the `Date` of replies is not by the store's clock.
+    doubts_dates: AtomicBool,
     retries: Mutex<Tokens>,
     /// How long a transfer keeps trying while the store is away, in milliseconds.
     pub(crate) retry_time_ms: u64,
@@ -74,6 +76,7 @@ impl Account {
             learns_region: settings.text("region").is_empty(),
             keys: Mutex::new(Keys { credentials, generation: 0 }),
             clock_offset_ms: AtomicI64::new(0),
+            doubts_dates: AtomicBool::new(false),
             retries: Mutex::default(),
             retry_time_ms: settings.number("retry_time") * 1000,
             answered: AtomicBool::new(false),
@@ -120,6 +123,7 @@ impl Account {
             learns_region: self.learns_region,
             keys: Mutex::new(Keys { credentials, generation: 0 }),
             clock_offset_ms: AtomicI64::new(self.clock_offset_ms.load(Ordering::Relaxed)),
+            doubts_dates: AtomicBool::new(self.doubts_dates()),
             retries: Mutex::default(),
             retry_time_ms: self.retry_time_ms,
             answered: AtomicBool::new(self.has_answered()),
@@ -185,7 +189,23 @@ impl Account {
         StoreClock::with_offset(self.clock_offset_ms.load(Ordering::Relaxed))
     }
 
-    /// Learns the store's clock from the `Date` of a reply.
+    /// Whether the `Date` of replies is known to be by another clock than the store's, such as that of a proxy.
+    pub(crate) fn doubts_dates(&self) -> bool {
+        self.doubts_dates.load(Ordering::Relaxed)
+    }
+
+    /// The `Date` of replies is not by the store's clock.
+    pub(crate) fn doubt_dates(&self) {
+        self.doubts_dates.store(true, Ordering::Relaxed);
+    }
+
+    /// The clock that was learned from `Date` is not the store's: this machine's own counts again.
+    pub(crate) fn use_own_clock(&self) {
+        self.doubt_dates();
+        self.clock_offset_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// Learns the store's clock from a time that it wrote between `sent` and `received`.
     pub(crate) fn learn_date(&self, date_ms: i64, sent: Now, received: Now) {
         let mut clock = self.clock();
         clock.learn(date_ms, sent, received);

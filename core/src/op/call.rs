@@ -13,14 +13,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::refusal::{Refusal, describe, excerpt, is_about_checksum, is_error, is_html, refusal};
+use super::refusal::{Refusal, describe, encoding, excerpt, forwarder, is_about_checksum, is_error, is_html, refusal};
 use super::{Operation, Place, Reply, Unsigned};
 use crate::account::integrity::{Completes, Integrity, may_be_about_checksums};
 use crate::account::{Account, Bucket};
 use crate::checksum::Digest;
 use crate::endpoint::Endpoint;
 use crate::error::{Code, Error, Family, Result};
-use crate::http::{Body, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
+use crate::http::{Body, Method, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 use crate::journal::Journal;
 use crate::machine::{Event, Input, Output, misuse};
 use crate::mutation::{Mutation, is_active};
@@ -264,6 +264,10 @@ struct Exchange {
     late_at: Option<u64>,
     /// Generation of the credentials that signed it.
     generation: u64,
+    /// The date of its signature, in Unix milliseconds.
+    signed_ms: i64,
+    /// Its reply may have a body.
+    has_body: bool,
     place: Place,
     /// The endpoint that it was sent to.
     endpoint: Arc<Endpoint>,
@@ -290,6 +294,41 @@ impl Exchange {
             }
             _ => None,
         }
+    }
+
+    /// The time in a reply's `Date`, unless a cache answered.
+    fn date(head: &ReplyHead) -> Option<i64> {
+        head.header("date").filter(|_| head.header("age").is_none()).and_then(parse_http_date)
+    }
+
+    /// How far a time that the store wrote in reply to this request is from the request's date, in milliseconds; 0 if it
+    /// may have been written between the request and `now`.
+    fn skew(&self, written_ms: i64, now: Now) -> i64 {
+        // Both dates have whole seconds.
+        let earliest = self.signed_ms.saturating_sub(2_000);
+        let travelled = now.mono_ms.saturating_sub(self.sent.mono_ms) as i64;
+        let latest = self.signed_ms.saturating_add(travelled).saturating_add(2_000);
+        written_ms.saturating_sub(earliest).min(0) + written_ms.saturating_sub(latest).max(0)
+    }
+
+    /// Whether a `Date` may be that of the store's clock. A proxy may write one of its own; then a store that has accepted
+    /// the request shows that its clock is another.
+    fn is_plausible(&self, session: &Session, now: Now, head: &ReplyHead, date: i64) -> bool {
+        let account = session.account();
+        let may_be_skewed = matches!(head.status, 400 | 401 | 403);
+        let is_near = self.skew(date, now).abs() <= account.profile.max_request_age_ms;
+        !account.doubts_dates() && (may_be_skewed || is_near) || is_active(Mutation::BelieveProxyDate)
+    }
+
+    /// Refuses a compressed reply. No object of a vault has a `Content-Encoding`, and none was accepted in the request.
+    fn check_encoding(&self, head: &ReplyHead) -> Result<()> {
+        let is_empty = !self.has_body || head.header("content-length") == Some("0");
+        let Some(encoding) = encoding(head).filter(|_| !is_empty) else { return Ok(()) };
+        let why = format!(
+            "the reply has Content-Encoding {encoding}, which the request does not accept: {} compresses replies",
+            forwarder(head)
+        );
+        Err(Error::new(Code::BadReply, why).with_hint(COMPRESSED))
     }
 
     /// The error of a reply that cannot be parsed.
@@ -333,6 +372,9 @@ impl Exchange {
     }
 }
 
+/// The hint for a reply that was compressed on its way.
+pub(super) const COMPRESSED: &str = "Switch compression off for this store in the proxy, CDN or store (in nginx: gzip off), or set api_url to an address that reaches the store without it.";
+
 /// Signs the request of an attempt. Compiled once for all operations.
 fn sign(
     operation: &'static str,
@@ -357,7 +399,7 @@ fn sign(
         Body::Part(_) => Payload::Unsigned,
     };
     let mut headers = unsigned.headers;
-    let generation = {
+    let (generation, signed_ms) = {
         let given: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
         let has_secret = headers.iter().any(|(_, value)| value.is_secret());
         let (method, host, path) = (unsigned.method, &target.host, &target.path);
@@ -366,7 +408,9 @@ fn sign(
         let signed_at = dated.unwrap_or_else(|| session.clock(now));
         let (signed, generation) = bucket.sign(&to_sign, has_secret, signed_at);
         headers.extend(signed);
-        generation
+        // Not signed: some proxies change it.
+        headers.push(("accept-encoding".to_owned(), "identity".into()));
+        (generation, signed_at)
     };
     let drop_at = dated.map(|dated| {
         let left =
@@ -379,6 +423,8 @@ fn sign(
         last_byte_at: None,
         late_at: None,
         generation,
+        signed_ms,
+        has_body: unsigned.method != Method::Head,
         place: unsigned.place,
         endpoint,
         is_range: matches!(unsigned.reply, ReplyBody::Range(_)),
@@ -420,8 +466,10 @@ pub(crate) struct Call<O> {
     state: State,
     /// Whether another region was learned from a refusal; this happens once per call.
     region_learned: bool,
-    /// Whether the store's clock was learned from a refusal; this happens once per call.
-    clock_learned: bool,
+    /// How often the store's clock was learned from a refusal.
+    skews: u32,
+    /// Whether a date by this machine's own clock was refused.
+    own_clock_refused: bool,
     renewals: u32,
     /// Number of attempts that were replaced because their reply was late.
     hedges: u32,
@@ -434,6 +482,11 @@ pub(crate) struct Call<O> {
     /// Whether an earlier attempt may have taken effect.
     maybe_done: bool,
 }
+
+/// How often one operation is repeated with another clock: clocks may be set while it runs.
+const MAX_SKEWS: u32 = 4;
+/// Clocks that differ by less than this are the same, in milliseconds: no store refuses such a difference.
+const SAME_CLOCK_MS: i64 = 60_000;
 
 /// How often one operation asks for new credentials; after that, none of them work.
 const MAX_RENEWALS: u32 = 3;
@@ -490,7 +543,8 @@ impl<O: Operation> Call<O> {
             started: 0,
             state: State::Due(0),
             region_learned: false,
-            clock_learned: false,
+            skews: 0,
+            own_clock_refused: false,
             renewals: 0,
             hedges: 0,
             ending_asked: None,
@@ -623,10 +677,13 @@ impl<O: Operation> Call<O> {
         }
         let outcome = match input {
             Input::Head { id, head } if *id == exchange.id => {
-                if let Some(date) = head.header("date").and_then(parse_http_date) {
-                    session.account().learn_date(date, exchange.sent, now);
-                    self.date_ms = Some(date);
-                    self.sent_ms = date.saturating_sub(now.mono_ms.saturating_sub(exchange.sent.mono_ms) as i64);
+                match Exchange::date(head) {
+                    Some(date) if exchange.is_plausible(session, now, head, date) => {
+                        session.account().learn_date(date, exchange.sent, now);
+                        self.date_ms = Some(date);
+                        self.sent_ms = date.saturating_sub(now.mono_ms.saturating_sub(exchange.sent.mono_ms) as i64);
+                    }
+                    _ => self.date_ms = Some(session.clock(now)).filter(|_| head.header("date").is_some()),
                 }
                 session.account().learn_profile(head);
                 exchange.late_at = None;
@@ -635,7 +692,10 @@ impl<O: Operation> Call<O> {
                 {
                     session.account().first_bytes().answered(now.mono_ms.saturating_sub(last_byte_at));
                 }
-                let checked = if head.is_success() { self.op.check_head(head) } else { Ok(()) };
+                let checked = match head.is_success() {
+                    true => exchange.check_encoding(head).and_then(|()| self.op.check_head(head)),
+                    false => Ok(()),
+                };
                 exchange.head = Some(head.clone());
                 match checked {
                     Ok(()) => return None,
@@ -712,13 +772,14 @@ impl<O: Operation> Call<O> {
             self.state = State::Due(0);
             return None;
         }
-        if e.code() == Code::ClockSkew && self.dated.is_none() && !std::mem::replace(&mut self.clock_learned, true) {
-            if let Some(server_ms) = refusal.server_ms {
-                session.account().learn_date(server_ms, now, now);
+        let e = match e.code() == Code::ClockSkew && self.dated.is_none() {
+            false => e,
+            true if self.learn_clock(session, now, refusal.server_ms) => {
+                self.state = State::Due(0);
+                return None;
             }
-            self.state = State::Due(0);
-            return None;
-        }
+            true => self.explain_skew(now, e),
+        };
         if refusal.about_keys && self.renewals < MAX_RENEWALS {
             self.renewals += 1;
             self.state = State::AwaitingKeys { generation, why: e, asked: false, still_good: false };
@@ -757,6 +818,54 @@ impl<O: Operation> Call<O> {
             (attempts, seconds) => format!(" (tried {attempts} times in {seconds} s)"),
         };
         Some(Err(e.append(&tried)))
+    }
+
+    /// After a refusal because of the request's date: learns another clock to sign with. Returns whether there is one.
+    fn learn_clock(&mut self, session: &Session, now: Now, server_ms: Option<i64>) -> bool {
+        let State::Sent(exchange @ Exchange { head: Some(head), .. }) = &self.state else { return false };
+        let is_other = |written_ms: i64| exchange.skew(written_ms, now).abs() > SAME_CLOCK_MS;
+        let account = session.account();
+        self.own_clock_refused |= (exchange.signed_ms - exchange.sent.unix_ms).abs() <= SAME_CLOCK_MS;
+        self.skews += 1;
+        if self.skews > MAX_SKEWS {
+            return false;
+        }
+        let date = Exchange::date(head);
+        if let Some(server_ms) = server_ms.filter(|written_ms| is_other(*written_ms)) {
+            // The store's own word; a Date that differs is a proxy's.
+            if date.is_some_and(|date| (date - server_ms).abs() > SAME_CLOCK_MS) {
+                account.doubt_dates();
+            }
+            account.learn_date(server_ms, exchange.sent, now);
+        } else if let Some(date) = date.filter(|written_ms| is_other(*written_ms)) {
+            account.learn_date(date, exchange.sent, now);
+        } else if !self.own_clock_refused && !is_active(Mutation::BelieveProxyDate) {
+            // The clock that was learned from Date is not the store's.
+            account.use_own_clock();
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Adds to a refusal because of the date which clocks were tried, and which of them to set.
+    fn explain_skew(&self, now: Now, e: Error) -> Error {
+        let State::Sent(Exchange { head: Some(head), sent, .. }) = &self.state else { return e };
+        let Some(date) = Exchange::date(head) else { return e };
+        let own_ms = sent.unix_ms.saturating_add(now.mono_ms.saturating_sub(sent.mono_ms) as i64);
+        let (apart, writer) = ((date - own_ms + 500).div_euclid(1000), forwarder(head));
+        let tried = if self.skews > 1 { " (this machine's clock and that of the replies were tried)" } else { "" };
+        let e = e.append(tried);
+        if apart.abs() * 1000 <= SAME_CLOCK_MS {
+            return e.with_hint(format!(
+                "Set the store's clock (NTP), since this machine's agrees with the Date of the replies. If {writer} wrote that Date, check this machine's clock too."
+            ));
+        }
+        let direction = if apart > 0 { "ahead of" } else { "behind" };
+        e.with_hint(format!(
+            "Set this machine's clock (NTP). The Date of the replies is {} s {direction} it; if {writer} wrote that Date, check its clock and that of the store.",
+            apart.abs()
+        ))
     }
 
     /// Marks the error of a dated request as expired if the store refused its date, or the date is too old for a retry.

@@ -1,6 +1,7 @@
 //! Error replies of stores: what they mean, and the hint for each. Source: "Error responses", S3 API reference, and the
 //! stores' own variations.
 
+use super::call::COMPRESSED;
 use super::{Operation, Place};
 use crate::account::Bucket;
 use crate::error::{Code, Error};
@@ -64,6 +65,26 @@ pub(super) fn is_html(body: &[u8]) -> bool {
     start.starts_with(b"<!doctype html") || start.starts_with(b"<html")
 }
 
+/// The `Content-Encoding` of a compressed reply.
+pub(super) fn encoding(head: &ReplyHead) -> Option<String> {
+    let values = head.headers.iter().filter(|(name, _)| name == "content-encoding");
+    let mut words = values.flat_map(|(_, value)| value.split(',')).map(str::trim);
+    let is_plain = |word: &str| {
+        word.is_empty() || word.eq_ignore_ascii_case("identity") || word.eq_ignore_ascii_case("aws-chunked")
+    };
+    words.find(|word| !is_plain(word)).map(|word| presentable_up_to(40, word))
+}
+
+/// Names what may have changed a reply on its way, as far as the reply tells.
+pub(super) fn forwarder(head: &ReplyHead) -> String {
+    let named = |name: &str| head.header(name).map(str::trim).filter(|value| !value.is_empty());
+    match (named("via"), named("server")) {
+        (Some(via), _) => format!("the proxy (Via: {})", presentable_up_to(80, via)),
+        (None, Some(server)) => format!("a proxy on the way or the server (Server: {})", presentable_up_to(80, server)),
+        (None, None) => "a proxy on the way or the store".to_owned(),
+    }
+}
+
 /// A failed attempt: its error, and what it tells about the store.
 pub(super) struct Refusal {
     pub(super) error: Error,
@@ -113,8 +134,16 @@ fn refused(
             message.push_str(part.trim_end_matches('.'));
         }
     }
-    if is_nonsense {
-        message.push_str(&format!(" and a body that is not an S3 reply: {}", excerpt(body)));
+    let encoding = encoding(head).filter(|_| is_nonsense);
+    match &encoding {
+        Some(encoding) => message.push_str(&format!(
+            " and a body with Content-Encoding {encoding}, which the request does not accept: {} compresses replies",
+            forwarder(head)
+        )),
+        None if is_nonsense => {
+            message.push_str(&format!(" and a body that is not an S3 reply: {}", excerpt(body)));
+        }
+        None => {}
     }
     if let Some(location) = head.header("location").filter(|_| (300..400).contains(&head.status)) {
         message.push_str(&format!("; it redirects to {}", presentable(location.trim())));
@@ -138,6 +167,9 @@ fn refused(
     let region = if is_region(region) { region } else { "" };
     if let Some(hint) = hint(operation, action, code, &found.code, region, place, bucket, body) {
         error = error.with_hint(hint);
+    }
+    if encoding.is_some() && code == Code::BadReply {
+        error = error.with_hint(COMPRESSED);
     }
     let server_ms = parse_rfc3339(&found.server_time);
     Refusal {

@@ -145,10 +145,124 @@ fn a_clock_skew_of_an_hour_is_learned_from_the_error() {
     };
     let outcome = get(&[], vec![skewed(vec![]), ok()]);
     outcome.result.unwrap();
-    let dates: Vec<&str> = outcome.sent.iter().map(|request| header(request, "x-amz-date")).collect();
-    assert_eq!(dates, [crate::time::amz_date(START), crate::time::amz_date(START + HOUR)]);
+    assert_eq!(signed_at(&outcome.sent), [0, HOUR]);
     let e = get(&[], vec![skewed(vec![]), skewed(vec![])]).result.unwrap_err();
     assert_eq!(e.code(), Code::ClockSkew);
+    // A proxy's Date does not count against the store's own word, nor later.
+    let bucket = Arc::new(bucket(&[]).unwrap());
+    let by_proxy = || vec![date(START + 20 * MINUTE)];
+    let op = GetObject::new("k", 100);
+    let outcome = run(&bucket, op.clone(), vec![skewed(by_proxy()), ok()], |_| false);
+    assert_eq!(signed_at(&outcome.sent), [0, HOUR]);
+    let denied = Answer::Reply(403, by_proxy(), "<Error><Code>AccessDenied</Code></Error>".into());
+    run(&bucket, op.clone(), vec![denied], |_| false).result.unwrap_err();
+    assert_eq!(signed_at(&run(&bucket, op, vec![ok()], |_| false).sent), [HOUR]);
+}
+
+const MINUTE: i64 = 60_000;
+
+fn date(unix_ms: i64) -> (&'static str, String) {
+    let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(unix_ms as u64);
+    ("date", s3_model::http::http_date(at))
+}
+
+/// The dates of signatures, in milliseconds after the start and rounded to minutes.
+fn signed_at(sent: &[Request]) -> Vec<i64> {
+    let at = |request: &Request| {
+        let date = header(request, "x-amz-date");
+        let mut minutes = (-120..=120).map(|minutes| minutes * MINUTE);
+        let same =
+            |minutes: &i64| (-5..=5).any(|seconds| crate::time::amz_date(START + minutes + seconds * 1000) == date);
+        minutes.find(same).unwrap()
+    };
+    sent.iter().map(at).collect()
+}
+
+fn refused_date(date_ms: i64) -> Answer {
+    let headers = vec![date(date_ms), ("via", "1.1 squid".into())];
+    Answer::Reply(403, headers, "<Error><Code>RequestTimeTooSkewed</Code></Error>".into())
+}
+
+#[test]
+fn the_date_of_a_proxy_whose_clock_is_wrong_is_not_believed() {
+    let wrong = START + 20 * MINUTE;
+    let with_date = |mut headers: Vec<(&'static str, String)>| {
+        headers.push(("etag", "e".into()));
+        Answer::Reply(200, headers, "hello".into())
+    };
+    let op = GetObject::new("k", 100);
+    // The store has accepted a date that is twenty minutes earlier, so its clock is not that of the reply.
+    let proxied = Arc::new(bucket(&[]).unwrap());
+    for _ in 0..3 {
+        let outcome = run(&proxied, op.clone(), vec![with_date(vec![date(wrong)])], |_| false);
+        assert_eq!(signed_at(&outcome.sent), [0]);
+    }
+    // A refusal does not show that. Its Date is tried, and then this machine's clock, which stays.
+    let denied = || Answer::Reply(403, vec![date(wrong)], "<Error><Code>AccessDenied</Code></Error>".into());
+    run(&proxied, op.clone(), vec![denied()], |_| false).result.unwrap_err();
+    let answers = vec![refused_date(wrong), with_date(vec![date(wrong)])];
+    let outcome = run(&proxied, op.clone(), answers, |_| false);
+    outcome.result.unwrap();
+    assert_eq!(signed_at(&outcome.sent), [20 * MINUTE, 0]);
+    run(&proxied, op.clone(), vec![denied()], |_| false).result.unwrap_err();
+    assert_eq!(signed_at(&run(&proxied, op.clone(), vec![ok()], |_| false).sent), [0]);
+    // A reply from a cache has the date at which it was stored.
+    let cached = Arc::new(bucket(&[]).unwrap());
+    let aged = with_date(vec![date(START - 10 * MINUTE), ("age", "600".into())]);
+    run(&cached, op.clone(), vec![aged], |_| false).result.unwrap();
+    assert_eq!(signed_at(&run(&cached, op, vec![ok()], |_| false).sent), [0]);
+}
+
+#[test]
+fn clocks_that_change_during_a_request_are_learned_again_a_few_times() {
+    let steps = |minutes: &[i64]| minutes.iter().map(|minutes| refused_date(START + minutes * MINUTE)).collect();
+    let mut twice: Vec<Answer> = steps(&[60, -30]);
+    twice.push(ok());
+    let outcome = get(&[], twice);
+    outcome.result.unwrap();
+    assert_eq!(signed_at(&outcome.sent), [0, 60 * MINUTE, -30 * MINUTE]);
+    let e = get(&[], steps(&[60, -60, 60, -60, 60])).result.unwrap_err();
+    assert_eq!(e.code(), Code::ClockSkew, "not without end");
+}
+
+#[test]
+fn a_clock_skew_that_stays_names_the_clocks_and_the_proxy() {
+    let wrong = START + 20 * MINUTE;
+    let e = get(&[], vec![refused_date(wrong), refused_date(wrong)]).result.unwrap_err();
+    assert!(e.code() == Code::ClockSkew && e.message().contains("clock and that of the replies were tried"), "{e}");
+    assert!(e.hint().contains("1200 s ahead of it; if the proxy (Via: 1.1 squid) wrote that Date"), "{e}");
+    let e = get(&[], vec![refused_date(START)]).result.unwrap_err();
+    assert!(e.hint().contains("agrees with the Date of the replies"), "{e}");
+    let none = Answer::Reply(403, vec![], "<Error><Code>RequestTimeTooSkewed</Code></Error>".into());
+    assert_eq!(get(&[], vec![none]).result.unwrap_err().hint(), Code::ClockSkew.info().hint);
+}
+
+#[test]
+fn a_compressed_reply_is_refused_at_once_with_what_compresses() {
+    let gzip = |status, via: bool| {
+        let mut headers = vec![("content-encoding", "gzip".to_owned()), ("etag", "e".into())];
+        headers.extend(via.then(|| ("via", "1.1 varnish".to_owned())));
+        Answer::Reply(status, headers, "\x1f\u{8b}\u{8}".into())
+    };
+    let bucket = Arc::new(bucket(&[]).unwrap());
+    let outcome = run(&bucket, ListObjectsV2::default(), vec![gzip(200, true)], |_| false);
+    let e = outcome.result.unwrap_err();
+    assert!(e.code() == Code::BadReply && e.message().contains("Content-Encoding gzip"), "{e}");
+    assert!(e.message().contains("the proxy (Via: 1.1 varnish)") && e.hint().contains("compression off"), "{e}");
+    let (accepts, authorization) =
+        (header(&outcome.sent[0], "accept-encoding"), header(&outcome.sent[0], "authorization"));
+    assert!(accepts == "identity" && !authorization.contains("accept-encoding"), "some proxies change it");
+    let e = get(&[], vec![gzip(200, false)]).result.unwrap_err();
+    assert!(e.message().contains("a proxy on the way or the store compresses"), "{e}");
+    let e = get(&[], vec![gzip(404, true)]).result.unwrap_err();
+    assert!(e.code() == Code::BadReply && e.hint().contains("compression off"), "it may be any 404: {e}");
+    assert!(get(&[], vec![gzip(503, true), ok()]).result.is_ok(), "a proxy's own page");
+    let chunked =
+        Answer::Reply(200, vec![("content-encoding", "aws-chunked".into()), ("etag", "e".into())], "x".into());
+    assert!(get(&[], vec![chunked]).result.is_ok());
+    let head = HeadObject { key: "k".into(), ..HeadObject::default() };
+    let outcome = run(&bucket, head, vec![gzip(200, true)], |_| false);
+    assert!(!outcome.result.is_err_and(|e| e.message().contains("Content-Encoding")), "there is no body");
 }
 
 #[test]

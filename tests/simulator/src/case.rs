@@ -32,8 +32,8 @@ impl FaultId {
 }
 
 /// The newest set of inputs: the second one has lookups, incrementals, steps back of the store's clock, and the faults of
-/// [`crate::inputs`].
-pub const INPUTS: u32 = 2;
+/// [`crate::inputs`]; the third a proxy whose clock is wrong, and pages that say in other words that they are truncated.
+pub const INPUTS: u32 = 3;
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Eq)]

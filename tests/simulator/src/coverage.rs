@@ -115,6 +115,10 @@ kinds! {
     ReadingsDiffer: 15,
     /// A row was deleted between the LIST and the GET of a listing.
     RowGone: 15,
+    /// The Date of a reply was by the wrong clock of a proxy.
+    ProxyDate: 100,
+    /// A truncated page said so in another word than true.
+    OtherTruncated: 3,
     /// A put ended because its source had changed.
     ChangeNoticed: 30,
     /// A put's process was killed.

@@ -55,6 +55,10 @@ pub struct Second {
     pub storm_is_429: bool,
     /// The `Retry-After` of a storm in seconds; 0 for none.
     pub storm_asks: u64,
+    /// A proxy replaces the `Date` of each reply by that of a clock which differs by so many milliseconds; 0 for none.
+    pub proxy_ms: i64,
+    /// Some pages say in another word than `true` that they are truncated.
+    pub has_other_truncated: bool,
 }
 
 impl Scenario {
@@ -76,6 +80,7 @@ impl Scenario {
             retry_time: if is_calm { 0 } else { RETRY_TIMES[retry.usize(0..RETRY_TIMES.len())] },
             storm_is_429: random.bool(),
             storm_asks: [0, 0, 1, 30][random.usize(0..4)],
+            ..Second::default()
         };
         if self.puts.len() < 3 && random.bool() {
             self.puts.push(small_put(&mut random, case.shorter));
@@ -95,7 +100,24 @@ impl Scenario {
         } else if !is_calm {
             self.inject_more(&mut random);
         }
+        if case.inputs > 2 {
+            self.extend_again(case);
+        }
+    }
+
+    /// Adds what came with the third set.
+    fn extend_again(&mut self, case: &Case) {
         self.do_less(&mut fastrand::Rng::with_seed(mix(case.seed, 0x1E55)));
+        let mut random = fastrand::Rng::with_seed(mix(case.seed, 12));
+        self.second.has_other_truncated =
+            self.quirks.page < 1000 && !self.is_calm() && !self.second.is_mild && random.bool();
+        // Whose clock is right cannot be told if two are wrong.
+        let is_set = |action| matches!(action, Action::ClientClock(_) | Action::StoreClock(_));
+        let are_right = !self.injections.iter().any(|injection| is_set(injection.action));
+        if random.u32(0..4) == 0 && are_right {
+            let minutes = random.i64(16..90);
+            self.second.proxy_ms = if random.bool() { minutes * MINUTE } else { -minutes * MINUTE };
+        }
     }
 
     /// Some stores refuse checksums, store the framing of aws-chunked as data, or show wrong checksums of whole objects.
@@ -184,6 +206,12 @@ impl Scenario {
         }
     }
 
+    /// Whether the n-th request of a task, a list, is answered with a page that says in another word that it is truncated.
+    pub(crate) fn is_other_truncated(&self, seed: u64, task: usize, request: u64) -> bool {
+        let mut random = fastrand::Rng::with_seed(mix(mix(seed, 0x7A6E_FA7E + task as u64), request));
+        self.second.has_other_truncated && random.bool()
+    }
+
     /// The fault of the n-th request of a task that only the second set has. `reads_row`: a listing reads a row with it.
     pub(crate) fn second_fault(&self, seed: u64, task: usize, request: u64, reads_row: bool) -> Option<Fault> {
         let mut random = fastrand::Rng::with_seed(mix(mix(seed, 0x5EC0_FA7E + task as u64), request));
@@ -218,7 +246,7 @@ impl Fault {
             Fault::Page(status, _) => status == 502,
             // What is signed is read once, and TLS is what keeps it whole.
             Fault::FlippedDown => false,
-            Fault::Late(_) | Fault::Twice(_) | Fault::FlippedUp | Fault::RowGone => false,
+            Fault::Late(_) | Fault::Twice(_) | Fault::FlippedUp | Fault::RowGone | Fault::OtherTruncated => false,
         }
     }
 }

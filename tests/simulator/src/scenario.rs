@@ -130,6 +130,8 @@ pub enum Fault {
     Page(u16, bool),
     /// A row that a listing read is deleted before this request for it arrives.
     RowGone,
+    /// A page that is truncated says so in another word than `true`.
+    OtherTruncated,
 }
 
 /// The plan of a run.

@@ -5,6 +5,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::error::{Code, Error, Result};
+use crate::mutation::{Mutation, is_active};
 use crate::text::presentable;
 use crate::time::parse_rfc3339;
 use crate::uri;
@@ -248,6 +249,7 @@ fn truncated(text: &str) -> Result<bool> {
     match text {
         "true" => Ok(true),
         "false" => Ok(false),
+        _ if is_active(Mutation::EndAtOtherTruncated) => Ok(false),
         _ => Err(wrong(&format!("says that it is truncated with '{}' (true or false expected)", presentable(text)))),
     }
 }

@@ -100,6 +100,15 @@ impl World {
                 self.hit(Probe::ErrorIn200);
                 answer.body = Answer::error(200, "InternalError").body;
             }
+            Some(Fault::OtherTruncated) if answer.status == 200 => {
+                let page = String::from_utf8_lossy(answer.body.as_bytes()).into_owned();
+                if page.contains("<IsTruncated>true<") {
+                    self.hit(Probe::OtherTruncated);
+                    let word = ["TRUE", "True", "1", "yes", ""][ordinal as usize % 5];
+                    let page = page.replace("<IsTruncated>true<", &format!("<IsTruncated>{word}<"));
+                    answer.body = Content::bytes(page.as_bytes());
+                }
+            }
             Some(Fault::FlippedDown) if matches!(answer.status, 200 | 206) && is_verified(&wire) => {
                 answer.body = answer.body.flip(ordinal);
                 self.hit(Probe::FlippedDown);

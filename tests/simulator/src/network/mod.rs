@@ -2,6 +2,7 @@
 
 mod arrival;
 
+use s3_model::http::http_date;
 use s3vault_core::checksum::Digest;
 use s3vault_core::http::{Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 use s3vault_core::vault::objects::{CATALOGUE, VAULT_KEY};
@@ -12,6 +13,7 @@ use crate::checks::waits::Why;
 use crate::content::{BLOCK, Content};
 use crate::coverage::Probe;
 use crate::scenario::{Fault, Trigger, request_fault};
+use crate::store::at;
 use crate::task::Job;
 use crate::wire::{Answer, Wire};
 use crate::world::{Event, World};
@@ -181,8 +183,10 @@ impl World {
         }
         let (seed, scenario) = (self.case.seed, &self.scenario);
         let reads_row = wire.operation == "GetObject" && matches!(self.tasks[task].job, Job::List { .. });
+        let third = (wire.operation == "ListObjectsV2" && scenario.is_other_truncated(seed, task, ordinal))
+            .then_some(Fault::OtherTruncated);
         let second = (self.case.inputs > 1).then(|| scenario.second_fault(seed, task, ordinal, reads_row)).flatten();
-        let fault = second.or_else(|| request_fault(seed, task, ordinal, wire.operation, scenario.faults))?;
+        let fault = third.or(second).or_else(|| request_fault(seed, task, ordinal, wire.operation, scenario.faults))?;
         let is_rare =
             fault.is_mild() && self.tasks[task].in_a_row.get(what).is_none_or(|streak| streak.failures < MILD);
         if scenario.second.is_mild && !is_rare {
@@ -225,7 +229,15 @@ impl World {
             Stage::Arrived(is_copy) => self.arrived(number, exchange, is_copy),
             Stage::Head => {
                 let Some(answer) = &exchange.answer else { return };
-                let head = ReplyHead { status: answer.status, headers: answer.headers.clone() };
+                let mut head = ReplyHead { status: answer.status, headers: answer.headers.clone() };
+                let proxy_ms = self.scenario.second.proxy_ms;
+                if proxy_ms != 0
+                    && !self.is_over
+                    && let Some((_, date)) = head.headers.iter_mut().find(|(name, _)| name == "date")
+                {
+                    *date = http_date(at(self.store_ms() + proxy_ms));
+                    self.hit(Probe::ProxyDate);
+                }
                 let id = exchange.id;
                 self.input(exchange, Input::Head { id, head });
             }
