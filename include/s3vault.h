@@ -1556,7 +1556,8 @@ int32_t s3v_explain(const char *request,
 /* For s3v_vault_open */
 
 /**
- * Endpoint of the store, for example https://s3.example.com:9000. Empty: AWS, in the region that region names.
+ * Endpoint of the store, for example https://s3.example.com:9000, with the path if the store is below one
+ * (https://REF.supabase.co/storage/v1/s3). Empty: AWS, in the region that region names.
  *
  * Text.
  */

@@ -150,7 +150,7 @@ const fn flag(flags: &str, wanted: u8) -> bool {
 }
 
 options! {
-    "api_url" Vault Kind::Text, "", "", "Endpoint of the store, for example https://s3.example.com:9000. Empty: AWS, in the region that region names.";
+    "api_url" Vault Kind::Text, "", "", "Endpoint of the store, for example https://s3.example.com:9000, with the path if the store is below one (https://REF.supabase.co/storage/v1/s3). Empty: AWS, in the region that region names.";
     "access_key" Vault: Update, Kind::Text, "", "l", "Access key id.";
     "secret_key" Vault: Update, Kind::Text, "", "sl", "Secret access key.";
     "session_token" Vault: Update, Kind::Text, "", "sl", "Session token of temporary credentials.";

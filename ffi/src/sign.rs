@@ -304,6 +304,11 @@ mod tests {
         assert_eq!(by_name, presign(&endpoint, MAY_24, "PUT", url, "", 60).unwrap());
         assert!(by_name.starts_with(&format!("{url}?")), "{by_name}");
         assert!(presign(&endpoint, 0, "GET", "s3://backups", "", 60).unwrap().contains("/backups?"));
+        let below = settings(&[("api_url", "https://ref.supabase.co/storage/v1/s3/")]);
+        let by_name = presign(&below, MAY_24, "GET", "s3://backups/a b", "", 60).unwrap();
+        let url = "https://ref.supabase.co/storage/v1/s3/backups/a%20b";
+        assert_eq!(by_name, presign(&below, MAY_24, "GET", url, "", 60).unwrap());
+        assert!(by_name.starts_with(url), "{by_name}");
         let e = sign(&endpoint, 0, "GET", "s3://arn:aws:s3::123456789012:accesspoint/x.mrap/key", "", "").unwrap_err();
         assert_eq!(e.code(), Code::Unsupported);
         assert_eq!(sign(&endpoint, 0, "GET", "s3://a b/key", "", "").unwrap_err().code(), Code::InvalidOption);

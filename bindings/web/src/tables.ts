@@ -151,7 +151,7 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
 
 /** The keys of the options. */
 export const OptionKey = {
-  /** Endpoint of the store, for example https://s3.example.com:9000. Empty: AWS, in the region that region names. */
+  /** Endpoint of the store, for example https://s3.example.com:9000, with the path if the store is below one (https://REF.supabase.co/storage/v1/s3). Empty: AWS, in the region that region names. */
   API_URL: "api_url",
   /** Access key id. */
   ACCESS_KEY: "access_key",

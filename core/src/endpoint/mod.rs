@@ -5,13 +5,13 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `url` | parses `api_url` (scheme, host and port), and refuses anything else |
+//! | `url` | parses `api_url` (scheme, host, port and path), and refuses anything else |
 //! | `aws` | AWS's partitions and hosts, with their dualstack and FIPS variants |
 //! | `bucket` | bucket names, access points and their ARNs |
 //!
 //! **Path style or virtual hosts.** The option `path_style` decides. Regardless of it, a bucket is in the path if its name
 //! is not valid in a host name (capitals, `_`, longer than a label), or if its name has a dot and TLS is used (a wildcard
-//! certificate covers only one label). An access point is always in the host name: S3 has no other form for it.
+//! certificate covers only one label), and a store below a path has its buckets there. An access point is always in the host name: S3 has no other form for it.
 
 mod aws;
 mod bucket;
@@ -39,6 +39,8 @@ pub struct Endpoint {
     port: Option<u16>,
     region: String,
     path_style: bool,
+    /// The path in front of all buckets, encoded: `/storage/v1/s3`. Requests are signed with it. Empty for most stores.
+    path: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +81,7 @@ impl Endpoint {
         let wanted = wanted.or(of_bucket);
         let host = AwsHost { dualstack: settings.flag("dualstack"), fips: settings.flag("fips") };
 
-        let (scheme, site, port, region) = match settings.text("api_url") {
+        let (scheme, site, port, region, path) = match settings.text("api_url") {
             "" => {
                 let region = wanted.unwrap_or(DEFAULT_REGION);
                 if !aws::is_region(region) {
@@ -88,12 +90,13 @@ impl Endpoint {
                             "Set api_url to the store's endpoint, or region to an AWS region such as eu-central-1.",
                         ));
                 }
-                (Scheme::Https, Site::Aws(host), None, region.to_owned())
+                (Scheme::Https, Site::Aws(host), None, region.to_owned(), String::new())
             }
             api_url => {
                 let url = url::parse(api_url)?;
                 let (site, region) = site(api_url, &url.host, host, wanted)?;
-                (url.scheme, site, url.port, region)
+                check_path(api_url, &url.path, &site, settings)?;
+                (url.scheme, site, url.port, region, url.path)
             }
         };
         if let Site::Aws(host) = &site {
@@ -111,7 +114,7 @@ impl Endpoint {
                 "Set path_style = true, or use a host name in api_url: a bucket cannot be the prefix of an IP address.",
             ));
         }
-        let endpoint = Endpoint { scheme, site, port, region, path_style };
+        let endpoint = Endpoint { scheme, site, port, region, path_style, path };
         if let Some(point) = access_point {
             endpoint.check_access_point(&point)?;
         }
@@ -129,6 +132,11 @@ impl Endpoint {
             Ok(Some(point)) => point.region,
             _ => &self.region,
         }
+    }
+
+    /// The path in front of all buckets; empty for most stores.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// Whether this is AWS.
@@ -149,7 +157,7 @@ impl Endpoint {
 
     /// The target of a request without a bucket: ListBuckets.
     pub fn service_target(&self, query: &str) -> Target {
-        self.to(self.host(), "/".to_owned(), query)
+        self.to(self.host(), format!("{}/", self.path), query)
     }
 
     /// The target of a request for a bucket or an object in it. The query is already encoded.
@@ -158,6 +166,7 @@ impl Endpoint {
         let host = match self.host_of(bucket) {
             Some(host) => host,
             None => {
+                path.push_str(&self.path);
                 path.push('/');
                 uri::encode_into(&mut path, bucket, false);
                 self.host()
@@ -278,6 +287,26 @@ impl Endpoint {
         let question = if query.is_empty() { "" } else { "?" };
         let url = format!("{}://{host}{path}{question}{query}", self.scheme.name());
         Target { host, path, url }
+    }
+}
+
+/// Checks the path of `api_url`: it is in front of the bucket, which must not be in it.
+fn check_path(api_url: &str, path: &str, site: &Site, settings: &Settings) -> Result<()> {
+    let refuse = |why: String, hint: &str| Err(invalid(format!("api_url = '{api_url}': {why}")).with_hint(hint));
+    match path.strip_prefix('/') {
+        None => Ok(()),
+        Some(_) if !matches!(site, Site::Other(_)) => {
+            refuse("AWS's endpoints have no path".into(), "Leave the path out, and set bucket to the bucket's name.")
+        }
+        Some(name) if name == settings.text("bucket") => refuse(
+            "its path is the name of the bucket, which is added to it".into(),
+            "Leave the path out. If the store is really below a path of that name, give the store another path.",
+        ),
+        Some(_) if !settings.flag("path_style") => refuse(
+            format!("it has the path {path}, but path_style = false"),
+            "Set path_style = true: a store below a path has its buckets there.",
+        ),
+        Some(_) => Ok(()),
     }
 }
 

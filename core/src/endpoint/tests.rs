@@ -63,6 +63,30 @@ fn a_target_is_sent_and_signed_in_the_same_form() {
 }
 
 #[test]
+fn a_store_below_a_path_has_its_buckets_there() {
+    for (api_url, path) in [
+        ("https://ref.supabase.co/storage/v1/s3", "/storage/v1/s3"),
+        ("https://ref.supabase.co/storage/v1/s3/", "/storage/v1/s3"),
+        ("https://ref.supabase.co/storage/v1/s3//", "/storage/v1/s3"),
+        ("https://ref.supabase.co/a%20b+c/%C3%BC/~x", "/a%20b%2Bc/%C3%BC/~x"),
+        ("https://ref.supabase.co/", ""),
+        ("https://ref.supabase.co//", ""),
+    ] {
+        let endpoint = endpoint(&[("api_url", api_url), ("region", "eu-west-1")]);
+        let target = endpoint.target("bkt", Some("a b"), "x=1");
+        assert_eq!((&*target.path, &*target.host), (&*format!("{path}/bkt/a%20b"), "ref.supabase.co"), "{api_url}");
+        assert_eq!(target.url, format!("https://ref.supabase.co{path}/bkt/a%20b?x=1"));
+        assert_eq!(endpoint.target("bkt", None, "").path, format!("{path}/bkt"));
+        assert_eq!(endpoint.service_target("").path, format!("{path}/"));
+        assert_eq!(endpoint.in_region("eu-north-1").target("bkt", None, "").path, format!("{path}/bkt"));
+    }
+    let e = refused(&[("api_url", "https://h/s3"), HOSTS]);
+    assert!(e.hint().contains("path_style = true"), "{e}");
+    let e = refused(&[("api_url", "https://h/backups/"), ("bucket", "backups")]);
+    assert!(e.message().contains("is the name of the bucket") && e.hint().contains("Leave the path out"), "{e}");
+}
+
+#[test]
 fn a_bucket_whose_name_is_not_valid_in_a_host_is_in_the_path() {
     let https = [("api_url", "https://h"), HOSTS];
     let http = [("api_url", "http://h"), HOSTS];
@@ -321,11 +345,20 @@ fn what_is_no_endpoint_is_refused_with_the_reason() {
         ("http://h:x", "port", "a port"),
         ("http://h:+80", "port", "a port"),
         ("http://h:99999", "port", "a port"),
-        ("https://h/s3", "signatures cover the path", "a host name or a port of its own"),
-        ("https://h/s3/", "signatures cover the path", "Set bucket to the bucket's name"),
-        ("http://h//", "a path", "leave the path out"),
+        ("https://h//s3", "its path", "without empty segments"),
+        ("https://h/s3//v1", "its path", "without empty segments"),
+        ("https://h/s3/../x", "its path", "'.' and '..'"),
+        ("https://h/%2e%2e", "its path", "'.' and '..'"),
+        ("https://h/a%2Fb", "its path", "/storage/v1/s3"),
+        ("https://h/a%0Ab", "its path", "/storage/v1/s3"),
+        ("https://h/a%zz", "its path", "/storage/v1/s3"),
+        (
+            "https://s3.eu-west-1.amazonaws.com/backups",
+            "AWS's endpoints have no path",
+            "set bucket to the bucket's name",
+        ),
         ("http://h?q", "query", "a host"),
-        ("http://h/?q", "a path", ""),
+        ("http://h/?q", "query", "a host"),
         ("http://h#f", "query", "a host"),
         ("http://::1", "host", "brackets"),
         ("http://::1:9000", "host", "brackets"),

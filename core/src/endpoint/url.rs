@@ -1,10 +1,11 @@
-//! `api_url`: a scheme, a host, and a port where it is not the scheme's own (RFC 3986, §3).
+//! `api_url`: a scheme, a host, a port where it is not the scheme's own, and for some stores a path (RFC 3986, §3).
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::invalid;
 use crate::error::Result;
+use crate::uri;
 
 /// Plain or over TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +53,14 @@ pub(super) struct Url {
     pub(super) scheme: Scheme,
     pub(super) host: Host,
     pub(super) port: Option<u16>,
+    /// The path in front of all buckets, encoded as it is sent, without a slash at its end; empty for most stores.
+    pub(super) path: String,
 }
 
 pub(super) fn parse(text: &str) -> Result<Url> {
     parts(text).map_err(|(why, helps)| {
         let hint = if helps.is_empty() {
-            "Use http:// or https://, a host and, unless it is 80 or 443, a port."
+            "Use http:// or https://, a host and, unless it is 80 or 443, a port; then a path, if the store is below one."
         } else {
             helps
         };
@@ -77,16 +80,10 @@ fn parts(text: &str) -> Result<Url, (&'static str, &'static str)> {
     if authority.contains('@') {
         return Err(("it must not contain a user", "Set the keys in access_key and secret_key."));
     }
-    if path.starts_with('/') && path != "/" {
-        return Err((
-            "it must not contain a path, since signatures cover the path that the store sees",
-            "Give the store a host name or a port of its own, and leave the path out. \
-             Set bucket to the bucket's name.",
-        ));
-    }
-    if !matches!(path, "" | "/") {
+    if path.contains(['?', '#']) {
         return Err(plain("it must not contain a query"));
     }
+    let path = parse_path(path)?;
     let (host, port) = match authority.rsplit_once(':') {
         // The last ':' of an IPv6 address without a port.
         Some((_, tail)) if tail.ends_with(']') => (authority, None),
@@ -100,7 +97,27 @@ fn parts(text: &str) -> Result<Url, (&'static str, &'static str)> {
         None => (authority, None),
     };
     let host = parse_host(host)?;
-    Ok(Url { scheme, host, port: port.filter(|port| *port != scheme.port()) })
+    Ok(Url { scheme, host, port: port.filter(|port| *port != scheme.port()), path })
+}
+
+/// The path of a store that is below one, encoded as it is sent and signed. Slashes at its end do not count.
+fn parse_path(path: &str) -> Result<String, (&'static str, &'static str)> {
+    let refused = ("its path is invalid", "Write the path as in /storage/v1/s3, without empty segments, '.' and '..'.");
+    let path = path.trim_end_matches('/');
+    let mut encoded = String::with_capacity(path.len());
+    for segment in path.split('/').skip(1) {
+        // A '+' in a path is no space.
+        let decoded = uri::decode(&segment.replace('+', "%2B")).ok_or(refused)?;
+        if matches!(decoded.as_str(), "" | "." | "..")
+            || decoded.contains(['/', '\\'])
+            || decoded.contains(char::is_control)
+        {
+            return Err(refused);
+        }
+        encoded.push('/');
+        uri::encode_into(&mut encoded, &decoded, false);
+    }
+    if path.starts_with('/') == encoded.is_empty() { Err(refused) } else { Ok(encoded) }
 }
 
 fn parse_host(host: &str) -> Result<Host, (&'static str, &'static str)> {

@@ -234,6 +234,16 @@ fn hint(
             let resource = if matches!(place, Place::Service) { "*".into() } else { format!("arn:aws:s3:::{bucket}{object}") };
             Some(format!("Grant the access key the permission {action} on {resource}.{also}"))
         }
+        Code::SignatureRefused if !bucket.endpoint().path().is_empty() => Some(format!(
+            "Check secret_key. If it is right, have the proxy in front of the store pass the path {} of api_url on, since it is signed; or, if the store is not below that path, leave the path out.",
+            bucket.endpoint().path()
+        )),
+        Code::NoSuchBucket | Code::NotFound if matches!(place, Place::Bucket) && !bucket.endpoint().path().is_empty() => {
+            Some(format!(
+                "Check bucket and api_url: its path {} is in front of the bucket, and must not contain it.",
+                bucket.endpoint().path()
+            ))
+        }
         Code::NoSuchBucket if !bucket.is_in_host_name() => None,
         Code::NoSuchBucket => {
             Some("Check bucket and api_url; if the store does not support virtual hosts, set path_style = true.".into())

@@ -70,6 +70,18 @@ fn the_documented_headers() {
     );
 }
 
+/// The signature was computed with Python's hmac and hashlib.
+#[test]
+fn the_path_in_front_of_a_bucket_is_signed() {
+    let mut settings = crate::settings::Settings::new();
+    settings.set("api_url", "https://ref.supabase.co/storage/v1/s3/").unwrap();
+    let endpoint = crate::endpoint::Endpoint::from_settings(&settings).unwrap();
+    let target = endpoint.target("bkt", Some("a b"), "");
+    let request = ToSign { host: &target.host, ..get(&target.path, "", &[]) };
+    let signature = "1395ddeb9b6f999bd6ad6bb79d081d045507d6f66d6531acdc6d39770f7d01fe";
+    assert_eq!(signer().sign(&request, MAY_24).signature, signature);
+}
+
 /// "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)", S3 API reference.
 #[test]
 fn the_documented_url() {

@@ -181,7 +181,7 @@ ERRORS: tuple[ErrorInfo, ...] = (
 )
 
 OPTIONS: tuple[OptionInfo, ...] = (
-    OptionInfo("api_url", "vault", (), "text", (), None, None, "", False, False, "Endpoint of the store, for example https://s3.example.com:9000. Empty: AWS, in the region that region names."),
+    OptionInfo("api_url", "vault", (), "text", (), None, None, "", False, False, "Endpoint of the store, for example https://s3.example.com:9000, with the path if the store is below one (https://REF.supabase.co/storage/v1/s3). Empty: AWS, in the region that region names."),
     OptionInfo("access_key", "vault", ("update",), "text", (), None, None, "", False, True, "Access key id."),
     OptionInfo("secret_key", "vault", ("update",), "text", (), None, None, "", True, True, "Secret access key."),
     OptionInfo("session_token", "vault", ("update",), "text", (), None, None, "", True, True, "Session token of temporary credentials."),

@@ -114,8 +114,8 @@ fn path(ours: &str, store: &str) -> String {
             .into();
     }
     if !b.is_empty() && (a.ends_with(&b) || b.ends_with(&a)) {
-        return "A part at the start of the path was added or removed: a proxy maps paths, or one side takes the bucket \
-                from the host name (path_style)."
+        return "A part at the start of the path was added or removed: a proxy maps paths (the path of api_url is signed, so it \
+                must reach the store), or one side takes the bucket from the host name (path_style)."
             .into();
     }
     "The path was rewritten on the way: a proxy maps paths, or the reply belongs to another request.".into()

@@ -3,7 +3,7 @@ package io.s3vault;
 
 /** The keys of the options of a {@link Config} and of calls. */
 public final class Option {
-    /** Endpoint of the store, for example https://s3.example.com:9000. Empty: AWS, in the region that region names. */
+    /** Endpoint of the store, for example https://s3.example.com:9000, with the path if the store is below one (https://REF.supabase.co/storage/v1/s3). Empty: AWS, in the region that region names. */
     public static final String API_URL = "api_url";
     /** Access key id. */
     public static final String ACCESS_KEY = "access_key";
