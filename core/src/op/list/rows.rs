@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
-use crate::text::presentable;
+use crate::text::{presentable, presentable_key};
 use crate::time::parse_rfc3339;
 use crate::uri;
 
@@ -170,6 +170,13 @@ impl<'a> Order<'a> {
     }
 
     fn next(&mut self, name: &str, is_after: bool) -> Result<()> {
+        if let Some(last) = self.after.filter(|_| !is_after).or(Some(&*self.last).filter(|last| name < *last))
+            && !self.in_any_order
+            && name.starts_with(self.prefix)
+            && is_folder_order(last, name)
+        {
+            return Err(folders(last, name));
+        }
         if !is_after {
             return Err(wrong("starts before the end of the previous page: the listing would never end"));
         }
@@ -185,6 +192,22 @@ impl<'a> Order<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a key is after another in the order of folders, which has all keys of `vm/` before those of `vm-2/`: `/` counts
+/// less than any other character.
+fn is_folder_order(before: &str, after: &str) -> bool {
+    let rank = |byte: u8| if byte == b'/' { 0 } else { u16::from(byte) + 1 };
+    before.bytes().map(rank).lt(after.bytes().map(rank))
+}
+
+/// The error of a page in the order of folders.
+fn folders(before: &str, after: &str) -> Error {
+    let (before, after) = (presentable_key(before), presentable_key(after));
+    wrong(&format!(
+        "is in the order of folders: '{before}' comes before '{after}', but S3 lists keys in the order of their bytes"
+    ))
+    .with_hint("List the versions of one backup: they, get and put work with this store. Lists of all backups need a store that lists keys as S3 does.")
 }
 
 /// Maximum number of pages without a row in succession. A store that passes over many deleted objects answers with empty

@@ -523,6 +523,30 @@ fn listings_page_through_and_read_hashed_names() {
     assert_eq!(paths(&mut world, ""), ["a", "a/b", "b", &"/x".repeat(90)[1..]]);
 }
 
+/// Some gateways in front of a file system list folder after folder.
+#[test]
+fn a_store_that_lists_in_the_order_of_folders_serves_each_backup_but_no_list_of_all() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    world.folder_order = true;
+    for container in ["vm", "vm-2"] {
+        for random in [1, 2] {
+            let request = PutRequest { name: Name::new(container, "disk").unwrap(), ..request(None, None, random) };
+            world.run(&mut Put::new(vault.clone(), request).unwrap(), &large()).unwrap();
+        }
+    }
+    for container in ["vm", "vm-2"] {
+        let name = Name::new(container, "disk").unwrap();
+        assert_eq!(list(&mut world, &vault, Scope::Backup(name.clone())).len(), 2);
+        assert_eq!(list(&mut world, &vault, Scope::Container(container.into())).len(), 2);
+        let found = world.run(&mut Find::new(vault.clone(), name, Selector::Latest, None, 1), &[]).unwrap();
+        read(&mut world, &vault, &found).unwrap();
+    }
+    let mut all = ListPage::new(vault, Scope::All, Cursor::default(), 1);
+    let e = world.run(&mut all, &[]).unwrap_err();
+    assert!(e.code() == Code::BadReply && e.message().contains("in the order of folders: '_s3vault/1/cat/vm/"), "{e}");
+    assert!(e.hint().contains("get and put work with this store"), "{e}");
+}
+
 #[test]
 fn a_marker_hides_its_row_across_a_page_boundary() {
     let (mut world, vault) = (World::new(), vault(&[]));

@@ -70,6 +70,8 @@ pub(super) struct World {
     pub(super) short_parts: bool,
     /// Bytes of parts that were sent, by their offset in the source.
     pub(super) parts_sent: Vec<(u64, u64)>,
+    /// Lists are in the order of folders: `vm/` before `vm-2/`.
+    pub(super) folder_order: bool,
     /// The writer of a stream reports its end only after its last bytes were accepted.
     pub(super) ends_late: bool,
     /// Operation, key, and the time that it was signed with, of each request that was sent.
@@ -111,6 +113,7 @@ impl World {
             short_parts: false,
             parts_sent: Vec::new(),
             ends_late: false,
+            folder_order: false,
             log: Vec::new(),
             faults: Vec::new(),
             hook: None,
@@ -353,6 +356,7 @@ impl World {
         };
         let (status, mut headers) = (reply.status, reply.headers);
         let mut body = match reply.body {
+            s3_model::http::Body::Xml(text) if self.folder_order => in_folder_order(&text).into_bytes(),
             s3_model::http::Body::Xml(text) => text.into_bytes(),
             s3_model::http::Body::Content(bytes) => bytes,
         };
@@ -445,6 +449,17 @@ impl World {
         }
         reply
     }
+}
+
+/// A page whose rows are sorted as if `/` were less than any other character.
+fn in_folder_order(page: &str) -> String {
+    let (Some(first), Some(last)) = (page.find("<Contents>"), page.rfind("</Contents>")) else {
+        return page.to_owned();
+    };
+    let end = last + "</Contents>".len();
+    let mut rows: Vec<&str> = page[first..end].split_inclusive("</Contents>").collect();
+    rows.sort_by_key(|row| row.split("</Key>").next().map(|key| key.replace("%2F", "/").replace('/', "\0")));
+    [&page[..first], &rows.concat(), &page[end..]].concat()
 }
 
 /// An injected error reply.
