@@ -122,7 +122,7 @@ fn certificate(role: Role, why: &CertificateError) -> String {
             "it is not valid yet; check this machine's clock".to_owned()
         }
         CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-            "it has no subject alternative names, and a common name alone does not count; issue one with the name of the server as subjectAltName".to_owned()
+            "it has no subjectAltName, and a common name (CN) alone does not count; issue one that has the name of the server there (openssl req -x509 … -addext subjectAltName=DNS:NAME, or IP:ADDRESS)".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("it is for another name; use that name in {option}, or add this one to the certificate")

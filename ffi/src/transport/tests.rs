@@ -336,8 +336,9 @@ each_client!(the_reason_why_a_certificate_is_refused_is_reported);
 fn the_reason_why_a_certificate_is_refused_is_reported(client: ClientKind) {
     let authority = Authority::new("wrong");
     type Change = fn(&mut CertificateParams);
-    let cases: [(&str, Change, &str); 4] = [
+    let cases: [(&str, Change, &str); 5] = [
         ("another.example", |_| {}, "for another name"),
+        ("127.0.0.1", |params| params.subject_alt_names.clear(), "-addext subjectAltName=DNS:NAME"),
         ("127.0.0.1", |params| params.not_after = date_time_ymd(2001, 1, 1), "has expired"),
         ("127.0.0.1", |params| params.not_before = date_time_ymd(2999, 1, 1), "not valid yet"),
         ("127.0.0.1", |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained), "a CA certificate"),

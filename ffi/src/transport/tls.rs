@@ -9,6 +9,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -16,8 +17,11 @@ use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use s3vault_core::{Code, Error, Result};
+
+use super::clock;
 
 /// The client's TLS configuration, and what was skipped in `ca_file`.
 pub(crate) struct Tls {
@@ -29,7 +33,7 @@ pub(crate) struct Tls {
 pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<Tls> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let internal = |e: &dyn std::fmt::Display| Error::new(Code::Internal, format!("configuring TLS: {e}"));
-    let builder = ClientConfig::builder_with_provider(provider.clone())
+    let builder = ClientConfig::builder_with_details(provider.clone(), Arc::new(WallClock))
         .with_safe_default_protocol_versions()
         .map_err(|e| internal(&e))?;
     let (builder, warnings) = match ca_file {
@@ -44,6 +48,22 @@ pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<Tls> {
     let mut config = builder.with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Tls { config, warnings })
+}
+
+/// The clock that certificates' dates are compared with. rustls's own panics before 1970, which is where the clock of a
+/// machine starts that has no battery for it.
+#[derive(Debug)]
+struct WallClock;
+
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(unix_time(clock::now().unix_ms))
+    }
+}
+
+/// This time for rustls. A time before 1970 is the start of 1970: every certificate is not valid yet.
+fn unix_time(unix_ms: i64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0)))
 }
 
 /// Verifies a server's certificate with the CA certificates of `ca_file`.
@@ -186,6 +206,15 @@ fn from_system() -> RootCertStore {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_clock_before_1970_is_no_reason_to_panic() {
+        for (unix_ms, expected) in [(i64::MIN, 0), (-1, 0), (0, 0), (1_764_000_000_999, 1_764_000_000)] {
+            assert_eq!(unix_time(unix_ms).as_secs(), expected);
+        }
+        let Tls { config, .. } = client_config(None).unwrap();
+        assert_eq!(format!("{:?}", config.time_provider), "WallClock", "and it is the one that is asked");
+    }
 
     #[test]
     fn a_ca_file_that_cannot_be_used_is_named() {
