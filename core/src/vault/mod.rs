@@ -1,6 +1,7 @@
 //! The vault: names, the objects that it keeps beside the data, and the protocols that write and read them.
 
 pub mod find;
+mod identify;
 mod layout;
 pub mod list;
 pub mod locator;

@@ -4,11 +4,15 @@
 //!  Locate: List ──▶ Locator ──opens──▶ Located
 //!                     │ ▲ does not open: the next lower generation
 //!                     └─┘
-//!  Read:   Locate ──▶ Data ──▶ Done
+//!  Read:   Locate ──▶ Data ──────▶ Done
+//!                      │ ▲ a version id is unknown: the bucket is a replica
+//!                      ▼ │
+//!                    Identify
 //! ```
 
 use std::sync::Arc;
 
+use super::identify::{Identify, is_miss};
 use super::locator::{DataKeys, Locator};
 use super::manifest::PlacedPart;
 use super::objects::{LocatorKey, locator_prefix};
@@ -29,7 +33,35 @@ const LOCATOR_LIMIT: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct Located {
     bucket: Arc<Bucket>,
+    manifest: Arc<Manifest>,
     pieces: Arc<Vec<Piece>>,
+}
+
+impl Located {
+    pub(super) fn bucket(&self) -> &Arc<Bucket> {
+        &self.bucket
+    }
+
+    pub(super) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Keys of the objects that are read by a version id, each with the index of its extent.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (String, usize)> {
+        let mut last = None;
+        let parts = self.manifest.parts().zip(self.pieces.iter());
+        parts.filter_map(move |(part, piece)| {
+            let is_new = last.replace(part.extent) != Some(part.extent);
+            (is_new && piece.version_id.is_some()).then(|| (piece.key.clone(), part.extent))
+        })
+    }
+
+    /// Sets the version id that an object is read by.
+    pub(super) fn set_version_id(&mut self, key: &str, version_id: Option<&str>) {
+        for piece in Arc::make_mut(&mut self.pieces).iter_mut().filter(|piece| piece.key == key) {
+            piece.version_id = version_id.map(str::to_owned);
+        }
+    }
 }
 
 /// The machine that finds where the data of a version is.
@@ -99,7 +131,7 @@ impl LocateSteps {
             Ok(locator) if locator.vid == self.manifest.vid && locator.vault == self.manifest.vault => {
                 let pieces = Arc::new(self.pieces(&locator.data, locator.generation));
                 let bucket = self.vault.bucket(&self.manifest.container).clone();
-                Step::done(Ok(Located { bucket, pieces }))
+                Step::done(Ok(Located { bucket, manifest: self.manifest.clone(), pieces }))
             }
             Ok(_) => {
                 let why = format!("the locator at {} belongs to another version", presentable_key(key));
@@ -134,6 +166,7 @@ impl LocateSteps {
 enum Stage {
     Locate(Box<Locate>),
     Data(Box<(Session, Download)>),
+    Identify(Box<Identify>),
 }
 
 /// Reads a version, or a requested portion of it.
@@ -142,20 +175,51 @@ pub struct Read {
     seed: u64,
     request: ReadRequest,
     stage: Stage,
+    /// Where the data is, once that is known.
+    located: Option<Located>,
+    /// Some bytes were delivered.
+    is_delivered: bool,
+    /// The version ids are those of this bucket.
+    is_identified: bool,
 }
 
 impl Read {
     /// Reads the version of a verified manifest. `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, manifest: Arc<Manifest>, request: ReadRequest, seed: u64) -> Result<Read> {
         let locate = Locate::new(vault.clone(), manifest, seed)?;
-        Ok(Read { vault, seed, request, stage: Stage::Locate(Box::new(locate)) })
+        Ok(Read::at(vault, seed, request, Stage::Locate(Box::new(locate)), None))
     }
 
     /// Reads a version that was already located.
     pub fn located(vault: Arc<Vault>, located: &Located, request: ReadRequest, seed: u64) -> Read {
         let download = Download::new(&located.pieces, &request, vault.parallel_download);
         let stage = Stage::Data(Box::new((Session::new(&located.bucket, seed), download)));
-        Read { vault, seed, request, stage }
+        Read::at(vault, seed, request, stage, Some(located.clone()))
+    }
+
+    fn at(vault: Arc<Vault>, seed: u64, request: ReadRequest, stage: Stage, located: Option<Located>) -> Read {
+        Read { vault, seed, request, stage, located, is_delivered: false, is_identified: false }
+    }
+
+    /// Reads the data. The session is kept, so that no request id is used twice.
+    fn read(&mut self, session: Session, located: Located) {
+        let download = Download::new(&located.pieces, &self.request, self.vault.parallel_download);
+        self.located = Some(located);
+        self.stage = Stage::Data(Box::new((session, download)));
+    }
+
+    /// After an error of the data: looks for it under other version ids, if that may help. Returns whether it does.
+    fn identify(&mut self, e: &Error) -> bool {
+        let Stage::Data(data) = &mut self.stage else { return false };
+        let Some(located) = &self.located else { return false };
+        if self.is_delivered || self.is_identified || !is_miss(e) || located.keys().next().is_none() {
+            return false;
+        }
+        let mut identify = Identify::new(located.clone(), e.clone(), self.seed);
+        std::mem::swap(identify.session_mut(), &mut data.0);
+        self.is_identified = true;
+        self.stage = Stage::Identify(Box::new(identify));
+        true
     }
 }
 
@@ -165,26 +229,37 @@ impl Machine for Read {
     fn handle(&mut self, now: Now, input: Input<'_>) {
         match &mut self.stage {
             Stage::Locate(locate) => locate.handle(now, input),
+            Stage::Identify(identify) => identify.handle(now, input),
             Stage::Data(data) => data.1.handle(&mut data.0, now, &input),
         }
     }
 
     fn poll(&mut self, now: Now) -> Output<()> {
-        if let Stage::Locate(locate) = &mut self.stage {
-            match locate.poll(now).outward() {
-                Ok(output) => return output,
-                Err(Err(e)) => return Output::Done(Err(e)),
-                Err(Ok(located)) => {
-                    // The session is kept, so that no request id is used twice.
-                    let session = std::mem::replace(locate.session_mut(), Session::new(&located.bucket, self.seed));
-                    let download = Download::new(&located.pieces, &self.request, self.vault.parallel_download);
-                    self.stage = Stage::Data(Box::new((session, download)));
+        loop {
+            let (session, located) = match &mut self.stage {
+                Stage::Data(data) => match data.1.poll(&mut data.0, now) {
+                    Output::Done(Err(e)) if self.identify(&e) => continue,
+                    output => {
+                        self.is_delivered |= matches!(output, Output::Accept(_));
+                        return output;
+                    }
+                },
+                Stage::Locate(locate) => match locate.poll(now).outward() {
+                    Ok(output) => return output,
+                    Err(located) => (locate.session_mut(), located),
+                },
+                Stage::Identify(identify) => match identify.poll(now).outward() {
+                    Ok(output) => return output,
+                    Err(located) => (identify.session_mut(), located),
+                },
+            };
+            match located {
+                Ok(located) => {
+                    let session = std::mem::replace(session, Session::new(&located.bucket, self.seed));
+                    self.read(session, located);
                 }
+                Err(e) => return Output::Done(Err(e)),
             }
-        }
-        match &mut self.stage {
-            Stage::Data(data) => data.1.poll(&mut data.0, now),
-            Stage::Locate(_) => Output::Wait(None),
         }
     }
 }

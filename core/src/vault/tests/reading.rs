@@ -381,6 +381,37 @@ fn truncated_and_missing_data_are_reported() {
     assert!(e.message().contains("locator"), "{e}");
 }
 
+/// A replica has other version ids than the manifest: a store answers 404 to those, or 400 if they are not in its form.
+#[test]
+fn the_data_of_a_replica_is_found_under_its_own_version_ids() {
+    for refusal in [None, Some((400, "InvalidArgument"))] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        let first = stored(&mut world, &vault, &large(), 1);
+        let second = stored(&mut world, &vault, &large(), 2);
+        let mut versions = world.versions("vm/disk").to_vec();
+        for (number, version) in versions.iter_mut().enumerate() {
+            version.id = format!("replica-{number}");
+        }
+        world.set_versions("vm/disk", versions);
+        for found in [&first, &second] {
+            if let Some((status, code)) = refusal {
+                world.fault("GetObject", "vm/disk", Fault::Refused(status, code));
+            }
+            world.delivered.clear();
+            read(&mut world, &vault, found).unwrap();
+            assert_eq!(world.delivered.len(), 3, "each part once");
+        }
+        let versions = world.versions("vm/disk")[..1].to_vec();
+        world.set_versions("vm/disk", versions);
+        read(&mut world, &vault, &first).unwrap();
+        let e = read(&mut world, &vault, &second).unwrap_err();
+        assert!(e.code() == Code::DataMissing && e.message().contains("no other version of vm/disk"), "{e}");
+        world.fault("ListObjectVersions", "", Fault::Refused(403, "AccessDenied"));
+        let e = read(&mut world, &vault, &second).unwrap_err();
+        assert!(e.code() == Code::DataMissing && e.hint().contains("s3:ListBucketVersions"), "{e}");
+    }
+}
+
 #[test]
 fn reading_follows_the_highest_valid_locator() {
     let (mut world, vault) = (World::new(), vault(&[]));
