@@ -316,7 +316,7 @@ impl Exchange {
     fn is_plausible(&self, session: &Session, now: Now, head: &ReplyHead, date: i64) -> bool {
         let account = session.account();
         let may_be_skewed = matches!(head.status, 400 | 401 | 403);
-        let is_near = self.skew(date, now).abs() <= account.profile.max_request_age_ms;
+        let is_near = self.skew(date, now).abs() <= account.profile().max_request_age_ms;
         !account.doubts_dates() && (may_be_skewed || is_near) || is_active(Mutation::BelieveProxyDate)
     }
 
