@@ -544,7 +544,7 @@ mod tests {
         let e = s.only_for(Call::Put).unwrap_err();
         assert_eq!(e.code(), Code::InvalidOption);
         assert_eq!(e.message(), "option verify is for get and restore, not for put");
-        assert_eq!(e.hint(), "put takes kind, parent, checkpoint.");
+        assert_eq!(e.hint(), "put takes kind, parent, checkpoint, source.");
         assert_eq!(s.only_for(Call::List).unwrap_err().hint(), "list takes no options.");
         for (key, value, place) in [
             ("bucket", "b", "for opening a vault"),
