@@ -310,7 +310,8 @@ int32_t s3v_process_stats(s3v_stats *out, s3v_error **err);
  *
  * Fails with S3V_E_TIMED_OUT if work was left: parts may then stay in the store. Fails with S3V_E_STORE if the store
  * refused to abort an upload after its call had ended: the message names bucket, key and upload id, and the permission
- * that is missing. Calls that wait for the abort report the same as S3V_EVENT_ORPHAN.
+ * that is missing. Fails with S3V_E_WRONG_STATE if a backup was complete before its put could be stopped: the message
+ * names its version. Calls that wait for the abort report the same as S3V_EVENT_ORPHAN.
  *
  * Since: 0.1.
  */

@@ -37,7 +37,7 @@ c-cases-valgrind() { $with embedded -- make -C bindings/c valgrind valgrind-case
 oracle() { "$python" tests/oracle/oracle.py --count 50000; }
 simulator() { cargo run -q --release -p simulator -- --seeds 20000; }
 operations-ceph() { $with ceph -- cargo test -q --release -p s3vault --test operations; }
-cases-ceph() { S3VAULT_PROVIDER=ceph $with ceph -- cargo test -q --release -p s3vault --test cases; }
+cases-ceph() { $with ceph -- cargo test -q --release -p s3vault --test cases; }
 operations-garage() { $with garage -- cargo test -q --release -p s3vault --test operations; }
 altered-ceph() { $with ceph -- "$python" tests/oracle/altered.py; }
 altered-garage() { $with garage -- "$python" tests/oracle/altered.py; }

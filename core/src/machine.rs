@@ -255,6 +255,15 @@ pub enum Event {
         /// Why it was not aborted.
         why: String,
     },
+    /// A put was to be stopped when its data was complete: its version is stored all the same.
+    StoredAnyway {
+        /// The container.
+        container: String,
+        /// The path.
+        path: String,
+        /// The version's id.
+        vid: String,
+    },
     /// The store has not answered for some time; the machine keeps trying. Repeated while that lasts.
     Away {
         /// Why the last attempt failed.
@@ -285,6 +294,10 @@ impl fmt::Display for Event {
                     f,
                     "upload {upload_id} of s3://{bucket}/{key} stays on the store, and its parts take space: {why}"
                 )
+            }
+            Event::StoredAnyway { container, path, vid } => {
+                let name = presentable_key(format!("{container}/{path}"));
+                write!(f, "{name} was complete before the put could be stopped, and is stored as version {vid}")
             }
             Event::Away { why, for_ms, retry_time_ms } => {
                 let (away, limit) = (for_ms.div_ceil(1000), retry_time_ms / 1000);

@@ -15,6 +15,9 @@ _VERSIONING = "<VersioningConfiguration><Status>Enabled</Status></VersioningConf
 _CREATED = f"<InitiateMultipartUploadResult><UploadId>{UPLOAD_ID}</UploadId></InitiateMultipartUploadResult>"
 
 
+_COMPLETED = '<CompleteMultipartUploadResult><ETag>"e"</ETag></CompleteMultipartUploadResult>'
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: StallingStore
@@ -41,14 +44,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.reply(404, "<Error><Code>NoSuchKey</Code></Error>")
 
     def do_PUT(self) -> None:
-        if "partNumber" in self.path:
+        if "partNumber" in self.path and not self.server.completes:
             self.stall()
             return
         self.rfile.read(int(self.headers["content-length"]))
         self.reply(200, ETag='"e"', x_amz_version_id="v1")
 
     def do_POST(self) -> None:
-        self.reply(200, _CREATED)
+        if "uploadId" not in self.path:
+            self.reply(200, _CREATED)
+            return
+        self.rfile.read(int(self.headers["content-length"]))
+        self.server.stalled.set()
+        self.server.released.wait()
+        self.reply(200, _COMPLETED, x_amz_version_id="v1")
 
     def do_DELETE(self) -> None:
         self.server.aborts.append(self.path)
@@ -62,13 +71,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class StallingStore(ThreadingHTTPServer):
-    """The server. `refuses`: the request to abort the upload is refused; otherwise it is not answered."""
+    """The server. `refuses`: the request to abort the upload is refused; otherwise it is not answered. `completes`: the
+    upload is completed, once it is `released`."""
 
     daemon_threads = True
 
-    def __init__(self, *, refuses: bool) -> None:
+    def __init__(self, *, refuses: bool, completes: bool) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.refuses = refuses
+        self.refuses, self.completes = refuses, completes
         self.stalled, self.released = threading.Event(), threading.Event()
         self.aborts: list[str] = []
 
@@ -78,9 +88,9 @@ class StallingStore(ThreadingHTTPServer):
 
 
 @contextmanager
-def stalling_store(*, refuses: bool) -> Iterator[StallingStore]:
+def stalling_store(*, refuses: bool = False, completes: bool = False) -> Iterator[StallingStore]:
     """Runs the server in a thread."""
-    with StallingStore(refuses=refuses) as server:
+    with StallingStore(refuses=refuses, completes=completes) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

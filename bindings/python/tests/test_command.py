@@ -961,7 +961,7 @@ def test_ctrl_c_says_which_parts_stay_in_the_store_and_why(command: Command, con
 def test_ctrl_c_says_what_it_waits_for_and_a_second_one_ends_at_once(
     command: Command, container: str, streams: bool
 ) -> None:
-    with stalling_store(refuses=False) as store:
+    with stalling_store() as store:
         process = put_to(store, command, container, streams=streams)
         assert process.stderr is not None
         process.send_signal(signal.SIGINT)
@@ -971,6 +971,20 @@ def test_ctrl_c_says_what_it_waits_for_and_a_second_one_ends_at_once(
         process.send_signal(signal.SIGINT)
         assert end(process) == b""
     assert process.returncode == -signal.SIGINT
+
+
+def test_ctrl_c_that_comes_too_late_says_which_version_is_stored(command: Command, container: str) -> None:
+    with stalling_store(completes=True) as store:
+        process = put_to(store, command, container, streams=False)
+        assert process.stderr is not None
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.readline()
+        store.released.set()
+        printed = end(process).decode()
+    assert process.returncode == 130
+    check_ending(said, b"s3vault: interrupted")
+    assert f"{container}/p was complete before the put could be stopped, and is stored as version 7" in printed
+    assert "Do not store it again." in printed
 
 
 def test_ctrl_c_says_how_to_resume_a_restore() -> None:

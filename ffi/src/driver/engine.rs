@@ -269,7 +269,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                 Output::NeedCredentials { generation } => self.request_keys(generation)?,
                 Output::Event(event) => {
                     self.progress.report(event);
-                    self.keep_orphans();
+                    self.keep_for_shutdown();
                 }
                 Output::Wait(until) => return Ok(Step::Wait(until)),
                 Output::Done(result) => return Ok(Step::Done(result)),
@@ -390,7 +390,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             Message::Retry => Ok(()),
             Message::Detach(background) => {
                 self.background = Some(background);
-                self.keep_orphans();
+                self.keep_for_shutdown();
                 if self.keys_requested {
                     self.receive_key_reply(KeyReply::Unchanged(None))?;
                 }
@@ -400,12 +400,14 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         }
     }
 
-    /// Once the caller is gone, [`runtime::shutdown`](crate::transport::runtime::shutdown) says what was left in the store.
-    fn keep_orphans(&self) {
+    /// Once the caller is gone, [`runtime::shutdown`](crate::transport::runtime::shutdown) says what is in the store.
+    fn keep_for_shutdown(&self) {
         let Some(background) = &self.background else { return };
         while let Some(event) = self.progress.take_event() {
-            if matches!(event, s3vault_core::Event::Orphan { .. }) {
-                background.leave(event.to_string());
+            match event {
+                s3vault_core::Event::Orphan { .. } => background.leave(event.to_string()),
+                s3vault_core::Event::StoredAnyway { .. } => background.store(event.to_string()),
+                _ => {}
             }
         }
     }

@@ -21,8 +21,8 @@ static SHUTDOWNS: AtomicU64 = AtomicU64::new(0);
 /// Number of state machines that run to their end in the background.
 static BACKGROUND: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
-/// What that work left in the store, for the caller of [`shutdown`].
-static LEFT: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// What that work left in the store, for the caller of [`shutdown`]: uploads, and backups.
+static LEFT: Mutex<(Vec<String>, Vec<String>)> = Mutex::new((Vec::new(), Vec::new()));
 
 /// Limit on threads for blocking work: files, and the C library's resolver.
 const BLOCKING_THREADS: usize = 64;
@@ -98,9 +98,14 @@ impl Background {
         Background(())
     }
 
-    /// Records what is left in the store: nobody else hears of it.
+    /// Records an upload that is left in the store: nobody else hears of it.
     pub(crate) fn leave(&self, what: String) {
-        lock(&LEFT).push(what);
+        lock(&LEFT).0.push(what);
+    }
+
+    /// Records a backup that was stored although its caller ended the call.
+    pub(crate) fn store(&self, what: String) {
+        lock(&LEFT).1.push(what);
     }
 }
 
@@ -127,10 +132,14 @@ pub(crate) fn shutdown(timeout: Duration) -> Result<()> {
     if let Some(runtime) = runtime {
         runtime.shutdown_timeout(left());
     }
-    let mut left = std::mem::take(&mut *lock(&LEFT));
+    let (mut left, mut stored) = std::mem::take(&mut *lock(&LEFT));
     if unfinished == 0 && left.is_empty() {
-        return Ok(());
+        if stored.is_empty() {
+            return Ok(());
+        }
+        return Err(Error::new(Code::WrongState, stored.join("; ")).with_hint("Do not store it again."));
     }
+    left.append(&mut stored);
     let code = if unfinished > 0 { Code::TimedOut } else { Code::Store };
     if unfinished > 0 {
         left.insert(

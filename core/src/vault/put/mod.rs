@@ -168,6 +168,8 @@ pub struct Put {
     source_start: Option<SourceStart>,
     /// [`Output::Start`] was emitted or is about to be.
     source_started: bool,
+    /// The caller asked to stop.
+    stop_asked: bool,
 }
 
 impl Put {
@@ -219,6 +221,7 @@ impl Put {
             resume,
             source_start: None,
             source_started: false,
+            stop_asked: false,
             vault,
             request,
         };
@@ -275,6 +278,7 @@ impl Machine for Put {
             Input::SourceFailed(e) | Input::SaveFailed(e) => Some(e.clone()),
             _ => None,
         };
+        self.stop_asked |= matches!(input, Input::Cancel | Input::Suspend);
         // The checkpoint contains every completed step, so a put may be suspended in any state.
         let is_left = has_checkpoint && matches!(input, Input::Suspend | Input::SaveFailed(_));
         let may_stop = self.state.may_stop() || is_left && !matches!(self.state, State::Sending(_) | State::Done(_));

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::check::Purpose;
 use super::{Put, State, json};
 use crate::error::{Code, Error, Result};
+use crate::machine::Event;
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Content, PutObject, PutReply};
 use crate::time::Now;
@@ -69,6 +70,10 @@ impl Put {
         let Some(BuiltRow { manifest, object }) = self.built_row.take() else {
             return self.fail(Error::new(Code::Internal, "there is no catalogue entry to acknowledge"));
         };
+        if self.stop_asked {
+            let (container, path) = (self.request.name.container().to_owned(), self.request.name.path().to_owned());
+            self.session.report(Event::StoredAnyway { container, path, vid: self.vid.to_string() });
+        }
         let signed_by = self.vault.signing_key().map(|key| key.public().id().to_owned());
         let row = manifest.row(manifest::hash(&object), signed_by);
         State::Done(Box::new(Ok(Found { row, manifest, object })))

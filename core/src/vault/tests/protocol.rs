@@ -464,6 +464,49 @@ fn a_cancel_at_any_request_leaves_nothing_listed_and_no_upload() {
     }
 }
 
+/// A put that its caller cancels while this request is in flight.
+struct Stopped {
+    inner: Put,
+    operation: &'static str,
+    part_of_url: &'static str,
+    in_flight: bool,
+}
+
+impl Machine for Stopped {
+    type Done = Found;
+
+    fn handle(&mut self, now: crate::time::Now, input: Input<'_>) {
+        if std::mem::take(&mut self.in_flight) {
+            self.inner.handle(now, Input::Cancel);
+        }
+        self.inner.handle(now, input);
+    }
+
+    fn poll(&mut self, now: crate::time::Now) -> Output<Found> {
+        let output = self.inner.poll(now);
+        if let Output::Send(request) = &output {
+            self.in_flight = request.operation == self.operation && request.url.contains(self.part_of_url);
+        }
+        output
+    }
+}
+
+#[test]
+fn a_put_that_is_stopped_too_late_says_that_it_is_stored() {
+    for (operation, part_of_url) in [("CompleteMultipartUpload", ""), ("PutObject", CATALOGUE)] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        let mut stopped = Stopped { inner: put(&vault, None, 1), operation, part_of_url, in_flight: false };
+        let found = world.run(&mut stopped, &large()).unwrap();
+        let [event] = &world.events[..] else { panic!("{operation}: {:?}", world.events) };
+        let vid = found.row.vid;
+        let said = format!("vm/disk was complete before the put could be stopped, and is stored as version {vid}");
+        assert_eq!(event.to_string(), said, "{operation}");
+        world.events.clear();
+        stored(&mut world, &vault, b"x", 2);
+        assert_eq!(world.events, [], "nobody stopped this one");
+    }
+}
+
 #[test]
 fn a_bucket_without_versioning_is_refused_before_anything_is_written() {
     for versioning in [Versioning::Suspended, Versioning::Off] {

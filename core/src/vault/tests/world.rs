@@ -13,7 +13,7 @@ use crate::checksum::{Digester, digest, md5};
 use crate::credentials::Credentials;
 use crate::crypto::keyring::Keyring;
 use crate::http::{Body, Part, Range, ReplyBody, ReplyHead, Request, TransportFailure};
-use crate::machine::{Input, Machine, Output, PartRequest};
+use crate::machine::{Event, Input, Machine, Output, PartRequest};
 use crate::profile::Profile;
 use crate::time::Now;
 use crate::{Code, Error};
@@ -76,6 +76,8 @@ pub(super) struct World {
     pub(super) ends_late: bool,
     /// Operation, key, and the time that it was signed with, of each request that was sent.
     pub(super) log: Vec<(&'static str, String, String)>,
+    /// What the machines reported.
+    pub(super) events: Vec<Event>,
     faults: Vec<(&'static str, String, Fault)>,
     hook: Option<Hook>,
     /// Received bytes of ranges, by index and reading.
@@ -87,8 +89,6 @@ pub(super) struct World {
     cancelled: bool,
     /// The store refused a Complete, or showed a wrong checksum.
     whole_refused: bool,
-    /// What the machines reported.
-    pub(super) events: Vec<crate::Event>,
 }
 
 impl World {
@@ -115,6 +115,7 @@ impl World {
             ends_late: false,
             folder_order: false,
             log: Vec::new(),
+            events: Vec::new(),
             faults: Vec::new(),
             hook: None,
             kept: HashMap::new(),
@@ -122,7 +123,6 @@ impl World {
             delivered: Vec::new(),
             cancelled: false,
             whole_refused: false,
-            events: Vec::new(),
         }
     }
 

@@ -461,6 +461,19 @@ fn shutdown_waits_for_the_background_and_joins_the_threads() {
     assert!(error.message().contains("upload u1 of s3://bkt/vm/disk stays on the store"), "{error}");
     runtime::shutdown(Duration::from_secs(60)).expect("it was said once");
 
+    let complete: ScriptedMachine<()> = ScriptedMachine::new(vec![], |outputs, input| {
+        if matches!(input, Input::Cancel) {
+            let (container, path, vid) = ("vm".to_owned(), "disk".to_owned(), "7Z".to_owned());
+            outputs.push_back(Output::Event(s3vault_core::Event::StoredAnyway { container, path, vid }));
+            outputs.push_back(Output::Done(Ok(())));
+        }
+    });
+    let mut short = Control { timeout: Some(Duration::from_millis(10)), ..Control::none() };
+    run(&host(), complete, &mut short).unwrap_err();
+    let error = runtime::shutdown(Duration::from_secs(60)).unwrap_err();
+    assert_eq!((error.code(), error.hint()), (Code::WrongState, "Do not store it again."));
+    assert!(error.message().contains("vm/disk was complete") && error.message().ends_with("version 7Z"), "{error}");
+
     // A later call starts the runtime again.
     let mut again = ScriptedMachine::new(vec![], |_, _| {});
     again.outputs.push_back(Output::Done(Ok(5)));
