@@ -1,7 +1,7 @@
 //! CompleteMultipartUpload: the parts that it names, and the object that it makes.
 
 use super::abandon::{cannot_complete, undecided, unknown};
-use super::settle::{Settle, Settled};
+use super::settle::{Settle, Settled, and_denied};
 use super::{Object, State, Stored, Upload};
 use crate::account::integrity::Completes;
 use crate::error::{Code, Error};
@@ -133,6 +133,9 @@ impl Upload {
             None => return State::Relist(list, call, why),
             // Complete names each part with its ETag and its checksum.
             Some(Err(_)) if is_checksum_refusal(&why) => return self.complete_parts(session, &call, &why),
+            Some(Err(e)) if e.code() == Code::AccessDenied => {
+                return State::Unknown(call, Some(and_denied(unknown(&why), "listing its parts", &e)));
+            }
             Some(Err(_)) => return State::Unknown(call, Some(unknown(&why))),
             Some(Ok(page)) => page,
         };
@@ -177,7 +180,7 @@ impl Upload {
                 State::Done(Err(why))
             }
             Some(Settled::Undecided) => State::Unknown(call, Some(undecided(&why, &self.object.key))),
-            Some(Settled::NotThere | Settled::Unknown) => State::Unknown(call, Some(unknown(&why))),
+            Some(Settled::NotThere | Settled::Unknown) => State::Unknown(call, Some(settle.explain(unknown(&why)))),
         }
     }
 

@@ -11,6 +11,7 @@
 use super::Object;
 use super::sent::Sent;
 use crate::account::integrity::Completes;
+use crate::error::{Code, Error};
 use crate::machine::Input;
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Calling, Encryption, HeadObject, HeadReply, ListObjectVersions, Paged, Session, VersionListing};
@@ -45,13 +46,29 @@ pub(super) struct Settle {
     sent: Sent,
     /// An object was seen that may be the one.
     may_exist: bool,
+    /// The first refusal for want of a permission: with it, the search might have found the object.
+    denied: Option<Error>,
 }
 
 impl Settle {
     pub(super) fn new(Object { key, encryption, .. }: &Object, sent: Sent) -> Settle {
         let (key, encryption) = (key.clone(), encryption.clone());
         let state = head(&key, None, &encryption);
-        Settle { state, key, encryption, listed: false, candidates: Vec::new(), sent, may_exist: false }
+        Settle { state, key, encryption, listed: false, candidates: Vec::new(), sent, may_exist: false, denied: None }
+    }
+
+    /// The error of a search that did not find the object, with the permission that it lacked.
+    pub(super) fn explain(self, unknown: Error) -> Error {
+        match self.denied {
+            None => unknown,
+            Some(denied) => and_denied(unknown, "looking for it", &denied),
+        }
+    }
+
+    fn note(&mut self, e: Error) {
+        if e.code() == Code::AccessDenied {
+            self.denied.get_or_insert(e);
+        }
     }
 
     pub(super) fn call(&mut self) -> &mut dyn Calling {
@@ -77,7 +94,7 @@ impl Settle {
                 }
                 // The store may refuse to show an object that was encrypted with another key; one that does not exist
                 // is not found.
-                Err(e) if matches!(e.status(), 400 | 403 | 404) => {}
+                Err(e) if matches!(e.status(), 400 | 403 | 404) => self.note(e),
                 Err(_) => return Some(Settled::Unknown),
             },
             State::Versions(call) => {
@@ -85,7 +102,10 @@ impl Settle {
                     Ok(page) => page,
                     // A store that keeps no versions has shown its only object.
                     Err(e) if e.status() == 501 => VersionListing::default(),
-                    Err(_) => return Some(Settled::Unknown),
+                    Err(e) => {
+                        self.note(e);
+                        return Some(Settled::Unknown);
+                    }
                 };
                 let next = call.op().next(&page);
                 self.candidates.extend(of_size(page, &self.key, self.sent.size));
@@ -122,6 +142,12 @@ fn of_size(page: VersionListing, key: &str, size: u64) -> impl Iterator<Item = S
     let versions = page.versions.into_iter().filter(move |found| !found.is_delete_marker && found.size == size);
     let key = key.to_owned();
     versions.filter(move |found| found.key == key).map(|found| found.version_id)
+}
+
+/// Adds to the error of an unknown outcome that finding out was denied, and the permission that it needs.
+pub(super) fn and_denied(unknown: Error, doing: &str, denied: &Error) -> Error {
+    let hint = format!("{} {}", denied.hint(), unknown.hint());
+    unknown.and_then_failed(doing, denied).with_hint(hint)
 }
 
 /// Whether this object is the one that this run sent; `None` if the store shows nothing that tells.

@@ -341,6 +341,35 @@ fn a_complete_with_an_unknown_outcome_can_be_retried() {
     assert_eq!(world.versions("vm/disk").len(), 1);
 }
 
+/// A writer that may not read cannot see whether its Complete took effect: the error names the permission.
+#[test]
+fn a_complete_that_cannot_be_settled_without_a_permission_names_it() {
+    let refusal = || Fault::Refused(403, "AccessDenied");
+    for (denied, says) in [
+        (&["HeadObject", "ListObjectVersions"][..], "s3:GetObject on arn:aws:s3:::bkt/*"),
+        (&["ListObjectVersions"], "s3:ListBucketVersions on arn:aws:s3:::bkt"),
+    ] {
+        let (mut world, vault) = (World::new(), vault(&[]));
+        world.fault("CompleteMultipartUpload", "", Fault::LostAfter);
+        denied.iter().for_each(|operation| world.fault(operation, "", refusal()));
+        // Somebody else's object is the newest.
+        world.hook(|world, request| {
+            if request.operation == "HeadObject" {
+                world.put_as("vm/disk", b"other", "x");
+            }
+        });
+        let e = world.run(&mut put(&vault, None, 1), &large()).unwrap_err();
+        assert_eq!(e.code(), Code::OutcomeUnknown, "{e}");
+        assert!(e.message().contains("looking for it failed") && e.hint().contains(says), "{e}");
+        assert!(e.hint().contains("Call commit again"), "{e}");
+    }
+    let (mut world, vault) = (World::new(), vault(&[]));
+    world.fault("CompleteMultipartUpload", "", Fault::Refused(400, "InvalidPart"));
+    world.fault("ListParts", "", refusal());
+    let e = world.run(&mut put(&vault, None, 1), &large()).unwrap_err();
+    assert!(e.code() == Code::OutcomeUnknown && e.hint().contains("s3:ListMultipartUploadParts"), "{e}");
+}
+
 /// A version id in metadata proves nothing, and neither does a size: the bytes must be those that this run sent.
 #[test]
 fn another_object_under_the_key_does_not_settle_a_complete() {
