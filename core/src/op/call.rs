@@ -772,7 +772,7 @@ impl<O: Operation> Call<O> {
             self.state = State::Due(0);
             return None;
         }
-        let e = match e.code() == Code::ClockSkew && self.dated.is_none() {
+        let mut e = match e.code() == Code::ClockSkew && self.dated.is_none() {
             false => e,
             true if self.learn_clock(session, now, refusal.server_ms) => {
                 self.state = State::Due(0);
@@ -810,6 +810,8 @@ impl<O: Operation> Call<O> {
                 self.state = State::Due(now.mono_ms.saturating_add(delay));
                 return None;
             }
+            // With a date of its own, another attempt could still succeed.
+            e = e.expired();
         }
         self.state = State::Over;
         let tried = match (self.attempts, now.mono_ms.saturating_sub(self.started) / 1000) {

@@ -740,3 +740,24 @@ fn inputs_that_do_not_fit_are_ignored() {
         world.run(&mut machine, &[]).unwrap();
     }
 }
+
+#[test]
+fn an_outage_that_outlasts_the_date_of_a_request_ends_no_put() {
+    for (operation, key) in [("PutObject", "_s3vault/1/cat"), ("PutObject", "_s3vault/1/loc"), ("PutObject", "vm/disk")]
+    {
+        let (mut world, vault) = (World::new(), vault(&[("retry_time", "3600")]));
+        let mut since = None;
+        world.hook(move |world, request| {
+            let is_hit = request.operation == operation && request.url.contains(&key.replace("_s3vault/1/", ""));
+            if is_hit && since.is_none() {
+                since = Some(world.unix_ms);
+            }
+            if since.is_some_and(|since| world.unix_ms < since + 20 * MINUTE) {
+                world.fault(request.operation, "", Fault::LostBefore);
+            }
+        });
+        world.run(&mut put(&vault, None, 1), b"small").unwrap_or_else(|e| panic!("{key}: {e:?}"));
+        assert_eq!(world.keys("_s3vault/1/cat").len(), 1, "{key}");
+        assert!(world.unix_ms > START + 20 * MINUTE, "{key}");
+    }
+}
