@@ -247,16 +247,54 @@ fn a_failed_put_of_a_file_resumes_with_the_missing_parts() {
     assert_eq!(rig.versions("disk"), 1);
 }
 
+fn grow(path: &Path) {
+    std::fs::File::options().append(true).open(path).unwrap().write_all(b"more").unwrap();
+}
+
+/// Writes other bytes, and sets the time of modification back.
+fn rewrite(path: &Path) {
+    let mut file = std::fs::File::options().write(true).open(path).unwrap();
+    let times = std::fs::FileTimes::new().set_modified(file.metadata().unwrap().modified().unwrap());
+    // Later than the clock tick of the last change.
+    std::thread::sleep(Duration::from_millis(50));
+    file.write_all(b"other").unwrap();
+    file.set_times(times).unwrap();
+}
+
 #[test]
 fn a_changed_file_does_not_resume() {
-    let rig = rig();
-    let path = rig.file(&bytes(20 * MIB));
-    let put = || rig.vault().put_file("vm", "disk", &path, &rig.options(), &mut Control::none());
-    rig.fault(r#"{"operation": "CompleteMultipartUpload", "answer": {"status": 403, "code": "AccessDenied"}}"#);
-    put().err().unwrap();
-    std::fs::File::options().append(true).open(&path).unwrap().write_all(b"more").unwrap();
-    assert_eq!(put().err().unwrap().code(), Code::SourceChanged);
-    assert!(rig.checkpoint().exists());
+    for (change, how) in [(grow as fn(&Path), "size changed"), (rewrite, "ctime")] {
+        let rig = rig();
+        let path = rig.file(&bytes(20 * MIB));
+        let put = || rig.vault().put_file("vm", "disk", &path, &rig.options(), &mut Control::none());
+        rig.fault(r#"{"operation": "CompleteMultipartUpload", "answer": {"status": 403, "code": "AccessDenied"}}"#);
+        put().err().unwrap();
+        change(&path);
+        let e = put().err().unwrap();
+        assert!(e.code() == Code::SourceChanged && e.message().contains(how), "{how}: {e}");
+        assert!(e.hint().contains("Remove the checkpoint") && rig.checkpoint().exists(), "{e:?}");
+    }
+}
+
+#[test]
+fn a_live_file_resumes_although_it_changed() {
+    for (operation, skip) in [("CompleteMultipartUpload", 0), ("UploadPart", 1)] {
+        let rig = rig();
+        let data = bytes(20 * MIB);
+        let path = rig.file(&data);
+        let mut options = rig.options();
+        options.set("source", "live").unwrap();
+        let put = |options: &Settings| rig.vault().put_file("vm", "disk", &path, options, &mut Control::none());
+        let fault = r#""answer": {"status": 403, "code": "AccessDenied"}"#;
+        rig.fault(&format!(r#"{{"operation": "{operation}", "skip": {skip}, {fault}}}"#));
+        assert_eq!(put(&options).err().unwrap().code(), Code::AccessDenied);
+        rewrite(&path);
+        let e = put(&rig.options()).err().unwrap();
+        assert!(e.code() == Code::BadCheckpoint && e.hint().contains("Set source = live"), "{e:?}");
+        put(&options).unwrap();
+        // Only what was not stored yet is read again.
+        assert!(rig.stored("disk")[5..] == data[5..] && !rig.checkpoint().exists());
+    }
 }
 
 #[test]
