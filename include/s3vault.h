@@ -1508,7 +1508,7 @@ int32_t s3v_explain(const char *request,
 /**
  * A local file cannot be read or written.
  *
- * See the operating system's message.
+ * Check the file that the message names, its folder and its disk, or use another one.
  */
 #define S3V_E_IO (-70)
 

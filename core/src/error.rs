@@ -141,7 +141,7 @@ codes! {
     Proxy = -55, "S3V_E_PROXY", Transport, 5, "Check the option proxy (its user and password), and whether the proxy allows the host and port of api_url.";
 
     /// A local file cannot be read or written.
-    Io = -70, "S3V_E_IO", Local, 1, "See the operating system's message.";
+    Io = -70, "S3V_E_IO", Local, 1, "Check the file that the message names, its folder and its disk, or use another one.";
     /// The disk is full.
     DiskFull = -71, "S3V_E_DISK_FULL", Local, 1, "Free some space, or restore to another disk.";
     /// The source changed while it was being stored.

@@ -238,7 +238,7 @@ mod tests {
             (Errno::ENOSPC, Code::DiskFull, "Free some space"),
             (Errno::EDQUOT, Code::DiskFull, "quota"),
             (Errno::EFBIG, Code::DiskFull, "ulimit -f"),
-            (Errno::EIO, Code::Io, "operating system's message"),
+            (Errno::EIO, Code::Io, "its disk"),
             (Errno::EACCES, Code::Io, "permissions"),
             (Errno::EROFS, Code::Io, "mounted for writing"),
             (Errno::ENOENT, Code::Io, "Create the folder"),

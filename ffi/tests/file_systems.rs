@@ -268,6 +268,31 @@ fn a_file_of_another_user_in_a_sticky_folder_is_refused_before_anything_is_downl
     assert_eq!(rig.left(), ["own", "theirs"]);
 }
 
+/// As a volume that is a single file has it, in a container whose own files are read-only.
+#[test]
+fn a_file_in_a_folder_that_cannot_be_written_is_refused_with_a_way_round() {
+    let (_alone, rig) = (alone(), Rig::new());
+    let (own, path) = (nix::unistd::geteuid(), rig.path("file"));
+    fs::write(&path, "old").unwrap();
+    for (path, mode) in [(&*path, 0o666), (rig.folder.path(), 0o555)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    if own.is_root() {
+        nix::unistd::seteuid(65_534.into()).unwrap();
+    }
+    let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        rig.is_refused_at_once(&path, &["Permission denied", "in place", "s3vault get CONTAINER PATH - >"]);
+        let e = rig.restore(&rig.path("new")).unwrap_err();
+        assert!(e.hint().contains("permissions of the file and of its folder"), "{e}: {}", e.hint());
+        let file = File::options().write(true).open(&path).unwrap();
+        rig.version.restore_fd(file.as_fd(), &Settings::new(), &mut Control::none()).unwrap();
+        assert!(rig.is_restored(&path));
+    }));
+    nix::unistd::seteuid(own).unwrap();
+    fs::set_permissions(rig.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    refused.unwrap();
+}
+
 #[test]
 fn a_restore_works_where_files_cannot_be_locked() {
     let (_alone, rig) = (alone(), Rig::new());

@@ -140,7 +140,7 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.TIMED_OUT]: "Check the network; idle_timeout_ms and connect_timeout_ms set the limits.",
   [ErrorCode.CONNECTION_LOST]: "Check the network, and that an S3 store answers at api_url.",
   [ErrorCode.PROXY]: "Check the option proxy (its user and password), and whether the proxy allows the host and port of api_url.",
-  [ErrorCode.IO]: "See the operating system's message.",
+  [ErrorCode.IO]: "Check the file that the message names, its folder and its disk, or use another one.",
   [ErrorCode.DISK_FULL]: "Free some space, or restore to another disk.",
   [ErrorCode.SOURCE_CHANGED]: "Store from a snapshot, stop the program that writes to the source, or set source = live to store what was read.",
   [ErrorCode.CANCELLED]: "",

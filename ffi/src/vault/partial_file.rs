@@ -230,7 +230,17 @@ fn open_locked(path: &Path, own: &Path, stop: &AtomicBool) -> Result<Option<File
     match disk::open_private(own, LOCK_WAIT, stop) {
         Ok(opened) => Ok(Some(opened.file)),
         Err(NotOpened::Unprotected(_)) => Ok(None),
-        Err(NotOpened::Io(what, e)) => Err(disk::refused(format_args!("cannot {what} {}", own.display()), &e)),
+        Err(NotOpened::Io(what, e)) => {
+            let refused = disk::refused(format_args!("cannot {what} {}", own.display()), &e);
+            // The file itself may be writable.
+            let is_folder = matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
+            if !is_folder || !path.exists() {
+                return Err(refused);
+            }
+            let hint = "A restore creates a file beside its target, which then gets the name of the target";
+            let path = path.display();
+            Err(refused.with_hint(format!("{hint}. To write into it in place: s3vault get CONTAINER PATH - > {path}")))
+        }
         Err(NotOpened::Locked) => {
             let why = format!("this version is already being restored to {}", path.display());
             Err(Error::new(Code::Busy, why).with_hint("Wait for the other restore to end."))

@@ -171,7 +171,7 @@ ERRORS: tuple[ErrorInfo, ...] = (
     ErrorInfo(ErrorCode.TIMED_OUT, "S3V_E_TIMED_OUT", "transport", 5, "The store did not answer in time.", "Check the network; idle_timeout_ms and connect_timeout_ms set the limits."),
     ErrorInfo(ErrorCode.CONNECTION_LOST, "S3V_E_CONNECTION_LOST", "transport", 5, "The connection was lost.", "Check the network, and that an S3 store answers at api_url."),
     ErrorInfo(ErrorCode.PROXY, "S3V_E_PROXY", "transport", 5, "The proxy refused: it requires a user and a password, or does not allow connections to this store.", "Check the option proxy (its user and password), and whether the proxy allows the host and port of api_url."),
-    ErrorInfo(ErrorCode.IO, "S3V_E_IO", "local", 1, "A local file cannot be read or written.", "See the operating system's message."),
+    ErrorInfo(ErrorCode.IO, "S3V_E_IO", "local", 1, "A local file cannot be read or written.", "Check the file that the message names, its folder and its disk, or use another one."),
     ErrorInfo(ErrorCode.DISK_FULL, "S3V_E_DISK_FULL", "local", 1, "The disk is full.", "Free some space, or restore to another disk."),
     ErrorInfo(ErrorCode.SOURCE_CHANGED, "S3V_E_SOURCE_CHANGED", "local", 1, "The source changed while it was being stored.", "Store from a snapshot, stop the program that writes to the source, or set source = live to store what was read."),
     ErrorInfo(ErrorCode.CANCELLED, "S3V_E_CANCELLED", "local", 1, "The call was cancelled.", ""),

@@ -82,7 +82,7 @@ public enum ErrorCode {
     /** The proxy refused: it requires a user and a password, or does not allow connections to this store. */
     PROXY(-55, "Check the option proxy (its user and password), and whether the proxy allows the host and port of api_url."),
     /** A local file cannot be read or written. */
-    IO(-70, "See the operating system's message."),
+    IO(-70, "Check the file that the message names, its folder and its disk, or use another one."),
     /** The disk is full. */
     DISK_FULL(-71, "Free some space, or restore to another disk."),
     /** The source changed while it was being stored. */
