@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/select.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -230,7 +231,9 @@ static int put(s3v_vault *vault, const char *container, const char *path, const 
         result = report(err);
     }
     s3v_config_free(options);
-    if (result != DONE && checkpoint != NULL && access(checkpoint, F_OK) == 0) {
+    struct stat found;
+    /* An empty checkpoint has nothing to resume. */
+    if (result != DONE && checkpoint != NULL && stat(checkpoint, &found) == 0 && found.st_size > 0) {
         fprintf(stderr, "backup: run the same command again to resume from %s\n", checkpoint);
     }
     if (result == DONE) {

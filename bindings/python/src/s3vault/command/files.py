@@ -40,9 +40,9 @@ def check_input(file: str, of_folder: str = "Name a file.") -> None:
 
 
 def is_stream(file: str) -> bool:
-    """Whether this is a pipe, a terminal or another device: read here, where Ctrl-C ends a wait for its writer. A file or
-    a disk as standard input is not one, unless something of it was read already: the library reads those by position,
-    and notices if a file changes meanwhile."""
+    """Whether this is a pipe, a terminal or another device: read here, where Ctrl-C ends a wait for its writer. A file
+    or a disk as standard input is not one, unless something of it was read already: the library reads those by
+    position, and notices if a file changes meanwhile."""
     if file == "-":
         mode = os.fstat(0).st_mode
         return not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)) or os.lseek(0, 0, os.SEEK_CUR) != 0

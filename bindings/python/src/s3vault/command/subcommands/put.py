@@ -109,12 +109,13 @@ def _print(info: VersionInfo, output: Output) -> None:
 
 @contextmanager
 def resume_notice(checkpoint: str | None, output: Output) -> Iterator[None]:
-    """Says how to resume, if the put ended early and its checkpoint allows it. An abandoned put cannot be resumed."""
+    """Says how to resume, if the put ended early and its checkpoint allows it. An abandoned put cannot be resumed,
+    and another source not with this checkpoint: the error says what to do."""
     try:
         yield
     except BaseException as error:
         is_final = isinstance(error, S3VaultError) and (
-            ErrorFlag.MISUSE in error.flags or error.code == ErrorCode.ABANDONED
+            ErrorFlag.MISUSE in error.flags or error.code in (ErrorCode.ABANDONED, ErrorCode.SOURCE_CHANGED)
         )
         if checkpoint is not None and not is_final and _has_records(checkpoint):
             state = "suspended" if isinstance(error, KeyboardInterrupt) else "not stored yet"
