@@ -1459,6 +1459,13 @@ int32_t s3v_explain(const char *request,
  */
 #define S3V_E_PIN_MISMATCH (-39)
 
+/**
+ * More than one version fits what was asked for.
+ *
+ * Give the version id of one of the versions that the message names.
+ */
+#define S3V_E_AMBIGUOUS (-41)
+
 /* Transport: the store did not answer, or its answer is incomplete */
 
 /**
@@ -1876,6 +1883,24 @@ int32_t s3v_explain(const char *request,
  * For s3v_version_find.
  */
 #define S3V_OPT_AS_OF "as_of"
+
+/**
+ * The version that was recorded at this time: exactly, or else the only one within tolerance_ms of it. More than one is
+ * an error (ambiguous).
+ *
+ * A time: RFC 3339, a date (the end of that day in UTC), or Unix milliseconds.
+ * For s3v_version_find.
+ */
+#define S3V_OPT_RECORDED "recorded"
+
+/**
+ * How far the recorded time of a version may be from recorded, in milliseconds, for a time that was noted by another
+ * clock or in whole seconds.
+ *
+ * A whole number from 0 to 86400000. Default: 1000.
+ * For s3v_version_find.
+ */
+#define S3V_OPT_TOLERANCE_MS "tolerance_ms"
 
 /**
  * The manifest's hash, as put returned it; any other manifest is refused.

@@ -126,6 +126,8 @@ codes! {
     /// The manifest's hash differs from the pin.
     PinMismatch = -39, "S3V_E_PIN_MISMATCH", Remote, 6, "Do not trust this version: it was replaced after the pin was recorded.";
     // -40 is retired: it was S3V_E_EXPIRED, which no call returned.
+    /// More than one version fits what was asked for.
+    Ambiguous = -41, "S3V_E_AMBIGUOUS", Remote, 2, "Give the version id of one of the versions that the message names.";
 
     /// The host name of api_url, or of the proxy, does not resolve.
     Resolve = -50, "S3V_E_RESOLVE", Transport, 5, "Check api_url (and proxy, if it is set) and this machine's DNS.";

@@ -190,6 +190,8 @@ options! {
     "source" Call: Put, Kind::Words(&["fixed", "live"]), "fixed", "", "Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared.";
     "version" Call: Find, Kind::Text, "", "", "The version with this id, in upper or lower case. The start of an id is enough if it fits only one version.";
     "as_of" Call: Find, Kind::Time, "", "", "The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds.";
+    "recorded" Call: Find, Kind::Time, "", "", "The version that was recorded at this time: exactly, or else the only one within tolerance_ms of it. More than one is an error (ambiguous).";
+    "tolerance_ms" Call: Find, Kind::Number(0, 86_400_000), "1000", "", "How far the recorded time of a version may be from recorded, in milliseconds, for a time that was noted by another clock or in whole seconds.";
     "pin" Call: Find, Kind::Text, "", "", "The manifest's hash, as put returned it; any other manifest is refused.";
     "verify" Call: Get Restore, Kind::Words(&["end", "part"]), "end", "", "When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified.";
     "holes" Call: Restore, Kind::Bool, "false", "", "Leave holes in the file where the data is zero (a sparse file).";

@@ -160,12 +160,17 @@ def test_older_versions_are_found_by_id_and_by_time(command: Command, container:
     assert command.ok("get", container, "p", "--version", first["vid"]) == b"first"
     for arguments in (["-", "--version", first["vid"]], ["--version", first["vid"], "-"]):
         assert command.ok("get", container, "p", *arguments) == b"first"
+    for recorded in (first["recorded"], [first["recorded"], "--tolerance-ms", "0"]):
+        exact = [recorded] if isinstance(recorded, str) else recorded
+        assert command.ok("get", container, "p", "--recorded", *exact) == b"first"
+    missed = command.fails("S3V_E_NOT_FOUND", "get", container, "p", "--recorded", "2001-01-01")
+    assert (first["vid"] in missed["message"], first["vid"] in missed["hint"]) == (True, True)
     # In lower case, and as much of the id as distinguishes it.
     unique = next(first["vid"][:n] for n in range(1, 27) if first["vid"][:n] != second["vid"][:n])
     for start in (first["vid"].lower(), unique.lower()):
         assert command.ok("get", container, "p", "--version", start) == b"first"
         command.ok("manifest", container, "p", "p.manifest", "--version", start)
-    ambiguous = command.fails("S3V_E_INVALID_OPTION", "get", container, "p", "--version", "7")
+    ambiguous = command.fails("S3V_E_AMBIGUOUS", "get", container, "p", "--version", "7")
     assert (first["vid"] in ambiguous["message"], "more characters" in ambiguous["hint"]) == (True, True)
     lower = ["--kind", "incremental", "--parent", second["vid"].lower()]
     third = command.row("put", container, "p", "-", *lower, data=b"3")

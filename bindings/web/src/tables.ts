@@ -68,6 +68,8 @@ export const ErrorCode = {
   OUTCOME_UNKNOWN: -38,
   /** The manifest's hash differs from the pin. */
   PIN_MISMATCH: -39,
+  /** More than one version fits what was asked for. */
+  AMBIGUOUS: -41,
   /** The host name of api_url, or of the proxy, does not resolve. */
   RESOLVE: -50,
   /** The connection was refused or could not be established. */
@@ -134,6 +136,7 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.ABANDONED]: "Store the backup again.",
   [ErrorCode.OUTCOME_UNKNOWN]: "Call commit again on the same handle, or run the same put again with its checkpoint.",
   [ErrorCode.PIN_MISMATCH]: "Do not trust this version: it was replaced after the pin was recorded.",
+  [ErrorCode.AMBIGUOUS]: "Give the version id of one of the versions that the message names.",
   [ErrorCode.RESOLVE]: "Check api_url (and proxy, if it is set) and this machine's DNS.",
   [ErrorCode.CONNECT]: "Check the host and port of api_url (and of proxy, if it is set), and firewalls.",
   [ErrorCode.CERTIFICATE]: "Do what the message says about the certificate; ca_file helps only if no trusted CA signed it.",
@@ -231,6 +234,10 @@ export const OptionKey = {
   VERSION: "version",
   /** The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds. */
   AS_OF: "as_of",
+  /** The version that was recorded at this time: exactly, or else the only one within tolerance_ms of it. More than one is an error (ambiguous). */
+  RECORDED: "recorded",
+  /** How far the recorded time of a version may be from recorded, in milliseconds, for a time that was noted by another clock or in whole seconds. */
+  TOLERANCE_MS: "tolerance_ms",
   /** The manifest's hash, as put returned it; any other manifest is refused. */
   PIN: "pin",
   /** When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified. */

@@ -1,7 +1,7 @@
 //! Finding a version: one LIST of the catalogue, one GET of the row.
 //!
 //! ```text
-//!  Start ──the only version whose id starts like that──▶ List
+//!  Start ──the only version whose id starts like that, or that was recorded at that time──▶ List
 //!  List ──page without an answer──▶ List      Row ──not verified──▶ Row (the next row of the same vid)
 //!    │ a visible row                            │ verified
 //!    └────────────▶ Row                         └──▶ Done
@@ -22,6 +22,9 @@ use crate::time::rfc3339;
 /// How far version ids may run ahead of recorded times, in milliseconds.
 pub(crate) const AHEAD_MS: i64 = 3_600_000;
 
+/// The largest value of the option `tolerance_ms`: a day.
+pub const MAX_TOLERANCE_MS: u64 = 86_400_000;
+
 /// Selects a version of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selector {
@@ -33,6 +36,13 @@ pub enum Selector {
     Start(VidPrefix),
     /// The newest version that was recorded at or before this time, in Unix milliseconds.
     AsOf(i64),
+    /// The visible version that was recorded at this time, or else the only one that was recorded near it.
+    Recorded {
+        /// The time in Unix milliseconds.
+        at: i64,
+        /// How far from it the recorded time may be, in milliseconds.
+        tolerance_ms: u64,
+    },
 }
 
 /// A version that was found, with its verified manifest.
@@ -59,6 +69,8 @@ pub struct FindSteps {
     hidden: Option<Vid>,
     /// The version that was chosen, and the keys of its rows that were not tried yet, with the most bytes to read.
     chosen: Option<Vid>,
+    /// Versions that were recorded near the time that was asked for: at most two, the nearest first.
+    near: Vec<(u64, RowKey)>,
     rows: VecDeque<(String, usize)>,
     /// Why the rows so far were refused.
     refused: Option<Error>,
@@ -83,6 +95,8 @@ impl Find {
                 let start_after = Some(format!("{prefix}{}", Vid::first_of(at.saturating_add(ahead))));
                 ListObjectsV2 { prefix, start_after, ..Default::default() }
             }
+            // All of them: if none fits, the error names the nearest.
+            Selector::Recorded { .. } => ListObjectsV2 { prefix, ..Default::default() },
         };
         // Refused before anything is asked of the store.
         let refused = vault.check_trust().err();
@@ -93,12 +107,14 @@ impl Find {
             pin,
             hidden: None,
             chosen: None,
+            near: Vec::new(),
             rows: VecDeque::new(),
             refused: None,
         };
         let first = match refused {
             Some(e) => Step::done(Err(e)),
             None if matches!(selector, Selector::Start(_)) => Step::call(list, FindSteps::candidates),
+            None if matches!(selector, Selector::Recorded { .. }) => Step::call(list, FindSteps::recorded),
             None => Step::call(list, FindSteps::page),
         };
         Sequence::start(vault.bucket(&container), steps, first, seed)
@@ -124,8 +140,7 @@ impl FindSteps {
                     Some(newer) if newer != row.vid => {
                         let which = format!("{newer} and {}", row.vid);
                         let why = format!("there is more than one {}, such as {which}", self.describe());
-                        let e =
-                            Error::new(Code::InvalidOption, why).with_hint("Give more characters of the version id.");
+                        let e = Error::new(Code::Ambiguous, why).with_hint("Give more characters of the version id.");
                         return Step::done(Err(e));
                     }
                     _ => {}
@@ -135,13 +150,61 @@ impl FindSteps {
         if let Some(next) = next {
             return Step::call(next, Self::candidates);
         }
-        self.hidden = None;
         match self.chosen.take() {
-            Some(vid) => {
-                self.selector = Selector::Version(vid);
-                Step::call(version_rows(&catalogue_prefix(&self.name), vid), Self::page)
-            }
+            Some(vid) => self.rows_of(vid),
             None => self.next_row(),
+        }
+    }
+
+    /// Continues with the version that was meant.
+    fn rows_of(&mut self, vid: Vid) -> Step<Self> {
+        (self.hidden, self.selector) = (None, Selector::Version(vid));
+        Step::call(version_rows(&catalogue_prefix(&self.name), vid), Self::page)
+    }
+
+    /// The versions in the order of their ids; the two that were recorded nearest to the time are kept. A version that is
+    /// recorded when it is stored may be so long after the time in its id.
+    fn recorded(&mut self, asked: &ListObjectsV2, page: Listing) -> Step<Self> {
+        let Selector::Recorded { at, tolerance_ms } = self.selector else { return self.next_row() };
+        let next = asked.next(&page);
+        for ListedObject { key, .. } in page.objects {
+            let Some(CatalogueKey { entry, .. }) = CatalogueKey::parse(&key) else { continue };
+            match entry {
+                Entry::Deleted(vid) => self.hidden = Some(vid),
+                Entry::Row(row) => {
+                    let is_known = self.near.iter().any(|(_, near)| near.vid == row.vid);
+                    if row.kind != Kind::Del && self.hidden != Some(row.vid) && !is_known {
+                        self.near.push((row.recorded_ms.abs_diff(at), row));
+                        self.near.sort_by_key(|(distance, _)| *distance);
+                        self.near.truncate(2);
+                    }
+                }
+                Entry::Suspected(_) => {}
+            }
+        }
+        if let Some(next) = next {
+            return Step::call(next, Self::recorded);
+        }
+        let shown = |row: &RowKey| format!("{}, recorded at {}", row.vid, rfc3339(row.recorded_ms));
+        match &self.near[..] {
+            [] => self.next_row(),
+            [(distance, nearest), ..] if *distance > tolerance_ms => {
+                let missing = self.not_found(format!("there is no {}", self.describe()));
+                let tolerance = match distance {
+                    ..=MAX_TOLERANCE_MS => format!("tolerance_ms = {distance}, or "),
+                    _ => String::new(),
+                };
+                let hint = format!("If that is the one, set {tolerance}version = {}.", nearest.vid);
+                let nearest = format!("; the nearest is {}", shown(nearest));
+                Step::done(Err(missing.append(&nearest).with_hint(hint)))
+            }
+            [(0, first), (1.., _)] | [(_, first)] => self.rows_of(first.vid),
+            [(_, first), (second, _)] if *second > tolerance_ms => self.rows_of(first.vid),
+            [(_, first), (_, second), ..] => {
+                let which = format!("{} and {}", shown(first), shown(second));
+                let why = format!("there is more than one {}: {which}", self.describe());
+                Step::done(Err(Error::new(Code::Ambiguous, why)))
+            }
         }
     }
 
@@ -209,6 +272,9 @@ impl FindSteps {
             Selector::Version(vid) => format!("version {vid} of {container} {path}"),
             Selector::Start(start) => format!("version of {container} {path} whose id starts with {start}"),
             Selector::AsOf(at) => format!("backup {container} {path} that was recorded by {}", rfc3339(at)),
+            Selector::Recorded { at, tolerance_ms } => {
+                format!("version of {container} {path} that was recorded within {tolerance_ms} ms of {}", rfc3339(at))
+            }
         }
     }
 

@@ -132,20 +132,22 @@ impl Vault {
         })
     }
 
-    /// Finds a version: the newest, unless an option says otherwise. Options: `version`, `as_of`, `pin`.
+    /// Finds a version: the newest, unless an option says otherwise. Options: `version`, `as_of`, `recorded` with
+    /// `tolerance_ms`, `pin`.
     ///
     /// It sends one LIST and one GET, and verifies the manifest. A vault without a public key cannot verify the signature:
     /// it logs that, and the version says nobody signed it.
     pub fn find(&self, container: &str, path: &str, options: &Settings, control: &mut Control<'_>) -> Result<Version> {
         options.only_for(Call::Find)?;
-        let which = match (options.text("version"), options.time("as_of")) {
-            ("", None) => Selector::Latest,
-            ("", Some(at)) => Selector::AsOf(at),
-            (vid, None) => {
+        let which = match (options.text("version"), options.time("as_of"), options.time("recorded")) {
+            ("", None, None) => Selector::Latest,
+            ("", Some(at), None) => Selector::AsOf(at),
+            ("", None, Some(at)) => Selector::Recorded { at, tolerance_ms: options.number("tolerance_ms") },
+            (vid, None, None) => {
                 let start = VidPrefix::parse(vid)?;
                 start.whole().map_or(Selector::Start(start), Selector::Version)
             }
-            _ => return Err(contradiction("version and as_of cannot be combined")),
+            _ => return Err(contradiction("only one of version, as_of and recorded can be set")),
         };
         let pin = Some(options.text("pin")).filter(|pin| !pin.is_empty()).map(str::to_owned);
         let find = Find::new(self.0.vault.clone(), Name::new(container, path)?, which, pin, entropy::seed()?);

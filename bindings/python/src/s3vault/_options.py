@@ -28,6 +28,10 @@ class FindOptions(TypedDict, total=False):
     """The version with this id, in upper or lower case. The start of an id is enough if it fits only one version."""
     as_of: datetime | str | None
     """The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds."""
+    recorded: datetime | str | None
+    """The version that was recorded at this time: exactly, or else the only one within tolerance_ms of it. More than one is an error (ambiguous)."""
+    tolerance_ms: int | None
+    """How far the recorded time of a version may be from recorded, in milliseconds, for a time that was noted by another clock or in whole seconds."""
     pin: str | None
     """The manifest's hash, as put returned it; any other manifest is refused."""
 

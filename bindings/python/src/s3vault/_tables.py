@@ -76,6 +76,8 @@ class ErrorCode(IntEnum):
     """It is unknown whether the store has the object: the last request was not answered."""
     PIN_MISMATCH = -39
     """The manifest's hash differs from the pin."""
+    AMBIGUOUS = -41
+    """More than one version fits what was asked for."""
     RESOLVE = -50
     """The host name of api_url, or of the proxy, does not resolve."""
     CONNECT = -51
@@ -165,6 +167,7 @@ ERRORS: tuple[ErrorInfo, ...] = (
     ErrorInfo(ErrorCode.ABANDONED, "S3V_E_ABANDONED", "remote", 1, "The put was abandoned: its version was marked as deleted, another process took it over, or its upload is gone or can no longer be completed.", "Store the backup again."),
     ErrorInfo(ErrorCode.OUTCOME_UNKNOWN, "S3V_E_OUTCOME_UNKNOWN", "remote", 7, "It is unknown whether the store has the object: the last request was not answered.", "Call commit again on the same handle, or run the same put again with its checkpoint."),
     ErrorInfo(ErrorCode.PIN_MISMATCH, "S3V_E_PIN_MISMATCH", "remote", 6, "The manifest's hash differs from the pin.", "Do not trust this version: it was replaced after the pin was recorded."),
+    ErrorInfo(ErrorCode.AMBIGUOUS, "S3V_E_AMBIGUOUS", "remote", 2, "More than one version fits what was asked for.", "Give the version id of one of the versions that the message names."),
     ErrorInfo(ErrorCode.RESOLVE, "S3V_E_RESOLVE", "transport", 5, "The host name of api_url, or of the proxy, does not resolve.", "Check api_url (and proxy, if it is set) and this machine's DNS."),
     ErrorInfo(ErrorCode.CONNECT, "S3V_E_CONNECT", "transport", 5, "The connection was refused or could not be established.", "Check the host and port of api_url (and of proxy, if it is set), and firewalls."),
     ErrorInfo(ErrorCode.CERTIFICATE, "S3V_E_CERTIFICATE", "transport", 5, "The store's certificate is not trusted.", "Do what the message says about the certificate; ca_file helps only if no trusted CA signed it."),
@@ -221,6 +224,8 @@ OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("source", "call", ("put",), "words", ("fixed", "live"), None, None, "fixed", False, False, "Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared."),
     OptionInfo("version", "call", ("find",), "text", (), None, None, "", False, False, "The version with this id, in upper or lower case. The start of an id is enough if it fits only one version."),
     OptionInfo("as_of", "call", ("find",), "time", (), None, None, "", False, False, "The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds."),
+    OptionInfo("recorded", "call", ("find",), "time", (), None, None, "", False, False, "The version that was recorded at this time: exactly, or else the only one within tolerance_ms of it. More than one is an error (ambiguous)."),
+    OptionInfo("tolerance_ms", "call", ("find",), "number", (), 0, 86400000, "1000", False, False, "How far the recorded time of a version may be from recorded, in milliseconds, for a time that was noted by another clock or in whole seconds."),
     OptionInfo("pin", "call", ("find",), "text", (), None, None, "", False, False, "The manifest's hash, as put returned it; any other manifest is refused."),
     OptionInfo("verify", "call", ("get", "restore"), "words", ("end", "part"), None, None, "end", False, False, "When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified."),
     OptionInfo("holes", "call", ("restore",), "bool", (), None, None, "false", False, False, "Leave holes in the file where the data is zero (a sparse file)."),

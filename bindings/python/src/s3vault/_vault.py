@@ -180,7 +180,7 @@ class Vault:
         **options: Unpack[FindOptions],
     ) -> Version:
         """Finds a version: the newest, or with ``version`` the one with this vid, or with ``as_of`` the newest one
-        recorded at or before that time.
+        recorded at or before that time, or with ``recorded`` the one recorded then (within ``tolerance_ms``).
 
         Options: :class:`FindOptions`. ``pin``: hash of the manifest, from when the version was stored; any other
         manifest is an error.

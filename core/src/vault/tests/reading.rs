@@ -62,7 +62,7 @@ fn a_version_is_found_by_the_start_of_its_id_if_only_one_that_is_visible_starts_
     }
     world.log.clear();
     let e = find(&mut world, &vault, start("7")).unwrap_err();
-    assert_eq!((e.code(), e.hint()), (Code::InvalidOption, "Give more characters of the version id."));
+    assert_eq!((e.code(), e.hint()), (Code::Ambiguous, "Give more characters of the version id."));
     let newest = [&versions[2], &versions[1]].map(|found| found.row.vid.clone());
     assert!(newest.iter().all(|vid| e.message().contains(vid)), "{e}");
     assert_eq!(world.operations(), ["ListObjectsV2"]);
@@ -115,6 +115,77 @@ fn as_of_finds_the_newest_version_recorded_by_then() {
         let found = find(&mut world, &vault, Selector::AsOf(at)).map(|found| found.row).map_err(|e| e.code());
         assert_eq!(found, wanted.map_or(Err(Code::NotFound), |n: usize| Ok(versions[n].row.clone())), "{at}");
     }
+}
+
+#[test]
+fn a_version_is_found_by_the_time_at_which_it_was_recorded() {
+    let option = crate::settings::OPTIONS.iter().find(|option| option.key == "tolerance_ms").unwrap();
+    assert_eq!(option.kind, crate::settings::Kind::Number(0, find::MAX_TOLERANCE_MS));
+    for record in ["false", "true"] {
+        let (mut world, vault) = (World::new(), vault(&[("record_after_store", record)]));
+        let versions: Vec<Found> = [0, 700, 10_000, 20_000]
+            .into_iter()
+            .zip(1..)
+            .map(|(later, n)| {
+                world.unix_ms = START + MINUTE + later;
+                stored(&mut world, &vault, &[n], n)
+            })
+            .collect();
+        let at = |n: usize| versions[n].row.recorded_ms;
+        let recorded = |at, tolerance_ms| Selector::Recorded { at, tolerance_ms };
+        for (which, wanted) in [
+            (recorded(at(0), 0), Ok(0)),
+            (recorded(at(0), 86_400_000), Ok(0)),
+            (recorded(at(1), 5_000), Ok(1)),
+            (recorded(at(2) + 900, 1_000), Ok(2)),
+            (recorded(at(2) - 900, 1_000), Ok(2)),
+            (recorded(at(3) + 5_000, 5_000), Ok(3)),
+            (recorded(at(2) + 900, 899), Err(Code::NotFound)),
+            (recorded(at(0) + 1, 1_000), Err(Code::Ambiguous)),
+            (recorded(at(2) + 1, 20_000), Err(Code::Ambiguous)),
+            (recorded(i64::MAX, 1_000), Err(Code::NotFound)),
+            (recorded(i64::MIN, u64::MAX), Err(Code::Ambiguous)),
+        ] {
+            let found = find(&mut world, &vault, which).map(|found| found.row).map_err(|e| e.code());
+            assert_eq!(found, wanted.map(|n: usize| versions[n].row.clone()), "{which:?}");
+        }
+        let e = find(&mut world, &vault, recorded(at(3) + 1_500, 1_000)).unwrap_err();
+        let vid = &versions[3].row.vid;
+        assert!(e.message().contains(vid) && e.hint().contains("tolerance_ms = 1500"), "{e}");
+        let e = find(&mut world, &vault, recorded(0, 1_000)).unwrap_err();
+        assert!(e.message().contains(&versions[0].row.vid) && !e.hint().contains("tolerance_ms"), "{e}");
+        let e = find(&mut world, &vault, recorded(at(0) + 1, 1_000)).unwrap_err();
+        assert!([0, 1].iter().all(|n| e.message().contains(&versions[*n].row.vid)), "{e}");
+        // What no listing shows is not found, and makes nothing ambiguous.
+        world.put(&format!("{CATALOGUE}vm/disk/{}.-d", versions[1].row.vid), b"{}");
+        assert_eq!(find(&mut world, &vault, recorded(at(0) + 1, 1_000)).unwrap().object, versions[0].object);
+        assert_eq!(find(&mut world, &vault, recorded(at(1), 0)).unwrap_err().code(), Code::NotFound);
+    }
+}
+
+#[test]
+fn versions_that_were_recorded_in_the_same_millisecond_are_told_apart_by_their_ids() {
+    let (mut world, vault) = (World::new(), vault(&[]));
+    let first = stored(&mut world, &vault, b"1", 1);
+    world.unix_ms = first.row.recorded_ms - 60;
+    let mut second = stored(&mut world, &vault, b"2", 2);
+    for back in 1..200 {
+        if second.row.recorded_ms == first.row.recorded_ms {
+            break;
+        }
+        let row = format!("{CATALOGUE}vm/disk/");
+        world
+            .keys(&row)
+            .into_iter()
+            .filter(|key| key.contains(&second.row.vid))
+            .for_each(|key| world.set_versions(&key, vec![]));
+        world.unix_ms = first.row.recorded_ms - 60 + back;
+        second = stored(&mut world, &vault, b"2", 2);
+    }
+    let at = first.row.recorded_ms;
+    assert_eq!(second.row.recorded_ms, at);
+    let e = find(&mut world, &vault, Selector::Recorded { at, tolerance_ms: 0 }).unwrap_err();
+    assert!(e.code() == Code::Ambiguous && e.message().contains(&second.row.vid), "{e}");
 }
 
 /// The store's clock is set back by 20 minutes: the second version id runs ahead of its recorded time.

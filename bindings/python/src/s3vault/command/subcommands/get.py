@@ -55,6 +55,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="restore the newest version recorded at or before TIME: RFC 3339 (2026-11-24T13:30:00Z), a date "
         "(2026-11-24: the end of that day in UTC), or Unix milliseconds",
     )
+    which.add_argument(
+        "--recorded",
+        metavar="TIME",
+        help="restore the version that was recorded at TIME, as a listing or another program noted it",
+    )
+    parser.add_argument(
+        "--tolerance-ms",
+        metavar="MS",
+        help="how far the recorded time may be from TIME, if none is exactly that (default: 1000)",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
@@ -66,7 +76,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
             ErrorCode.INVALID_ARGUMENT, "standard output is a terminal: name a file, or redirect the output"
         )
     with open_with(load(args, output)) as vault:
-        version = vault.find(args.container, args.path, version=args.version, as_of=args.as_of)
+        which = {"version": args.version, "as_of": args.as_of, "recorded": args.recorded}
+        version = vault.find(args.container, args.path, **which, tolerance_ms=args.tolerance_ms)
         is_piped = args.file == "-"
         # A stream does not say how much is to come.
         total = version.info.size if is_piped else None

@@ -69,6 +69,8 @@ public enum ErrorCode {
     OUTCOME_UNKNOWN(-38, "Call commit again on the same handle, or run the same put again with its checkpoint."),
     /** The manifest's hash differs from the pin. */
     PIN_MISMATCH(-39, "Do not trust this version: it was replaced after the pin was recorded."),
+    /** More than one version fits what was asked for. */
+    AMBIGUOUS(-41, "Give the version id of one of the versions that the message names."),
     /** The host name of api_url, or of the proxy, does not resolve. */
     RESOLVE(-50, "Check api_url (and proxy, if it is set) and this machine's DNS."),
     /** The connection was refused or could not be established. */

@@ -32,6 +32,24 @@ public final class FindOptions extends CallOptions {
     }
 
     /**
+     * {@return a copy with this value of {@link Option#RECORDED}}
+     *
+     * @param recorded The version that was recorded at this time: exactly, or else the only one within tolerance_ms of it. More than one is an error (ambiguous).
+     */
+    public FindOptions withRecorded(Instant recorded) {
+        return new FindOptions(with(Option.RECORDED, Long.toString(recorded.toEpochMilli())));
+    }
+
+    /**
+     * {@return a copy with this value of {@link Option#TOLERANCE_MS}}
+     *
+     * @param toleranceMs How far the recorded time of a version may be from recorded, in milliseconds, for a time that was noted by another clock or in whole seconds.
+     */
+    public FindOptions withToleranceMs(long toleranceMs) {
+        return new FindOptions(with(Option.TOLERANCE_MS, Long.toString(toleranceMs)));
+    }
+
+    /**
      * {@return a copy with this value of {@link Option#PIN}}
      *
      * @param pin The manifest's hash, as put returned it; any other manifest is refused.

@@ -83,6 +83,10 @@ public final class Option {
     public static final String VERSION = "version";
     /** The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds. */
     public static final String AS_OF = "as_of";
+    /** The version that was recorded at this time: exactly, or else the only one within tolerance_ms of it. More than one is an error (ambiguous). */
+    public static final String RECORDED = "recorded";
+    /** How far the recorded time of a version may be from recorded, in milliseconds, for a time that was noted by another clock or in whole seconds. */
+    public static final String TOLERANCE_MS = "tolerance_ms";
     /** The manifest's hash, as put returned it; any other manifest is refused. */
     public static final String PIN = "pin";
     /** When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified. */
