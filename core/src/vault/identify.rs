@@ -7,7 +7,6 @@
 //! What is found is verified by the manifest's hashes when it is read.
 
 use super::read::Located;
-use crate::checksum::crc_text;
 use crate::error::{Code, Error, Result};
 use crate::op::{HeadObject, HeadReply, ListObjectVersions, Paged, Sequence, Step, Steps, VersionListing};
 use crate::text::presentable_key;
@@ -119,7 +118,7 @@ impl IdentifySteps {
         let Some((_, extent)) = self.extent() else { return false };
         found.size == Some(extent.size)
             && found.meta("s3vault-vid") == Some(&*self.located.manifest().vid)
-            && found.checksum("crc64nvme").is_none_or(|given| given == crc_text(extent.crc64nvme))
+            && found.whole_crc64nvme().is_none_or(|crc| crc == extent.crc64nvme)
     }
 
     fn failed(&self, e: &Error) -> Step<Self> {

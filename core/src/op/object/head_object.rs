@@ -1,6 +1,7 @@
 //! HeadObject: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
 
 use super::Retention;
+use crate::checksum::parse_crc;
 use crate::error::Result;
 use crate::http::{Method, ReplyHead};
 use crate::op::{Encryption, Operation, Reply, Unsigned};
@@ -60,6 +61,12 @@ impl HeadReply {
     /// The checksum with this name in base64, for example `crc64nvme`.
     pub fn checksum(&self, name: &str) -> Option<&str> {
         self.checksums.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// CRC64NVME of the whole object. A composite value (`...-4`), which is one of the parts' checksums, is not one.
+    pub fn whole_crc64nvme(&self) -> Option<u64> {
+        let crc = self.checksum("crc64nvme").filter(|_| self.checksum_type.as_deref() != Some("COMPOSITE"));
+        crc.and_then(parse_crc)
     }
 
     /// The user metadata with this name in lower case, without `x-amz-meta-`.
@@ -179,6 +186,11 @@ mod tests {
         assert_eq!(found.lock, Some(Retention { mode: LockMode::Governance, until_ms: 1_538_697_600_000 }));
         assert_eq!((found.checksum("crc64nvme"), found.checksum("type")), (Some("rosUhgp5mIg="), None));
         assert_eq!(found.checksum_type.as_deref(), Some("FULL_OBJECT"));
+        assert_eq!(found.whole_crc64nvme(), Some(0xAE8B_1486_0A79_9888));
+        for (value, kind) in [("rosUhgp5mIg=-4", "FULL_OBJECT"), ("rosUhgp5mIg=", "COMPOSITE"), ("?", "FULL_OBJECT")] {
+            let headers = [headers[0], ("x-amz-checksum-crc64nvme", value), ("x-amz-checksum-type", kind)];
+            assert_eq!(answer(&op, &headers, "").unwrap().whole_crc64nvme(), None, "{value} {kind}");
+        }
         assert_eq!((found.meta("vid"), found.meta("x-amz-meta-a"), found.meta("a")), (Some("1"), Some("2"), None));
         for (text, expected) in [
             ("ongoing-request=\"true\"", Some(Restore::Ongoing)),

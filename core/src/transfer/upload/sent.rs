@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::checksum::{md5, parse_crc};
+use crate::checksum::md5;
 use crate::op::HeadReply;
 use crate::transfer::checkpoint::{Finished, stored_length_of, whole_crc};
 
@@ -32,9 +32,7 @@ impl Sent {
         if found.size != Some(self.size) {
             return Some(false);
         }
-        // A composite value (`...-4`) is no CRC of the whole object, and does not parse as one.
-        let crc = found.checksum("crc64nvme").filter(|_| found.checksum_type.as_deref() != Some("COMPOSITE"));
-        match crc.and_then(parse_crc).filter(|_| by_checksum) {
+        match found.whole_crc64nvme().filter(|_| by_checksum) {
             Some(crc) if crc == self.crc64nvme => Some(true),
             // The ETag proves more than a checksum that the store may compute wrongly.
             Some(_) => Some(self.has_etag(found) == Some(true)),
