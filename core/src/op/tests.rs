@@ -550,7 +550,7 @@ fn a_dated_request_is_not_retried_when_its_date_will_have_passed() {
     let age = S3.max_request_age_ms;
     let left = |ms: i64| answered(Some(START - age + ms), slow()).0;
     assert!(left(31_000).is_none(), "there is time");
-    assert!(left(29_000).is_some_and(|answer| answer.is_err_and(|e| !e.is_expired())));
+    assert!(left(29_000).is_some_and(|answer| answer.is_err_and(|e| e.is_expired())));
     assert!(left(5).is_some_and(|answer| answer.is_err_and(|e| e.is_expired())));
     assert!(answered(None, slow()).0.is_none(), "another request has no date that passes");
     // Nor does it wait in the transport for longer.
