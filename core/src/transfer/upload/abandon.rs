@@ -122,7 +122,7 @@ pub(super) fn undecided(why: &Error, key: &str) -> Error {
         "an object of the right size is at {key}, but the store shows neither its checksum nor an ETag of its parts, so it may be another one"
     );
     unknown(why).context(what).with_hint(
-        "Store the backup again, and report this to the store's vendor. The object that is there now takes space, and belongs to no version.",
+        "Remove the checkpoint, if there is one, and store the backup again. Report this to the store's vendor. The object that is there now takes space, and belongs to no version.",
     )
 }
 
