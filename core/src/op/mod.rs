@@ -19,7 +19,7 @@ mod replies;
 mod run;
 mod sequence;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

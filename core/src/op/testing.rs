@@ -2,7 +2,7 @@
 
 use super::{Operation, Paged, Place, Reply};
 use crate::error::{Code, Result};
-use crate::http::{Body, ReplyHead};
+use crate::http::{Body, ReplyHead, Request};
 use crate::uri::{encode_path, encode_query};
 
 /// The request as text: method, target, headers in their order, and body. The bucket is `/`, and the service is `*`.
@@ -70,4 +70,11 @@ pub(super) fn empty_pages_end<O: Paged + Clone>(first: &O, row: &str, page: impl
     assert!(number == 7 && message.contains("an earlier page"), "a token occurs again: {number}: {message}");
     let (number, message) = follow(first.clone(), |n| page(n + 1, if n == 3 { row } else { "" }));
     assert!(number == 10_003, "a row starts the count again: {number}: {message}");
+}
+
+/// The body of a reply to Complete that confirms the checksum of the whole object that was sent.
+pub(crate) fn confirmed(request: &Request) -> String {
+    let sent = request.headers.iter().find(|(name, _)| name == "x-amz-checksum-crc64nvme");
+    let crc = sent.map(|(_, crc)| format!("<ChecksumCRC64NVME>{}</ChecksumCRC64NVME>", &**crc)).unwrap_or_default();
+    format!("<CompleteMultipartUploadResult><ETag>\"e-2\"</ETag>{crc}</CompleteMultipartUploadResult>")
 }

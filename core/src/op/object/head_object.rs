@@ -2,7 +2,7 @@
 
 use super::Retention;
 use crate::checksum::parse_crc;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::http::{Method, ReplyHead};
 use crate::op::{Encryption, Operation, Reply, Unsigned};
 use crate::time::parse_http_date;
@@ -18,6 +18,16 @@ pub struct HeadObject {
     pub version_id: Option<String>,
     /// How the object is encrypted: only the key of SSE-C is sent.
     pub encryption: Encryption,
+    /// Does not ask for the object's checksums.
+    pub without_checksums: bool,
+}
+
+impl HeadObject {
+    /// The same request without asking for checksums, if the refusal may be about that. The reply to a HEAD has no code.
+    pub(crate) fn less(&self, refusal: &Error) -> Option<HeadObject> {
+        let may_help = !self.without_checksums && matches!(refusal.status(), 400 | 501);
+        may_help.then(|| HeadObject { without_checksums: true, ..self.clone() })
+    }
 }
 
 /// The reply to a HEAD.
@@ -97,9 +107,10 @@ impl Operation for HeadObject {
     }
 
     fn request(&self) -> Unsigned {
-        let request = Unsigned::object(Method::Head, &self.key)
-            .version(self.version_id.as_deref())
-            .header("x-amz-checksum-mode", "ENABLED");
+        let mut request = Unsigned::object(Method::Head, &self.key).version(self.version_id.as_deref());
+        if !self.without_checksums {
+            request = request.header("x-amz-checksum-mode", "ENABLED");
+        }
         self.encryption.access(request)
     }
 

@@ -106,17 +106,15 @@ impl Upload {
         Settle::new(&self.object, Sent::new(&self.finished))
     }
 
-    /// The store has assembled the object. If it computed another checksum, or was not asked to compare one, the object is
-    /// looked at.
+    /// The store has assembled the object. If its reply does not show the checksum that was sent, the object is looked at: a
+    /// store that knows no checksums ignores the one that it is asked to compare.
     fn assembled(
         &mut self,
         session: &mut Session,
         reply: CompletedUpload,
         call: Call<CompleteMultipartUpload>,
     ) -> State {
-        let sent = whole_crc(&self.finished);
-        let is_confirmed = reply.crc64nvme.map_or(call.op().crc64nvme.is_some(), |crc| crc == sent);
-        if is_confirmed {
+        if reply.crc64nvme == Some(whole_crc(&self.finished)) {
             return self.completed(session, reply.version_id, call.date_ms());
         }
         State::Verify(Verify::new(&self.object, reply, Sent::new(&self.finished)), call)
@@ -132,7 +130,10 @@ impl Upload {
         let page = match list.handle(session, now, input) {
             None => return State::Relist(list, call, why),
             // Complete names each part with its ETag and its checksum.
-            Some(Err(_)) if is_checksum_refusal(&why) => return self.complete_parts(session, &call, &why),
+            Some(Err(e)) if is_checksum_refusal(&why) => {
+                let parts = format!("and its parts cannot be listed: {}", answer_of(&e));
+                return self.complete_parts(session, &call, &why, &parts);
+            }
             Some(Err(e)) if e.code() == Code::AccessDenied => {
                 return State::Unknown(call, Some(and_denied(unknown(&why), "listing its parts", &e)));
             }
@@ -146,18 +147,24 @@ impl Upload {
         }
         match list.op().next(&page) {
             Some(next) => State::Relist(Call::new(next), call, why),
-            None if self.resend.is_empty() && is_checksum_refusal(&why) => self.complete_parts(session, &call, &why),
+            None if self.resend.is_empty() && is_checksum_refusal(&why) => {
+                self.complete_parts(session, &call, &why, "though it has all parts as they were sent")
+            }
             None if self.resend.is_empty() => State::Complete(Call::new(self.complete(session, &call.op().upload_id))),
             None => State::Sending { upload_id: call.op().upload_id.clone() },
         }
     }
 
-    /// Sends a Complete without the checksum of the whole object, which the store refused although it has all parts.
-    fn complete_parts(&self, session: &mut Session, call: &Call<CompleteMultipartUpload>, why: &Error) -> State {
-        let why = format!(
-            "the store's checksums of whole objects cannot be trusted ({}, though it has all parts as they were sent)",
-            answer_of(why)
-        );
+    /// Sends a Complete without the checksum of the whole object, which the store refused. `parts` is what is known of those
+    /// that the store has.
+    fn complete_parts(
+        &self,
+        session: &mut Session,
+        call: &Call<CompleteMultipartUpload>,
+        why: &Error,
+        parts: &str,
+    ) -> State {
+        let why = format!("the store's checksums of whole objects cannot be trusted ({}, {parts})", answer_of(why));
         session.complete_less(Completes::Parts, &why);
         State::Complete(Call::new(self.complete(session, &call.op().upload_id)))
     }

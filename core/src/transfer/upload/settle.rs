@@ -92,6 +92,10 @@ impl Settle {
                         None => self.may_exist = true,
                     }
                 }
+                Err(e) if let Some(less) = call.op().less(&e) => {
+                    self.state = State::Head(Call::new(less));
+                    return None;
+                }
                 // The store may refuse to show an object that was encrypted with another key; one that does not exist
                 // is not found.
                 Err(e) if matches!(e.status(), 400 | 403 | 404) => self.note(e),
@@ -135,7 +139,12 @@ impl Settle {
 }
 
 fn head(key: &str, version_id: Option<String>, encryption: &Encryption) -> State {
-    State::Head(Call::new(HeadObject { key: key.to_owned(), version_id, encryption: encryption.clone() }))
+    State::Head(Call::new(HeadObject {
+        key: key.to_owned(),
+        version_id,
+        encryption: encryption.clone(),
+        ..HeadObject::default()
+    }))
 }
 
 fn of_size(page: VersionListing, key: &str, size: u64) -> impl Iterator<Item = String> {

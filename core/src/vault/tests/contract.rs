@@ -9,6 +9,7 @@ use super::world::*;
 use crate::checksum::{Digest, crc_text, digest};
 use crate::http::{Body, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 use crate::machine::{Input, Machine, Output, PartRequest};
+use crate::op::testing::confirmed;
 use crate::op::{HeadBucket, Single};
 use crate::time::Now;
 use crate::transfer::checkpoint::Checkpoint;
@@ -473,9 +474,7 @@ fn works(request: &Request, _: usize) -> Answer {
         "CreateMultipartUpload" => {
             "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
         }
-        "CompleteMultipartUpload" => {
-            "<CompleteMultipartUploadResult><ETag>\"e-2\"</ETag></CompleteMultipartUploadResult>"
-        }
+        "CompleteMultipartUpload" => &confirmed(request),
         _ => "",
     };
     Some((200, body.to_owned()))

@@ -8,6 +8,7 @@ use crate::Error;
 use crate::checksum::{crc_text, digest};
 use crate::http::{Body, ReplyHead, Request, RequestId};
 use crate::machine::{Input, Machine, Output, PartRequest};
+use crate::op::testing::confirmed;
 use crate::time::Now;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -91,9 +92,7 @@ fn answer(put: &mut Put, now: Now, request: &Request, status: u16) {
         "CreateMultipartUpload" => {
             "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
         }
-        "CompleteMultipartUpload" => {
-            "<CompleteMultipartUploadResult><ETag>\"e-2\"</ETag></CompleteMultipartUploadResult>"
-        }
+        "CompleteMultipartUpload" => &confirmed(request),
         _ => "",
     };
     let crc = crc_text(digest(b"part").crc64nvme);
