@@ -40,7 +40,7 @@ check: ## check format, lints, core's tests, generated files, words, module dire
 # What needs no server. All of it is part of `make test`.
 CORE_TESTS := check test-scripts test-bench test-simulator test-abi test-oracle test-credentials test-units test-wasm
 STORE_TESTS := test-store test-rust test-operations test-c test-python test-java test-web test-killed test-resumed test-broken \
-  test-memory test-refusals test-rights test-hostile test-secrets test-explain test-cross
+  test-memory test-refusals test-rights test-hostile test-stores test-secrets test-explain test-cross
 
 .PHONY: test-core
 test-core: $(CORE_TESTS) ## run all tests that need no server: core, simulator, units of each caller
@@ -204,6 +204,10 @@ test-rights: setup build-python ## run each subcommand with exactly the permissi
 .PHONY: test-hostile
 test-hostile: setup build-python ## answer the command with endless, slow and false replies: each call ends, with a safe message
 	$(STEP) "hostile store, embedded store" $(WITH) embedded -- $(PYTEST) tests/system/test_hostile_store.py
+
+.PHONY: test-stores
+test-stores: setup build-python ## store with default settings on stores that have less than S3, or get it wrong: what is stored is restored
+	$(STEP) "stores of all kinds, embedded store" $(WITH) embedded -- $(PYTEST) tests/system/test_stores.py
 
 .PHONY: test-secrets
 test-secrets: build-c build-python ## search the memory of a C and a Python process for secrets after they freed everything
