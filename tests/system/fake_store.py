@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 CHECKSUM = "x-amz-checksum-crc64nvme"
@@ -59,7 +60,8 @@ class FakeStore:
 
 def unframed(body: bytes) -> tuple[bytes, str]:
     """The data of chunks, and the checksum in their trailer."""
-    chunks, at = [], 0
+    chunks: list[bytes] = []
+    at = 0
     while True:
         end = body.index(b"\r\n", at)
         length = int(body[at:end].split(b";")[0], 16)
@@ -193,14 +195,15 @@ class Handler(BaseHTTPRequestHandler):
         if not found:
             return self.refuse(404, "NoSuchKey")
         own, body, headers = found[-1]
-        shown = {name.replace("-", "_"): value for name, value in headers.items()} | {"x_amz_version_id": self.version_id(own)}
+        shown: dict[str, Any] = {name.replace("-", "_"): value for name, value in headers.items()}
+        shown["x_amz_version_id"] = self.version_id(own)
         if self.command == "HEAD":
             return self.answer(size=len(body), **shown)
         if (asked := self.headers.get("range")) is None:
             return self.answer(body, **shown)
-        first, last = asked.removeprefix("bytes=").split("-")
-        last = min(int(last), len(body) - 1) if last else len(body) - 1
-        self.answer(body[int(first) : last + 1], 206, content_range=f"bytes {first}-{last}/{len(body)}", **shown)
+        start, end = asked.removeprefix("bytes=").split("-")
+        last = min(int(end), len(body) - 1) if end else len(body) - 1
+        self.answer(body[int(start) : last + 1], 206, content_range=f"bytes {start}-{last}/{len(body)}", **shown)
 
     def on_list(self, _: str, query: dict, __: bytes) -> None:
         keys = sorted(k for k in self.store.objects if k.startswith(query.get("prefix", "")) and k > query.get("start-after", ""))

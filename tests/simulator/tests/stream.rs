@@ -51,7 +51,10 @@ fn answer(put: &mut Put, request: &Request) {
             "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
         }
         "CompleteMultipartUpload" => {
-            "<CompleteMultipartUploadResult><ETag>\"e-2\"</ETag></CompleteMultipartUploadResult>"
+            let sent = request.headers.iter().find(|(name, _)| name == "x-amz-checksum-crc64nvme");
+            let crc = sent.map_or("", |(_, crc)| crc);
+            let inner = format!("<ETag>\"e-2\"</ETag><ChecksumCRC64NVME>{crc}</ChecksumCRC64NVME>");
+            &format!("<CompleteMultipartUploadResult>{inner}</CompleteMultipartUploadResult>")
         }
         _ => "",
     };
