@@ -186,7 +186,7 @@ static void the_process(void) {
     MISUSE(S3V_E_INVALID_OPTION, s3v_process_set("connections", "-1", err));
     MISUSE(S3V_E_INVALID_OPTION, s3v_process_set("connections", "1e3", err));
     MISUSE(S3V_E_INVALID_OPTION, s3v_process_set("memory", "33554431", err));
-    MISUSE(S3V_E_INVALID_OPTION, s3v_process_set("memory", "64M", err));
+    MISUSE(S3V_E_INVALID_OPTION, s3v_process_set("memory", "64MB", err));
     MISUSE(S3V_E_INVALID_OPTION, s3v_process_set("bandwidth_up", "18446744073709551616", err));
     MISUSE(S3V_E_INVALID_OPTION, s3v_process_set("bandwidth_down", "\x1b[2J", err));
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_process_stats(NULL, err));
@@ -593,7 +593,7 @@ static void versions(void) {
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_version_find(vault, CONTAINER, NULL, NULL, NULL, &out.version, err));
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_version_find(vault, CONTAINER, "stored", NULL, NULL, NULL, err));
     MISUSE(S3V_E_INVALID_OPTION, s3v_version_find(vault, CONTAINER, "stored", both, NULL, &out.version, err));
-    MISUSE(S3V_E_INVALID_OPTION, find_with("version", "7", err));
+    MISUSE(S3V_E_INVALID_OPTION, find_with("version", "7U", err));
     MISUSE(S3V_E_INVALID_OPTION, find_with("version", repeated('\x1b', 1900), err));
     MISUSE(S3V_E_INVALID_OPTION, find_with("kind", "full", err));
     MISUSE(S3V_E_INVALID_OPTION, find_with("holes", "true", err));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,10 @@ UPLOAD_ID = "upload-1"
 _LIST = "<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>0</KeyCount></ListBucketResult>"
 _VERSIONING = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 _CREATED = f"<InitiateMultipartUploadResult><UploadId>{UPLOAD_ID}</UploadId></InitiateMultipartUploadResult>"
-
-
-_COMPLETED = '<CompleteMultipartUploadResult><ETag>"e"</ETag></CompleteMultipartUploadResult>'
+_COMPLETED = (
+    '<CompleteMultipartUploadResult><ETag>"e"</ETag><ChecksumCRC64NVME>{}</ChecksumCRC64NVME>'
+    "</CompleteMultipartUploadResult>"
+)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -40,6 +42,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.reply(200, _VERSIONING)
         elif "list-type" in self.path:
             self.reply(200, _LIST)
+        elif "uploadId" in self.path:
+            self.reply(
+                200, f"<ListPartsResult><IsTruncated>false</IsTruncated>{''.join(self.server.parts)}</ListPartsResult>"
+            )
         else:
             self.reply(404, "<Error><Code>NoSuchKey</Code></Error>")
 
@@ -48,6 +54,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.stall()
             return
         self.rfile.read(int(self.headers["content-length"]))
+        if number := re.search(r"partNumber=(\d+)", self.path):
+            size = self.headers["x-amz-decoded-content-length"] or self.headers["content-length"]
+            fields = f"<PartNumber>{number[1]}</PartNumber><ETag>e</ETag><Size>{size}</Size>"
+            self.server.parts.append(f"<Part>{fields}</Part>")
         self.reply(200, ETag='"e"', x_amz_version_id="v1")
 
     def do_POST(self) -> None:
@@ -57,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["content-length"]))
         self.server.stalled.set()
         self.server.released.wait()
-        self.reply(200, _COMPLETED, x_amz_version_id="v1")
+        self.reply(200, _COMPLETED.format(self.headers["x-amz-checksum-crc64nvme"]), x_amz_version_id="v1")
 
     def do_DELETE(self) -> None:
         self.server.aborts.append(self.path)
@@ -81,6 +91,7 @@ class StallingStore(ThreadingHTTPServer):
         self.refuses, self.completes = refuses, completes
         self.stalled, self.released = threading.Event(), threading.Event()
         self.aborts: list[str] = []
+        self.parts: list[str] = []
 
     @property
     def url(self) -> str:

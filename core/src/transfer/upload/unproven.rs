@@ -4,7 +4,7 @@
 
 use super::Upload;
 use crate::account::integrity::Integrity;
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::http::Part;
 use crate::machine::Input;
 use crate::mutation::{Mutation, is_active};
@@ -91,7 +91,7 @@ impl Upload {
                 "the store keeps the lengths of chunks and the trailer as data (part {own} has {size} bytes, and {} were sent)",
                 sent.unwrap_or(0)
             ),
-            (Err(e), _) if e.code() == Code::NotFound || e.s3_code() == "NoSuchUpload" => return Some(e.clone()),
+            (Err(e), _) if e.s3_code() == "NoSuchUpload" => return Some(e.clone()),
             (Err(e), _) => format!("it cannot be checked whether the store understands trailers ({})", e.message()),
             (Ok(_), None) => {
                 "it cannot be checked whether the store understands trailers (its list lacks a part)".into()
