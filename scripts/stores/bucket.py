@@ -5,9 +5,24 @@ Versioning is enabled if the store has it; stderr says whether it is.
 """
 
 import sys
+import time
+from typing import Any
 
 from boto3_client import client
 from botocore.exceptions import ClientError
+
+
+def create(s3: Any, name: str) -> None:
+    """Creates the bucket. MinIO says that it is ready before it creates buckets, for a moment."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            s3.create_bucket(Bucket=name)
+            return
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "XMinioServerNotInitialized" or time.monotonic() > until:
+                raise
+        time.sleep(0.2)
 
 
 def main() -> None:
@@ -15,7 +30,7 @@ def main() -> None:
         sys.exit("usage: bucket.py NAME")
     name = sys.argv[1]
     s3 = client()
-    s3.create_bucket(Bucket=name)
+    create(s3, name)
     try:
         s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
         versioning = "with versioning"
