@@ -7,6 +7,7 @@ says what the test measured (`record_property("measured", ...)`), and the last l
 """
 
 import os
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ import pytest
 from callers import BUILD, command
 from data import make_file
 from tcp_proxy import Proxy, to_store
+
+# A shell without job control ignores SIGINT in background jobs, and their children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COUNTS = pytest.StashKey[dict[str, Counter]]()
 
