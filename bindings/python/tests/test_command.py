@@ -1028,7 +1028,10 @@ def on_terminal(command: Command, *arguments: str) -> str:
     master, terminal = pty.openpty()
     rows_and_columns = struct.pack("HHHH", 24, 100, 0, 0)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, rows_and_columns)
-    with command.start(*arguments, stdout=subprocess.DEVNULL, stderr=terminal, stdin=subprocess.DEVNULL) as process:
+    # Slow enough for the bar to move before it disappears, however fast the machine is.
+    slow = {"S3VAULT_BANDWIDTH_UP": "200M", "S3VAULT_BANDWIDTH_DOWN": "200M"}
+    streams = {"stdout": subprocess.DEVNULL, "stderr": terminal, "stdin": subprocess.DEVNULL}
+    with command.start(*arguments, settings=slow, **streams) as process:
         os.close(terminal)
         seen = b""
         while process.poll() is None or select.select([master], [], [], 0)[0]:
@@ -1044,7 +1047,6 @@ def on_terminal(command: Command, *arguments: str) -> str:
 
 def test_a_terminal_shows_progress(command: Command, container: str, tmp_path: Path) -> None:
     with (tmp_path / "disk.img").open("wb") as sparse:
-        # Large enough for the bar to move before it disappears.
         sparse.truncate(400 * MIB)
     for arguments in (
         ["put", container, "p", "disk.img"],
