@@ -128,13 +128,16 @@ pub(crate) fn may_be_about_checksums(used: Integrity, refusal: &Error) -> bool {
     if used == Integrity::Md5 || is_active(Mutation::NeverSendLess) {
         return false;
     }
-    let is_general = matches!(
-        code,
-        "NotImplemented" | "InvalidArgument" | "InvalidRequest" | "InvalidHeader" | "MissingContentLength"
-    );
+    let is_general = is_about_form(refusal) || code == "MissingContentLength";
     // A payload with a trailer is not signed, so its hash cannot be wrong: the store does not know this form.
     let is_about_trailer = matches!(code, "XAmzContentSHA256Mismatch" | "MalformedTrailerError" | "InvalidTrailer");
-    is_general || refusal.status() == 501 || used == Integrity::Trailer && is_about_trailer
+    is_general || used == Integrity::Trailer && is_about_trailer
+}
+
+/// Whether a refusal may be about something that a request has, and that the store does not know.
+pub(crate) fn is_about_form(refusal: &Error) -> bool {
+    let code = refusal.s3_code();
+    refusal.status() == 501 || matches!(code, "NotImplemented" | "InvalidArgument" | "InvalidRequest" | "InvalidHeader")
 }
 
 #[cfg(test)]

@@ -72,11 +72,7 @@ impl IdentifySteps {
         };
         let next = asked.next(&page);
         let Some((key, extent)) = self.extent() else { return self.next_extent() };
-        let versions = page
-            .versions
-            .into_iter()
-            .filter(|found| !found.is_delete_marker && found.key == key && found.size == extent.size);
-        let found: Vec<String> = versions.map(|found| found.version_id).collect();
+        let found: Vec<String> = page.ids_of(key, extent.size).collect();
         self.candidates.extend(found);
         match next {
             Some(next) => Step::try_call(next, Self::page),

@@ -174,7 +174,9 @@ impl Attempt {
         let (success, status) = (head.is_success(), head.status);
         let pace = Pace::new(request.method, transport.idle_timeout());
         let mut memory = budget.memory.collected();
-        let _ = engine.send(Message::Head { id, head: head.clone() });
+        // Only a whole object that answers a range may be read on by the next request.
+        let kept = (status == 200 && matches!(request.reply, ReplyBody::Range(_))).then(|| head.clone());
+        let _ = engine.send(Message::Head { id, head });
         match (request.reply, sink) {
             (ReplyBody::Range(range), Some(sink)) if success => {
                 let first = range.start + range.done;
@@ -185,7 +187,7 @@ impl Attempt {
                 let received =
                     receive_range(&mut reply, id, range, before, more_follows, sink, &activity, &engine, &budget)
                         .await?;
-                if more_follows {
+                if let (true, Some(head)) = (more_follows, kept) {
                     remainder.keep(WholeObject { url: request.url, head, position: end, reply });
                 }
                 Ok(received)

@@ -86,6 +86,14 @@ pub struct VersionListing {
     pub next: Option<VersionMarker>,
 }
 
+impl VersionListing {
+    /// Version ids of the objects with this key and size, in the order of the page: delete markers are not objects.
+    pub(crate) fn ids_of(self, key: &str, size: u64) -> impl Iterator<Item = String> {
+        let is_one = move |found: &ListedVersion| !found.is_delete_marker && found.key == key && found.size == size;
+        self.versions.into_iter().filter(is_one).map(|found| found.version_id)
+    }
+}
+
 impl From<VersionRow<'_>> for ListedVersion {
     fn from(row: VersionRow<'_>) -> ListedVersion {
         ListedVersion {

@@ -3,7 +3,7 @@
 use super::abandon::{cannot_complete, undecided, unknown};
 use super::settle::{Settle, Settled, and_denied};
 use super::{Object, State, Stored, Upload};
-use crate::account::integrity::Completes;
+use crate::account::integrity::{Completes, is_about_form};
 use crate::error::{Code, Error};
 use crate::machine::Input;
 use crate::mutation::{Mutation, is_active};
@@ -76,7 +76,7 @@ impl Upload {
         if call.maybe_done() {
             self.advance(Completion::InDoubt);
         }
-        if call.op().has_checksums() && is_about_form(&e) {
+        if call.op().has_checksums() && (is_about_form(&e) || e.s3_code() == "MalformedXML") {
             let why = format!("the store refuses the checksums of a Complete ({})", answer_of(&e));
             session.complete_less(Completes::Plain, &why);
             return State::Complete(Call::new(self.complete(session, &upload_id)));
@@ -114,7 +114,8 @@ impl Upload {
         reply: CompletedUpload,
         call: Call<CompleteMultipartUpload>,
     ) -> State {
-        if reply.crc64nvme == Some(whole_crc(&self.finished)) {
+        let sent = call.op().crc64nvme.unwrap_or_else(|| whole_crc(&self.finished));
+        if reply.crc64nvme == Some(sent) {
             return self.completed(session, reply.version_id, call.date_ms());
         }
         State::Verify(Verify::new(&self.object, reply, Sent::new(&self.finished)), call)
@@ -229,11 +230,4 @@ impl Upload {
 /// The store computes other checksums for the parts than were sent, however often it is asked.
 fn is_checksum_refusal(refusal: &Error) -> bool {
     is_about_checksum(refusal.s3_code()) && !is_active(Mutation::KeepBrokenUpload)
-}
-
-/// Whether a refusal may be about the checksums of a Complete as such, and not about their values.
-fn is_about_form(refusal: &Error) -> bool {
-    let code = refusal.s3_code();
-    refusal.status() == 501
-        || matches!(code, "NotImplemented" | "InvalidArgument" | "InvalidRequest" | "InvalidHeader" | "MalformedXML")
 }

@@ -205,7 +205,7 @@ impl Upload {
             return;
         }
         self.state = match std::mem::replace(&mut self.state, State::Over) {
-            State::Only => self.only(session, now, input),
+            State::Only => self.only(session, input),
             State::Single(call) => self.single(session, now, input, call),
             State::Create(call) => self.create(session, now, input, call),
             State::Sending { upload_id } => self.sending(session, now, input, upload_id),

@@ -112,7 +112,7 @@ impl Settle {
                     }
                 };
                 let next = call.op().next(&page);
-                self.candidates.extend(of_size(page, &self.key, self.sent.size));
+                self.candidates.extend(page.ids_of(&self.key, self.sent.size));
                 if let Some(next) = next {
                     self.state = State::Versions(Call::new(next));
                     return None;
@@ -145,12 +145,6 @@ fn head(key: &str, version_id: Option<String>, encryption: &Encryption) -> State
         encryption: encryption.clone(),
         ..HeadObject::default()
     }))
-}
-
-fn of_size(page: VersionListing, key: &str, size: u64) -> impl Iterator<Item = String> {
-    let versions = page.versions.into_iter().filter(move |found| !found.is_delete_marker && found.size == size);
-    let key = key.to_owned();
-    versions.filter(move |found| found.key == key).map(|found| found.version_id)
 }
 
 /// Adds to the error of an unknown outcome that finding out was denied, and the permission that it needs.

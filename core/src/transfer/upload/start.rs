@@ -19,7 +19,7 @@ impl Upload {
     }
 
     /// The only part is being hashed.
-    pub(super) fn only(&mut self, session: &mut Session, _now: Now, input: &Input<'_>) -> State {
+    pub(super) fn only(&mut self, session: &mut Session, input: &Input<'_>) -> State {
         if let Input::PartHashed { number, digest, md5 } = input
             && let Err(e) = self.part_hashed(session, *number, *digest, *md5)
         {
