@@ -39,8 +39,10 @@ check: ## check format, lints, core's tests, generated files, words, module dire
 
 # What needs no server. All of it is part of `make test`.
 CORE_TESTS := check test-scripts test-bench test-simulator test-abi test-oracle test-credentials test-units test-wasm
-STORE_TESTS := test-store test-rust test-operations test-c test-python test-java test-web test-killed test-resumed test-broken \
-  test-memory test-refusals test-rights test-hostile test-stores test-secrets test-explain test-cross
+STORE_TESTS := test-store test-rust test-modes test-operations test-c test-python test-java test-web test-killed test-resumed test-broken \
+  test-memory test-many test-refusals test-rights test-hostile test-stores test-sse-c test-envelope test-disaster test-reader \
+  test-verify test-retention test-buckets \
+  test-secrets test-explain test-cross
 
 .PHONY: test-core
 test-core: $(CORE_TESTS) ## run all tests that need no server: core, simulator, units of each caller
@@ -96,8 +98,8 @@ test-bench: setup-core ## check that the clients of the bench compile
 	$(STEP) "bench, client in Go" go -C tests/bench/go vet ./...
 
 .PHONY: test-simulator
-test-simulator: setup-core ## run core with a model store and a fake clock: 2,000 seeds, and mutations that they must find
-	$(STEP) "simulator, 2,000 seeds" cargo test -q --release -p simulator
+test-simulator: setup-core ## run core with a model store and a fake clock: 2,000 seeds, 2,000 sequences in all modes, and mutations that they must find
+	$(STEP) "simulator, 2,000 seeds and 2,000 sequences" cargo test -q --release -p simulator
 	$(STEP) "simulator, mutations" cargo test -q --release -p simulator --features mutations --test mutations
 
 .PHONY: test-oracle
@@ -139,6 +141,18 @@ test-rust: setup build ## run Rust's tests and the shared cases
 	$(STEP) "Rust, driver, reqwest" env S3VAULT_TRANSPORT=reqwest cargo test -q --release -p s3vault --lib driver::
 	$(STEP) "Rust, MinIO, reqwest" env S3VAULT_TRANSPORT=reqwest $(WITH) minio -- cargo test --release -p s3vault --test cases
 	$(STEP) "Rust, library without reqwest" cargo check -q -p s3vault --no-default-features
+
+# The other modes run on the stores that have what they need; versitygw has no versioning.
+.PHONY: test-modes
+test-modes: setup build-python build-c ## run the shared cases of all callers with emulated versions and with a bucket per container
+	$(STEP) "Rust, embedded store, emulated" $(WITH) embedded:emulated -- cargo test -q --release -p s3vault --test cases
+	$(STEP) "Rust, MinIO, emulated" $(WITH) minio:emulated -- cargo test -q --release -p s3vault --test cases
+	$(STEP) "Rust, MinIO, bucket per container" $(WITH) minio:per-vm -- cargo test -q --release -p s3vault --test cases
+	$(STEP) "Rust, versitygw, emulated" $(WITH) versitygw:emulated -- cargo test -q --release -p s3vault --test cases
+	$(STEP) "Python, MinIO, emulated" $(WITH) minio:emulated -- $(PYTEST) -q bindings/python/tests/test_cases.py
+	$(STEP) "Python, embedded store, bucket per container" $(WITH) embedded:per-vm -- $(PYTEST) -q bindings/python/tests/test_cases.py
+	$(STEP) "C, embedded store, emulated" $(WITH) embedded:emulated -- $(MAKE) -C bindings/c test-cases
+	$(STEP) "Java, embedded store, bucket per container, emulated" $(WITH) embedded:per-vm-emulated -- $(MAVEN) -q test -Dtest=CasesTest
 
 # test-rust runs the operations on the embedded store.
 .PHONY: test-operations
@@ -193,6 +207,12 @@ test-memory: build-c build-python build-java ## measure the peak memory of files
 	$(STEP) "memory, embedded store over TLS, 100 ms away" env EMBEDDED_SCHEME=https $(WITH) embedded -- \
 	  $(PYTEST) tests/system/test_memory.py -k "not 1000 and not other" --delay 100 --mib 1024
 
+.PHONY: test-many
+test-many: setup build-python ## list, prune, sweep and verify a vault of 20,000 versions: exact requests, and memory that does not grow
+	$(STEP) "many versions, embedded store" $(WITH) embedded -- $(PYTEST) tests/system/test_many_versions.py
+	$(STEP) "many versions, embedded store, emulated" $(WITH) embedded:emulated -- \
+	  $(PYTEST) tests/system/test_many_versions.py --versions 4000
+
 .PHONY: test-refusals
 test-refusals: build-c build-python build-java ## check that each caller reports a bad certificate and a full disk
 	$(STEP) "refusals, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_refusals.py
@@ -208,6 +228,43 @@ test-hostile: setup build-python ## answer the command with endless, slow and fa
 .PHONY: test-stores
 test-stores: setup build-python ## store with default settings on stores that have less than S3, or get it wrong: what is stored is restored
 	$(STEP) "stores of all kinds, embedded store" $(WITH) embedded -- $(PYTEST) tests/system/test_stores.py
+
+.PHONY: test-sse-c
+test-sse-c: setup build-python ## store under SSE-C on MinIO: boto3 reads the data with its key only; versitygw ignores keys, and gets no backup
+	$(STEP) "SSE-C, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_sse_c.py
+	$(STEP) "SSE-C, MinIO, emulated" $(WITH) minio:emulated -- $(PYTEST) tests/system/test_sse_c.py
+	$(STEP) "SSE-C, versitygw" $(WITH) versitygw:emulated -- $(PYTEST) tests/system/test_sse_c.py
+
+.PHONY: test-reader
+test-reader: setup build-python ## restore backups of every mode with a reader of 60 lines that knows the format page only
+	$(STEP) "reader, embedded store" $(WITH) embedded -- $(PYTEST) tests/system/test_reader.py
+	$(STEP) "reader, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_reader.py
+
+.PHONY: test-envelope
+test-envelope: setup build-python ## store encrypted backups with the command, open them with a decryptor of 50 lines
+	$(STEP) "envelope, embedded store" $(WITH) embedded -- $(PYTEST) tests/system/test_envelope.py
+	$(STEP) "envelope, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_envelope.py
+	$(STEP) "envelope, versitygw, emulated" $(WITH) versitygw:emulated -- $(PYTEST) tests/system/test_envelope.py
+
+.PHONY: test-disaster
+test-disaster: setup build-python ## lose everything but a bucket, an escrow file and its passphrase, and follow docs/disaster-recovery.md
+	$(STEP) "disaster recovery, embedded store" $(WITH) embedded -- $(PYTEST) tests/system/test_disaster.py
+	$(STEP) "disaster recovery, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_disaster.py
+
+.PHONY: test-verify
+test-verify: setup build-python ## verify and adopt by the command and in Python: what they print, and how they end
+	$(STEP) "verify and adopt, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_verification.py
+
+.PHONY: test-retention
+test-retention: setup build-python ## store a changing image for 100 days, prune it, sweep, restore each chain that stays
+	$(STEP) "100 days of retention, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_retention.py
+	$(STEP) "100 days of retention, versitygw, emulated" $(WITH) versitygw:emulated -- $(PYTEST) tests/system/test_retention.py
+
+.PHONY: test-buckets
+test-buckets: setup build-python ## buckets with locks, suspended versioning, thousands of versions of a key; boto3 reads the newest by its plain key
+	$(STEP) "buckets of the field, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_odd_buckets.py tests/system/test_locks.py \
+	  tests/system/test_plain_key.py
+	$(STEP) "plain key, MinIO, bucket per container" $(WITH) minio:per-vm -- $(PYTEST) tests/system/test_plain_key.py
 
 .PHONY: test-secrets
 test-secrets: build-c build-python ## search the memory of a C and a Python process for secrets after they freed everything
@@ -240,6 +297,11 @@ bench-parse: ## measure how fast a listing is parsed, in memory and from the emb
 bench: ## compare s3vault with other clients, up and down: half an hour; ARGS="--size 64M --rounds 1" is a quick look
 	@scripts/setup.sh bench
 	@scripts/bench.sh $(ARGS)
+
+.PHONY: bench-retention
+bench-retention: ## compare prune and sweep with restic, kopia and rclone, for 2,000 versions of which a tenth stays: ten minutes
+	@scripts/setup.sh bench backups python
+	@scripts/bench-retention.sh $(ARGS)
 
 .PHONY: deep
 deep: ## run the long tests (hours, restartable) and write docs/proof.md; SLICES="NAME..." runs some

@@ -40,7 +40,9 @@
  * BY TASK
  *
  * Configure                        s3v_config_load (a file), s3v_config_env (the environment), s3v_config_set
- * Create or open a signing key     s3v_keyring_open
+ * Create or open a keyring         s3v_keyring_open
+ * Rotate the keys of a keyring     s3v_keyring_add, s3v_keyring_export, s3v_keyring_activate
+ * Restore the keys                 s3v_keyring_restore (a new keyring), s3v_keyring_import (into one that exists)
  * Open a vault                     s3v_vault_open
  * Store a file or a disk           s3v_put_file
  * Store a stream                   s3v_put_open, s3v_put_write, s3v_put_commit
@@ -55,7 +57,14 @@
  * Restore to a pipe                s3v_version_find, s3v_get_fd
  * Restore as a stream              s3v_version_find, s3v_get_open, s3v_get_read
  * Read at any position             s3v_version_find, s3v_get_open, s3v_get_pread
+ * Verify backups in the store      s3v_verify; one version: s3v_version_find, s3v_get_verify
+ * Take over other programs' data   s3v_adopt; with S3V_OPT_DRY_RUN first
  * Verify a backup offline          s3v_version_manifest, s3v_manifest_verify
+ * Delete a backup, take it back    s3v_delete, s3v_undelete
+ * Delete a version                 s3v_version_delete
+ * Apply the retention, free space  s3v_prune, then s3v_sweep; with S3V_OPT_DRY_RUN first
+ * Rotate the key-encryption key    s3v_keyring_add, _export, _activate, then s3v_rotate
+ * Read the data without us         s3v_version_key: the data key, for an emergency
  * Detect a replaced version        keep s3v_row.manifest_hash; later s3v_version_find with S3V_OPT_PIN
  * Show progress, cancel, time out  s3v_ctl, s3v_cancel_new, s3v_cancel_trigger
  * Rotate credentials               s3v_vault_update, at any time or on S3V_EVENT_CREDENTIALS
@@ -273,8 +282,8 @@ const char *s3v_version_text(void);
 
 /**
  * Returns the table of all options as JSON: an array of objects with key, scope ("vault", "call", "process",
- * "command"), calls (the names of those that take it), kind ("text", "file", "bool", "number", "words", "time"), words,
- * least, most, default, secret, live, doc. The text stays valid permanently.
+ * "command"), calls (the names of those that take it), kind ("text", "file", "bool", "number", "size", "words", "time",
+ * "duration"), words, least, most, default, secret, live, doc. The text stays valid permanently.
  *
  * Since: 0.1.
  */
@@ -499,6 +508,12 @@ void s3v_cancel_free(s3v_cancel *cancel);
 #define S3V_EVENT_HEARTBEAT 5
 
 /**
+ * What s3v_prune, s3v_sweep or s3v_adopt does with one version, or what s3v_verify found of it: text is an object in
+ * JSON, and done counts the items.
+ */
+#define S3V_EVENT_ITEM 6
+
+/**
  * What happened. The library owns it; it is valid until the callback returns. Later versions may add fields at the
  * end: `size` says how many bytes are present.
  */
@@ -507,7 +522,7 @@ typedef struct s3v_event {
     uint32_t size;
     /** One of the S3V_EVENT_ constants. Later versions may add kinds: ignore unknown ones. */
     int32_t kind;
-    /** Bytes transferred so far. */
+    /** Bytes transferred so far; for a job, items so far. */
     uint64_t done;
     /** Bytes in total; UINT64_MAX while unknown. */
     uint64_t total;
@@ -543,20 +558,29 @@ typedef struct s3v_ctl {
 /* ----------------------------------------------------------------------------------------------------
  * Keyring
  *
- * A keyring holds the key that signs backups. It is a file of its own that only its owner may read (mode 0600). To
- * verify backups, the public key is enough.
+ * A keyring holds the key that signs backups, and the key-encryption keys (KEKs), which wrap the keys of encrypted
+ * backups. It is a file of its own that only its owner may read (mode 0600). To verify backups, the public key is
+ * enough.
+ *
+ * One KEK is current: it is for new backups. The first is current at once; a later one becomes current by
+ * s3v_keyring_activate, after a copy of it was exported (escrow): if the only file with a key is lost, so is every
+ * backup that needs the key.
+ *
+ * An escrow file is an age file (https://age-encryption.org) in ASCII armor, which any age tool opens. It has all
+ * keys.
  */
 
 /**
- * Signing keys. Immutable: any thread may use it. A vault keeps what it needs of it, so it may be freed once the vault
- * is open. The caller frees it with s3v_keyring_free.
+ * Keys. Any thread may use it, also while another changes it. A vault keeps the keys that the keyring had when the
+ * vault was opened, so the keyring may be freed then, and a change is for vaults that are opened after it. The caller
+ * frees it with s3v_keyring_free.
  */
 typedef struct s3v_keyring s3v_keyring;
 
 /**
  * Opens a keyring: the file `path` or, if `path` is NULL, the `len` bytes at `buf`, which are the content of such a
- * file. If `create` is 1, it creates a keyring with a new key instead: in the file `path`, which must not exist yet,
- * or, if `path` is NULL, in memory only.
+ * file. If `create` is 1, it creates a keyring with a new signing key and a first KEK instead: in the file `path`,
+ * which must not exist yet, or, if `path` is NULL, in memory only.
  *
  * Fails with S3V_E_KEYRING if the file cannot be read or written, other users can read it, it exists already, or it is
  * not a keyring.
@@ -571,14 +595,111 @@ int32_t s3v_keyring_open(const char *path,
                          s3v_error **err);
 
 /**
- * Returns the public contents of a keyring as JSON: {"signing":{"id":"16 hex digits","public":"ed25519 ID BASE64"}}.
- * The public key is a line for verify_keys and for s3v_manifest_verify.
+ * Returns the public contents of a keyring as JSON: {"signing":{"id":"16 hex digits","public":"ed25519 ID BASE64"},
+ * "keks":[{"id":"16 hex digits","created":Unix milliseconds,"escrowed":true or false,"current":true or false}]}. The
+ * public key is a line for verify_keys and for s3v_manifest_verify.
  *
  * Since: 0.1.
  */
 int32_t s3v_keyring_info(const s3v_keyring *keyring,
                          s3v_bytes **out,
                          s3v_error **err);
+
+/**
+ * Returns the content of the keyring file, which is secret: to keep a keyring that is in memory only.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_keyring_bytes(const s3v_keyring *keyring, s3v_bytes **out, s3v_error **err);
+
+/**
+ * Adds a new KEK and returns its id. If it is the first, it is current at once; otherwise it becomes current by
+ * s3v_keyring_activate.
+ *
+ * This and every other change of a keyring that was opened from a file replaces the file: at once, with mode 0600,
+ * under a lock between processes, and with what other processes changed in the meantime. If it fails, nothing was
+ * changed.
+ *
+ * Fails with S3V_E_BUSY if another process has the file locked for a minute, with S3V_E_DISK_FULL, S3V_E_IO, and with
+ * S3V_E_KEYRING if the file is another keyring now.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_keyring_add(s3v_keyring *keyring,
+                        s3v_bytes **out,
+                        s3v_error **err);
+
+/**
+ * Makes the KEK `id` current: it is for the backups of vaults that are opened from now on.
+ *
+ * Fails with S3V_E_KEYRING if the keyring has no such KEK, or none of its exports has it; and as s3v_keyring_add.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_keyring_activate(s3v_keyring *keyring,
+                             const char *id,
+                             s3v_error **err);
+
+/**
+ * Exports all keys as an escrow file, and notes that all KEKs are escrowed. With `config`, which may be NULL, the
+ * file also has the vault's id, its verify_keys, and its settings without secrets. The `secret_len` bytes at `secret`
+ * are a passphrase if `how` is "passphrase"; if it is "recipients", they are lines of age recipients (age1...),
+ * without secrets.
+ *
+ * If `path` is not NULL, the escrow file is also created there, before anything is noted, and must not exist yet. If
+ * it is NULL, keep the bytes before you rely on the note.
+ *
+ * Fails with S3V_E_INVALID_ARGUMENT if the passphrase is empty or a line is not a recipient, with S3V_E_KEYRING if
+ * `path` cannot be created, and as s3v_keyring_add. A passphrase takes a second and 256 MiB of memory.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_keyring_export(s3v_keyring *keyring,
+                           const s3v_config *config,
+                           const char *how,
+                           const void *secret,
+                           size_t secret_len,
+                           const char *path,
+                           s3v_bytes **out,
+                           s3v_error **err);
+
+/**
+ * Adds the KEKs that the escrow file in the `len` bytes at `buf` has and the keyring lacks. The `secret_len` bytes at
+ * `secret` are the passphrase, or the content of a file of age identities, as age-keygen makes it.
+ *
+ * Returns a report as JSON: {"added":["KEK ID"],"vault_id":"32 hex digits","verify_keys":["ed25519 ID
+ * BASE64"],"settings": {"bucket":"..."}}, of which vault_id is null, and settings is empty, if the export did not
+ * know them.
+ *
+ * Fails with S3V_E_KEYRING if the escrow file cannot be opened, or has another signing key: restore it into a keyring
+ * file of its own with s3v_keyring_restore. And as s3v_keyring_add.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_keyring_import(s3v_keyring *keyring,
+                           const void *buf,
+                           size_t len,
+                           const void *secret,
+                           size_t secret_len,
+                           s3v_bytes **out,
+                           s3v_error **err);
+
+/**
+ * Creates a keyring from an escrow file, with all of its keys: in the file `path`, which must not exist yet, or, if
+ * `path` is NULL, in memory only. The other arguments are those of s3v_keyring_import; calling that afterwards adds
+ * nothing, and returns the report.
+ *
+ * Fails with S3V_E_KEYRING if the escrow file cannot be opened, or the file cannot be created.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_keyring_restore(const char *path,
+                            const void *buf,
+                            size_t len,
+                            const void *secret,
+                            size_t secret_len,
+                            s3v_keyring **out,
+                            s3v_error **err);
 
 /**
  * Frees a keyring. Accepts NULL.
@@ -597,12 +718,15 @@ void s3v_keyring_free(s3v_keyring *keyring);
  * The access key needs these permissions on the bucket and its objects, and no other:
  *
  *   s3v_vault_open, s3v_list_*           s3:ListBucket s3:GetObject
- *   s3v_version_find                     s3:ListBucket s3:GetObject
+ *   s3v_list_uploads                     s3:ListBucketMultipartUploads s3:GetObject
+ *   s3v_version_find, s3v_list_chain     s3:ListBucket s3:GetObject
  *   s3v_get_*                            s3:ListBucket s3:GetObject s3:GetObjectVersion
  *   s3v_put_*                            s3:ListBucket s3:GetObject s3:PutObject
  *   s3v_put_abort, or a put that fails   these, and s3:AbortMultipartUpload
  *   a put that resumes a checkpoint      these, and s3:ListMultipartUploadParts
  *   a put whose outcome is unknown       these, and s3:ListBucketVersions s3:GetObjectVersion
+ *
+ * If each container has a bucket of its own, lists of all containers and of uploads need s3:ListAllMyBuckets too.
  *
  * With s3:GetBucketVersioning, which is not needed, a bucket without versioning is refused before anything is written.
  */
@@ -646,6 +770,20 @@ int32_t s3v_vault_update(s3v_vault *vault,
                          s3v_error **err);
 
 /**
+ * Makes the vault before its first put: checks that the bucket's versioning fits the mode (S3V_E_VERSIONING), and
+ * writes the vault's description, vault.json, unless it is there. Returns 1 if it wrote the description, and 0 if
+ * the vault was there, or if each container has a bucket of its own, which its first put makes. A first put does
+ * the same.
+ *
+ * Fails with S3V_E_VAULT_MISMATCH if the bucket has another vault, and with the errors of the store.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_vault_init(s3v_vault *vault,
+                       const s3v_ctl *ctl,
+                       s3v_error **err);
+
+/**
  * Frees a vault. Accepts NULL.
  *
  * Since: 0.1.
@@ -669,6 +807,9 @@ void s3v_vault_free(s3v_vault *vault);
 /** A marker: the path was deleted at this point. */
 #define S3V_ROW_DELETED 3
 
+/** A multipart upload in progress, from s3v_list_uploads. */
+#define S3V_ROW_UPLOAD 4
+
 /**
  * Describes a version of a backup. The library owns it; the call that returns it says how long it is valid. Later
  * versions may add fields at the end: `size` says how many bytes are present. A text that does not apply is "", except
@@ -687,19 +828,29 @@ typedef struct s3v_row {
     const char *vid;
     /** Version id of the backup that an incremental is based on; NULL if there is none. */
     const char *parent;
-    /** When the put started, in Unix milliseconds. */
+    /** When the put, or the upload, started, in Unix milliseconds. */
     int64_t initiated_ms;
     /** The time that identifies the backup (record_after_store says which), in Unix milliseconds. */
     int64_t recorded_ms;
     /** Size of the backup in bytes. */
     uint64_t bytes;
-    /** BLAKE3 hash of the signed object, in hex, for S3V_OPT_PIN. NULL in a row of a list. */
+    /**
+     * BLAKE3 hash of the signed object, in hex, for S3V_OPT_PIN. NULL in a row of a list that reads no manifests:
+     * s3v_list_chain does, and a search for S3V_OPT_LABEL.
+     */
     const char *manifest_hash;
     /**
-     * Id of the trusted key that signed the backup's manifest. NULL in a row of a list, and where no signature was
-     * checked, since the vault has neither a keyring nor verify_keys.
+     * Id of the trusted key that signed the backup's manifest. NULL where manifest_hash is, and where no signature
+     * was checked, since the vault has neither a keyring nor verify_keys.
      */
     const char *signed_by;
+    /** Id of the multipart upload. NULL in a row of any other kind. */
+    const char *upload_id;
+    /**
+     * Labels of the version, one KEY=VALUE per line, in the order of the keys; "" if it has none. NULL in a row of a
+     * list.
+     */
+    const char *labels;
 } s3v_row;
 
 
@@ -716,6 +867,9 @@ typedef struct s3v_version s3v_version;
 /**
  * Finds a version of `path` in `container`: the newest, or the one that S3V_OPT_VERSION or S3V_OPT_AS_OF names. With
  * S3V_OPT_PIN, a manifest other than the pinned one is refused (S3V_E_PIN_MISMATCH).
+ *
+ * If the newest version does not verify, the error names the newest one that does. With S3V_OPT_SEEN in the vault's
+ * configuration, a newest version that is older than one that was seen before is S3V_E_ROLLED_BACK.
  *
  * Fails with S3V_E_NOT_FOUND, S3V_E_UNTRUSTED, S3V_E_FORMAT, and with the errors of the store.
  *
@@ -745,6 +899,21 @@ int32_t s3v_version_manifest(s3v_version *version,
                              const s3v_ctl *ctl,
                              s3v_bytes **out,
                              s3v_error **err);
+
+/**
+ * Returns the data key of a version that is stored with `encryption` sse-c or envelope: 32 bytes, which are zeroized
+ * when they are freed. It is secret: anyone who has it and can read the data can decrypt it. It is meant for an
+ * emergency in which the data is read without this library. With sse-c it is the key of the SSE-C headers.
+ *
+ * Fails with S3V_E_NOT_FOUND if the version has no data key, with S3V_E_WRONG_KEY if the keyring does not have the
+ * key-encryption key that it is wrapped with, and with the errors of the store.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_version_key(s3v_version *version,
+                        const s3v_ctl *ctl,
+                        s3v_bytes **out,
+                        s3v_error **err);
 
 /**
  * Frees a version; the backup stays in the store. Accepts NULL.
@@ -1044,6 +1213,32 @@ int32_t s3v_get_fd(s3v_version *version,
                    const s3v_ctl *ctl,
                    s3v_error **err);
 
+/**
+ * Reads all data of a version and compares it with the signed manifest, as a restore does, and keeps none of it.
+ * `report` receives an object in JSON:
+ *
+ *   verdict         good: all of it is what was stored. damaged: bytes differ. missing: an object is gone or was
+ *                   replaced. untrusted: the locator is not signed by a trusted key, or cannot be read.
+ *                   unverifiable: it is there, and nothing tells whether it is what was stored, as for data that was
+ *                   adopted without hashes
+ *   container, path, vid
+ *   bytes, parts    what was read and is right
+ *   first_bad_part  null, or the first part that is not right: part and extent are numbers from 1; key is that of the
+ *                   extent; start is the part's offset in the extent, offset its offset in the backup, length its
+ *                   length, all in bytes
+ *   reason          why the verdict is not good
+ *
+ * There are no options yet: pass NULL. A verdict is no error; the call fails if nothing is known of the version, with
+ * the errors of the store.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_get_verify(s3v_version *version,
+                       const s3v_config *options,
+                       const s3v_ctl *ctl,
+                       s3v_bytes **report,
+                       s3v_error **err);
+
 
 /* ----------------------------------------------------------------------------------------------------
  * Lists
@@ -1060,7 +1255,14 @@ typedef struct s3v_list s3v_list;
 
 /**
  * Lists the versions of `path` in `container`, newest first. If `path` is NULL, lists the versions of all paths in the
- * container; if `container` is NULL too, those of all containers. There are no options yet: pass NULL.
+ * container; if `container` is NULL too, those of all containers.
+ *
+ * Options: with S3V_OPT_AS_OF, one row for each path: the newest version recorded at or before that time, and none for
+ * a path that was deleted then. With S3V_OPT_LABEL, only versions that were stored with this label; the manifest of
+ * each version is read for that.
+ *
+ * What hides a version (a deletion) counts only if its signature verifies, if the vault trusts a key; what does not is
+ * reported as S3V_EVENT_LOG and ignored. Otherwise rows are not verified: s3v_version_find does that.
  *
  * Since: 0.1.
  */
@@ -1073,7 +1275,8 @@ int32_t s3v_list_versions(s3v_vault *vault,
                           s3v_error **err);
 
 /**
- * Lists the containers by name. The rows are only names (S3V_ROW_NAME). There are no options yet: pass NULL.
+ * Lists the containers by name. The rows are only names (S3V_ROW_NAME). There are no options yet: pass NULL. If each
+ * container has a bucket of its own, the access key needs s3:ListAllMyBuckets.
  *
  * Since: 0.1.
  */
@@ -1085,7 +1288,7 @@ int32_t s3v_list_containers(s3v_vault *vault,
 
 /**
  * Lists the paths of a container that start with `prefix` (NULL for all), one row for each: its newest visible
- * version. There are no options yet: pass NULL.
+ * version. Options: S3V_OPT_AS_OF and S3V_OPT_LABEL, as for s3v_list_versions.
  *
  * Since: 0.1.
  */
@@ -1093,6 +1296,33 @@ int32_t s3v_list_paths(s3v_vault *vault,
                        const char *container,
                        const char *prefix,
                        const s3v_config *options,
+                       const s3v_ctl *ctl,
+                       s3v_list **out,
+                       s3v_error **err);
+
+/**
+ * Lists the multipart uploads in progress at keys of the vault's data (S3V_ROW_UPLOAD): those of puts that are
+ * running, and what puts that were killed left. The rows have container, path, upload_id and initiated_ms; the version
+ * id where the key tells it; and no size. There are no options yet: pass NULL. Some stores (MinIO) list uploads only
+ * of a whole key, so that this finds none. It needs s3:ListBucketMultipartUploads.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_list_uploads(s3v_vault *vault,
+                         const s3v_config *options,
+                         const s3v_ctl *ctl,
+                         s3v_list **out,
+                         s3v_error **err);
+
+/**
+ * Lists what has to be restored for `version`, in order: the full backup first, then each incremental up to `version`.
+ * Each manifest is verified. A version that was deleted and is still needed is part of it.
+ *
+ * Fails with S3V_E_DATA_MISSING, which names the version that is missing, and with S3V_E_UNTRUSTED.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_list_chain(s3v_version *version,
                        const s3v_ctl *ctl,
                        s3v_list **out,
                        s3v_error **err);
@@ -1114,6 +1344,203 @@ int32_t s3v_list_next(s3v_list *list,
  * Since: 0.1.
  */
 void s3v_list_free(s3v_list *list);
+
+
+/* ----------------------------------------------------------------------------------------------------
+ * Deletion, retention, adoption and verification
+ *
+ * A deletion hides first and frees later. s3v_delete hides a backup, and s3v_undelete takes that back.
+ * s3v_version_delete and s3v_prune hide single versions by a marker in the bucket. Only a prune or a sweep that
+ * runs when the marker is at least half an hour old frees the space, since until then a request that was delayed on
+ * its way may still arrive. So run s3v_prune and s3v_sweep regularly, once a day for example:
+ *
+ *     rc = s3v_prune(vault, NULL, &ctl, &report, &err);
+ *     rc = s3v_sweep(vault, NULL, &ctl, &report, &err);
+ *
+ * While they run, a job reports each version that it looks at as an event S3V_EVENT_ITEM, whose text is an object
+ * in JSON on one line:
+ *
+ *   action       keep: it stays. delete: it was hidden; a later job frees it. free: its data was removed.
+ *                suspect: a put that was abandoned was marked; a later job removes what it left. wait: it is too
+ *                early, or something else goes first. refused: the store refused to delete it, because of a lock or
+ *                a missing permission; a later job tries again. problem: something is wrong with it, and nothing was
+ *                changed. adopt: an object of another program was made a version. abort: an upload that the version
+ *                does not need was aborted, and the version stays. rotate: its data key was wrapped with the
+ *                current key-encryption key
+ *   dry_run      whether it only says what would be done
+ *   container, path, vid, kind, recorded
+ *                the version. vid is null if the whole backup is meant; kind is "full", "inc" or "del", or null if
+ *                it is not known; recorded is a time as RFC 3339 in UTC, or null
+ *   bytes        its size; for what was freed, the bytes that it took in the store
+ *   reason       why
+ *   text         all of it in a sentence
+ *
+ * Items come in the order of the catalogue, and none is lost. The report is an object in JSON: dry_run; the numbers
+ * backups and versions that were looked at, kept, deleted, freed, suspected, waiting, adopted, aborted, rotated and
+ * problems; deleted_bytes, the size of what was hidden; freed_bytes, what was freed in the store; and problem_texts,
+ * the first hundred problems. In a dry run they say what would be done.
+ *
+ * A job may be stopped at any point, and run again: it continues, and what it has done stays done. Several may run
+ * at the same time, also beside puts. It removes only objects that the vault wrote: those whose entry in the
+ * catalogue is signed by a trusted key. A vault without a keyring deletes nothing.
+ *
+ * The access key needs s3:ListBucket, s3:GetObject and s3:PutObject for s3v_delete, s3v_undelete and
+ * s3v_version_delete. Jobs also need s3:ListBucketVersions, s3:GetObjectVersion, s3:DeleteObject,
+ * s3:DeleteObjectVersion, s3:GetBucketVersioning, s3:ListBucketMultipartUploads, s3:ListMultipartUploadParts and
+ * s3:AbortMultipartUpload.
+ */
+
+/**
+ * Deletes a version: it is no longer listed or found. Its space is freed by a prune or a sweep that runs at least
+ * half an hour later. There is no way to take it back. There are no options yet: pass NULL.
+ *
+ * Fails with S3V_E_HAS_DEPENDENTS if an incremental backup needs the version, also one that is still being stored:
+ * delete that first. Fails with S3V_E_HELD if the version has the label hold or its data is locked, with
+ * S3V_E_NOT_FOUND if it was freed already, with S3V_E_KEYRING if the vault trusts keys and was opened without a
+ * keyring, and with the errors of the store. Deleting a version again changes nothing.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_version_delete(s3v_version *version,
+                           const s3v_config *options,
+                           const s3v_ctl *ctl,
+                           s3v_error **err);
+
+/**
+ * Deletes a backup: from now on it has no newest version, and s3v_version_find answers S3V_E_NOT_FOUND. It frees
+ * nothing: the versions stay, and can be found by their id and by time, until the retention lets them go;
+ * s3v_undelete takes the deletion back, and a later put stores a new version. `out` receives the version of kind
+ * S3V_ROW_DELETED that records the deletion.
+ *
+ * Fails with S3V_E_NOT_FOUND if there is no such backup or it is deleted already, with S3V_E_NOT_DONE if the store
+ * answered too late for the deletion to count (nothing was changed: call it again), with S3V_E_KEYRING if the vault
+ * trusts keys and was opened without a keyring, and with the errors of the store.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_delete(s3v_vault *vault,
+                   const char *container,
+                   const char *path,
+                   const s3v_ctl *ctl,
+                   s3v_version **out,
+                   s3v_error **err);
+
+/**
+ * Takes the newest deletion of a backup back: the version before it is the newest again. `out` receives that
+ * version.
+ *
+ * Fails with S3V_E_NOT_FOUND if the backup is not deleted or none of its versions is left, with S3V_E_KEYRING as
+ * s3v_delete does, and with the errors of the store.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_undelete(s3v_vault *vault,
+                     const char *container,
+                     const char *path,
+                     const s3v_ctl *ctl,
+                     s3v_version **out,
+                     s3v_error **err);
+
+/**
+ * Hides the versions that the retention lets go, and frees the space of what was hidden at least half an hour ago.
+ * Which versions go is decided by S3V_OPT_RETENTION_FULL_VERSIONS and the like, in `options` or else in the
+ * configuration of the vault; without any limit it fails (S3V_E_INVALID_OPTION). A version that another needs stays
+ * as long as that one does. With S3V_OPT_DRY_RUN it only says what it would do. `report` receives the report.
+ *
+ * Fails with S3V_E_CLOCK_SKEW if the clocks of this machine and the store differ by more than five minutes, since
+ * then ages mean nothing, and with the errors of the store. What is refused for a single backup is a problem in the
+ * report, and the job continues.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_prune(s3v_vault *vault,
+                  const s3v_config *options,
+                  const s3v_ctl *ctl,
+                  s3v_bytes **report,
+                  s3v_error **err);
+
+/**
+ * Marks what puts left that crashed and were not resumed within S3V_OPT_GRACE, and frees the space of what was
+ * marked or hidden at least half an hour ago. It needs no retention. `report` receives the report.
+ *
+ * Fails with the errors of the store. What is refused for a single backup is a problem in the report, and the job
+ * continues.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_sweep(s3v_vault *vault,
+                  const s3v_config *options,
+                  const s3v_ctl *ctl,
+                  s3v_bytes **report,
+                  s3v_error **err);
+
+/**
+ * Wraps the data keys of the stored versions with the keyring's current key-encryption key (s3v_keyring_activate),
+ * and removes what was wrapped with another. Their data stays as it is, and every version can be read at every moment
+ * by those who have both keys. Versions that are not encrypted with a data key stay as they are; a backup that is being
+ * stored is left to the next rotation. With S3V_OPT_DRY_RUN it only says what it would do. `report` receives the
+ * report, whose number rotated says how many versions that was done for.
+ *
+ * Run it again until it rotates nothing: then no version needs another key. This does not help against somebody who
+ * has an old key and has read the bucket before.
+ *
+ * Fails with S3V_E_KEYRING if the vault was opened without a keyring, or its keyring has no key-encryption key, and
+ * with the errors of the store. A version that none of the keyring's keys opens is a problem in the report.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_rotate(s3v_vault *vault,
+                   const s3v_config *options,
+                   const s3v_ctl *ctl,
+                   s3v_bytes **report,
+                   s3v_error **err);
+
+/**
+ * Makes versions of what other programs wrote into a bucket of the vault as `container/path`, without moving or
+ * copying it: each object, in a bucket with versioning each version of it, and each delete marker. It is repeatable:
+ * what is adopted already is left as it is, and what the vault wrote itself is not touched. A name that a vault does
+ * not accept is a problem in the report. Deleting an adopted version later removes that object, and nothing else.
+ *
+ * Without S3V_OPT_HASH nothing is read, and the version has no hashes: a restore compares size and ETag, and the MD5
+ * where the store's ETag is one, and says so in a log event. With S3V_OPT_DRY_RUN it only says what it would do.
+ * If each container has a bucket of its own, only these buckets can be adopted (S3V_OPT_ADOPT_BUCKETS).
+ * `report` receives the report, whose number adopted says how many versions were made.
+ *
+ * Fails with S3V_E_VERSIONING if the bucket does not fit the vault's mode, with S3V_E_VAULT_MISMATCH if it is another
+ * vault's, with S3V_E_KEYRING if the vault trusts keys and was opened without a keyring, and with the errors of the
+ * store. Besides the permissions of jobs it needs s3:GetObject for the data.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_adopt(s3v_vault *vault,
+                  const s3v_config *options,
+                  const s3v_ctl *ctl,
+                  s3v_bytes **report,
+                  s3v_error **err);
+
+/**
+ * Verifies all versions that are listed, or those of S3V_OPT_CONTAINER and S3V_OPT_PATH, or a sample of them
+ * (S3V_OPT_SAMPLE, S3V_OPT_SAMPLE_SEED), several at a time: each manifest, locator and all data, as s3v_get_verify
+ * does. Each version is an event S3V_EVENT_ITEM whose text is the report of s3v_get_verify, on one line. With
+ * S3V_OPT_STATE, a run that was stopped continues where it was.
+ *
+ * A version that is hidden is verified too if one that is listed builds on it, since a restore needs it.
+ *
+ * `report` receives an object in JSON: versions, the number that was looked at; hidden, how many of them are not
+ * listed but needed by one that is; chosen, that of the sample; resumed, how many of these an earlier run had
+ * verified; sample and sample_seed; the numbers good, damaged, missing, untrusted and unverifiable; bytes, which
+ * were read and are right; and not_good, the reports of the first hundred versions that are not good.
+ *
+ * A version that is bad is no error: look at damaged, missing and untrusted. The call fails with the errors of the
+ * store.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_verify(s3v_vault *vault,
+                   const s3v_config *options,
+                   const s3v_ctl *ctl,
+                   s3v_bytes **report,
+                   s3v_error **err);
 
 
 /* ----------------------------------------------------------------------------------------------------
@@ -1466,6 +1893,42 @@ int32_t s3v_explain(const char *request,
  */
 #define S3V_E_AMBIGUOUS (-41)
 
+/**
+ * The version cannot be deleted: an incremental depends on it.
+ *
+ * Delete the incrementals that the message names first, the newest of them at the start.
+ */
+#define S3V_E_HAS_DEPENDENTS (-42)
+
+/**
+ * The version cannot be deleted: it has the label hold, or its data is locked.
+ *
+ * Wait until the lock ends; the label hold stays as long as the version.
+ */
+#define S3V_E_HELD (-43)
+
+/**
+ * Nothing was done: the request expired before the store accepted it.
+ *
+ * Make the same call again.
+ */
+#define S3V_E_NOT_DONE (-44)
+
+/**
+ * The newest version is older than one that this machine has seen before, or was replaced since.
+ *
+ * Do not trust the store's state: versions were removed or hidden by somebody without the vault's key. Look who can
+ * write to the bucket.
+ */
+#define S3V_E_ROLLED_BACK (-45)
+
+/**
+ * The key is not the one that the data is encrypted with, or it is missing, or the data is not encrypted.
+ *
+ * Open the vault with the keyring that has the key; 's3vault keys list FILE' shows which keys a keyring has.
+ */
+#define S3V_E_WRONG_KEY (-46)
+
 /* Transport: the store did not answer, or its answer is incomplete */
 
 /**
@@ -1619,22 +2082,39 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_REGION "region"
 
 /**
- * How backups are laid out. single-bucket: one bucket with versioning for all containers.
+ * How backups are laid out. single-bucket: one bucket for all containers, which has versioning: versions of a backup
+ * are the bucket's own. single-bucket-no-versioning: one bucket without versioning: versions are objects of their own
+ * (CONTAINER/PATH@VERSION). bucket-per-vm: a bucket for each container, made when it is needed.
  *
- * single-bucket. Default: single-bucket.
+ * single-bucket or single-bucket-no-versioning or bucket-per-vm. Default: single-bucket.
  */
 #define S3V_OPT_MODE "mode"
 
 /**
- * The bucket, for mode single-bucket; on AWS, also an access point's alias or ARN. It must exist and have versioning
- * enabled.
+ * The bucket, for the modes with a single one; on AWS, also an access point's alias or ARN. It must exist.
  *
  * Text.
  */
 #define S3V_OPT_BUCKET "bucket"
 
 /**
- * Identity of the vault: 32 lower-case hex digits. Empty: derived from the bucket's name.
+ * Start of the buckets' names, for mode bucket-per-vm: at most 30 of a-z, 0-9 and '-'. A container's bucket is this,
+ * the container's name in lower case as far as it fits, '-' and 10 characters of a hash.
+ *
+ * Text.
+ */
+#define S3V_OPT_BUCKET_PREFIX "bucket_prefix"
+
+/**
+ * How versions are kept in mode bucket-per-vm. native: the buckets have versioning, which is switched on when they are
+ * made. emulated: they have none, and versions are objects of their own.
+ *
+ * native or emulated. Default: native.
+ */
+#define S3V_OPT_PER_VM_VERSIONING "per_vm_versioning"
+
+/**
+ * Identity of the vault: 32 lower-case hex digits. Empty: derived from the name of the bucket, or from bucket_prefix.
  *
  * Text.
  */
@@ -1648,11 +2128,28 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_RECORD_AFTER_STORE "record_after_store"
 
 /**
- * How the data is encrypted. none: only as the store does by default.
+ * How the data of new backups is encrypted; older ones stay readable as they are. none: only as the store does by
+ * default. sse-c: by the store, with a key for each version that only the keyring can unwrap; it needs TLS. envelope:
+ * on this machine, with such a key (AES-256-GCM), for any store. sse-s3: by the store, with its own keys. sse-kms: by
+ * the store, with a key of its key management service.
  *
- * none. Default: none.
+ * none or sse-c or envelope or sse-s3 or sse-kms. Default: none.
  */
 #define S3V_OPT_ENCRYPTION "encryption"
+
+/**
+ * With sse-kms: id, ARN or alias of the key. Empty: the account's default key.
+ *
+ * Text.
+ */
+#define S3V_OPT_SSE_KMS_KEY "sse_kms_key"
+
+/**
+ * Send the keys of sse-c over plain HTTP too, where anyone on the network can read them. For tests only.
+ *
+ * true or false. Default: false.
+ */
+#define S3V_OPT_ALLOW_PLAIN_SSE_C "allow_plain_sse_c"
 
 /**
  * Public keys to trust in addition to the keyring's own, one 'ed25519 <id> <base64>' per line.
@@ -1660,6 +2157,15 @@ int32_t s3v_explain(const char *request,
  * Text.
  */
 #define S3V_OPT_VERIFY_KEYS "verify_keys"
+
+/**
+ * File in which this machine notes, for each backup, the newest version that it has stored or found, so that a store
+ * which shows an older one as the newest is found out (rolled back). Only its owner may be able to access it (mode
+ * 0600). Empty: nothing is noted.
+ *
+ * The name of a file.
+ */
+#define S3V_OPT_SEEN "seen"
 
 /**
  * Whether a version may be read if this vault knows no public key, neither from a keyring nor from verify_keys. auto:
@@ -1770,12 +2276,79 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_STORAGE_CLASS "storage_class"
 
 /**
+ * How many days a backup cannot be deleted, not even by this vault, and then until the end of the day (UTC): its data,
+ * locator and catalogue entry are locked (object lock), and those of all versions that an incremental builds on. The
+ * bucket needs object lock. 0: no lock.
+ *
+ * A whole number from 0 to 36500. Default: 0.
+ */
+#define S3V_OPT_IMMUTABLE_DAYS "immutable_days"
+
+/**
+ * Who can remove the locks of immutable_days. governance: users with the permission s3:BypassGovernanceRetention.
+ * compliance: nobody, until they end.
+ *
+ * governance or compliance. Default: governance.
+ */
+#define S3V_OPT_IMMUTABLE_MODE "immutable_mode"
+
+/**
  * Type of the store; it says which limits, checksums and trailers the store has. auto: its replies tell, and what it
  * refuses is left out.
  *
  * auto or s3 or minio or ceph or garage or versitygw. Default: auto.
  */
 #define S3V_OPT_PROVIDER "provider"
+
+/**
+ * How many full backups prune keeps of each backup, the newest ones. 0: no limit. A version goes as soon as one of its
+ * limits lets it go; a full stays as long as an incremental that stays needs it.
+ *
+ * A whole number from 0 to 1000000000. Default: 0.
+ * For s3v_prune.
+ */
+#define S3V_OPT_RETENTION_FULL_VERSIONS "retention_full_versions"
+
+/**
+ * How many days prune keeps a full backup. 0: no limit.
+ *
+ * A whole number from 0 to 36500. Default: 0.
+ * For s3v_prune.
+ */
+#define S3V_OPT_RETENTION_FULL_DAYS "retention_full_days"
+
+/**
+ * How many incremental backups prune keeps of each backup, the newest ones. 0: no limit.
+ *
+ * A whole number from 0 to 1000000000. Default: 0.
+ * For s3v_prune.
+ */
+#define S3V_OPT_RETENTION_INC_VERSIONS "retention_inc_versions"
+
+/**
+ * How many days prune keeps an incremental backup. 0: no limit.
+ *
+ * A whole number from 0 to 36500. Default: 0.
+ * For s3v_prune.
+ */
+#define S3V_OPT_RETENTION_INC_DAYS "retention_inc_days"
+
+/**
+ * Keep the newest version of each backup, however old it is, unless the backup was deleted.
+ *
+ * true or false. Default: true.
+ * For s3v_prune.
+ */
+#define S3V_OPT_KEEP_LAST "keep_last"
+
+/**
+ * What the retention is applied to. path: each backup on its own. container: the paths of a container together, so that
+ * the whole container can be restored as it was at any time since the oldest version that its limits keep.
+ *
+ * path or container. Default: path.
+ * For s3v_prune.
+ */
+#define S3V_OPT_RETENTION_SCOPE "retention_scope"
 
 /* For the command s3vault, or for s3v_sign; accepted in a config, but not used by a vault */
 
@@ -1868,6 +2441,16 @@ int32_t s3v_explain(const char *request,
 #define S3V_OPT_SOURCE "source"
 
 /**
+ * Labels of the version: KEY=VALUE, several separated by commas or line ends, at most 32. A key has 1 to 63 of A-Z,
+ * a-z, 0-9, '.', '_' and '-', a value up to 255 bytes without commas and line ends. The label hold protects a version
+ * from prune, whatever its value.
+ *
+ * KEY=VALUE, several separated by commas or line ends.
+ * For s3v_put_open, s3v_put_file, s3v_put_fd.
+ */
+#define S3V_OPT_LABELS "labels"
+
+/**
  * The version with this id, in upper or lower case. The start of an id is enough if it fits only one version.
  *
  * Text.
@@ -1877,10 +2460,11 @@ int32_t s3v_explain(const char *request,
 
 /**
  * The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of
- * that day in UTC), or Unix milliseconds.
+ * that day in UTC), or Unix milliseconds. A list has one row for each path: that version, and none for a path that was
+ * deleted then.
  *
  * A time: RFC 3339, a date (the end of that day in UTC), or Unix milliseconds.
- * For s3v_version_find.
+ * For s3v_version_find, s3v_list_versions, s3v_list_paths, s3v_list_containers.
  */
 #define S3V_OPT_AS_OF "as_of"
 
@@ -1901,6 +2485,15 @@ int32_t s3v_explain(const char *request,
  * For s3v_version_find.
  */
 #define S3V_OPT_TOLERANCE_MS "tolerance_ms"
+
+/**
+ * Only versions that were stored with this label: NAME=VALUE. The manifest of every version that would be listed is
+ * read for that, 16 at a time.
+ *
+ * Text.
+ * For s3v_list_versions, s3v_list_paths, s3v_list_containers.
+ */
+#define S3V_OPT_LABEL "label"
 
 /**
  * The manifest's hash, as put returned it; any other manifest is refused.
@@ -1926,6 +2519,83 @@ int32_t s3v_explain(const char *request,
  * For s3v_get_file, s3v_get_fd.
  */
 #define S3V_OPT_HOLES "holes"
+
+/**
+ * Only this container. Empty: all containers.
+ *
+ * Text.
+ * For s3v_prune, s3v_sweep, s3v_rotate, s3v_adopt, s3v_verify.
+ */
+#define S3V_OPT_CONTAINER "container"
+
+/**
+ * Say what would be done, and change nothing.
+ *
+ * true or false. Default: false.
+ * For s3v_prune, s3v_sweep, s3v_rotate, s3v_adopt.
+ */
+#define S3V_OPT_DRY_RUN "dry_run"
+
+/**
+ * How long an unfinished put, or an upload in which nothing was stored, is left alone: a number with its unit d, h, m
+ * or s, for example 7d or 36h. At least half an hour.
+ *
+ * A length of time: a number with its unit d, h, m or s, such as 7d or 90m. Default: 7d.
+ * For s3v_prune, s3v_sweep.
+ */
+#define S3V_OPT_GRACE "grace"
+
+/**
+ * Read all data that is adopted, so that its versions have hashes and are verified as any other. false: only size and
+ * ETag are recorded, and the MD5 where the store's ETag is one. A later run with true adds the hashes.
+ *
+ * true or false. Default: false.
+ * For s3v_adopt.
+ */
+#define S3V_OPT_HASH "hash"
+
+/**
+ * For mode bucket-per-vm: the buckets to adopt, as BUCKET=CONTAINER with a comma between them. Each must be the
+ * container's own bucket. Empty: the buckets of all containers that the vault has.
+ *
+ * Text.
+ * For s3v_adopt.
+ */
+#define S3V_OPT_ADOPT_BUCKETS "adopt_buckets"
+
+/**
+ * Only the backup with this path in container.
+ *
+ * Text.
+ * For s3v_verify.
+ */
+#define S3V_OPT_PATH "path"
+
+/**
+ * How many percent of the versions are read, at least one version. They are chosen by their ids and by sample_seed.
+ *
+ * A whole number from 1 to 100. Default: 100.
+ * For s3v_verify.
+ */
+#define S3V_OPT_SAMPLE "sample"
+
+/**
+ * A whole number that chooses the sample: consecutive numbers choose other versions, until all were chosen. Empty: the
+ * number of days since 1970, so that a daily run of 5 percent reads everything in 20 days.
+ *
+ * Text.
+ * For s3v_verify.
+ */
+#define S3V_OPT_SAMPLE_SEED "sample_seed"
+
+/**
+ * File that records the versions that are done: a run that was stopped continues with the same file. It is removed at
+ * the end.
+ *
+ * The name of a file.
+ * For s3v_verify.
+ */
+#define S3V_OPT_STATE "state"
 
 #ifdef __cplusplus
 }

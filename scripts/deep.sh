@@ -27,17 +27,56 @@ killed-resume-2-GiB-c() { killed-resume-2-GiB 13; }
 killed-resume-2-GiB-d() { killed-resume-2-GiB 14; }
 cut-complete() { system minio cut_complete --rounds 150; }
 broken-line() { system minio broken_line --mib 64 --shares 0,5,10,20; }
+# 2,000 backups with 100 versions each.
+many-versions() { system embedded many_versions --versions 200000 --backups 2000; }
+many-versions-emulated() { system embedded:emulated many_versions --versions 200000 --backups 2000; }
 # count PATTERN COMMAND...: runs COMMAND, and prints the last line of its output that has PATTERN once more.
 count() { "${@:2}" | tee "$done_slices/output" && grep -E "$1" "$done_slices/output" | tail -n 1; }
 page-1-GiB() { count '^(#|ℹ) pass' $with embedded -- scripts/page_backup.sh 1024 npm --prefix bindings/web test; }
 cases-c-minio() { $with minio -- make -C bindings/c test; }
 cases-java-minio() { count 'Tests run:' $with minio -- mvn -B -ntp -f bindings/java -Ds3vault.library="$RELEASE/libs3vault.so" verify; }
+# cases CALLER STORE[:MODE]: runs the shared cases through this caller.
+cases() {
+  case $1 in
+    rust) $with "$2" -- cargo test -q --release -p s3vault --test cases ;;
+    python) count ' passed' $with "$2" -- "$python" -m pytest -q bindings/python/tests/test_cases.py ;;
+    c) $with "$2" -- make -C bindings/c test-cases ;;
+    java) count 'Tests run:' $with "$2" -- mvn -B -ntp -f bindings/java -Ds3vault.library="$RELEASE/libs3vault.so" test -Dtest=CasesTest ;;
+  esac
+}
+cases-ceph() { cases rust ceph; }
+cases-python-ceph() { cases python ceph; }
+cases-c-ceph() { cases c ceph; }
+cases-java-ceph() { cases java ceph; }
+cases-ceph-per-vm() { cases rust ceph:per-vm; }
+cases-python-ceph-per-vm() { cases python ceph:per-vm; }
+cases-c-ceph-per-vm() { cases c ceph:per-vm; }
+cases-java-ceph-per-vm() { cases java ceph:per-vm; }
+cases-ceph-emulated() { cases rust ceph:emulated; }
+cases-garage-emulated() { cases rust garage:emulated; }
+cases-python-garage-emulated() { cases python garage:emulated; }
+cases-c-garage-emulated() { cases c garage:emulated; }
+cases-java-garage-emulated() { cases java garage:emulated; }
+retention-minio-per-vm() { system minio:per-vm retention; }
+retention-ceph() { system ceph retention; }
+retention-ceph-per-vm() { system ceph:per-vm retention; }
+retention-garage-emulated() { system garage:emulated retention; }
+odd-buckets() { system minio odd_buckets --versions 2500; }
+odd-buckets-ceph() { system ceph odd_buckets; }
+sse-c-ceph() { system ceph sse_c; }
+sse-c-ceph-emulated() { system ceph:emulated sse_c; }
+sse-c-garage-emulated() { system garage:emulated sse_c; }
+envelope-garage-emulated() { system garage:emulated envelope; }
+locks-ceph() { system ceph locks; }
+plain-key-ceph() { system ceph plain_key; }
+plain-key-ceph-per-vm() { system ceph:per-vm plain_key; }
 # Over plain HTTP: memcheck reports the keys that ring derives for TLS as uninitialised.
 c-cases-valgrind() { $with embedded -- make -C bindings/c valgrind valgrind-cases; }
 oracle() { "$python" tests/oracle/oracle.py --count 50000; }
 simulator() { cargo run -q --release -p simulator -- --seeds 20000; }
+deletions() { cargo run -q --release -p simulator -- deletions --seeds 20000; }
+equal-results() { cargo run -q --release -p simulator -- equal --seeds 50000; }
 operations-ceph() { $with ceph -- cargo test -q --release -p s3vault --test operations; }
-cases-ceph() { $with ceph -- cargo test -q --release -p s3vault --test cases; }
 operations-garage() { $with garage -- cargo test -q --release -p s3vault --test operations; }
 altered-ceph() { $with ceph -- "$python" tests/oracle/altered.py; }
 altered-garage() { $with garage -- "$python" tests/oracle/altered.py; }
@@ -67,9 +106,15 @@ fuzz-credentials() { fuzz credentials; }
 fuzz-signed_object() { fuzz signed_object; }
 fuzz-settings() { fuzz settings; }
 
-all=(oracle simulator cases-ceph operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
+all=(oracle simulator deletions equal-results cases-ceph cases-python-ceph cases-c-ceph cases-java-ceph
+  cases-ceph-per-vm cases-python-ceph-per-vm cases-c-ceph-per-vm cases-java-ceph-per-vm cases-ceph-emulated
+  cases-garage-emulated cases-python-garage-emulated cases-c-garage-emulated cases-java-garage-emulated
+  retention-minio-per-vm retention-ceph retention-ceph-per-vm retention-garage-emulated odd-buckets
+  odd-buckets-ceph locks-ceph sse-c-ceph sse-c-ceph-emulated sse-c-garage-emulated envelope-garage-emulated
+  plain-key-ceph plain-key-ceph-per-vm operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
   fuzz-signed_object fuzz-settings library-size bench-sign bench-parse killed-uploads killed-uploads-embedded
   killed-resume-2-GiB-a killed-resume-2-GiB-b killed-resume-2-GiB-c killed-resume-2-GiB-d cut-complete broken-line
+  many-versions many-versions-emulated
   cases-c-minio cases-java-minio c-cases-valgrind cross-callers-8-GiB page-1-GiB)
 chosen=("$@")
 [ ${#chosen[@]} -gt 0 ] || chosen=("${all[@]}")

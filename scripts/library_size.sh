@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # scripts/library_size.sh: builds the library with the dist profile, and fails if the stripped shared library is too large:
-# 7.0 MB as it is shipped, 6.0 MB without the transport on reqwest.
+# 10.5 MB as it is shipped, 9.5 MB without the transport on reqwest. 3 MB of it are the crate age and what it needs.
 set -euo pipefail
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -26,8 +26,8 @@ export RUSTFLAGS
 shared() { cargo rustc -q --profile dist -p s3vault --crate-type cdylib "$@" -- -C link-arg=-Wl,--icf=all; }
 
 shared --no-default-features
-check 6000000 "library without reqwest"
+check 9500000 "library without reqwest"
 # The last one stays: it is shipped.
 shared
-check 7000000 "library"
+check 10500000 "library"
 cargo rustc -q --profile dist -p s3vault --crate-type staticlib

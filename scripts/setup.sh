@@ -7,8 +7,8 @@
 #            deep    what `make deep` needs: everything
 #            bench   what `make bench` needs
 #            release what `make release` needs
-#   parts    compiler rust wasm image loop go python c valgrind java node chromium minio versitygw garage ceph fuzz
-#            peers deny cyclonedx
+#   parts    compiler rust wasm image loop go python age c valgrind java node chromium minio versitygw garage ceph fuzz
+#            peers backups deny cyclonedx
 #
 # Rust (rustup), Python 3.10+, a JDK 17+, Node 20+ and Go must be installed already.
 # apt-get installs Debian packages, with sudo if the caller is not root.
@@ -34,7 +34,7 @@ toolchain_of() {
     go) expect go "Go 1.24 or newer" ;;
     minio) [ -x "$MINIO" ] || expect go "Go 1.24 or newer" ;;
     versitygw) [ -x "$VERSITYGW" ] || expect go "Go 1.24 or newer" ;;
-    peers)
+    peers | backups)
       expect python3 "Python 3.11 or newer"
       expect go "Go 1.26 or newer" ;;
     garage) [ -x "$GARAGE" ] || expect cargo "Rust 1.95 or newer (rustup)" ;;
@@ -60,6 +60,7 @@ packages_of() {
       echo 'int main(void) { return 0; }' | clang -fsanitize=address,undefined -x c - -o /dev/null 2>/dev/null ||
         want clang libclang-rt-dev
       has cmake || want cmake ;;
+    age) if ! has age || ! has age-keygen; then want age; fi ;;
     valgrind) has valgrind || want valgrind ;;
     java) has mvn || want maven ;;
     chromium) [ -n "${CHROMIUM:-}" ] || has chromium || want chromium ;;
@@ -144,6 +145,21 @@ setup_peers() {
   cp "$wanted" "$BENCH_VENV/requirements.txt"
 }
 
+# Installs the backup programs that `make bench-retention` compares s3vault with.
+setup_backups() {
+  go_install restic "github.com/restic/restic/cmd/restic@$RESTIC_VERSION" "$RESTIC"
+  [ ! -x "$KOPIA" ] || return 0
+  say "setup: building kopia into $TOOLS_DIR (takes minutes, once)"
+  # In a module of its own: `go install` also asks for the list of versions, which some proxies do not have of it.
+  (
+    module=$(mktemp -d "$BUILD/kopia.XXXXXX")
+    trap 'rm -rf "$module"' EXIT
+    cd "$module"
+    go mod init kopia-for-the-bench && go get "github.com/kopia/kopia@$KOPIA_VERSION" &&
+      go build -o "$KOPIA" github.com/kopia/kopia
+  ) >"$BUILD/kopia-install.log" 2>&1 || { tail -n 20 "$BUILD/kopia-install.log" >&2; die "kopia could not be built"; }
+}
+
 # cargo_install NAME VERSION: builds a cargo command from source without optimisation, once per machine.
 cargo_install() {
   local log=$BUILD/$1-install.log root=$TOOLS_DIR/$1-$2
@@ -180,12 +196,12 @@ for name in "$@"; do
   case $name in
     check) parts+=(compiler rust wasm deny) ;;
     demo) parts+=(compiler rust image) ;;
-    test) parts+=(compiler rust wasm image loop go python c valgrind java node chromium) ;;
-    deep) parts+=(compiler rust wasm image python c valgrind java node chromium minio versitygw garage ceph fuzz) ;;
+    test) parts+=(compiler rust wasm image loop go python age c valgrind java node chromium) ;;
+    deep) parts+=(compiler rust wasm image python age c valgrind java node chromium minio versitygw garage ceph fuzz) ;;
     bench) parts+=(compiler rust peers) ;;
     release) parts+=(compiler rust wasm python java node deny cyclonedx) ;;
-    compiler | rust | wasm | image | loop | go | python | c | valgrind | java | node | chromium) parts+=("$name") ;;
-    minio | versitygw | garage | ceph | fuzz | peers | deny | cyclonedx) parts+=("$name") ;;
+    compiler | rust | wasm | image | loop | go | python | age | c | valgrind | java | node | chromium) parts+=("$name") ;;
+    minio | versitygw | garage | ceph | fuzz | peers | backups | deny | cyclonedx) parts+=("$name") ;;
     *) die "unknown part '$name'; the top of this file lists them" ;;
   esac
 done

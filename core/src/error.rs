@@ -128,6 +128,16 @@ codes! {
     // -40 is retired: it was S3V_E_EXPIRED, which no call returned.
     /// More than one version fits what was asked for.
     Ambiguous = -41, "S3V_E_AMBIGUOUS", Remote, 2, "Give the version id of one of the versions that the message names.";
+    /// The version cannot be deleted: an incremental depends on it.
+    HasDependents = -42, "S3V_E_HAS_DEPENDENTS", Remote, 2, "Delete the incrementals that the message names first, the newest of them at the start.";
+    /// The version cannot be deleted: it has the label hold, or its data is locked.
+    Held = -43, "S3V_E_HELD", Remote, 4, "Wait until the lock ends; the label hold stays as long as the version.";
+    /// Nothing was done: the request expired before the store accepted it.
+    NotDone = -44, "S3V_E_NOT_DONE", Remote, 5, "Make the same call again.";
+    /// The newest version is older than one that this machine has seen before, or was replaced since.
+    RolledBack = -45, "S3V_E_ROLLED_BACK", Remote, 6, "Do not trust the store's state: versions were removed or hidden by somebody without the vault's key. Look who can write to the bucket.";
+    /// The key is not the one that the data is encrypted with, or it is missing, or the data is not encrypted.
+    WrongKey = -46, "S3V_E_WRONG_KEY", Remote, 4, "Open the vault with the keyring that has the key; 's3vault keys list FILE' shows which keys a keyring has.";
 
     /// The host name of api_url, or of the proxy, does not resolve.
     Resolve = -50, "S3V_E_RESOLVE", Transport, 5, "Check api_url (and proxy, if it is set) and this machine's DNS.";

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use crate::checksum::{Digest, SliceHash};
+use crate::crypto::segment::Salt;
 use crate::error::Code;
 
 /// The methods that S3 uses.
@@ -149,6 +150,8 @@ pub struct Part {
     pub digest: Option<Digest>,
     /// MD5 of the stored bytes, for a store that accepts no checksums. A part that has one has a digest too.
     pub md5: Option<[u8; 16]>,
+    /// The salt that its segments are encrypted with; `None` if the backup is stored in another form.
+    pub salt: Option<Salt>,
 }
 
 /// The body of a reply.

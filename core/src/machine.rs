@@ -1,8 +1,10 @@
 //! The contract of every machine: `handle` an input, then `poll` until the machine waits or is done.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::checksum::Digest;
+use crate::crypto::segment::{Salt, Segments};
 use crate::error::{Code, Error, Result};
 use crate::http::{Part, Range, ReplyHead, Request, RequestId, TransportFailure};
 use crate::text::{line, presentable_key};
@@ -64,6 +66,8 @@ pub enum Input<'a> {
         digest: Option<Digest>,
         /// Whether the source ends with this part.
         last: bool,
+        /// The salt that it was encrypted with, if the backup is.
+        salt: Option<Salt>,
     },
     /// Answer to [`Output::HashPart`].
     PartHashed {
@@ -201,6 +205,9 @@ pub enum Output<T> {
     HashPart(Part),
     /// This part is no longer needed.
     ReleasePart(u32),
+    /// The ranges that are requested from here on consist of encrypted segments. Hash the bytes that arrive, decrypt each
+    /// segment with this, and write or deliver only what was decrypted.
+    Segments(Arc<Segments>),
     /// Deliver this range. It is verified, unless the machine was told to deliver unverified ranges too. Ranges come in
     /// any order; when delivered by position, those of a part come together once the part is verified.
     Accept(Range),
@@ -231,6 +238,7 @@ impl<T> Output<T> {
             Output::NeedPart(part) => Output::NeedPart(part),
             Output::HashPart(part) => Output::HashPart(part),
             Output::ReleasePart(number) => Output::ReleasePart(number),
+            Output::Segments(segments) => Output::Segments(segments),
             Output::Accept(range) => Output::Accept(range),
             Output::NeedCredentials { generation } => Output::NeedCredentials { generation },
             Output::Event(event) => Output::Event(event),
@@ -278,6 +286,29 @@ pub enum Event {
         /// What the machine does without, and why.
         what: String,
     },
+    /// An object that would hide a version, or decide on one, was not signed by a trusted key: it is ignored.
+    Ignored {
+        /// The bucket.
+        bucket: String,
+        /// Key of the object.
+        key: String,
+        /// Why it does not count.
+        why: String,
+    },
+    /// A small object that tried the store stays, because it could not be deleted.
+    ProbeLeft {
+        /// The bucket.
+        bucket: String,
+        /// Key of the object.
+        key: String,
+        /// Why it was not deleted.
+        why: String,
+    },
+    /// What a job did with one version, as a line of JSON.
+    Item {
+        /// The JSON.
+        json: String,
+    },
     /// The store answers again, after [`Event::Away`].
     Back {
         /// How long it was away, in milliseconds.
@@ -303,6 +334,17 @@ impl fmt::Display for Event {
                 let (away, limit) = (for_ms.div_ceil(1000), retry_time_ms / 1000);
                 write!(f, "the store has been away for {away} s; retrying for up to {limit} s (retry_time): {why}")
             }
+            Event::Ignored { bucket, key, why } => {
+                write!(f, "s3://{bucket}/{} is ignored: {}", presentable_key(key), line(why.clone()))
+            }
+            Event::ProbeLeft { bucket, key, why } => {
+                let (key, why) = (presentable_key(key), line(why.clone()));
+                write!(
+                    f,
+                    "s3://{bucket}/{key} tried whether the store encrypts, and could not be deleted: {why}; a later sweep deletes it"
+                )
+            }
+            Event::Item { json } => f.write_str(json),
             Event::Without { what } => f.write_str(&line(what.clone())),
             Event::Back { after_ms } => write!(f, "the store answers again, after {} s", after_ms.div_ceil(1000)),
         }

@@ -120,6 +120,74 @@ mutations! {
     RereadKeptParts,
     /// A resumed restore skips the part after one that its file has already.
     SkipPartAfterKeptOne,
+    /// The row of a deletion may be older than the newest version.
+    RemoveBeforeNewest,
+    /// A version is deleted although another depends on it.
+    DeleteNeededVersion,
+    /// A prune believes the text of keys.
+    PruneByKeys,
+    /// A prune compares ages although a version is dated in the future.
+    PruneInTheFuture,
+    /// A prune does not see that a put in progress builds on a version.
+    PruneIgnoresLocators,
+    /// A prune marks parents before their children.
+    MarkParentsFirst,
+    /// A marker is acted on as soon as it is there.
+    FinishAtOnce,
+    /// A row that only a sweep suspects is removed.
+    FinishSuspectedRow,
+    /// A version is removed although another needs it.
+    FinishNeededVersion,
+    /// A version is removed although a put in progress builds on it.
+    FinishIgnoresLocators,
+    /// All objects of the plain key that were written at the time of a version are removed with it.
+    FinishWholeKey,
+    /// An upload on which somebody works is aborted.
+    AbortBusyUpload,
+    /// The uploads of a version are aborted after its data was removed.
+    AbortAfterData,
+    /// The markers of a version are removed before its locators.
+    MarkersBeforeLocators,
+    /// A sweep suspects puts that are young.
+    SweepYoungPuts,
+    /// A sweep does not look again whether a row is there.
+    SweepWithoutLook,
+    /// A sweep removes what it suspects without a marker.
+    SweepWithoutMarker,
+    /// What the vault wrote itself is adopted.
+    AdoptOwnObjects,
+    /// What is adopted is dated by the time at which it is stored, not by the look at the catalogue.
+    AdoptUndated,
+    /// An adopted object is removed although another one has replaced it.
+    FinishReplacedObject,
+    /// The entry of an adopted version is removed before its object.
+    FinishAdoptedRowFirst,
+    /// A job forgets what the store refused to delete.
+    FinishIgnoresRefusal,
+    /// Ages are those of this machine's clock.
+    JobsByOwnClock,
+    /// The paths of a container are pruned each for itself.
+    PruneApart,
+    /// A rotation deletes the old locators before the new one is stored.
+    RotateDeletesFirst,
+    /// A rotation deletes all locators but its own, not only lower generations.
+    RotateDeletesOthers,
+    /// A rotation changes the locators of puts that have not ended.
+    RotateUncommitted,
+    /// A rotation does not look whether its key is closed.
+    RotateIgnoresClosed,
+    /// A key is retired as soon as it is closed.
+    RetireAtOnce,
+    /// A key is retired although locators name it.
+    RetireWithoutLook,
+    /// A put does not look whether its key is closed.
+    PutIgnoresClosed,
+    /// A put looks whether its key is closed once for a process, not again when that is old.
+    PutLooksOnce,
+    /// A read takes the locator with the highest generation, whether it opens or not.
+    ReadHighestLocator,
+    /// A read does not list the locators again after a rotation has replaced those that it saw.
+    ReadLocatorsOnce,
     /// A read of some bytes starts at the start of their part.
     ReadFromPartStart,
 }

@@ -39,6 +39,22 @@ pub enum Call {
     Restore,
     /// Lists versions, paths or containers.
     List,
+    /// Lists uploads that are in progress.
+    Uploads,
+    /// Deletes a version.
+    Delete,
+    /// Marks the versions that the retention lets go, and frees what was marked before.
+    Prune,
+    /// Marks what crashed puts left, and frees what was marked before.
+    Sweep,
+    /// Wraps the data keys of versions with the current key-encryption key.
+    Rotate,
+    /// Makes versions of what other programs wrote.
+    Adopt,
+    /// Verifies versions of a vault.
+    Verify,
+    /// Verifies one version.
+    VerifyVersion,
     /// Replaces the keys of a vault.
     Update,
     /// Signs a request in its headers.
@@ -49,8 +65,24 @@ pub enum Call {
 
 impl Call {
     /// All calls that take options, in the order in which the manuals list them.
-    pub const ALL: &[Call] =
-        &[Call::Put, Call::Find, Call::Get, Call::Restore, Call::List, Call::Update, Call::Sign, Call::Presign];
+    pub const ALL: &[Call] = &[
+        Call::Put,
+        Call::Find,
+        Call::Get,
+        Call::Restore,
+        Call::List,
+        Call::Uploads,
+        Call::Delete,
+        Call::Prune,
+        Call::Sweep,
+        Call::Rotate,
+        Call::Adopt,
+        Call::Verify,
+        Call::VerifyVersion,
+        Call::Update,
+        Call::Sign,
+        Call::Presign,
+    ];
 
     /// The name in messages and manuals.
     pub fn name(self) -> &'static str {
@@ -60,6 +92,14 @@ impl Call {
             Call::Get => "get",
             Call::Restore => "restore",
             Call::List => "list",
+            Call::Uploads => "uploads",
+            Call::Delete => "delete",
+            Call::Prune => "prune",
+            Call::Sweep => "sweep",
+            Call::Rotate => "rotate",
+            Call::Adopt => "adopt",
+            Call::Verify => "verify",
+            Call::VerifyVersion => "verify_version",
             Call::Update => "update",
             Call::Sign => "sign",
             Call::Presign => "presign",
@@ -88,8 +128,12 @@ pub enum Kind {
     Size(u64, u64),
     /// One of these words.
     Words(&'static [&'static str]),
+    /// Labels, each `KEY=VALUE`, separated by commas or line ends.
+    Labels,
     /// A time: RFC 3339, a date (the end of that day in UTC), or Unix milliseconds.
     Time,
+    /// A length of time with its unit: see [`parse_duration`].
+    Duration,
 }
 
 /// An entry of the table of options.
@@ -157,14 +201,19 @@ options! {
     "credentials" Vault Kind::Words(&["static", "chain"]), "static", "", "Where the credentials come from. static: access_key and secret_key. chain: the places where AWS's tools look (environment, shared files, process, container, instance metadata).";
     "profile" Vault Kind::Text, "", "", "Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, or else default.";
     "region" Vault Kind::Text, "", "", "Region of the bucket. Empty: the region in api_url if that is an AWS endpoint, or else us-east-1; corrected if the store names another.";
-    "mode" Vault Kind::Words(&["single-bucket"]), "single-bucket", "", "How backups are laid out. single-bucket: one bucket with versioning for all containers.";
-    "bucket" Vault Kind::Text, "", "", "The bucket, for mode single-bucket; on AWS, also an access point's alias or ARN. It must exist and have versioning enabled.";
-    "vault_id" Vault Kind::Text, "", "", "Identity of the vault: 32 lower-case hex digits. Empty: derived from the bucket's name.";
+    "mode" Vault Kind::Words(&["single-bucket", "single-bucket-no-versioning", "bucket-per-vm"]), "single-bucket", "", "How backups are laid out. single-bucket: one bucket for all containers, which has versioning: versions of a backup are the bucket's own. single-bucket-no-versioning: one bucket without versioning: versions are objects of their own (CONTAINER/PATH@VERSION). bucket-per-vm: a bucket for each container, made when it is needed.";
+    "bucket" Vault Kind::Text, "", "", "The bucket, for the modes with a single one; on AWS, also an access point's alias or ARN. It must exist.";
+    "bucket_prefix" Vault Kind::Text, "", "", "Start of the buckets' names, for mode bucket-per-vm: at most 30 of a-z, 0-9 and '-'. A container's bucket is this, the container's name in lower case as far as it fits, '-' and 10 characters of a hash.";
+    "per_vm_versioning" Vault Kind::Words(&["native", "emulated"]), "native", "", "How versions are kept in mode bucket-per-vm. native: the buckets have versioning, which is switched on when they are made. emulated: they have none, and versions are objects of their own.";
+    "vault_id" Vault Kind::Text, "", "", "Identity of the vault: 32 lower-case hex digits. Empty: derived from the name of the bucket, or from bucket_prefix.";
     "record_after_store" Vault Kind::Bool, "false", "", "Which time identifies a backup. false: the start of the put. true: the end of the transfer.";
-    "encryption" Vault Kind::Words(&["none"]), "none", "", "How the data is encrypted. none: only as the store does by default.";
+    "encryption" Vault Kind::Words(&["none", "sse-c", "envelope", "sse-s3", "sse-kms"]), "none", "", "How the data of new backups is encrypted; older ones stay readable as they are. none: only as the store does by default. sse-c: by the store, with a key for each version that only the keyring can unwrap; it needs TLS. envelope: on this machine, with such a key (AES-256-GCM), for any store. sse-s3: by the store, with its own keys. sse-kms: by the store, with a key of its key management service.";
+    "sse_kms_key" Vault Kind::Text, "", "", "With sse-kms: id, ARN or alias of the key. Empty: the account's default key.";
+    "allow_plain_sse_c" Vault Kind::Bool, "false", "", "Send the keys of sse-c over plain HTTP too, where anyone on the network can read them. For tests only.";
     "keyring" Command Kind::File, "", "", "File with the signing key. The command opens it; a program passes a keyring handle to the library.";
     "service" Command: Sign Presign, Kind::Text, "s3", "", "The service to sign a request for.";
     "verify_keys" Vault Kind::Text, "", "", "Public keys to trust in addition to the keyring's own, one 'ed25519 <id> <base64>' per line.";
+    "seen" Vault Kind::File, "", "", "File in which this machine notes, for each backup, the newest version that it has stored or found, so that a store which shows an older one as the newest is found out (rolled back). Only its owner may be able to access it (mode 0600). Empty: nothing is noted.";
     "trust" Vault Kind::Words(&["auto", "required"]), "auto", "", "Whether a version may be read if this vault knows no public key, neither from a keyring nor from verify_keys. auto: it is read, and its signature is not verified. required: it is refused.";
     "path_style" Vault Kind::Bool, "true", "", "Where the bucket is in a URL. true: in the path. false: in the host name, if its name allows it.";
     "dualstack" Vault Kind::Bool, "false", "", "AWS only: use the endpoints that support IPv6 as well as IPv4.";
@@ -179,7 +228,15 @@ options! {
     "parallel_download" Vault Kind::Bool, "true", "", "Read several ranges at once during a restore. false: one after the other, which also works with a store, or a proxy on the way, that ignores the header Range: an object is then read in one request from its start, and again from its start after the connection breaks.";
     "leading_slash" Vault Kind::Bool, "false", "", "Start data keys with '/', for buckets whose keys already do.";
     "storage_class" Vault Kind::Text, "", "", "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default.";
+    "immutable_days" Vault Kind::Number(0, 36_500), "0", "", "How many days a backup cannot be deleted, not even by this vault, and then until the end of the day (UTC): its data, locator and catalogue entry are locked (object lock), and those of all versions that an incremental builds on. The bucket needs object lock. 0: no lock.";
+    "immutable_mode" Vault Kind::Words(&["governance", "compliance"]), "governance", "", "Who can remove the locks of immutable_days. governance: users with the permission s3:BypassGovernanceRetention. compliance: nobody, until they end.";
     "provider" Vault Kind::Words(&["auto", "s3", "minio", "ceph", "garage", "versitygw"]), "auto", "", "Type of the store; it says which limits, checksums and trailers the store has. auto: its replies tell, and what it refuses is left out.";
+    "retention_full_versions" Vault: Prune, Kind::Number(0, 1_000_000_000), "0", "", "How many full backups prune keeps of each backup, the newest ones. 0: no limit. A version goes as soon as one of its limits lets it go; a full stays as long as an incremental that stays needs it.";
+    "retention_full_days" Vault: Prune, Kind::Number(0, 36_500), "0", "", "How many days prune keeps a full backup. 0: no limit.";
+    "retention_inc_versions" Vault: Prune, Kind::Number(0, 1_000_000_000), "0", "", "How many incremental backups prune keeps of each backup, the newest ones. 0: no limit.";
+    "retention_inc_days" Vault: Prune, Kind::Number(0, 36_500), "0", "", "How many days prune keeps an incremental backup. 0: no limit.";
+    "keep_last" Vault: Prune, Kind::Bool, "true", "", "Keep the newest version of each backup, however old it is, unless the backup was deleted.";
+    "retention_scope" Vault: Prune, Kind::Words(&["path", "container"]), "path", "", "What the retention is applied to. path: each backup on its own. container: the paths of a container together, so that the whole container can be restored as it was at any time since the oldest version that its limits keep.";
     "memory" Process Kind::Size(32 << 20, 1 << 50), "268435456", "l", "Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits. Replies of 256 KiB and more, such as long lists and manifests, count too: they do not wait, but payload waits for them.";
     "connections" Process Kind::Number(1, 4096), "64", "l", "Most requests that all transfers of the process have in progress together.";
     "bandwidth_up" Process Kind::Size(0, 1 << 50), "0", "l", "Most bytes per second that all transfers of the process send together. 0: no limit.";
@@ -188,13 +245,24 @@ options! {
     "parent" Call: Put, Kind::Text, "", "", "Version id of the backup that an incremental is based on.";
     "checkpoint" Call: Put, Kind::File, "", "", "File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600).";
     "source" Call: Put, Kind::Words(&["fixed", "live"]), "fixed", "", "Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared.";
+    "labels" Call: Put, Kind::Labels, "", "", "Labels of the version: KEY=VALUE, several separated by commas or line ends, at most 32. A key has 1 to 63 of A-Z, a-z, 0-9, '.', '_' and '-', a value up to 255 bytes without commas and line ends. The label hold protects a version from prune, whatever its value.";
     "version" Call: Find, Kind::Text, "", "", "The version with this id, in upper or lower case. The start of an id is enough if it fits only one version.";
-    "as_of" Call: Find, Kind::Time, "", "", "The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds.";
+    "as_of" Call: Find List, Kind::Time, "", "", "The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds. A list has one row for each path: that version, and none for a path that was deleted then.";
     "recorded" Call: Find, Kind::Time, "", "", "The version that was recorded at this time: exactly, or else the only one within tolerance_ms of it. More than one is an error (ambiguous).";
     "tolerance_ms" Call: Find, Kind::Number(0, 86_400_000), "1000", "", "How far the recorded time of a version may be from recorded, in milliseconds, for a time that was noted by another clock or in whole seconds.";
+    "label" Call: List, Kind::Text, "", "", "Only versions that were stored with this label: NAME=VALUE. The manifest of every version that would be listed is read for that, 16 at a time.";
     "pin" Call: Find, Kind::Text, "", "", "The manifest's hash, as put returned it; any other manifest is refused.";
     "verify" Call: Get Restore, Kind::Words(&["end", "part"]), "end", "", "When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified.";
     "holes" Call: Restore, Kind::Bool, "false", "", "Leave holes in the file where the data is zero (a sparse file).";
+    "container" Call: Prune Sweep Rotate Adopt Verify, Kind::Text, "", "", "Only this container. Empty: all containers.";
+    "dry_run" Call: Prune Sweep Rotate Adopt, Kind::Bool, "false", "", "Say what would be done, and change nothing.";
+    "grace" Call: Prune Sweep, Kind::Duration, "7d", "", "How long an unfinished put, or an upload in which nothing was stored, is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour.";
+    "hash" Call: Adopt, Kind::Bool, "false", "", "Read all data that is adopted, so that its versions have hashes and are verified as any other. false: only size and ETag are recorded, and the MD5 where the store's ETag is one. A later run with true adds the hashes.";
+    "adopt_buckets" Call: Adopt, Kind::Text, "", "", "For mode bucket-per-vm: the buckets to adopt, as BUCKET=CONTAINER with a comma between them. Each must be the container's own bucket. Empty: the buckets of all containers that the vault has.";
+    "path" Call: Verify, Kind::Text, "", "", "Only the backup with this path in container.";
+    "sample" Call: Verify, Kind::Number(1, 100), "100", "", "How many percent of the versions are read, at least one version. They are chosen by their ids and by sample_seed.";
+    "sample_seed" Call: Verify, Kind::Text, "", "", "A whole number that chooses the sample: consecutive numbers choose other versions, until all were chosen. Empty: the number of days since 1970, so that a daily run of 5 percent reads everything in 20 days.";
+    "state" Call: Verify, Kind::File, "", "", "File that records the versions that are done: a run that was stopped continues with the same file. It is removed at the end.";
 }
 
 /// The table's entry for `key`, or an error that names the nearest key.
@@ -274,7 +342,10 @@ impl Settings {
             Kind::Time if parse_time(value).is_none() => {
                 return refuse("a time such as 2026-11-24T13:30:00Z, a date such as 2026-11-24 (the end of that day in UTC), or Unix milliseconds".into());
             }
-            Kind::Text | Kind::File if value.contains(['\0', '\r']) => {
+            Kind::Duration if parse_duration(value).is_none() => {
+                return refuse("a length of time with its unit, such as 7d, 12h, 90m or 3600s".into());
+            }
+            Kind::Text | Kind::File | Kind::Labels if value.contains(['\0', '\r']) => {
                 return refuse("text without control characters".into());
             }
             _ => {}
@@ -313,6 +384,25 @@ impl Settings {
     /// The value of an option of [`Kind::Time`], in Unix milliseconds.
     pub fn time(&self, key: &'static str) -> Option<i64> {
         parse_time(self.text(key))
+    }
+
+    /// The value of an option of [`Kind::Duration`], in milliseconds.
+    pub fn duration_ms(&self, key: &'static str) -> u64 {
+        parse_duration(self.text(key)).unwrap_or(0).saturating_mul(1000)
+    }
+
+    /// The options of a configuration that `call` takes too: what applies where the call itself sets nothing.
+    pub fn defaults_of(&self, call: Call) -> Settings {
+        let taken = |key: &&'static str| option(key).is_ok_and(|row| row.calls.contains(&call));
+        let values = self.values.iter().filter(|(key, _)| taken(key)).map(|(key, value)| (*key, value.clone()));
+        Settings { values: values.collect(), warnings: Vec::new() }
+    }
+
+    /// These settings with those of `other` over them.
+    pub fn overlaid(&self, other: &Settings) -> Settings {
+        let mut all = self.clone();
+        all.values.extend(other.values.iter().map(|(key, value)| (*key, value.clone())));
+        all
     }
 
     /// All options that are set, with `***` in place of secrets.
@@ -370,6 +460,21 @@ fn parse_time(value: &str) -> Option<i64> {
     value.parse::<i64>().ok().or_else(|| crate::time::parse_rfc3339(value)).or_else(date)
 }
 
+/// Units of a length of time, in seconds.
+const TIME_UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
+
+/// Longest length of time, in seconds: about a hundred years.
+const LONGEST: u64 = 36_500 * 86_400;
+
+/// Parses a length of time, `7d`, `12h`, `90m` or `3600s`, into seconds. A number without its unit is refused, since it
+/// would be days to some readers and seconds to others.
+pub fn parse_duration(text: &str) -> Option<u64> {
+    let unit = text.chars().last()?;
+    let (_, seconds) = TIME_UNITS.iter().find(|(letter, _)| *letter == unit)?;
+    let digits = text.strip_suffix(unit).filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()))?;
+    digits.parse::<u64>().ok()?.checked_mul(*seconds).filter(|seconds| *seconds <= LONGEST)
+}
+
 /// The units of a number of bytes, as powers of 1024.
 const UNITS: [char; 4] = ['K', 'M', 'G', 'T'];
 
@@ -412,13 +517,14 @@ pub fn options_json() -> String {
         .iter()
         .map(|row| {
             let (kind, words, least, most) = match row.kind {
-                Kind::Text => ("text", &[][..], None, None),
+                Kind::Text | Kind::Labels => ("text", &[][..], None, None),
                 Kind::File => ("file", &[][..], None, None),
                 Kind::Bool => ("bool", &[][..], None, None),
                 Kind::Number(least, most) => ("number", &[][..], Some(least), Some(most)),
                 Kind::Size(least, most) => ("size", &[][..], Some(least), Some(most)),
                 Kind::Words(words) => ("words", words, None, None),
                 Kind::Time => ("time", &[][..], None, None),
+                Kind::Duration => ("duration", &[][..], None, None),
             };
             serde_json::json!({
                 "key": row.key,
@@ -515,6 +621,40 @@ mod tests {
     }
 
     #[test]
+    fn a_length_of_time_has_a_unit() {
+        let mut s = Settings::new();
+        for (text, seconds) in [("7d", 604_800), ("12h", 43_200), ("90m", 5_400), ("3600s", 3_600), ("0s", 0)] {
+            s.set("grace", text).unwrap();
+            assert_eq!(s.duration_ms("grace"), seconds * 1000, "{text}");
+        }
+        for bad in
+            ["7", "d", "7 d", "7w", "7D", "1.5h", "-1d", "+1d", "7dd", "36501d", "18446744073709551615d", "7\u{fc}"]
+        {
+            let e = s.set("grace", bad).unwrap_err();
+            assert_eq!(e.code(), Code::InvalidOption, "{bad}");
+            assert_eq!(e.hint(), "Set grace to a length of time with its unit, such as 7d, 12h, 90m or 3600s.");
+        }
+        s.set("grace", "").unwrap();
+        assert_eq!(s.duration_ms("grace"), 7 * 86_400_000);
+    }
+
+    #[test]
+    fn a_call_overrides_what_the_configuration_says_of_it() {
+        let mut configuration = Settings::new();
+        for (key, value) in [("bucket", "b"), ("retention_full_days", "30"), ("keep_last", "false")] {
+            configuration.set(key, value).unwrap();
+        }
+        let defaults = configuration.defaults_of(Call::Prune);
+        assert_eq!(defaults.shown().map(|(key, _)| key).collect::<Vec<_>>(), ["keep_last", "retention_full_days"]);
+        let mut call = Settings::new();
+        call.set("retention_full_days", "0").unwrap();
+        let all = defaults.overlaid(&call);
+        assert_eq!((all.number("retention_full_days"), all.flag("keep_last")), (0, false));
+        assert_eq!(all.text("retention_scope"), "path");
+        assert!(call.only_for(Call::Prune).is_ok() && call.only_for(Call::Sweep).is_err());
+    }
+
+    #[test]
     fn secrets_are_not_shown() {
         let mut s = Settings::new();
         s.set("secret_key", "hush").unwrap();
@@ -546,8 +686,9 @@ mod tests {
         let e = s.only_for(Call::Put).unwrap_err();
         assert_eq!(e.code(), Code::InvalidOption);
         assert_eq!(e.message(), "option verify is for get and restore, not for put");
-        assert_eq!(e.hint(), "put takes kind, parent, checkpoint, source.");
-        assert_eq!(s.only_for(Call::List).unwrap_err().hint(), "list takes no options.");
+        assert_eq!(e.hint(), "put takes kind, parent, checkpoint, source, labels.");
+        assert_eq!(s.only_for(Call::List).unwrap_err().hint(), "list takes as_of, label.");
+        assert_eq!(s.only_for(Call::Uploads).unwrap_err().hint(), "uploads takes no options.");
         for (key, value, place) in [
             ("bucket", "b", "for opening a vault"),
             ("memory", "67108864", "for the whole process"),

@@ -29,6 +29,8 @@ mod control;
 mod disk;
 #[path = "../src/driver/mod.rs"]
 mod driver;
+#[path = "../src/entropy.rs"]
+mod entropy;
 #[path = "../src/source_file.rs"]
 mod source_file;
 #[path = "../src/transport/mod.rs"]
@@ -217,7 +219,7 @@ impl Machine for Upload {
         match input {
             Input::PartReady { number, length, digest, .. } => {
                 let offset = u64::from(number - 1) * self.part_length;
-                let output = self.send(Part { number, offset, length, stored: length, digest, md5: None });
+                let output = self.send(Part { number, offset, length, stored: length, digest, md5: None, salt: None });
                 self.outputs.push(output);
             }
             Input::End { id } => {
@@ -259,7 +261,7 @@ impl Machine for Upload {
             }),
             Some(crcs) => {
                 let digest = Some(Digest { crc64nvme: crcs[number as usize - 1], blake3: [0; 32] });
-                self.send(Part { number, offset, length, stored: length, digest, md5: None })
+                self.send(Part { number, offset, length, stored: length, digest, md5: None, salt: None })
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use s3vault_core::account::{Account, Bucket};
 use s3vault_core::credentials::Credentials;
-use s3vault_core::op::{GetObject, Operation, Paged, Pages, Single};
+use s3vault_core::op::{GetObject, ListBuckets, Operation, Paged, Pages, Single};
 use s3vault_core::settings::Settings;
 use s3vault_core::vault::objects::VAULT_KEY;
 use s3vault_core::vault::open::DESCRIPTION_LIMIT;
@@ -65,15 +65,24 @@ impl Client {
     pub(crate) fn renew(&self, credentials: Credentials, control: &mut Control<'_>) -> Result<()> {
         let trial = Arc::new(self.bucket.with_credentials(credentials.clone()));
         let host = Host { transport: self.host.transport.clone(), keys: None };
-        // An object that the keys of any vault may read, if it exists.
-        let object = GetObject::new(VAULT_KEY, DESCRIPTION_LIMIT);
-        match driver::run(&host, Single::new(&trial, object, entropy::seed()?), control) {
-            Err(e) if e.code() != Code::NotFound => Err(e.context("the trial of the new keys failed")),
-            _ => {
-                self.bucket.account().renew(credentials);
-                Ok(())
+        let answer = if trial.name().is_empty() {
+            // Each container has a bucket of its own. Keys that may not list the buckets are valid all the same.
+            let list = ListBuckets { max_buckets: Some(1), ..Default::default() };
+            match driver::run(&host, Single::new(&trial, list, entropy::seed()?), control) {
+                Err(e) if e.code() != Code::AccessDenied => Err(e),
+                _ => Ok(()),
             }
-        }
+        } else {
+            // An object that the keys of any vault may read, if it exists.
+            let object = GetObject::new(VAULT_KEY, DESCRIPTION_LIMIT);
+            match driver::run(&host, Single::new(&trial, object, entropy::seed()?), control) {
+                Err(e) if e.code() != Code::NotFound => Err(e),
+                _ => Ok(()),
+            }
+        };
+        answer.map_err(|e| e.context("the trial of the new keys failed"))?;
+        self.bucket.account().renew(credentials);
+        Ok(())
     }
 }
 

@@ -42,6 +42,8 @@ pub enum EventKind {
     Orphan = 4,
     /// Nothing happened for 200 ms; the call still waits.
     Heartbeat = 5,
+    /// What a job does with one version: a line of JSON.
+    Item = 6,
 }
 
 /// What happened. While a call waits, there is at least one event every 200 ms.
@@ -49,7 +51,7 @@ pub enum EventKind {
 pub struct Event<'a> {
     /// The kind of the event.
     pub kind: EventKind,
-    /// Payload bytes transferred; never less than in the previous event.
+    /// Payload bytes transferred, or items of a job; never less than in the previous event.
     pub done: u64,
     /// Payload bytes in total, if known.
     pub total: Option<u64>,
@@ -144,7 +146,16 @@ impl Control<'_> {
 
     /// Reports a warning as a log event.
     pub(crate) fn log(&mut self, text: &str) -> Result<()> {
-        let event = Event { kind: EventKind::Log, done: 0, total: None, parts: 0, retries: 0, text: Some(text) };
+        self.tell(EventKind::Log, 0, text)
+    }
+
+    /// Reports an item: the `done`th of the call.
+    pub(crate) fn item(&mut self, done: u64, json: &str) -> Result<()> {
+        self.tell(EventKind::Item, done, json)
+    }
+
+    fn tell(&mut self, kind: EventKind, done: u64, text: &str) -> Result<()> {
+        let event = Event { kind, done, total: None, parts: 0, retries: 0, text: Some(text) };
         if self.on_event.as_mut().is_none_or(|on_event| on_event(&event)) {
             Ok(())
         } else {

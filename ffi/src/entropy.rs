@@ -1,7 +1,9 @@
 //! Random bytes from the operating system, for keys, version ids and the seeds of jitter.
 
 use ring::rand::{SecureRandom, SystemRandom};
+use s3vault_core::crypto::data_key::DataKey;
 use s3vault_core::{Code, Error, Result};
+use zeroize::Zeroizing;
 
 /// Returns new random bytes.
 pub(crate) fn bytes<const N: usize>() -> Result<[u8; N]> {
@@ -15,4 +17,9 @@ pub(crate) fn bytes<const N: usize>() -> Result<[u8; N]> {
 /// Returns a seed for jitter.
 pub(crate) fn seed() -> Result<u64> {
     Ok(u64::from_le_bytes(bytes()?))
+}
+
+/// Returns a new data key.
+pub(crate) fn data_key() -> Result<DataKey> {
+    Ok(DataKey::new(*Zeroizing::new(bytes()?)))
 }

@@ -35,4 +35,7 @@ pub use s3vault_core::crypto::keyring::Keyring;
 pub use s3vault_core::op;
 pub use s3vault_core::settings::Settings;
 pub use s3vault_core::{Code, Error, Family, Result};
-pub use vault::{Get, Kind, List, PositionalReader, Put, Row, Vault, Version, verify_manifest};
+pub use vault::{
+    Get, Initialized, Kind, List, PositionalReader, Put, Report, Row, Vault, Verdict, Verified, VerifyReport, Version,
+    verify_manifest,
+};

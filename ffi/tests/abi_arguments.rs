@@ -3,7 +3,7 @@
 
 mod abi_support;
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::{fs, ptr};
@@ -38,6 +38,18 @@ fn calls_with_a_null<'a>(config: *mut s3v_config) -> Vec<Call<'a>> {
             call("out", move |e| s3v_keyring_open(n, ptr::null(), 0, 1, ptr::null_mut(), e)),
             call("buf", move |e| s3v_keyring_open(n, ptr::null(), 9, 0, ptr::dangling_mut(), e)),
             call("keyring", move |e| s3v_keyring_info(ptr::null(), ptr::dangling_mut(), e)),
+            call("keyring", move |e| s3v_keyring_bytes(ptr::null(), ptr::dangling_mut(), e)),
+            call("keyring", move |e| s3v_keyring_add(ptr::null_mut(), ptr::dangling_mut(), e)),
+            call("keyring", move |e| s3v_keyring_activate(ptr::null_mut(), t, e)),
+            call("keyring", move |e| {
+                s3v_keyring_export(ptr::null_mut(), o, t, ptr::null(), 0, n, ptr::dangling_mut(), e)
+            }),
+            call("keyring", move |e| {
+                s3v_keyring_import(ptr::null_mut(), ptr::null(), 0, ptr::null(), 0, ptr::dangling_mut(), e)
+            }),
+            call("buf", move |e| s3v_keyring_restore(n, ptr::null(), 9, ptr::null(), 0, ptr::dangling_mut(), e)),
+            call("secret", move |e| s3v_keyring_restore(n, ptr::null(), 0, ptr::null(), 9, ptr::dangling_mut(), e)),
+            call("out", move |e| s3v_keyring_restore(n, ptr::null(), 0, ptr::null(), 0, ptr::null_mut(), e)),
             call("out", move |e| s3v_vault_open(o, ptr::null_mut(), ctl, ptr::null_mut(), e)),
             call("vault", move |e| s3v_put_open(ptr::null_mut(), t, t, o, ctl, ptr::dangling_mut(), e)),
             call("put", move |e| s3v_put_write(ptr::null_mut(), ptr::null(), 0, ctl, e)),
@@ -48,6 +60,17 @@ fn calls_with_a_null<'a>(config: *mut s3v_config) -> Vec<Call<'a>> {
             call("vault", move |e| s3v_put_file(ptr::null_mut(), t, t, t, o, ctl, ptr::null_mut(), e)),
             call("vault", move |e| s3v_version_find(ptr::null_mut(), t, t, o, ctl, ptr::dangling_mut(), e)),
             call("version", move |e| s3v_version_manifest(ptr::null_mut(), ctl, ptr::dangling_mut(), e)),
+            call("version", move |e| s3v_version_key(ptr::null_mut(), ctl, ptr::dangling_mut(), e)),
+            call("vault", move |e| s3v_vault_init(ptr::null_mut(), ctl, e)),
+            call("version", move |e| s3v_version_delete(ptr::null_mut(), o, ctl, e)),
+            call("vault", move |e| s3v_delete(ptr::null_mut(), t, t, ctl, ptr::dangling_mut(), e)),
+            call("vault", move |e| s3v_undelete(ptr::null_mut(), t, t, ctl, ptr::dangling_mut(), e)),
+            call("vault", move |e| s3v_prune(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
+            call("vault", move |e| s3v_sweep(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
+            call("vault", move |e| s3v_rotate(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
+            call("vault", move |e| s3v_adopt(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
+            call("vault", move |e| s3v_verify(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
+            call("version", move |e| s3v_get_verify(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
             call("version", move |e| s3v_get_open(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
             call("get", move |e| s3v_get_read(ptr::null_mut(), ptr::null_mut(), 0, ctl, ptr::dangling_mut(), e)),
             call("version", move |e| s3v_get_file(ptr::null_mut(), t, o, ctl, e)),
@@ -264,6 +287,53 @@ fn keyrings_in_memory_differ_and_contradictory_arguments_are_refused() {
     }
     let garbage = made(|out, err| unsafe { s3v_keyring_open(ptr::null(), data, 4, 0, out, err) });
     refused(garbage, Code::Keyring);
+}
+
+fn id_of_current(keyring: *mut s3v_keyring) -> String {
+    let info = taken(made(|out, err| unsafe { s3v_keyring_info(keyring, out, err) }).unwrap());
+    let info: serde_json::Value = serde_json::from_slice(&info).unwrap();
+    let keks = info["keks"].as_array().unwrap();
+    keks.iter().find(|kek| kek["current"] == true).unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_keyring_is_rotated_and_restored_from_its_escrow() {
+    let folder = folder("rotated");
+    let (file, escrow) = (folder.join("k"), folder.join("escrow"));
+    let (path, restored, copy) = (c(file.to_str().unwrap()), folder.join("restored"), c(escrow.to_str().unwrap()));
+    let config = config(&[("bucket", "backups"), ("secret_key", "hidden")]);
+    let secret = b"correct horse";
+    unsafe {
+        let keyring = made(|out, err| s3v_keyring_open(path.as_ptr(), ptr::null(), 0, 1, out, err)).unwrap();
+        let first = id_of_current(keyring);
+        let second = String::from_utf8(taken(made(|out, err| s3v_keyring_add(keyring, out, err)).unwrap())).unwrap();
+        let id = c(&second);
+        refused(call(|err| s3v_keyring_activate(keyring, id.as_ptr(), err)), Code::Keyring);
+        assert_eq!(id_of_current(keyring), first);
+        let export = |how: &CStr| {
+            made(|out, err| {
+                let (how, secret, len) = (how.as_ptr(), secret.as_ptr().cast(), secret.len());
+                s3v_keyring_export(keyring, config, how, secret, len, copy.as_ptr(), out, err)
+            })
+        };
+        refused(export(c"other"), Code::InvalidArgument);
+        let exported = taken(export(c"passphrase").unwrap());
+        assert_eq!(fs::read(&escrow).unwrap(), exported);
+        call(|err| s3v_keyring_activate(keyring, id.as_ptr(), err)).unwrap();
+        assert_eq!(id_of_current(keyring), second);
+
+        let path = c(restored.to_str().unwrap());
+        let (buf, len, key) = (exported.as_ptr().cast(), exported.len(), secret.as_ptr().cast());
+        let again = made(|out, err| s3v_keyring_restore(path.as_ptr(), buf, len, key, secret.len(), out, err)).unwrap();
+        let report = made(|out, err| s3v_keyring_import(again, buf, len, key, secret.len(), out, err)).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&taken(report)).unwrap();
+        assert_eq!(report["settings"], serde_json::json!({"bucket": "backups"}));
+        let content = taken(made(|out, err| s3v_keyring_bytes(again, out, err)).unwrap());
+        assert_eq!(fs::read(&restored).unwrap(), content);
+        assert_eq!(info(again), info(keyring));
+        s3v_config_free(config);
+    }
+    fs::remove_dir_all(folder).unwrap();
 }
 
 fn folder(name: &str) -> PathBuf {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use s3vault::{Cancel, Code, Control, Error, Keyring, Put, Settings, Vault};
+use s3vault::{Cancel, Code, Control, Error, Keyring, Kind, Put, Settings, Vault};
 use serde_json::Value;
 
 type Outcome<T = ()> = Result<T, Failed>;
@@ -193,8 +193,50 @@ impl Story<'_> {
                 same(got.len(), wanted.len())?;
                 same(got == wanted, true)?;
             }
+            "rm" => {
+                let deleted = self.vault.delete(container, path, none)?;
+                let row = deleted.row();
+                same((row.kind, &*row.path), (Some(Kind::Del), path))?;
+                let hash = row.manifest_hash.clone().unwrap_or_default();
+                self.saved.insert(text("save").to_owned(), (row.vid.clone(), hash));
+            }
+            "undelete" => {
+                let newest = self.vault.undelete(container, path, none)?;
+                same(newest.row().vid.clone(), self.resolve(text("expect")))?;
+            }
+            "delete" => {
+                let mut which = Settings::new();
+                which.set("version", &self.resolve(text("version")))?;
+                self.vault.find(container, path, &which, none)?.delete(&options, none)?;
+            }
+            "prune" | "sweep" => {
+                options.set("container", container)?;
+                let mut items = Vec::new();
+                let mut on_event = |event: &s3vault::Event<'_>| {
+                    if event.kind == s3vault::EventKind::Item {
+                        let item: Value = serde_json::from_str(event.text.unwrap_or_default()).unwrap();
+                        items.push(format!("{} {}", item["action"].as_str().unwrap(), item["vid"].as_str().unwrap()));
+                    }
+                    true
+                };
+                let control = &mut Control { on_event: Some(&mut on_event), ..Control::none() };
+                let report = match text("do") {
+                    "prune" => self.vault.prune(&options, control)?,
+                    _ => self.vault.sweep(&options, control)?,
+                };
+                let expected = step["expect"].as_array().into_iter().flatten().map(|item| {
+                    let (action, vid) = item.as_str().unwrap().split_once(' ').unwrap();
+                    format!("{action} {}", self.resolve(vid))
+                });
+                same(&items, &expected.collect())?;
+                same((report.items(), report.problems), (items.len() as u64, 0))?;
+            }
             "versions" => {
                 let list = self.vault.versions(Some(container), Some(path), &options)?;
+                same(rows(list, |row| row.vid.clone())?, self.expected(&step["expect"]))?;
+            }
+            "chain" => {
+                let list = self.vault.find(container, path, &options, none)?.chain(none)?;
                 same(rows(list, |row| row.vid.clone())?, self.expected(&step["expect"]))?;
             }
             "paths" => {

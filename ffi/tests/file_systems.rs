@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use embedded_store::{Options, Server};
 use nix::errno::Errno;
+use s3vault::keyring::Keys;
 use s3vault::{Code, Control, Error, Event, EventKind, Settings, Vault, Version};
 use support::{bytes, settings};
 
@@ -487,4 +488,21 @@ fn a_partial_file_of_a_newer_version_is_kept() {
     rig.store.clear_faults();
     older.restore(&rig.path("restored"), &Settings::new(), &mut Control::none()).unwrap();
     assert_eq!(rig.left(), [format!(".restored.{}.restoring", rig.version.row().vid), "restored".into()]);
+}
+
+/// A change of a keyring that fails leaves the one that was there, and no other file.
+#[test]
+fn a_keyring_whose_change_cannot_be_synced_stays_as_it_was() {
+    let (_alone, folder) = (alone(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("keyring");
+    let keys = Keys::create(&path).unwrap();
+    let before = fs::read(&path).unwrap();
+    for errno in [Errno::EIO, Errno::ENOSPC] {
+        let e = failing("fdatasync", false, errno, || keys.add()).err().unwrap();
+        assert!(e.message().contains(path.to_str().unwrap()), "{e}");
+        assert_eq!(e.code() == Code::DiskFull, errno == Errno::ENOSPC, "{e}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+    keys.add().unwrap();
 }

@@ -11,6 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use embedded_store::{Options, Server};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use s3vault::keyring::Keys;
 use s3vault::{Code, Control, Error, Settings, Vault};
 
 /// The limit applies to the process: one test at a time.
@@ -82,4 +84,23 @@ fn a_file_size_limit_ends_the_restore_and_nothing_is_left() {
     let open = File::create(&file).unwrap();
     let restored = limited(1 << 20, || version.restore_fd(open.as_fd(), &Settings::new(), none));
     is_full(&restored.unwrap_err(), &file);
+}
+
+#[test]
+fn a_keyring_that_cannot_grow_stays_as_it_was_and_leaves_nothing_beside_it() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keyring");
+    let keys = Keys::create(&file).unwrap();
+    let before = std::fs::read(&file).unwrap();
+    // The limit sends a signal that would end the process, to the thread that writes: here, that of the test.
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGXFSZ);
+    signals.thread_block().unwrap();
+    let added = limited(before.len() as u64 + 10, || keys.add());
+    is_full(&added.unwrap_err(), &file);
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    assert_eq!(keys.to_bytes()[..], before);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    keys.add().unwrap();
 }

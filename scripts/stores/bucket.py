@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""scripts/stores/bucket.py NAME: creates a bucket in the store that the environment (S3VAULT_*) names.
+"""scripts/stores/bucket.py NAME [unversioned]: creates a bucket in the store that the environment (S3VAULT_*) names.
 
-Versioning is enabled if the store has it; stderr says whether it is.
+Versioning is enabled if the store has it, unless it is not wanted; stderr says whether it is.
 """
 
 import sys
@@ -26,11 +26,14 @@ def create(s3: Any, name: str) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit("usage: bucket.py NAME")
-    name = sys.argv[1]
+    if len(sys.argv) < 2 or sys.argv[2:] not in ([], ["unversioned"]):
+        sys.exit("usage: bucket.py NAME [unversioned]")
+    name, is_versioned = sys.argv[1], len(sys.argv) == 2
     s3 = client()
     create(s3, name)
+    if not is_versioned:
+        print(f"created bucket {name}, without versioning", file=sys.stderr)
+        return
     try:
         s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
         versioning = "with versioning"

@@ -3,6 +3,7 @@
 #                                       holds log and pid. Prints the environment that s3vault needs, with a
 #                                       versioned bucket: eval "$(scripts/stores/embedded.sh start DIR)"
 #                                       EMBEDDED_SCHEME=https serves over TLS, under its own CA.
+#                                       EMBEDDED_BUCKET=unversioned, suspended or locked makes another kind of bucket.
 # scripts/stores/embedded.sh stop DIR
 # The server also stops when the process that started it (or STORE_OWNER, a pid) exits, and after 90 minutes.
 set -euo pipefail
@@ -23,8 +24,8 @@ prepare() {
 }
 
 serve() {
-  launch "$RELEASE/embedded-store" --port "$port" --bucket "$bucket" --access-key "$access_key" --secret-key "$secret" \
-    --idle-exit 5400 "${tls[@]}"
+  launch "$RELEASE/embedded-store" --port "$port" --bucket "$bucket${EMBEDDED_BUCKET:+:$EMBEDDED_BUCKET}" \
+    --access-key "$access_key" --secret-key "$secret" --idle-exit 5400 "${tls[@]}"
 }
 
 # Unlike a request, this needs no curl.

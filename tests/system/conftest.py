@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from callers import BUILD, command
+from clocked_store import ClockedStore
 from data import make_file
 from tcp_proxy import Proxy, to_store
 
@@ -32,6 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--transfers", type=int, default=64, help="transfers at once (broken line)")
     group.addoption("--shares", default="0,10", help="percentages of connections that break (broken line)")
     group.addoption("--delay", type=int, default=0, help="milliseconds before each answer of the embedded store (memory)")
+    group.addoption("--versions", type=int, help="versions of one key (odd buckets), or in the large vault (many versions)")
+    group.addoption("--backups", type=int, default=200, help="backups that these are versions of (many versions)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -101,3 +104,11 @@ def source(folder: Path, mib: int, seed: int) -> tuple[Path, str]:
 def proxied() -> tuple[Proxy, str]:
     """A proxy to the store, and its address."""
     return to_store()
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ClockedStore]:
+    """The store with a clock that the test sets."""
+    clocked = ClockedStore()
+    yield clocked
+    clocked.close()

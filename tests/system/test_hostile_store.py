@@ -313,7 +313,8 @@ def test_a_field_of_an_error(attack: Attack, attacked: Callable[[Attack], Ended]
 
 def test_a_manifest_of_256_mib(folder: Path, record_property) -> None:
     """Who can write to the bucket can claim a backup that is so large that its manifest may be, too. It is held up to three
-    times before its signature can be checked; more than that is never read."""
+    times (with a signature that is checked, and what the engine has not taken from the connection yet); more than that is
+    never read."""
     answers = {"list": changed(claimed), "get entry": endless(head(OK, "content-length: 268435456", ETAG), b" ")}
     ended = run(answers, folder, "--json", *GET)
     failed = json.loads(ended.err)["error"]

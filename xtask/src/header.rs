@@ -15,7 +15,7 @@ use crate::{Result, root};
 /// The files of ffi/src/abi that have a section, in the header's order: C wants a type before its use.
 const SECTIONS: &[&str] = &[
     "error", "process", "bytes", "config", "cancel", "ctl", "keyring", "vault", "row", "version", "put", "get", "list",
-    "manifest", "sign",
+    "job", "manifest", "sign",
 ];
 
 /// No line of the header is longer.
@@ -45,7 +45,7 @@ fn check(header: &str) -> Result<()> {
     let mut in_comment = false;
     for (number, line) in (1..).zip(header.lines()) {
         if line.chars().count() > WIDTH {
-            return Err(format!("include/s3vault.h, line {number}: longer than {WIDTH} columns").into());
+            return Err(format!("include/s3vault.h, line {number}: longer than {WIDTH} columns: {line}").into());
         }
         if line.starts_with("/*") {
             comment.clear();
@@ -252,6 +252,13 @@ fn functions(call: Call) -> &'static str {
         Call::Get => "s3v_get_open",
         Call::Restore => "s3v_get_file, s3v_get_fd",
         Call::List => "s3v_list_versions, s3v_list_paths, s3v_list_containers",
+        Call::Delete => "s3v_version_delete",
+        Call::Prune => "s3v_prune",
+        Call::Sweep => "s3v_sweep",
+        Call::Rotate => "s3v_rotate",
+        Call::Adopt => "s3v_adopt",
+        Call::Verify => "s3v_verify",
+        Call::VerifyVersion => "s3v_get_verify",
         Call::Update => "s3v_vault_update",
         Call::Sign => "s3v_sign",
         Call::Presign => "s3v_presign",
@@ -263,6 +270,7 @@ fn functions(call: Call) -> &'static str {
 fn accepts(row: &OptionInfo) -> String {
     let accepts = match row.kind {
         Kind::Text => "Text".into(),
+        Kind::Labels => "KEY=VALUE, several separated by commas or line ends".into(),
         Kind::File => "The name of a file".into(),
         Kind::Bool => "true or false".into(),
         Kind::Number(least, most) => format!("A whole number from {least} to {most}"),
@@ -273,6 +281,7 @@ fn accepts(row: &OptionInfo) -> String {
         }
         Kind::Words(words) => words.join(" or "),
         Kind::Time => "A time: RFC 3339, a date (the end of that day in UTC), or Unix milliseconds".into(),
+        Kind::Duration => "A length of time: a number with its unit d, h, m or s, such as 7d or 90m".into(),
         _ => "A value".to_owned(),
     };
     let default = if row.default.is_empty() { String::new() } else { format!(". Default: {}", row.default) };

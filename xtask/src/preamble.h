@@ -40,7 +40,9 @@
  * BY TASK
  *
  * Configure                        s3v_config_load (a file), s3v_config_env (the environment), s3v_config_set
- * Create or open a signing key     s3v_keyring_open
+ * Create or open a keyring         s3v_keyring_open
+ * Rotate the keys of a keyring     s3v_keyring_add, s3v_keyring_export, s3v_keyring_activate
+ * Restore the keys                 s3v_keyring_restore (a new keyring), s3v_keyring_import (into one that exists)
  * Open a vault                     s3v_vault_open
  * Store a file or a disk           s3v_put_file
  * Store a stream                   s3v_put_open, s3v_put_write, s3v_put_commit
@@ -55,7 +57,14 @@
  * Restore to a pipe                s3v_version_find, s3v_get_fd
  * Restore as a stream              s3v_version_find, s3v_get_open, s3v_get_read
  * Read at any position             s3v_version_find, s3v_get_open, s3v_get_pread
+ * Verify backups in the store      s3v_verify; one version: s3v_version_find, s3v_get_verify
+ * Take over other programs' data   s3v_adopt; with S3V_OPT_DRY_RUN first
  * Verify a backup offline          s3v_version_manifest, s3v_manifest_verify
+ * Delete a backup, take it back    s3v_delete, s3v_undelete
+ * Delete a version                 s3v_version_delete
+ * Apply the retention, free space  s3v_prune, then s3v_sweep; with S3V_OPT_DRY_RUN first
+ * Rotate the key-encryption key    s3v_keyring_add, _export, _activate, then s3v_rotate
+ * Read the data without us         s3v_version_key: the data key, for an emergency
  * Detect a replaced version        keep s3v_row.manifest_hash; later s3v_version_find with S3V_OPT_PIN
  * Show progress, cancel, time out  s3v_ctl, s3v_cancel_new, s3v_cancel_trigger
  * Rotate credentials               s3v_vault_update, at any time or on S3V_EVENT_CREDENTIALS

@@ -19,7 +19,7 @@
 #include "check.h"
 
 /* How many misuses there must be at least. */
-#define LEAST 133
+#define LEAST 155
 
 static int misuses, accepted;
 
@@ -608,6 +608,51 @@ static void versions(void) {
     s3v_config_free(both);
 }
 
+static int32_t job_with(int is_prune, const char *key, const char *value, s3v_error **err) {
+    s3v_config *options = with(key, value);
+    int32_t rc = (is_prune ? s3v_prune : s3v_sweep)(vault, options, NULL, &out.bytes, err);
+    s3v_config_free(options);
+    return rc;
+}
+
+static void deletions_and_jobs(void) {
+    s3v_config *wrong = with("kind", "full");
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_vault_init(NULL, NULL, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_version_delete(NULL, NULL, NULL, err));
+    MISUSE(S3V_E_INVALID_OPTION, s3v_version_delete(version, wrong, NULL, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_delete(NULL, CONTAINER, "stored", NULL, &out.version, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_delete(vault, NULL, "stored", NULL, &out.version, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_delete(vault, CONTAINER, NULL, NULL, &out.version, err));
+    /* Without a place for the result nothing is deleted: the tests after this one still find the version. */
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_delete(vault, CONTAINER, "stored", NULL, NULL, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_delete(vault, overlong, "stored", NULL, &out.version, err));
+    MISUSE(S3V_E_INVALID_NAME, s3v_delete(vault, "..", "stored", NULL, &out.version, err));
+    MISUSE(S3V_E_NOT_FOUND, s3v_delete(vault, CONTAINER, "never", NULL, &out.version, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_undelete(NULL, CONTAINER, "stored", NULL, &out.version, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_undelete(vault, CONTAINER, "stored", NULL, NULL, err));
+    MISUSE(S3V_E_NOT_FOUND, s3v_undelete(vault, CONTAINER, "stored", NULL, &out.version, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_prune(NULL, NULL, NULL, &out.bytes, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_prune(vault, NULL, NULL, NULL, err));
+    MISUSE(S3V_E_INVALID_OPTION, s3v_prune(vault, NULL, NULL, &out.bytes, err));
+    MISUSE(S3V_E_INVALID_OPTION, s3v_prune(vault, wrong, NULL, &out.bytes, err));
+    MISUSE(S3V_E_INVALID_OPTION, job_with(1, "retention_full_versions", "0", err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_sweep(NULL, NULL, NULL, &out.bytes, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_rotate(NULL, NULL, NULL, &out.bytes, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_rotate(vault, NULL, NULL, NULL, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_sweep(vault, NULL, NULL, NULL, err));
+    MISUSE(S3V_E_INVALID_OPTION, job_with(0, "grace", "29m", err));
+    MISUSE(S3V_E_INVALID_OPTION, job_with(0, "keep_last", "true", err));
+    MISUSE(S3V_E_INVALID_NAME, job_with(0, "container", "a/b", err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_adopt(NULL, NULL, NULL, &out.bytes, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_adopt(vault, NULL, NULL, NULL, err));
+    MISUSE(S3V_E_INVALID_OPTION, s3v_adopt(vault, wrong, NULL, &out.bytes, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_verify(NULL, NULL, NULL, &out.bytes, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_verify(vault, NULL, NULL, NULL, err));
+    MISUSE(S3V_E_INVALID_OPTION, s3v_verify(vault, wrong, NULL, &out.bytes, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_get_verify(NULL, NULL, NULL, &out.bytes, err));
+    s3v_config_free(wrong);
+}
+
 static int32_t get_with(const char *key, const char *value, s3v_error **err) {
     s3v_config *options = with(key, value);
     int32_t rc = s3v_get_open(version, options, NULL, &out.get, err);
@@ -685,7 +730,7 @@ static void targets(void) {
 static void lists(void) {
     s3v_error *err = NULL;
     s3v_list *list = NULL;
-    s3v_config *options = with("as_of", "0");
+    s3v_config *options = with("kind", "full");
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_list_versions(NULL, CONTAINER, "p", NULL, NULL, &out.list, err));
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_list_versions(vault, NULL, "p", NULL, NULL, &out.list, err));
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_list_versions(vault, CONTAINER, "p", NULL, NULL, NULL, err));
@@ -899,6 +944,7 @@ static const struct test tests[] = {
     TEST(sources),
     TEST(calls_after_the_last_one),
     TEST(versions),
+    TEST(deletions_and_jobs),
     TEST(reading),
     TEST(targets),
     TEST(lists),

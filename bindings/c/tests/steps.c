@@ -180,15 +180,8 @@ static enum outcome step_vault(struct session *session, const cJSON *step, char 
     return outcome;
 }
 
-static enum outcome check_row(struct session *session, const cJSON *step, const s3v_row *row, size_t size, char *why) {
+static enum outcome save_row(struct session *session, const cJSON *step, const s3v_row *row, char *why) {
     const char *save = text(step, "save");
-    if (row == NULL) return failed(why, "the new version has no row");
-    if (strcmp(row->container, text(step, "container")) != 0 || strcmp(row->path, text(step, "path")) != 0) {
-        return failed(why, "the row is of %s/%s", row->container, row->path);
-    }
-    if (row->bytes != size) return failed(why, "the row has %" PRIu64 " bytes, not %zu", row->bytes, size);
-    if (strlen(row->vid) != 26) return failed(why, "the vid '%s' is not 26 characters long", row->vid);
-    if (row->manifest_hash == NULL) return failed(why, "the row has no manifest hash");
     if (save == NULL) return STEP_DONE;
     if (session->saved_count == SAVED_MAX) return failed(why, "this runner saves %d versions at most", SAVED_MAX);
     session->saved[session->saved_count].name = save;
@@ -196,6 +189,17 @@ static enum outcome check_row(struct session *session, const cJSON *step, const 
     snprintf(session->saved[session->saved_count].hash, sizeof session->saved[0].hash, "%s", row->manifest_hash);
     session->saved_count++;
     return STEP_DONE;
+}
+
+static enum outcome check_row(struct session *session, const cJSON *step, const s3v_row *row, size_t size, char *why) {
+    if (row == NULL) return failed(why, "the new version has no row");
+    if (strcmp(row->container, text(step, "container")) != 0 || strcmp(row->path, text(step, "path")) != 0) {
+        return failed(why, "the row is of %s/%s", row->container, row->path);
+    }
+    if (row->bytes != size) return failed(why, "the row has %" PRIu64 " bytes, not %zu", row->bytes, size);
+    if (strlen(row->vid) != 26) return failed(why, "the vid '%s' is not 26 characters long", row->vid);
+    if (row->manifest_hash == NULL) return failed(why, "the row has no manifest hash");
+    return save_row(session, step, row, why);
 }
 
 /* Opens a put and writes the data from its offset, which must be within "resumes_at", up to byte `end`, `chunk` bytes
@@ -450,23 +454,140 @@ static enum outcome expect_exactly(const struct session *session, s3v_list *list
     return STEP_DONE;
 }
 
-static enum outcome step_versions(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+/* Lists with the step's options, and compares. */
+static enum outcome step_list(struct session *session, const cJSON *step, int is_versions, char *why,
+                              s3v_error **err) {
+    s3v_config *options = s3v_config_new();
     s3v_list *list = NULL;
-    enum outcome outcome = LIBRARY_ERROR;
-    if (s3v_list_versions(session->vault, text(step, "container"), text(step, "path"), NULL, NULL, &list, err) == 0) {
-        outcome = expect_exactly(session, list, step, 1, why, err);
+    const char *container = text(step, "container");
+    enum outcome outcome = set_all(session, options, field(step, "options"), why, err);
+    if (outcome == STEP_DONE) {
+        int32_t rc = is_versions
+            ? s3v_list_versions(session->vault, container, text(step, "path"), options, NULL, &list, err)
+            : s3v_list_paths(session->vault, container, text(step, "prefix"), options, NULL, &list, err);
+        outcome = rc < 0 ? LIBRARY_ERROR : expect_exactly(session, list, step, is_versions, why, err);
     }
     s3v_list_free(list);
+    s3v_config_free(options);
     return outcome;
 }
 
+static enum outcome step_versions(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    return step_list(session, step, 1, why, err);
+}
+
 static enum outcome step_paths(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    return step_list(session, step, 0, why, err);
+}
+
+static enum outcome step_chain(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    s3v_config *options = s3v_config_new();
+    s3v_version *version = NULL;
     s3v_list *list = NULL;
-    enum outcome outcome = LIBRARY_ERROR;
-    if (s3v_list_paths(session->vault, text(step, "container"), text(step, "prefix"), NULL, NULL, &list, err) == 0) {
-        outcome = expect_exactly(session, list, step, 0, why, err);
+    enum outcome outcome = set_all(session, options, field(step, "options"), why, err);
+    if (outcome == STEP_DONE && (s3v_version_find(session->vault, text(step, "container"), text(step, "path"), options,
+                                                  NULL, &version, err) < 0 ||
+                                 s3v_list_chain(version, NULL, &list, err) < 0)) {
+        outcome = LIBRARY_ERROR;
     }
+    if (outcome == STEP_DONE) outcome = expect_exactly(session, list, step, 1, why, err);
     s3v_list_free(list);
+    s3v_version_free(version);
+    s3v_config_free(options);
+    return outcome;
+}
+
+static enum outcome step_rm(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    s3v_version *deleted = NULL;
+    enum outcome outcome = STEP_DONE;
+    if (s3v_delete(session->vault, text(step, "container"), text(step, "path"), NULL, &deleted, err) < 0) {
+        return LIBRARY_ERROR;
+    }
+    const s3v_row *row = s3v_version_info(deleted);
+    if (row->kind != S3V_ROW_DELETED) outcome = failed(why, "the row has kind %" PRId32, row->kind);
+    if (outcome == STEP_DONE) outcome = save_row(session, step, row, why);
+    s3v_version_free(deleted);
+    return outcome;
+}
+
+static enum outcome step_undelete(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    s3v_version *newest = NULL;
+    enum outcome outcome = STEP_DONE;
+    if (s3v_undelete(session->vault, text(step, "container"), text(step, "path"), NULL, &newest, err) < 0) {
+        return LIBRARY_ERROR;
+    }
+    const char *wanted = expand(session, text(step, "expect"), why), *vid = s3v_version_info(newest)->vid;
+    if (wanted == NULL) {
+        outcome = failed(why, "it was expected to fail");
+    } else if (strcmp(wanted, vid) != 0) {
+        outcome = failed(why, "the newest version is %s, not %s", vid, wanted);
+    }
+    s3v_version_free(newest);
+    return outcome;
+}
+
+static enum outcome step_delete(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    s3v_config *options = s3v_config_new();
+    s3v_version *version = NULL;
+    const char *vid = expand(session, text(step, "version"), why);
+    enum outcome outcome = vid == NULL ? CHECK_FAILED : STEP_DONE;
+    if (outcome == STEP_DONE &&
+        (s3v_config_set(options, S3V_OPT_VERSION, vid, err) < 0 ||
+         s3v_version_find(session->vault, text(step, "container"), text(step, "path"), options, NULL, &version, err) < 0 ||
+         s3v_version_delete(version, NULL, NULL, err) < 0)) {
+        outcome = LIBRARY_ERROR;
+    }
+    s3v_version_free(version);
+    s3v_config_free(options);
+    return outcome;
+}
+
+/* The items of a job that were compared with "expect" so far. */
+struct items {
+    const struct session *session;
+    const cJSON *expected;
+    int count;
+    char why[WHY_SIZE]; /* of the first difference; empty if there is none */
+};
+
+static int32_t compare_item(void *ctx, const s3v_event *event) {
+    struct items *items = ctx;
+    if (event->kind != S3V_EVENT_ITEM || items->why[0] != '\0') return 0;
+    cJSON *item = cJSON_Parse(event->text);
+    const char *wanted = cJSON_GetStringValue(cJSON_GetArrayItem(items->expected, items->count++));
+    const char *action = text(item, "action"), *vid = text(item, "vid"), *space = wanted ? strchr(wanted, ' ') : NULL;
+    const char *wanted_vid = space ? expand(items->session, space + 1, items->why) : NULL;
+    if (wanted_vid == NULL || event->done != (uint64_t)items->count || vid == NULL || strcmp(vid, wanted_vid) != 0 ||
+        strlen(action) != (size_t)(space - wanted) || strncmp(action, wanted, strlen(action)) != 0) {
+        failed(items->why, "item %d is %s, not %s", items->count, event->text, wanted ? wanted : "expected");
+    }
+    cJSON_Delete(item);
+    return 0;
+}
+
+static enum outcome step_job(struct session *session, const cJSON *step, char *why, s3v_error **err) {
+    struct items items = {.session = session, .expected = field(step, "expect")};
+    s3v_ctl ctl = {.size = sizeof ctl, .ctx = &items, .on_event = compare_item};
+    s3v_config *options = s3v_config_new();
+    s3v_bytes *report = NULL;
+    enum outcome outcome = set_all(session, options, field(step, "options"), why, err);
+    if (outcome == STEP_DONE) {
+        int32_t rc = s3v_config_set(options, S3V_OPT_CONTAINER, text(step, "container"), err);
+        int is_prune = strcmp(text(step, "do"), "prune") == 0;
+        if (rc == 0) rc = (is_prune ? s3v_prune : s3v_sweep)(session->vault, options, &ctl, &report, err);
+        if (rc < 0) outcome = LIBRARY_ERROR;
+    }
+    if (outcome == STEP_DONE && items.why[0] != '\0') outcome = failed(why, "%s", items.why);
+    if (outcome == STEP_DONE && field(step, "error") == NULL) {
+        size_t length = 0;
+        const char *json = s3v_bytes_data(report, &length);
+        cJSON *found = cJSON_ParseWithLength(json, length);
+        if (items.count != cJSON_GetArraySize(items.expected)) outcome = failed(why, "%d items came", items.count);
+        if (cJSON_GetNumberValue(field(found, "problems")) != 0) outcome = failed(why, "%.*s", (int)length, json);
+        cJSON_Delete(found);
+    }
+    s3v_bytes_free(report);
+    s3v_config_free(options);
     return outcome;
 }
 
@@ -505,8 +626,14 @@ static const struct {
     {"suspend", " do error container path data after chunk options checkpoint resumes_at cancel ", step_suspend},
     {"abandon", " do error container path data ", step_abandon},
     {"get", " do error container path options reading to data ", step_get},
-    {"versions", " do error container path expect ", step_versions},
-    {"paths", " do error container prefix expect ", step_paths},
+    {"rm", " do error container path save ", step_rm},
+    {"undelete", " do error container path expect ", step_undelete},
+    {"delete", " do error container path version ", step_delete},
+    {"prune", " do error container options expect ", step_job},
+    {"sweep", " do error container options expect ", step_job},
+    {"versions", " do error container path options expect ", step_versions},
+    {"paths", " do error container prefix options expect ", step_paths},
+    {"chain", " do error container path options expect ", step_chain},
     {"containers", " do error includes excludes ", step_containers},
     {"vault", " do error settings keyring ", step_vault},
 };

@@ -20,7 +20,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import boto3  # type: ignore[import-untyped]
 import pytest
+from stalling_store import UPLOAD_ID, stalling_store
 from stream import stream
 
 import s3vault
@@ -182,7 +184,9 @@ def test_versions_by_id_and_by_time(vault: s3vault.Vault, container: str) -> Non
             f.write(b"%d" % number)
         assert f.version is not None
         stored.append(f.version.info)
-    newest_first = [dataclasses.replace(info, manifest_hash=None, signed_by=None) for info in reversed(stored)]
+    newest_first = [
+        dataclasses.replace(info, manifest_hash=None, signed_by=None, labels=None) for info in reversed(stored)
+    ]
     assert list(vault.versions(container, "p")) == newest_first
     assert vault.find(container, "p").info.vid == stored[2].vid
     assert vault.find(container, "p", version=stored[0].vid).open().read() == b"0"
@@ -358,6 +362,35 @@ def test_ctrl_c_ends_a_call_that_waits_for_the_store(silent_store: str) -> None:
     assert (done.stdout, done.stderr) == (b"interrupted\n", b"")
 
 
+def test_an_upload_that_is_interrupted_in_a_write_is_aborted_before_the_process_ends() -> None:
+    program = """
+        import os, s3vault
+        config = s3vault.Config().env().set("api_url", os.environ["STALLING"]).set("bucket", "backups")
+        config.set("idle_timeout_ms", 3_600_000)
+        s3vault.process.set(memory="32M")
+
+        def interrupt(progress):
+            if progress.done > 0:
+                raise KeyboardInterrupt
+
+        with s3vault.open(config).create("c", "p", progress=interrupt) as upload:
+            while True:
+                upload.write(bytes(1 << 20))
+    """
+    with stalling_store(refuses=True) as store:
+        # The interpreter keeps the exception to its end, and with it the variables of all functions in its traceback.
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program)],
+            env={**os.environ, "STALLING": store.url},
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+    assert b"KeyboardInterrupt" in done.stderr
+    assert len(store.aborts) == 1, done.stderr
+    assert f"upload {UPLOAD_ID} of s3://backups/c/p stays on the store".encode() in done.stderr
+
+
 def test_a_signal_handler_that_returns_does_not_stop_the_call(vault: s3vault.Vault, container: str) -> None:
     ran = list[int]()
     before = signal.signal(signal.SIGUSR1, lambda number, _: ran.append(number))
@@ -527,6 +560,75 @@ def test_the_setting_keyring_is_opened(keyring_file: Path, container: str) -> No
     assert f.version.info.signed_by == verdict.key_id
     assert verdict.info is not None
     assert verdict.info.signed_by == verdict.key_id
+
+
+# What was seen
+
+
+def remove_newest(container: str, vid: str) -> None:
+    """What somebody who may delete objects, and has no key, can do: the catalogue's entry of a version is gone."""
+    bucket = boto3.resource(
+        "s3",
+        endpoint_url=os.environ["S3VAULT_API_URL"],
+        aws_access_key_id=os.environ["S3VAULT_ACCESS_KEY"],
+        aws_secret_access_key=os.environ["S3VAULT_SECRET_KEY"],
+        region_name="us-east-1",
+        verify=os.environ.get("S3VAULT_CA_FILE"),
+    ).Bucket(os.environ["S3VAULT_BUCKET"])
+    bucket.object_versions.filter(Prefix=f"_s3vault/1/cat/{container}/p/{vid}").delete()
+
+
+def test_a_store_that_shows_an_older_version_as_the_newest_is_found_out(
+    keyring_file: Path, container: str, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    config = s3vault.Config().env().set("seen", str(seen))
+    with s3vault.open(config, keyring=keyring_file) as vault:
+        with vault.create(container, "p") as f:
+            f.write(b"first")
+        with vault.create(container, "p") as g:
+            g.write(b"second")
+        assert f.version is not None
+        assert g.version is not None
+        first, second = f.version.info.vid, g.version.info.vid
+        assert vault.find(container, "p").info.vid == second
+    assert seen.stat().st_mode & 0o777 == 0o600
+    remove_newest(container, second)
+    with s3vault.open(config, keyring=keyring_file) as vault:
+        with pytest.raises(S3VaultError) as caught:
+            vault.find(container, "p")
+        assert caught.value.code == ErrorCode.ROLLED_BACK
+        assert first in caught.value.message
+        assert second in caught.value.message
+        assert str(seen) in caught.value.hint
+        # What was asked for by name or by time is not the newest.
+        assert vault.find(container, "p", version=first).info.vid == first
+        assert vault.find(container, "p", as_of="2999-01-01").info.vid == first
+    # Without the note nobody knows.
+    with s3vault.open(s3vault.Config().env(), keyring=keyring_file) as vault:
+        assert vault.find(container, "p").info.vid == first
+        remove_newest(container, first)
+    with s3vault.open(config, keyring=keyring_file) as vault:
+        with pytest.raises(S3VaultError) as caught:
+            vault.find(container, "p")
+        assert caught.value.code == ErrorCode.NOT_FOUND
+        assert f"this machine has seen is {second}" in caught.value.message
+
+
+def test_a_backup_of_another_machine_is_noted_when_it_is_found(
+    vault: s3vault.Vault, keyring_file: Path, container: str, tmp_path: Path
+) -> None:
+    config = s3vault.Config().env().set("seen", str(tmp_path / "seen"))
+    vids = []
+    with s3vault.open(config, keyring=keyring_file) as reader:
+        for data in (b"1", b"2", b"3"):
+            with vault.create(container, "p") as f:
+                f.write(data)
+            assert f.version is not None
+            vids.append(f.version.info.vid)
+            assert reader.find(container, "p").info.vid == vids[-1]
+        notes = [json.loads(line) for line in (tmp_path / "seen").read_text().splitlines()]
+        assert [note["vid"] for note in notes] == vids
 
 
 # Library and tables

@@ -52,6 +52,15 @@ def data_of(spec: dict[str, Any]) -> bytes:
     return stream(spec["size"], spec["seed"])
 
 
+# Options of prune by other names on the command line.
+JOB_FLAGS = {
+    "retention_full_versions": "keep_fulls",
+    "retention_full_days": "keep_full_days",
+    "retention_inc_versions": "keep_incs",
+    "retention_inc_days": "keep_inc_days",
+}
+
+
 class Failed(Exception):
     """A failure of the command."""
 
@@ -121,11 +130,30 @@ class Api:
         with version.open(**reading) as source:
             return read_backwards(source.raw, version.info.size) if to == "pread" else source.read()
 
-    def versions(self, container: str, path: str) -> list[str]:
-        return [row.vid for row in self.vault.versions(container, path)]
+    def rm(self, container: str, path: str) -> s3vault.VersionInfo:
+        return self.vault.delete(container, path).info
 
-    def paths(self, container: str, prefix: str | None) -> list[str]:
-        return [row.path for row in self.vault.paths(container, prefix)]
+    def undelete(self, container: str, path: str) -> str:
+        return self.vault.undelete(container, path).info.vid
+
+    def delete(self, container: str, path: str, vid: str) -> None:
+        self.vault.find(container, path, version=vid).delete()
+
+    def job(self, name: str, container: str, options: Options) -> tuple[list[str], int]:
+        items: list[str] = []
+        run = getattr(self.vault, name)
+        report = run(container=container, on_item=lambda i: items.append(f"{i.action} {i.vid}"), **options)
+        assert report.problems == 0
+        return items, sum((report.kept, report.deleted, report.freed, report.suspected, report.waiting))
+
+    def versions(self, container: str, path: str, options: Options) -> list[str]:
+        return [row.vid for row in self.vault.versions(container, path, **options)]
+
+    def paths(self, container: str, prefix: str | None, options: Options) -> list[str]:
+        return [row.path for row in self.vault.paths(container, prefix, **options)]
+
+    def chain(self, container: str, path: str, options: Options) -> list[str]:
+        return [row.vid for row in self.vault.find(container, path, **options).chain()]
 
     def containers(self) -> list[str]:
         return list(self.vault.containers())
@@ -173,12 +201,38 @@ class Command:
         self.run("get", *arguments, str(file))
         return file.read_bytes()
 
-    def versions(self, container: str, path: str) -> list[str]:
-        return [json.loads(line)["vid"] for line in self.run("versions", container, path).splitlines()]
+    def rm(self, container: str, path: str) -> s3vault.VersionInfo:
+        row = json.loads(self.run("rm", container, path))
+        assert row.pop("deleted") == "backup"
+        return s3vault.VersionInfo(**row)
 
-    def paths(self, container: str, prefix: str | None) -> list[str]:
-        lines = self.run("ls", container, *([] if prefix is None else [prefix])).splitlines()
-        return [json.loads(line)["path"] for line in lines]
+    def undelete(self, container: str, path: str) -> str:
+        return str(json.loads(self.run("undelete", container, path))["vid"])
+
+    def delete(self, container: str, path: str, vid: str) -> None:
+        self.run("rm", container, path, "--version", vid)
+
+    def job(self, name: str, container: str, options: Options) -> tuple[list[str], int]:
+        flags = {JOB_FLAGS.get(key, key): value for key, value in options.items()}
+        lines = self.run(name, container, *as_flags(flags)).splitlines()
+        *items, report = [json.loads(line) for line in lines]
+        assert report["problems"] == 0
+        counts = sum(report[key] for key in ("kept", "deleted", "freed", "suspected", "waiting"))
+        return [f"{item['action']} {item['vid']}" for item in items], counts
+
+    def versions(self, container: str, path: str, options: Options) -> list[str]:
+        return self.listed("vid", "versions", container, path, options)
+
+    def paths(self, container: str, prefix: str | None, options: Options) -> list[str]:
+        return self.listed("path", "ls", container, *([] if prefix is None else [prefix]), options)
+
+    def chain(self, container: str, path: str, options: Options) -> list[str]:
+        return self.listed("vid", "chain", container, path, options)
+
+    def listed(self, field: str, *words: Any) -> list[str]:
+        *arguments, options = words
+        lines = self.run(*arguments, *as_flags(options)).splitlines()
+        return [json.loads(line)[field] for line in lines]
 
     def containers(self) -> list[str]:
         return [json.loads(line)["container"] for line in self.run("ls").splitlines()]
@@ -280,12 +334,40 @@ class Runner:
         if found != expected:
             pytest.fail(f"byte {first_difference(found, expected)} differs")
 
+    def do_rm(self, step: Step) -> None:
+        row = self.caller.rm(step["container"], step["path"])
+        assert (row.kind, row.path) == ("deleted", step["path"])
+        self.saved[step.get("save", "")] = row
+
+    def do_undelete(self, step: Step) -> None:
+        vid = self.caller.undelete(step["container"], step["path"])
+        assert vid == self.resolve(step["expect"])
+
+    def do_delete(self, step: Step) -> None:
+        self.caller.delete(step["container"], step["path"], self.resolve(step["version"]))
+
+    def do_prune(self, step: Step) -> None:
+        self._job("prune", step)
+
+    def do_sweep(self, step: Step) -> None:
+        self._job("sweep", step)
+
+    def _job(self, name: str, step: Step) -> None:
+        items, counted = self.caller.job(name, step["container"], self.options(step))
+        words = [item.split(" ") for item in step["expect"]]
+        assert items == [f"{action} {self.resolve(vid)}" for action, vid in words]
+        assert counted == len(items)
+
     def do_versions(self, step: Step) -> None:
         expected = [self.resolve(name) for name in step["expect"]]
-        assert self.caller.versions(step["container"], step["path"]) == expected
+        assert self.caller.versions(step["container"], step["path"], self.options(step)) == expected
 
     def do_paths(self, step: Step) -> None:
-        assert self.caller.paths(step["container"], step.get("prefix")) == step["expect"]
+        assert self.caller.paths(step["container"], step.get("prefix"), self.options(step)) == step["expect"]
+
+    def do_chain(self, step: Step) -> None:
+        expected = [self.resolve(name) for name in step["expect"]]
+        assert self.caller.chain(step["container"], step["path"], self.options(step)) == expected
 
     def do_containers(self, step: Step) -> None:
         found = self.caller.containers()
@@ -324,7 +406,9 @@ def for_command(case: Case) -> bool:
     steps = case["steps"]
     known: dict[str, set[str]] = {"put": {"kind", "parent"}, "get": {"version", "as_of"}}
     ways = {None, "stream", "file"}
-    known |= {"versions": set(), "paths": set(), "containers": set()}
+    known |= {"versions": {"label"}, "paths": {"as_of", "label"}, "chain": {"version", "as_of"}, "containers": set()}
+    known |= {name: set() for name in ("rm", "undelete", "delete")}
+    known |= {"prune": {*JOB_FLAGS, "dry_run", "grace"}, "sweep": {"dry_run", "grace"}}
     has_file = any("file" in (step.get("from"), step.get("to")) for step in steps)
     return has_file and all(
         step["do"] in known

@@ -7,10 +7,12 @@ in one folder that has a `disk.img` to back up. The environment names the store,
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,6 +71,46 @@ def test_the_examples_run(document: str, tmp_path: Path) -> None:
             )
             assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
     assert (folder / "restored.img").read_bytes() == (folder / "disk.img").read_bytes()
+
+
+def test_the_retention_of_the_readme_frees_the_bytes_that_it_says(tmp_path: Path) -> None:
+    """Runs the line of the crontab with the configuration of the README, on two nights."""
+    by_mark = {block.mark: block.text for block in blocks("README.md")}
+    bucket = f"retention-{os.getpid()}"
+    # A bucket of its own, since a prune is for all containers.
+    subprocess.run([sys.executable, str(ROOT / "scripts/stores/bucket.py"), bucket], check=True)
+    (tmp_path / "s3vault").write_text(f'#!/bin/sh\nexec {sys.executable} -m s3vault "$@"\n')
+    (tmp_path / "s3vault").chmod(0o755)
+    folder = tmp_path / ".config" / "s3vault"
+    folder.mkdir(parents=True)
+    # The environment names the store, and wins over the configuration file.
+    (folder / "config.toml").write_text(by_mark["~/.config/s3vault/config.toml"])
+    (folder / "config.toml").chmod(0o600)
+    environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment["S3VAULT_BUCKET"] = bucket
+
+    def run(command: str) -> str:
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, ""), command
+        return done.stdout
+
+    def sums(output: str) -> str:
+        lines = [line for line in output.splitlines() if not line.startswith(("delete ", "free "))]
+        return "".join(f"{line}\n" for line in lines)
+
+    (tmp_path / "disk.img").write_bytes(os.urandom(10 << 20))
+    run("s3vault keys new .config/s3vault/vault.keys")
+    for _ in range(9):
+        run("s3vault put vm01__1f2e3d4c disks/sda.img disk.img")
+    nightly = by_mark["daily"].split(maxsplit=5)[5]
+    assert sums(run(nightly)) == by_mark["first-night"]
+    if os.environ.get("S3VAULT_TEST_STORE") == "embedded":
+        body = json.dumps({"bucket": bucket, "part": ".-d", "seconds": 86_400}).encode()
+        url = os.environ["S3VAULT_API_URL"] + "/_embedded/age"
+        urllib.request.urlopen(urllib.request.Request(url, body, method="POST")).close()
+        assert sums(run(nightly)) == by_mark["second-night"]
 
 
 def test_the_readme_of_the_package_and_the_main_one_have_examples() -> None:

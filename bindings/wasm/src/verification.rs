@@ -183,6 +183,14 @@ fn read(object: &[u8], keys: &VerifyKeys) -> Result<Outcome, Error> {
             )
             .with_hint("Choose the manifest of a version that has data."));
         }
+        // Nothing of its data would be compared, and a page must not say that it is right.
+        Ok(opened) if opened.manifest.has_no_hashes() => {
+            return Err(Error::new(
+                Code::Format,
+                "this manifest is of data that was adopted without hashes, so the data cannot be verified",
+            )
+            .with_hint("Adopt it again with 's3vault adopt --hash', and choose the manifest of that version."));
+        }
         Ok(opened) if opened.signed_by.is_some() => Outcome::Good(opened.manifest),
         Ok(opened) => Outcome::Unsigned(opened.manifest),
         Err(error) => Outcome::Bad(error),

@@ -70,6 +70,16 @@ export const ErrorCode = {
   PIN_MISMATCH: -39,
   /** More than one version fits what was asked for. */
   AMBIGUOUS: -41,
+  /** The version cannot be deleted: an incremental depends on it. */
+  HAS_DEPENDENTS: -42,
+  /** The version cannot be deleted: it has the label hold, or its data is locked. */
+  HELD: -43,
+  /** Nothing was done: the request expired before the store accepted it. */
+  NOT_DONE: -44,
+  /** The newest version is older than one that this machine has seen before, or was replaced since. */
+  ROLLED_BACK: -45,
+  /** The key is not the one that the data is encrypted with, or it is missing, or the data is not encrypted. */
+  WRONG_KEY: -46,
   /** The host name of api_url, or of the proxy, does not resolve. */
   RESOLVE: -50,
   /** The connection was refused or could not be established. */
@@ -137,6 +147,11 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.OUTCOME_UNKNOWN]: "Call commit again on the same handle, or run the same put again with its checkpoint.",
   [ErrorCode.PIN_MISMATCH]: "Do not trust this version: it was replaced after the pin was recorded.",
   [ErrorCode.AMBIGUOUS]: "Give the version id of one of the versions that the message names.",
+  [ErrorCode.HAS_DEPENDENTS]: "Delete the incrementals that the message names first, the newest of them at the start.",
+  [ErrorCode.HELD]: "Wait until the lock ends; the label hold stays as long as the version.",
+  [ErrorCode.NOT_DONE]: "Make the same call again.",
+  [ErrorCode.ROLLED_BACK]: "Do not trust the store's state: versions were removed or hidden by somebody without the vault's key. Look who can write to the bucket.",
+  [ErrorCode.WRONG_KEY]: "Open the vault with the keyring that has the key; 's3vault keys list FILE' shows which keys a keyring has.",
   [ErrorCode.RESOLVE]: "Check api_url (and proxy, if it is set) and this machine's DNS.",
   [ErrorCode.CONNECT]: "Check the host and port of api_url (and of proxy, if it is set), and firewalls.",
   [ErrorCode.CERTIFICATE]: "Do what the message says about the certificate; ca_file helps only if no trusted CA signed it.",
@@ -168,22 +183,32 @@ export const OptionKey = {
   PROFILE: "profile",
   /** Region of the bucket. Empty: the region in api_url if that is an AWS endpoint, or else us-east-1; corrected if the store names another. */
   REGION: "region",
-  /** How backups are laid out. single-bucket: one bucket with versioning for all containers. */
+  /** How backups are laid out. single-bucket: one bucket for all containers, which has versioning: versions of a backup are the bucket's own. single-bucket-no-versioning: one bucket without versioning: versions are objects of their own (CONTAINER/PATH@VERSION). bucket-per-vm: a bucket for each container, made when it is needed. */
   MODE: "mode",
-  /** The bucket, for mode single-bucket; on AWS, also an access point's alias or ARN. It must exist and have versioning enabled. */
+  /** The bucket, for the modes with a single one; on AWS, also an access point's alias or ARN. It must exist. */
   BUCKET: "bucket",
-  /** Identity of the vault: 32 lower-case hex digits. Empty: derived from the bucket's name. */
+  /** Start of the buckets' names, for mode bucket-per-vm: at most 30 of a-z, 0-9 and '-'. A container's bucket is this, the container's name in lower case as far as it fits, '-' and 10 characters of a hash. */
+  BUCKET_PREFIX: "bucket_prefix",
+  /** How versions are kept in mode bucket-per-vm. native: the buckets have versioning, which is switched on when they are made. emulated: they have none, and versions are objects of their own. */
+  PER_VM_VERSIONING: "per_vm_versioning",
+  /** Identity of the vault: 32 lower-case hex digits. Empty: derived from the name of the bucket, or from bucket_prefix. */
   VAULT_ID: "vault_id",
   /** Which time identifies a backup. false: the start of the put. true: the end of the transfer. */
   RECORD_AFTER_STORE: "record_after_store",
-  /** How the data is encrypted. none: only as the store does by default. */
+  /** How the data of new backups is encrypted; older ones stay readable as they are. none: only as the store does by default. sse-c: by the store, with a key for each version that only the keyring can unwrap; it needs TLS. envelope: on this machine, with such a key (AES-256-GCM), for any store. sse-s3: by the store, with its own keys. sse-kms: by the store, with a key of its key management service. */
   ENCRYPTION: "encryption",
+  /** With sse-kms: id, ARN or alias of the key. Empty: the account's default key. */
+  SSE_KMS_KEY: "sse_kms_key",
+  /** Send the keys of sse-c over plain HTTP too, where anyone on the network can read them. For tests only. */
+  ALLOW_PLAIN_SSE_C: "allow_plain_sse_c",
   /** File with the signing key. The command opens it; a program passes a keyring handle to the library. */
   KEYRING: "keyring",
   /** The service to sign a request for. */
   SERVICE: "service",
   /** Public keys to trust in addition to the keyring's own, one 'ed25519 <id> <base64>' per line. */
   VERIFY_KEYS: "verify_keys",
+  /** File in which this machine notes, for each backup, the newest version that it has stored or found, so that a store which shows an older one as the newest is found out (rolled back). Only its owner may be able to access it (mode 0600). Empty: nothing is noted. */
+  SEEN: "seen",
   /** Whether a version may be read if this vault knows no public key, neither from a keyring nor from verify_keys. auto: it is read, and its signature is not verified. required: it is refused. */
   TRUST: "trust",
   /** Where the bucket is in a URL. true: in the path. false: in the host name, if its name allows it. */
@@ -212,8 +237,24 @@ export const OptionKey = {
   LEADING_SLASH: "leading_slash",
   /** Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default. */
   STORAGE_CLASS: "storage_class",
+  /** How many days a backup cannot be deleted, not even by this vault, and then until the end of the day (UTC): its data, locator and catalogue entry are locked (object lock), and those of all versions that an incremental builds on. The bucket needs object lock. 0: no lock. */
+  IMMUTABLE_DAYS: "immutable_days",
+  /** Who can remove the locks of immutable_days. governance: users with the permission s3:BypassGovernanceRetention. compliance: nobody, until they end. */
+  IMMUTABLE_MODE: "immutable_mode",
   /** Type of the store; it says which limits, checksums and trailers the store has. auto: its replies tell, and what it refuses is left out. */
   PROVIDER: "provider",
+  /** How many full backups prune keeps of each backup, the newest ones. 0: no limit. A version goes as soon as one of its limits lets it go; a full stays as long as an incremental that stays needs it. */
+  RETENTION_FULL_VERSIONS: "retention_full_versions",
+  /** How many days prune keeps a full backup. 0: no limit. */
+  RETENTION_FULL_DAYS: "retention_full_days",
+  /** How many incremental backups prune keeps of each backup, the newest ones. 0: no limit. */
+  RETENTION_INC_VERSIONS: "retention_inc_versions",
+  /** How many days prune keeps an incremental backup. 0: no limit. */
+  RETENTION_INC_DAYS: "retention_inc_days",
+  /** Keep the newest version of each backup, however old it is, unless the backup was deleted. */
+  KEEP_LAST: "keep_last",
+  /** What the retention is applied to. path: each backup on its own. container: the paths of a container together, so that the whole container can be restored as it was at any time since the oldest version that its limits keep. */
+  RETENTION_SCOPE: "retention_scope",
   /** Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits. Replies of 256 KiB and more, such as long lists and manifests, count too: they do not wait, but payload waits for them. */
   MEMORY: "memory",
   /** Most requests that all transfers of the process have in progress together. */
@@ -230,20 +271,42 @@ export const OptionKey = {
   CHECKPOINT: "checkpoint",
   /** Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared. */
   SOURCE: "source",
+  /** Labels of the version: KEY=VALUE, several separated by commas or line ends, at most 32. A key has 1 to 63 of A-Z, a-z, 0-9, '.', '_' and '-', a value up to 255 bytes without commas and line ends. The label hold protects a version from prune, whatever its value. */
+  LABELS: "labels",
   /** The version with this id, in upper or lower case. The start of an id is enough if it fits only one version. */
   VERSION: "version",
-  /** The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds. */
+  /** The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds. A list has one row for each path: that version, and none for a path that was deleted then. */
   AS_OF: "as_of",
   /** The version that was recorded at this time: exactly, or else the only one within tolerance_ms of it. More than one is an error (ambiguous). */
   RECORDED: "recorded",
   /** How far the recorded time of a version may be from recorded, in milliseconds, for a time that was noted by another clock or in whole seconds. */
   TOLERANCE_MS: "tolerance_ms",
+  /** Only versions that were stored with this label: NAME=VALUE. The manifest of every version that would be listed is read for that, 16 at a time. */
+  LABEL: "label",
   /** The manifest's hash, as put returned it; any other manifest is refused. */
   PIN: "pin",
   /** When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified. */
   VERIFY: "verify",
   /** Leave holes in the file where the data is zero (a sparse file). */
   HOLES: "holes",
+  /** Only this container. Empty: all containers. */
+  CONTAINER: "container",
+  /** Say what would be done, and change nothing. */
+  DRY_RUN: "dry_run",
+  /** How long an unfinished put, or an upload in which nothing was stored, is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour. */
+  GRACE: "grace",
+  /** Read all data that is adopted, so that its versions have hashes and are verified as any other. false: only size and ETag are recorded, and the MD5 where the store's ETag is one. A later run with true adds the hashes. */
+  HASH: "hash",
+  /** For mode bucket-per-vm: the buckets to adopt, as BUCKET=CONTAINER with a comma between them. Each must be the container's own bucket. Empty: the buckets of all containers that the vault has. */
+  ADOPT_BUCKETS: "adopt_buckets",
+  /** Only the backup with this path in container. */
+  PATH: "path",
+  /** How many percent of the versions are read, at least one version. They are chosen by their ids and by sample_seed. */
+  SAMPLE: "sample",
+  /** A whole number that chooses the sample: consecutive numbers choose other versions, until all were chosen. Empty: the number of days since 1970, so that a daily run of 5 percent reads everything in 20 days. */
+  SAMPLE_SEED: "sample_seed",
+  /** File that records the versions that are done: a run that was stopped continues with the same file. It is removed at the end. */
+  STATE: "state",
 } as const;
 
 /** The key of an option. */

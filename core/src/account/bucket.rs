@@ -47,6 +47,16 @@ impl Bucket {
         Ok(Bucket::at(account.clone(), name, account.endpoint.clone()))
     }
 
+    /// A bucket with a name that was checked before, in the region of the account's endpoint.
+    pub(crate) fn at_endpoint_of(other: &Bucket, name: &str) -> Bucket {
+        Bucket::at(other.account.clone(), name, other.account.endpoint.clone())
+    }
+
+    /// The account without a bucket: for requests about all of its buckets.
+    pub(crate) fn service(account: &Arc<Account>) -> Bucket {
+        Bucket::at(account.clone(), "", account.endpoint.clone())
+    }
+
     fn at(account: Arc<Account>, name: &str, endpoint: Arc<Endpoint>) -> Bucket {
         let signer = Mutex::new(CurrentSigner::new(&account, endpoint.region_for(name)));
         Bucket { account, name: name.to_owned(), endpoint: RwLock::new(endpoint), signer }
@@ -55,6 +65,9 @@ impl Bucket {
     /// The bucket that the option `bucket` names, with an account of its own.
     pub fn from_settings(settings: &Settings, credentials: Credentials) -> Result<Bucket> {
         let account = Arc::new(Account::from_settings(settings, credentials)?);
+        if settings.text("mode") == "bucket-per-vm" && settings.text("bucket").is_empty() {
+            return Ok(Bucket::service(&account));
+        }
         Bucket::new(&account, settings.required("bucket")?)
     }
 

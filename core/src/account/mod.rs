@@ -34,6 +34,8 @@ pub struct Account {
     learns_region: bool,
     keys: Mutex<Keys>,
     clock_offset_ms: AtomicI64,
+    /// The `Date` of the last reply minus the monotonic time at which it arrived; [`UNKNOWN`] before the first.
+    passed_offset_ms: AtomicI64,
     /// Whether the `Date` of replies is not by the store's clock.
     doubts_dates: AtomicBool,
     retries: Mutex<Tokens>,
@@ -42,7 +44,12 @@ pub struct Account {
     /// Whether the store has answered a request.
     answered: AtomicBool,
     first_bytes: Mutex<FirstBytes>,
+    /// Customer keys (SSE-C) may be sent over plain HTTP.
+    allows_plain_keys: bool,
 }
+
+/// No reply has had a `Date` yet.
+const UNKNOWN: i64 = i64::MIN;
 
 /// The credentials in use.
 struct Keys {
@@ -76,11 +83,13 @@ impl Account {
             learns_region: settings.text("region").is_empty(),
             keys: Mutex::new(Keys { credentials, generation: 0 }),
             clock_offset_ms: AtomicI64::new(0),
+            passed_offset_ms: AtomicI64::new(UNKNOWN),
             doubts_dates: AtomicBool::new(false),
             retries: Mutex::default(),
             retry_time_ms: settings.number("retry_time") * 1000,
             answered: AtomicBool::new(false),
             first_bytes: Mutex::default(),
+            allows_plain_keys: settings.flag("allow_plain_sse_c"),
         })
     }
 
@@ -123,12 +132,27 @@ impl Account {
             learns_region: self.learns_region,
             keys: Mutex::new(Keys { credentials, generation: 0 }),
             clock_offset_ms: AtomicI64::new(self.clock_offset_ms.load(Ordering::Relaxed)),
+            passed_offset_ms: AtomicI64::new(self.passed_offset_ms.load(Ordering::Relaxed)),
             doubts_dates: AtomicBool::new(self.doubts_dates()),
             retries: Mutex::default(),
             retry_time_ms: self.retry_time_ms,
             answered: AtomicBool::new(self.has_answered()),
             first_bytes: Mutex::default(),
+            allows_plain_keys: self.allows_plain_keys,
         }
+    }
+
+    /// Whether customer keys (SSE-C) may be sent over plain HTTP: the settings say so, for a test.
+    pub(crate) fn allows_plain_keys(&self) -> bool {
+        self.allows_plain_keys
+    }
+
+    /// Why customer keys are exposed on their way. `None`: they are not, since requests that carry one go over TLS only.
+    pub fn key_exposure(&self) -> Option<String> {
+        let is_exposed = self.allows_plain_keys && !self.endpoint.is_tls();
+        is_exposed.then(|| {
+            "allow_plain_sse_c = true: the encryption keys of SSE-C are sent over plain HTTP, and anyone on their way can read them and then the backups. Use https:// in api_url, or encryption = envelope, and remove allow_plain_sse_c: it is for tests only.".to_owned()
+        })
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
@@ -210,5 +234,16 @@ impl Account {
         let mut clock = self.clock();
         clock.learn(date_ms, sent, received);
         self.clock_offset_ms.store(clock.offset_ms(), Ordering::Relaxed);
+        self.passed_offset_ms.store(date_ms.saturating_sub(received.mono_ms as i64), Ordering::Relaxed);
+    }
+
+    /// A time that the store's clock has passed for certain, unlike that of [`clock`](Account::clock), which may be ahead
+    /// by a second and the time that a reply takes. `None` before the store has answered.
+    pub(crate) fn passed_ms(&self, now: Now) -> Option<i64> {
+        if self.doubts_dates() {
+            return self.has_answered().then(|| self.clock().at(now));
+        }
+        let offset = self.passed_offset_ms.load(Ordering::Relaxed);
+        (offset != UNKNOWN).then(|| offset.saturating_add(now.mono_ms as i64))
     }
 }

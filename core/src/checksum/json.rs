@@ -20,6 +20,22 @@ pub(crate) mod crc64nvme {
     }
 }
 
+/// A CRC64NVME that may be missing.
+pub(crate) mod optional_crc64nvme {
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(crc: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+        match crc {
+            Some(crc) => super::crc64nvme::serialize(crc, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        super::crc64nvme::deserialize(deserializer).map(Some)
+    }
+}
+
 /// A BLAKE3 hash in 64 lower-case hex digits.
 pub(crate) mod blake3 {
     use serde::{Deserializer, Serializer};

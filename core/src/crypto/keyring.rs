@@ -1,7 +1,9 @@
-//! The keyring: the file in which the owner of a vault keeps its signing key.
+//! The keyring: the file in which the owner of a vault keeps its signing key and its key-encryption keys (KEKs).
 //!
-//! It is JSON: `{"format":1,"signing":{"id":"<16 hex>","seed":"<base64 of 32 bytes>"}}`. A keyring with unknown fields is
-//! refused: writing it back without them could lose a key.
+//! It is JSON: `{"format":1,"signing":{"id":"<16 hex>","seed":"<base64 of 32 bytes>"},"keks":[{"id":"<16 hex>",
+//! "key":"<base64 of 32 bytes>","created":<Unix ms>,"escrowed":false}],"current":"<id of a KEK>"}`; `keks` and
+//! `current` are missing where there are none. A keyring with unknown fields is refused: writing it back without them
+//! could lose a key.
 
 use std::fmt;
 
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::aead::{Aead, KEY_LENGTH};
 use super::ed25519;
 use crate::error::{Code, Error, Result};
 use crate::journal::JournalKey;
@@ -97,6 +100,11 @@ impl VerifyKeys {
         self.0.iter().find(|key| key.id == id)
     }
 
+    /// The keys.
+    pub fn iter(&self) -> impl Iterator<Item = &PublicKey> {
+        self.0.iter()
+    }
+
     /// Whether there are no keys, so that nothing can be verified.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -137,17 +145,87 @@ impl fmt::Debug for SigningKey {
     }
 }
 
+/// A key-encryption key (KEK): it wraps the data keys of versions.
+pub struct Kek {
+    id: String,
+    key: Zeroizing<[u8; KEY_LENGTH]>,
+    aead: Aead,
+    created_ms: i64,
+    escrowed: bool,
+}
+
+impl Kek {
+    /// A KEK with this key, which must come from the operating system's entropy, made at this time.
+    pub fn new(key: [u8; KEY_LENGTH], created_ms: i64) -> Kek {
+        let id = hex::encode(&Sha256::new().chain_update(b"s3vault/1 kek\0").chain_update(key).finalize()[..8]);
+        Kek { id, aead: Aead::new(&key), key: Zeroizing::new(key), created_ms, escrowed: false }
+    }
+
+    /// The first 8 bytes of the SHA-256 of `s3vault/1 kek`, NUL and the key, in hex.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// When it was made, in Unix milliseconds.
+    pub fn created_ms(&self) -> i64 {
+        self.created_ms
+    }
+
+    /// Whether a copy of it was exported for an emergency.
+    pub fn is_escrowed(&self) -> bool {
+        self.escrowed
+    }
+
+    pub(crate) fn aead(&self) -> &Aead {
+        &self.aead
+    }
+
+    fn copy(&self) -> Kek {
+        let Kek { id, key, created_ms, escrowed, .. } = self;
+        Kek { id: id.clone(), key: key.clone(), aead: Aead::new(key), created_ms: *created_ms, escrowed: *escrowed }
+    }
+
+    fn stored(&self) -> StoredKek {
+        let Kek { id, created_ms: created, escrowed, .. } = self;
+        let key = Zeroizing::new(STANDARD.encode(*self.key));
+        StoredKek { id: id.clone(), key, created: *created, escrowed: *escrowed }
+    }
+}
+
+impl fmt::Debug for Kek {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kek({})", self.id)
+    }
+}
+
 /// The keys of a vault's owner.
 #[derive(Debug)]
 pub struct Keyring {
     signing: SigningKey,
+    keks: Vec<Kek>,
+    /// Index of the KEK that wraps the data keys of new versions.
+    current: Option<usize>,
+}
+
+/// The JSON of a keyring file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stored {
+    format: u32,
+    signing: StoredKey,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    keks: Vec<StoredKek>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    current: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
-    format: u32,
-    signing: StoredKey,
+struct StoredKek {
+    id: String,
+    key: Zeroizing<String>,
+    created: i64,
+    escrowed: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -157,43 +235,148 @@ struct StoredKey {
     seed: Zeroizing<String>,
 }
 
+fn refused(why: &str) -> Error {
+    Error::new(Code::Keyring, format!("this is not a valid keyring: {why}"))
+}
+
 impl Keyring {
     /// A new keyring whose signing key has this seed, which must come from the operating system's entropy.
     pub fn generate(seed: [u8; ed25519::KEY_LENGTH]) -> Keyring {
-        Keyring { signing: SigningKey::from_seed(seed) }
+        Keyring { signing: SigningKey::from_seed(seed), keks: Vec::new(), current: None }
     }
 
     /// Parses the bytes of a keyring file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Keyring> {
-        let refuse = |why: &str| Error::new(Code::Keyring, format!("this is not a valid keyring: {why}"));
         // serde's own message could show the seed.
-        let stored: Stored = serde_json::from_slice(bytes)
-            .map_err(|e| refuse(&format!("its JSON is invalid at line {}, column {}", e.line(), e.column())))?;
+        let invalid =
+            |e: serde_json::Error| refused(&format!("its JSON is invalid at line {}, column {}", e.line(), e.column()));
+        Keyring::from_stored(&serde_json::from_slice(bytes).map_err(invalid)?)
+    }
+
+    pub(super) fn from_stored(stored: &Stored) -> Result<Keyring> {
         if stored.format != 1 {
-            return Err(refuse("its format is newer than this library"));
+            return Err(refused("its format is newer than this library"));
         }
         let seed: Zeroizing<Vec<u8>> = STANDARD.decode(stored.signing.seed.as_bytes()).unwrap_or_default().into();
         let seed: [u8; ed25519::KEY_LENGTH] =
-            seed.as_slice().try_into().map_err(|_| refuse("its seed is not 32 bytes in base64"))?;
-        let keyring = Keyring::generate(seed);
+            seed.as_slice().try_into().map_err(|_| refused("its seed is not 32 bytes in base64"))?;
+        let mut keyring = Keyring::generate(seed);
         if keyring.signing.public.id != stored.signing.id {
-            return Err(refuse("the id of its signing key is wrong"));
+            return Err(refused("the id of its signing key is wrong"));
         }
+        for stored in &stored.keks {
+            let key: Zeroizing<Vec<u8>> = STANDARD.decode(stored.key.as_bytes()).unwrap_or_default().into();
+            let key = key.as_slice().try_into().map_err(|_| refused("one of its keks is not 32 bytes in base64"))?;
+            let kek = Kek { escrowed: stored.escrowed, ..Kek::new(key, stored.created) };
+            if kek.id != stored.id || keyring.kek(&kek.id).is_some() {
+                return Err(refused("the id of one of its keks is wrong, or is there twice"));
+            }
+            keyring.keks.push(kek);
+        }
+        keyring.current = match &stored.current {
+            None => None,
+            Some(id) => Some(
+                keyring
+                    .keks
+                    .iter()
+                    .position(|kek| kek.id == *id)
+                    .ok_or_else(|| refused("it has no kek that is current"))?,
+            ),
+        };
         Ok(keyring)
     }
 
-    /// The bytes of a keyring file, which are secret.
-    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let stored = Stored {
+    pub(super) fn stored(&self) -> Stored {
+        Stored {
             format: 1,
             signing: StoredKey {
                 id: self.signing.public.id.clone(),
                 seed: Zeroizing::new(STANDARD.encode(*self.signing.seed)),
             },
-        };
-        let mut bytes = Zeroizing::new(serde_json::to_vec(&stored).unwrap_or_default());
+            keks: self.keks.iter().map(Kek::stored).collect(),
+            current: self.current_kek().map(|kek| kek.id.clone()),
+        }
+    }
+
+    /// The bytes of a keyring file, which are secret.
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(serde_json::to_vec(&self.stored()).unwrap_or_default());
         bytes.push(b'\n');
         bytes
+    }
+
+    /// Adds a KEK. The first one is current at once: it wraps the data keys of new versions.
+    pub fn add_kek(&mut self, kek: Kek) {
+        self.current.get_or_insert(self.keks.len());
+        self.keks.push(kek);
+    }
+
+    /// Makes the KEK with this id current. It is refused until a copy of it was exported: data whose only key is in one
+    /// file is lost with that file.
+    pub fn activate(&mut self, id: &str) -> Result<()> {
+        let Some(index) = self.keks.iter().position(|kek| kek.id == id) else {
+            let ids: Vec<&str> = self.keks.iter().map(Kek::id).collect();
+            let hint = if ids.is_empty() {
+                "Add one first: s3vault keys rotate".to_owned()
+            } else {
+                format!("The keyring has: {}.", ids.join(", "))
+            };
+            return Err(
+                Error::new(Code::Keyring, format!("the keyring has no key-encryption key '{id}'")).with_hint(hint)
+            );
+        };
+        if !self.keks[index].escrowed && self.current != Some(index) {
+            let message = format!("the key-encryption key {id} cannot become current: no copy of it was exported");
+            return Err(Error::new(Code::Keyring, message)
+                .with_hint("Export the keyring first and keep the copy elsewhere: s3vault keys export FILE OUT"));
+        }
+        self.current = Some(index);
+        Ok(())
+    }
+
+    /// Notes that all KEKs were exported for an emergency.
+    pub fn mark_escrowed(&mut self) {
+        self.keks.iter_mut().for_each(|kek| kek.escrowed = true);
+    }
+
+    /// Adds the KEKs of another copy of this keyring that are missing here, and returns their ids. A KEK that is
+    /// escrowed in either is escrowed. The current KEK stays, unless there is none. A keyring with another signing key
+    /// is refused.
+    pub fn merge(&mut self, other: &Keyring) -> Result<Vec<String>> {
+        let (own, its) = (self.signing.public.id(), other.signing.public.id());
+        if self.signing.public != other.signing.public {
+            let message = format!("the keyrings are not the same: the signing key of one is {own}, of the other {its}");
+            return Err(Error::new(Code::Keyring, message));
+        }
+        let mut added = Vec::new();
+        for kek in &other.keks {
+            match self.keks.iter_mut().find(|known| known.id == kek.id) {
+                Some(known) => known.escrowed |= kek.escrowed,
+                None => {
+                    added.push(kek.id.clone());
+                    self.keks.push(kek.copy());
+                }
+            }
+        }
+        if let (None, Some(current)) = (self.current, other.current_kek()) {
+            self.current = self.keks.iter().position(|kek| kek.id == current.id);
+        }
+        Ok(added)
+    }
+
+    /// The KEKs, in the order in which they were added.
+    pub fn keks(&self) -> &[Kek] {
+        &self.keks
+    }
+
+    /// The KEK that wraps the data keys of new versions.
+    pub fn current_kek(&self) -> Option<&Kek> {
+        self.keks.get(self.current?)
+    }
+
+    /// The KEK with this id.
+    pub fn kek(&self, id: &str) -> Option<&Kek> {
+        self.keks.iter().find(|kek| kek.id == id)
     }
 
     /// The signing key.
@@ -201,10 +384,15 @@ impl Keyring {
         &self.signing
     }
 
-    /// The public information as JSON: `{"signing":{"id":…,"public":"ed25519 <id> <base64>"}}`.
+    /// The public information as JSON: `{"signing":{"id":…,"public":"ed25519 <id> <base64>"},"keks":[{"id":…,
+    /// "created":<Unix ms>,"escrowed":false,"current":true}]}`.
     pub fn info_json(&self) -> String {
         let public = self.signing.public();
-        serde_json::json!({"signing": {"id": public.id(), "public": public.to_string()}}).to_string()
+        let current = self.current_kek().map(Kek::id);
+        let keks: Vec<_> = self.keks.iter().map(|kek| serde_json::json!({
+            "id": kek.id, "created": kek.created_ms, "escrowed": kek.escrowed, "current": Some(kek.id()) == current,
+        })).collect();
+        serde_json::json!({"signing": {"id": public.id(), "public": public.to_string()}, "keks": keks}).to_string()
     }
 }
 
@@ -230,7 +418,7 @@ mod tests {
             String::new(),
             "{}".into(),
             good.replace("\"format\":1", "\"format\":2"),
-            good.replace("\"format\":1", "\"format\":1,\"keks\":[]"),
+            good.replace("\"format\":1", "\"format\":1,\"other\":[]"),
             good.replace(&seed, "c2hvcnQ="),
             good.replace(&seed, &STANDARD.encode([8; 32])),
             good.replace("\"seed\":\"", "\"seed\":"),
@@ -254,5 +442,64 @@ mod tests {
             assert_eq!(VerifyKeys::parse(&bad).unwrap_err().code(), Code::InvalidOption, "{bad}");
         }
         assert!(VerifyKeys::parse("\n#\n").unwrap().is_empty());
+    }
+
+    fn with_keks(keys: &[u8]) -> Keyring {
+        let mut keyring = Keyring::generate([7; 32]);
+        keys.iter().for_each(|key| keyring.add_kek(Kek::new([*key; 32], 5)));
+        keyring
+    }
+
+    fn current(keyring: &Keyring) -> &str {
+        keyring.current_kek().unwrap().id()
+    }
+
+    #[test]
+    fn the_first_kek_is_current_at_once_and_a_later_one_after_its_escrow() {
+        let mut keyring = with_keks(&[1, 2]);
+        let (first, second) = (keyring.keks()[0].id().to_owned(), keyring.keks()[1].id().to_owned());
+        assert_eq!(current(&keyring), first);
+        let e = keyring.activate(&second).unwrap_err();
+        assert!(
+            e.code() == Code::Keyring && e.message().contains(&second) && e.hint().contains("keys export"),
+            "{e:?}"
+        );
+        assert_eq!(current(&keyring), first);
+        keyring.mark_escrowed();
+        keyring.activate(&second).unwrap();
+        let mut again = Keyring::from_bytes(&keyring.to_bytes()).unwrap();
+        assert_eq!(current(&again), second);
+        let e = again.activate("0123456789abcdef").unwrap_err();
+        assert!(e.code() == Code::Keyring && e.hint().contains(&first), "{e:?}");
+    }
+
+    #[test]
+    fn a_merge_adds_what_is_missing_and_refuses_another_keyring() {
+        let mut one = with_keks(&[1, 2]);
+        let mut other = with_keks(&[1, 3]);
+        other.mark_escrowed();
+        let (second, third) = (one.keks()[1].id().to_owned(), other.keks()[1].id().to_owned());
+        assert_eq!(one.merge(&other).unwrap(), [third]);
+        assert_eq!(one.merge(&other).unwrap(), [""; 0]);
+        let escrowed: Vec<bool> = one.keks().iter().map(Kek::is_escrowed).collect();
+        assert_eq!(escrowed, [true, false, true], "{second} was in no export");
+        let mut old = with_keks(&[]);
+        old.merge(&one).unwrap();
+        assert_eq!(current(&old), current(&one));
+        assert_eq!(one.merge(&Keyring::generate([8; 32])).unwrap_err().code(), Code::Keyring);
+    }
+
+    #[test]
+    fn the_public_information_has_no_key() {
+        let keyring = with_keks(&[1, 2]);
+        let info: serde_json::Value = serde_json::from_str(&keyring.info_json()).unwrap();
+        assert_eq!(info["keks"][0]["current"], true);
+        assert_eq!(info["keks"][1]["current"], false);
+        assert_eq!((&info["keks"][1]["created"], &info["keks"][1]["escrowed"]), (&5.into(), &false.into()));
+        for shown in [keyring.info_json(), format!("{keyring:?}")] {
+            for secret in [[7; 32], [1; 32], [2; 32]] {
+                assert!(!shown.contains(&STANDARD.encode(secret)) && !shown.contains(&hex::encode(secret)), "{shown}");
+            }
+        }
     }
 }

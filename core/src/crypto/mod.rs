@@ -1,4 +1,8 @@
-//! Keys: the keyring, and the signatures made with it.
+//! Keys and what is done with them: the keyring, signatures, wrapped data keys, and the segments of encrypted backups.
 
+mod aead;
+pub mod data_key;
 pub mod ed25519;
+pub mod escrow;
 pub mod keyring;
+pub mod segment;

@@ -227,11 +227,16 @@ impl Endpoint {
 
     /// "S3 access points don't support access through HTTP."
     fn check_secure(&self, bucket: &str) -> Result<()> {
-        if self.scheme == Scheme::Https {
+        if self.is_tls() {
             return Ok(());
         }
         Err(invalid(format!("bucket = '{bucket}' is an access point, but api_url starts with http://"))
             .with_hint("Leave api_url empty, or start it with https://: access points support only TLS."))
+    }
+
+    /// Whether requests are encrypted on their way.
+    pub fn is_tls(&self) -> bool {
+        self.scheme == Scheme::Https
     }
 
     /// Why requests are exposed on their way: they go to another machine without TLS. `None`: they do not.

@@ -13,6 +13,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::customer_key;
 use super::refusal::{Refusal, describe, encoding, excerpt, forwarder, is_about_checksum, is_error, is_html, refusal};
 use super::{Operation, Place, Reply, Unsigned};
 use crate::account::integrity::{Completes, Integrity, may_be_about_checksums};
@@ -36,7 +37,7 @@ pub(crate) struct Session {
     next_id: u64,
     /// Requests whose connections the driver must drop.
     abandoned: Vec<RequestId>,
-    /// What the driver did wrong.
+    /// What ends the machine, whatever it waits for: the driver did something wrong, or a request must not be sent.
     misuse: Option<Error>,
     /// Events that the driver was not told yet.
     events: VecDeque<Event>,
@@ -273,6 +274,8 @@ struct Exchange {
     endpoint: Arc<Endpoint>,
     /// The body of a successful reply is a range.
     is_range: bool,
+    /// It carries a customer key.
+    has_key: bool,
     head: Option<ReplyHead>,
     body: Vec<u8>,
 }
@@ -383,8 +386,12 @@ fn sign(
     session: &Session,
     now: Now,
     id: RequestId,
-) -> (Request, Exchange) {
+) -> Result<(Request, Exchange)> {
     let bucket = &session.bucket;
+    let has_key = unsigned.headers.iter().any(|(_, value)| value.is_secret());
+    if has_key {
+        customer_key::check_channel(operation, bucket, unsigned.place.key())?;
+    }
     let query = encode_query(unsigned.query.iter().map(|(name, value)| (*name, value.as_str())));
     let endpoint = bucket.endpoint();
     let target = match &unsigned.place {
@@ -401,12 +408,11 @@ fn sign(
     let mut headers = unsigned.headers;
     let (generation, signed_ms) = {
         let given: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
-        let has_secret = headers.iter().any(|(_, value)| value.is_secret());
         let (method, host, path) = (unsigned.method, &target.host, &target.path);
         let to_sign = ToSign { method, host, path, query: &query, headers: &given, payload };
         let dated = dated.filter(|_| !is_active(Mutation::RedateRetry));
         let signed_at = dated.unwrap_or_else(|| session.clock(now));
-        let (signed, generation) = bucket.sign(&to_sign, has_secret, signed_at);
+        let (signed, generation) = bucket.sign(&to_sign, has_key, signed_at);
         headers.extend(signed);
         // Not signed: some proxies change it.
         headers.push(("accept-encoding".to_owned(), "identity".into()));
@@ -428,6 +434,7 @@ fn sign(
         place: unsigned.place,
         endpoint,
         is_range: matches!(unsigned.reply, ReplyBody::Range(_)),
+        has_key,
         head: None,
         body: Vec::new(),
     };
@@ -441,7 +448,7 @@ fn sign(
         reply: unsigned.reply,
         drop_at,
     };
-    (request, exchange)
+    Ok((request, exchange))
 }
 
 /// The methods of a call that do not depend on its operation: a machine polls or abandons the call of its state with
@@ -452,6 +459,23 @@ pub(crate) trait Calling {
 
     /// Abandons the call; the connection of a request in progress is dropped.
     fn abandon(&mut self, session: &mut Session);
+}
+
+/// What asks the store, and ends with an answer: a call, or several that belong together.
+pub(crate) trait Asking: Calling {
+    /// What it ends with.
+    type Answer;
+
+    /// Handles an input. Returns the answer, once.
+    fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) -> Option<Self::Answer>;
+}
+
+impl<O: Operation> Asking for Call<O> {
+    type Answer = Result<O::Reply>;
+
+    fn handle(&mut self, session: &mut Session, now: Now, input: &Input<'_>) -> Option<Result<O::Reply>> {
+        Call::handle(self, session, now, input)
+    }
 }
 
 /// An operation in progress.
@@ -481,6 +505,8 @@ pub(crate) struct Call<O> {
     sent_ms: i64,
     /// Whether an earlier attempt may have taken effect.
     maybe_done: bool,
+    /// A refusal that may be about the customer key or about permissions: a request without the key tells.
+    doubted: Option<Error>,
 }
 
 /// How often one operation is repeated with another clock: clocks may be set while it runs.
@@ -524,7 +550,15 @@ impl<O: Operation> Calling for Call<O> {
         self.attempts += 1;
         session.next_id += 1;
         self.sent_ms = session.clock(now);
-        Next::Send(self.sign(session, now, RequestId(session.next_id)))
+        match self.sign(session, now, RequestId(session.next_id)) {
+            Ok(request) => Next::Send(request),
+            Err(e) => {
+                session.misused(e);
+                self.state = State::Over;
+                // At once: then the machine ends with the error.
+                Next::Wait(Some(now.mono_ms))
+            }
+        }
     }
 
     fn abandon(&mut self, session: &mut Session) {
@@ -551,6 +585,7 @@ impl<O: Operation> Call<O> {
             date_ms: None,
             sent_ms: 0,
             maybe_done: false,
+            doubted: None,
         }
     }
 
@@ -563,13 +598,8 @@ impl<O: Operation> Call<O> {
         &self.op
     }
 
-    /// The operation, to make its next attempt request less.
-    pub(crate) fn op_mut(&mut self) -> &mut O {
-        &mut self.op
-    }
-
     /// Resets the count of attempts, since the attempt in progress has received data.
-    pub(crate) fn progressed(&mut self, now: Now) {
+    fn restart_attempts(&mut self, now: Now) {
         self.attempts = 1;
         self.started = now.mono_ms;
     }
@@ -632,10 +662,14 @@ impl<O: Operation> Call<O> {
         exchange.late_at = first_bytes.limit_ms(self.hedges).map(|limit| now.mono_ms.saturating_add(limit));
     }
 
-    fn sign(&mut self, session: &Session, now: Now, id: RequestId) -> Request {
-        let (request, exchange) = sign(O::NAME, self.op.request(), self.dated, session, now, id);
+    fn sign(&mut self, session: &Session, now: Now, id: RequestId) -> Result<Request> {
+        let unsigned = match self.doubted {
+            None => self.op.request(),
+            Some(_) => customer_key::without_key(self.op.request()),
+        };
+        let (request, exchange) = sign(O::NAME, unsigned, self.dated, session, now, id)?;
         self.state = State::Sent(exchange);
-        request
+        Ok(request)
     }
 
     /// Handles an input if it belongs to this call. Returns the result once the call is over.
@@ -670,6 +704,14 @@ impl<O: Operation> Call<O> {
             self.last_byte_sent(session, now);
             return None;
         }
+        if let Input::RangeProgress { id, length } = input
+            && self.is_sending(*id)
+        {
+            if self.op.progressed(*length) {
+                self.restart_attempts(now);
+            }
+            return None;
+        }
         let State::Sent(exchange) = &mut self.state else { return None };
         if let Some(why) = exchange.misuse(input) {
             session.misused(misuse(format!("{}: {why}", O::NAME)));
@@ -692,7 +734,7 @@ impl<O: Operation> Call<O> {
                 {
                     session.account().first_bytes().answered(now.mono_ms.saturating_sub(last_byte_at));
                 }
-                let checked = match head.is_success() {
+                let checked = match head.is_success() && self.doubted.is_none() {
                     true => exchange.check_encoding(head).and_then(|()| self.op.check_head(head)),
                     false => Ok(()),
                 };
@@ -721,14 +763,20 @@ impl<O: Operation> Call<O> {
         self.conclude(session, now, outcome)
     }
 
-    fn read(&self, session: &Session, range: Option<(u64, Digest)>) -> Result<O::Reply, Refusal> {
-        let State::Sent(exchange @ Exchange { head: Some(head), body, place, .. }) = &self.state else {
-            return Err(Error::new(Code::Internal, "a reply ended before its head arrived").into());
-        };
-        if !head.is_success() || is_error(body) {
-            return Err(refusal(&self.op, &session.bucket, place, head, body));
+    fn read(&mut self, session: &Session, range: Option<(u64, Digest)>) -> Result<O::Reply, Refusal> {
+        let early = || Error::new(Code::Internal, "a reply ended before its head arrived").into();
+        let State::Sent(exchange) = &mut self.state else { return Err(early()) };
+        let Exchange { head: Some(head), body, place, has_key, .. } = &mut *exchange else { return Err(early()) };
+        if let Some(verdict) = self.doubted.as_ref().and_then(|refusal| customer_key::verdict(head.status, refusal)) {
+            return Err(verdict.into());
         }
-        self.op.parse(&Reply { head, body, range }).map_err(|e| exchange.unreadable(O::NAME, session, e))
+        if !head.is_success() || is_error(body) {
+            return Err(refusal(&self.op, &session.bucket, place, head, body, *has_key));
+        }
+        let mut reply = Reply { head, body: std::mem::take(body), range };
+        let parsed = self.op.parse(&mut reply);
+        *body = reply.body;
+        parsed.map_err(|e| exchange.unreadable(O::NAME, session, e))
     }
 
     /// Ends the call, or prepares it for another attempt.
@@ -762,8 +810,15 @@ impl<O: Operation> Call<O> {
             || e.code() == Code::BadReply
             || e.code() == Code::Connect && is_active(Mutation::DoubtUnsentRequest);
         self.maybe_done |= may_be_done;
-        let State::Sent(Exchange { generation, endpoint, .. }) = &self.state else { return None };
+        let State::Sent(Exchange { generation, endpoint, has_key, .. }) = &self.state else { return None };
         let generation = *generation;
+        let is_denied = e.code() == Code::AccessDenied && e.status() == 403 && !refusal.about_keys;
+        if *has_key && is_denied && customer_key::is_read(O::NAME) && self.doubted.is_none() {
+            self.doubted = Some(e);
+            self.attempts = 0;
+            self.state = State::Due(0);
+            return None;
+        }
         if let Some(region) = &refusal.region
             && !std::mem::replace(&mut self.region_learned, true)
             // Another call may have learned it while this one was in progress.
@@ -791,7 +846,7 @@ impl<O: Operation> Call<O> {
             self.state = State::Over;
             return Some(Err(e));
         }
-        let may_repeat = O::REPEATABLE || !may_be_done;
+        let may_repeat = self.op.is_repeatable() || !may_be_done;
         let failure = retry::Failure {
             error: &e,
             attempts: self.attempts,
@@ -814,6 +869,9 @@ impl<O: Operation> Call<O> {
             e = e.expired();
         }
         self.state = State::Over;
+        if let Some(refusal) = self.doubted.take().filter(|_| e.code() != Code::WrongKey) {
+            return Some(Err(refusal));
+        }
         let tried = match (self.attempts, now.mono_ms.saturating_sub(self.started) / 1000) {
             (..=1, _) => String::new(),
             (attempts, 0) => format!(" (tried {attempts} times)"),

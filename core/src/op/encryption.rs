@@ -86,6 +86,15 @@ impl Encryption {
         self.customer_key().map_or(Ok(()), |_| self.check(head, true))
     }
 
+    /// The same for a request that reads an object: a store that does not confirm the key has ignored it.
+    pub(super) fn check_read(&self, head: &ReplyHead) -> Result<()> {
+        self.check_accessed(head).map_err(|e| {
+            e.recode(Code::WrongKey)
+                .append("; so the object is not encrypted with the customer key (SSE-C) that was sent")
+                .with_hint(super::customer_key::HINT)
+        })
+    }
+
     /// Checks that a reply does not name another encryption. MinIO's replies to CreateMultipartUpload and to copies name
     /// none; then the replies to the parts confirm it, and that to a HEAD of the copy.
     pub(super) fn check_if_named(&self, head: &ReplyHead) -> Result<()> {
@@ -201,12 +210,20 @@ mod tests {
     }
 
     fn upload_part(encryption: Encryption) -> UploadPart {
-        let part = Part { number: 1, offset: 0, length: 1, stored: 1, digest: Some(digest(b"x")), md5: None };
+        let part =
+            Part { number: 1, offset: 0, length: 1, stored: 1, digest: Some(digest(b"x")), md5: None, salt: None };
         UploadPart { key: "k".into(), upload_id: "u".into(), number: 1, part, encryption }
     }
 
     fn get_range(encryption: Encryption) -> GetRange {
-        GetRange { key: "k".into(), version_id: None, encryption, sequential: false, range: Range::of_part(0, 0, 1) }
+        GetRange {
+            key: "k".into(),
+            version_id: None,
+            etag: None,
+            encryption,
+            sequential: false,
+            range: Range::of_part(0, 0, 1),
+        }
     }
 
     fn complete(encryption: Encryption) -> CompleteMultipartUpload {
@@ -307,25 +324,23 @@ mod tests {
             (vec![algorithm, other], Some("its reply has another x-amz-server-side-encryption-customer-key-md5")),
             (vec![(CUSTOMER_ALGORITHM, "aws:kms"), confirmed], Some("used another encryption")),
         ] {
-            let required = [
-                check(&put(sse_c()), &headers),
-                check(&upload_part(sse_c()), &headers),
-                check(&get(sse_c()), &headers),
-                check(&get_range(sse_c()), &headers),
-                check(&head(sse_c()), &headers),
-            ];
+            let written = [check(&put(sse_c()), &headers), check(&upload_part(sse_c()), &headers)];
+            let read =
+                [check(&get(sse_c()), &headers), check(&get_range(sse_c()), &headers), check(&head(sse_c()), &headers)];
             let optional = [
                 check(&create(sse_c()), &headers),
                 check(&copy(sse_c()), &headers),
                 check(&copy_part(sse_c()), &headers),
             ];
             let optional_expected = expected.filter(|why| !why.contains("has no"));
-            let required = required.into_iter().map(|e| (expected, e));
-            for (expected, e) in required.chain(optional.into_iter().map(|e| (optional_expected, e))) {
+            let written = written.into_iter().map(|e| (expected, Code::BadReply, e));
+            let read = read.into_iter().map(|e| (expected, Code::WrongKey, e));
+            let optional = optional.into_iter().map(|e| (optional_expected, Code::BadReply, e));
+            for (expected, code, e) in written.chain(read).chain(optional) {
                 match (expected, e) {
                     (None, None) => {}
                     (Some(expected), Some(e)) => {
-                        assert!(e.code() == Code::BadReply && e.message().contains(expected), "{e}");
+                        assert!(e.code() == code && e.message().contains(expected), "{e}");
                     }
                     (_, e) => panic!("{headers:?}: {e:?}"),
                 }
@@ -359,7 +374,7 @@ mod tests {
     where
         O::Reply: fmt::Debug,
     {
-        let bucket = Arc::new(bucket(&[]).unwrap());
+        let bucket = Arc::new(bucket(&[("api_url", "https://127.0.0.1:9000")]).unwrap());
         let mut machine = Single::new(&bucket, op.clone(), 1);
         let Output::Send(request) = machine.poll(Now { unix_ms: 0, mono_ms: 0 }) else { panic!("no request") };
         let secrets = request.headers.iter().filter(|(_, value)| value.is_secret()).count();
@@ -401,7 +416,7 @@ mod tests {
 
     #[test]
     fn nothing_of_a_request_with_a_customer_key_stays_in_the_signer() {
-        let bucket = Arc::new(bucket(&[]).unwrap());
+        let bucket = Arc::new(bucket(&[("api_url", "https://127.0.0.1:9000")]).unwrap());
         let sent = |op: PutObject| {
             let Output::Send(request) = Single::new(&bucket, op, 1).poll(Now { unix_ms: 0, mono_ms: 0 }) else {
                 panic!()

@@ -9,6 +9,7 @@
 
 mod bucket;
 mod call;
+mod customer_key;
 mod encryption;
 mod list;
 mod multipart;
@@ -29,7 +30,7 @@ pub use bucket::{
     HeadBucket, HeadBucketReply, ListBuckets, LockPeriod, ObjectLock, PutBucketEncryption, PutBucketVersioning,
     PutObjectLockConfiguration,
 };
-pub(crate) use call::{Call, Calling, Next, Session, answer_of};
+pub(crate) use call::{Asking, Call, Calling, Next, Session, answer_of};
 pub use encryption::{CustomerKey, Encryption};
 pub use list::{
     EmptyPages, ListMultipartUploads, ListObjectVersions, ListObjectsV2, ListParts, ListedObject, ListedPart,
@@ -40,6 +41,7 @@ pub use multipart::{
     AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, CompletedUpload, CreateMultipartUpload, UploadPart,
     UploadPartCopy, UploadedPart,
 };
+pub(crate) use object::MAX_KEYS;
 pub use object::{
     Condition, Content, CopyObject, CopyReply, CopySource, DeleteManyReply, DeleteObject, DeleteObjectVersion,
     DeleteObjectVersions, DeleteObjects, DeleteReply, Deleted, GetObject, GetObjectRetention, GetRange, HeadObject,
@@ -47,7 +49,7 @@ pub use object::{
 };
 pub(crate) use refusal::is_about_checksum;
 pub use run::{Pages, Single};
-pub(crate) use sequence::Step;
+pub(crate) use sequence::{Context, Step, Strand};
 pub use sequence::{Sequence, Steps};
 
 use std::fmt;
@@ -183,7 +185,7 @@ pub struct Reply<'a> {
     /// Status and headers.
     pub head: &'a ReplyHead,
     /// The body; empty if it was a range.
-    pub body: &'a [u8],
+    pub body: Vec<u8>,
     /// For a range, the length that arrived in bytes, and its digest.
     pub range: Option<(u64, crate::checksum::Digest)>,
 }
@@ -222,6 +224,11 @@ pub trait Operation {
         None
     }
 
+    /// Whether the operation is idempotent with these arguments.
+    fn is_repeatable(&self) -> bool {
+        Self::REPEATABLE
+    }
+
     /// The IAM action that the operation needs with these arguments.
     fn action(&self) -> &'static str {
         Self::ACTION
@@ -235,8 +242,15 @@ pub trait Operation {
         Ok(())
     }
 
-    /// Parses a complete 2xx reply.
-    fn parse(&self, reply: &Reply<'_>) -> Result<Self::Reply>;
+    /// The connection of a range broke after this many of its bytes were put in place: the next attempt requests the rest.
+    /// Returns whether that is so much that the attempts before no longer count.
+    #[doc(hidden)]
+    fn progressed(&mut self, _length: u64) -> bool {
+        false
+    }
+
+    /// Parses a complete 2xx reply. It may take the body out, but only if it succeeds.
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<Self::Reply>;
 }
 
 /// An operation whose reply is one page of a listing.

@@ -2,6 +2,7 @@
 //! stores' own variations.
 
 use super::call::COMPRESSED;
+use super::customer_key;
 use super::{Operation, Place};
 use crate::account::Bucket;
 use crate::error::{Code, Error};
@@ -108,8 +109,15 @@ impl From<Error> for Refusal {
 pub(super) const RENEW: &str = "Set new values for access_key, secret_key and session_token: the temporary credentials have expired, or do not belong together.";
 
 /// Turns an error reply into an error.
-pub(super) fn refusal<O: Operation>(op: &O, bucket: &Bucket, place: &Place, head: &ReplyHead, body: &[u8]) -> Refusal {
-    refused(O::NAME, op.action(), bucket, place, head, body)
+pub(super) fn refusal<O: Operation>(
+    op: &O,
+    bucket: &Bucket,
+    place: &Place,
+    head: &ReplyHead,
+    body: &[u8],
+    has_key: bool,
+) -> Refusal {
+    refused(O::NAME, op.action(), bucket, place, head, body, has_key)
 }
 
 /// [`refusal`], compiled once for all operations.
@@ -120,6 +128,7 @@ fn refused(
     place: &Place,
     head: &ReplyHead,
     body: &[u8],
+    has_key: bool,
 ) -> Refusal {
     let found = document(body);
     let is_nonsense = found.is_none() && !body.is_empty();
@@ -151,9 +160,15 @@ fn refused(
     if !request_id.is_empty() {
         message.push_str(&format!(" [request id {request_id}]"));
     }
-    let (mut code, mut retryable) = classify(head.status, &found.code, is_nonsense);
+    let s3_code = code_of(&found.code, &found.message);
+    let (mut code, mut retryable) = classify(head.status, s3_code, is_nonsense);
     // A checksum that a Complete is refused for is one that it names, not that of its own bytes.
     retryable &= !(operation == "CompleteMultipartUpload" && is_about_checksum(&found.code));
+    let wrong_key = customer_key::wrong_key(operation, has_key, head, &found.code, &found.message);
+    if let Some(why) = wrong_key.filter(|_| code == Code::Store) {
+        (code, retryable) = (Code::WrongKey, false);
+        message.push_str(why);
+    }
     // The reply to HeadBucket has no body that could name the error.
     if code == Code::NotFound && found.code.is_empty() && matches!(place, Place::Bucket) {
         code = Code::NoSuchBucket;
@@ -177,7 +192,16 @@ fn refused(
         region: (code == Code::WrongRegion && !region.is_empty()).then(|| region.to_owned()),
         server_ms,
         retry_after: head.header("retry-after").map(str::to_owned),
-        about_keys: is_about_keys(&found.code),
+        about_keys: is_about_keys(s3_code),
+    }
+}
+
+/// S3's code for a refusal. Garage answers with one code whatever is wrong with the keys, and says it in the message.
+fn code_of<'a>(code: &'a str, message: &str) -> &'a str {
+    match code {
+        "AccessDenied" if message.starts_with("Forbidden: Invalid signature") => "SignatureDoesNotMatch",
+        "AccessDenied" if message.starts_with("Forbidden: No such key:") => "InvalidAccessKeyId",
+        code => code,
     }
 }
 
@@ -273,6 +297,7 @@ fn hint(
             "KeyTooLongError" => Some("Use shorter names: the store's limit on keys is lower.".into()),
             _ => None,
         },
+        Code::WrongKey => Some(customer_key::HINT.into()),
         _ => None,
     }
 }
@@ -346,8 +371,15 @@ mod tests {
     fn error(status: u16, headers: &[(&str, &str)], body: &str) -> Error {
         let headers = headers.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
         let head = ReplyHead { status, headers };
-        refusal(&GetObject::new("k", 9), &bucket(&[]).unwrap(), &Place::Object("k".into()), &head, body.as_bytes())
-            .error
+        refusal(
+            &GetObject::new("k", 9),
+            &bucket(&[]).unwrap(),
+            &Place::Object("k".into()),
+            &head,
+            body.as_bytes(),
+            false,
+        )
+        .error
     }
 
     #[test]
@@ -395,6 +427,19 @@ mod tests {
     }
 
     #[test]
+    fn what_garage_says_of_keys_has_the_codes_that_other_stores_give() {
+        for (message, code) in [
+            ("Forbidden: Invalid signature", Code::SignatureRefused),
+            ("Forbidden: No such key: GK31c2f218a2e44f485b94239e", Code::UnknownAccessKey),
+            ("Forbidden: Operation is not allowed for this key.", Code::AccessDenied),
+        ] {
+            let e = error(403, &[], &format!("<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>"));
+            assert_eq!((e.code(), e.s3_code()), (code, "AccessDenied"), "{message}");
+            assert!(e.message().contains(message.trim_end_matches('.')), "{e}");
+        }
+    }
+
+    #[test]
     fn the_limits_of_stores_have_hints_of_their_own() {
         for (status, s3_code, says) in [
             (501, "NotImplemented", "does not support GetObject"),
@@ -424,10 +469,10 @@ mod tests {
         let head = ReplyHead { status: 400, headers: vec![] };
         let body = b"<Error><Code>BadDigest</Code></Error>";
         let place = Place::Object("k".into());
-        assert!(!refusal(&complete, &bucket(&[]).unwrap(), &place, &head, body).error.is_retryable());
+        assert!(!refusal(&complete, &bucket(&[]).unwrap(), &place, &head, body, false).error.is_retryable());
         let put = PutObject::new("k", Content::Bytes("x".into()), vec![]);
         assert!(
-            refusal(&put, &bucket(&[]).unwrap(), &place, &head, body).error.is_retryable(),
+            refusal(&put, &bucket(&[]).unwrap(), &place, &head, body, false).error.is_retryable(),
             "bytes that arrived changed"
         );
     }
@@ -444,10 +489,10 @@ mod tests {
     fn a_bare_404_to_a_request_for_the_bucket_means_the_bucket() {
         let head = ReplyHead { status: 404, headers: Vec::new() };
         let bucket = bucket(&[]).unwrap();
-        let e = refusal(&HeadBucket, &bucket, &Place::Bucket, &head, b"").error;
+        let e = refusal(&HeadBucket, &bucket, &Place::Bucket, &head, b"", false).error;
         assert_eq!((e.code(), e.s3_code()), (Code::NoSuchBucket, ""));
         let body = b"<Error><Code>NoSuchUpload</Code></Error>";
-        assert_eq!(refusal(&HeadBucket, &bucket, &Place::Bucket, &head, body).error.code(), Code::NotFound);
+        assert_eq!(refusal(&HeadBucket, &bucket, &Place::Bucket, &head, body, false).error.code(), Code::NotFound);
     }
 
     #[test]

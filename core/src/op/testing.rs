@@ -37,7 +37,7 @@ pub(super) fn answer<O: Operation>(op: &O, headers: &[(&str, &str)], body: &str)
     let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let head = ReplyHead { status: 200, headers };
     op.check_head(&head)?;
-    op.parse(&Reply { head: &head, body: body.as_bytes(), range: None })
+    op.parse(&mut Reply { head: &head, body: body.into(), range: None })
 }
 
 /// The code with which the operation refuses such a reply, if it does.

@@ -16,7 +16,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 const START: i64 = 1_764_000_000_000;
 const HOUR: i64 = 3_600_000;
 
-enum Answer {
+pub(super) enum Answer {
     /// Status, headers, body.
     Reply(u16, Vec<(&'static str, String)>, String),
     Lost,
@@ -32,14 +32,14 @@ fn ok() -> Answer {
 }
 
 /// The course of an operation.
-struct Outcome<T> {
-    sent: Vec<Request>,
+pub(super) struct Outcome<T> {
+    pub(super) sent: Vec<Request>,
     /// Monotonic times at which the requests were sent.
     at: Vec<u64>,
     /// How often keys were requested.
     asked: u32,
     events: Vec<Event>,
-    result: Result<T>,
+    pub(super) result: Result<T>,
 }
 
 fn credentials(access_key: &str) -> Credentials {
@@ -50,7 +50,7 @@ fn credentials(access_key: &str) -> Credentials {
 }
 
 /// Runs an operation; `renew` sets new keys when they are requested.
-fn run<O: Operation + Send + 'static>(
+pub(super) fn run<O: Operation + Send + 'static>(
     bucket: &Arc<Bucket>,
     op: O,
     answers: impl IntoIterator<Item = Answer>,
@@ -483,7 +483,7 @@ fn only_a_repeatable_operation_is_retried_after_an_unknown_outcome() {
         fn request(&self) -> Unsigned {
             Unsigned::bucket(Method::Post)
         }
-        fn parse(&self, _reply: &Reply<'_>) -> Result<()> {
+        fn parse(&self, _reply: &mut Reply<'_>) -> Result<()> {
             Ok(())
         }
     }
@@ -593,13 +593,26 @@ fn is_hedged<O: Operation>(op: O, dated: bool) -> bool {
 
 #[test]
 fn only_requests_that_transfer_parts_are_hedged() {
-    let part =
-        Part { number: 1, offset: 0, length: 5, stored: 5, digest: Some(crate::checksum::digest(b"hello")), md5: None };
+    let part = Part {
+        number: 1,
+        offset: 0,
+        length: 5,
+        stored: 5,
+        digest: Some(crate::checksum::digest(b"hello")),
+        md5: None,
+        salt: None,
+    };
     let encryption = Encryption::default();
     let upload = UploadPart { key: "k".into(), upload_id: "u".into(), number: 1, part, encryption };
     let range = Range::of_part(0, 0, 5);
-    let range =
-        GetRange { key: "k".into(), version_id: None, encryption: Encryption::default(), sequential: false, range };
+    let range = GetRange {
+        key: "k".into(),
+        version_id: None,
+        etag: None,
+        encryption: Encryption::default(),
+        sequential: false,
+        range,
+    };
     assert!(is_hedged(upload.clone(), false) && is_hedged(range, false));
     assert!(!is_hedged(upload, true), "a dated request");
     assert!(!is_hedged(GetObject::new("k", 100), false) && !is_hedged(ListObjectsV2::default(), false));
@@ -613,7 +626,8 @@ fn a_hedge_is_not_an_attempt_that_failed() {
     let mut session = Session::new(&bucket, 1);
     let range = Range::of_part(0, 0, 5);
     let encryption = Encryption::default();
-    let mut call = Call::new(GetRange { key: "k".into(), version_id: None, encryption, sequential: false, range });
+    let mut call =
+        Call::new(GetRange { key: "k".into(), version_id: None, etag: None, encryption, sequential: false, range });
     let (mut sent, mut mono_ms) = (0, 0);
     let e = loop {
         let now = Now { unix_ms: START + mono_ms as i64, mono_ms };

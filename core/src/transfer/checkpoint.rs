@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::{Crc, Digest, combine_all};
+use crate::crypto::data_key::WrappedKey;
+use crate::crypto::segment::Salt;
 use crate::error::{Code, Error, Result};
 use crate::journal::{self, JournalKey, Tag};
 use crate::text::presentable;
@@ -76,11 +78,24 @@ pub(crate) struct Header {
     /// The source may change while it is stored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) live: bool,
+    /// Labels of the version, one `key=value` per line.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) labels: String,
+    /// The lock of what the put stores, as its settings name it; empty if there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) immutable: String,
+    /// How the data is encrypted; empty if it is not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) encryption: String,
+    /// The data key, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) wrapped: Option<WrappedKey>,
 }
 
 /// A completed step of a put.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "lowercase")]
+#[allow(clippy::large_enum_variant)] // A record is encoded at once.
 pub(crate) enum Record<'a> {
     #[serde(rename = "begin")]
     Header {
@@ -96,6 +111,8 @@ pub(crate) enum Record<'a> {
         #[serde(flatten)]
         hash: PartHash,
         etag: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        salt: Option<Salt>,
     },
     /// All parts of the extent are stored, and Complete is about to be sent. `ended`: the source ends with this extent.
     Complete { last: u32, ended: bool },
@@ -123,6 +140,7 @@ pub(crate) struct Finished {
     /// Hashes of the stored bytes.
     pub(crate) digest: Digest,
     pub(crate) etag: String,
+    pub(crate) salt: Option<Salt>,
 }
 
 /// An upload that was created and is not known to be completed.
@@ -149,10 +167,12 @@ impl OpenUpload {
 pub(crate) fn extent(key: &str, version_id: Option<String>, parts: &BTreeMap<u32, Finished>) -> Extent {
     Extent {
         key: key.to_owned(),
-        version_id,
+        // The id of all objects that were stored while versioning is suspended.
+        version_id: version_id.filter(|id| id != "null"),
         size: stored_length_of(parts.values()),
-        crc64nvme: whole_crc(parts),
+        crc64nvme: Some(whole_crc(parts)),
         parts: parts.values().map(|part| PartHash::new(part.stored, &part.digest)).collect(),
+        salts: parts.values().filter_map(|part| part.salt).collect(),
     }
 }
 
@@ -174,7 +194,7 @@ pub(crate) fn whole_crc(parts: &BTreeMap<u32, Finished>) -> u64 {
 /// A checkpoint that was read; one without records belongs to a put that has not started.
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoint {
-    /// The form in which the backup is stored. Format 1 has no other form than [`StoredForm::PLAIN`].
+    /// The form in which the backup is stored.
     form: StoredForm,
     /// Tag of the last record.
     pub(crate) last: Tag,
@@ -215,7 +235,12 @@ impl Checkpoint {
             Record::Header { format, .. } if format != FORMAT => {
                 return Err(malformed(&format!("its format is {format}, but this version reads format {FORMAT}")));
             }
-            Record::Header { header, .. } if self.header.is_none() => self.header = Some(header),
+            Record::Header { header, .. } if self.header.is_none() => {
+                if !header.encryption.is_empty() {
+                    self.form = StoredForm::of_encryption(&header.encryption);
+                }
+                self.header = Some(header);
+            }
             _ if self.header.is_none() => return out_of_order(),
             Record::Extent { key, upload_id, first, offset, signed } if self.open.is_none() && !self.ended => {
                 if (first, offset) != self.next {
@@ -224,12 +249,15 @@ impl Checkpoint {
                 let parts = BTreeMap::new();
                 self.open = Some(OpenUpload { key, upload_id, first, offset, signed, parts, complete: None });
             }
-            Record::Part { number, hash, etag } => {
+            Record::Part { number, hash, etag, salt } => {
                 let Some(open) = &mut self.open else { return out_of_order() };
                 let Some(length) = self.form.length(hash.length) else {
                     return Err(malformed(&format!("the part at byte {at} has a length that no part can have")));
                 };
-                open.parts.insert(number, Finished { length, stored: hash.length, digest: hash.digest(), etag });
+                if salt.is_some() == self.form.is_plain() {
+                    return Err(malformed(&format!("the part at byte {at} is not in the form of its backup")));
+                }
+                open.parts.insert(number, Finished { length, stored: hash.length, digest: hash.digest(), etag, salt });
             }
             Record::Complete { last, ended } => match &mut self.open {
                 Some(open) if (open.first..=last).all(|number| open.parts.contains_key(&number)) => {
@@ -285,6 +313,23 @@ impl Checkpoint {
                 "Set source = {have}, or remove the checkpoint to store the backup from the start."
             )));
         }
+        for (option, have, want) in [
+            ("labels", &header.labels, &wanted.labels),
+            ("immutable_days", &header.immutable, &wanted.immutable),
+            ("encryption", &header.encryption, &wanted.encryption),
+        ] {
+            if have != want {
+                let shown = |text: &str| match presentable(text.trim_end().replace('\n', ",")) {
+                    text if text.is_empty() => "none".to_owned(),
+                    text => text,
+                };
+                let (have, want) = (shown(have), shown(want));
+                let why = format!("the checkpoint was started with other {option}: {have}, not {want}");
+                return Err(Error::new(Code::BadCheckpoint, why).with_hint(format!(
+                    "Set {option} as it was, or remove the checkpoint to store the backup from the start."
+                )));
+            }
+        }
         match (&header.source, &wanted.source) {
             (Some(have), Some(now)) => match have.change(now) {
                 None => Ok(()),
@@ -332,6 +377,10 @@ mod tests {
             length: Some(3),
             part: 8,
             live: false,
+            labels: String::new(),
+            immutable: String::new(),
+            encryption: String::new(),
+            wrapped: None,
         }
     }
 
@@ -340,12 +389,12 @@ mod tests {
         [
             Checkpoint::record(header()),
             Record::Extent { key: "vm/disk".into(), upload_id: "u".into(), first: 1, offset: 0, signed: 5 },
-            Record::Part { number: 2, hash: hash(b"cd"), etag: "\"2\"".into() },
-            Record::Part { number: 1, hash: hash(b"ab"), etag: "\"1\"".into() },
+            Record::Part { number: 2, hash: hash(b"cd"), etag: "\"2\"".into(), salt: None },
+            Record::Part { number: 1, hash: hash(b"ab"), etag: "\"1\"".into(), salt: None },
             Record::Complete { last: 2, ended: false },
             Record::Stored { version_id: Some("v".into()), date: Some(6) },
             Record::Extent { key: "vm/disk@x.2".into(), upload_id: "w".into(), first: 3, offset: 4, signed: 7 },
-            Record::Part { number: 3, hash: hash(b"e"), etag: "\"3\"".into() },
+            Record::Part { number: 3, hash: hash(b"e"), etag: "\"3\"".into(), salt: None },
         ]
         .into()
     }
@@ -362,7 +411,7 @@ mod tests {
         assert_eq!(checkpoint.header, Some(header()));
         let [extent] = checkpoint.extents.as_slice() else { panic!("{:?}", checkpoint.extents) };
         assert_eq!((extent.size, extent.parts.len(), extent.version_id.as_deref()), (4, 2, Some("v")));
-        assert_eq!(extent.crc64nvme, digest(b"abcd").crc64nvme);
+        assert_eq!(extent.crc64nvme, Some(digest(b"abcd").crc64nvme));
         assert_eq!((checkpoint.next, checkpoint.ended, checkpoint.stored_ms), ((3, 4), false, Some(6)));
         let open = checkpoint.open.unwrap();
         assert_eq!((open.upload_id.as_str(), open.first, open.parts.len()), ("w", 3, 1));
@@ -384,12 +433,12 @@ mod tests {
         let mut records = vec![
             Checkpoint::record(header()),
             Record::Extent { key: "k".into(), upload_id: "u".into(), first: 1, offset: 0, signed: 5 },
-            Record::Part { number: 1, hash: hash(0..1016), etag: String::new() },
-            Record::Part { number: 2, hash: hash(1016..2032), etag: String::new() },
+            Record::Part { number: 1, hash: hash(0..1016), etag: String::new(), salt: Some(Salt([1; 16])) },
+            Record::Part { number: 2, hash: hash(1016..2032), etag: String::new(), salt: Some(Salt([1; 16])) },
             Record::Complete { last: 2, ended: false },
             Record::Stored { version_id: None, date: None },
             Record::Extent { key: "k.2".into(), upload_id: "u".into(), first: 3, offset: 2000, signed: 5 },
-            Record::Part { number: 3, hash: hash(2032..2053), etag: String::new() },
+            Record::Part { number: 3, hash: hash(2032..2053), etag: String::new(), salt: Some(Salt([1; 16])) },
         ];
         let read = |records: &[Record<'_>]| {
             let records = records.iter().map(|record| serde_json::to_vec(record).unwrap());
@@ -397,11 +446,11 @@ mod tests {
         };
         let checkpoint = read(&records).unwrap();
         assert_eq!((checkpoint.extents[0].size, checkpoint.next), (2032, (3, 2000)));
-        assert_eq!(checkpoint.extents[0].crc64nvme, digest(&text[..2032]).crc64nvme);
+        assert_eq!(checkpoint.extents[0].crc64nvme, Some(digest(&text[..2032]).crc64nvme));
         let open = checkpoint.open.unwrap();
         assert_eq!((open.parts[&3].length, open.parts[&3].stored, open.extent(None).size), (5, 21, 21));
-        assert_eq!(open.extent(None).crc64nvme, digest(&text[2032..]).crc64nvme);
-        records[7] = Record::Part { number: 3, hash: hash(0..15), etag: String::new() };
+        assert_eq!(open.extent(None).crc64nvme, Some(digest(&text[2032..]).crc64nvme));
+        records[7] = Record::Part { number: 3, hash: hash(0..15), etag: String::new(), salt: Some(Salt([1; 16])) };
         let e = read(&records).unwrap_err();
         assert!(e.code() == Code::BadCheckpoint && e.message().contains("a length that no part can have"), "{e}");
     }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::{Digest, json};
+use crate::crypto::segment::Salt;
 
 /// One data object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,11 +16,14 @@ pub struct Extent {
     pub version_id: Option<String>,
     /// Size of the object in stored bytes.
     pub size: u64,
-    /// CRC64NVME of the whole object.
-    #[serde(with = "json::crc64nvme")]
-    pub crc64nvme: u64,
-    /// The parts, in order; their lengths add up to `size`.
+    /// CRC64NVME of the whole object; `None` if the object was adopted without reading it.
+    #[serde(default, with = "json::optional_crc64nvme", skip_serializing_if = "Option::is_none")]
+    pub crc64nvme: Option<u64>,
+    /// The parts, in order; their lengths add up to `size`. An object that was adopted without reading it has none.
     pub parts: Vec<PartHash>,
+    /// The salt of each part, if the backup is encrypted here; otherwise empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub salts: Vec<Salt>,
 }
 
 /// A part: the unit of verification. Hashes are over the bytes that a GET returns.

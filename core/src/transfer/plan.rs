@@ -4,6 +4,7 @@
 use super::WINDOW;
 use crate::account::integrity::Integrity;
 use crate::checksum::Digest;
+use crate::crypto::segment::Salt;
 use crate::http::Part;
 use crate::machine::PartRequest;
 use crate::profile::Profile;
@@ -122,8 +123,15 @@ impl Plan {
     }
 
     /// A part of this length that is ready to be sent.
-    pub(crate) fn part_ready(&self, number: u32, offset: u64, length: u64, digest: Option<Digest>) -> Part {
-        Part { number, offset, length, stored: self.form.stored(length), digest, md5: None }
+    pub(crate) fn part_ready(
+        &self,
+        number: u32,
+        offset: u64,
+        length: u64,
+        digest: Option<Digest>,
+        salt: Option<Salt>,
+    ) -> Part {
+        Part { number, offset, length, stored: self.form.stored(length), digest, md5: None, salt }
     }
 
     /// Whether a part must be hashed before it is sent. That is so if the store accepts no trailers, and for a file's
@@ -270,7 +278,7 @@ mod tests {
                 (1 << 20, 0, 0)
             );
         }
-        assert_eq!(Plan::new(Some(0), &S3, MEMORY, segments_of(1000)).part_ready(1, 0, 0, None).stored, 16);
+        assert_eq!(Plan::new(Some(0), &S3, MEMORY, segments_of(1000)).part_ready(1, 0, 0, None, None).stored, 16);
     }
 
     /// Twelve parts of 8 MiB would fit as they are, and eleven fit with what their segments take in addition.

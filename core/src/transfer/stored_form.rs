@@ -1,6 +1,8 @@
 //! How the bytes of a backup become the bytes of its objects. The two have lengths and positions of their own: a backup's
 //! are what its source has and its reader gets, stored ones are what requests carry and what is hashed.
 
+use crate::crypto::segment;
+
 /// The form in which a backup is stored: its bytes as they are ([`StoredForm::PLAIN`]), or segments of them that each take
 /// more bytes in the object than in the backup, such as an authentication tag.
 ///
@@ -23,6 +25,15 @@ impl Default for StoredForm {
 impl StoredForm {
     /// The bytes of the backup are stored as they are.
     pub const PLAIN: StoredForm = StoredForm { segment: 1, overhead: 0 };
+
+    /// Encrypted segments, each with its tag.
+    pub const ENVELOPE: StoredForm =
+        StoredForm { segment: segment::SEGMENT as u64, overhead: segment::OVERHEAD as u64 };
+
+    /// The form of a backup that is encrypted as the setting `encryption` names it.
+    pub(crate) fn of_encryption(name: &str) -> StoredForm {
+        if name == "envelope" { StoredForm::ENVELOPE } else { StoredForm::PLAIN }
+    }
 
     /// Whether the bytes of the backup are stored as they are.
     pub(crate) fn is_plain(self) -> bool {

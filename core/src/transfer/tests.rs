@@ -67,11 +67,18 @@ fn carries_key(request: &Request) -> bool {
 }
 
 fn upload(encryption: &Encryption, last: bool) -> (Upload, Session) {
-    let session = Session::new(&Arc::new(bucket(&[]).unwrap()), 1);
+    let session = Session::new(&Arc::new(bucket(&[("api_url", "https://127.0.0.1:9000")]).unwrap()), 1);
     let object = Object { key: "k".into(), headers: vec![], encryption: encryption.clone(), vid: "v".into() };
     let length = if last { LENGTHS[0] } else { LENGTHS.iter().sum() };
-    let part =
-        Part { number: 1, offset: 0, length: LENGTHS[0], stored: LENGTHS[0], digest: Some(digest_of(1)), md5: None };
+    let part = Part {
+        number: 1,
+        offset: 0,
+        length: LENGTHS[0],
+        stored: LENGTHS[0],
+        digest: Some(digest_of(1)),
+        md5: None,
+        salt: None,
+    };
     (
         Upload::new(
             &session,
@@ -93,7 +100,7 @@ fn run(mut upload: Upload, mut session: Session) -> (BTreeSet<(&'static str, boo
             Output::Send(request) => waiting.push_back(request),
             Output::NeedPart(part) => {
                 let (number, digest) = (part.number, Some(digest_of(part.number)));
-                let input = Input::PartReady { number, length: LENGTHS[1], digest, last: true };
+                let input = Input::PartReady { number, length: LENGTHS[1], digest, last: true, salt: None };
                 upload.handle(&mut session, now, &input);
             }
             Output::Wait(at) => {
@@ -137,9 +144,21 @@ fn each_range_of_a_download_carries_the_customer_key() {
     let (key, encryption) = ("k".to_owned(), Encryption::SseC(CustomerKey::new(KEY)));
     let (length, form) = (LENGTHS[0], StoredForm::PLAIN);
     let (number, version_id, start, offset, verified) = (0, None, 0, 0, true);
-    let piece =
-        Piece { number, key, version_id, encryption, start, object: length, offset, length, hash, form, verified };
-    let mut session = Session::new(&Arc::new(bucket(&[]).unwrap()), 1);
+    let piece = Piece {
+        number,
+        key,
+        version_id,
+        etag: None,
+        encryption,
+        start,
+        object: length,
+        offset,
+        length,
+        hash,
+        form,
+        verified,
+    };
+    let mut session = Session::new(&Arc::new(bucket(&[("api_url", "https://127.0.0.1:9000")]).unwrap()), 1);
     let mut download = Download::new(&[piece], &ReadRequest::default(), true);
     let Output::Send(request) = download.poll(&mut session, NOW) else { panic!("no request") };
     assert!(request.operation == "GetObject" && carries_key(&request));

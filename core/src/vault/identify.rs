@@ -93,7 +93,9 @@ impl IdentifySteps {
             return Step::done(Err(self.missed.clone().append(&why)));
         }
         let key = key.to_owned();
-        Step::try_call(HeadObject { key, version_id, without_checksums: true, ..HeadObject::default() }, Self::seen)
+        let encryption = self.located.encryption();
+        let head = HeadObject { key, version_id, encryption, without_checksums: true };
+        Step::try_call(head, Self::seen)
     }
 
     fn seen(&mut self, op: &HeadObject, answer: Result<HeadReply>) -> Step<Self> {
@@ -105,7 +107,7 @@ impl IdentifySteps {
                 self.next_extent()
             }
             Ok(_) => self.next_candidate(),
-            Err(e) if matches!(e.status(), 400 | 403 | 404) => self.next_candidate(),
+            Err(e) if e.code() == Code::WrongKey || matches!(e.status(), 400 | 403 | 404) => self.next_candidate(),
             Err(e) => self.failed(&e),
         }
     }
@@ -114,7 +116,7 @@ impl IdentifySteps {
         let Some((_, extent)) = self.extent() else { return false };
         found.size == Some(extent.size)
             && found.meta("s3vault-vid") == Some(&*self.located.manifest().vid)
-            && found.whole_crc64nvme().is_none_or(|crc| crc == extent.crc64nvme)
+            && found.whole_crc64nvme().is_none_or(|crc| extent.crc64nvme.is_none_or(|own| own == crc))
     }
 
     fn failed(&self, e: &Error) -> Step<Self> {

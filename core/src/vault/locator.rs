@@ -2,13 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::adopted::Adopted;
+use super::encryption::Encryption;
 use super::names::Name;
 use super::objects::LocatorKey;
 use super::signed::{self, FORMAT};
 use super::vid::Vid;
+use crate::crypto::data_key::WrappedKey;
 use crate::crypto::keyring::SigningKey;
-use crate::error::{Code, Error, Result};
-use crate::text::presentable;
+use crate::error::Result;
+
+/// Maximum size of a locator that is read, in bytes: it has names and keys, each at most a few KiB.
+pub(crate) const LOCATOR_LIMIT: usize = 64 << 10;
 
 /// A locator. Generation 0 is written before the data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,10 +36,16 @@ pub struct Locator {
     pub parent: Option<String>,
     /// The store's clock before the first LIST of the put, in Unix milliseconds.
     pub t0: i64,
-    /// How the data is encrypted: `none`.
+    /// How the data is encrypted, as the setting `encryption` names it.
     pub encryption: String,
+    /// The version's data key, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrapped: Option<WrappedKey>,
     /// Where the data is.
     pub data: DataKeys,
+    /// Says that another program wrote the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
 }
 
 /// The keys of the data objects.
@@ -67,9 +78,37 @@ impl Locator {
             generation: 0,
             parent: parent.map(|vid| vid.to_string()),
             t0,
-            encryption: "none".into(),
+            encryption: Encryption::None.name().into(),
+            wrapped: None,
             data,
+            adopted: None,
         }
+    }
+
+    /// The same for a version that is encrypted.
+    pub(crate) fn encrypted(mut self, name: &Name, encryption: &Encryption, wrapped: Option<WrappedKey>) -> Locator {
+        if let Some(mut key) = LocatorKey::of(&self.key) {
+            key.kek = wrapped.as_ref().map(|wrapped| wrapped.kek.clone());
+            self.key = key.key(name);
+        }
+        (self.encryption, self.wrapped) = (encryption.name().to_owned(), wrapped);
+        self
+    }
+
+    /// The same in another generation, with its data key wrapped again.
+    pub(crate) fn rewrapped(&self, name: &Name, generation: u32, wrapped: WrappedKey) -> Result<Locator> {
+        let encryption = self.encryption()?;
+        let mut next = self.clone();
+        next.generation = generation;
+        if let Some(key) = LocatorKey::of(&self.key) {
+            next.key = LocatorKey { generation, ..key }.key(name);
+        }
+        Ok(next.encrypted(name, &encryption, Some(wrapped)))
+    }
+
+    /// How the data is encrypted.
+    pub(crate) fn encryption(&self) -> Result<Encryption> {
+        Encryption::named(&self.encryption, self.wrapped.as_ref())
     }
 
     /// The object to store.
@@ -80,13 +119,7 @@ impl Locator {
     /// Parses the JSON of an object that was found at a key.
     pub(crate) fn parse(json: &[u8], found_at: &str) -> Result<Locator> {
         let locator: Locator = signed::parse(json, Some(found_at))?;
-        if locator.encryption != "none" {
-            let why = format!(
-                "the data is encrypted with '{}', which this version cannot read",
-                presentable(locator.encryption)
-            );
-            return Err(Error::new(Code::Unsupported, why));
-        }
+        locator.encryption()?;
         Ok(locator)
     }
 }
@@ -94,6 +127,7 @@ impl Locator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -115,8 +149,21 @@ mod tests {
         assert_eq!(Locator::parse(signed::json(&object).unwrap(), &locator.key).unwrap(), locator);
         assert_eq!(locator.data.extent(1), "vm/disk.img");
         assert_eq!(locator.data.extent(2), format!("vm/disk.img@{vid}.2"));
-        let sse = expected.replace("\"none\"", "\"sse-c\"");
-        let e = Locator::parse(signed::json(sse.as_bytes()).unwrap(), &locator.key).unwrap_err();
-        assert_eq!(e.code(), Code::Unsupported);
+        for (other, code) in [("tar", Code::Unsupported), ("sse-c", Code::Format), ("envelope", Code::Format)] {
+            let other = expected.replace("\"none\"", &format!("\"{other}\""));
+            let e = Locator::parse(signed::json(other.as_bytes()).unwrap(), &locator.key).unwrap_err();
+            assert_eq!(e.code(), code);
+        }
+        let wrapped = WrappedKey { kek: "0123456789abcdef".into(), key: "AAAA".into() };
+        let locator = locator.encrypted(&name, &Encryption::SseC, Some(wrapped));
+        let (of_sse_c, key) =
+            ("\"sse-c\",\"wrapped\":{\"kek\":\"0123456789abcdef\",\"key\":\"AAAA\"}", "000000.0123456789abcdef.");
+        let expected = expected.replace("\"none\"", of_sse_c).replace("000000.-.", key);
+        assert_eq!(String::from_utf8(locator.to_object(None)).unwrap(), expected);
+        let without = expected.replace("\"sse-c\"", "\"none\"");
+        assert_eq!(
+            Locator::parse(signed::json(without.as_bytes()).unwrap(), &locator.key).unwrap_err().code(),
+            Code::Format
+        );
     }
 }

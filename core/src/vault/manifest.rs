@@ -2,14 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::adopted::Adopted;
+use super::encryption::Encryption;
+use super::immutable::Lock;
+use super::labels::Labels;
 use super::names::Name;
 use super::objects::{Kind, RowKey, catalogue_prefix};
 use super::signed::{self, FORMAT};
 use super::vid::Vid;
 use super::{OBJECT_LIMIT, Row};
+use crate::crypto::data_key::WrappedKey;
 use crate::crypto::keyring::{SigningKey, VerifyKeys};
 use crate::error::{Code, Error, Result};
 use crate::text::presentable_key;
+use crate::time::rfc3339;
 pub use crate::transfer::extent::{Extent, PartHash};
 use crate::transfer::stored_form::StoredForm;
 
@@ -51,7 +57,22 @@ pub struct Manifest {
     /// [`LIVE`] if the source might change while it was stored: the backup need not show it at any one instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// The form in which the data is stored. Format 1 has no other form than [`StoredForm::PLAIN`], and no field for it.
+    /// Says that another program wrote the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
+    /// The labels that the put chose.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// The lock that its objects were stored with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Lock>,
+    /// How the data is encrypted, as the setting `encryption` names it; `None`: not by this vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<String>,
+    /// The version's data key as it was when the data was stored, if it has one; the locator has it as it is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrapped: Option<WrappedKey>,
+    /// The form in which the data is stored, which follows from its encryption.
     #[serde(skip)]
     pub(crate) form: StoredForm,
 }
@@ -120,6 +141,11 @@ impl Manifest {
             extents,
             storage_class,
             source: None,
+            adopted: None,
+            labels: Labels::default(),
+            lock: None,
+            encryption: None,
+            wrapped: None,
             form: StoredForm::PLAIN,
         }
     }
@@ -140,9 +166,21 @@ impl Manifest {
 
     /// Parses the JSON of an object that was found at a key.
     pub(crate) fn parse(json: &[u8], found_at: Option<&str>) -> Result<Manifest> {
-        let manifest: Manifest = signed::parse(json, found_at)?;
+        let mut manifest: Manifest = signed::parse(json, found_at)?;
+        manifest.form = manifest.encryption()?.form();
         manifest.check()?;
         Ok(manifest)
+    }
+
+    /// Sets how the data is encrypted.
+    pub(crate) fn set_encryption(&mut self, encryption: &Encryption, wrapped: Option<WrappedKey>) {
+        self.encryption = (*encryption != Encryption::None).then(|| encryption.name().to_owned());
+        (self.wrapped, self.form) = (wrapped, encryption.form());
+    }
+
+    /// How the data is encrypted.
+    pub(crate) fn encryption(&self) -> Result<Encryption> {
+        Encryption::named(self.encryption.as_deref().unwrap_or(Encryption::None.name()), self.wrapped.as_ref())
     }
 
     /// The fields that its key repeats.
@@ -165,8 +203,20 @@ impl Manifest {
         if self.key != format!("{}{row}", catalogue_prefix(&name)) {
             return refuse("its key does not match its contents");
         }
+        if self.has_no_hashes() {
+            return match &self.extents[..] {
+                [extent] if extent.size == self.size => Ok(()),
+                _ => refuse("it has no hashes, and is not one object of its size"),
+            };
+        }
         let mut size = 0u64;
         for extent in &self.extents {
+            if extent.crc64nvme.is_none() {
+                return refuse("it contains an extent without a checksum");
+            }
+            if extent.salts.len() != if self.form.is_plain() { 0 } else { extent.parts.len() } {
+                return refuse("it does not have one salt for each part that is encrypted");
+            }
             let parts = extent.parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.length));
             if parts != Some(extent.size) {
                 return refuse("the lengths of an extent's parts do not add up to its size");
@@ -185,6 +235,34 @@ impl Manifest {
             return refuse("the lengths of its parts do not add up to its size");
         }
         Ok(())
+    }
+
+    /// Whether its data was adopted without reading it: then it has no parts, and nothing of it can be verified but its
+    /// size, its ETag, and the MD5 if that is known.
+    pub fn has_no_hashes(&self) -> bool {
+        self.adopted.is_some()
+            && self.extents.iter().any(|extent| extent.parts.is_empty() && extent.crc64nvme.is_none())
+    }
+
+    /// Whether it has the label `hold`, which keeps it from being deleted.
+    pub(crate) fn is_held(&self) -> bool {
+        self.labels.holds()
+    }
+
+    /// Until when its data is locked, in Unix milliseconds: at least, since locks are extended for later incrementals.
+    pub(crate) fn locked_until_ms(&self) -> Option<i64> {
+        self.lock.map(|lock| lock.until)
+    }
+
+    /// Refuses the deletion of a version that is held or locked.
+    pub(crate) fn check_may_go(&self, now_ms: i64) -> Result<()> {
+        let why = match self.locked_until_ms() {
+            _ if self.is_held() => "has the label hold".to_owned(),
+            Some(until) if until > now_ms => format!("is locked until {}", rfc3339(until)),
+            _ => return Ok(()),
+        };
+        let why = format!("version {} of {} {} {why}", self.vid, self.container, self.path);
+        Err(Error::new(Code::Held, why))
     }
 
     /// All parts in order.
@@ -216,19 +294,23 @@ impl Manifest {
             bytes: self.size,
             manifest_hash: Some(hash),
             signed_by,
+            upload_id: None,
+            labels: Some(self.labels.clone()),
         }
     }
 }
 
-/// Maximum number of bytes in a manifest of a part, of an extent without its parts, and of everything else: names are
-/// escaped, and keys and version ids have up to 1,024 bytes.
+/// Maximum number of bytes in a manifest of a part, of a part's salt, of an extent without its parts, and of everything
+/// else: names are escaped, keys and version ids have up to 1,024 bytes, and labels up to 11,000.
 const PART: u64 = 140;
+const SALT: u64 = 35;
 const EXTENT: u64 = 8 << 10;
-const REST: u64 = 32 << 10;
+const REST: u64 = 48 << 10;
 
 /// Whether a manifest of this many parts in this many extents is small enough to be read, whatever its contents.
-pub(crate) fn is_readable(parts: u64, extents: u64) -> bool {
-    let size = parts.saturating_mul(PART).saturating_add(extents.saturating_mul(EXTENT));
+pub(crate) fn is_readable(form: StoredForm, parts: u64, extents: u64) -> bool {
+    let part = if form.is_plain() { PART } else { PART + SALT };
+    let size = parts.saturating_mul(part).saturating_add(extents.saturating_mul(EXTENT));
     size.saturating_add(REST) <= OBJECT_LIMIT as u64
 }
 
@@ -243,7 +325,7 @@ const ROOM: u64 = 64 << 10;
 /// if that is more than a manifest of such a backup can have. Nothing of it is trusted before all of it was read.
 pub(crate) fn read_limit(key: &str, bytes: u64, listed: u64) -> Result<usize> {
     let parts = bytes / LEAST_PART + 1;
-    let most = parts.saturating_mul(PART).saturating_add((parts / LEAST_PARTS + 2).saturating_mul(EXTENT));
+    let most = parts.saturating_mul(PART + SALT).saturating_add((parts / LEAST_PARTS + 2).saturating_mul(EXTENT));
     let most = most.saturating_add(REST + ROOM).min(OBJECT_LIMIT as u64);
     if listed > most {
         let why = format!("the object at {key} has {listed} bytes, but a manifest of {bytes} bytes has at most {most}");
@@ -271,7 +353,9 @@ pub(crate) mod tests {
     use crate::checksum;
     use crate::checksum::Digest;
     use crate::crypto::keyring::Keyring;
+    use crate::crypto::segment::Salt;
     use crate::transfer::stored_form::tests::segments_of;
+    use crate::vault::immutable::Mode;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -285,8 +369,9 @@ pub(crate) mod tests {
             key: "vm/disk.img".into(),
             version_id: Some("v1".into()),
             size: bytes.len() as u64,
-            crc64nvme: checksum::digest(&bytes).crc64nvme,
+            crc64nvme: Some(checksum::digest(&bytes).crc64nvme),
             parts: parts.iter().map(|p| PartHash::new(p.len() as u64, &checksum::digest(p))).collect(),
+            salts: Vec::new(),
         };
         let times = Times { initiated: 1_764_000_000_000, completed: 1_764_000_001_000, stored: 1_764_000_001_000 };
         Manifest::new("00112233445566778899aabbccddeeff", &name, &row, times, vec![extent], None)
@@ -306,6 +391,19 @@ pub(crate) mod tests {
              \"blake3\":\"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85\"}}]}}]}}\n"
         );
         assert_eq!(String::from_utf8(object).unwrap(), expected);
+    }
+
+    #[test]
+    fn labels_and_the_lock_follow_in_their_exact_form_and_are_left_out_where_they_are_missing() {
+        let mut manifest = sample(&[b"abc"]);
+        let text = |manifest: &Manifest| String::from_utf8(manifest.to_object(None)).unwrap();
+        assert!(!text(&manifest).contains("labels") && !text(&manifest).contains("lock"));
+        manifest.labels = Labels::parse("policy=daily,hold=").unwrap();
+        manifest.lock = Some(Lock { mode: Mode::Compliance, until: 1_764_000_000_000 });
+        let end = r#""labels":{"hold":"","policy":"daily"},"lock":{"mode":"compliance","until":1764000000000}}"#;
+        assert!(text(&manifest).ends_with(&format!("{end}\n")), "{}", text(&manifest));
+        let opened = Manifest::open(text(&manifest).as_bytes(), &VerifyKeys::default()).unwrap();
+        assert_eq!((&opened.manifest, opened.row().labels), (&manifest, Some(manifest.labels.clone())));
     }
 
     #[test]
@@ -335,10 +433,13 @@ pub(crate) mod tests {
         let part = PartHash::new(u64::MAX, &digest);
         let text = |key: usize, parts: usize| {
             let key = "\u{1}".repeat(key);
-            let (crc64nvme, version_id, parts) = (u64::MAX, Some("v".repeat(1024)), vec![part; parts]);
-            serde_json::to_string(&Extent { key, version_id, size: u64::MAX, crc64nvme, parts }).unwrap().len() as u64
+            let (crc64nvme, version_id) = (u64::MAX, Some("v".repeat(1024)));
+            let (parts, salts) = (vec![part; parts], vec![Salt([255; 16]); parts]);
+            serde_json::to_string(&Extent { key, version_id, size: u64::MAX, crc64nvme: Some(crc64nvme), parts, salts })
+                .unwrap()
+                .len() as u64
         };
-        assert!(text(1024, 3) - text(1024, 2) <= PART);
+        assert!(text(1024, 3) - text(1024, 2) <= PART + SALT);
         assert!(text(1024, 0) < EXTENT);
         let name = Name::new(&"\u{1}".repeat(200), &vec!["\u{1}".repeat(200); 3].join("/")).unwrap();
         let vid = Vid::new(0, [255; 10]);
@@ -348,8 +449,11 @@ pub(crate) mod tests {
         let manifest = Manifest::new(&"0".repeat(32), &name, &row, times, Vec::new(), class);
         let ring = Keyring::generate([3; 32]);
         assert!((manifest.to_object(Some(ring.signing_key())).len() as u64) < REST);
-        assert!(is_readable(1_900_000, 190) && !is_readable(2_000_000, 1));
-        assert!(is_readable(10_000, 32_000) && !is_readable(10_000, 33_000));
+        let plain = |parts, extents| is_readable(StoredForm::PLAIN, parts, extents);
+        assert!(plain(1_900_000, 190) && !plain(2_000_000, 1));
+        assert!(plain(10_000, 32_000) && !plain(10_000, 33_000));
+        let sealed = |parts, extents| is_readable(StoredForm::ENVELOPE, parts, extents);
+        assert!(sealed(1_500_000, 150) && !sealed(1_600_000, 1));
     }
 
     #[test]
@@ -365,7 +469,7 @@ pub(crate) mod tests {
         // Every manifest that a put can write is read: parts have 8 MiB at least, and extents 640 of them.
         for parts in [1, 2, 639, 641, 10_000, 1_000_000] {
             let extents = parts / 640 + 1;
-            let longest = parts * PART + extents * EXTENT + REST;
+            let longest = parts * (PART + SALT) + extents * EXTENT + REST;
             assert!(limit((parts - 1) * (8 << 20), longest).is_ok(), "{parts}");
         }
     }
@@ -398,6 +502,9 @@ pub(crate) mod tests {
         let mut manifest = sample(&[&[1; 2032], &[2; 1016]]);
         manifest.extents.push(Extent { parts: vec![manifest.extents[0].parts[1]], ..manifest.extents[0].clone() });
         (manifest.form, manifest.extents[1].size, manifest.size) = (segments_of(1000), 1016, 4000);
+        for extent in &mut manifest.extents {
+            extent.salts = vec![Salt([1; 16]); extent.parts.len()];
+        }
         let places: Vec<_> = manifest.parts().map(|p| (p.extent, p.start, p.offset, p.length, p.hash.length)).collect();
         assert_eq!(places, [(0, 0, 0, 2000, 2032), (0, 2032, 2000, 1000, 1016), (1, 0, 3000, 1000, 1016)]);
         let row = RowKey { size: 4000, ..manifest.row_key().unwrap() };
@@ -407,6 +514,26 @@ pub(crate) mod tests {
         manifest.extents[1].size = 15;
         manifest.extents[1].parts[0].length = 15;
         assert!(manifest.check().unwrap_err().message().contains("a length that no part can have"));
+        manifest.extents[0].salts.pop();
+        assert!(manifest.check().unwrap_err().message().contains("one salt for each part"));
+    }
+
+    fn without_hashes(manifest: &mut Manifest) {
+        manifest.adopted = Some(Adopted { etag: "e".into(), md5: None });
+        (manifest.extents[0].crc64nvme, manifest.extents[0].parts) = (None, Vec::new());
+    }
+
+    /// The format on the store is a promise: this test changes only together with the format's number.
+    #[test]
+    fn the_exact_format_of_what_was_adopted_without_hashes() {
+        let mut manifest = sample(&[b"abc"]);
+        without_hashes(&mut manifest);
+        let object = manifest.to_object(None);
+        let end = "\"size\":3,\"extents\":[{\"key\":\"vm/disk.img\",\"version_id\":\"v1\",\"size\":3,\"parts\":[]}],\
+                   \"adopted\":{\"etag\":\"e\"}}\n";
+        assert!(String::from_utf8_lossy(&object).ends_with(end), "{}", String::from_utf8_lossy(&object));
+        let opened = Manifest::open(&object, &VerifyKeys::default()).unwrap().manifest;
+        assert!(opened == manifest && opened.has_no_hashes() && opened.parts().next().is_none());
     }
 
     #[test]
@@ -427,6 +554,18 @@ pub(crate) mod tests {
             |m| m.extents[0].parts[0].length = u64::MAX,
             |m| m.extents.clear(),
             |m| m.path = "a/../b".into(),
+            |m| m.extents[0].crc64nvme = None,
+            // Only what was adopted may lack hashes, and then it is one object.
+            |m| (m.extents[0].crc64nvme, m.extents[0].parts) = (None, Vec::new()),
+            |m| (m.adopted, m.extents[0].parts) = (Some(Adopted { etag: "e".into(), md5: None }), Vec::new()),
+            |m| {
+                without_hashes(m);
+                m.extents[0].size = 4;
+            },
+            |m| {
+                without_hashes(m);
+                m.extents.push(m.extents[0].clone());
+            },
             |m| m.extents[0].parts.insert(0, PartHash::new(0, &checksum::digest(b""))),
         ] {
             assert_eq!(change(wrong).err(), Some(Code::Format));

@@ -1,30 +1,59 @@
 //! The vault: names, the objects that it keeps beside the data, and the protocols that write and read them.
 
+pub mod adopt;
+pub mod adopted;
+pub mod chain;
+pub mod closed;
+pub mod delete;
+pub(crate) mod encryption;
 pub mod find;
 mod identify;
+pub mod immutable;
+pub mod init;
+pub mod job;
+pub mod labels;
 mod layout;
 pub mod list;
 pub mod locator;
 pub mod manifest;
+pub mod marker;
 pub mod names;
+mod needed;
 pub mod objects;
 pub mod open;
+mod proof;
 pub mod put;
 pub mod read;
+pub mod retention;
+pub mod retire;
 pub mod signed;
+mod standing;
+mod stored;
+pub mod uploads;
+pub mod verify;
 pub mod vid;
+mod walk;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use adopt::{Adopt, AdoptRequest};
+pub use adopted::Adopted;
+pub use chain::Chain;
+pub use delete::{DeleteVersion, Remove, Undelete};
 pub use find::{Find, Found, Selector};
-pub use list::{Cursor, ListPage, Scope};
+pub use init::{Init, Initialized};
+pub use job::{Job, JobRequest, Report};
+pub use labels::Labels;
+pub use list::{Cursor, ListPage, Query, Scope};
 pub use manifest::Manifest;
 pub use names::Name;
 pub use objects::{Kind, RowKey};
 pub use open::Open;
 pub use put::{Put, PutRequest};
 pub use read::{Locate, Located, Read};
+pub use retire::{Retire, Retired};
+pub use uploads::{UploadCursor, UploadsPage};
+pub use verify::{Sample, Verdict, Verified, Verify};
 pub use vid::{Vid, VidPrefix};
 
 use crate::account::{Account, Bucket};
@@ -33,13 +62,15 @@ use crate::error::{Code, Error, Result};
 use crate::journal::JournalKey;
 use crate::settings::Settings;
 use crate::text::{presentable, presentable_key};
+use encryption::Encryption;
+use immutable::Immutable;
 use layout::Layout;
 use manifest::Opened;
 
 /// A version, as a listing or a manifest shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Full, incremental, or deleted; `None` in a listing of containers.
+    /// Full, incremental, or deleted; `None` in a listing of containers or uploads.
     pub kind: Option<Kind>,
     /// The container.
     pub container: String,
@@ -61,6 +92,10 @@ pub struct Row {
     /// Id of the trusted key that signed the manifest; `None` in a listing, and where the vault has no trusted key, so
     /// that no signature was checked.
     pub signed_by: Option<String>,
+    /// Id of the multipart upload, in a listing of uploads; `None` in any other. Such a row has no kind.
+    pub upload_id: Option<String>,
+    /// The labels that the put chose; `None` in a listing.
+    pub labels: Option<Labels>,
 }
 
 /// Maximum size in bytes of the vault's own objects that are read. A manifest of 10,000 parts has about 1.5 MB, that of
@@ -72,6 +107,19 @@ fn is_vault_id(id: &str) -> bool {
     id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// The id of the vault that these settings describe.
+pub fn vault_id(settings: &Settings) -> Result<String> {
+    match settings.text("vault_id") {
+        "" if settings.text("mode") == "bucket-per-vm" => Ok(layout::vault_id_of(settings.required("bucket_prefix")?)),
+        "" => Ok(layout::vault_id_of(settings.required("bucket")?)),
+        id if is_vault_id(id) => Ok(id.to_owned()),
+        id => {
+            let why = format!("vault_id = '{id}': 32 lower-case hex digits expected");
+            Err(Error::new(Code::InvalidOption, why))
+        }
+    }
+}
+
 /// A vault, as its configuration describes it; shared by all machines that work on it.
 #[derive(Debug)]
 pub struct Vault {
@@ -80,14 +128,15 @@ pub struct Vault {
     record_after_store: bool,
     parallel_download: bool,
     storage_class: Option<String>,
+    encryption: Encryption,
+    /// How long what a put stores cannot be deleted.
+    immutable: Option<Immutable>,
     keyring: Option<Arc<Keyring>>,
     verify_keys: VerifyKeys,
+    /// What was verified of that which hides versions.
+    proven: marker::Proven,
     /// Without a trusted key nothing is read.
     requires_trust: bool,
-    /// `vault.json` was read or written.
-    described: AtomicBool,
-    /// The bucket's versioning was checked, and it is enabled.
-    versioned: AtomicBool,
 }
 
 impl Vault {
@@ -95,14 +144,7 @@ impl Vault {
     pub fn new(settings: &Settings, account: &Arc<Account>, keyring: Option<Arc<Keyring>>) -> Result<Vault> {
         settings.only(crate::settings::Scope::Vault)?;
         let layout = Layout::from_settings(settings, account)?;
-        let id = match settings.text("vault_id") {
-            "" => layout.default_vault_id(),
-            id if is_vault_id(id) => id.to_owned(),
-            id => {
-                let why = format!("vault_id = '{id}': 32 lower-case hex digits expected");
-                return Err(Error::new(Code::InvalidOption, why));
-            }
-        };
+        let id = vault_id(settings)?;
         let mut verify_keys = VerifyKeys::parse(settings.text("verify_keys"))?;
         if let Some(keyring) = &keyring {
             verify_keys.add(keyring.signing_key().public().clone());
@@ -114,17 +156,28 @@ impl Vault {
                 .with_hint("Use a name of the store, for example STANDARD_IA, or leave storage_class empty."));
         }
         Ok(Vault {
-            layout,
             id,
             record_after_store: settings.flag("record_after_store"),
             parallel_download: settings.flag("parallel_download"),
             storage_class: (!storage_class.is_empty()).then(|| storage_class.to_owned()),
+            encryption: Encryption::from_settings(settings)?,
+            immutable: Immutable::from_settings(settings, &layout)?,
+            layout,
             keyring,
             verify_keys,
+            proven: marker::Proven::default(),
             requires_trust: settings.text("trust") == "required",
-            described: AtomicBool::new(false),
-            versioned: AtomicBool::new(false),
         })
+    }
+
+    /// Its id: 32 lower-case hexadecimal digits.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The name of the bucket that holds everything of a container.
+    pub fn bucket_name(&self, container: &str) -> String {
+        self.bucket(container).name().to_owned()
     }
 
     /// The account that its buckets are accessed with.
@@ -132,14 +185,19 @@ impl Vault {
         self.layout.home().account()
     }
 
-    /// The bucket that the vault was opened with.
+    /// The bucket that the vault was opened with; if each container has its own, the account without a bucket.
     pub fn home(&self) -> &Arc<Bucket> {
         self.layout.home()
     }
 
+    /// Whether each container has a bucket of its own.
+    pub fn has_bucket_per_container(&self) -> bool {
+        self.layout.single().is_none()
+    }
+
     /// The bucket that holds everything of a container.
-    pub(crate) fn bucket(&self, container: &str) -> &Arc<Bucket> {
-        self.layout.bucket(container)
+    pub(crate) fn bucket(&self, container: &str) -> Arc<Bucket> {
+        self.layout.place(container).bucket.clone()
     }
 
     /// The key of the vault's checkpoints: other processes of its owner have it too. A vault without a keyring has no
@@ -182,25 +240,27 @@ impl Vault {
         ))
     }
 
+    /// Refuses an object of another vault.
+    fn check_vault(&self, bucket: &Bucket, key: &str, vault: &str) -> Result<()> {
+        if vault == self.id {
+            return Ok(());
+        }
+        let why = format!(
+            "s3://{}/{} belongs to vault {}, but this is vault {}",
+            bucket.name(),
+            presentable_key(key),
+            presentable(vault),
+            self.id
+        );
+        Err(Error::new(Code::Untrusted, why)
+            .with_hint("If you renamed or copied the bucket yourself, set vault_id; otherwise do not trust this object, and look who can write to the bucket."))
+    }
+
     fn open_manifest(&self, bucket: &Bucket, object: &[u8], key: &str) -> Result<Opened> {
         let (json, signed_by) = self.open_signed(bucket, object, key)?;
         let manifest = Manifest::parse(json, Some(key))?;
-        if manifest.vault != self.id {
-            let why = format!(
-                "s3://{}/{} belongs to vault {}, but this is vault {}",
-                bucket.name(),
-                presentable_key(key),
-                presentable(&manifest.vault),
-                self.id
-            );
-            return Err(Error::new(Code::Untrusted, why)
-                .with_hint("If you renamed or copied the bucket yourself, set vault_id; otherwise do not trust this object, and look who can write to the bucket."));
-        }
+        self.check_vault(bucket, key, &manifest.vault)?;
         Ok(Opened { manifest, hash: manifest::hash(object), signed_by: signed_by.map(str::to_owned) })
-    }
-
-    fn has_description(&self) -> bool {
-        self.described.load(Ordering::Relaxed)
     }
 }
 

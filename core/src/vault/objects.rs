@@ -4,7 +4,9 @@
 //! _s3vault/vault.json
 //! _s3vault/1/cat/c/p/<vid>.<recorded ms>.<kind>.<size>.<parent vid or ->     a row
 //! _s3vault/1/cat/c/p/<vid>.-d   <vid>.-s                                    markers: deleted, suspected by sweep
+//! _s3vault/1/kek/<kek id>.closed                                            no new locator may name this key
 //! _s3vault/1/loc/c/p/<vid>.<generation>.<kek id or ->.<parent vid or ->      a locator
+//! _s3vault/1/probe/<random>                                                 tries the store, for seconds (put/preflight.rs)
 //! container/path                                                            data, extent 1
 //! container/path@<vid>.<n>                                                  data, extent n
 //! ```
@@ -12,8 +14,12 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
+use super::Vault;
 use super::names::{Name, parse_segment, segment};
 use super::vid::Vid;
+use crate::op::{Content, PutObject};
 
 /// Key of the vault's description.
 pub const VAULT_KEY: &str = "_s3vault/vault.json";
@@ -21,6 +27,16 @@ pub const VAULT_KEY: &str = "_s3vault/vault.json";
 pub const CATALOGUE: &str = "_s3vault/1/cat/";
 /// Prefix of all locators.
 pub const LOCATORS: &str = "_s3vault/1/loc/";
+/// Prefix of objects that try what the store does. None of them is kept.
+pub(crate) const PROBES: &str = "_s3vault/1/probe/";
+
+/// Prefix of the markers of key-encryption keys.
+pub const KEKS: &str = "_s3vault/1/kek/";
+
+/// Key of the marker that closes a key-encryption key: nothing more may be wrapped with it.
+pub fn closed_key(kek: &str) -> String {
+    format!("{KEKS}{kek}.closed")
+}
 
 /// The kind of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -49,6 +65,16 @@ impl Kind {
     }
 }
 
+impl Vault {
+    /// The PUT of one of the vault's own objects, all of which are JSON. With SSE-S3 or SSE-KMS they are encrypted as the
+    /// data is: a bucket's policy may refuse whatever is not.
+    pub(crate) fn put_json(&self, key: impl Into<String>, object: impl Into<Bytes>) -> PutObject {
+        let headers = vec![("content-type".into(), "application/json".into())];
+        let encryption = self.encryption().of_objects();
+        PutObject { encryption, ..PutObject::new(key, Content::Bytes(object.into()), headers) }
+    }
+}
+
 /// The prefix of all catalogue objects of one backup.
 pub fn catalogue_prefix(name: &Name) -> String {
     format!("{}{}/", container_prefix(name.container()), segment(name.path()))
@@ -59,9 +85,14 @@ pub fn container_prefix(container: &str) -> String {
     format!("{CATALOGUE}{}/", segment(container))
 }
 
+/// The prefix of all locators of one backup.
+pub fn locators_prefix(name: &Name) -> String {
+    format!("{LOCATORS}{}/{}/", segment(name.container()), segment(name.path()))
+}
+
 /// The prefix of all locators of one version.
 pub fn locator_prefix(name: &Name, vid: Vid) -> String {
-    format!("{LOCATORS}{}/{}/{vid}.", segment(name.container()), segment(name.path()))
+    format!("{}{vid}.", locators_prefix(name))
 }
 
 /// The key of the data's extent 1.
@@ -226,6 +257,11 @@ impl LocatorKey {
         let parent = parse_parent(fields.next()?)?;
         let key = LocatorKey { vid, generation: generation.parse().ok()?, kek, parent };
         fields.next().is_none().then_some(key)
+    }
+
+    /// Parses a whole key; `None` for other objects.
+    pub(crate) fn of(key: &str) -> Option<LocatorKey> {
+        LocatorKey::parse(key.rsplit_once('/')?.1)
     }
 
     /// The whole key, for a backup of this name.

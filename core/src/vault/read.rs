@@ -14,20 +14,20 @@ use std::sync::Arc;
 
 use super::identify::{Identify, is_miss};
 use super::locator::{DataKeys, Locator};
-use super::manifest::PlacedPart;
+use super::manifest::{PartHash, PlacedPart};
 use super::objects::{LocatorKey, locator_prefix};
+use super::proof::{Outcome, ReadVerified};
 use super::{Manifest, Name, Vault, Vid};
 use crate::account::Bucket;
+use crate::crypto::data_key::DataKey;
+use crate::crypto::segment::Segments;
 use crate::error::{Code, Error, Result};
 use crate::machine::{Input, Machine, Output};
 use crate::mutation::{Mutation, is_active};
-use crate::op::{Encryption, GetObject, ListObjectsV2, Listing, Paged, Sequence, Session, Step, Steps};
-use crate::text::presentable_key;
+use crate::op::{Encryption, ListObjectsV2, Listing, Paged, Sequence, Session, Step, Steps};
+use crate::text::{presentable, presentable_key};
 use crate::time::Now;
 use crate::transfer::download::{Download, Piece, ReadRequest};
-
-/// Maximum size of a locator that is read, in bytes: it has names and keys, each at most a few KiB.
-const LOCATOR_LIMIT: usize = 64 << 10;
 
 /// Where the data of a version is, according to its locator.
 #[derive(Clone, Debug)]
@@ -35,15 +35,34 @@ pub struct Located {
     bucket: Arc<Bucket>,
     manifest: Arc<Manifest>,
     pieces: Arc<Vec<Piece>>,
+    /// The version's data key, if it has one.
+    key: Option<DataKey>,
+    /// How its data is decrypted, if it was encrypted here.
+    segments: Option<Arc<Segments>>,
 }
 
 impl Located {
+    /// The version's data key, if it has one.
+    pub fn data_key(&self) -> Option<&DataKey> {
+        self.key.as_ref()
+    }
+
     pub(super) fn bucket(&self) -> &Arc<Bucket> {
         &self.bucket
     }
 
     pub(super) fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// What requests for the data say of its encryption.
+    pub(super) fn encryption(&self) -> Encryption {
+        self.pieces.first().map(|piece| piece.encryption.clone()).unwrap_or_default()
+    }
+
+    /// How its data is decrypted, if it was encrypted here.
+    pub fn segments(&self) -> Option<&Arc<Segments>> {
+        self.segments.as_ref()
     }
 
     /// Keys of the objects that are read by a version id, each with the index of its extent.
@@ -71,10 +90,20 @@ pub type Locate = Sequence<LocateSteps>;
 pub struct LocateSteps {
     vault: Arc<Vault>,
     manifest: Arc<Manifest>,
+    /// The data is decrypted; otherwise it is only verified.
+    decrypts: bool,
+    /// Lists the locators.
+    list: ListObjectsV2,
     /// Keys of locators that were not tried yet, the highest generation last.
     locators: Vec<String>,
     refused: Option<Error>,
+    /// A locator was removed after it was listed, and how often the locators were listed again because of that.
+    was_removed: bool,
+    looks: u32,
 }
+
+/// How often the locators are listed again: each time, rotations have replaced all that were listed.
+const LOOKS: u32 = 10;
 
 impl Steps for LocateSteps {
     type Done = Located;
@@ -84,19 +113,25 @@ impl Steps for LocateSteps {
 impl Locate {
     /// Locates the version of a verified manifest. `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, manifest: Arc<Manifest>, seed: u64) -> Result<Locate> {
+        Locate::of(vault, manifest, true, seed)
+    }
+
+    fn of(vault: Arc<Vault>, manifest: Arc<Manifest>, decrypts: bool, seed: u64) -> Result<Locate> {
         vault.check_trust()?;
         let name = Name::new(&manifest.container, &manifest.path)?;
-        let prefix = locator_prefix(&name, Vid::parse(&manifest.vid)?);
-        let list = ListObjectsV2 { prefix, ..Default::default() };
-        let steps = LocateSteps { vault: vault.clone(), manifest, locators: Vec::new(), refused: None };
-        Ok(Sequence::start(vault.bucket(name.container()), steps, Step::call(list, LocateSteps::page), seed))
+        let list = ListObjectsV2 { prefix: locator_prefix(&name, Vid::parse(&manifest.vid)?), ..Default::default() };
+        let (locators, refused, was_removed, looks) = (Vec::new(), None, false, 0);
+        let steps =
+            LocateSteps { vault: vault.clone(), manifest, decrypts, list, locators, refused, was_removed, looks };
+        let first = Step::call(steps.list.clone(), LocateSteps::page);
+        Ok(Sequence::start(&vault.bucket(name.container()), steps, first, seed))
     }
 }
 
 impl LocateSteps {
     fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> Step<Self> {
         let next = asked.next(&page);
-        let is_locator = |key: &String| key.rsplit_once('/').is_some_and(|(_, last)| LocatorKey::parse(last).is_some());
+        let is_locator = |key: &String| LocatorKey::of(key).is_some();
         // Generations have six digits, so keys are in their order.
         self.locators.extend(page.objects.into_iter().map(|object| object.key).filter(is_locator));
         match next {
@@ -107,13 +142,22 @@ impl LocateSteps {
 
     fn next_locator(&mut self) -> Step<Self> {
         if let Some(key) = self.locators.pop() {
-            return Step::try_call(GetObject::new(key, LOCATOR_LIMIT), |locate: &mut Self, op, answer| match answer {
-                Ok(object) => locate.locator(&op.key, &object),
-                Err(e) if e.code() == Code::NotFound => locate.next_locator(),
-                // It is too large to be one.
-                Err(e) if e.code() == Code::Format => locate.refuse(e),
+            let read = ReadVerified::locator(&self.vault, &self.vault.bucket(&self.manifest.container), key);
+            return Step::with(read, |locate: &mut Self, _, read, answer| match answer {
+                Ok(Outcome::Counts(locator)) => locate.locator(read.key(), &locator),
+                Ok(Outcome::Gone(_)) => {
+                    locate.was_removed = true;
+                    locate.next_locator()
+                }
+                Ok(Outcome::Refused(e)) => locate.refuse(e),
                 Err(e) => Step::done(Err(e)),
             });
+        }
+        // A rotation removes a locator after it has written another one.
+        if std::mem::take(&mut self.was_removed) && self.looks < LOOKS && !is_active(Mutation::ReadLocatorsOnce) {
+            self.looks += 1;
+            self.refused = None;
+            return Step::call(self.list.clone(), Self::page);
         }
         let manifest = &self.manifest;
         Step::done(Err(self.refused.take().unwrap_or_else(|| {
@@ -122,42 +166,91 @@ impl LocateSteps {
         })))
     }
 
-    fn locator(&mut self, key: &str, object: &[u8]) -> Step<Self> {
-        match self
-            .vault
-            .open_signed(self.vault.bucket(&self.manifest.container), object, key)
-            .and_then(|(json, _)| Locator::parse(json, key))
-        {
-            Ok(locator) if locator.vid == self.manifest.vid && locator.vault == self.manifest.vault => {
-                let pieces = Arc::new(self.pieces(&locator.data, locator.generation));
-                let bucket = self.vault.bucket(&self.manifest.container).clone();
-                Step::done(Ok(Located { bucket, manifest: self.manifest.clone(), pieces }))
-            }
-            Ok(_) => {
-                let why = format!("the locator at {} belongs to another version", presentable_key(key));
-                self.refuse(Error::new(Code::Untrusted, why))
-            }
-            Err(e) => self.refuse(e),
+    fn locator(&mut self, key: &str, locator: &Locator) -> Step<Self> {
+        if locator.vid != self.manifest.vid || locator.vault != self.manifest.vault {
+            let why = format!("the locator at {} belongs to another version", presentable_key(key));
+            return self.refuse(Error::new(Code::Untrusted, why));
         }
+        let (key, encryption, segments) = match self.decryption(locator) {
+            Ok(decryption) => decryption,
+            Err(e) => {
+                let bucket = self.vault.bucket(&self.manifest.container);
+                let at = format!("s3://{}/{}", bucket.name(), presentable_key(key));
+                return self.refuse(e.context(at).on("GetObject", bucket.name(), key));
+            }
+        };
+        let pieces = Arc::new(self.pieces(&locator.data, &encryption));
+        let bucket = self.vault.bucket(&self.manifest.container);
+        Step::done(Ok(Located { bucket, manifest: self.manifest.clone(), pieces, key, segments }))
+    }
+
+    /// The data key, what requests for the data say of its encryption, and how it is decrypted here.
+    fn decryption(&self, locator: &Locator) -> Result<(Option<DataKey>, Encryption, Option<Arc<Segments>>)> {
+        let manifest = &self.manifest;
+        let encryption = manifest.encryption()?;
+        if locator.encryption()?.name() != encryption.name() {
+            let (here, there) = (presentable(&locator.encryption), encryption.name());
+            let why =
+                format!("the locator says that the data is encrypted with {here}, the catalogue entry says {there}");
+            return Err(Error::new(Code::Untrusted, why));
+        }
+        let is_sealed = !encryption.form().is_plain();
+        if is_sealed && !self.decrypts && self.vault.keyring.is_none() {
+            // The hashes are those of the stored bytes: they are verified without the key.
+            return Ok((None, Encryption::default(), None));
+        }
+        let Some(key) = self.vault.data_key(locator)? else { return Ok((None, Encryption::default(), None)) };
+        let of_data = encryption.of_data(Some(&key));
+        let salts = manifest.extents.iter().flat_map(|extent| extent.salts.iter().copied()).collect();
+        let version = presentable(format!("version {} of {} {}", manifest.vid, manifest.container, manifest.path));
+        let segments = is_sealed.then(|| Arc::new(Segments::new(key.clone(), salts, manifest.size, version)));
+        Ok((Some(key), of_data, segments))
     }
 
     /// Tries the next lower generation.
     fn refuse(&mut self, why: Error) -> Step<Self> {
         self.refused.get_or_insert(why);
+        if is_active(Mutation::ReadHighestLocator) {
+            self.locators.clear();
+        }
         self.next_locator()
     }
 
-    fn pieces(&self, keys: &DataKeys, generation: u32) -> Vec<Piece> {
+    /// The only piece of data that was adopted without hashes: all of its object.
+    fn adopted(&self, keys: &DataKeys) -> Vec<Piece> {
+        let Some(extent) = self.manifest.extents.first() else { return Vec::new() };
+        vec![Piece {
+            number: 0,
+            key: keys.first.clone(),
+            version_id: extent.version_id.clone(),
+            etag: self.manifest.adopted.as_ref().map(|adopted| adopted.etag.clone()),
+            encryption: Encryption::default(),
+            start: 0,
+            object: extent.size,
+            offset: 0,
+            length: extent.size,
+            hash: PartHash { length: extent.size, crc64nvme: 0, blake3: [0; 32] },
+            form: self.manifest.form,
+            verified: false,
+        }]
+    }
+
+    fn pieces(&self, keys: &DataKeys, encryption: &Encryption) -> Vec<Piece> {
+        if self.manifest.has_no_hashes() {
+            return self.adopted(keys);
+        }
         let parts = self.manifest.parts();
         parts
             .zip(0..)
             .map(|(PlacedPart { extent, start, offset, length, hash }, number)| {
-                // The hint belongs to the object that the put wrote; later generations may have moved the data.
-                let hint = self.manifest.extents[extent].version_id.clone();
-                let version_id = if generation == 0 && !is_active(Mutation::ReadNewestVersion) { hint } else { None };
+                // The hint belongs to the object that the put wrote: a later generation may have moved the data.
+                let stored = &self.manifest.extents[extent];
+                let is_there = stored.key == keys.extent(extent + 1);
+                let hint = stored.version_id.clone().filter(|_| is_there && !is_active(Mutation::ReadNewestVersion));
                 let (key, hash, form) = (keys.extent(extent + 1), *hash, self.manifest.form);
-                let (encryption, object) = (Encryption::default(), self.manifest.extents[extent].size);
-                Piece { number, key, version_id, encryption, start, object, offset, length, hash, form, verified: true }
+                let (version_id, encryption, object) = (hint, encryption.clone(), stored.size);
+                let (etag, verified) = (None, true);
+                Piece { number, key, version_id, etag, encryption, start, object, offset, length, hash, form, verified }
             })
             .collect()
     }
@@ -177,16 +270,20 @@ pub struct Read {
     stage: Stage,
     /// Where the data is, once that is known.
     located: Option<Located>,
+    /// What the driver decrypts the data with, until it was told.
+    segments: Option<Arc<Segments>>,
     /// Some bytes were delivered.
     is_delivered: bool,
     /// The version ids are those of this bucket.
     is_identified: bool,
+    /// Number of the part that could not be read as it was stored.
+    bad_part: Option<u32>,
 }
 
 impl Read {
     /// Reads the version of a verified manifest. `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, manifest: Arc<Manifest>, request: ReadRequest, seed: u64) -> Result<Read> {
-        let locate = Locate::new(vault.clone(), manifest, seed)?;
+        let locate = Locate::of(vault.clone(), manifest, !request.is_discarded, seed)?;
         Ok(Read::at(vault, seed, request, Stage::Locate(Box::new(locate)), None))
     }
 
@@ -198,12 +295,28 @@ impl Read {
     }
 
     fn at(vault: Arc<Vault>, seed: u64, request: ReadRequest, stage: Stage, located: Option<Located>) -> Read {
-        Read { vault, seed, request, stage, located, is_delivered: false, is_identified: false }
+        let segments = located.as_ref().and_then(|located| located.segments.clone());
+        let (is_delivered, is_identified, bad_part) = (false, false, None);
+        Read { vault, seed, request, stage, located, segments, is_delivered, is_identified, bad_part }
+    }
+
+    /// Continues with the session of the machine before this one, before anything was sent.
+    pub(super) fn continue_session(&mut self, session: &mut Session) {
+        if let Stage::Locate(locate) = &mut self.stage {
+            std::mem::swap(locate.session_mut(), session);
+            locate.session_mut().is_query = false;
+        }
+    }
+
+    /// After the end: the number of the part, from 0, that could not be read as it was stored.
+    pub(super) fn bad_part(&self) -> Option<u32> {
+        self.bad_part
     }
 
     /// Reads the data. The session is kept, so that no request id is used twice.
     fn read(&mut self, session: Session, located: Located) {
         let download = Download::new(&located.pieces, &self.request, self.vault.parallel_download);
+        self.segments = located.segments.clone();
         self.located = Some(located);
         self.stage = Stage::Data(Box::new((session, download)));
     }
@@ -236,9 +349,18 @@ impl Machine for Read {
 
     fn poll(&mut self, now: Now) -> Output<()> {
         loop {
+            if let Some(segments) = self.segments.take() {
+                return Output::Segments(segments);
+            }
             let (session, located) = match &mut self.stage {
                 Stage::Data(data) => match data.1.poll(&mut data.0, now) {
-                    Output::Done(Err(e)) if self.identify(&e) => continue,
+                    Output::Done(Err(e)) => {
+                        self.bad_part = data.1.bad_part();
+                        if self.identify(&e) {
+                            continue;
+                        }
+                        return Output::Done(Err(e));
+                    }
                     output => {
                         self.is_delivered |= matches!(output, Output::Accept(_));
                         return output;

@@ -33,6 +33,13 @@ impl Vid {
         LAST_MS - (self.0 >> RANDOM_BITS) as i64
     }
 
+    /// The random bits.
+    pub fn random(self) -> [u8; 10] {
+        let mut random = [0; 10];
+        random.copy_from_slice(&self.0.to_be_bytes()[6..]);
+        random
+    }
+
     /// Parses a version id.
     pub fn parse(text: &str) -> Result<Vid> {
         Vid::try_parse(text).ok_or_else(|| {
@@ -135,7 +142,7 @@ mod tests {
         for (ms, random) in [(0, [0; 10]), (1_764_000_000_123, [0xA5; 10]), (LAST_MS, [255; 10])] {
             let vid = Vid::new(ms, random);
             assert_eq!(Vid::parse(&vid.to_string()).unwrap(), vid);
-            assert_eq!(vid.unix_ms(), ms);
+            assert_eq!((vid.unix_ms(), vid.random()), (ms, random));
         }
         assert_eq!(Vid::new(0, [255; 10]).to_string(), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
         // A clock before 1970 or after the last instant gives the nearest version id that there is.

@@ -30,6 +30,9 @@ pub const S3V_EVENT_CREDENTIALS: i32 = 3;
 pub const S3V_EVENT_ORPHAN: i32 = 4;
 /// Nothing happened. It comes every 200 milliseconds while the call waits, so that the caller can do other work.
 pub const S3V_EVENT_HEARTBEAT: i32 = 5;
+/// What s3v_prune, s3v_sweep or s3v_adopt does with one version, or what s3v_verify found of it: text is an object in
+/// JSON, and done counts the items.
+pub const S3V_EVENT_ITEM: i32 = 6;
 
 /// What happened. The library owns it; it is valid until the callback returns. Later versions may add fields at the
 /// end: `size` says how many bytes are present.
@@ -39,7 +42,7 @@ pub struct s3v_event {
     pub size: u32,
     /// One of the S3V_EVENT_ constants. Later versions may add kinds: ignore unknown ones.
     pub kind: i32,
-    /// Bytes transferred so far.
+    /// Bytes transferred so far; for a job, items so far.
     pub done: u64,
     /// Bytes in total; UINT64_MAX while unknown.
     pub total: u64,

@@ -17,7 +17,7 @@ use crate::vault::{Get, PositionalReader};
 use super::boundary::{Exclusive, bytes_mut, hold, new_handle, output, release, text};
 use super::config::options;
 use super::ctl::with_control;
-use super::{S3V_OK, s3v_config, s3v_ctl, s3v_error, s3v_version};
+use super::{S3V_OK, s3v_bytes, s3v_config, s3v_ctl, s3v_error, s3v_version};
 
 /// A backup that is being read. s3v_get_read: one call at a time, from any thread (S3V_E_BUSY otherwise);
 /// s3v_get_pread: any number at once. It keeps the version alive. The caller frees it with s3v_get_free.
@@ -201,6 +201,45 @@ pub unsafe extern "C" fn s3v_get_fd(
         let fd = BorrowedFd::borrow_raw(fd);
         let settings = self::options(options)?;
         with_control(ctl, |control| version.version.restore_fd(fd, &settings, control))?;
+        Ok(S3V_OK)
+    })
+}
+
+/// Reads all data of a version and compares it with the signed manifest, as a restore does, and keeps none of it.
+/// `report` receives an object in JSON:
+///
+///   verdict         good: all of it is what was stored. damaged: bytes differ. missing: an object is gone or was
+///                   replaced. untrusted: the locator is not signed by a trusted key, or cannot be read.
+///                   unverifiable: it is there, and nothing tells whether it is what was stored, as for data that was
+///                   adopted without hashes
+///   container, path, vid
+///   bytes, parts    what was read and is right
+///   first_bad_part  null, or the first part that is not right: part and extent are numbers from 1; key is that of the
+///                   extent; start is the part's offset in the extent, offset its offset in the backup, length its
+///                   length, all in bytes
+///   reason          why the verdict is not good
+///
+/// There are no options yet: pass NULL. A verdict is no error; the call fails if nothing is known of the version, with
+/// the errors of the store.
+///
+/// Since: 0.1.
+///
+/// # Safety
+/// The conventions of the header hold.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn s3v_get_verify(
+    version: *mut s3v_version,
+    options: *const s3v_config,
+    ctl: *const s3v_ctl,
+    report: *mut *mut s3v_bytes,
+    err: *mut *mut s3v_error,
+) -> i32 {
+    boundary!(err, {
+        let version = hold(version, "version")?;
+        let settings = self::options(options)?;
+        let out = output(report, "report")?;
+        let verified = with_control(ctl, |control| version.version.verify(&settings, control))?;
+        *out = s3v_bytes::new_handle(verified.to_json().into_bytes());
         Ok(S3V_OK)
     })
 }

@@ -40,8 +40,8 @@ pub extern "C" fn s3v_version_text() -> *const c_char {
 }
 
 /// Returns the table of all options as JSON: an array of objects with key, scope ("vault", "call", "process",
-/// "command"), calls (the names of those that take it), kind ("text", "file", "bool", "number", "words", "time"), words,
-/// least, most, default, secret, live, doc. The text stays valid permanently.
+/// "command"), calls (the names of those that take it), kind ("text", "file", "bool", "number", "size", "words", "time",
+/// "duration"), words, least, most, default, secret, live, doc. The text stays valid permanently.
 ///
 /// Since: 0.1.
 #[unsafe(no_mangle)]

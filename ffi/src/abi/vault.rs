@@ -6,12 +6,15 @@
 //! The access key needs these permissions on the bucket and its objects, and no other:
 //!
 //!   s3v_vault_open, s3v_list_*           s3:ListBucket s3:GetObject
-//!   s3v_version_find                     s3:ListBucket s3:GetObject
+//!   s3v_list_uploads                     s3:ListBucketMultipartUploads s3:GetObject
+//!   s3v_version_find, s3v_list_chain     s3:ListBucket s3:GetObject
 //!   s3v_get_*                            s3:ListBucket s3:GetObject s3:GetObjectVersion
 //!   s3v_put_*                            s3:ListBucket s3:GetObject s3:PutObject
 //!   s3v_put_abort, or a put that fails   these, and s3:AbortMultipartUpload
 //!   a put that resumes a checkpoint      these, and s3:ListMultipartUploadParts
 //!   a put whose outcome is unknown       these, and s3:ListBucketVersions s3:GetObjectVersion
+//!
+//! If each container has a bucket of its own, lists of all containers and of uploads need s3:ListAllMyBuckets too.
 //!
 //! With s3:GetBucketVersioning, which is not needed, a bucket without versioning is refused before anything is written.
 
@@ -19,7 +22,7 @@ use std::sync::Arc;
 
 use s3vault_core::crypto::keyring::Keyring;
 
-use crate::vault::Vault;
+use crate::vault::{Initialized, Vault};
 
 use super::boundary::{hold, new_handle, output, release};
 use super::config::options;
@@ -54,7 +57,7 @@ pub unsafe extern "C" fn s3v_vault_open(
         let settings = options(config)?;
         let keyring: Option<Arc<Keyring>> = match keyring.is_null() {
             true => None,
-            false => Some(hold(keyring, "keyring")?.0.clone()),
+            false => Some(hold(keyring, "keyring")?.keyring()),
         };
         let out = output(out, "out")?;
         let vault = with_control(ctl, |control| Vault::open(&settings, keyring, control))?;
@@ -86,6 +89,26 @@ pub unsafe extern "C" fn s3v_vault_update(
         let settings = options(config)?;
         with_control(ctl, |control| vault.0.update(&settings, control))?;
         Ok(S3V_OK)
+    })
+}
+
+/// Makes the vault before its first put: checks that the bucket's versioning fits the mode (S3V_E_VERSIONING), and
+/// writes the vault's description, vault.json, unless it is there. Returns 1 if it wrote the description, and 0 if
+/// the vault was there, or if each container has a bucket of its own, which its first put makes. A first put does
+/// the same.
+///
+/// Fails with S3V_E_VAULT_MISMATCH if the bucket has another vault, and with the errors of the store.
+///
+/// Since: 0.1.
+///
+/// # Safety
+/// The conventions of the header hold.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn s3v_vault_init(vault: *mut s3v_vault, ctl: *const s3v_ctl, err: *mut *mut s3v_error) -> i32 {
+    boundary!(err, {
+        let vault = hold(vault, "vault")?;
+        let made = with_control(ctl, |control| vault.0.init(control))?;
+        Ok(i32::from(made == Initialized::Made))
     })
 }
 

@@ -12,6 +12,10 @@
 //!   when the parts in progress are sent, or the earlier ranges are read; and a grant is given whole or not at all.
 //! - Only for a base do accounts wait in line, first come, first served; those transfers hold nothing yet.
 //!
+//! A frame that holds a segment counts as four. One that is taken for a file is taken before its connection, and is kept until
+//! its range is there, since a segment cannot be decrypted before it is complete. Its holder may wait for a connection, whose
+//! holder may wait for a take: so these frames leave half of the share to takes, and accounts leave them the other half.
+//!
 //! A reply that is collected (a listing, a manifest) counts too, in whole frames. It never waits, since the transfer that
 //! holds all memory may be the one that needs the reply: payload waits for it instead. So what is in use exceeds the
 //! limit by such replies at most.
@@ -25,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use s3vault_core::{Code, Error, Result};
 use tokio::sync::oneshot::{self, Receiver, Sender};
 
-use crate::transport::frames::{FRAME, Frame, Pages};
+use crate::transport::frames::{FRAME, Frame, Pages, Size};
 use crate::transport::runtime::guard_fork;
 
 /// The pool keeps this many free frames (16 MiB), and while transfers run as many again as are handed out, so that
@@ -47,7 +51,10 @@ struct State {
     out: usize,
     out_peak: usize,
     free: Vec<Pages>,
+    /// Free frames for segments.
+    free_segments: Vec<Pages>,
     takers: VecDeque<Sender<Frame>>,
+    segment_takers: VecDeque<Sender<Frame>>,
     accounts: HashMap<u64, Ledger>,
     /// Accounts that wait for their base.
     line: VecDeque<u64>,
@@ -82,7 +89,9 @@ impl Pool {
             out: 0,
             out_peak: 0,
             free: Vec::new(),
+            free_segments: Vec::new(),
             takers: VecDeque::new(),
+            segment_takers: VecDeque::new(),
             accounts: HashMap::new(),
             line: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -94,8 +103,7 @@ impl Pool {
     pub(crate) fn set_limit(self: &Arc<Self>, limit: u64) {
         self.change(|state| {
             state.limit = frames(limit);
-            let keep = state.limit.saturating_sub(state.held);
-            state.free.truncate(keep);
+            state.keep_free(state.limit.saturating_sub(state.held));
         });
     }
 
@@ -108,9 +116,21 @@ impl Pool {
 
     /// Waits for a frame for a connection. The holder hands it on before it takes the next.
     pub(crate) async fn take(self: &Arc<Self>) -> Frame {
+        self.take_of(Size::Plain).await
+    }
+
+    /// The same, for a segment. The holder has no connection yet: it keeps the frame while it waits for one.
+    pub(crate) async fn take_segment(self: &Arc<Self>) -> Frame {
+        self.take_of(Size::Segment).await
+    }
+
+    async fn take_of(self: &Arc<Self>, size: Size) -> Frame {
         loop {
             let (sender, receiver) = oneshot::channel();
-            self.change(|state| state.takers.push_back(sender));
+            self.change(|state| match size {
+                Size::Plain => state.takers.push_back(sender),
+                Size::Segment => state.segment_takers.push_back(sender),
+            });
             // The pool drops no sender; if it ever does, the caller waits again.
             if let Ok(frame) = receiver.await {
                 return frame;
@@ -121,11 +141,11 @@ impl Pool {
     /// Returns a frame for a connection, if one is free now and nobody waits for one.
     pub(crate) fn try_take(self: &Arc<Self>) -> Option<Frame> {
         self.change(|state| {
-            if !state.takers.is_empty() || state.held >= state.limit {
+            if state.is_wanted() || state.held >= state.limit {
                 return None;
             }
             state.hold(1);
-            Some(state.hand_out(self, None))
+            Some(state.hand_out(self, Size::Plain, None))
         })
     }
 
@@ -156,7 +176,7 @@ impl Pool {
     /// How many free frames are kept.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> usize {
-        self.state().free.len()
+        self.state().kept()
     }
 
     /// How many frames are handed out.
@@ -167,12 +187,13 @@ impl Pool {
     /// Returns a frame to the pool.
     pub(crate) fn give_back(self: &Arc<Self>, pages: Pages, account: Option<u64>) {
         self.change(|state| {
-            state.out -= 1;
-            state.returned(account, 1);
-            if state.held + state.free.len() < state.limit {
-                state.free.push(pages);
+            let frames = pages.size().frames();
+            state.out -= frames;
+            state.returned(account, frames);
+            if state.held + state.kept() + frames <= state.limit {
+                state.free_of(pages.size()).push(pages);
             }
-            state.free.truncate(KEEP_FREE + state.out);
+            state.keep_free(KEEP_FREE + state.out);
         });
     }
 
@@ -202,6 +223,11 @@ impl State {
         self.limit - self.limit / SHARE
     }
 
+    /// The part of the limit that may be held when a segment for a file is taken: half of what accounts leave.
+    fn for_segments(&self) -> usize {
+        self.limit - self.limit / SHARE / 2
+    }
+
     fn fits(&self, frames: usize) -> bool {
         self.held.saturating_add(frames) <= self.for_accounts()
     }
@@ -210,14 +236,31 @@ impl State {
         self.held += frames;
         self.peak = self.peak.max(self.held);
         // Frames are handed out from the free ones first, so drop as many as exceed the limit.
-        let keep = self.limit.saturating_sub(self.held);
-        self.free.truncate(keep);
+        self.keep_free(self.limit.saturating_sub(self.held));
     }
 
-    fn hand_out(&mut self, pool: &Arc<Pool>, account: Option<u64>) -> Frame {
-        self.out += 1;
+    fn free_of(&mut self, size: Size) -> &mut Vec<Pages> {
+        match size {
+            Size::Plain => &mut self.free,
+            Size::Segment => &mut self.free_segments,
+        }
+    }
+
+    /// How many free frames are kept.
+    fn kept(&self) -> usize {
+        self.free.len() + self.free_segments.len() * Size::Segment.frames()
+    }
+
+    /// Keeps at most this many free frames.
+    fn keep_free(&mut self, frames: usize) {
+        self.free.truncate(frames);
+        self.free_segments.truncate((frames - self.free.len()) / Size::Segment.frames());
+    }
+
+    fn hand_out(&mut self, pool: &Arc<Pool>, size: Size, account: Option<u64>) -> Frame {
+        self.out += size.frames();
         self.out_peak = self.out_peak.max(self.out);
-        let pages = self.free.pop().unwrap_or_else(Pages::new);
+        let pages = self.free_of(size).pop().unwrap_or_else(|| Pages::new(size));
         Frame::new(pages, pool.clone(), account)
     }
 
@@ -240,15 +283,15 @@ impl State {
     }
 
     fn serve(&mut self, pool: &Arc<Pool>, deliveries: &mut Deliveries) {
+        while self.held + Size::Segment.frames() <= self.for_segments()
+            && let Some(taker) = self.segment_takers.pop_front()
+        {
+            self.deliver(pool, Size::Segment, taker, deliveries);
+        }
         while self.held < self.limit
             && let Some(taker) = self.takers.pop_front()
         {
-            if taker.is_closed() {
-                continue;
-            }
-            self.hold(1);
-            let frame = self.hand_out(pool, None);
-            deliveries.push(Box::new(move || drop(taker.send(frame))));
+            self.deliver(pool, Size::Plain, taker, deliveries);
         }
         while let Some(&id) = self.line.front() {
             let Some(base) = self.accounts.get(&id).map(|ledger| ledger.base) else {
@@ -274,6 +317,21 @@ impl State {
         }
     }
 
+    /// Hands a frame to a taker, unless it is gone.
+    fn deliver(&mut self, pool: &Arc<Pool>, size: Size, taker: Sender<Frame>, deliveries: &mut Deliveries) {
+        if taker.is_closed() {
+            return;
+        }
+        self.hold(size.frames());
+        let frame = self.hand_out(pool, size, None);
+        deliveries.push(Box::new(move || drop(taker.send(frame))));
+    }
+
+    /// Whether somebody waits for a frame for a connection.
+    fn is_wanted(&self) -> bool {
+        self.takers.iter().chain(&self.segment_takers).any(|taker| !taker.is_closed())
+    }
+
     /// Grants what an account requested. Returns whether it still waits.
     fn grant_next(&mut self, pool: &Arc<Pool>, id: u64, deliveries: &mut Deliveries) -> bool {
         loop {
@@ -297,17 +355,17 @@ impl State {
         }
     }
 
-    /// Holds one more frame for an account, if one is free now and nobody waits for it.
-    fn more(&mut self, account: u64) -> bool {
-        let free = self.line.is_empty() && self.takers.is_empty() && self.waiting.is_empty() && self.fits(1);
+    /// Holds this many more frames for an account, if they are free now and nobody waits for them.
+    fn more(&mut self, account: u64, frames: usize) -> bool {
+        let free = self.line.is_empty() && !self.is_wanted() && self.waiting.is_empty() && self.fits(frames);
         let Some(ledger) = self.accounts.get_mut(&account) else { return false };
-        if ledger.left > 0 && ledger.requests.is_empty() {
-            ledger.left -= 1;
+        if ledger.left >= frames && ledger.requests.is_empty() {
+            ledger.left -= frames;
             return true;
         }
         if free {
-            ledger.extra += 1;
-            self.hold(1);
+            ledger.extra += frames;
+            self.hold(frames);
         }
         free
     }
@@ -411,16 +469,17 @@ pub(crate) struct Grant {
 }
 
 impl Grant {
-    /// Returns one of the frames; after the last one, one more if it is free and nobody waits for it.
-    pub(crate) fn take(&mut self) -> Option<Frame> {
-        let (pool, account) = (&self.pool, self.account);
-        let promised = self.left > 0;
-        self.left -= usize::from(promised);
+    /// Returns one of the frames, or as many in one piece as this size takes, which all of a grant must have in common; after
+    /// the last one, one more if it is free and nobody waits for it.
+    pub(crate) fn take(&mut self, size: Size) -> Option<Frame> {
+        let (pool, account, frames) = (&self.pool, self.account, size.frames());
+        let promised = self.left >= frames;
+        self.left -= if promised { frames } else { 0 };
         pool.change(|state| {
-            if !promised && !state.more(account) {
+            if !promised && !state.more(account, frames) {
                 return None;
             }
-            Some(state.hand_out(pool, Some(account)))
+            Some(state.hand_out(pool, size, Some(account)))
         })
     }
 }

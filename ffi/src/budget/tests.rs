@@ -6,7 +6,7 @@ use s3vault_core::Code;
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::transport::frames::FRAME;
+use crate::transport::frames::{FRAME, Size};
 
 const MIB: u64 = 1 << 20;
 
@@ -92,7 +92,7 @@ async fn frames_of_a_base_belong_to_the_grants_that_wait_and_the_first_is_served
     let mut grant = first.ask(4 * MIB).unwrap().await.unwrap();
     let _all = second.ask(20 * MIB).unwrap().await.unwrap();
     let mut waits = first.ask(8 * MIB).unwrap();
-    let taken: Vec<_> = std::iter::from_fn(|| grant.take()).collect();
+    let taken: Vec<_> = std::iter::from_fn(|| grant.take(Size::Plain)).collect();
     assert_eq!(taken.len(), 16, "4 MiB of the base are left, and a grant waits for them");
     let mut urgent = first.ask_first(4 * MIB).unwrap();
     assert!(waits.try_recv().is_err() && urgent.try_recv().is_ok());
@@ -136,8 +136,8 @@ async fn a_thousand_transfers_stay_within_the_memory_limit_and_all_end() {
                     let mut sent = VecDeque::new();
                     for _ in 0..3 {
                         let mut grant = account.ask(8 * MIB).unwrap().await.unwrap();
-                        let mut part: Vec<_> = (0..32).map(|_| grant.take().unwrap()).collect();
-                        part.extend((0..number % 5).filter_map(|_| grant.take()));
+                        let mut part: Vec<_> = (0..32).map(|_| grant.take(Size::Plain).unwrap()).collect();
+                        part.extend((0..number % 5).filter_map(|_| grant.take(Size::Plain)));
                         sent.push_back(tokio::spawn(async move {
                             tokio::time::sleep(Duration::from_millis(number % 7)).await;
                             drop(part);
@@ -191,7 +191,7 @@ async fn a_large_reply_counts_and_payload_waits_for_it() {
     let pool = Pool::new(16 * FRAME as u64);
     let account = pool.account(14 * FRAME as u64);
     let mut grant = account.ask(14 * FRAME as u64).unwrap().await.unwrap();
-    let part: Vec<_> = (0..14).map(|_| grant.take().unwrap()).collect();
+    let part: Vec<_> = (0..14).map(|_| grant.take(Size::Plain).unwrap()).collect();
     let mut reply = pool.collected();
     reply.add(FRAME - 1);
     assert_eq!(frames(&pool), 14, "small replies do not count");
@@ -217,18 +217,18 @@ async fn while_an_account_waits_for_its_base_others_get_no_extra_frames() {
     let pool = Pool::new(32 * MIB);
     let accounts: Vec<_> = (0..3).map(|_| pool.account(8 * MIB)).collect();
     let mut first = accounts[0].ask(8 * MIB).unwrap().await.unwrap();
-    let mut part: Vec<_> = (0..32).map(|_| first.take().unwrap()).collect();
-    part.push(first.take().expect("memory is free, and nobody waits"));
+    let mut part: Vec<_> = (0..32).map(|_| first.take(Size::Plain).unwrap()).collect();
+    part.push(first.take(Size::Plain).expect("memory is free, and nobody waits"));
     part.pop();
     let fourth = pool.account(8 * MIB);
     let mut waits = fourth.ask(8 * MIB).unwrap();
     assert!(waits.try_recv().is_err(), "accounts may use 28 MiB, and three have 8 each");
-    assert!(first.take().is_none(), "4 MiB are free, and somebody waits for them");
+    assert!(first.take(Size::Plain).is_none(), "4 MiB are free, and somebody waits for them");
     // A connection still gets its frame.
     drop(timeout(FOREVER, pool.take()).await.unwrap());
     // Nobody waits for a base any more: extra frames are available again.
     drop((waits, fourth));
-    assert!(first.take().is_some());
+    assert!(first.take(Size::Plain).is_some());
     let waits = pool.account(8 * MIB);
     let granted = waits.ask(8 * MIB).unwrap();
     drop((part, first, accounts));
@@ -375,4 +375,34 @@ fn limits_of_the_process_are_set_and_other_options_are_refused() {
     assert_eq!(budget.stats().transfers, 1);
     drop(one);
     assert_eq!(budget.stats().transfers, 0);
+}
+
+#[tokio::test]
+async fn segments_for_files_leave_frames_for_connections_and_accounts_leave_segments_for_files() {
+    // 128 frames: accounts hold 112 of them at most, segments may be taken up to 120.
+    let pool = Pool::new(32 << 20);
+    let account = pool.account(28 << 20);
+    let grant = account.ask(28 << 20).unwrap().await.unwrap();
+    let segments = [pool.take_segment().await, pool.take_segment().await];
+    let third = timeout(Duration::from_millis(50), pool.take_segment()).await;
+    assert!(third.is_err(), "a third segment would take the frames of connections");
+    let frames: Vec<_> = (0..8).map(|_| pool.try_take()).collect();
+    assert!(frames.iter().all(Option::is_some), "connections have frames");
+    assert!(pool.try_take().is_none());
+    drop((frames, segments, grant));
+    drop(account);
+    assert_eq!((pool.in_use(), pool.figures().0), (0, 0));
+    // Without accounts, segments are taken up to the same limit.
+    let segments: Vec<_> = taken_segments(&pool, 30).await;
+    assert_eq!((segments.len(), pool.figures().0), (30, 30 << 20));
+    drop(segments);
+    assert!(pool.kept() <= 64 + 4, "few free segments are kept");
+}
+
+async fn taken_segments(pool: &Arc<Pool>, count: usize) -> Vec<crate::transport::frames::Frame> {
+    let mut taken = Vec::new();
+    for _ in 0..count {
+        taken.push(pool.take_segment().await);
+    }
+    taken
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use s3vault_core::checksum::Digest;
+use s3vault_core::crypto::segment::{Salt, Segments};
 use s3vault_core::http::{Body, Part, Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
 use s3vault_core::{Code, Error, Input, Machine, Output, PartRequest, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -62,6 +63,7 @@ pub(super) enum Message {
         length: u64,
         digest: Option<Digest>,
         last: bool,
+        salt: Option<Salt>,
     },
     PartSent {
         id: RequestId,
@@ -144,6 +146,9 @@ pub(super) trait Payload: Send + 'static {
         Err(Error::new(Code::Internal, format!("part {} is to be sent, but there is no source", part.number)))
     }
 
+    /// The ranges from here on consist of encrypted segments. Where nothing is delivered, none is decrypted.
+    fn segments(&mut self, _segments: Arc<Segments>) {}
+
     /// Returns where the bytes of this range go.
     fn sink(&mut self, range: Range) -> Result<Sink> {
         Err(Error::new(Code::Internal, format!("range {} was received, but there is no destination", range.index)))
@@ -203,6 +208,11 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             let wait = match self.poll_until_wait()? {
                 Step::Wait(wait) => wait,
                 Step::Done(result) => return result,
+                Step::Full => {
+                    let progress = self.progress.clone();
+                    progress.room().await;
+                    continue;
+                }
             };
             let sleep = wait.map_or(LONGEST_SLEEP, |at| clock::until(at, LONGEST_SLEEP));
             tokio::select! {
@@ -245,6 +255,9 @@ impl<M: Machine, P: Payload> Engine<M, P> {
 
     fn poll_until_wait(&mut self) -> Result<Step<M::Done>> {
         loop {
+            if self.progress.is_full() {
+                return Ok(Step::Full);
+            }
             match guarded(|| self.machine.poll(clock::now()))? {
                 Output::Send(request) => self.send(request)?,
                 Output::Abandon(id) => self.forget(id),
@@ -262,6 +275,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
                     let length = self.payload.release_part(number);
                     self.progress.settle(length);
                 }
+                Output::Segments(segments) => self.payload.segments(segments),
                 Output::Accept(range) => {
                     self.payload.accept(range)?;
                     self.progress.accept(&range);
@@ -374,9 +388,9 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             | Message::PartSent { .. }
             | Message::Sent { .. }
             | Message::Failed { .. } => Ok(()),
-            Message::PartReady { number, frames, length, digest, last } => {
+            Message::PartReady { number, frames, length, digest, last, salt } => {
                 self.payload.part_ready(number, frames);
-                self.handle(Input::PartReady { number, length, digest, last })
+                self.handle(Input::PartReady { number, length, digest, last, salt })
             }
             Message::PartHashed { number, digest, md5 } => self.handle(Input::PartHashed { number, digest, md5 }),
             Message::SourceFailed(error) => self.handle(Input::SourceFailed(error)),
@@ -464,6 +478,8 @@ impl<M, P> Drop for Engine<M, P> {
 
 enum Step<T> {
     Wait(Option<u64>),
+    /// The calling thread has to take the items that wait for it.
+    Full,
     Done(Result<T>),
 }
 

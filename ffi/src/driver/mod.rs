@@ -14,12 +14,16 @@
 //! Payload never passes through the machine: [`upload`] and [`download`] hold it, by the numbers of parts and ranges.
 
 mod checkpoint;
+mod download_discard;
 mod download_file;
 mod download_stream;
 mod engine;
 mod file_writer;
+mod held_parts;
 mod keys;
+mod part_buffer;
 mod progress;
+mod range_segments;
 mod request;
 mod sparse;
 mod task;
@@ -28,6 +32,7 @@ mod test_machines;
 #[cfg(test)]
 mod tests;
 mod upload_file;
+mod upload_sealed_file;
 mod upload_stream;
 mod wait;
 
@@ -35,11 +40,13 @@ mod wait;
 pub(crate) mod upload {
     pub(crate) use super::checkpoint::CheckpointFile;
     pub(crate) use super::upload_file::upload_file;
+    pub(crate) use super::upload_sealed_file::upload_sealed_file;
     pub(crate) use super::upload_stream::StreamUpload;
 }
 
 /// Bytes from the store.
 pub(crate) mod download {
+    pub(crate) use super::download_discard::Discarding;
     pub(crate) use super::download_file::{Destination, download_file};
     pub(crate) use super::download_stream::StreamDownload;
     pub(crate) use super::sparse::Zeros;
@@ -74,8 +81,27 @@ where
     M: Machine + Send + 'static,
     M::Done: Send + 'static,
 {
-    let deadline = Deadline::of(control)?;
-    Task::start(host, machine, NoPayload, Progress::new(None))?.end(deadline, control)
+    Started::start(host, machine, control)?.end(0, control)
+}
+
+/// A machine without payload that runs beside others of the same call. What it reports waits until its end is waited for.
+pub(crate) struct Started<T>(Task<T>);
+
+impl<T: Send + 'static> Started<T> {
+    /// Starts the machine, unless the call was cancelled.
+    pub(crate) fn start<M>(host: &Host, machine: M, control: &Control<'_>) -> Result<Started<T>>
+    where
+        M: Machine<Done = T> + Send + 'static,
+    {
+        control.check_cancel()?;
+        Ok(Started(Task::start(host, machine, NoPayload, Progress::new(None))?))
+    }
+
+    /// Waits for the end, as [`run`] does. `items` were reported by earlier steps of the call.
+    pub(crate) fn end(self, items: u64, control: &mut Control<'_>) -> Result<T> {
+        self.0.progress.already_done(items);
+        self.0.end(Deadline::of(control)?, control)
+    }
 }
 
 /// Runs blocking work on a thread of the library, while the calling thread waits as it does for a machine. If the wait

@@ -1,11 +1,12 @@
 //! The progress of a transfer: written by its engine and its requests, read by the calling thread.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use s3vault_core::Event;
 use s3vault_core::http::{Range, RequestId};
+use tokio::sync::Notify;
 
 use super::keys::KeyRequest;
 use crate::transport::watchdog::Activity;
@@ -19,7 +20,17 @@ pub(super) struct Progress {
     key_request: Mutex<Option<KeyRequest>>,
     /// Events of the machine that wait for the calling thread.
     events: Mutex<VecDeque<Event>>,
+    /// Items among them.
+    items: AtomicUsize,
+    /// There is room for more items.
+    room: Notify,
+    /// The calling thread is gone, and takes no more events.
+    is_alone: AtomicBool,
 }
+
+/// Most items of a job that wait for the calling thread. The machine pauses until they are taken, so that none is lost
+/// and a slow callback fills no memory.
+pub(super) const ITEMS: usize = 4096;
 
 #[derive(Default)]
 struct Counts {
@@ -64,6 +75,9 @@ impl Progress {
             counts: Mutex::default(),
             events: Mutex::default(),
             key_request: Mutex::default(),
+            items: AtomicUsize::new(0),
+            room: Notify::new(),
+            is_alone: AtomicBool::new(false),
         })
     }
 
@@ -152,14 +166,46 @@ impl Progress {
         self.key_request.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// An item of a job reaches the calling thread.
+    pub(super) fn count_item(&self) {
+        self.counts().settled += 1;
+    }
+
+    /// Whether the calling thread has to take items before there can be more.
+    pub(super) fn is_full(&self) -> bool {
+        self.items.load(Ordering::Acquire) >= ITEMS && !self.is_alone.load(Ordering::Acquire)
+    }
+
+    /// Waits until there is room for more items.
+    pub(super) async fn room(&self) {
+        while self.is_full() {
+            self.room.notified().await;
+        }
+    }
+
+    /// The calling thread is gone.
+    pub(super) fn leave_alone(&self) {
+        self.is_alone.store(true, Ordering::Release);
+        self.room.notify_one();
+    }
+
     /// Keeps an event of the machine for the calling thread.
     pub(super) fn report(&self, event: Event) {
+        if let Event::Item { .. } = event {
+            self.items.fetch_add(1, Ordering::AcqRel);
+        }
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
     }
 
     /// The oldest event that the calling thread was not told yet.
     pub(super) fn take_event(&self) -> Option<Event> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        let event = self.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        if let Some(Event::Item { .. }) = event
+            && self.items.fetch_sub(1, Ordering::AcqRel) == ITEMS
+        {
+            self.room.notify_one();
+        }
+        event
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use s3vault_core::checksum::Digest;
 use s3vault_core::http::{
     Body, ERROR_LIMIT, Method, Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure,
@@ -11,6 +12,7 @@ use s3vault_core::http::{
 use s3vault_core::{Code, Error, Result};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::download_discard::DiscardSink;
 use super::download_file::FileSink;
 use super::download_stream::FrameSink;
 use super::engine::Message;
@@ -24,22 +26,26 @@ use crate::transport::{Reply, Transport, clock};
 pub(super) enum Sink {
     File(FileSink),
     Frames(FrameSink),
+    Discard(DiscardSink),
 }
 
 impl Sink {
     /// Before the request is sent: waits for the memory that its bytes need.
     async fn reserve(&mut self) {
-        if let Sink::Frames(frames) = self {
-            frames.reserve().await;
+        match self {
+            Sink::Frames(frames) => frames.reserve().await,
+            Sink::File(file) => file.reserve().await,
+            Sink::Discard(_) => {}
         }
     }
 
     /// Before the first bytes: returns how many bytes of the range are there, or `None` if the range is no longer
     /// wanted.
-    async fn start(&mut self) -> Option<u64> {
+    async fn start(&mut self) -> Result<Option<u64>> {
         match self {
             Sink::File(file) => file.start().await,
-            Sink::Frames(frames) => Some(frames.start().await),
+            Sink::Frames(frames) => Ok(Some(frames.start().await)),
+            Sink::Discard(discard) => Ok(Some(discard.start().await)),
         }
     }
 
@@ -48,6 +54,7 @@ impl Sink {
         match self {
             Sink::File(file) => file.room().await,
             Sink::Frames(frames) => frames.room(),
+            Sink::Discard(discard) => Ok(discard.room().await),
         }
     }
 
@@ -59,6 +66,7 @@ impl Sink {
                 frames.received(bytes);
                 Ok(())
             }
+            Sink::Discard(discard) => discard.received(bytes),
         }
     }
 
@@ -67,6 +75,7 @@ impl Sink {
         match self {
             Sink::File(file) => file.finish().await,
             Sink::Frames(frames) => Ok(frames.finish()),
+            Sink::Discard(discard) => discard.finish(),
         }
     }
 }
@@ -239,12 +248,17 @@ async fn collect(
             break Ok(true);
         }
         if piece.len() >= PIECE {
-            let _ = engine.send(Message::Body { id, bytes: std::mem::take(&mut piece).into() });
+            let _ = engine.send(Message::Body { id, bytes: exactly(std::mem::take(&mut piece)) });
         }
     };
     // What arrived before a failure, too.
-    let _ = engine.send(Message::Body { id, bytes: piece.into() });
+    let _ = engine.send(Message::Body { id, bytes: exactly(piece) });
     is_longer
+}
+
+/// A piece without the spare room of a buffer that grew: the engine may be behind by many pieces.
+fn exactly(piece: Vec<u8>) -> Bytes {
+    piece.into_boxed_slice().into()
 }
 
 /// How many bytes of a collected body must arrive within each [`Pace::limit`].
@@ -306,7 +320,7 @@ async fn receive_range(
     engine: &UnboundedSender<Message>,
     budget: &Budget,
 ) -> Result<Message, AttemptError> {
-    let Some(there) = sink.start().await else {
+    let Some(there) = sink.start().await.map_err(AttemptError::Fatal)? else {
         return Err(reply.broken(format!("range {} was received by another request", range.index)).into());
     };
     // An abandoned attempt may have stored more bytes than the machine knows of.

@@ -186,6 +186,7 @@ impl<T, A> Drop for Task<T, A> {
         } else if !self.ended
             && let Some(link) = &self.link
         {
+            self.progress.leave_alone();
             let _ = link.inbox.send(Message::Detach(Background::start()));
         }
     }

@@ -110,7 +110,7 @@ impl Machine for TestUpload {
 
     fn handle(&mut self, _now: Now, input: Input<'_>) {
         match input {
-            Input::PartReady { number, length, digest, last } => {
+            Input::PartReady { number, length, digest, last, .. } => {
                 let offset = u64::from(number - 1) * self.part_length;
                 self.total += length;
                 if last {
@@ -120,7 +120,7 @@ impl Machine for TestUpload {
                 if length == 0 && number > 1 {
                     self.open -= 1;
                 } else {
-                    self.send(Part { number, offset, length, stored: length, digest, md5: None });
+                    self.send(Part { number, offset, length, stored: length, digest, md5: None, salt: None });
                 }
             }
             Input::Head { id, head } if !head.is_success() => {

@@ -5,6 +5,7 @@
 //! by the body ([`Outgoing::file`]), which compares.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -146,7 +147,7 @@ async fn read_parts(
         let message = match (read, purpose) {
             (Ok(Ok(hashes)), Purpose::Ready { last, .. }) => {
                 let digest = hashes.map(|(digest, _)| digest);
-                Message::PartReady { number, frames: Vec::new(), length, digest, last }
+                Message::PartReady { number, frames: Vec::new(), length, digest, last, salt: None }
             }
             (Ok(Ok(Some((digest, Some(md5))))), Purpose::Md5) => Message::PartHashed { number, digest, md5 },
             (Ok(Ok(_)), Purpose::Md5) => {
@@ -173,13 +174,7 @@ fn hash(
     while position < end && !stopped.load(Ordering::Relaxed) {
         frame.clear();
         let count = (end - position).min(FRAME as u64) as usize;
-        read_at(file, &mut frame, position, count).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => Error::new(
-                Code::SourceChanged,
-                format!("{} became shorter than {end} bytes while it was being stored", name(file)),
-            ),
-            _ => Error::new(Code::Io, format!("cannot read {} at byte {position}: {e}", name(file))),
-        })?;
+        read_at(file, &mut frame, position, count).map_err(|e| not_read(file, position, end, &e))?;
         digester.update(frame.filled());
         if let Some(md5) = &mut md5 {
             md5.update(frame.filled());
@@ -188,4 +183,15 @@ fn hash(
     }
     source.check()?;
     Ok((digester.finish(), md5.map(|md5| md5.finish())))
+}
+
+/// Why bytes of a file that was at least `end` bytes long could not be read.
+pub(super) fn not_read(file: &File, position: u64, end: u64, e: &io::Error) -> Error {
+    match e.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            let why = format!("{} became shorter than {end} bytes while it was being stored", name(file));
+            Error::new(Code::SourceChanged, why)
+        }
+        _ => Error::new(Code::Io, format!("cannot read {} at byte {position}: {e}", name(file))),
+    }
 }

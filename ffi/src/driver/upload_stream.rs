@@ -1,11 +1,12 @@
 //! An upload of a stream: the caller writes, the bytes of a part are collected in frames, and the machine's window
 //! holds back a fast writer.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use s3vault_core::checksum::{ContentMd5, Digester};
+use s3vault_core::crypto::data_key::DataKey;
+use s3vault_core::crypto::segment::OVERHEAD;
 use s3vault_core::http::Part;
 use s3vault_core::{Code, Error, Machine, PartRequest, Result};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -14,17 +15,15 @@ use tokio::sync::oneshot::Receiver;
 use super::Host;
 use super::checkpoint::CheckpointFile;
 use super::engine::{Message, Payload};
+use super::held_parts::HeldParts;
+use super::part_buffer::{GrantedPart, PartBuffer};
 use super::progress::Progress;
 use super::task::{Notice, Task, is_unknown};
 use super::wait::Deadline;
-use crate::budget::{Account, Grant, Pool};
+use crate::budget::Grant;
 use crate::control::Control;
 use crate::transport::body::Outgoing;
 use crate::transport::frames::Frame;
-
-/// Bytes are hashed in runs of at least this length: BLAKE3 is several times as fast as on small pieces, and the run is
-/// still in the cache.
-const HASH_RUN: usize = 64 * 1024;
 
 /// A stream that is being stored. Dropped before its end, it suspends the upload in the background if there is a
 /// checkpoint, and otherwise cancels it.
@@ -36,6 +35,10 @@ pub(crate) struct StreamUpload<T> {
     requested: VecDeque<GrantedPart>,
     /// The part that is being written.
     current: Option<PartBuffer>,
+    /// A byte that was accepted and is in no part yet: what is encrypted and was handed over promises that it follows.
+    carried: Option<u8>,
+    /// The key that the parts are encrypted with, if they are.
+    key: Option<DataKey>,
     offset: u64,
     /// Whether the machine has told where the source continues.
     started: bool,
@@ -56,17 +59,13 @@ pub(super) enum SourceEvent {
     Part(GrantedPart),
 }
 
-/// A part that the machine asked for, with memory for its least length.
-pub(super) struct GrantedPart {
-    request: PartRequest,
-    grant: Grant,
-}
-
 impl<T: Send + 'static> StreamUpload<T> {
-    /// Starts the machine in the background; returns when the source may continue, or with the machine's error.
+    /// Starts the machine in the background; returns when the source may continue, or with the machine's error. With a
+    /// key, the parts are encrypted before they are handed over.
     pub(crate) fn start<M>(
         host: &Host,
         machine: M,
+        key: Option<DataKey>,
         checkpoint: Option<CheckpointFile>,
         control: &mut Control<'_>,
     ) -> Result<Self>
@@ -75,14 +74,17 @@ impl<T: Send + 'static> StreamUpload<T> {
     {
         let deadline = Deadline::of(control)?;
         let has_checkpoint = checkpoint.is_some();
-        let pool = host.transport.pool().clone();
+        let (pool, overhead) = (host.transport.pool().clone(), if key.is_some() { OVERHEAD } else { 0 });
         let task = Task::start_saving(host, machine, Progress::new(None), checkpoint, |inbox, to_writer| {
-            StreamSource::start(pool, inbox.sender.clone(), to_writer)
+            let parts = HeldParts::new(pool, overhead, inbox.sender.clone());
+            StreamSource::start(parts, to_writer)
         })?;
         let mut upload = StreamUpload {
             task,
             requested: VecDeque::new(),
             current: None,
+            carried: None,
+            key,
             offset: 0,
             started: false,
             has_checkpoint,
@@ -117,6 +119,11 @@ impl<T: Send + 'static> StreamUpload<T> {
         while !rest.is_empty() {
             // A part is handed over only when another byte follows, since the last part is marked as such.
             if self.current.as_ref().is_some_and(PartBuffer::is_full) {
+                if self.key.is_some() {
+                    // If no part is to be had now, the caller may end the stream here.
+                    (self.carried, self.offset) = (rest.first().copied(), self.offset + 1);
+                    rest = &rest[1..];
+                }
                 self.hand_over(false);
             }
             if self.current.is_none() {
@@ -255,7 +262,11 @@ impl<T: Send + 'static> StreamUpload<T> {
     fn next_part(&mut self, deadline: Deadline, control: &mut Control<'_>) -> Result<()> {
         loop {
             if let Some(part) = self.requested.pop_front() {
-                self.current = Some(PartBuffer::new(part));
+                let started = PartBuffer::new(part, self.key.as_ref()).inspect_err(|e| self.end = Some(e.clone()))?;
+                let part = self.current.insert(started);
+                if let Some(byte) = self.carried.take() {
+                    part.fill(&[byte]);
+                }
                 return Ok(());
             }
             let notice = self.task.next(deadline, control)?;
@@ -292,108 +303,16 @@ fn may_be_stored() -> Error {
         .with_hint("Commit again, or free the handle.")
 }
 
-/// A part that is being written.
-struct PartBuffer {
-    number: u32,
-    /// Its length at most.
-    length: u64,
-    /// Its length at least, unless the stream ends.
-    least: u64,
-    grant: Grant,
-    /// No more memory is available now: the part ends before its length.
-    ends: bool,
-    filled: u64,
-    full: Vec<Arc<Frame>>,
-    frame: Option<Frame>,
-    digester: Digester,
-    /// How many bytes of the frame are hashed.
-    hashed: usize,
-}
-
-impl PartBuffer {
-    fn new(GrantedPart { request, grant }: GrantedPart) -> PartBuffer {
-        PartBuffer {
-            number: request.number,
-            length: request.length,
-            least: request.min_length,
-            grant,
-            ends: false,
-            filled: 0,
-            full: Vec::new(),
-            frame: None,
-            digester: Digester::new(),
-            hashed: 0,
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.ends || self.filled == self.length
-    }
-
-    /// Whether it is long enough to be handed over although more bytes follow.
-    fn may_end(&self) -> bool {
-        self.filled >= self.least
-    }
-
-    /// Copies as much as fits into the current frame and the part.
-    fn fill(&mut self, bytes: &[u8]) -> usize {
-        let most = (self.length - self.filled).min(bytes.len() as u64) as usize;
-        let Some(mut frame) = self.frame.take().or_else(|| self.grant.take()) else {
-            self.ends = true;
-            return 0;
-        };
-        let taken = frame.fill(&bytes[..most]);
-        self.filled += taken as u64;
-        if frame.is_full() || frame.filled().len() - self.hashed >= HASH_RUN {
-            self.digester.update(&frame.filled()[self.hashed..]);
-            self.hashed = frame.filled().len();
-        }
-        if frame.is_full() {
-            self.full.push(Arc::new(frame));
-            self.hashed = 0;
-        } else {
-            self.frame = Some(frame);
-        }
-        taken
-    }
-
-    fn ready(mut self, last: bool) -> Message {
-        debug_assert!(last || self.may_end(), "only the last part may be shorter than requested");
-        if let Some(frame) = self.frame {
-            self.digester.update(&frame.filled()[self.hashed..]);
-            self.full.push(Arc::new(frame));
-        }
-        let digest = Some(self.digester.finish());
-        Message::PartReady { number: self.number, frames: self.full, length: self.filled, digest, last }
-    }
-}
-
 /// Holds parts until they are released.
 struct StreamSource<T> {
-    parts: HashMap<u32, Vec<Arc<Frame>>>,
-    pool: Arc<Pool>,
-    /// Opened with the first part, whose least length is its base.
-    account: Option<Account>,
+    parts: HeldParts,
     /// Part requests, for the task that waits for memory.
     requests: UnboundedSender<(PartRequest, Receiver<Grant>)>,
-    engine: UnboundedSender<Message>,
     to_writer: Sender<Notice<T, SourceEvent>>,
 }
 
 impl<T: Send + 'static> StreamSource<T> {
-    /// The frames of a part that was not released.
-    fn held(&self, part: &Part) -> Result<&[Arc<Frame>]> {
-        self.parts
-            .get(&part.number)
-            .map(Vec::as_slice)
-            .ok_or_else(|| Error::new(Code::Internal, format!("part {} is to be sent, but was released", part.number)))
-    }
-
-    fn start(
-        pool: Arc<Pool>,
-        engine: UnboundedSender<Message>,
-        to_writer: Sender<Notice<T, SourceEvent>>,
-    ) -> StreamSource<T> {
+    fn start(parts: HeldParts, to_writer: Sender<Notice<T, SourceEvent>>) -> StreamSource<T> {
         let (requests, mut requested) = unbounded_channel::<(PartRequest, Receiver<Grant>)>();
         let writer = to_writer.clone();
         tokio::spawn(async move {
@@ -403,7 +322,7 @@ impl<T: Send + 'static> StreamSource<T> {
                 let _ = writer.send(Notice::Payload(SourceEvent::Part(GrantedPart { request, grant })));
             }
         });
-        StreamSource { parts: HashMap::new(), pool, account: None, requests, engine, to_writer }
+        StreamSource { parts, requests, to_writer }
     }
 }
 
@@ -414,11 +333,7 @@ impl<T: Send + 'static> Payload for StreamSource<T> {
     }
 
     fn need_part(&mut self, request: PartRequest) -> Result<()> {
-        if request.length == 0 {
-            return Err(Error::new(Code::Internal, format!("part {} was requested with length 0", request.number)));
-        }
-        let least = request.min_length.clamp(1, request.length);
-        let granted = self.account.get_or_insert_with(|| self.pool.account(least)).ask(least)?;
+        let granted = self.parts.ask(&request)?;
         let _ = self.requests.send((request, granted));
         Ok(())
     }
@@ -428,31 +343,14 @@ impl<T: Send + 'static> Payload for StreamSource<T> {
     }
 
     fn release_part(&mut self, number: u32) -> u64 {
-        let frames = self.parts.remove(&number).unwrap_or_default();
-        frames.iter().map(|frame| frame.filled().len() as u64).sum()
+        self.parts.release(number)
     }
 
     fn hash_part(&mut self, part: &Part) -> Result<()> {
-        let (number, frames, engine) = (part.number, self.held(part)?.to_vec(), self.engine.clone());
-        tokio::task::spawn_blocking(move || {
-            let (mut digester, mut md5) = (Digester::new(), ContentMd5::default());
-            for frame in &frames {
-                digester.update(frame.filled());
-                md5.update(frame.filled());
-            }
-            // A released frame is free only when this task has dropped it.
-            drop(frames);
-            let _ = engine.send(Message::PartHashed { number, digest: digester.finish(), md5: md5.finish() });
-        });
-        Ok(())
+        self.parts.hash(part)
     }
 
     fn body(&self, part: &Part) -> Result<Outgoing> {
-        let body = Outgoing::frames(self.held(part)?);
-        if body.length() == part.length {
-            return Ok(body);
-        }
-        let lengths = format!("{} bytes, not {}", body.length(), part.length);
-        Err(Error::new(Code::Internal, format!("part {} has {lengths}", part.number)))
+        self.parts.body(part)
     }
 }

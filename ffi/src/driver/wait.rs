@@ -115,6 +115,10 @@ impl Waiter {
         while let Some(event) = progress.take_event() {
             let kind = match &event {
                 s3vault_core::Event::Orphan { .. } => EventKind::Orphan,
+                s3vault_core::Event::Item { .. } => {
+                    progress.count_item();
+                    EventKind::Item
+                }
                 _ => EventKind::Log,
             };
             send_event(kind, self.figures(progress), Some(&event.to_string()), progress, control)?;

@@ -1,4 +1,5 @@
-//! Frames: buffers of 256 KiB for payload, from the process-wide [`Pool`].
+//! Frames: buffers of 256 KiB for payload, from the process-wide [`Pool`]. Where payload is encrypted here, a frame holds a
+//! segment and its tag, which AES-GCM needs in one piece.
 //!
 //! A frame returns to the pool when its last owner drops it: the part that may have to be sent again, or the connection that
 //! still writes from it.
@@ -7,6 +8,7 @@ use std::alloc::{Layout, handle_alloc_error};
 use std::sync::Arc;
 
 use memmap2::MmapMut;
+use s3vault_core::crypto::segment::{OVERHEAD, SEGMENT};
 
 use super::runtime::guard_fork;
 use crate::budget::Pool;
@@ -15,15 +17,47 @@ use crate::budget::Pool;
 /// calls and thread switches is small.
 pub(crate) const FRAME: usize = 256 * 1024;
 
+/// How large a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// [`FRAME`] bytes.
+    Plain,
+    /// A segment of an encrypted backup, as it is stored.
+    Segment,
+}
+
+impl Size {
+    /// How many bytes fit.
+    fn bytes(self) -> usize {
+        match self {
+            Size::Plain => FRAME,
+            Size::Segment => SEGMENT + OVERHEAD,
+        }
+    }
+
+    /// How many frames of 256 KiB it counts as. The page that holds the tag of a segment is not counted.
+    pub(crate) fn frames(self) -> usize {
+        self.bytes() / FRAME
+    }
+}
+
 /// Memory of a frame: pages from the operating system, which are returned to it when they are dropped. The allocator would
 /// keep them for the thread that freed them while other threads allocate more, so a long-running process would use half as
 /// much again as is counted.
-pub(crate) struct Pages(MmapMut);
+pub(crate) struct Pages {
+    memory: MmapMut,
+    size: Size,
+}
 
 impl Pages {
     /// Allocates pages. Ends the process if the system has no memory left, as the allocator does.
-    pub(crate) fn new() -> Pages {
-        Pages(MmapMut::map_anon(FRAME).unwrap_or_else(|_| handle_alloc_error(Layout::new::<[u8; FRAME]>())))
+    pub(crate) fn new(size: Size) -> Pages {
+        let failed = |_| handle_alloc_error(Layout::new::<[u8; FRAME]>());
+        Pages { memory: MmapMut::map_anon(size.bytes()).unwrap_or_else(failed), size }
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        self.size
     }
 }
 
@@ -50,17 +84,31 @@ impl Frame {
 
     /// The bytes that have been filled.
     pub(crate) fn filled(&self) -> &[u8] {
-        self.pages.as_ref().map_or(&[], |pages| &pages.0[..self.length])
+        self.pages.as_ref().map_or(&[], |pages| &pages.memory[..self.length])
+    }
+
+    /// The same, to be encrypted or decrypted in place.
+    pub(crate) fn filled_mut(&mut self) -> &mut [u8] {
+        self.pages.as_mut().map_or(&mut [], |pages| &mut pages.memory[..self.length])
+    }
+
+    /// Drops all but the first `length` bytes.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+
+    fn capacity(&self) -> usize {
+        self.pages.as_ref().map_or(0, |pages| pages.size.bytes())
     }
 
     /// The free part of the frame. After writing to it, call [`grow`](Frame::grow).
     pub(crate) fn room(&mut self) -> &mut [u8] {
-        self.pages.as_mut().map_or(&mut [], |pages| &mut pages.0[self.length..])
+        self.pages.as_mut().map_or(&mut [], |pages| &mut pages.memory[self.length..])
     }
 
     /// Counts `bytes` of the free part as filled.
     pub(crate) fn grow(&mut self, bytes: usize) {
-        self.length = (self.length + bytes).min(FRAME);
+        self.length = (self.length + bytes).min(self.capacity());
     }
 
     /// Copies as much of `bytes` as there is room for, and returns how many that were.
@@ -74,7 +122,7 @@ impl Frame {
 
     /// Whether there is no room left.
     pub(crate) fn is_full(&self) -> bool {
-        self.length == FRAME
+        self.length == self.capacity()
     }
 }
 

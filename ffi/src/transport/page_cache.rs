@@ -162,7 +162,8 @@ mod tests {
     /// then compares the file.
     fn body(file: File, bytes: &[u8], budget: &Arc<Budget>) -> Sending {
         let length = bytes.len() as u64;
-        let part = Part { number: 1, offset: 0, length, stored: length, digest: Some(digest(bytes)), md5: None };
+        let part =
+            Part { number: 1, offset: 0, length, stored: length, digest: Some(digest(bytes)), md5: None, salt: None };
         let body = Outgoing::file(Arc::new(SourceFile::new(file).unwrap()), budget.memory.clone(), part);
         body.into_body(Activity::new(Arc::default()), budget.clone())
     }

@@ -3,6 +3,7 @@
 use s3vault_core::Result;
 use s3vault_core::transfer::{Delivery, ReadRequest};
 
+use super::adopted::{self, Comparison};
 use super::{PositionalReader, Version};
 use crate::control::Control;
 use crate::driver::download::StreamDownload;
@@ -13,11 +14,14 @@ pub struct Get {
     delivery: Delivery,
     /// Started by the first read.
     stream: Option<StreamDownload>,
+    /// Compares what was adopted without hashes.
+    comparison: Option<Comparison>,
 }
 
 impl Get {
     pub(super) fn new(version: &Version, delivery: Delivery) -> Get {
-        Get { version: version.clone(), delivery, stream: None }
+        let comparison = Comparison::of(version.manifest());
+        Get { version: version.clone(), delivery, stream: None, comparison }
     }
 
     /// Reads at most `buffer.len()` bytes. Returns 0 at the end, after everything was verified.
@@ -25,12 +29,22 @@ impl Get {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             None => {
+                if let Some(warning) = adopted::warning(self.version.manifest()) {
+                    control.log(&warning)?;
+                }
                 let machine =
                     self.version.machine(ReadRequest { delivery: self.delivery, ..ReadRequest::default() })?;
                 self.stream.insert(StreamDownload::start(self.version.host(), machine, control)?)
             }
         };
-        stream.read(buffer, control)
+        let count = stream.read(buffer, control)?;
+        if let Some(comparison) = &mut self.comparison {
+            comparison.update(&buffer[..count]);
+            if count == 0 && !buffer.is_empty() {
+                comparison.end(self.version.manifest())?;
+            }
+        }
+        Ok(count)
     }
 
     /// Returns a reader of any bytes of the version, independent of the stream.

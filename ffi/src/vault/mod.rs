@@ -1,11 +1,15 @@
-//! The Rust API: [`Vault`], [`Put`], [`Version`], [`Get`], [`List`]. The C interface has the same types as handles.
+//! The Rust API: [`Vault`], [`Put`], [`Version`], [`Get`], [`List`], [`Report`]. The C interface has the same types as handles.
 
+mod adopted;
+mod delete;
 mod get;
+mod job;
 mod list;
 mod partial_file;
 mod positional;
 mod put;
 mod restore;
+mod seen;
 mod verify;
 mod version;
 
@@ -16,19 +20,21 @@ use std::sync::Arc;
 use s3vault_core::credentials::Credentials;
 use s3vault_core::crypto::keyring::Keyring;
 use s3vault_core::settings::{Call, Settings};
-use s3vault_core::vault::{Find, Name, Open, PutRequest, Scope, Selector, Vid, VidPrefix};
+use s3vault_core::vault::{Find, Labels, Name, Open, PutRequest, Query, Scope, Selector, Vid, VidPrefix};
 use s3vault_core::{Code, Error, Result};
 
 use crate::client::Client;
 use crate::control::{Control, after_interrupt};
 use crate::{driver, entropy};
 
+use seen::SeenFile;
+
 pub use get::Get;
 pub use list::List;
 pub use positional::PositionalReader;
 pub use put::Put;
-pub use s3vault_core::vault::{Kind, Row};
-pub use verify::verify_manifest;
+pub use s3vault_core::vault::{Initialized, Kind, Report, Row, Verdict, Verified};
+pub use verify::{VerifyReport, verify_manifest};
 pub use version::Version;
 
 /// An open vault. Clones share the same vault; any thread may use it.
@@ -38,6 +44,10 @@ pub struct Vault(Arc<Inner>);
 struct Inner {
     vault: Arc<s3vault_core::vault::Vault>,
     client: Client,
+    /// Where the newest versions that were seen are noted.
+    seen: Option<SeenFile>,
+    /// What the configuration says of prune.
+    retention: Settings,
 }
 
 impl Vault {
@@ -55,14 +65,17 @@ impl Vault {
             control.log(warning)?;
         }
         let client = Client::open(settings, control)?;
-        let exposure = client.bucket().account().endpoint().exposure();
-        for warning in client.host.transport.warnings().iter().chain(&exposure) {
+        let account = client.bucket().account();
+        let (exposure, keys) = (account.endpoint().exposure(), account.key_exposure());
+        for warning in client.host.transport.warnings().iter().chain(&exposure).chain(&keys) {
             control.log(warning)?;
         }
         let vault = Arc::new(s3vault_core::vault::Vault::new(settings, client.bucket().account(), keyring)?);
         let client = client.of(vault.home());
+        let seen = Some(settings.text("seen")).filter(|path| !path.is_empty()).map(SeenFile::new);
         driver::run(&client.host, Open::new(vault.clone(), entropy::seed()?), control)?;
-        Ok(Vault(Arc::new(Inner { vault, client })))
+        let retention = settings.defaults_of(Call::Prune);
+        Ok(Vault(Arc::new(Inner { vault, client, seen, retention })))
     }
 
     /// Replaces the vault's credentials by `access_key`, `secret_key` and `session_token` of these settings. They are
@@ -77,7 +90,8 @@ impl Vault {
     /// Starts to store a stream of unknown length, or resumes a checkpoint: see [`Put::offset`]. Options: `kind`,
     /// `parent`, `checkpoint`, `source`.
     pub fn put(&self, container: &str, path: &str, options: &Settings, control: &mut Control<'_>) -> Result<Put> {
-        Put::open(self, self.put_request(container, path, options)?, checkpoint(options), control)
+        let request = self.put_request(container, path, options, control)?;
+        Put::open(self, request, checkpoint(options), control)
     }
 
     /// Stores a file, or anything else that can be read at that path. Options: `kind`, `parent`, `checkpoint`, `source`.
@@ -91,12 +105,12 @@ impl Vault {
         control: &mut Control<'_>,
     ) -> Result<Version> {
         let saved = checkpoint(options);
-        put::put_file(self, self.put_request(container, path, options)?, file, saved, control)
-            .map_err(|e| after_interrupt(e, || resume_hint(saved)))
+        let request = self.put_request(container, path, options, control)?;
+        put::put_file(self, request, file, saved, control).map_err(|e| after_interrupt(e, || resume_hint(saved)))
     }
 
     /// Stores what can be read from this descriptor. A regular file is stored whole; its position is neither used nor
-    /// moved. Options: `kind`, `parent`, `checkpoint`, `source`; see [`put_file`](Vault::put_file).
+    /// moved. Options: `kind`, `parent`, `checkpoint`, `source`, `labels`; see [`put_file`](Vault::put_file).
     pub fn put_fd(
         &self,
         container: &str,
@@ -106,11 +120,17 @@ impl Vault {
         control: &mut Control<'_>,
     ) -> Result<Version> {
         let saved = checkpoint(options);
-        put::put_fd(self, self.put_request(container, path, options)?, fd, saved, control)
-            .map_err(|e| after_interrupt(e, || resume_hint(saved)))
+        let request = self.put_request(container, path, options, control)?;
+        put::put_fd(self, request, fd, saved, control).map_err(|e| after_interrupt(e, || resume_hint(saved)))
     }
 
-    fn put_request(&self, container: &str, path: &str, options: &Settings) -> Result<PutRequest> {
+    fn put_request(
+        &self,
+        container: &str,
+        path: &str,
+        options: &Settings,
+        control: &mut Control<'_>,
+    ) -> Result<PutRequest> {
         options.only_for(Call::Put)?;
         let parent = match (options.text("kind"), options.text("parent")) {
             ("incremental", "") => return Err(contradiction("kind = incremental requires parent")),
@@ -119,15 +139,20 @@ impl Vault {
             _ => return Err(contradiction("parent requires kind = incremental")),
         };
         let name = Name::new(container, path)?;
+        if let Some(warning) = self.0.vault.escrow_warning() {
+            control.log(&warning)?;
+        }
         Ok(PutRequest {
             name,
             parent,
             length: None,
             source: None,
             live: options.text("source") == "live",
+            labels: Labels::parse(options.text("labels"))?,
             checkpoint: None,
             memory: 256 << 20,
             entropy: entropy::bytes()?,
+            data_key: entropy::data_key()?,
             seed: entropy::seed()?,
         })
     }
@@ -150,15 +175,19 @@ impl Vault {
             _ => return Err(contradiction("only one of version, as_of and recorded can be set")),
         };
         let pin = Some(options.text("pin")).filter(|pin| !pin.is_empty()).map(str::to_owned);
-        let find = Find::new(self.0.vault.clone(), Name::new(container, path)?, which, pin, entropy::seed()?);
-        let found = driver::run(&self.0.client.host, find, control)?;
+        let name = Name::new(container, path)?;
+        let found = control.one_call(|control| {
+            let find = Find::new(self.0.vault.clone(), name.clone(), which, pin, entropy::seed()?);
+            let found = driver::run(&self.0.client.host, find, control);
+            if which == Selector::Latest { self.check_seen(&name, found, control) } else { found }
+        })?;
         if found.row.signed_by.is_none() {
             control.log(NOT_VERIFIED)?;
         }
         Ok(Version::new(self, found))
     }
 
-    /// Lists versions, newest first within each path: of one path, of a container, or all.
+    /// Lists versions, newest first within each path: of one path, of a container, or all. Options: `as_of`, `label`.
     pub fn versions(&self, container: Option<&str>, path: Option<&str>, options: &Settings) -> Result<List> {
         options.only_for(Call::List)?;
         let scope = match (container, path) {
@@ -167,24 +196,47 @@ impl Vault {
             (None, None) => Scope::All,
             (None, Some(_)) => return Err(Error::new(Code::InvalidArgument, "path was given without container")),
         };
-        List::new(self, scope)
+        List::new(self, query(scope, options)?)
     }
 
     /// Lists containers, as names only.
     pub fn containers(&self, options: &Settings) -> Result<List> {
         options.only_for(Call::List)?;
-        List::new(self, Scope::Containers)
+        List::new(self, query(Scope::Containers, options)?)
     }
 
-    /// Lists the paths of a container that start with a prefix, each with its newest version.
+    /// Lists the multipart uploads at data keys of the vault that are in progress.
+    pub fn uploads(&self, options: &Settings) -> Result<List> {
+        options.only_for(Call::Uploads)?;
+        Ok(List::of_uploads(self))
+    }
+
+    /// Lists the paths of a container that start with a prefix, each with its newest version. Options: `as_of`, `label`.
     pub fn paths(&self, container: &str, prefix: Option<&str>, options: &Settings) -> Result<List> {
         options.only_for(Call::List)?;
-        List::new(self, Scope::Paths { container: container.to_owned(), prefix: prefix.unwrap_or("").to_owned() })
+        let scope = Scope::Paths { container: container.to_owned(), prefix: prefix.unwrap_or("").to_owned() };
+        List::new(self, query(scope, options)?)
     }
 }
 
 /// Logged when a version is found in a vault that knows no public key.
 const NOT_VERIFIED: &str = "not verified: the vault knows no public key, so anyone who can write to the bucket may have replaced this backup. Open the vault with a keyring or set verify_keys; trust = required refuses such a backup";
+
+/// What a listing shows, by its options.
+fn query(scope: Scope, options: &Settings) -> Result<Query> {
+    let label = match options.text("label") {
+        "" => None,
+        text => match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Some((name.to_owned(), value.to_owned())),
+            _ => {
+                let why = format!("label = '{text}': NAME=VALUE expected");
+                return Err(Error::new(Code::InvalidOption, why)
+                    .with_hint("Use a label as put stored it, for example job=nightly."));
+            }
+        },
+    };
+    Ok(Query { scope, as_of: options.time("as_of"), label })
+}
 
 /// The path of the checkpoint, if one is set.
 fn checkpoint(options: &Settings) -> Option<&Path> {

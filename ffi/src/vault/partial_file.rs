@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use s3vault_core::checksum::Digester;
+use s3vault_core::crypto::segment::{SEGMENT, Segments};
 use s3vault_core::vault::manifest::PlacedPart;
 use s3vault_core::vault::{Manifest, Vid};
 use s3vault_core::{Code, Error, Family, Result};
@@ -107,29 +108,34 @@ impl PartialFile {
         self.file.write_all_at(self.head.as_bytes(), self.size)
     }
 
-    /// Reads the marked parts, and returns those whose bytes are correct.
+    /// Reads the marked parts, and returns those whose bytes are correct. The hashes are those of what is stored, so bytes
+    /// that were decrypted are encrypted again to be compared.
     pub(super) fn verified_parts(
         file: &File,
         marks: u64,
         manifest: &Manifest,
+        segments: Option<&Segments>,
         stop: &AtomicBool,
     ) -> io::Result<BTreeSet<u32>> {
         let mut marked = vec![0; manifest.parts().count()];
         file.read_exact_at(&mut marked, marks)?;
         let mut verified = BTreeSet::new();
-        let mut buffer = vec![0; 1 << 18];
+        let mut buffer = vec![0; if segments.is_some() { SEGMENT } else { 1 << 18 }];
         for ((number, PlacedPart { offset, length, hash, .. }), marked) in (0..).zip(manifest.parts()).zip(marked) {
             if marked != 1 || stop.load(Ordering::Acquire) {
                 continue;
             }
+            let of_part = segments.and_then(|segments| segments.of_part(number));
             let (mut digester, mut done) = (Digester::new(), 0);
             while done < length {
                 let next = (length - done).min(buffer.len() as u64) as usize;
                 file.read_exact_at(&mut buffer[..next], offset + done)?;
+                let tag = of_part.as_ref().and_then(|part| part.seal_to_compare(offset + done, &mut buffer[..next]));
                 digester.update(&buffer[..next]);
+                digester.update(tag.as_ref().map_or(&[], |tag| tag));
                 done += next as u64;
             }
-            if hash.matches(length, &digester.finish()) {
+            if hash.matches(hash.length, &digester.finish()) {
                 verified.insert(number);
             }
         }

@@ -33,7 +33,9 @@ struct Part {
 
 impl PositionalReader {
     pub(super) fn new(version: &Version, delivery: Delivery) -> PositionalReader {
-        let delivery = if delivery == Delivery::InOrder { Delivery::Unverified } else { delivery };
+        // Without hashes, nothing of a part can be verified.
+        let is_unverified = delivery == Delivery::InOrder || version.manifest().has_no_hashes();
+        let delivery = if is_unverified { Delivery::Unverified } else { delivery };
         PositionalReader { version: version.clone(), delivery, known: Mutex::default() }
     }
 
@@ -113,7 +115,7 @@ impl PositionalReader {
         let bytes = Some(offset..offset + buffer.len() as u64);
         let request = ReadRequest { delivery: self.delivery, bytes, ..ReadRequest::default() };
         let machine = Read::located(self.version.core(), located, request, entropy::seed()?);
-        let mut download = StreamDownload::start(self.version.host(), machine, control)?;
+        let mut download = StreamDownload::start_at(self.version.host(), machine, offset, control)?;
         let mut done = 0;
         while done < buffer.len() {
             match download.read(&mut buffer[done..], control)? {

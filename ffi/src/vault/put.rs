@@ -14,7 +14,7 @@ use s3vault_core::{Code, Error, Result};
 
 use super::{Vault, Version};
 use crate::control::Control;
-use crate::driver::upload::{CheckpointFile, StreamUpload, upload_file};
+use crate::driver::upload::{CheckpointFile, StreamUpload, upload_file, upload_sealed_file};
 use crate::source_file::SourceFile;
 
 /// A backup that is being stored. Dropped without a commit, it is suspended in the background if it has a checkpoint,
@@ -34,7 +34,9 @@ impl Put {
         control.one_call(|control| {
             let file = open_checkpoint(vault, &mut request, checkpoint, control)?;
             let machine = s3vault_core::vault::Put::new(vault.0.vault.clone(), request)?;
-            Ok(Put { vault: vault.clone(), upload: StreamUpload::start(&vault.0.client.host, machine, file, control)? })
+            let key = machine.seals_with();
+            let upload = StreamUpload::start(&vault.0.client.host, machine, key, file, control)?;
+            Ok(Put { vault: vault.clone(), upload })
         })
     }
 
@@ -53,6 +55,7 @@ impl Put {
     /// may be called again.
     pub fn commit(&mut self, control: &mut Control<'_>) -> Result<Version> {
         let found = self.upload.finish(control)?;
+        self.vault.note_seen(&found, control);
         Ok(Version::new(&self.vault, found))
     }
 
@@ -144,7 +147,12 @@ fn put_open_file(
     request.source = Some(identity);
     let saved = open_checkpoint(vault, &mut request, checkpoint, control)?;
     let machine = s3vault_core::vault::Put::new(vault.0.vault.clone(), request)?;
-    let found = upload_file(&vault.0.client.host, machine, file, saved, control)?;
+    let host = &vault.0.client.host;
+    let found = match machine.seals_with() {
+        Some(key) => upload_sealed_file(host, machine, key, file, saved, control)?,
+        None => upload_file(host, machine, file, saved, control)?,
+    };
+    vault.note_seen(&found, control);
     Ok(Version::new(vault, found))
 }
 

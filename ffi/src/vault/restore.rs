@@ -15,15 +15,16 @@ use nix::unistd::geteuid;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use s3vault_core::settings::Settings;
 use s3vault_core::transfer::ReadRequest;
-use s3vault_core::vault::Vid;
+use s3vault_core::vault::{Locate, Vid};
 use s3vault_core::{Code, Error, Result};
 
-use super::Version;
 use super::partial_file::{PartialFile, failed};
+use super::{Version, adopted};
 use crate::control::{Control, after_interrupt};
 use crate::disk;
 use crate::driver;
 use crate::driver::download::{Destination, Zeros, download_file};
+use crate::entropy;
 use crate::transport::body::name;
 
 /// How often to check whether a pipe has a reader.
@@ -194,11 +195,21 @@ fn appends(file: &File) -> bool {
 }
 
 fn in_place(version: &Version, file: File, zeros: Zeros, control: &mut Control<'_>) -> Result<()> {
+    if let Some(warning) = adopted::warning(version.manifest()) {
+        control.log(&warning)?;
+    }
     let (name, length) = (name(&file), version.row().bytes);
     let refused = |e| failed(Path::new(&name), &e);
     let own = file.try_clone().map_err(refused)?;
     let destination = Destination { file, zeros, marks: None, already_done: 0 };
     download_file(version.host(), version.machine(ReadRequest::default())?, destination, length, control)?;
+    if adopted::md5(version.manifest()).is_some() {
+        let (own, manifest) = (own.try_clone().map_err(refused)?, version.manifest().clone());
+        match driver::blocking(move |stop| adopted::compare_file(&own, &manifest, stop), control)? {
+            Ok(compared) => compared?,
+            Err(e) => control.log(&format!("{name} cannot be read, so its MD5 was not compared: {e}"))?,
+        }
+    }
     let end = move |_: &_| {
         if own.metadata()?.is_file() {
             own.set_len(length)?;
@@ -231,6 +242,9 @@ fn in_order(version: &Version, file: File, options: &Settings, control: &mut Con
 
 /// Writes to a partial file, which gets its name when all of it was verified, and not before.
 fn through_partial_file(version: &Version, path: &Path, holes: bool, control: &mut Control<'_>) -> Result<()> {
+    if let Some(warning) = adopted::warning(version.manifest()) {
+        control.log(&warning)?;
+    }
     let manifest = version.manifest();
     let hash = version.row().manifest_hash.clone().unwrap_or_default();
     let open = {
@@ -243,8 +257,17 @@ fn through_partial_file(version: &Version, path: &Path, holes: bool, control: &m
     let mut request = ReadRequest::default();
     if partial.found {
         let (file, manifest) = (file()?, manifest.clone());
+        let segments = match manifest.encryption {
+            Some(_) => {
+                let locate = Locate::new(version.core(), manifest.clone(), entropy::seed()?)?;
+                driver::run(version.host(), locate, control)?.segments().cloned()
+            }
+            None => None,
+        };
         // Parts that cannot be read from it are read from the store.
-        let verify = move |stop: &_| PartialFile::verified_parts(&file, marks, &manifest, stop).unwrap_or_default();
+        let verify = move |stop: &_| {
+            PartialFile::verified_parts(&file, marks, &manifest, segments.as_deref(), stop).unwrap_or_default()
+        };
         request.skip = driver::blocking(verify, control)?;
     }
     let parts = (0..).zip(manifest.parts()).filter(|(number, _)| request.skip.contains(number));
@@ -256,7 +279,10 @@ fn through_partial_file(version: &Version, path: &Path, holes: bool, control: &m
     };
     let destination = Destination { file: file()?, zeros, marks: Some(marks), already_done };
     let synced = file()?;
+    let (compared, of) = (file()?, manifest.clone());
     let restored = download_file(version.host(), version.machine(request)?, destination, version.row().bytes, control)
+        .and_then(|()| driver::blocking(move |stop| adopted::compare_file(&compared, &of, stop), control))
+        .and_then(|compared| compared.map_err(|e| failed(path, &e))?)
         .and_then(|()| driver::blocking(move |_| disk::sync_data(&synced), control))
         .and_then(|synced| synced.map_err(|e| failed(path, &e)));
     match restored {

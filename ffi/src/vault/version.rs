@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use s3vault_core::Result;
+use s3vault_core::crypto::data_key::DataKey;
 use s3vault_core::settings::{Call, Settings};
 use s3vault_core::transfer::{Delivery, ReadRequest};
-use s3vault_core::vault::{Found, Manifest, Read, Row};
+use s3vault_core::vault::read::Locate;
+use s3vault_core::vault::{Chain, Found, Kind, Manifest, Read, Row};
 
-use super::{Get, Vault, restore};
+use super::{Get, List, Vault, restore};
 use crate::control::Control;
-use crate::driver::Host;
+use crate::driver::{self, Host};
 use crate::entropy;
 
 /// Memory of all transfers; a reader that verifies whole parts may use a quarter of it.
@@ -45,9 +47,36 @@ impl Version {
         &self.0.object
     }
 
-    /// Opens it for reading, as a stream or at any position. Options: `verify`.
-    pub fn open(&self, options: &Settings, _control: &mut Control<'_>) -> Result<Get> {
+    /// Lists what has to be restored for this version, in order: the full backup, then each incremental up to this one.
+    /// Each manifest is verified. A version that is deleted but still needed is part of it; one that is missing is an error
+    /// that names it ([`Code::DataMissing`](s3vault_core::Code::DataMissing)).
+    ///
+    /// A full backup needs no request, an incremental one LIST and a GET for each of its ancestors.
+    pub fn chain(&self, control: &mut Control<'_>) -> Result<List> {
+        let chain = Chain::new(self.core(), &self.0.manifest, self.0.row.clone(), entropy::seed()?)?;
+        Ok(List::of_rows(&self.0.vault, driver::run(self.host(), chain, control)?))
+    }
+
+    /// Says that an incremental needs others.
+    fn log_parent(&self, control: &mut Control<'_>) -> Result<()> {
+        let Row { kind: Some(Kind::Inc), vid, parent: Some(parent), .. } = &self.0.row else { return Ok(()) };
+        control.log(&format!(
+            "version {vid} is incremental: it needs version {parent}, and all that this one builds on. Its chain lists them in the order to restore them in"
+        ))
+    }
+
+    /// Its data key, which is secret: with it anyone who can read the data can decrypt it. `None`: it has none. It
+    /// sends a LIST and a GET.
+    pub fn data_key(&self, control: &mut Control<'_>) -> Result<Option<DataKey>> {
+        let locate = Locate::new(self.core(), self.0.manifest.clone(), entropy::seed()?)?;
+        Ok(driver::run(self.host(), locate, control)?.data_key().cloned())
+    }
+
+    /// Opens it for reading, as a stream or at any position. Options: `verify`. An incremental logs which
+    /// parent it needs.
+    pub fn open(&self, options: &Settings, control: &mut Control<'_>) -> Result<Get> {
         options.only_for(Call::Get)?;
+        self.log_parent(control)?;
         let delivery = match options.text("verify") {
             "part" => Delivery::WholeParts { memory: MEMORY / 4 },
             _ => Delivery::InOrder,
@@ -59,6 +88,7 @@ impl Version {
     /// device is written in place, a pipe in order. Options: `verify` (for a pipe), `holes`.
     pub fn restore(&self, file: &Path, options: &Settings, control: &mut Control<'_>) -> Result<()> {
         options.only_for(Call::Restore)?;
+        self.log_parent(control)?;
         control.one_call(|control| restore::restore(self, file, options, control))
     }
 
@@ -66,6 +96,7 @@ impl Version {
     /// `holes`.
     pub fn restore_fd(&self, fd: BorrowedFd<'_>, options: &Settings, control: &mut Control<'_>) -> Result<()> {
         options.only_for(Call::Restore)?;
+        self.log_parent(control)?;
         control.one_call(|control| restore::restore_fd(self, fd, options, control))
     }
 
@@ -80,6 +111,10 @@ impl Version {
     /// What machines need to know of its vault.
     pub(super) fn core(&self) -> Arc<s3vault_core::vault::Vault> {
         self.0.vault.0.vault.clone()
+    }
+
+    pub(super) fn vault(&self) -> &Vault {
+        &self.0.vault
     }
 
     pub(super) fn host(&self) -> &Host {

@@ -20,7 +20,7 @@ impl UploadBytes {
     /// Bytes that may have another digest.
     pub(crate) fn with_digest(key: &str, upload_id: &str, number: u32, bytes: &[u8], digest: Digest) -> UploadBytes {
         let length = bytes.len() as u64;
-        let part = Part { number, offset: 0, length, stored: length, digest: Some(digest), md5: None };
+        let part = Part { number, offset: 0, length, stored: length, digest: Some(digest), md5: None, salt: None };
         UploadBytes {
             op: UploadPart {
                 key: key.into(),
@@ -43,7 +43,7 @@ impl Operation for UploadBytes {
         Unsigned { body: Body::Bytes(self.bytes.clone().into()), ..self.op.request() }
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<UploadedPart, Error> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<UploadedPart, Error> {
         self.op.parse(reply)
     }
 }
@@ -55,7 +55,7 @@ pub(crate) struct GetBytes(GetRange);
 impl GetBytes {
     pub(crate) fn new(key: &str, start: u64, length: u64) -> GetBytes {
         let (range, encryption) = (Range::of_part(0, start, length), Encryption::default());
-        GetBytes(GetRange { key: key.into(), version_id: None, encryption, sequential: false, range })
+        GetBytes(GetRange { key: key.into(), version_id: None, etag: None, encryption, sequential: false, range })
     }
 }
 
@@ -72,9 +72,9 @@ impl Operation for GetBytes {
         self.0.check_head(head)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<Vec<u8>> {
-        let range = Some((reply.body.len() as u64, digest(reply.body)));
-        self.0.parse(&Reply { head: reply.head, body: reply.body, range })?;
-        Ok(reply.body.to_vec())
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<Vec<u8>> {
+        reply.range = Some((reply.body.len() as u64, digest(&reply.body)));
+        self.0.parse(reply)?;
+        Ok(std::mem::take(&mut reply.body))
     }
 }

@@ -30,14 +30,14 @@ const EMBEDDED: Profile = Profile {
     blocked_encryption: false,
     sse_c: false,
     sse_c_copy: false,
-    object_lock: false,
-    governance_bypass: false,
     checks_region: false,
-    pages_buckets: false,
     part_copy: false,
     completes_again: false,
     ..S3
 };
+
+/// Garage has no TLS.
+const PLAIN_KEYS: (&str, &str) = ("allow_plain_sse_c", "true");
 
 pub struct World {
     settings: Vec<(String, String)>,
@@ -52,8 +52,9 @@ pub fn world() -> &'static World {
         let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
         if std::env::var_os("S3VAULT_API_URL").is_none() {
             let store = embedded_store::Server::start(embedded_store::Options::new("access", "secret")).unwrap();
-            let settings = [("api_url", &*store.url()), ("access_key", "access"), ("secret_key", "secret")].map(own);
-            return World { settings: settings.into(), profile: EMBEDDED, _embedded: Some(store) };
+            let keys = [("access_key", "access"), ("secret_key", "secret")];
+            let settings = [("api_url", &*store.url()), PLAIN_KEYS].into_iter().chain(keys).map(own).collect();
+            return World { settings, profile: EMBEDDED, _embedded: Some(store) };
         }
         let profile = match std::env::var("S3VAULT_TEST_STORE").or_else(|_| std::env::var("S3VAULT_PROVIDER")) {
             Ok(kind) if kind == "embedded" => EMBEDDED,
@@ -63,7 +64,7 @@ pub fn world() -> &'static World {
         let named = s3vault_core::settings::OPTIONS.iter().filter_map(|row| {
             Some((row.key.to_owned(), std::env::var(format!("S3VAULT_{}", row.key.to_uppercase())).ok()?))
         });
-        let settings = named.chain([own(("provider", profile.name))]).collect();
+        let settings = named.chain([own(("provider", profile.name)), own(PLAIN_KEYS)]).collect();
         World { settings, profile, _embedded: None }
     })
 }

@@ -1,6 +1,8 @@
 //! Shared code of the tests of the Rust API: a vault on an embedded store, bytes to store, and programs run as root.
 #![allow(clippy::unwrap_used, clippy::panic, dead_code, missing_docs, unreachable_pub)]
 
+pub mod sealed;
+
 use std::process::{Command, Stdio};
 
 use s3vault::{Control, Settings, Vault};

@@ -15,8 +15,10 @@
 
 mod checksum;
 mod content;
+mod encryption;
 pub mod http;
 mod list;
+mod lock;
 mod multipart;
 mod object;
 mod refusal;
@@ -27,13 +29,16 @@ use std::time::SystemTime;
 
 pub use checksum::{Algorithm, Checksum, crc64_concat, crc64_text};
 pub use content::{Content, Payload};
+pub use encryption::{Encryption, SseC};
 pub use list::{MAX_PAGE, Page, Position, Query, url_encode};
+pub use lock::{DefaultRetention, LockMode, ObjectLock, Retention};
 pub use multipart::{Completed, Completion, ListedPart, Part, Upload};
 pub use object::{
-    Attributes, Deleted, NULL, Object, ReadConditions, Received, Stored, Version, WriteCondition, is_unsupported_header,
+    Attributes, Deleted, MAX_DELETE, NULL, Object, ReadConditions, Received, Stored, Version, WriteCondition,
+    is_unsupported_header,
 };
 pub use refusal::Refusal;
-pub use rules::{Accepts, Rules, Whole};
+pub use rules::{Accepts, Missing, Rules, Whole};
 
 /// Whether a bucket keeps old versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +58,12 @@ pub struct Bucket<C> {
     pub created: SystemTime,
     /// Whether it keeps old versions.
     pub versioning: Versioning,
+    /// The region that CreateBucket named. `None` is us-east-1.
+    pub region: Option<String>,
+    /// Object lock, where it is enabled.
+    pub lock: Option<ObjectLock>,
+    /// Keys whose deletion is refused, and how.
+    pub undeletable: BTreeMap<String, Refusal>,
     /// The versions of each key, oldest first. No list is empty.
     pub objects: BTreeMap<String, Vec<Version<C>>>,
     /// The open uploads of each key, oldest first. No list is empty.
@@ -94,6 +105,8 @@ pub struct Store<C> {
     pub rules: Rules,
     /// Access keys that have expired. Only [`Store::answer`] looks at them.
     pub expired_keys: Vec<String>,
+    /// Names of buckets that other accounts own.
+    pub foreign_buckets: Vec<String>,
     buckets: BTreeMap<String, Bucket<C>>,
     /// What each Complete made, by upload id, where the rules have it answered again.
     completed: BTreeMap<String, Completed>,
@@ -104,10 +117,11 @@ impl<C: Content> Store<C> {
     /// A store without buckets. `seed` makes its ids differ from another store's.
     pub fn new(rules: Rules, seed: u64) -> Self {
         let (buckets, completed) = (BTreeMap::new(), BTreeMap::new());
-        Self { rules, expired_keys: Vec::new(), buckets, completed, ids: Ids(seed) }
+        let (expired_keys, foreign_buckets) = (Vec::new(), Vec::new());
+        Self { rules, expired_keys, foreign_buckets, buckets, completed, ids: Ids(seed) }
     }
 
-    /// CreateBucket.
+    /// CreateBucket. Region and lock of the bucket are set afterwards.
     pub fn create_bucket(&mut self, name: &str, versioning: Versioning, now: SystemTime) -> Result<(), Refusal> {
         if self.buckets.contains_key(name) {
             return Err(Refusal::new(
@@ -116,7 +130,28 @@ impl<C: Content> Store<C> {
                 "Your previous request to create the named bucket succeeded and you already own it.",
             ));
         }
-        let bucket = Bucket { created: now, versioning, objects: BTreeMap::new(), uploads: BTreeMap::new() };
+        if self.foreign_buckets.iter().any(|foreign| foreign == name) {
+            return Err(Refusal::new(
+                409,
+                "BucketAlreadyExists",
+                "The requested bucket name is not available. The bucket namespace is shared by all users of the system. \
+                 Select a different name and try again.",
+            ));
+        }
+        if self.buckets.len() >= self.rules.max_buckets {
+            let max = self.rules.max_buckets;
+            let message = format!("You have attempted to create more buckets than allowed: the account has {max}.");
+            return Err(Refusal::new(400, "TooManyBuckets", message));
+        }
+        let bucket = Bucket {
+            created: now,
+            versioning,
+            region: None,
+            lock: None,
+            undeletable: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+        };
         self.buckets.insert(name.to_owned(), bucket);
         Ok(())
     }
@@ -136,8 +171,15 @@ impl<C: Content> Store<C> {
 
     /// PutBucketVersioning.
     pub fn set_versioning(&mut self, name: &str, enabled: bool) -> Result<(), Refusal> {
-        let versioning = if enabled { Versioning::Enabled } else { Versioning::Suspended };
-        self.bucket_mut(name)?.versioning = versioning;
+        let bucket = self.bucket_mut(name)?;
+        if bucket.lock.is_some() && !enabled {
+            return Err(Refusal::new(
+                409,
+                "InvalidBucketState",
+                "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.",
+            ));
+        }
+        bucket.versioning = if enabled { Versioning::Enabled } else { Versioning::Suspended };
         Ok(())
     }
 
@@ -148,12 +190,31 @@ impl<C: Content> Store<C> {
 
     /// The bucket of this name.
     pub fn bucket(&self, name: &str) -> Result<&Bucket<C>, Refusal> {
-        self.buckets.get(name).ok_or_else(|| Refusal::no_such_bucket(name))
+        self.buckets.get(name).ok_or_else(|| self.unknown_bucket(name))
     }
 
     /// The bucket of this name.
     pub fn bucket_mut(&mut self, name: &str) -> Result<&mut Bucket<C>, Refusal> {
-        self.buckets.get_mut(name).ok_or_else(|| Refusal::no_such_bucket(name))
+        if self.buckets.contains_key(name) {
+            return self.buckets.get_mut(name).ok_or_else(|| Refusal::no_such_bucket(name));
+        }
+        Err(self.unknown_bucket(name))
+    }
+
+    fn unknown_bucket(&self, name: &str) -> Refusal {
+        let is_foreign = self.foreign_buckets.iter().any(|foreign| foreign == name);
+        if is_foreign { Refusal::access_denied("Access Denied") } else { Refusal::no_such_bucket(name) }
+    }
+
+    /// Refuses an operation that the store does not have, by its name in S3.
+    pub fn check_known(&self, operation: &str) -> Result<(), Refusal> {
+        match self.rules.missing.get(operation) {
+            None => Ok(()),
+            Some(Missing::NotImplemented) => Err(Refusal::not_implemented(operation)),
+            Some(Missing::NotAllowed) => {
+                Err(Refusal::new(405, "MethodNotAllowed", "The specified method is not allowed against this resource."))
+            }
+        }
     }
 }
 
@@ -220,9 +281,24 @@ mod tests {
         assert_eq!(store.create_bucket("b", Versioning::Off, at(1)).unwrap_err().code, "BucketAlreadyOwnedByYou");
         store.put("b", "k", object(b"x"), &WriteCondition::None, at(1)).unwrap();
         assert_eq!(store.delete_bucket("b").unwrap_err().code, "BucketNotEmpty");
-        store.delete("b", "k", None, at(2)).unwrap();
+        store.delete("b", "k", None, false, at(2)).unwrap();
         store.delete_bucket("b").unwrap();
         assert_eq!(store.delete_bucket("b").unwrap_err().code, "NoSuchBucket");
+    }
+
+    #[test]
+    fn the_account_has_a_limit_of_buckets_and_names_belong_to_one_account() {
+        let mut store = store(Versioning::Off);
+        store.rules.max_buckets = 2;
+        store.foreign_buckets.push("theirs".to_owned());
+        let mut create = |name: &str| store.create_bucket(name, Versioning::Off, at(1)).map_err(|refusal| refusal.code);
+        assert_eq!(create("theirs"), Err("BucketAlreadyExists"));
+        assert_eq!(create("second"), Ok(()));
+        assert_eq!(create("third"), Err("TooManyBuckets"));
+        assert_eq!(create("b"), Err("BucketAlreadyOwnedByYou"), "at the limit, too");
+        assert_eq!(store.bucket("theirs").unwrap_err().code, "AccessDenied");
+        store.delete_bucket("second").unwrap();
+        assert!(store.create_bucket("third", Versioning::Off, at(2)).is_ok());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
-use super::{Bucket, Object, Refusal, Upload, Version};
+use super::{Bucket, Content, Object, Refusal, Store, Upload, Version};
 
 /// Most entries in one page of S3.
 pub const MAX_PAGE: usize = 1000;
@@ -92,6 +92,8 @@ pub struct Query {
     pub after: Position,
     /// Most entries, common prefixes included.
     pub max: usize,
+    /// Most keys without an entry that the page passes.
+    pub max_passed: usize,
 }
 
 /// A page of a listing.
@@ -129,6 +131,19 @@ impl<C> Bucket<C> {
     }
 }
 
+impl<C: Content> Store<C> {
+    /// ListBuckets: a page of the buckets whose names start with `prefix`.
+    pub fn list_buckets(&self, prefix: &str, after: &Position, max: usize) -> Page<'_, &Bucket<C>> {
+        let is_after = |name: &str| !matches!(after, Position::Key(after) if name <= after.as_str());
+        let mut rest = self.buckets().filter(|(name, _)| name.starts_with(prefix) && is_after(name));
+        let entries = rest.by_ref().take(max.min(self.rules.max_page)).map(|(name, bucket)| (name.as_str(), bucket));
+        let entries: Vec<(&str, &Bucket<C>)> = entries.collect();
+        let last = entries.last().filter(|_| rest.next().is_some());
+        let next = last.map(|(name, _)| Position::Key((*name).to_owned()));
+        Page { entries, prefixes: Vec::new(), next }
+    }
+}
+
 fn page<'a, S, T: Copy>(
     keys: &'a BTreeMap<String, Vec<S>>,
     query: &Query,
@@ -147,7 +162,7 @@ fn page<'a, S, T: Copy>(
         _ => Bound::Included(prefix.to_owned()),
     };
     let mut rest = keys.range((from, Bound::Unbounded));
-    let mut last = None;
+    let (mut last, mut passed) = (None, 0);
     while let Some((key, list)) = rest.next().filter(|(key, _)| key.starts_with(prefix)) {
         let mut entries = select(list);
         if let Position::Entry(after, after_id) = &query.after
@@ -157,6 +172,11 @@ fn page<'a, S, T: Copy>(
             entries.drain(..=at);
         }
         if entries.is_empty() {
+            passed += 1;
+            if passed >= query.max_passed {
+                page.next = Some(Position::Key(key.clone()));
+                return page;
+            }
             continue;
         }
         let is_full = |page: &Page<'a, T>| page.entries.len() + page.prefixes.len() == query.max;
@@ -235,7 +255,8 @@ mod tests {
     }
 
     fn query(prefix: &str, delimiter: Option<&str>, max: usize) -> Query {
-        Query { prefix: prefix.to_owned(), delimiter: delimiter.map(str::to_owned), after: Position::Start, max }
+        let (delimiter, after) = (delimiter.map(str::to_owned), Position::Start);
+        Query { prefix: prefix.to_owned(), delimiter, after, max, max_passed: usize::MAX }
     }
 
     /// Everything that paging gives, keys and common prefixes in the order they came.
@@ -292,6 +313,26 @@ mod tests {
     }
 
     #[test]
+    fn delete_markers_end_a_page_before_it_is_full() {
+        let mut store = filled();
+        for key in KEYS.into_iter().filter(|key| *key != "/lead" && *key != "b\u{1f600}") {
+            store.delete("b", key, None, false, at(2)).unwrap();
+        }
+        let mut query = Query { max_passed: 3, ..query("", None, 1000) };
+        let mut pages = Vec::new();
+        loop {
+            let page = store.bucket("b").unwrap().list_objects(&query);
+            pages.push(page.entries.len());
+            match page.next.map(|next| Position::of_token(&next.token()).unwrap()) {
+                Some(next) => query.after = next,
+                None => break,
+            }
+        }
+        assert_eq!(pages, [1, 0, 1]);
+        assert_eq!(store.bucket("b").unwrap().list_versions(&query).next, None, "markers are versions");
+    }
+
+    #[test]
     fn start_after_starts_after_the_key_even_inside_a_common_prefix() {
         let store = filled();
         let after = |key: &str| Query { after: Position::Key(key.to_owned()), ..query("", Some("/"), 1000) };
@@ -309,7 +350,7 @@ mod tests {
                 store.put("b", "k", object(b"x"), &WriteCondition::None, at(second)).unwrap().version.unwrap()
             })
             .collect();
-        let marker = store.delete("b", "k", None, at(9)).unwrap().version.unwrap();
+        let marker = store.delete("b", "k", None, false, at(9)).unwrap().version.unwrap();
         let list = |store: &Store<Vec<u8>>, after: Position| {
             let query = Query { after, ..query("", None, 2) };
             let page = store.bucket("b").unwrap().list_versions(&query);
@@ -319,7 +360,7 @@ mod tests {
         let (first, next) = list(&store, Position::Start);
         assert_eq!(first, [(marker, true), (ids[2].clone(), false)]);
         assert_eq!(list(&store, next.clone().unwrap()).0, [(ids[1].clone(), false), (ids[0].clone(), false)]);
-        store.delete("b", "k", Some(&ids[2]), at(10)).unwrap();
+        store.delete("b", "k", Some(&ids[2]), false, at(10)).unwrap();
         assert_eq!(list(&store, next.unwrap()).0[1].0, ids[1]);
         assert!(store.bucket("b").unwrap().list_objects(&query("", None, 9)).entries.is_empty());
     }

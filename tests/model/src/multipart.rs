@@ -114,12 +114,13 @@ impl<C: Content> Store<C> {
         &mut self,
         bucket: &str,
         key: &str,
-        attributes: Attributes,
+        mut attributes: Attributes,
         algorithm: Option<Algorithm>,
         now: SystemTime,
     ) -> Result<String, Refusal> {
         attributes.check()?;
-        self.bucket(bucket)?;
+        // The object will have the date of its initiation, and its lock counts from there.
+        self.bucket(bucket)?.lock(&mut attributes, now)?;
         let id = self.ids.next();
         let parts = BTreeMap::new();
         let upload = Upload { id: id.clone(), initiated: now, attributes, algorithm, parts, is_broken: false };

@@ -4,22 +4,23 @@
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::{Bucket, Checksum, Content, Refusal, Store, Versioning};
+use super::{Bucket, Checksum, Content, Encryption, Refusal, Retention, Store, Versioning};
 
 /// The id of the one version that a bucket without versioning keeps.
 pub const NULL: &str = "null";
+/// Most keys that one DeleteObjects may name.
+pub const MAX_DELETE: usize = 1000;
 /// Most bytes of user metadata, names and values together.
 const MAX_METADATA: usize = 2048;
 
 /// Headers that change what is stored, and that the model does not know. Each is refused: none is ignored in silence.
-const UNSUPPORTED: [&str; 9] = [
-    "x-amz-bypass-governance",
+const UNSUPPORTED: [&str; 8] = [
     "x-amz-copy-source-server-side-encryption",
     "x-amz-grant-",
     "x-amz-mfa",
-    "x-amz-object-lock-",
+    "x-amz-object-lock-legal-hold",
     "x-amz-server-side-encryption",
     "x-amz-tagging",
     "x-amz-website-redirect-location",
@@ -40,6 +41,10 @@ pub struct Attributes {
     pub metadata: BTreeMap<String, String>,
     /// The storage class. `None` is STANDARD.
     pub storage_class: Option<String>,
+    /// The lock. While an object is stored, `None` stands for the bucket's default.
+    pub retention: Option<Retention>,
+    /// How the store encrypts it.
+    pub encryption: Encryption,
 }
 
 impl Attributes {
@@ -251,9 +256,11 @@ impl<C: Content> Store<C> {
         if self.rules.unique_etags {
             object.etag = hex::encode(self.ids.next_etag());
         }
+        self.bucket(bucket)?.lock(&mut object.attributes, now)?;
         let id = self.new_version_id(bucket)?;
+        let name = self.rules.names_all_versions.then(|| self.ids.next());
         let bucket = self.bucket_mut(bucket)?;
-        let stored = Stored { version: bucket.shown(&id), etag: object.etag.clone() };
+        let stored = Stored { version: bucket.shown(&id).or(name), etag: object.etag.clone() };
         bucket.add(key, Version { id, modified: now, object: Some(object) });
         Ok(stored)
     }
@@ -275,7 +282,7 @@ impl<C: Content> Store<C> {
             None => bucket.newest(key).ok_or_else(|| Refusal::no_such_key(key))?,
             Some(id) => {
                 let mut versions = bucket.versions(key).iter();
-                versions.find(|version| version.id == id).ok_or_else(|| Refusal::no_such_version(key, id))?
+                versions.find(|version| version.id == id).ok_or_else(|| self.no_such_version(key, id))?
             }
         };
         let Some(object) = &version.object else {
@@ -309,9 +316,33 @@ impl<C: Content> Store<C> {
         Ok(())
     }
 
+    /// Makes the objects older whose key contains `part`: their Last-Modified is this long before what it was.
+    pub fn age(&mut self, bucket: &str, part: &str, by: Duration) -> Result<(), Refusal> {
+        let objects = self.bucket_mut(bucket)?.objects.iter_mut();
+        for version in objects.filter(|(key, _)| key.contains(part)).flat_map(|(_, versions)| versions) {
+            version.modified -= by;
+        }
+        Ok(())
+    }
+
     /// DeleteObject: removes a version, or hides the object behind a delete marker.
-    pub fn delete(&mut self, bucket: &str, key: &str, id: Option<&str>, now: SystemTime) -> Result<Deleted, Refusal> {
+    pub fn delete(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        id: Option<&str>,
+        bypass_governance: bool,
+        now: SystemTime,
+    ) -> Result<Deleted, Refusal> {
+        if let Some(refusal) = self.bucket(bucket)?.undeletable.get(key) {
+            return Err(refusal.clone());
+        }
         if let Some(id) = id {
+            match self.bucket(bucket)?.versions(key).iter().find(|version| version.id == id) {
+                Some(version) => version.check_unlocked(bypass_governance, now)?,
+                None if self.is_version_id(id) => {}
+                None => return Err(self.no_such_version(key, id)),
+            }
             let bucket = self.bucket_mut(bucket)?;
             let removed = bucket.remove(key, id);
             let marker = removed.is_some_and(|version| version.object.is_none());
@@ -324,6 +355,38 @@ impl<C: Content> Store<C> {
         let id = self.new_version_id(bucket)?;
         self.bucket_mut(bucket)?.add(key, Version { id: id.clone(), modified: now, object: None });
         Ok(Deleted { version: Some(id), marker: true })
+    }
+
+    /// DeleteObjects: deletes keys, or versions of them, each for itself.
+    pub fn delete_many<'a>(
+        &mut self,
+        bucket: &str,
+        objects: impl ExactSizeIterator<Item = (&'a str, Option<&'a str>)>,
+        bypass_governance: bool,
+        now: SystemTime,
+    ) -> Result<Vec<Result<Deleted, Refusal>>, Refusal> {
+        self.bucket(bucket)?;
+        if !(1..=MAX_DELETE).contains(&objects.len()) {
+            let message = format!("DeleteObjects names 1 to {MAX_DELETE} keys, not {}.", objects.len());
+            return Err(Refusal::new(400, "MalformedXML", message));
+        }
+        Ok(objects.map(|(key, id)| self.delete(bucket, key, id, bypass_governance, now)).collect())
+    }
+
+    /// Whether an id may be one of a version. One of another store may not, if the rules have it.
+    fn is_version_id(&self, id: &str) -> bool {
+        let is_own = id == NULL || (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        is_own || !self.rules.checks_version_ids
+    }
+
+    /// The refusal of a version that is not there.
+    fn no_such_version(&self, key: &str, id: &str) -> Refusal {
+        if self.is_version_id(id) {
+            return Refusal::no_such_version(key, id);
+        }
+        Refusal::invalid_argument("Invalid version id specified")
+            .element("ArgumentName", "versionId")
+            .element("ArgumentValue", id)
     }
 }
 
@@ -347,14 +410,14 @@ mod tests {
         let one = put(&mut store, b"1", 1);
         let two = put(&mut store, b"22", 2);
         assert_ne!(one, two);
-        let marker = store.delete("b", "k", None, at(3)).unwrap();
+        let marker = store.delete("b", "k", None, false, at(3)).unwrap();
         assert!(marker.marker);
         assert_eq!(len(&store, None), Err("NoSuchKey"));
         assert_eq!(len(&store, one.as_deref()), Ok(1));
         assert_eq!(len(&store, marker.version.as_deref()), Err("MethodNotAllowed"));
-        assert_eq!(store.delete("b", "k", marker.version.as_deref(), at(4)).unwrap(), marker);
+        assert_eq!(store.delete("b", "k", marker.version.as_deref(), false, at(4)).unwrap(), marker);
         assert_eq!(len(&store, None), Ok(2));
-        assert!(!store.delete("b", "k", two.as_deref(), at(5)).unwrap().marker);
+        assert!(!store.delete("b", "k", two.as_deref(), false, at(5)).unwrap().marker);
         assert_eq!(len(&store, two.as_deref()), Err("NoSuchVersion"));
         assert_eq!(len(&store, None), Ok(1));
     }
@@ -365,7 +428,7 @@ mod tests {
         assert_eq!(put(&mut store, b"1", 1), None);
         assert_eq!(put(&mut store, b"22", 2), None);
         assert_eq!(len(&store, Some(NULL)), Ok(2));
-        assert_eq!(store.delete("b", "k", None, at(3)).unwrap(), Deleted { version: None, marker: false });
+        assert_eq!(store.delete("b", "k", None, false, at(3)).unwrap(), Deleted { version: None, marker: false });
         assert_eq!(len(&store, None), Err("NoSuchKey"));
     }
 
@@ -379,10 +442,10 @@ mod tests {
         assert_eq!(put(&mut store, b"null again", 3).as_deref(), Some(NULL));
         assert_eq!(len(&store, kept.as_deref()), Ok(5));
         assert_eq!(len(&store, Some(NULL)), Ok(10));
-        let marker = store.delete("b", "k", None, at(4)).unwrap();
+        let marker = store.delete("b", "k", None, false, at(4)).unwrap();
         assert_eq!((marker.version.as_deref(), marker.marker), (Some(NULL), true));
         assert_eq!(len(&store, None), Err("NoSuchKey"));
-        store.delete("b", "k", Some(NULL), at(5)).unwrap();
+        store.delete("b", "k", Some(NULL), false, at(5)).unwrap();
         assert_eq!(len(&store, None), Ok(5));
     }
 
@@ -398,8 +461,47 @@ mod tests {
         assert_eq!(put(&WriteCondition::Absent), Err("PreconditionFailed"));
         assert_eq!(put(&WriteCondition::Matches("other".to_owned())), Err("PreconditionFailed"));
         assert_eq!(put(&WriteCondition::Matches(etag)), Ok(()));
-        store.delete("b", "k", None, at(2)).unwrap();
+        store.delete("b", "k", None, false, at(2)).unwrap();
         assert!(store.put("b", "k", object(b"x"), &WriteCondition::Absent, at(3)).is_ok());
+    }
+
+    #[test]
+    fn a_version_id_of_another_store_is_refused_and_one_that_is_gone_is_not_found() {
+        let mut store = store(Versioning::Enabled);
+        let id = put(&mut store, b"1", 1).unwrap();
+        assert_eq!(len(&store, Some("3HL4kqtJvjVBH40Nrjfkd")), Err("InvalidArgument"));
+        let mut delete = |id: &str| store.delete("b", "k", Some(id), false, at(2)).map_err(|refusal| refusal.code);
+        assert_eq!(delete("3HL4kqtJvjVBH40Nrjfkd"), Err("InvalidArgument"));
+        assert!(delete(&id).is_ok());
+        assert_eq!(delete(&id), Ok(Deleted { version: Some(id.clone()), marker: false }), "as S3 does");
+        assert_eq!(len(&store, Some(&id)), Err("NoSuchVersion"));
+        store.rules.checks_version_ids = false;
+        assert_eq!(len(&store, Some("3HL4kqtJvjVBH40Nrjfkd")), Err("NoSuchVersion"));
+        store.rules.checks_version_ids = true;
+        put(&mut store, b"copied", 3).unwrap();
+        store.set_version_id("b", "k", "copied-id").unwrap();
+        assert_eq!(len(&store, Some("copied-id")), Ok(6), "an id that the store has counts in any form");
+    }
+
+    #[test]
+    fn each_key_of_a_batch_is_deleted_for_itself() {
+        let mut store = store(Versioning::Enabled);
+        let one = put(&mut store, b"1", 1).unwrap();
+        let denied = Refusal::access_denied("Access Denied");
+        store.bucket_mut("b").unwrap().undeletable.insert("kept".to_owned(), denied.clone());
+        store.put("b", "kept", object(b"x"), &WriteCondition::None, at(1)).unwrap();
+        let batch = [("k", Some(&*one)), ("kept", None), ("absent", None), ("k", Some("x"))];
+        let results = store.delete_many("b", batch.into_iter(), false, at(2)).unwrap();
+        assert_eq!(results[0], Ok(Deleted { version: Some(one.clone()), marker: false }));
+        assert_eq!(results[1], Err(denied));
+        assert!(results[2].as_ref().unwrap().marker, "a marker hides even what never was");
+        assert_eq!(results[3].as_ref().unwrap_err().code, "InvalidArgument");
+        assert!(store.get("b", "kept", None).is_ok());
+        let too_many = vec![("k", None); MAX_DELETE + 1];
+        for batch in [too_many, Vec::new()] {
+            let refused = store.delete_many("b", batch.into_iter(), false, at(3)).unwrap_err();
+            assert_eq!(refused.code, "MalformedXML");
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Where stores differ, and where they have limits.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use super::SseC;
 
 /// How a store behaves. The default is Amazon S3.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +18,17 @@ pub struct Rules {
     pub max_object: u64,
     /// Most entries in one page of a listing.
     pub max_page: usize,
+    /// Most keys without an entry, such as those with a delete marker, that one page of a listing passes. After them the
+    /// page ends: it may be short, or empty.
+    pub max_passed: usize,
+    /// Most buckets of the account.
+    pub max_buckets: usize,
+    /// A version id of another form than the store's own is refused with 400. Otherwise it is a version that is not there.
+    pub checks_version_ids: bool,
+    /// Replies to PutObject name a version, also in a bucket without versioning, as Garage's do.
+    pub names_all_versions: bool,
+    /// Operations that the store does not have, by their names in S3.
+    pub missing: BTreeMap<&'static str, Missing>,
     /// Each attempt at an object or a part has an ETag of its own, as in stores that encrypt. Otherwise the ETag is that
     /// of the bytes.
     pub unique_etags: bool,
@@ -22,6 +36,8 @@ pub struct Rules {
     pub checksums: bool,
     /// Which checksums of payload a request may have. What is not accepted is answered with NotImplemented.
     pub accepts: Accepts,
+    /// What the store does with the keys of SSE-C.
+    pub sse_c: SseC,
     /// What the store says of the checksum of a multipart object.
     pub whole: Whole,
     /// The framing and the trailer of aws-chunked are stored as data.
@@ -48,6 +64,15 @@ pub enum Accepts {
     Md5,
 }
 
+/// How a store answers an operation that it does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// With 501 NotImplemented.
+    NotImplemented,
+    /// With 405 MethodNotAllowed.
+    NotAllowed,
+}
+
 /// What a store says of the checksum of a multipart object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whole {
@@ -69,9 +94,15 @@ impl Default for Rules {
             max_parts: 10_000,
             max_object: 10_000 * (5 << 30),
             max_page: super::MAX_PAGE,
+            max_passed: usize::MAX,
+            max_buckets: 10_000,
+            checks_version_ids: true,
+            names_all_versions: false,
+            missing: BTreeMap::new(),
             unique_etags: false,
             checksums: true,
             accepts: Accepts::Trailers,
+            sse_c: SseC::Kept,
             whole: Whole::Right,
             keeps_framing: false,
             date_tolerance: Duration::from_secs(15 * 60),

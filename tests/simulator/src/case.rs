@@ -32,8 +32,11 @@ impl FaultId {
 }
 
 /// The newest set of inputs: the second one has lookups, incrementals, steps back of the store's clock, and the faults of
-/// [`crate::inputs`]; the third a proxy whose clock is wrong, and pages that say in other words that they are truncated.
-pub const INPUTS: u32 = 3;
+/// [`crate::inputs`]; the third a proxy whose clock is wrong, and pages that say in other words that they are truncated;
+/// the fourth vaults in a bucket without versioning; the fifth deletions, prune and sweep, in a run of their own
+/// (`crate::deletion`); the sixth adds to that run adopt, a bucket for each container, locks, retention by days and of all
+/// paths together, and wrong clocks; the seventh data keys, rotation and retired keys.
+pub const INPUTS: u32 = 7;
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,6 +27,44 @@ macro_rules! kinds {
 }
 
 kinds! {
+    /// A backup was hidden.
+    BackupRemoved: 50,
+    /// That was taken back.
+    Undeleted: 10,
+    /// A version was deleted by its id.
+    VersionDeleted: 200,
+    /// A prune deleted a version.
+    Pruned: 200,
+    /// The row of an incremental came after its parent was deleted.
+    ParentDeletedBefore: 3,
+    /// A sweep suspected a put.
+    Suspected: 100,
+    /// A suspected put had only been slow, and a sweep saw that.
+    SuspectLived: 10,
+    /// The data of a deleted version was removed.
+    VersionFreed: 300,
+    /// The data of an abandoned put was removed.
+    PutSwept: 50,
+    /// An object of another program was adopted.
+    Adopted: 200,
+    /// The object of an adopted version was removed with it.
+    AdoptedFreed: 120,
+    /// A version was pruned because of its age.
+    PrunedByAge: 70,
+    /// The store refused to delete what a job removes.
+    DeletionRefused: 50,
+    /// A process slept while jobs ran.
+    Slept: 300,
+    /// A process was killed at a request of prune or sweep.
+    JobKilled: 100,
+    /// A data key was wrapped with another key.
+    Rotated: 50,
+    /// A key was retired.
+    KeyRetired: 50,
+    /// A put or a rotation found that its key was closed.
+    KeyWasClosed: 20,
+    /// A version was read while keys were rotated.
+    ReadAmid: 50,
     /// A request was lost before it arrived.
     LostBefore: 200,
     /// A request was surely not sent.

@@ -57,6 +57,7 @@ impl World {
                     self.after(delay, Event::Hash { task, life, number, offset, length });
                 }
                 Output::ReleasePart(number) => self.release(task, number),
+                Output::Segments(_) => {}
                 Output::Accept(range) => {
                     self.accept(task, range);
                     let delay = self.random.u64(0..self.tasks[task].patience_ms);
@@ -211,7 +212,7 @@ impl World {
         }
         self.log(|| format!("{task} has part {number}: {length} bytes{}", if last { ", the last" } else { "" }));
         self.check_memory(task);
-        self.drive(task, Some(Input::PartReady { number, length, digest, last }));
+        self.drive(task, Some(Input::PartReady { number, length, digest, last, salt: None }));
     }
 
     /// Hashes a part as its bytes are now.

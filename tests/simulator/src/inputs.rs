@@ -6,6 +6,7 @@ use s3vault_core::profile::{Profile, S3};
 
 use crate::case::Case;
 use crate::content::mix;
+use crate::mode::Mode;
 use crate::scenario::{Action, Fault, Injection, PutSpec, Scenario, Trigger};
 
 const MIB: u64 = 1 << 20;
@@ -59,6 +60,8 @@ pub struct Second {
     pub proxy_ms: i64,
     /// Some pages say in another word than `true` that they are truncated.
     pub has_other_truncated: bool,
+    /// The vault's mode.
+    pub mode: Mode,
 }
 
 impl Scenario {
@@ -102,6 +105,11 @@ impl Scenario {
         }
         if case.inputs > 2 {
             self.extend_again(case);
+        }
+        if case.inputs > 3 {
+            // What came with the fourth set.
+            let mut random = fastrand::Rng::with_seed(mix(case.seed, 14));
+            self.second.mode = if random.u32(0..3) == 0 { Mode::Emulated } else { Mode::Native };
         }
     }
 

@@ -4,11 +4,15 @@ pub mod case;
 mod checks;
 pub mod content;
 pub mod coverage;
+mod deletion;
 mod driver;
+pub mod equal;
 pub mod inputs;
 mod life;
 pub mod lookup;
+pub mod mode;
 mod network;
+mod process;
 mod restore;
 pub mod scenario;
 pub mod shrink;
@@ -18,6 +22,7 @@ pub mod wire;
 pub mod world;
 
 pub use case::Case;
+pub use deletion::run_deletions;
 pub use world::{Report, run, run_scenario};
 
 /// Cases that failed once.

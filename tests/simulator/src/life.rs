@@ -1,8 +1,9 @@
 //! The life cycle of a task: how it starts, ends, is killed and resumes, and what is injected in between.
 
+use s3vault_core::crypto::data_key::DataKey;
 use s3vault_core::transfer::checkpoint::{Checkpoint, FileIdentity};
 use s3vault_core::transfer::{Delivery, ReadRequest};
-use s3vault_core::vault::{Cursor, Find, Found, Locate, Open, Put, PutRequest, Read, Selector, Vid};
+use s3vault_core::vault::{Cursor, Find, Found, Labels, Locate, Open, Put, PutRequest, Read, Selector, Vid};
 use s3vault_core::{Code, Error, Input, Result};
 
 use crate::content::are_without_bytes;
@@ -62,9 +63,11 @@ impl World {
             length: put.is_file.then_some(put.length),
             source: put.is_file.then_some(identity),
             live: false,
+            labels: Labels::default(),
             checkpoint,
             memory: put.memory,
             entropy,
+            data_key: DataKey::new([3; 32]),
             seed,
         };
         self.log(|| {

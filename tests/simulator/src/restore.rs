@@ -13,6 +13,7 @@ use s3vault_core::{Code, Error, Family};
 
 use crate::content::Content;
 use crate::coverage::Probe;
+use crate::mode::Mode;
 use crate::store;
 use crate::task::{How, Job, Machine, Outcome};
 use crate::world::{Event, World};
@@ -67,7 +68,7 @@ impl World {
         (0..have.len()).for_each(|_| self.hit(Probe::PartKept));
         (0..missing).for_each(|_| self.hit(Probe::MarkWithoutBytes));
         self.tasks[number].there = have.clone();
-        ReadRequest { delivery: Delivery::ByPosition, skip: have, bytes: None }
+        ReadRequest { delivery: Delivery::ByPosition, skip: have, ..ReadRequest::default() }
     }
 
     /// Writes received bytes at their offset.
@@ -215,7 +216,7 @@ impl World {
                     continue;
                 }
                 let length = object.content.length();
-                if is_replaced {
+                if is_replaced && self.scenario.second.mode == Mode::Native {
                     version.id += "r";
                 } else if length > 0 {
                     let at = self.extra.u64(0..length);

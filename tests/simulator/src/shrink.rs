@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 
 use crate::case::{Case, FaultId};
-use crate::world::run;
+use crate::world::Report;
 
 /// Maximum number of runs that are tried.
 const MOST_RUNS: u32 = 400;
 
+/// Runs a case; with `true` the report has its log.
+pub type Run = fn(&Case, bool) -> Report;
+
 /// The shortest case that was found which fails as this one does, in some way.
-pub fn shrink(case: &Case) -> Case {
-    let mut shrinking = Shrinking { best: case.clone(), runs: 0 };
+pub fn shrink(case: &Case, run: Run) -> Case {
+    let mut shrinking = Shrinking { best: case.clone(), runs: 0, run };
     let report = run(case, false);
     for task in (0..report.tasks).rev() {
         let mut smaller = shrinking.best.clone();
@@ -33,12 +36,13 @@ pub fn shrink(case: &Case) -> Case {
 struct Shrinking {
     best: Case,
     runs: u32,
+    run: Run,
 }
 
 impl Shrinking {
     fn keep_if_it_fails(&mut self, case: Case) -> bool {
         self.runs += 1;
-        let fails = self.runs <= MOST_RUNS && run(&case, false).violation.is_some();
+        let fails = self.runs <= MOST_RUNS && (self.run)(&case, false).violation.is_some();
         if fails {
             self.best = case;
         }

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use s3_model::{Accepts, Bucket, Payload, Rules, Store, Versioning, Whole};
+use s3_model::{Accepts, Bucket, Payload, Rules, Store, Whole};
 use s3vault_core::profile::Profile;
 
 use crate::content::Content;
+use crate::mode::Mode;
 
 /// Where the store is.
 pub const URL: &str = "http://127.0.0.1:9000";
@@ -34,8 +35,8 @@ impl Default for Quirks {
     }
 }
 
-/// A store with an empty bucket.
-pub fn new(profile: &Profile, quirks: Quirks, seed: u64) -> Store<Content> {
+/// A store with an empty bucket for a vault of this mode.
+pub fn new(profile: &Profile, quirks: Quirks, mode: Mode, seed: u64) -> Store<Content> {
     let rules = Rules {
         min_part: profile.min_part_size,
         max_part: profile.max_part_size,
@@ -51,9 +52,10 @@ pub fn new(profile: &Profile, quirks: Quirks, seed: u64) -> Store<Content> {
         completes_again: profile.completes_again,
         complete_knows_uploads: profile.complete_knows_uploads,
         aborts_again: profile.aborts_again,
+        ..Rules::default()
     };
     let mut store = Store::new(rules, seed);
-    let created = store.create_bucket(BUCKET, Versioning::Enabled, SystemTime::UNIX_EPOCH);
+    let created = store.create_bucket(BUCKET, mode.versioning(), SystemTime::UNIX_EPOCH);
     created.unwrap_or_else(|refusal| unreachable!("the bucket is the first: {refusal:?}"));
     store
 }

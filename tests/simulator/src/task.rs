@@ -7,7 +7,11 @@ use std::sync::Arc;
 use s3vault_core::checksum::Digest;
 use s3vault_core::time::Now;
 use s3vault_core::transfer::Delivery;
-use s3vault_core::vault::{Cursor, Find, Found, ListPage, Locate, Located, Open, Put, Read, Row, Selector, Vault};
+use s3vault_core::vault::job::Job as VaultJob;
+use s3vault_core::vault::{
+    Adopt, Cursor, DeleteVersion, Find, Found, ListPage, Locate, Located, Open, Put, Read, Remove, Report, Retire,
+    Retired, Row, Selector, Undelete, Vault,
+};
 use s3vault_core::{Input, Machine as _, Output};
 
 use crate::checks::waits::Streak;
@@ -30,6 +34,18 @@ pub enum Machine {
     Read(Read),
     /// Lists versions.
     List(ListPage),
+    /// Hides a backup.
+    Remove(Remove),
+    /// Takes that back.
+    Undelete(Undelete),
+    /// Deletes a version.
+    Delete(DeleteVersion),
+    /// Prunes or sweeps.
+    Job(Box<VaultJob>),
+    /// Adopts what other programs wrote.
+    Adopt(Box<Adopt>),
+    /// Retires a key-encryption key.
+    Retire(Box<Retire>),
 }
 
 /// The result of a machine.
@@ -47,6 +63,14 @@ pub enum Ended {
     Read,
     /// A page of a listing.
     Listed(Vec<Row>, Option<Cursor>),
+    /// A backup was hidden by this version.
+    Removed(Box<Found>),
+    /// A deletion was taken back, or a version deleted.
+    Marked,
+    /// A job ended, with this report.
+    Swept(Box<Report>),
+    /// What still needs a key-encryption key.
+    Retired(Retired),
 }
 
 /// The same output with what all machines may end with.
@@ -64,6 +88,12 @@ impl Machine {
             Machine::Locate(machine) => machine.handle(now, input),
             Machine::Read(machine) => machine.handle(now, input),
             Machine::List(machine) => machine.handle(now, input),
+            Machine::Remove(machine) => machine.handle(now, input),
+            Machine::Undelete(machine) => machine.handle(now, input),
+            Machine::Delete(machine) => machine.handle(now, input),
+            Machine::Job(machine) => machine.handle(now, input),
+            Machine::Adopt(machine) => machine.handle(now, input),
+            Machine::Retire(machine) => machine.handle(now, input),
         }
     }
 
@@ -76,6 +106,12 @@ impl Machine {
             Machine::Locate(machine) => as_one(machine.poll(now), Ended::Located),
             Machine::Read(machine) => as_one(machine.poll(now), |()| Ended::Read),
             Machine::List(machine) => as_one(machine.poll(now), |(rows, next)| Ended::Listed(rows, next)),
+            Machine::Remove(machine) => as_one(machine.poll(now), |found| Ended::Removed(Box::new(found))),
+            Machine::Undelete(machine) => as_one(machine.poll(now), |()| Ended::Marked),
+            Machine::Delete(machine) => as_one(machine.poll(now), |()| Ended::Marked),
+            Machine::Job(machine) => as_one(machine.poll(now), |report| Ended::Swept(Box::new(report))),
+            Machine::Adopt(machine) => as_one(machine.poll(now), |report| Ended::Swept(Box::new(report))),
+            Machine::Retire(machine) => as_one(machine.poll(now), Ended::Retired),
         }
     }
 }

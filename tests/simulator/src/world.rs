@@ -17,6 +17,7 @@ use crate::case::{Case, FaultId};
 use crate::checks::waits::Retries;
 use crate::content::Content;
 use crate::coverage::{Counts, Probe};
+use crate::deletion;
 use crate::inputs::{DEFAULT_REGION, Region};
 use crate::lookup::StoredRow;
 use crate::network::{Exchange, Stage};
@@ -103,6 +104,8 @@ pub(crate) struct World {
     pub(crate) fail_after_until: u64,
     /// No request can be sent until then.
     pub(crate) unreachable_until: u64,
+    /// How far the store's clock was ahead of the time of the run, at most, when a request was sent.
+    pub(crate) ahead_ms: i64,
     /// Which task chose a vid.
     pub(crate) vids: BTreeMap<String, usize>,
     /// The rows at the store, by their keys, and the versions whose row somebody deleted.
@@ -131,7 +134,11 @@ pub(crate) struct World {
 
 /// Runs a case; with `keeps_log` the report has its log.
 pub fn run(case: &Case, keeps_log: bool) -> Report {
-    run_scenario(case, Scenario::new(case), keeps_log)
+    let mut report = run_scenario(case, Scenario::new(case), keeps_log);
+    if case.inputs > 4 && report.violation.is_none() {
+        deletion::run(case, keeps_log, &mut report);
+    }
+    report
 }
 
 /// Runs a given scenario; the case has the seed.
@@ -148,7 +155,7 @@ pub fn run_scenario(case: &Case, scenario: Scenario, keeps_log: bool) -> Report 
 
 impl World {
     pub(crate) fn new(case: Case, scenario: Scenario, keeps_log: bool) -> World {
-        let store = store::new(&scenario.profile, scenario.quirks, case.seed);
+        let store = store::new(&scenario.profile, scenario.quirks, scenario.second.mode, case.seed);
         let mut world = World {
             random: fastrand::Rng::with_seed(crate::content::mix(case.seed, 2)),
             extra: fastrand::Rng::with_seed(crate::content::mix(case.seed, 5)),
@@ -177,6 +184,7 @@ impl World {
             outage_until: 0,
             fail_after_until: 0,
             unreachable_until: 0,
+            ahead_ms: i64::MIN,
             vids: BTreeMap::new(),
             no_keys: false,
             keys: 0,
@@ -213,13 +221,14 @@ impl World {
         let mut settings = Settings::new();
         let name = format!("A{}", self.keys);
         let second = self.scenario.second;
-        let own = [("api_url", store::URL), ("bucket", store::BUCKET), ("access_key", &name), ("secret_key", "S")];
+        let own = [("api_url", store::URL), ("access_key", &name), ("secret_key", "S")];
+        let own = own.into_iter().chain(second.mode.settings().iter().copied());
         let region = if second.region == Region::Misconfigured { DEFAULT_REGION } else { "" };
         let record = if second.record_after_store { "true" } else { "false" };
         let retry_time = second.retry_time.to_string();
         let retry_time = if second.retry_time == 0 { "" } else { &retry_time };
         let chosen = [("region", region), ("record_after_store", record), ("retry_time", retry_time)];
-        let all = own.into_iter().chain(chosen.into_iter().filter(|(_, value)| !value.is_empty()));
+        let all = own.chain(chosen.into_iter().filter(|(_, value)| !value.is_empty()));
         let made = all.into_iter().try_for_each(|(key, value)| settings.set(key, value)).and_then(|()| {
             let account = Account::from_settings(&settings, Credentials::from_settings(&settings)?)?;
             let account = Arc::new(account.with_profile(self.scenario.profile));

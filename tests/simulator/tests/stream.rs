@@ -8,11 +8,12 @@ use std::time::Instant;
 use s3vault_core::account::Account;
 use s3vault_core::checksum::Digest;
 use s3vault_core::credentials::Credentials;
+use s3vault_core::crypto::data_key::DataKey;
 use s3vault_core::crypto::keyring::Keyring;
 use s3vault_core::http::{ReplyHead, Request};
 use s3vault_core::settings::Settings;
 use s3vault_core::time::Now;
-use s3vault_core::vault::{Found, Name, Put, PutRequest, Vault};
+use s3vault_core::vault::{Found, Labels, Name, Put, PutRequest, Vault};
 use s3vault_core::{Input, Machine as _, Output, PartRequest};
 use simulator::content::mix;
 
@@ -38,8 +39,19 @@ fn put() -> Put {
     let vault = Vault::new(&settings, &Arc::new(account), Some(Arc::new(Keyring::generate([1; 32])))).unwrap();
     let (name, memory) = (Name::new("vm", "disk").unwrap(), 256 << 20);
     let (parent, length, source, checkpoint) = (None, None, None, None);
-    let request =
-        PutRequest { name, parent, length, source, live: false, checkpoint, memory, entropy: [1; 10], seed: 1 };
+    let request = PutRequest {
+        name,
+        parent,
+        length,
+        source,
+        live: false,
+        labels: Labels::default(),
+        checkpoint,
+        memory,
+        entropy: [1; 10],
+        data_key: DataKey::new([3; 32]),
+        seed: 1,
+    };
     Put::new(Arc::new(vault), request).unwrap()
 }
 
@@ -75,7 +87,7 @@ fn store(put: &mut Put) -> Found {
                 let name = mix(1, offset);
                 let blake3 = std::array::from_fn(|n| (name >> (n % 8 * 8)) as u8);
                 let (digest, last) = (Some(Digest { crc64nvme: name, blake3 }), offset + length == LENGTH);
-                put.handle(NOW, Input::PartReady { number, length, digest, last });
+                put.handle(NOW, Input::PartReady { number, length, digest, last, salt: None });
             }
             Output::Done(result) => return result.unwrap(),
             Output::Start(_) | Output::ReleasePart(_) => {}

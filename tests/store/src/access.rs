@@ -16,7 +16,7 @@ use s3_model::{Refusal, is_unsupported_header};
 pub(crate) const OWNER: &str = "embedded-store";
 
 /// The operations that the store implements, as S3 names them.
-pub(crate) const OPERATIONS: [&str; 21] = [
+pub const OPERATIONS: [&str; 25] = [
     "AbortMultipartUpload",
     "CompleteMultipartUpload",
     "CopyObject",
@@ -28,6 +28,8 @@ pub(crate) const OPERATIONS: [&str; 21] = [
     "GetBucketLocation",
     "GetBucketVersioning",
     "GetObject",
+    "GetObjectLockConfiguration",
+    "GetObjectRetention",
     "HeadBucket",
     "HeadObject",
     "ListBuckets",
@@ -37,6 +39,8 @@ pub(crate) const OPERATIONS: [&str; 21] = [
     "ListParts",
     "PutBucketVersioning",
     "PutObject",
+    "PutObjectLockConfiguration",
+    "PutObjectRetention",
     "UploadPart",
 ];
 
@@ -109,6 +113,7 @@ impl S3Access for Gate {
         orders.set_reached();
         self.0.stats.count(&operation);
         unsupported(cx)?;
+        self.0.store().check_known(&operation).map_err(s3_error)?;
 
         let ending = match self.0.faults.take(&operation, &target, cx.headers()) {
             None => return Ok(()),

@@ -1,5 +1,7 @@
 //! The hooks under `/_embedded/`: unsigned, JSON, for tests only. The crate's documentation lists them.
 
+use std::time::Duration;
+
 use http_body_util::BodyExt as _;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
@@ -63,6 +65,16 @@ fn act(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<serde_json::Value,
             shared.clock.set_offset(offset_seconds);
             Ok(done)
         }
+        (&Method::POST, "age") => {
+            let AgeRequest { bucket, part, seconds } = parse(body)?;
+            shared.store().age(&bucket, &part, Duration::from_secs(seconds))?;
+            Ok(done)
+        }
+        (&Method::POST, "undeletable") => {
+            let UndeletableRequest { bucket, key, denied } = parse(body)?;
+            set_undeletable(shared, &bucket, &key, denied)?;
+            Ok(done)
+        }
         (&Method::POST, "keys") => {
             let KeysRequest { access_key, secret_key } = parse(body)?;
             shared.set_keys(access_key, secret_key);
@@ -70,7 +82,7 @@ fn act(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<serde_json::Value,
         }
         (method, path) => {
             let message = format!(
-                "{method} {PREFIX}{path} is no hook. There are GET stats; GET, POST, DELETE fault; POST damage; POST clock; POST keys."
+                "{method} {PREFIX}{path} is no hook. There are GET stats; GET, POST, DELETE fault; POST damage; POST age; POST clock; POST keys; POST undeletable."
             );
             Err(Refusal::new(404, "NoSuchHook", message))
         }
@@ -102,6 +114,34 @@ pub(crate) fn add_fault(shared: &Shared, fault: Fault) -> Result<(), Refusal> {
 #[serde(deny_unknown_fields)]
 struct ClockRequest {
     offset_seconds: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AgeRequest {
+    bucket: String,
+    part: String,
+    seconds: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UndeletableRequest {
+    bucket: String,
+    key: String,
+    denied: bool,
+}
+
+/// Refuses every deletion of this key, or no longer.
+pub(crate) fn set_undeletable(shared: &Shared, bucket: &str, key: &str, is_denied: bool) -> Result<(), Refusal> {
+    let mut store = shared.store();
+    let undeletable = &mut store.bucket_mut(bucket)?.undeletable;
+    if is_denied {
+        undeletable.insert(key.to_owned(), Refusal::access_denied("Access Denied"));
+    } else {
+        undeletable.remove(key);
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]

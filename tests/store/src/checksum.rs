@@ -87,6 +87,11 @@ impl Announced {
         self.header.as_ref().map(|given| given.algorithm).or(self.trailer)
     }
 
+    /// Whether the client sends a checksum of this body.
+    pub(crate) fn has_digest(&self) -> bool {
+        self.md5.is_some() || self.algorithm().is_some()
+    }
+
     /// The length of the payload, where the headers tell it.
     pub(crate) fn length(&self) -> Option<u64> {
         self.length

@@ -100,7 +100,8 @@ async fn checked(shared: &Shared, parts: Parts, inbound: &Inbound) -> Result<Req
 /// Whether the body is XML and not an object's bytes.
 fn carries_document(parts: &Parts) -> bool {
     let bucket_only = !parts.uri.path().trim_start_matches('/').trim_end_matches('/').contains('/');
-    parts.method == Method::POST || (parts.method == Method::PUT && bucket_only)
+    let is_retention = strict::query_value(&parts.uri, "retention").is_some();
+    parts.method == Method::POST || (parts.method == Method::PUT && (bucket_only || is_retention))
 }
 
 fn hex_sha256(data: &[u8]) -> String {

@@ -32,6 +32,8 @@
 //! | `DELETE /_embedded/fault` | forgets them |
 //! | `POST /_embedded/damage` | spoils stored bytes; ETag and checksums stay as they were |
 //! | `POST /_embedded/clock` | `{"offset_seconds": -3600}` moves the store's clock: `Date`, `Last-Modified`, the judgement of dates |
+//! | `POST /_embedded/age` | `{"bucket", "part", "seconds": 3600}` makes the objects older whose key contains `part`: their `Last-Modified` |
+//! | `POST /_embedded/undeletable` | `{"bucket", "key", "denied": true}` refuses every deletion of this key with AccessDenied, until `false` |
 //! | `POST /_embedded/keys` | `{"access_key", "secret_key"}` are the only keys that are known from now on |
 //!
 //! A fault names an operation (`*`: any) and one effect. `target` (a part of path and query as sent), `skip` (how many
@@ -71,6 +73,7 @@
 //! - ListObjectVersions writes its delete markers before its versions, not in the order of keys (s3s's form).
 //! - The expiry of presigned URLs is judged by the machine's clock too (s3s's check).
 //! - Escapes in path and query must be canonical on the wire; AWS decodes them first.
+//! - A default retention of years comes back in days, 365 for each.
 //! - GET and HEAD show CRC64NVME next to the checksum that came with the PUT.
 
 mod access;
@@ -87,7 +90,8 @@ mod server;
 mod shared;
 mod strict;
 
+pub use access::OPERATIONS;
 pub use fault::{Answer, Effect, Fault, When};
-pub use s3_model::Versioning;
+pub use s3_model::{Missing, Rules, Versioning};
 pub use server::{Options, Server, Tls};
 pub use shared::Stats;

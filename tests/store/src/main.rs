@@ -4,7 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use embedded_store::{Options, Server, Tls, Versioning};
+use embedded_store::{Missing, OPERATIONS, Options, Server, Tls, Versioning};
 use lexopt::prelude::*;
 
 const USAGE: &str = "\
@@ -14,7 +14,10 @@ An in-memory S3 on 127.0.0.1, for tests. When it is ready it prints one line:
 listening on http://127.0.0.1:PORT
 
   --port PORT                 the port; 0, the default: one that is free
-  --bucket NAME[:unversioned] a bucket that is there from the start, with versioning; again for more
+  --bucket NAME[:HOW]         a bucket that is there from the start, with versioning; again for more.
+                              HOW: unversioned, suspended, or locked (with object lock)
+  --max-buckets N             the most buckets there may be; 10000 by default
+  --without OPERATION         answer this operation with 501 NotImplemented; again for more
   --access-key KEY            the access key that is known
   --secret-key KEY            its secret key
   --max-bytes N               the most payload bytes held; 17179869184, 16 GiB, by default
@@ -72,7 +75,12 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn std::error::Error>> {
     while let Some(argument) = parser.next()? {
         match argument {
             Long("port") => options.port = parser.value()?.parse()?,
-            Long("bucket") => options.buckets.push(bucket(parser.value()?.string()?)?),
+            Long("bucket") => add_bucket(&mut options, &parser.value()?.string()?)?,
+            Long("max-buckets") => options.rules.max_buckets = parser.value()?.parse()?,
+            Long("without") => {
+                let operation = operation(&parser.value()?.string()?)?;
+                options.rules.missing.insert(operation, Missing::NotImplemented);
+            }
             Long("access-key") => access_key = Some(parser.value()?.string()?),
             Long("secret-key") => secret_key = Some(parser.value()?.string()?),
             Long("max-bytes") => options.max_bytes = parser.value()?.parse()?,
@@ -94,12 +102,27 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn std::error::Error>> {
     Ok(Some(Arguments { options, exit_with_stdin }))
 }
 
-fn bucket(text: String) -> Result<(String, Versioning), String> {
-    match text.split_once(':') {
-        None => Ok((text, Versioning::Enabled)),
-        Some((name, "unversioned")) => Ok((name.to_owned(), Versioning::Off)),
-        Some((_, other)) => Err(format!("--bucket {text}: {other:?} is no mode; there is only unversioned")),
-    }
+fn add_bucket(options: &mut Options, text: &str) -> Result<(), String> {
+    let (name, how) = text.split_once(':').map_or((text, None), |(name, how)| (name, Some(how)));
+    let versioning = match how {
+        None => Versioning::Enabled,
+        Some("unversioned") => Versioning::Off,
+        Some("suspended") => Versioning::Suspended,
+        Some("locked") => {
+            options.locked_buckets.push(name.to_owned());
+            return Ok(());
+        }
+        Some(other) => {
+            return Err(format!("--bucket {text}: {other:?} is not unversioned, suspended or locked"));
+        }
+    };
+    options.buckets.push((name.to_owned(), versioning));
+    Ok(())
+}
+
+fn operation(name: &str) -> Result<&'static str, String> {
+    let known = OPERATIONS.into_iter().find(|operation| *operation == name);
+    known.ok_or_else(|| format!("--without {name}: there are {}", OPERATIONS.join(", ")))
 }
 
 fn file(path: std::ffi::OsString) -> Result<Vec<u8>, String> {

@@ -23,7 +23,7 @@ use crate::fault::Fault;
 use crate::s3::Operations;
 use crate::shared::{Shared, Stats};
 use crate::{admin, front};
-use s3_model::{Rules, Store, Versioning};
+use s3_model::{ObjectLock, Rules, Store, Versioning};
 
 /// How to start a server.
 #[derive(Clone)]
@@ -32,6 +32,10 @@ pub struct Options {
     pub port: u16,
     /// The buckets there are from the start.
     pub buckets: Vec<(String, Versioning)>,
+    /// Buckets with object lock, and so with versioning, that are there from the start.
+    pub locked_buckets: Vec<String>,
+    /// How the store behaves where stores differ. A Complete that is sent again finds its upload unknown in any case.
+    pub rules: Rules,
     /// The access key that is known.
     pub access_key: String,
     /// Its secret key.
@@ -62,6 +66,8 @@ impl Options {
         Self {
             port: 0,
             buckets: Vec::new(),
+            locked_buckets: Vec::new(),
+            rules: Rules::default(),
             access_key: access_key.into(),
             secret_key: secret_key.into(),
             idle_exit: None,
@@ -106,14 +112,17 @@ impl Server {
     pub fn start(options: Options) -> io::Result<Self> {
         let acceptor = options.tls.as_ref().map(acceptor).transpose()?;
         // A memory of every upload that was completed would grow for as long as the store runs.
-        let mut store = Store::new(Rules { completes_again: false, ..Rules::default() }, seed());
+        let mut store = Store::new(Rules { completes_again: false, ..options.rules }, seed());
         let shared = {
-            for (name, versioning) in &options.buckets {
+            let locked = options.locked_buckets.iter().map(|name| (name, Versioning::Enabled, true));
+            let others = options.buckets.iter().map(|(name, versioning)| (name, *versioning, false));
+            for (name, versioning, is_locked) in others.chain(locked) {
                 if !s3s::path::check_bucket_name(name) {
                     return Err(io::Error::other(format!("{name:?} cannot be the name of a bucket")));
                 }
                 store
-                    .create_bucket(name, *versioning, SystemTime::now())
+                    .create_bucket(name, versioning, SystemTime::now())
+                    .and_then(|()| if is_locked { store.set_lock(name, ObjectLock::default()) } else { Ok(()) })
                     .map_err(|refusal| io::Error::other(format!("bucket {name:?}: {}", refusal.message)))?;
             }
             Shared::new(store, options.max_bytes, options.access_key, options.secret_key)
@@ -180,6 +189,19 @@ impl Server {
     /// There is no such bucket or key; the text says which.
     pub fn set_version_id(&self, bucket: &str, key: &str, id: &str) -> Result<(), String> {
         self.shared.store().set_version_id(bucket, key, id).map_err(|refusal| refusal.message)
+    }
+
+    /// Refuses every deletion of this key with AccessDenied, or no longer.
+    ///
+    /// # Errors
+    /// There is no such bucket; the text says so.
+    pub fn set_undeletable(&self, bucket: &str, key: &str, is_denied: bool) -> Result<(), String> {
+        admin::set_undeletable(&self.shared, bucket, key, is_denied).map_err(|refusal| refusal.message)
+    }
+
+    /// Makes the objects of a bucket older whose key contains `part`.
+    pub fn age(&self, bucket: &str, part: &str, by: Duration) -> Result<(), String> {
+        self.shared.store().age(bucket, part, by).map_err(|refusal| refusal.message)
     }
 
     /// Moves the store's clock this many seconds away from the machine's.

@@ -236,7 +236,7 @@ fn iso(time: SystemTime) -> String {
 }
 
 /// The value of a query parameter as it is sent.
-fn query_value<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+pub(crate) fn query_value<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     uri.query()?.split('&').find_map(|pair| match pair.split_once('=') {
         Some((found, value)) => (found == name).then_some(value),
         None => (pair == name).then_some(""),

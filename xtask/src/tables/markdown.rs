@@ -58,7 +58,9 @@ fn kind(row: &OptionInfo) -> String {
         }
         Kind::Words(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
         Kind::Time => "time or date".into(),
+        Kind::Duration => "a number with its unit: d, h, m or s".into(),
         Kind::File => "file".into(),
+        Kind::Labels => "`KEY=VALUE`, several separated by commas or line ends".into(),
         _ => "text".to_owned(),
     };
     if row.secret {

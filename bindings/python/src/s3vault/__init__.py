@@ -19,19 +19,34 @@ from ._call import Cancel, Progress
 from ._config import Config, OptionValue
 from ._errors import S3VaultError
 from ._ffi import library_version
-from ._keyring import Keyring
+from ._job import ItemFunction, JobItem, JobReport
+from ._keyring import Kek, Keyring, KeyringImport, KeyringInfo
 from ._manifest import Verdict, verify_manifest
-from ._options import FindOptions, GetOptions, PutOptions, RestoreOptions
+from ._options import (
+    AdoptOptions,
+    FindOptions,
+    GetOptions,
+    ListOptions,
+    PruneOptions,
+    PutOptions,
+    RestoreOptions,
+    RotateOptions,
+    SweepOptions,
+    VerifyOptions,
+)
 from ._sign import Difference, Explanation, explain, presign, sign
 from ._streams import Download, Upload
 from ._tables import ERRORS, OPTIONS, ErrorCode, ErrorInfo, OptionInfo
-from ._vault import CredentialsFunction, Rows, Vault, open
-from ._version import Version, VersionInfo
+from ._vault import CredentialsFunction, Vault, open
+from ._verification import BadPart, VerifyReport, VersionFunction, VersionReport
+from ._version import Rows, UploadInfo, Version, VersionInfo
 
 __version__ = "0.1.0"
 
 # Tracebacks, `repr` and `help` name the public classes and functions as users import them.
 for _public in (
+    AdoptOptions,
+    BadPart,
     Cancel,
     Config,
     Difference,
@@ -42,18 +57,31 @@ for _public in (
     Explanation,
     FindOptions,
     GetOptions,
+    JobItem,
+    JobReport,
+    Kek,
     Keyring,
+    KeyringImport,
+    KeyringInfo,
+    ListOptions,
     OptionInfo,
     Progress,
+    PruneOptions,
     PutOptions,
     RestoreOptions,
     Rows,
     S3VaultError,
+    RotateOptions,
+    SweepOptions,
     Upload,
+    UploadInfo,
     Vault,
     Verdict,
+    VerifyOptions,
+    VerifyReport,
     Version,
     VersionInfo,
+    VersionReport,
     explain,
     library_version,
     open,
@@ -67,6 +95,8 @@ del _public
 __all__ = [
     "ERRORS",
     "OPTIONS",
+    "AdoptOptions",
+    "BadPart",
     "Cancel",
     "Config",
     "CredentialsFunction",
@@ -78,19 +108,34 @@ __all__ = [
     "Explanation",
     "FindOptions",
     "GetOptions",
+    "ItemFunction",
+    "JobItem",
+    "JobReport",
+    "Kek",
     "Keyring",
+    "KeyringImport",
+    "KeyringInfo",
+    "ListOptions",
     "OptionInfo",
     "OptionValue",
     "Progress",
+    "PruneOptions",
     "PutOptions",
     "RestoreOptions",
+    "RotateOptions",
     "Rows",
     "S3VaultError",
+    "SweepOptions",
     "Upload",
+    "UploadInfo",
     "Vault",
     "Verdict",
+    "VerifyOptions",
+    "VerifyReport",
     "Version",
+    "VersionFunction",
     "VersionInfo",
+    "VersionReport",
     "explain",
     "library_version",
     "open",

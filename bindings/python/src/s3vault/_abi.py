@@ -79,6 +79,8 @@ class EventKind(IntEnum):
     """An upload could not be aborted and was left in the store; text says where."""
     HEARTBEAT = 5
     """Nothing happened. It comes every 200 milliseconds while the call waits, so that the caller can do other work."""
+    ITEM = 6
+    """What s3v_prune, s3v_sweep or s3v_adopt does with one version, or what s3v_verify found of it: text is an object in JSON, and done counts the items."""
 
 
 class RowKind(IntEnum):
@@ -92,6 +94,8 @@ class RowKind(IntEnum):
     """An incremental backup; restoring it needs its parent."""
     DELETED = 3
     """A marker: the path was deleted at this point."""
+    UPLOAD = 4
+    """A multipart upload in progress, from s3v_list_uploads."""
 
 
 def _handle(name: str) -> Any:
@@ -172,6 +176,8 @@ class Row(Structure):
         ("bytes", c_uint64),
         ("manifest_hash", c_char_p),
         ("signed_by", c_char_p),
+        ("upload_id", c_char_p),
+        ("labels", c_char_p),
     ]
 
 
@@ -202,13 +208,21 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "s3v_cancel_free": (None, [Cancel]),
     "s3v_keyring_open": (c_int32, [c_char_p, c_void_p, c_size_t, c_int32, POINTER(Keyring), POINTER(Error)]),
     "s3v_keyring_info": (c_int32, [Keyring, POINTER(Bytes), POINTER(Error)]),
+    "s3v_keyring_bytes": (c_int32, [Keyring, POINTER(Bytes), POINTER(Error)]),
+    "s3v_keyring_add": (c_int32, [Keyring, POINTER(Bytes), POINTER(Error)]),
+    "s3v_keyring_activate": (c_int32, [Keyring, c_char_p, POINTER(Error)]),
+    "s3v_keyring_export": (c_int32, [Keyring, Config, c_char_p, c_void_p, c_size_t, c_char_p, POINTER(Bytes), POINTER(Error)]),
+    "s3v_keyring_import": (c_int32, [Keyring, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(Bytes), POINTER(Error)]),
+    "s3v_keyring_restore": (c_int32, [c_char_p, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(Keyring), POINTER(Error)]),
     "s3v_keyring_free": (None, [Keyring]),
     "s3v_vault_open": (c_int32, [Config, Keyring, POINTER(Ctl), POINTER(Vault), POINTER(Error)]),
     "s3v_vault_update": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(Error)]),
+    "s3v_vault_init": (c_int32, [Vault, POINTER(Ctl), POINTER(Error)]),
     "s3v_vault_free": (None, [Vault]),
     "s3v_version_find": (c_int32, [Vault, c_char_p, c_char_p, Config, POINTER(Ctl), POINTER(Version), POINTER(Error)]),
     "s3v_version_info": (POINTER(Row), [Version]),
     "s3v_version_manifest": (c_int32, [Version, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
+    "s3v_version_key": (c_int32, [Version, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
     "s3v_version_free": (None, [Version]),
     "s3v_put_open": (c_int32, [Vault, c_char_p, c_char_p, Config, POINTER(Ctl), POINTER(Put), POINTER(Error)]),
     "s3v_put_offset": (c_uint64, [Put]),
@@ -225,11 +239,22 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "s3v_get_free": (None, [Get]),
     "s3v_get_file": (c_int32, [Version, c_char_p, Config, POINTER(Ctl), POINTER(Error)]),
     "s3v_get_fd": (c_int32, [Version, c_int32, Config, POINTER(Ctl), POINTER(Error)]),
+    "s3v_get_verify": (c_int32, [Version, Config, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
     "s3v_list_versions": (c_int32, [Vault, c_char_p, c_char_p, Config, POINTER(Ctl), POINTER(List), POINTER(Error)]),
     "s3v_list_containers": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(List), POINTER(Error)]),
     "s3v_list_paths": (c_int32, [Vault, c_char_p, c_char_p, Config, POINTER(Ctl), POINTER(List), POINTER(Error)]),
+    "s3v_list_uploads": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(List), POINTER(Error)]),
+    "s3v_list_chain": (c_int32, [Version, POINTER(Ctl), POINTER(List), POINTER(Error)]),
     "s3v_list_next": (c_int32, [List, POINTER(Ctl), POINTER(POINTER(Row)), POINTER(Error)]),
     "s3v_list_free": (None, [List]),
+    "s3v_version_delete": (c_int32, [Version, Config, POINTER(Ctl), POINTER(Error)]),
+    "s3v_delete": (c_int32, [Vault, c_char_p, c_char_p, POINTER(Ctl), POINTER(Version), POINTER(Error)]),
+    "s3v_undelete": (c_int32, [Vault, c_char_p, c_char_p, POINTER(Ctl), POINTER(Version), POINTER(Error)]),
+    "s3v_prune": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
+    "s3v_sweep": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
+    "s3v_rotate": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
+    "s3v_adopt": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
+    "s3v_verify": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
     "s3v_manifest_verify": (c_int32, [c_void_p, c_size_t, c_char_p, POINTER(Bytes), POINTER(Error)]),
     "s3v_sign": (c_int32, [Config, c_int64, c_char_p, c_char_p, c_char_p, c_char_p, POINTER(Bytes), POINTER(Error)]),
     "s3v_presign": (c_int32, [Config, c_int64, c_char_p, c_char_p, c_char_p, c_uint32, POINTER(Bytes), POINTER(Error)]),

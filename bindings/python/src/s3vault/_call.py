@@ -68,7 +68,7 @@ class Progress:
     """How far a call has come."""
 
     done: int
-    """Bytes of the backup transferred."""
+    """Bytes of the backup transferred; of a job, items so far."""
     total: int | None
     """Size of the backup in bytes, or None if it is not known yet."""
     parts: int
@@ -81,6 +81,9 @@ ProgressFunction = Callable[[Progress], object]
 
 # Gives the vault new keys, or does nothing if there are none.
 RenewFunction = Callable[[], None]
+
+# Receives an item of a job, as JSON.
+TextFunction = Callable[[str], object]
 
 
 class Cancel:
@@ -98,10 +101,12 @@ class Cancel:
 class _State:
     """What the callback shares with its call."""
 
-    __slots__ = ("progress", "raised", "renew")
+    __slots__ = ("on_item", "progress", "raised", "renew")
 
-    def __init__(self, progress: ProgressFunction | None, renew: RenewFunction | None) -> None:
-        self.progress, self.renew = progress, renew
+    def __init__(
+        self, progress: ProgressFunction | None, renew: RenewFunction | None, on_item: TextFunction | None
+    ) -> None:
+        self.progress, self.renew, self.on_item = progress, renew, on_item
         self.raised: BaseException | None = None
 
 
@@ -110,6 +115,9 @@ def _handle_event(state: _State, event: Any) -> None:
         if state.progress is not None:
             total = None if event.total == _UNKNOWN else event.total
             state.progress(Progress(event.done, total, event.parts, event.retries))
+    elif event.kind == EventKind.ITEM:
+        if state.on_item is not None:
+            state.on_item(event.text.decode())
     elif event.kind == EventKind.CREDENTIALS:
         if state.renew is not None:
             state.renew()
@@ -143,8 +151,9 @@ class Call:
         progress: ProgressFunction | None = None,
         cancel: Cancel | None = None,
         renew: RenewFunction | None = None,
+        on_item: TextFunction | None = None,
     ) -> None:
-        self._state = _State(progress, renew)
+        self._state = _State(progress, renew, on_item)
         answers = _answers(self._state)
         next(answers)
         self._structure = _abi.Ctl(size=sizeof(_abi.Ctl), ctx=answers, on_event=_ON_EVENT)
@@ -159,7 +168,11 @@ class Call:
         """Returns the result, or raises what the callback raised, or the library's error."""
         raised, self._state.raised = self._state.raised, None
         if raised is not None:
-            raise raised
+            try:
+                raise raised
+            finally:
+                # Its traceback has this variable: such a circle would keep all objects in it alive.
+                del raised
         if result < 0:
             raise S3VaultError.from_library(result, self._error)
         return result

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Union
 
 from . import _abi
 from ._call import Call, FilePath, Handle, from_file, from_text, new_bytes, take_bytes
+from ._errors import S3VaultError
 from ._ffi import lib
+from ._tables import ErrorCode
 from ._time import to_ms
 
-OptionValue = Union[str, bool, int, datetime, "os.PathLike[str]"]
+OptionValue = Union[str, bool, int, datetime, timedelta, "os.PathLike[str]", Mapping[str, str]]
 
 
 def option_text(key: str, value: OptionValue) -> bytes:
@@ -22,10 +24,24 @@ def option_text(key: str, value: OptionValue) -> bytes:
         return b"true" if value else b"false"
     if isinstance(value, datetime):
         return str(to_ms(value, key)).encode()
+    if isinstance(value, timedelta):
+        return f"{int(value.total_seconds())}s".encode()
     if isinstance(value, os.PathLike):
         # Options are UTF-8, so the name of a file must be too.
         return from_text(os.fspath(value), key)
+    if isinstance(value, Mapping):
+        return from_text("\n".join(_label(key, name, text) for name, text in value.items()), key)
     return from_text(str(value) if isinstance(value, int) else value, key)
+
+
+def _label(option: str, name: str, text: str) -> str:
+    """``NAME=TEXT``. A separator in it would make it several labels."""
+    if any(separator in name + text for separator in ",\n") or "=" in name:
+        raise S3VaultError(
+            ErrorCode.INVALID_OPTION,
+            f"{option}: {name!r}: {text!r} is not a label: a key or a value has no commas and line ends, a key no '='",
+        )
+    return f"{name}={text}"
 
 
 class Config:

@@ -1,24 +1,80 @@
-"""The keyring: the key that signs what a vault writes."""
+"""The keyring: the key that signs what a vault writes, and the keys that wrap those of encrypted backups."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Union
 
 from . import _abi
-from ._call import Buffer, Call, FilePath, Handle, from_file, new_bytes, take_bytes
+from ._call import Buffer, Call, FilePath, Handle, from_file, from_text, new_bytes, take_bytes
+from ._config import Config
+from ._errors import S3VaultError
 from ._ffi import lib
+from ._tables import ErrorCode
+from ._time import from_ms
+
+Secret = Union[str, bytes, bytearray, memoryview]
+
+
+@dataclass(frozen=True)
+class Kek:
+    """A key-encryption key (KEK): it wraps the keys of encrypted backups."""
+
+    id: str
+    """16 hex digits."""
+    created: datetime
+    """When it was made."""
+    escrowed: bool
+    """Whether an export has it."""
+    current: bool
+    """Whether it is for new backups."""
+
+
+@dataclass(frozen=True)
+class KeyringInfo:
+    """What a keyring has, without its secrets."""
+
+    id: str
+    """The signing key's id: 16 hex digits."""
+    public: str
+    """The public key: one line ``ed25519 <id> <base64>``."""
+    keks: tuple[Kek, ...]
+    """The key-encryption keys, in the order in which they were added."""
+
+
+@dataclass(frozen=True)
+class KeyringImport:
+    """What an import found in an escrow file."""
+
+    added: tuple[str, ...]
+    """Ids of the KEKs that were missing and are there now."""
+    vault_id: str | None
+    """The vault's id, if the export knew it."""
+    verify_keys: tuple[str, ...]
+    """The public keys that the exporter trusted."""
+    settings: dict[str, str]
+    """The vault's settings without secrets, if the export knew them."""
+
+
+def _secret(value: Secret) -> Any:
+    return value.encode() if isinstance(value, str) else value
 
 
 class Keyring:
-    """The signing key of a vault, in a file of the caller. Call :meth:`create` once, and keep a copy of the file."""
+    """The keys of a vault, in a file of the caller. Call :meth:`create` once, and :meth:`export` a copy of it.
+
+    A vault keeps the keys that the keyring had when the vault was opened.
+    """
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
 
     @classmethod
     def create(cls, file: FilePath | None = None) -> Keyring:
-        """Creates a new key and its file, which must not exist yet. Without a file, the key is in memory only."""
+        """Creates new keys and their file, which must not exist yet. Without a file, they are in memory only."""
         return cls._open(None if file is None else from_file(file), None, 0, create=True)
 
     @classmethod
@@ -35,21 +91,100 @@ class Keyring:
         call.check(lib.s3v_keyring_open(file, address, size, int(create), handle.out, call.err))
         return cls(handle)
 
-    def _signing(self) -> dict[str, Any]:
+    @classmethod
+    def restore(cls, escrow: Any, secret: Secret, file: FilePath | None = None) -> Keyring:
+        """Creates a keyring from an escrow file, with all of its keys: in the new file ``file``, or in memory.
+
+        ``escrow`` is the content of the escrow file, ``secret`` its passphrase or the content of an age identity file.
+        """
+        call, handle = Call(), Handle(_abi.Keyring, lib.s3v_keyring_free)
+        name = None if file is None else from_file(file)
+        with Buffer(escrow) as content, Buffer(_secret(secret)) as key:
+            call.check(
+                lib.s3v_keyring_restore(
+                    name, content.address, content.size, key.address, key.size, handle.out, call.err
+                )
+            )
+        return cls(handle)
+
+    def add(self) -> str:
+        """Adds a new KEK and returns its id. It becomes current by :meth:`activate`, or at once if it is the first."""
+        call, out = Call(), new_bytes()
+        call.check(lib.s3v_keyring_add(self._handle, out.out, call.err))
+        return take_bytes(out).decode()
+
+    def activate(self, kek: str) -> None:
+        """Makes a KEK current, for the backups of vaults that are opened from now on. It must be escrowed."""
+        call = Call()
+        call.check(lib.s3v_keyring_activate(self._handle, from_text(kek, "the id of the KEK"), call.err))
+
+    def export(
+        self,
+        *,
+        passphrase: Secret | None = None,
+        recipients: Iterable[str] | None = None,
+        config: Config | None = None,
+        file: FilePath | None = None,
+    ) -> bytes:
+        """Exports all keys as an age file, and notes that all KEKs are escrowed.
+
+        Any age tool opens it, with the passphrase or with the identity of a recipient (``age1...``); give one of the
+        two. With ``config``, it also has the vault's id, the keys that the vault trusts, and its settings without
+        secrets. With ``file``, which must not exist yet, it is also written there before anything is noted.
+        """
+        if (passphrase is None) == (recipients is None):
+            raise S3VaultError(ErrorCode.INVALID_ARGUMENT, "give either a passphrase or recipients")
+        how, secret = (b"recipients", "\n".join(recipients)) if recipients is not None else (b"passphrase", passphrase)
+        call, out = Call(), new_bytes()
+        name = None if file is None else from_file(file)
+        settings = None if config is None else config._handle
+        with Buffer(_secret(secret or b"")) as key:
+            call.check(
+                lib.s3v_keyring_export(self._handle, settings, how, key.address, key.size, name, out.out, call.err)
+            )
+        return take_bytes(out)
+
+    def import_(self, escrow: Any, secret: Secret) -> KeyringImport:
+        """Adds the KEKs of an escrow file that are missing here. The escrow file of another keyring is refused.
+
+        ``escrow`` is the content of the escrow file, ``secret`` its passphrase or the content of an age identity file.
+        """
+        call, out = Call(), new_bytes()
+        with Buffer(escrow) as content, Buffer(_secret(secret)) as key:
+            call.check(
+                lib.s3v_keyring_import(
+                    self._handle, content.address, content.size, key.address, key.size, out.out, call.err
+                )
+            )
+        found: dict[str, Any] = json.loads(take_bytes(out))
+        return KeyringImport(
+            tuple(found["added"]), found["vault_id"], tuple(found["verify_keys"]), dict(found["settings"])
+        )
+
+    def to_bytes(self) -> bytes:
+        """The content of the keyring file, which is secret: to keep a keyring that is in memory only."""
+        call, out = Call(), new_bytes()
+        call.check(lib.s3v_keyring_bytes(self._handle, out.out, call.err))
+        return take_bytes(out)
+
+    @property
+    def info(self) -> KeyringInfo:
+        """What the keyring has, without its secrets."""
         call, out = Call(), new_bytes()
         call.check(lib.s3v_keyring_info(self._handle, out.out, call.err))
-        signing: dict[str, Any] = json.loads(take_bytes(out))["signing"]
-        return signing
+        found: dict[str, Any] = json.loads(take_bytes(out))
+        keks = tuple(Kek(kek["id"], from_ms(kek["created"]), kek["escrowed"], kek["current"]) for kek in found["keks"])
+        return KeyringInfo(found["signing"]["id"], found["signing"]["public"], keks)
 
     @property
     def id(self) -> str:
         """The signing key's id: 16 hex digits."""
-        return str(self._signing()["id"])
+        return self.info.id
 
     @property
     def public(self) -> str:
         """The public key, which a verifier needs: one line ``ed25519 <id> <base64>``."""
-        return str(self._signing()["public"])
+        return self.info.public
 
     def __repr__(self) -> str:
         return f"Keyring({self.id})"

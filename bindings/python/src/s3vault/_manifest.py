@@ -62,4 +62,5 @@ def _info(found: dict[str, Any]) -> VersionInfo:
         recorded=from_ms(found["recorded"]),
         manifest_hash=found["hash"],
         signed_by=found.get("key_id") or None,
+        labels=found.get("labels") or {},
     )

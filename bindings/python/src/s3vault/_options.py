@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import TypedDict
 
 
@@ -19,6 +20,8 @@ class PutOptions(TypedDict, total=False):
     """File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600)."""
     source: str | None
     """Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared."""
+    labels: str | Mapping[str, str] | None
+    """Labels of the version: KEY=VALUE, several separated by commas or line ends, at most 32. A key has 1 to 63 of A-Z, a-z, 0-9, '.', '_' and '-', a value up to 255 bytes without commas and line ends. The label hold protects a version from prune, whatever its value."""
 
 
 class FindOptions(TypedDict, total=False):
@@ -27,7 +30,7 @@ class FindOptions(TypedDict, total=False):
     version: str | None
     """The version with this id, in upper or lower case. The start of an id is enough if it fits only one version."""
     as_of: datetime | str | None
-    """The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds."""
+    """The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds. A list has one row for each path: that version, and none for a path that was deleted then."""
     recorded: datetime | str | None
     """The version that was recorded at this time: exactly, or else the only one within tolerance_ms of it. More than one is an error (ambiguous)."""
     tolerance_ms: int | None
@@ -50,3 +53,83 @@ class RestoreOptions(TypedDict, total=False):
     """When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified."""
     holes: bool | None
     """Leave holes in the file where the data is zero (a sparse file)."""
+
+
+class ListOptions(TypedDict, total=False):
+    """The options of list."""
+
+    as_of: datetime | str | None
+    """The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds. A list has one row for each path: that version, and none for a path that was deleted then."""
+    label: str | None
+    """Only versions that were stored with this label: NAME=VALUE. The manifest of every version that would be listed is read for that, 16 at a time."""
+
+
+class PruneOptions(TypedDict, total=False):
+    """The options of prune."""
+
+    retention_full_versions: int | None
+    """How many full backups prune keeps of each backup, the newest ones. 0: no limit. A version goes as soon as one of its limits lets it go; a full stays as long as an incremental that stays needs it."""
+    retention_full_days: int | None
+    """How many days prune keeps a full backup. 0: no limit."""
+    retention_inc_versions: int | None
+    """How many incremental backups prune keeps of each backup, the newest ones. 0: no limit."""
+    retention_inc_days: int | None
+    """How many days prune keeps an incremental backup. 0: no limit."""
+    keep_last: bool | None
+    """Keep the newest version of each backup, however old it is, unless the backup was deleted."""
+    retention_scope: str | None
+    """What the retention is applied to. path: each backup on its own. container: the paths of a container together, so that the whole container can be restored as it was at any time since the oldest version that its limits keep."""
+    container: str | None
+    """Only this container. Empty: all containers."""
+    dry_run: bool | None
+    """Say what would be done, and change nothing."""
+    grace: timedelta | str | None
+    """How long an unfinished put, or an upload in which nothing was stored, is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour."""
+
+
+class SweepOptions(TypedDict, total=False):
+    """The options of sweep."""
+
+    container: str | None
+    """Only this container. Empty: all containers."""
+    dry_run: bool | None
+    """Say what would be done, and change nothing."""
+    grace: timedelta | str | None
+    """How long an unfinished put, or an upload in which nothing was stored, is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour."""
+
+
+class RotateOptions(TypedDict, total=False):
+    """The options of rotate."""
+
+    container: str | None
+    """Only this container. Empty: all containers."""
+    dry_run: bool | None
+    """Say what would be done, and change nothing."""
+
+
+class AdoptOptions(TypedDict, total=False):
+    """The options of adopt."""
+
+    container: str | None
+    """Only this container. Empty: all containers."""
+    dry_run: bool | None
+    """Say what would be done, and change nothing."""
+    hash: bool | None
+    """Read all data that is adopted, so that its versions have hashes and are verified as any other. false: only size and ETag are recorded, and the MD5 where the store's ETag is one. A later run with true adds the hashes."""
+    adopt_buckets: str | None
+    """For mode bucket-per-vm: the buckets to adopt, as BUCKET=CONTAINER with a comma between them. Each must be the container's own bucket. Empty: the buckets of all containers that the vault has."""
+
+
+class VerifyOptions(TypedDict, total=False):
+    """The options of verify."""
+
+    container: str | None
+    """Only this container. Empty: all containers."""
+    path: str | None
+    """Only the backup with this path in container."""
+    sample: int | None
+    """How many percent of the versions are read, at least one version. They are chosen by their ids and by sample_seed."""
+    sample_seed: str | None
+    """A whole number that chooses the sample: consecutive numbers choose other versions, until all were chosen. Empty: the number of days since 1970, so that a daily run of 5 percent reads everything in 20 days."""
+    state: str | os.PathLike[str] | None
+    """File that records the versions that are done: a run that was stopped continues with the same file. It is removed at the end."""

@@ -32,10 +32,11 @@ class _Stream(io.RawIOBase):
         self._progress, self._cancel, self._renew = progress, cancel, renew
 
     def _open_handle(self) -> Handle:
-        handle = self._handle
-        if handle is None:
+        """To be passed to the call directly. A variable would be in the traceback of an exception, and keep the upload
+        open as long as the exception is handled: after Ctrl-C it would not end in the background."""
+        if self._handle is None:
             raise ValueError("I/O operation on closed file")
-        return handle
+        return self._handle
 
     def _call(self) -> Call:
         return Call(self._progress, self._cancel, self._renew)
@@ -95,11 +96,13 @@ class Download(_Stream):
         if self._position != self._streamed:
             given = self.pread_into(buffer, self._position)
         else:
-            handle, call, count = self._open_handle(), self._call(), c_size_t()
+            self._open_handle()
+            call, count = self._call(), c_size_t()
             with Buffer(buffer, writable=True) as into:
                 if into.size == 0:
                     return 0
-                call.check(lib.s3v_get_read(handle, into.address, into.size, call.ctl, byref(count), call.err))
+                arguments = into.address, into.size, call.ctl, byref(count), call.err
+                call.check(lib.s3v_get_read(self._open_handle(), *arguments))
             given = count.value
             self._streamed += given
         self._position += given
@@ -108,11 +111,13 @@ class Download(_Stream):
     def pread_into(self, buffer: Any, offset: int) -> int:
         """Reads from byte ``offset`` into any writable buffer, and leaves the position unchanged; several threads may
         do so at once. Returns fewer bytes than the buffer holds only at the end."""
-        handle, call, count = self._open_handle(), self._call(), c_size_t()
+        self._open_handle()
         if offset < 0:
             raise ValueError(f"cannot read at byte {offset}, before the start")
+        call, count = self._call(), c_size_t()
         with Buffer(buffer, writable=True) as into:
-            call.check(lib.s3v_get_pread(handle, offset, into.address, into.size, call.ctl, byref(count), call.err))
+            arguments = offset, into.address, into.size, call.ctl, byref(count), call.err
+            call.check(lib.s3v_get_pread(self._open_handle(), *arguments))
         return count.value
 
     def pread(self, size: int, offset: int) -> bytes:
@@ -151,9 +156,9 @@ class Upload(_Stream):
 
     def write(self, data: Any) -> int:
         """Writes all of any bytes-like object."""
-        handle, call = self._open_handle(), self._call()
+        call = self._call()
         with Buffer(data) as source:
-            call.check(lib.s3v_put_write(handle, source.address, source.size, call.ctl, call.err))
+            call.check(lib.s3v_put_write(self._open_handle(), source.address, source.size, call.ctl, call.err))
             return source.size
 
     @property
@@ -170,8 +175,8 @@ class Upload(_Stream):
         from ._version import Version
 
         if self.version is None:
-            handle, call, out = self._open_handle(), self._call(), Version.new_handle()
-            result = lib.s3v_put_commit(handle, call.ctl, out.out, call.err)
+            call, out = self._call(), Version.new_handle()
+            result = lib.s3v_put_commit(self._open_handle(), call.ctl, out.out, call.err)
             if result == 0:
                 # Before an exception of a progress function is raised: the version is stored all the same.
                 self.version = Version(out, self._renew)
@@ -200,11 +205,10 @@ class Upload(_Stream):
         self._end(lib.s3v_put_suspend if self._resumable else lib.s3v_put_abort)
 
     def _end(self, function: Any) -> None:
-        handle, self._handle = self._handle, None
         try:
-            if handle is not None and self.version is None:
+            if self._handle is not None and self.version is None:
                 call = Call()
-                call.check(function(handle, call.ctl, call.err))
+                call.check(function(self._handle, call.ctl, call.err))
         finally:
             super().close()
 

@@ -78,6 +78,16 @@ class ErrorCode(IntEnum):
     """The manifest's hash differs from the pin."""
     AMBIGUOUS = -41
     """More than one version fits what was asked for."""
+    HAS_DEPENDENTS = -42
+    """The version cannot be deleted: an incremental depends on it."""
+    HELD = -43
+    """The version cannot be deleted: it has the label hold, or its data is locked."""
+    NOT_DONE = -44
+    """Nothing was done: the request expired before the store accepted it."""
+    ROLLED_BACK = -45
+    """The newest version is older than one that this machine has seen before, or was replaced since."""
+    WRONG_KEY = -46
+    """The key is not the one that the data is encrypted with, or it is missing, or the data is not encrypted."""
     RESOLVE = -50
     """The host name of api_url, or of the proxy, does not resolve."""
     CONNECT = -51
@@ -168,6 +178,11 @@ ERRORS: tuple[ErrorInfo, ...] = (
     ErrorInfo(ErrorCode.OUTCOME_UNKNOWN, "S3V_E_OUTCOME_UNKNOWN", "remote", 7, "It is unknown whether the store has the object: the last request was not answered.", "Call commit again on the same handle, or run the same put again with its checkpoint."),
     ErrorInfo(ErrorCode.PIN_MISMATCH, "S3V_E_PIN_MISMATCH", "remote", 6, "The manifest's hash differs from the pin.", "Do not trust this version: it was replaced after the pin was recorded."),
     ErrorInfo(ErrorCode.AMBIGUOUS, "S3V_E_AMBIGUOUS", "remote", 2, "More than one version fits what was asked for.", "Give the version id of one of the versions that the message names."),
+    ErrorInfo(ErrorCode.HAS_DEPENDENTS, "S3V_E_HAS_DEPENDENTS", "remote", 2, "The version cannot be deleted: an incremental depends on it.", "Delete the incrementals that the message names first, the newest of them at the start."),
+    ErrorInfo(ErrorCode.HELD, "S3V_E_HELD", "remote", 4, "The version cannot be deleted: it has the label hold, or its data is locked.", "Wait until the lock ends; the label hold stays as long as the version."),
+    ErrorInfo(ErrorCode.NOT_DONE, "S3V_E_NOT_DONE", "remote", 5, "Nothing was done: the request expired before the store accepted it.", "Make the same call again."),
+    ErrorInfo(ErrorCode.ROLLED_BACK, "S3V_E_ROLLED_BACK", "remote", 6, "The newest version is older than one that this machine has seen before, or was replaced since.", "Do not trust the store's state: versions were removed or hidden by somebody without the vault's key. Look who can write to the bucket."),
+    ErrorInfo(ErrorCode.WRONG_KEY, "S3V_E_WRONG_KEY", "remote", 4, "The key is not the one that the data is encrypted with, or it is missing, or the data is not encrypted.", "Open the vault with the keyring that has the key; 's3vault keys list FILE' shows which keys a keyring has."),
     ErrorInfo(ErrorCode.RESOLVE, "S3V_E_RESOLVE", "transport", 5, "The host name of api_url, or of the proxy, does not resolve.", "Check api_url (and proxy, if it is set) and this machine's DNS."),
     ErrorInfo(ErrorCode.CONNECT, "S3V_E_CONNECT", "transport", 5, "The connection was refused or could not be established.", "Check the host and port of api_url (and of proxy, if it is set), and firewalls."),
     ErrorInfo(ErrorCode.CERTIFICATE, "S3V_E_CERTIFICATE", "transport", 5, "The store's certificate is not trusted.", "Do what the message says about the certificate; ca_file helps only if no trusted CA signed it."),
@@ -191,14 +206,19 @@ OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("credentials", "vault", (), "words", ("static", "chain"), None, None, "static", False, False, "Where the credentials come from. static: access_key and secret_key. chain: the places where AWS's tools look (environment, shared files, process, container, instance metadata)."),
     OptionInfo("profile", "vault", (), "text", (), None, None, "", False, False, "Profile of the shared config and credentials files, for credentials = chain. Empty: AWS_PROFILE, or else default."),
     OptionInfo("region", "vault", (), "text", (), None, None, "", False, False, "Region of the bucket. Empty: the region in api_url if that is an AWS endpoint, or else us-east-1; corrected if the store names another."),
-    OptionInfo("mode", "vault", (), "words", ("single-bucket",), None, None, "single-bucket", False, False, "How backups are laid out. single-bucket: one bucket with versioning for all containers."),
-    OptionInfo("bucket", "vault", (), "text", (), None, None, "", False, False, "The bucket, for mode single-bucket; on AWS, also an access point's alias or ARN. It must exist and have versioning enabled."),
-    OptionInfo("vault_id", "vault", (), "text", (), None, None, "", False, False, "Identity of the vault: 32 lower-case hex digits. Empty: derived from the bucket's name."),
+    OptionInfo("mode", "vault", (), "words", ("single-bucket", "single-bucket-no-versioning", "bucket-per-vm"), None, None, "single-bucket", False, False, "How backups are laid out. single-bucket: one bucket for all containers, which has versioning: versions of a backup are the bucket's own. single-bucket-no-versioning: one bucket without versioning: versions are objects of their own (CONTAINER/PATH@VERSION). bucket-per-vm: a bucket for each container, made when it is needed."),
+    OptionInfo("bucket", "vault", (), "text", (), None, None, "", False, False, "The bucket, for the modes with a single one; on AWS, also an access point's alias or ARN. It must exist."),
+    OptionInfo("bucket_prefix", "vault", (), "text", (), None, None, "", False, False, "Start of the buckets' names, for mode bucket-per-vm: at most 30 of a-z, 0-9 and '-'. A container's bucket is this, the container's name in lower case as far as it fits, '-' and 10 characters of a hash."),
+    OptionInfo("per_vm_versioning", "vault", (), "words", ("native", "emulated"), None, None, "native", False, False, "How versions are kept in mode bucket-per-vm. native: the buckets have versioning, which is switched on when they are made. emulated: they have none, and versions are objects of their own."),
+    OptionInfo("vault_id", "vault", (), "text", (), None, None, "", False, False, "Identity of the vault: 32 lower-case hex digits. Empty: derived from the name of the bucket, or from bucket_prefix."),
     OptionInfo("record_after_store", "vault", (), "bool", (), None, None, "false", False, False, "Which time identifies a backup. false: the start of the put. true: the end of the transfer."),
-    OptionInfo("encryption", "vault", (), "words", ("none",), None, None, "none", False, False, "How the data is encrypted. none: only as the store does by default."),
+    OptionInfo("encryption", "vault", (), "words", ("none", "sse-c", "envelope", "sse-s3", "sse-kms"), None, None, "none", False, False, "How the data of new backups is encrypted; older ones stay readable as they are. none: only as the store does by default. sse-c: by the store, with a key for each version that only the keyring can unwrap; it needs TLS. envelope: on this machine, with such a key (AES-256-GCM), for any store. sse-s3: by the store, with its own keys. sse-kms: by the store, with a key of its key management service."),
+    OptionInfo("sse_kms_key", "vault", (), "text", (), None, None, "", False, False, "With sse-kms: id, ARN or alias of the key. Empty: the account's default key."),
+    OptionInfo("allow_plain_sse_c", "vault", (), "bool", (), None, None, "false", False, False, "Send the keys of sse-c over plain HTTP too, where anyone on the network can read them. For tests only."),
     OptionInfo("keyring", "command", (), "file", (), None, None, "", False, False, "File with the signing key. The command opens it; a program passes a keyring handle to the library."),
     OptionInfo("service", "command", ("sign", "presign"), "text", (), None, None, "s3", False, False, "The service to sign a request for."),
     OptionInfo("verify_keys", "vault", (), "text", (), None, None, "", False, False, "Public keys to trust in addition to the keyring's own, one 'ed25519 <id> <base64>' per line."),
+    OptionInfo("seen", "vault", (), "file", (), None, None, "", False, False, "File in which this machine notes, for each backup, the newest version that it has stored or found, so that a store which shows an older one as the newest is found out (rolled back). Only its owner may be able to access it (mode 0600). Empty: nothing is noted."),
     OptionInfo("trust", "vault", (), "words", ("auto", "required"), None, None, "auto", False, False, "Whether a version may be read if this vault knows no public key, neither from a keyring nor from verify_keys. auto: it is read, and its signature is not verified. required: it is refused."),
     OptionInfo("path_style", "vault", (), "bool", (), None, None, "true", False, False, "Where the bucket is in a URL. true: in the path. false: in the host name, if its name allows it."),
     OptionInfo("dualstack", "vault", (), "bool", (), None, None, "false", False, False, "AWS only: use the endpoints that support IPv6 as well as IPv4."),
@@ -213,7 +233,15 @@ OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("parallel_download", "vault", (), "bool", (), None, None, "true", False, False, "Read several ranges at once during a restore. false: one after the other, which also works with a store, or a proxy on the way, that ignores the header Range: an object is then read in one request from its start, and again from its start after the connection breaks."),
     OptionInfo("leading_slash", "vault", (), "bool", (), None, None, "false", False, False, "Start data keys with '/', for buckets whose keys already do."),
     OptionInfo("storage_class", "vault", (), "text", (), None, None, "", False, False, "Storage class of the data objects, for example STANDARD_IA. Empty: the bucket's default."),
+    OptionInfo("immutable_days", "vault", (), "number", (), 0, 36500, "0", False, False, "How many days a backup cannot be deleted, not even by this vault, and then until the end of the day (UTC): its data, locator and catalogue entry are locked (object lock), and those of all versions that an incremental builds on. The bucket needs object lock. 0: no lock."),
+    OptionInfo("immutable_mode", "vault", (), "words", ("governance", "compliance"), None, None, "governance", False, False, "Who can remove the locks of immutable_days. governance: users with the permission s3:BypassGovernanceRetention. compliance: nobody, until they end."),
     OptionInfo("provider", "vault", (), "words", ("auto", "s3", "minio", "ceph", "garage", "versitygw"), None, None, "auto", False, False, "Type of the store; it says which limits, checksums and trailers the store has. auto: its replies tell, and what it refuses is left out."),
+    OptionInfo("retention_full_versions", "vault", ("prune",), "number", (), 0, 1000000000, "0", False, False, "How many full backups prune keeps of each backup, the newest ones. 0: no limit. A version goes as soon as one of its limits lets it go; a full stays as long as an incremental that stays needs it."),
+    OptionInfo("retention_full_days", "vault", ("prune",), "number", (), 0, 36500, "0", False, False, "How many days prune keeps a full backup. 0: no limit."),
+    OptionInfo("retention_inc_versions", "vault", ("prune",), "number", (), 0, 1000000000, "0", False, False, "How many incremental backups prune keeps of each backup, the newest ones. 0: no limit."),
+    OptionInfo("retention_inc_days", "vault", ("prune",), "number", (), 0, 36500, "0", False, False, "How many days prune keeps an incremental backup. 0: no limit."),
+    OptionInfo("keep_last", "vault", ("prune",), "bool", (), None, None, "true", False, False, "Keep the newest version of each backup, however old it is, unless the backup was deleted."),
+    OptionInfo("retention_scope", "vault", ("prune",), "words", ("path", "container"), None, None, "path", False, False, "What the retention is applied to. path: each backup on its own. container: the paths of a container together, so that the whole container can be restored as it was at any time since the oldest version that its limits keep."),
     OptionInfo("memory", "process", (), "size", (), 33554432, 1125899906842624, "268435456", False, True, "Most bytes of payload that all transfers of the process hold in memory together; when they are used up, a writer waits. Replies of 256 KiB and more, such as long lists and manifests, count too: they do not wait, but payload waits for them."),
     OptionInfo("connections", "process", (), "number", (), 1, 4096, "64", False, True, "Most requests that all transfers of the process have in progress together."),
     OptionInfo("bandwidth_up", "process", (), "size", (), 0, 1125899906842624, "0", False, True, "Most bytes per second that all transfers of the process send together. 0: no limit."),
@@ -222,11 +250,22 @@ OPTIONS: tuple[OptionInfo, ...] = (
     OptionInfo("parent", "call", ("put",), "text", (), None, None, "", False, False, "Version id of the backup that an incremental is based on."),
     OptionInfo("checkpoint", "call", ("put",), "file", (), None, None, "", False, False, "File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600)."),
     OptionInfo("source", "call", ("put",), "words", ("fixed", "live"), None, None, "fixed", False, False, "Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared."),
+    OptionInfo("labels", "call", ("put",), "text", (), None, None, "", False, False, "Labels of the version: KEY=VALUE, several separated by commas or line ends, at most 32. A key has 1 to 63 of A-Z, a-z, 0-9, '.', '_' and '-', a value up to 255 bytes without commas and line ends. The label hold protects a version from prune, whatever its value."),
     OptionInfo("version", "call", ("find",), "text", (), None, None, "", False, False, "The version with this id, in upper or lower case. The start of an id is enough if it fits only one version."),
-    OptionInfo("as_of", "call", ("find",), "time", (), None, None, "", False, False, "The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds."),
+    OptionInfo("as_of", "call", ("find", "list"), "time", (), None, None, "", False, False, "The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds. A list has one row for each path: that version, and none for a path that was deleted then."),
     OptionInfo("recorded", "call", ("find",), "time", (), None, None, "", False, False, "The version that was recorded at this time: exactly, or else the only one within tolerance_ms of it. More than one is an error (ambiguous)."),
     OptionInfo("tolerance_ms", "call", ("find",), "number", (), 0, 86400000, "1000", False, False, "How far the recorded time of a version may be from recorded, in milliseconds, for a time that was noted by another clock or in whole seconds."),
+    OptionInfo("label", "call", ("list",), "text", (), None, None, "", False, False, "Only versions that were stored with this label: NAME=VALUE. The manifest of every version that would be listed is read for that, 16 at a time."),
     OptionInfo("pin", "call", ("find",), "text", (), None, None, "", False, False, "The manifest's hash, as put returned it; any other manifest is refused."),
     OptionInfo("verify", "call", ("get", "restore"), "words", ("end", "part"), None, None, "end", False, False, "When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified."),
     OptionInfo("holes", "call", ("restore",), "bool", (), None, None, "false", False, False, "Leave holes in the file where the data is zero (a sparse file)."),
+    OptionInfo("container", "call", ("prune", "sweep", "rotate", "adopt", "verify"), "text", (), None, None, "", False, False, "Only this container. Empty: all containers."),
+    OptionInfo("dry_run", "call", ("prune", "sweep", "rotate", "adopt"), "bool", (), None, None, "false", False, False, "Say what would be done, and change nothing."),
+    OptionInfo("grace", "call", ("prune", "sweep"), "duration", (), None, None, "7d", False, False, "How long an unfinished put, or an upload in which nothing was stored, is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour."),
+    OptionInfo("hash", "call", ("adopt",), "bool", (), None, None, "false", False, False, "Read all data that is adopted, so that its versions have hashes and are verified as any other. false: only size and ETag are recorded, and the MD5 where the store's ETag is one. A later run with true adds the hashes."),
+    OptionInfo("adopt_buckets", "call", ("adopt",), "text", (), None, None, "", False, False, "For mode bucket-per-vm: the buckets to adopt, as BUCKET=CONTAINER with a comma between them. Each must be the container's own bucket. Empty: the buckets of all containers that the vault has."),
+    OptionInfo("path", "call", ("verify",), "text", (), None, None, "", False, False, "Only the backup with this path in container."),
+    OptionInfo("sample", "call", ("verify",), "number", (), 1, 100, "100", False, False, "How many percent of the versions are read, at least one version. They are chosen by their ids and by sample_seed."),
+    OptionInfo("sample_seed", "call", ("verify",), "text", (), None, None, "", False, False, "A whole number that chooses the sample: consecutive numbers choose other versions, until all were chosen. Empty: the number of days since 1970, so that a daily run of 5 percent reads everything in 20 days."),
+    OptionInfo("state", "call", ("verify",), "file", (), None, None, "", False, False, "File that records the versions that are done: a run that was stopped continues with the same file. It is removed at the end."),
 )

@@ -20,6 +20,11 @@ def from_ms(ms: int) -> datetime:
     return _EPOCH + ms * _MILLISECOND
 
 
+def parse_rfc3339(text: str) -> datetime:
+    """A time of the library, which is in UTC."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
 def rfc3339(time: datetime) -> str:
     """``2026-11-24T13:30:00.000Z``."""
     return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterator, Mapping
-from ctypes import POINTER, byref
+from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union
 from urllib.parse import urlsplit, urlunsplit
 
 from . import _abi
@@ -22,19 +21,32 @@ from ._call import (
     _log,
     from_file,
     from_name,
+    new_bytes,
+    take_bytes,
     to_descriptor,
 )
 from ._config import Config, OptionValue, call_options, handle_of
 from ._errors import S3VaultError
 from ._ffi import lib
+from ._job import ItemFunction, JobItem, JobReport
 from ._keyring import Keyring
 from ._streams import Upload
-from ._version import Version, VersionInfo
+from ._verification import VerifyReport, VersionFunction, VersionReport
+from ._version import Rows, UploadInfo, Version, VersionInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ._options import FindOptions, PutOptions
+    from ._options import (
+        AdoptOptions,
+        FindOptions,
+        ListOptions,
+        PruneOptions,
+        PutOptions,
+        RotateOptions,
+        SweepOptions,
+        VerifyOptions,
+    )
 
 T = TypeVar("T")
 
@@ -62,24 +74,6 @@ def _renewal(handle: Handle, credentials: CredentialsFunction) -> RenewFunction:
     return renew
 
 
-class Rows(Iterator[T], Generic[T]):
-    """An iterator over the rows of a list, which are fetched as needed."""
-
-    def __init__(self, handle: Handle, make: Callable[[Any], T], renew: RenewFunction | None) -> None:
-        self._handle: Handle | None = handle
-        self._make, self._renew = make, renew
-
-    def __next__(self) -> T:
-        handle = self._handle
-        if handle is None:
-            raise StopIteration
-        call, row = Call(None, None, self._renew), POINTER(_abi.Row)()
-        if call.check(lib.s3v_list_next(handle, call.ctl, byref(row), call.err)) == 0:
-            self._handle = None
-            raise StopIteration
-        return self._make(row.contents)
-
-
 class Vault:
     """An open vault, made by :func:`open`. Threads may share it. Use it as a context manager, or call :meth:`close`."""
 
@@ -92,7 +86,7 @@ class Vault:
 
     @property
     def bucket(self) -> str:
-        """The bucket that the vault is in."""
+        """The bucket that the vault is in; empty if each container has a bucket of its own."""
         return self._bucket
 
     @property
@@ -191,25 +185,144 @@ class Vault:
         call.check(lib.s3v_version_find(self._handle, *names, handle_of(config), call.ctl, out.out, call.err))
         return Version(out, self._renew)
 
-    def versions(self, container: str, path: str) -> Rows[VersionInfo]:
-        """Lists the versions of a backup, newest first."""
-        names = from_name(container, "the container"), from_name(path, "the path")
-        return self._list(lib.s3v_list_versions, *names, make=VersionInfo.from_row)
+    def versions(
+        self, container: str | None = None, path: str | None = None, **options: Unpack[ListOptions]
+    ) -> Rows[VersionInfo]:
+        """Lists the versions of a backup, newest first; without ``path`` those of all paths of the container, and
+        without ``container`` all of the vault.
 
-    def paths(self, container: str, prefix: str | None = None) -> Rows[VersionInfo]:
-        """Lists the paths of a container in the order of their names, each with its newest version."""
+        Options: :class:`ListOptions`. ``as_of``: one row for each path, the newest version recorded at or before that
+        time; a path that was deleted then has none. ``label``: only versions with this label (``NAME=VALUE``); the
+        manifest of each is read for that.
+        """
+        names = (
+            None if container is None else from_name(container, "the container"),
+            None if path is None else from_name(path, "the path"),
+        )
+        return self._list(lib.s3v_list_versions, *names, make=VersionInfo.from_row, options=call_options(**options))
+
+    def paths(self, container: str, prefix: str | None = None, **options: Unpack[ListOptions]) -> Rows[VersionInfo]:
+        """Lists the paths of a container in the order of their names, each with its newest version. The options are
+        those of :meth:`versions`."""
         start = None if prefix is None else from_name(prefix, "the prefix")
         name = from_name(container, "the container")
-        return self._list(lib.s3v_list_paths, name, start, make=VersionInfo.from_row)
+        return self._list(lib.s3v_list_paths, name, start, make=VersionInfo.from_row, options=call_options(**options))
 
     def containers(self) -> Rows[str]:
-        """Lists the containers in the order of their names."""
+        """Lists the containers in the order of their names; if each has a bucket of its own, in the order of these."""
         return self._list(lib.s3v_list_containers, make=lambda row: str(row.container.decode()))
 
-    def _list(self, function: Any, *arguments: bytes | None, make: Callable[[Any], T]) -> Rows[T]:
+    def uploads(self) -> Rows[UploadInfo]:
+        """Lists the multipart uploads in progress at keys of the vault's data: those of puts that are running, and what
+        puts that were killed left. Some stores (MinIO) list uploads only of a whole key, so that this finds none."""
+        return self._list(lib.s3v_list_uploads, make=UploadInfo.from_row)
+
+    def _list(
+        self, function: Any, *names: bytes | None, make: Callable[[Any], T], options: Config | None = None
+    ) -> Rows[T]:
         call, out = Call(), Handle(_abi.List, lib.s3v_list_free)
-        call.check(function(self._handle, *arguments, None, call.ctl, out.out, call.err))
+        call.check(function(self._handle, *names, handle_of(options), call.ctl, out.out, call.err))
         return Rows(out, make, self._renew)
+
+    def init(self, *, cancel: Cancel | None = None) -> bool:
+        """Makes the vault before its first put, which does the same: checks that the bucket's versioning fits, and
+        writes the vault's description. Returns whether it was written; False if it was there, or if each container has
+        a bucket of its own."""
+        call = Call(None, cancel, self._renew)
+        return call.check(lib.s3v_vault_init(self._handle, call.ctl, call.err)) == 1
+
+    def delete(self, container: str, path: str, *, cancel: Cancel | None = None) -> Version:
+        """Deletes a backup: :meth:`find` no longer finds it. Its versions stay and nothing is freed; :meth:`undelete`
+        takes it back. Returns the version of kind ``deleted`` that records the deletion."""
+        return self._of_backup(lib.s3v_delete, container, path, cancel)
+
+    def undelete(self, container: str, path: str, *, cancel: Cancel | None = None) -> Version:
+        """Takes the newest deletion of a backup back. Returns the version that is the newest now."""
+        return self._of_backup(lib.s3v_undelete, container, path, cancel)
+
+    def _of_backup(self, function: Any, container: str, path: str, cancel: Cancel | None) -> Version:
+        names = from_name(container, "the container"), from_name(path, "the path")
+        call, out = Call(None, cancel, self._renew), Version.new_handle()
+        call.check(function(self._handle, *names, call.ctl, out.out, call.err))
+        return Version(out, self._renew)
+
+    def prune(
+        self,
+        *,
+        on_item: ItemFunction | None = None,
+        cancel: Cancel | None = None,
+        **options: Unpack[PruneOptions],
+    ) -> JobReport:
+        """Hides the versions that the retention lets go, and frees the space of what was hidden more than half an hour
+        ago. The retention is that of the configuration, except for what ``options`` say: :class:`PruneOptions`.
+
+        ``on_item`` is called with each version that the job looks at, in the order of the catalogue. With ``dry_run``
+        nothing is changed. A job that was stopped continues when it is run again.
+        """
+        return self._job(lib.s3v_prune, call_options(**options), on_item, cancel)
+
+    def sweep(
+        self,
+        *,
+        on_item: ItemFunction | None = None,
+        cancel: Cancel | None = None,
+        **options: Unpack[SweepOptions],
+    ) -> JobReport:
+        """Marks what puts left that crashed and were not resumed within ``grace``, and frees the space of what was
+        marked or hidden more than half an hour ago. Options: :class:`SweepOptions`. See :meth:`prune`."""
+        return self._job(lib.s3v_sweep, call_options(**options), on_item, cancel)
+
+    def rotate(
+        self,
+        *,
+        on_item: ItemFunction | None = None,
+        cancel: Cancel | None = None,
+        **options: Unpack[RotateOptions],
+    ) -> JobReport:
+        """Wraps the data keys of the stored versions with the keyring's current key-encryption key. Their data stays as
+        it is, and each version can be read at every moment by those who have both keys. Options:
+        :class:`RotateOptions`. See :meth:`prune`."""
+        return self._job(lib.s3v_rotate, call_options(**options), on_item, cancel)
+
+    def adopt(
+        self,
+        *,
+        on_item: ItemFunction | None = None,
+        cancel: Cancel | None = None,
+        **options: Unpack[AdoptOptions],
+    ) -> JobReport:
+        """Makes versions of what other programs wrote into a bucket of the vault as ``container/path``, without moving
+        it. What is adopted already is left as it is. Options: :class:`AdoptOptions`. ``hash``: whether to read all of
+        it, so that it is verified as any other version. See :meth:`prune`."""
+        return self._job(lib.s3v_adopt, call_options(**options), on_item, cancel)
+
+    def verify(
+        self,
+        *,
+        on_version: VersionFunction | None = None,
+        cancel: Cancel | None = None,
+        **options: Unpack[VerifyOptions],
+    ) -> VerifyReport:
+        """Reads all data of all versions, or of a sample of them, and compares it with their signed manifests. Options:
+        :class:`VerifyOptions`. ``sample``: how many percent of the versions; by default every day other ones.
+        ``state``: a file with which a run that was stopped continues.
+
+        ``on_version`` is called with each version once it was read. A version that is bad raises nothing: look at
+        :attr:`VerifyReport.bad`.
+        """
+        told = None if on_version is None else lambda line: on_version(VersionReport.from_json(line))
+        config = call_options(**options)
+        call, out = Call(None, cancel, self._renew, told), new_bytes()
+        call.check(lib.s3v_verify(self._handle, handle_of(config), call.ctl, out.out, call.err))
+        return VerifyReport.from_json(take_bytes(out).decode())
+
+    def _job(
+        self, function: Any, config: Config | None, on_item: ItemFunction | None, cancel: Cancel | None
+    ) -> JobReport:
+        told = None if on_item is None else lambda line: on_item(JobItem.from_json(line))
+        call, out = Call(None, cancel, self._renew, told), new_bytes()
+        call.check(function(self._handle, handle_of(config), call.ctl, out.out, call.err))
+        return JobReport.from_json(take_bytes(out))
 
     def update(self, access_key: str, secret_key: str, session_token: str | None = None) -> None:
         """Gives the vault new keys. They are tried with one request; if the store refuses them, the old ones stay.
@@ -259,7 +372,9 @@ def open(
     call, out = Call(None, cancel), Handle(_abi.Vault, lib.s3v_vault_free)
     _at_exit()
     call.check(lib.s3v_vault_open(config._handle, ring, call.ctl, out.out, call.err))
-    return Vault(out, credentials, api_url=_without_secrets(config.get("api_url")), bucket=config.get("bucket"))
+    # A configuration may name a bucket for another mode.
+    bucket = "" if config.get("mode") == "bucket-per-vm" else config.get("bucket")
+    return Vault(out, credentials, api_url=_without_secrets(config.get("api_url")), bucket=bucket)
 
 
 def _without_secrets(url: str) -> str:

@@ -1,7 +1,7 @@
 """Limits that all transfers of this process share: memory, connections, bandwidth.
 
-    s3vault.process.set(memory=512 << 20, bandwidth_up=50_000_000)
-    print(s3vault.process.stats())
+s3vault.process.set(memory=512 << 20, bandwidth_up=50_000_000)
+print(s3vault.process.stats())
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ impl Operation for CreateBucket {
         request.xml("CreateBucketConfiguration", &inner)
     }
 
-    fn parse(&self, _reply: &Reply<'_>) -> Result<()> {
+    fn parse(&self, _reply: &mut Reply<'_>) -> Result<()> {
         Ok(())
     }
 }

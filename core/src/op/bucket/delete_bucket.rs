@@ -19,7 +19,7 @@ impl Operation for DeleteBucket {
         Unsigned::bucket(Method::Delete)
     }
 
-    fn parse(&self, _reply: &Reply<'_>) -> Result<()> {
+    fn parse(&self, _reply: &mut Reply<'_>) -> Result<()> {
         Ok(())
     }
 }

@@ -61,10 +61,10 @@ impl Operation for GetBucketEncryption {
         Unsigned::bucket(Method::Get).query("encryption", "")
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<BucketEncryption> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<BucketEncryption> {
         let mut encryption = BucketEncryption::default();
         let mut rule = EncryptionRule::default();
-        xml::read(reply.body, "ServerSideEncryptionConfiguration", |item| {
+        xml::read(&reply.body, "ServerSideEncryptionConfiguration", |item| {
             match item {
                 Item::Value(_, "SSEAlgorithm", text) => rule.algorithm = Some(text.to_owned()),
                 Item::Value(_, "KMSMasterKeyID", text) if !text.is_empty() => rule.kms_key = Some(text.to_owned()),

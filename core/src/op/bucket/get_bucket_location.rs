@@ -19,9 +19,9 @@ impl Operation for GetBucketLocation {
         Unsigned::bucket(Method::Get).query("location", "")
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<String> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<String> {
         let mut region = String::new();
-        xml::read(reply.body, "LocationConstraint", |item| {
+        xml::read(&reply.body, "LocationConstraint", |item| {
             if let Item::Value(_, "LocationConstraint", text) = item {
                 text.trim().clone_into(&mut region);
             }

@@ -29,9 +29,9 @@ impl Operation for GetBucketVersioning {
         Unsigned::bucket(Method::Get).query("versioning", "")
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<BucketVersioning> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<BucketVersioning> {
         let mut status = BucketVersioning::Off;
-        xml::read(reply.body, "VersioningConfiguration", |item| {
+        xml::read(&reply.body, "VersioningConfiguration", |item| {
             if let Item::Value(_, "Status", text) = item {
                 status = match text {
                     "Enabled" => BucketVersioning::Enabled,

@@ -47,13 +47,13 @@ impl Operation for GetObjectLockConfiguration {
         Unsigned::bucket(Method::Get).query("object-lock", "")
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<ObjectLock> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<ObjectLock> {
         let wrong = |what: &str, text: &str| {
             Error::new(Code::BadReply, format!("'{}' is not a valid {what} of a lock", presentable(text)))
         };
         let mut lock = ObjectLock::default();
         let (mut mode, mut period) = (None, None);
-        xml::read(reply.body, "ObjectLockConfiguration", |item| {
+        xml::read(&reply.body, "ObjectLockConfiguration", |item| {
             let count = |text: &str| text.parse().map_err(|_| wrong("period", text));
             match item {
                 Item::Value(_, "ObjectLockEnabled", text) => lock.enabled = text == "Enabled",

@@ -25,7 +25,7 @@ impl Operation for HeadBucket {
         Unsigned::bucket(Method::Head)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<HeadBucketReply> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<HeadBucketReply> {
         Ok(HeadBucketReply { region: reply.text("x-amz-bucket-region").filter(|region| !region.is_empty()) })
     }
 }

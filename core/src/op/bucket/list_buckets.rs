@@ -62,10 +62,10 @@ impl Operation for ListBuckets {
         request
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<BucketList> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<BucketList> {
         let mut page = BucketList::default();
         let mut bucket = BucketEntry::default();
-        xml::read(reply.body, "ListAllMyBucketsResult", |item| {
+        xml::read(&reply.body, "ListAllMyBucketsResult", |item| {
             match item {
                 Item::Value("Bucket", "Name", text) => text.clone_into(&mut bucket.name),
                 Item::Value("Bucket", "CreationDate", text) => bucket.created_ms = parse_rfc3339(text),

@@ -45,7 +45,7 @@ impl Operation for PutBucketEncryption {
         Unsigned::bucket(Method::Put).query("encryption", "").xml("ServerSideEncryptionConfiguration", &inner)
     }
 
-    fn parse(&self, _reply: &Reply<'_>) -> Result<()> {
+    fn parse(&self, _reply: &mut Reply<'_>) -> Result<()> {
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ impl Operation for PutBucketVersioning {
         Unsigned::bucket(Method::Put).query("versioning", "").xml("VersioningConfiguration", inner)
     }
 
-    fn parse(&self, _reply: &Reply<'_>) -> Result<()> {
+    fn parse(&self, _reply: &mut Reply<'_>) -> Result<()> {
         Ok(())
     }
 }

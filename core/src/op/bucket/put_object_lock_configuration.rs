@@ -32,7 +32,7 @@ impl Operation for PutObjectLockConfiguration {
         Unsigned::bucket(Method::Put).query("object-lock", "").xml("ObjectLockConfiguration", &inner)
     }
 
-    fn parse(&self, _reply: &Reply<'_>) -> Result<()> {
+    fn parse(&self, _reply: &mut Reply<'_>) -> Result<()> {
         Ok(())
     }
 }

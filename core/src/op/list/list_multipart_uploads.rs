@@ -164,9 +164,9 @@ impl Operation for ListMultipartUploads {
         request.page("max-uploads", self.max_uploads)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<UploadListing> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<UploadListing> {
         let mut page = UploadListing::default();
-        page.next = self.each_row(reply.body, |row| {
+        page.next = self.each_row(&reply.body, |row| {
             match row {
                 Row::Entry(row) => page.uploads.push(row.into()),
                 Row::CommonPrefix(prefix) => page.common_prefixes.push(prefix.to_owned()),

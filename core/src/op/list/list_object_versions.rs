@@ -198,9 +198,9 @@ impl Operation for ListObjectVersions {
         request.page("max-keys", self.max_keys)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<VersionListing> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<VersionListing> {
         let mut page = VersionListing::default();
-        page.next = self.each_row(reply.body, |row| {
+        page.next = self.each_row(&reply.body, |row| {
             match row {
                 Row::Entry(row) => page.versions.push(row.into()),
                 Row::CommonPrefix(prefix) => page.common_prefixes.push(prefix.to_owned()),

@@ -155,9 +155,9 @@ impl Operation for ListObjectsV2 {
         request.page("max-keys", self.max_keys)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<Listing> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<Listing> {
         let mut page = Listing::default();
-        page.next = self.each_row(reply.body, |row| {
+        page.next = self.each_row(&reply.body, |row| {
             match row {
                 Row::Entry(row) => page.objects.push(row.into()),
                 Row::CommonPrefix(prefix) => page.common_prefixes.push(prefix.to_owned()),

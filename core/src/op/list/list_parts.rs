@@ -133,9 +133,9 @@ impl Operation for ListParts {
         self.encryption.access(request.page("max-parts", self.max_parts))
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<PartListing> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<PartListing> {
         let mut page = PartListing::default();
-        page.next = self.each_row(reply.body, |row| {
+        page.next = self.each_row(&reply.body, |row| {
             page.parts.push(row.into());
             Ok(())
         })?;

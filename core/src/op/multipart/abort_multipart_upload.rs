@@ -22,7 +22,7 @@ impl Operation for AbortMultipartUpload {
         Unsigned::object(Method::Delete, &self.key).query("uploadId", &*self.upload_id)
     }
 
-    fn parse(&self, _reply: &Reply<'_>) -> Result<()> {
+    fn parse(&self, _reply: &mut Reply<'_>) -> Result<()> {
         Ok(())
     }
 }

@@ -80,9 +80,9 @@ impl Operation for CompleteMultipartUpload {
         Unsigned { body: Body::Bytes(xml.into()), ..self.encryption.access(request) }
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<CompletedUpload> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<CompletedUpload> {
         let (mut has_etag, mut crc64nvme) = (false, None);
-        xml::read(reply.body, "CompleteMultipartUploadResult", |item| {
+        xml::read(&reply.body, "CompleteMultipartUploadResult", |item| {
             match item {
                 // Ceph's ETag is empty.
                 Item::Value(_, "ETag", _) => has_etag = true,

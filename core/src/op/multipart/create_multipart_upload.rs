@@ -44,9 +44,9 @@ impl Operation for CreateMultipartUpload {
         self.encryption.check_if_named(head)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<String> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<String> {
         let mut id = String::new();
-        xml::read(reply.body, "InitiateMultipartUploadResult", |item| {
+        xml::read(&reply.body, "InitiateMultipartUploadResult", |item| {
             if let Item::Value(_, "UploadId", text) = item {
                 id = text.to_owned();
             }

@@ -52,7 +52,7 @@ impl Operation for UploadPart {
         self.encryption.check_accessed(head)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<UploadedPart> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<UploadedPart> {
         Ok(UploadedPart {
             etag: reply.required("etag")?.to_owned(),
             crc64nvme: reply.head.header(CRC64NVME).and_then(parse_crc),
@@ -72,7 +72,15 @@ mod tests {
     #[test]
     fn the_documented_example_with_this_checksum() {
         let id = "VCVsb2FkIElEIGZvciBlbZZpbmcncyBteS1tb3ZpZS5tMnRzIHVwbG9hZR";
-        let part = Part { number: 1, offset: 0, length: 1, stored: 9, digest: Some(digest(b"123456789")), md5: None };
+        let part = Part {
+            number: 1,
+            offset: 0,
+            length: 1,
+            stored: 9,
+            digest: Some(digest(b"123456789")),
+            md5: None,
+            salt: None,
+        };
         let mut op = UploadPart {
             key: "my-movie.m2ts".into(),
             upload_id: id.into(),

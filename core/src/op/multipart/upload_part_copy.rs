@@ -42,7 +42,7 @@ impl Operation for UploadPartCopy {
         self.encryption.check_if_named(head)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<CopyReply> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<CopyReply> {
         CopyReply::read(reply, "CopyPartResult")
     }
 }

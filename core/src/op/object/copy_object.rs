@@ -80,7 +80,7 @@ impl CopyReply {
             source_version_id: reply.text("x-amz-copy-source-version-id"),
             ..CopyReply::default()
         };
-        xml::read(reply.body, root, |item| {
+        xml::read(&reply.body, root, |item| {
             match item {
                 // Ceph leaves the quotes out.
                 Item::Value(_, "ETag", text) if !text.is_empty() => {
@@ -113,7 +113,7 @@ impl Operation for CopyObject {
         self.encryption.check_if_named(head)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<CopyReply> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<CopyReply> {
         CopyReply::read(reply, "CopyObjectResult")
     }
 }

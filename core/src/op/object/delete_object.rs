@@ -54,7 +54,7 @@ impl Operation for DeleteObject {
         Unsigned::object(Method::Delete, &self.key)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<DeleteReply> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<DeleteReply> {
         Ok(DeleteReply::read(reply))
     }
 }
@@ -69,7 +69,7 @@ impl Operation for DeleteObjectVersion {
         if self.bypass_governance { request.header("x-amz-bypass-governance-retention", "true") } else { request }
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<DeleteReply> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<DeleteReply> {
         Ok(DeleteReply::read(reply))
     }
 }

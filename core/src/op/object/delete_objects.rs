@@ -11,7 +11,7 @@ use crate::text::presentable_key;
 use crate::xml::{self, Item};
 
 /// Most keys per request.
-const MAX_KEYS: usize = 1000;
+pub(crate) const MAX_KEYS: usize = 1000;
 
 /// Size limit of a reply, in bytes: 1,000 entries with long keys, each byte as an entity.
 const REPLY_LIMIT: usize = 8 << 20;
@@ -22,6 +22,7 @@ const REPLY_LIMIT: usize = 8 << 20;
 pub struct DeleteObjects {
     keys: Vec<String>,
     quiet: bool,
+    unversioned: bool,
 }
 
 /// Permanently deletes up to 1,000 versions or delete markers.
@@ -70,7 +71,19 @@ impl DeleteObjects {
     /// if a key has a character that XML cannot represent; use [`DeleteObject`](crate::op::DeleteObject) for such a key.
     pub fn new(keys: Vec<String>, quiet: bool) -> Result<DeleteObjects> {
         check(keys.iter())?;
-        Ok(DeleteObjects { keys, quiet })
+        Ok(DeleteObjects { keys, quiet, unversioned: false })
+    }
+
+    /// The keys.
+    pub(crate) fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// The bucket has no versioning, so that the deletion may be repeated.
+    #[must_use]
+    pub fn in_unversioned_bucket(mut self) -> DeleteObjects {
+        self.unversioned = true;
+        self
     }
 }
 
@@ -79,6 +92,11 @@ impl DeleteObjectVersions {
     pub fn new(versions: Vec<(String, String)>, quiet: bool) -> Result<DeleteObjectVersions> {
         check(versions.iter().map(|(key, _)| key))?;
         Ok(DeleteObjectVersions { versions, quiet, bypass_governance: false })
+    }
+
+    /// Keys and version ids.
+    pub(crate) fn versions(&self) -> &[(String, String)] {
+        &self.versions
     }
 
     /// Ignores locks in governance mode, which needs `s3:BypassGovernanceRetention`.
@@ -162,12 +180,16 @@ impl Operation for DeleteObjects {
     const ACTION: &'static str = "s3:DeleteObject";
     const REPEATABLE: bool = false;
 
+    fn is_repeatable(&self) -> bool {
+        self.unversioned
+    }
+
     fn request(&self) -> Unsigned {
         request(self.keys.iter().map(|key| (&**key, None)), self.quiet)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<DeleteManyReply> {
-        parse(reply.body, self.keys.iter().map(String::as_str), self.quiet)
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<DeleteManyReply> {
+        parse(&reply.body, self.keys.iter().map(String::as_str), self.quiet)
     }
 }
 
@@ -181,8 +203,8 @@ impl Operation for DeleteObjectVersions {
         if self.bypass_governance { request.header("x-amz-bypass-governance-retention", "true") } else { request }
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<DeleteManyReply> {
-        parse(reply.body, self.versions.iter().map(|(key, _)| &**key), self.quiet)
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<DeleteManyReply> {
+        parse(&reply.body, self.versions.iter().map(|(key, _)| &**key), self.quiet)
     }
 }
 

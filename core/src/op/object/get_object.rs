@@ -49,14 +49,17 @@ impl Operation for GetObject {
             return Err(Error::new(Code::Format, why)
                 .with_hint("s3vault writes no such object: look who can write to the bucket."));
         }
-        self.encryption.check_accessed(head)
+        self.encryption.check_read(head)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<Vec<u8>> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<Vec<u8>> {
         reply.required("etag")?;
-        Ok(reply.body.to_vec())
+        Ok(std::mem::take(&mut reply.body))
     }
 }
+
+/// Number of new bytes after which a broken range counts as progress, so that the attempts before it no longer count.
+const PROGRESS: u64 = 64 << 10;
 
 /// Reads a range of a data object, or the rest of it that has not arrived yet; the driver receives the bytes. With a
 /// version id, it needs `s3:GetObjectVersion`.
@@ -66,6 +69,8 @@ pub struct GetRange {
     pub key: String,
     /// Version of the object; `None`: the newest.
     pub version_id: Option<String>,
+    /// ETag without its quotes: another object under the same key is refused. `None` if any is accepted.
+    pub etag: Option<String>,
     /// How the object is encrypted: only the key of SSE-C is sent.
     pub encryption: Encryption,
     /// Whether no other range is requested meanwhile: then a store that ignores `Range` may answer with the whole object,
@@ -79,6 +84,16 @@ impl GetRange {
     /// Offset of the first byte to request, in the object.
     fn first(&self) -> u64 {
         self.range.start + if is_active(Mutation::RestartBrokenSlice) { 0 } else { self.range.done }
+    }
+
+    /// Refuses another object than the one that is named by its ETag.
+    fn check_etag(&self, head: &ReplyHead) -> Result<()> {
+        let (Some(wanted), Some(found)) = (&self.etag, head.header("etag")) else { return Ok(()) };
+        if found.trim_matches('"') == wanted {
+            return Ok(());
+        }
+        let why = format!("the object has the ETag {}, but {wanted} was recorded: it was replaced", presentable(found));
+        Err(Error::new(Code::DataMissing, why))
     }
 
     fn last(&self) -> u64 {
@@ -161,10 +176,18 @@ impl Operation for GetRange {
                 return Err(Error::new(Code::BadReply, why));
             }
         }
-        self.encryption.check_accessed(head)
+        self.check_etag(head)?;
+        self.encryption.check_read(head)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<(u64, Digest)> {
+    fn progressed(&mut self, length: u64) -> bool {
+        let range = &mut self.range;
+        let more = length.saturating_sub(range.done);
+        range.done = range.done.max(length.min(range.stored.saturating_sub(1)));
+        more >= PROGRESS
+    }
+
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<(u64, Digest)> {
         reply.range.ok_or_else(|| Error::new(Code::Internal, "a range ended without a digest"))
     }
 }
@@ -179,7 +202,7 @@ mod tests {
     fn op(start: u64, length: u64) -> GetRange {
         let range = Range::of_part(0, start, length);
         let (version_id, encryption) = (Some("v".into()), Encryption::default());
-        GetRange { key: "k".into(), version_id, encryption, sequential: false, range }
+        GetRange { key: "k".into(), version_id, etag: None, encryption, sequential: false, range }
     }
 
     /// The examples of the page; those with `Range` and `If-Match` belong to GetRange.
@@ -225,6 +248,20 @@ mod tests {
         }
         assert!(op(0, 0).check_head(&reply(200, &[])).is_ok());
         assert!(op(0, 0).check_head(&reply(206, &[])).is_err(), "no range was requested");
+    }
+
+    #[test]
+    fn another_object_under_the_same_key_is_refused_by_its_etag() {
+        let range = ("content-range", "bytes 8-11/100");
+        let mut op = op(8, 4);
+        op.etag = Some("e1".into());
+        for head in
+            [reply(206, &[range, ("etag", "\"e1\"")]), reply(206, &[range, ("etag", "e1")]), reply(206, &[range])]
+        {
+            assert!(op.check_head(&head).is_ok(), "{head:?}");
+        }
+        let e = op.check_head(&reply(206, &[range, ("etag", "\"e2\"")])).unwrap_err();
+        assert!(e.code() == Code::DataMissing && e.message().contains("was replaced"), "{e}");
     }
 
     #[test]

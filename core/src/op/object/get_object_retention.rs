@@ -25,12 +25,12 @@ impl Operation for GetObjectRetention {
         Unsigned::object(Method::Get, &self.key).query("retention", "").version(self.version_id.as_deref())
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<Retention> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<Retention> {
         let (mut mode, mut until_ms) = (None, None);
         // versitygw names the document after its type in the schema.
-        let is_type = memchr::memmem::find(reply.body, b"<ObjectLockRetention").is_some();
+        let is_type = memchr::memmem::find(&reply.body, b"<ObjectLockRetention").is_some();
         let root = if is_type { "ObjectLockRetention" } else { "Retention" };
-        xml::read(reply.body, root, |item| {
+        xml::read(&reply.body, root, |item| {
             match item {
                 Item::Value(_, "Mode", text) => mode = LockMode::parse(text),
                 Item::Value(_, "RetainUntilDate", text) => until_ms = parse_rfc3339(text),

@@ -41,6 +41,8 @@ pub struct HeadReply {
     pub last_modified_ms: Option<i64>,
     /// Version id; `None` in a bucket without versioning.
     pub version_id: Option<String>,
+    /// How the store encrypts the object: `AES256`, `aws:kms`, `aws:kms:dsse`; `None` if it does not say.
+    pub server_side_encryption: Option<String>,
     /// Storage class; `None`: the store's default, `STANDARD` on AWS.
     pub storage_class: Option<String>,
     /// State of a restore from an archive.
@@ -115,15 +117,16 @@ impl Operation for HeadObject {
     }
 
     fn check_head(&self, head: &ReplyHead) -> Result<()> {
-        self.encryption.check_accessed(head)
+        self.encryption.check_read(head)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<HeadReply> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<HeadReply> {
         let mut found = HeadReply {
             etag: reply.required("etag")?.to_owned(),
             size: reply.head.header("content-length").and_then(|length| length.parse().ok()),
             last_modified_ms: reply.head.header("last-modified").and_then(parse_http_date),
             version_id: reply.text("x-amz-version-id"),
+            server_side_encryption: reply.text("x-amz-server-side-encryption"),
             storage_class: reply.text("x-amz-storage-class"),
             restore: reply.head.header("x-amz-restore").and_then(Restore::parse),
             lock: Retention::from_head(reply.head),
@@ -183,6 +186,7 @@ mod tests {
         let headers = [
             ("etag", "\"e\""),
             ("x-amz-storage-class", "GLACIER"),
+            ("x-amz-server-side-encryption", "aws:kms"),
             ("x-amz-restore", restore),
             ("x-amz-object-lock-mode", "GOVERNANCE"),
             ("x-amz-object-lock-retain-until-date", "2018-10-05T00:00:00.000Z"),
@@ -193,6 +197,7 @@ mod tests {
         ];
         let found = answer(&op, &headers, "").unwrap();
         assert_eq!(found.storage_class.as_deref(), Some("GLACIER"));
+        assert_eq!(found.server_side_encryption.as_deref(), Some("aws:kms"));
         assert_eq!(found.restore, Some(Restore::Done { expires_ms: Some(1_356_048_000_000) }));
         assert_eq!(found.lock, Some(Retention { mode: LockMode::Governance, until_ms: 1_538_697_600_000 }));
         assert_eq!((found.checksum("crc64nvme"), found.checksum("type")), (Some("rosUhgp5mIg="), None));

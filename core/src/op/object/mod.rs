@@ -12,6 +12,7 @@ mod retention;
 
 pub use copy_object::{CopyObject, CopyReply, CopySource};
 pub use delete_object::{DeleteObject, DeleteObjectVersion, DeleteReply};
+pub(crate) use delete_objects::MAX_KEYS;
 pub use delete_objects::{DeleteManyReply, DeleteObjectVersions, DeleteObjects, Deleted, NotDeleted};
 pub use get_object::{GetObject, GetRange};
 pub use get_object_retention::GetObjectRetention;

@@ -93,7 +93,7 @@ impl Operation for PutObject {
         self.encryption.check_created(head)
     }
 
-    fn parse(&self, reply: &Reply<'_>) -> Result<PutReply> {
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<PutReply> {
         reply.required("etag")?;
         Ok(PutReply { version_id: reply.text("x-amz-version-id") })
     }

@@ -39,7 +39,7 @@ impl Operation for PutObjectRetention {
         request.xml("Retention", &inner)
     }
 
-    fn parse(&self, _reply: &Reply<'_>) -> Result<()> {
+    fn parse(&self, _reply: &mut Reply<'_>) -> Result<()> {
         Ok(())
     }
 }

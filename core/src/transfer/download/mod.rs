@@ -35,9 +35,6 @@ const READINGS: u32 = 3;
 /// before.
 const HOLD_BACK: u64 = 64 << 10;
 
-/// Number of new bytes after which a broken range counts as progress, so that the attempts before it no longer count.
-const PROGRESS: u64 = 64 << 10;
-
 /// A piece of a backup and its location: a part, or the requested bytes of one.
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
@@ -45,6 +42,8 @@ pub(crate) struct Piece {
     pub(crate) number: u32,
     pub(crate) key: String,
     pub(crate) version_id: Option<String>,
+    /// ETag without its quotes, of an object that no hash verifies.
+    pub(crate) etag: Option<String>,
     pub(crate) encryption: Encryption,
     /// Offset in its object, in stored bytes.
     pub(crate) start: u64,
@@ -103,6 +102,8 @@ pub struct ReadRequest {
     pub skip: BTreeSet<u32>,
     /// Read only these bytes of the backup; where parts are verified, the parts that contain them.
     pub bytes: Option<std::ops::Range<u64>>,
+    /// The data is only verified: what was encrypted by the vault need not be decrypted.
+    pub is_discarded: bool,
 }
 
 impl ReadRequest {
@@ -124,7 +125,7 @@ impl ReadRequest {
                 wanted = Some((from, to));
             }
             let mut chosen = piece.clone();
-            if self.delivery == Delivery::Unverified {
+            if self.delivery == Delivery::Unverified || !chosen.verified {
                 chosen.verified = false;
                 if let Some((from, to)) = wanted {
                     chosen.narrow(from - piece.offset, to - piece.offset);
@@ -138,7 +139,7 @@ impl ReadRequest {
     /// Refuses parts that do not fit into memory until they are verified.
     fn check(&self, pieces: &[Piece]) -> Result<()> {
         let Delivery::WholeParts { memory } = self.delivery else { return Ok(()) };
-        match pieces.iter().find(|piece| piece.length > memory) {
+        match pieces.iter().find(|piece| piece.verified && piece.length > memory) {
             None => Ok(()),
             Some(piece) => Err(Error::new(
                 Code::InvalidOption,
@@ -176,6 +177,8 @@ pub(crate) struct Download {
     /// Number of parts of the version.
     parts_in_all: usize,
     failed: Option<Error>,
+    /// Number of the part that could not be read as it was stored.
+    bad_part: Option<u32>,
 }
 
 impl Download {
@@ -189,7 +192,8 @@ impl Download {
         let parts_in_all = parts.len();
         let pieces = request.choose(parts);
         let failed = request.check(&pieces).err();
-        let most = pieces.iter().map(|piece| count(piece.length, slice)).max().unwrap_or(1) as usize;
+        let verified = pieces.iter().filter(|piece| piece.verified);
+        let most = verified.map(|piece| count(piece.length, slice)).max().unwrap_or(1) as usize;
         let mut download = Download {
             delivery: request.delivery,
             slice,
@@ -206,6 +210,7 @@ impl Download {
             unconsumed: BTreeSet::new(),
             parts_in_all,
             failed: None,
+            bad_part: None,
             pieces,
         };
         if failed.is_some() {
@@ -236,17 +241,6 @@ impl Download {
                     self.outstanding -= 1;
                 }
             }
-            Input::RangeProgress { id, length } => {
-                let getting = self.getting.values_mut().map(|(_, call)| call).find(|call| call.is_sending(*id));
-                if let Some(call) = getting {
-                    let range = &mut call.op_mut().range;
-                    let more = length.saturating_sub(range.done);
-                    range.done = range.done.max((*length).min(range.stored.saturating_sub(1)));
-                    if more >= PROGRESS {
-                        call.progressed(now);
-                    }
-                }
-            }
             _ => {
                 let answer = self.getting.iter_mut().find_map(|(index, (at, call))| {
                     let range = call.op().range;
@@ -259,7 +253,13 @@ impl Download {
                         self.pace.finished(now, length);
                         self.arrived(session, at, range, length, digest);
                     }
-                    Some((.., Err(e))) => self.fail(session, explain(e)),
+                    Some((_, at, _, Err(e))) => {
+                        let e = explain(e);
+                        if matches!(e.code(), Code::DataMissing | Code::Damaged) {
+                            self.set_bad(at);
+                        }
+                        self.fail(session, e);
+                    }
                 }
             }
         }
@@ -296,6 +296,17 @@ impl Download {
         }
     }
 
+    fn set_bad(&mut self, at: usize) {
+        if self.failed.is_none() {
+            self.bad_part = self.pieces.get(at).map(|piece| piece.number);
+        }
+    }
+
+    /// The number of the part that could not be read as it was stored, if that is why the download failed.
+    pub(crate) fn bad_part(&self) -> Option<u32> {
+        self.bad_part
+    }
+
     /// A part arrived completely, but differs from the stored one.
     fn part_mismatch(&mut self, session: &mut Session, at: usize, what: &str) {
         let (Some(part), Some(piece)) = (self.parts.get_mut(&at), self.pieces.get(at)) else { return };
@@ -304,6 +315,7 @@ impl Download {
             let e = Error::new(Code::Damaged, why).on("GetObject", session.bucket.name(), &piece.key).with_hint(
                 "Use verify = part or restore into a file: a part is then read again before it counts as damaged.",
             );
+            self.set_bad(at);
             self.fail(session, e);
         } else if part.readings + 1 < READINGS {
             let ranges: Vec<Range> = part.undelivered().collect();
@@ -313,6 +325,7 @@ impl Download {
         } else {
             let why = format!("{}: {what}, {READINGS} times", self.describe_part(piece));
             let e = Error::new(Code::Damaged, why).on("GetObject", session.bucket.name(), &piece.key);
+            self.set_bad(at);
             self.fail(session, e);
         }
     }
@@ -350,8 +363,8 @@ impl Download {
         if let Some((at, range)) = next
             && let Some(piece) = self.pieces.get(at)
         {
-            let Piece { key, version_id, encryption, .. } = piece.clone();
-            let op = GetRange { key, version_id, encryption, sequential: !self.parallel, range };
+            let Piece { key, version_id, etag, encryption, .. } = piece.clone();
+            let op = GetRange { key, version_id, etag, encryption, sequential: !self.parallel, range };
             self.getting.insert(range.index, (at, Call::new(op)));
         }
     }

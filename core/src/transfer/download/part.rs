@@ -117,7 +117,20 @@ mod tests {
         let (number, start, offset) = (0, 0, 0);
         let (key, version_id, verified) = ("k".to_owned(), None, true);
         let object = length;
-        let piece = Piece { number, key, version_id, encryption, start, object, offset, length, hash, form, verified };
+        let piece = Piece {
+            number,
+            key,
+            version_id,
+            etag: None,
+            encryption,
+            start,
+            object,
+            offset,
+            length,
+            hash,
+            form,
+            verified,
+        };
         let slice = |index: u32| {
             let start = u64::from(index) * SLICE;
             let hash = SliceHash::Subtree(start);

@@ -80,6 +80,7 @@ mod tests {
             number,
             key,
             version_id: None,
+            etag: None,
             encryption,
             start: 0,
             object: hash.length,

@@ -44,8 +44,20 @@ fn pieces_as(form: StoredForm, lengths: &[u64]) -> (Vec<u8>, Vec<Piece>) {
         let hash = PartHash::new(stored, &digest(&data[start as usize..(start + stored) as usize]));
         let (key, version_id, encryption) = ("k".into(), None, Encryption::default());
         let object = data.len() as u64;
-        let piece =
-            Piece { number, key, version_id, encryption, start, object, offset, length, hash, form, verified: true };
+        let piece = Piece {
+            number,
+            key,
+            version_id,
+            etag: None,
+            encryption,
+            start,
+            object,
+            offset,
+            length,
+            hash,
+            form,
+            verified: true,
+        };
         (offset, start) = (offset + length, start + stored);
         piece
     });

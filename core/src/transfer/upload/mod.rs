@@ -58,6 +58,7 @@ use settle::Settle;
 use unproven::Unproven;
 use verify::Verify;
 use window::InFlight;
+pub(crate) use window::{check_salt, source_cut};
 
 /// The object that an upload creates.
 #[derive(Clone, Debug)]

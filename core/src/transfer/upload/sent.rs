@@ -77,6 +77,7 @@ mod tests {
             stored: bytes.len() as u64,
             digest: digest(bytes),
             etag: etag.into(),
+            salt: None,
         };
         let etags = ["\"5d41402abc4b2a76b9719d911017c592\"", "\"7d793037a0760186574b0282f2f435e7\""];
         Sent::new(&BTreeMap::from([(1, part(b"hello", etags[0])), (2, part(b"world", etags[1]))]))

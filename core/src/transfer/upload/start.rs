@@ -53,8 +53,8 @@ impl Upload {
         }
         self.releases.push(self.first);
         match self.in_flight.remove(&self.first) {
-            Some(InFlight::Waiting(Part { length, stored, digest: Some(digest), .. })) => {
-                self.finished.insert(self.first, Finished { length, stored, digest, etag: String::new() });
+            Some(InFlight::Waiting(Part { length, stored, digest: Some(digest), salt, .. })) => {
+                self.finished.insert(self.first, Finished { length, stored, digest, etag: String::new(), salt });
                 self.stored(reply.version_id, call.date_ms())
             }
             _ => State::Done(Err(Error::new(

@@ -8,6 +8,7 @@ use crate::account::Bucket;
 use crate::account::integrity::Integrity;
 use crate::checksum::{Digest, crc_text, digest};
 use crate::credentials::Credentials;
+use crate::crypto::segment::Salt;
 use crate::error::Code;
 use crate::http::{Body, ReplyHead, Request, TransportFailure};
 use crate::journal::tests::key;
@@ -86,7 +87,7 @@ impl Rig {
         let object = Object { key: "k".into(), headers: Vec::new(), encryption, vid };
         let first = length.min(plan.part_length(1, 0).unwrap());
         let last = first == length;
-        let part = plan.part_ready(1, 0, first, (last || !is_file).then(|| part(1, first)));
+        let part = plan.part_ready(1, 0, first, (last || !is_file).then(|| part(1, first)), None);
         session.account().integrity().accepted(Integrity::Trailer);
         let upload = Upload::new(&session, object, plan, Ready { part, last }, NOW.unix_ms);
         let (answers, interrupt) = (VecDeque::new(), None);
@@ -118,7 +119,7 @@ impl Rig {
                     let length = length.min(self.length - offset);
                     let digest = (hash_first || self.upload.plan.is_stream()).then(|| part(number, length));
                     let last = offset + length == self.length;
-                    self.handle(&Input::PartReady { number, length, digest, last });
+                    self.handle(&Input::PartReady { number, length, digest, last, salt: self.salt() });
                 }
                 Output::ReleasePart(number) => self.released.push(number),
                 Output::Wait(_) if self.save() => {}
@@ -509,13 +510,18 @@ fn a_part_that_was_not_requested_is_a_misuse_and_does_not_abort() {
                 rig.answer(&request);
             }
         }
-        rig.handle(&Input::PartReady { number, length, digest: Some(part(number, length)), last: false });
+        rig.handle(&Input::PartReady { number, length, digest: Some(part(number, length)), last: false, salt: None });
         let e = rig.run().unwrap_err();
         assert_eq!((e.code(), rig.count("AbortMultipartUpload")), (Code::WrongState, 0), "part {number}: {e}");
     }
 }
 
 impl Rig {
+    /// The salt of each part, if the backup is stored in segments.
+    fn salt(&self) -> Option<Salt> {
+        (!self.upload.plan.form().is_plain()).then_some(Salt([1; 16]))
+    }
+
     /// Runs until this operation is sent, and leaves it without an answer.
     fn run_to(&mut self, operation: &'static str) {
         loop {
@@ -524,7 +530,7 @@ impl Rig {
                 Output::Send(request) => self.answer(&request),
                 Output::NeedPart(PartRequest { number, offset, length, .. }) => {
                     let last = offset + length == self.length;
-                    self.handle(&Input::PartReady { number, length, digest: None, last });
+                    self.handle(&Input::PartReady { number, length, digest: None, last, salt: self.salt() });
                 }
                 Output::Wait(at) => self.now.mono_ms = at.expect("something is waited for"),
                 Output::Done(result) => panic!("{result:?}"),
@@ -590,7 +596,7 @@ fn an_upload_resumes_at_an_offset_in_the_backup() {
         let rig = in_segments(is_file, true);
         let finished = |number: u32| {
             let (length, stored) = IN_SEGMENTS[number as usize - 1];
-            (number, Finished { length, stored, digest: part(number, length), etag: "\"e\"".into() })
+            (number, Finished { length, stored, digest: part(number, length), etag: "\"e\"".into(), salt: None })
         };
         let open = open_upload([finished(1), finished(2)], None);
         let upload = Upload::resume(rig.upload.object.clone(), rig.upload.plan, open, None);
@@ -646,7 +652,7 @@ fn resumed(is_file: bool, length: u64, parts: &[(u32, u64, Option<&str>)], compl
     let rig = Rig::new(is_file, length, true);
     let finished = |(number, length, _): &(u32, u64, Option<&str>)| {
         let digest = part(*number, *length);
-        (*number, Finished { length: *length, stored: *length, digest, etag: "\"sent\"".into() })
+        (*number, Finished { length: *length, stored: *length, digest, etag: "\"sent\"".into(), salt: None })
     };
     let listed = parts.iter().filter_map(|(number, length, etag)| {
         let crc64nvme = Some(crc_text(part(*number, *length).crc64nvme));

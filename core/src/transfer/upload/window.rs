@@ -3,6 +3,7 @@
 use super::{LastPart, State, Stored, Upload};
 use crate::account::integrity::Integrity;
 use crate::checksum::{Digest, crc_text};
+use crate::crypto::segment::Salt;
 use crate::error::{Code, Error, Result};
 use crate::http::{Part, RequestId};
 use crate::machine::{Input, Output, PartRequest, misuse};
@@ -11,6 +12,7 @@ use crate::op::{Call, Calling, Next, Session, UploadPart};
 use crate::time::Now;
 use crate::transfer::checkpoint::{Finished, Record};
 use crate::transfer::extent::PartHash;
+use crate::transfer::plan::Plan;
 
 pub(super) enum InFlight {
     Requested {
@@ -134,8 +136,12 @@ impl Upload {
 
     pub(super) fn sending(&mut self, session: &mut Session, now: Now, input: &Input<'_>, upload_id: String) -> State {
         match input {
-            Input::PartReady { number, length, digest, last } => {
-                if let Err(e) = self.part_ready(*number, *length, *digest, *last) {
+            Input::PartReady { number, length, digest, last, salt } => {
+                let is_cut = *length == 0 && *number > self.first && !self.plan.form().is_plain();
+                if *last && is_cut && matches!(self.in_flight.get(number), Some(InFlight::Requested { .. })) {
+                    return self.failed(session, upload_id, source_cut(*number));
+                }
+                if let Err(e) = self.part_ready(*number, *length, *digest, *last, *salt) {
                     session.misused(e);
                 }
             }
@@ -155,7 +161,14 @@ impl Upload {
     }
 
     /// A part is ready. An error means that it is not the part that was requested.
-    fn part_ready(&mut self, number: u32, length: u64, digest: Option<Digest>, last: bool) -> Result<()> {
+    fn part_ready(
+        &mut self,
+        number: u32,
+        length: u64,
+        digest: Option<Digest>,
+        last: bool,
+        salt: Option<Salt>,
+    ) -> Result<()> {
         if self.last.is_some_and(|last| number > last.number) {
             self.releases.push(number);
             return Ok(());
@@ -165,8 +178,9 @@ impl Upload {
         };
         let (PartRequest { offset, .. }, known) = (*request, *known);
         request.check(number, length, digest.as_ref(), last)?;
+        check_salt(self.plan, number, salt)?;
         if known.is_some() {
-            let part = self.plan.part_ready(number, offset, length, known);
+            let part = self.plan.part_ready(number, offset, length, known, salt);
             self.in_flight.insert(number, InFlight::Waiting(part));
             return Ok(());
         }
@@ -190,7 +204,7 @@ impl Upload {
             self.releases.push(number);
             self.last = Some(LastPart { number: number - 1, ends_source: true });
         } else {
-            let part = self.plan.part_ready(number, offset, length, digest);
+            let part = self.plan.part_ready(number, offset, length, digest, salt);
             self.in_flight.insert(number, InFlight::Waiting(part));
             if is_active(Mutation::ReleasePartTooEarly) {
                 self.releases.push(number);
@@ -216,7 +230,7 @@ impl Upload {
                     break;
                 }
                 Some(Ok(reply)) => {
-                    let (number, part @ Part { length, stored, .. }) = (*number, call.op().part);
+                    let (number, part @ Part { length, stored, salt, .. }) = (*number, call.op().part);
                     let digest = match digest {
                         Some(digest) if reply.crc64nvme.is_none_or(|crc| crc == digest.crc64nvme) => *digest,
                         _ => {
@@ -225,7 +239,7 @@ impl Upload {
                         }
                     };
                     self.in_flight.remove(&number);
-                    let finished = Finished { length, stored, digest, etag: reply.etag };
+                    let finished = Finished { length, stored, digest, etag: reply.etag, salt };
                     let is_proof = reply.crc64nvme.is_some();
                     if !self.is_understood(session, &part, is_proof, &upload_id) {
                         self.in_flight.insert(number, InFlight::Waiting(Part { digest: Some(digest), ..part }));
@@ -246,8 +260,8 @@ impl Upload {
 
     /// Records in the checkpoint that the store has a part.
     pub(super) fn save_part(&self, session: &mut Session, number: u32) {
-        let Some(Finished { stored, digest, etag, .. }) = self.finished.get(&number) else { return };
-        session.save(|| Record::Part { number, hash: PartHash::new(*stored, digest), etag: etag.clone() });
+        let Some(Finished { stored, digest, etag, salt, .. }) = self.finished.get(&number) else { return };
+        session.save(|| Record::Part { number, hash: PartHash::new(*stored, digest), etag: etag.clone(), salt: *salt });
     }
 
     /// All bytes of a part were sent. Each reading of it must give the same bytes.
@@ -318,4 +332,20 @@ fn checksum_mismatch(number: u32, key: &str, sent: Option<Digest>, found: Option
         format!("part {number} of {key}: the store reports CRC64NVME {found}, but {sent} was sent"),
     )
     .with_hint("Something between here and the store changed the bytes. Store the backup again.")
+}
+
+/// Refuses a part that is not in the form of its backup.
+pub(crate) fn check_salt(plan: Plan, number: u32, salt: Option<Salt>) -> Result<()> {
+    match (plan.form().is_plain(), salt) {
+        (true, None) | (false, Some(_)) => Ok(()),
+        (true, Some(_)) => Err(misuse(format!("part {number} has a salt, but the backup is not encrypted"))),
+        (false, None) => Err(misuse(format!("part {number} has no salt, but the backup is encrypted"))),
+    }
+}
+
+/// A source that was resumed ended where the run before had read more of it: the last segment that is stored does not say
+/// that it is the last one.
+pub(crate) fn source_cut(number: u32) -> Error {
+    let why = format!("the source ended before part {number}, but had more bytes when this put was started");
+    Error::new(Code::SourceChanged, why).with_hint("Remove the checkpoint to store the backup from the start.")
 }

@@ -79,8 +79,18 @@ impl Put {
         {
             return State::RecheckLocators(Call::new(next), purpose);
         }
-        let first = LocatorKey { vid: self.vid, generation: 0, kek: None, parent: self.request.parent };
+        let first = LocatorKey {
+            vid: self.vid,
+            generation: 0,
+            kek: self.wrapped.as_ref().map(|wrapped| wrapped.kek.clone()),
+            parent: self.request.parent,
+        };
         if !page.keys().eq([first.key(&self.request.name)]) {
+            // Somebody may have rotated the keys of the version, whose row was written after it was listed.
+            let is_rotated = page.keys().next().is_some() && self.built_row.is_some();
+            if is_rotated && !std::mem::replace(&mut self.is_rechecked, true) {
+                return self.recheck(purpose);
+            }
             if matches!(purpose, Purpose::Resume) {
                 return self.restart();
             }

@@ -1,16 +1,13 @@
 //! The data: one extent after another, each an upload that is signed at a valid check.
 
-use std::sync::atomic::Ordering;
-
 use super::check::Purpose;
 use super::{MAX_STARTS, Put, PutRequest, State};
 use crate::SourceStart;
 use crate::error::{Code, Error, Result};
 use crate::http::Part;
 use crate::mutation::{Mutation, is_active};
-use crate::op::Encryption;
 use crate::time::Now;
-use crate::transfer::upload::{Completion, Object, Ready, Stored, Upload};
+use crate::transfer::upload::{Completion, Object, Ready, Stored, Upload, source_cut};
 use crate::vault::manifest::{self, Extent};
 use crate::vault::{OBJECT_LIMIT, Vault};
 
@@ -18,6 +15,9 @@ impl Put {
     pub(super) fn first_ready(&mut self, now: Now, part: Part, last: bool) -> State {
         if part.length == 0 && part.number > 1 {
             // The source ended with the previous extent.
+            if !self.plan.form().is_plain() {
+                return self.fail(source_cut(part.number));
+            }
             self.release = Some(part.number);
             return self.build_row(now);
         }
@@ -42,17 +42,19 @@ impl Put {
         let vid = self.vid.to_string();
         let mut headers = vec![("x-amz-meta-s3vault-vid".to_owned(), vid.clone())];
         headers.extend(self.vault.storage_class.iter().map(|class| ("x-amz-storage-class".to_owned(), class.clone())));
+        headers.extend(self.lock.iter().flat_map(|lock| lock.headers()));
         let keys = self.vault.layout.data_keys(&self.request.name, self.vid);
         let key = match self.extents.len() {
             before if before > 0 && is_active(Mutation::NumberExtentsFromZero) => format!("{}{before}", keys.next),
             before => keys.extent(before + 1),
         };
-        Object { key, headers, encryption: Encryption::default(), vid }
+        let encryption = self.vault.encryption().of_data(Some(&self.request.data_key));
+        Object { key, headers, encryption, vid }
     }
 
     /// An extent is stored: starts the next one, or builds the row.
-    pub(super) fn stored(&mut self, now: Now, stored: Stored) -> State {
-        if let Err(e) = self.check_extents(std::slice::from_ref(&stored.extent)) {
+    pub(super) fn stored(&mut self, now: Now, mut stored: Stored) -> State {
+        if let Err(e) = self.name_extents(std::slice::from_mut(&mut stored.extent)) {
             return self.fail(e);
         }
         self.extents.push(stored.extent);
@@ -70,21 +72,16 @@ impl Put {
 
     /// Refuses objects that a version cannot name, on every way to a row: this run stored them, found them after a Complete
     /// without an answer, or read them from a checkpoint.
-    pub(super) fn check_extents(&self, extents: &[Extent]) -> Result<()> {
-        let check = |extent: &Extent| {
-            let version_id = extent.version_id.as_deref();
-            self.vault.layout.check_stored(&self.session.bucket, &extent.key, version_id)
-        };
-        let checked = extents.iter().try_for_each(check);
-        if checked.is_err() {
-            self.vault.versioned.store(false, Ordering::Relaxed);
+    fn name_extents(&self, extents: &mut [Extent]) -> Result<()> {
+        for extent in extents {
+            extent.version_id = self.vault.layout.name_stored(&self.place, &extent.key, extent.version_id.take())?;
         }
-        checked
+        Ok(())
     }
 
     /// The same for what a checkpoint says was stored.
-    pub(super) fn check_resumed(&self, extents: &[Extent]) -> Result<()> {
-        self.check_extents(extents).map_err(|e| {
+    pub(super) fn name_resumed(&self, extents: &mut [Extent]) -> Result<()> {
+        self.name_extents(extents).map_err(|e| {
             e.with_hint("Switch the bucket's versioning on, remove the checkpoint, and store the backup again: without a version id, the stored data cannot be told from later versions.")
         })
     }
@@ -93,7 +90,9 @@ impl Put {
     /// before more of it is stored.
     pub(super) fn next_extent(&mut self, number: u32, offset: u64) -> State {
         let (before, extents) = (u64::from(number) - 1, self.extents.len() as u64);
-        if self.plan.is_stream() && !manifest::is_readable(before + self.plan.parts_per_extent(), extents + 1) {
+        if self.plan.is_stream()
+            && !manifest::is_readable(self.plan.form(), before + self.plan.parts_per_extent(), extents + 1)
+        {
             let why = format!("the stream has {before} parts in {offset} bytes so far and has not ended");
             let e = too_many(&self.vault, &self.request, &why);
             return self.fail(e.with_hint(
@@ -129,8 +128,8 @@ impl Put {
 
 /// The error for more parts than a readable manifest can contain.
 pub(super) fn too_many(vault: &Vault, request: &PutRequest, why: &str) -> Error {
-    let (bucket, container, path) =
-        (vault.bucket(request.name.container()).name(), request.name.container(), request.name.path());
+    let bucket = vault.bucket(request.name.container());
+    let (bucket, container, path) = (bucket.name(), request.name.container(), request.name.path());
     let limit = OBJECT_LIMIT >> 20;
     let why = format!(
         "storing {container} {path} in bucket {bucket}: {why}: its manifest could exceed {limit} MiB, the most that can be read back"

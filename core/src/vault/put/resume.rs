@@ -17,6 +17,7 @@ use crate::time::Now;
 use crate::transfer::checkpoint::{Checkpoint, Header, OpenUpload};
 use crate::transfer::plan::Plan;
 use crate::transfer::upload::{Listed, Upload, first_missing_part};
+use crate::vault::encryption::Encryption;
 use crate::vault::manifest::{Extent, Manifest};
 use crate::vault::{Vault, Vid, signed};
 
@@ -25,7 +26,8 @@ impl Put {
     pub(super) fn resume_from_checkpoint(&mut self) -> State {
         let Some(header) = self.resume.as_ref().and_then(|resume| resume.header.as_ref()) else { return self.list() };
         let Ok(vid) = Vid::parse(&header.vid) else { return self.list() };
-        (self.vid, self.initiated) = (vid, header.initiated);
+        (self.vid, self.initiated, self.wrapped) = (vid, header.initiated, header.wrapped.clone());
+        self.lock = self.vault.immutable.map(|immutable| immutable.from(header.initiated));
         self.recheck(Purpose::Resume)
     }
 
@@ -44,7 +46,7 @@ impl Put {
         if let Some(BuiltRow { manifest, .. }) = &self.built_row
             && page.keys().any(|found| *found == manifest.key)
         {
-            if let Err(e) = self.check_resumed(&manifest.extents) {
+            if let Err(e) = self.name_resumed(&mut manifest.extents.clone()) {
                 return self.fail(e);
             }
             let size = manifest.size;
@@ -61,14 +63,17 @@ impl Put {
     /// The check succeeded: resumes after the last step that was saved.
     pub(super) fn resumed(&mut self, now: Now) -> State {
         let Some(resume) = &mut self.resume else { return self.list() };
-        self.extents = std::mem::take(&mut resume.extents);
+        let mut extents = std::mem::take(&mut resume.extents);
         self.size = resume.next.1;
         self.stored_ms = resume.stored_ms;
         self.data_check = self.check;
-        let row = self.built_row.as_ref().map(|row| &row.manifest.extents);
-        if let Err(e) = self.check_resumed(row.unwrap_or(&self.extents)) {
+        if let Some(row) = &self.built_row {
+            extents = row.manifest.extents.clone();
+        }
+        if let Err(e) = self.name_resumed(&mut extents) {
             return self.fail(e);
         }
+        self.extents = extents;
         let Some(resume) = &self.resume else { return self.list() };
         if let Some(built_row) = &self.built_row {
             let size = built_row.manifest.size;
@@ -138,9 +143,9 @@ impl Put {
 }
 
 /// Refuses a checkpoint that names what its put cannot have decided. Anyone who can write the file must not choose what is
-/// written, completed or signed with the rights and the key of this process. Returns the row, if it has one.
-pub(super) fn check_contents(vault: &Vault, request: &PutRequest, checkpoint: &Checkpoint) -> Result<Option<BuiltRow>> {
-    let Some(header) = &checkpoint.header else { return Ok(None) };
+/// written, completed or signed with the rights and the key of this process.
+pub(super) fn check_contents(vault: &Vault, request: &PutRequest, checkpoint: &Checkpoint) -> Result<Contents> {
+    let Some(header) = &checkpoint.header else { return Ok(Contents::Nothing) };
     let refuse = |what: &str| {
         let why = format!("the checkpoint was changed: {what}");
         Err(Error::new(Code::BadCheckpoint, why).with_hint(
@@ -155,10 +160,15 @@ pub(super) fn check_contents(vault: &Vault, request: &PutRequest, checkpoint: &C
     let keys = vault.layout.data_keys(&request.name, vid);
     let stored = checkpoint.extents.iter().map(|extent| &extent.key);
     let open = checkpoint.open.as_ref().map(|open| &open.key);
+    // The key of extent 1 is all that differs between native and emulated versions.
+    let other = vault.layout.other_first_key(&request.name, vid);
+    if stored.clone().chain(open).next() == Some(&other) {
+        return Ok(Contents::Nothing);
+    }
     if stored.chain(open).zip(1..).any(|(key, number)| *key != keys.extent(number)) {
         return refuse("it names an object that does not belong to its version");
     }
-    let Some(row) = &checkpoint.row else { return Ok(None) };
+    let Some(row) = &checkpoint.row else { return Ok(Contents::Steps(None)) };
     let manifest = match vault.signing_key() {
         None => signed::json(row.as_bytes()),
         Some(key) => signed::open_signed(row.as_bytes(), &VerifyKeys::one(key.public())).map(|(json, _)| json),
@@ -168,15 +178,31 @@ pub(super) fn check_contents(vault: &Vault, request: &PutRequest, checkpoint: &C
         Err(e) => return refuse(&format!("its row cannot be accepted: {}", e.message())),
     };
     let parent = request.parent.map(|parent| parent.to_string());
+    if manifest.extents.first().is_some_and(|first| first.key == other) {
+        return Ok(Contents::Nothing);
+    }
     let is_own = manifest.vault == vault.id
         && manifest.container == request.name.container()
         && manifest.path == request.name.path()
         && (&manifest.vid, &manifest.parent) == (&header.vid, &parent)
+        && manifest.labels == request.labels
+        && manifest.wrapped == header.wrapped
+        && manifest.lock == vault.immutable.map(|immutable| immutable.from(header.initiated))
         && is_own_data(&manifest.extents, &checkpoint.extents, |number| keys.extent(number));
     if !is_own {
         return refuse("its row describes another version or other data");
     }
-    Ok(Some(BuiltRow { manifest, object: Bytes::copy_from_slice(row.as_bytes()) }))
+    Ok(Contents::Steps(Some(BuiltRow { manifest, object: Bytes::copy_from_slice(row.as_bytes()) })))
+}
+
+/// What of a checkpoint can be used.
+#[allow(clippy::large_enum_variant)] // A put has one.
+pub(super) enum Contents {
+    /// It has no steps, or those of a put that was started when the vault's versions were kept in another way: its data is
+    /// where a version of today's mode cannot have it, so the put starts from scratch.
+    Nothing,
+    /// Its steps, with the row if that is fixed.
+    Steps(Option<BuiltRow>),
 }
 
 /// Whether a row's extents are those that were recorded, and at most one more: a single PUT has no record of its own.
@@ -201,5 +227,12 @@ pub(super) fn header(vault: &Vault, request: &PutRequest, vid: Vid, initiated: i
         length: request.length,
         part: plan.part(),
         live: request.live,
+        labels: request.labels.to_string(),
+        immutable: vault.immutable.map(|immutable| immutable.to_string()).unwrap_or_default(),
+        encryption: match vault.encryption() {
+            Encryption::None => String::new(),
+            encryption => encryption.name().to_owned(),
+        },
+        wrapped: None,
     }
 }

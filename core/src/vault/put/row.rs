@@ -4,11 +4,11 @@
 use bytes::Bytes;
 
 use super::check::Purpose;
-use super::{Put, State, json};
+use super::{Put, State};
 use crate::error::{Code, Error, Result};
 use crate::machine::Event;
 use crate::mutation::{Mutation, is_active};
-use crate::op::{Call, Content, PutObject, PutReply};
+use crate::op::{Call, PutObject, PutReply};
 use crate::time::Now;
 use crate::transfer::checkpoint::Record;
 use crate::vault::Found;
@@ -40,8 +40,10 @@ impl Put {
         };
         let class = self.vault.storage_class.clone();
         let mut manifest = Manifest::new(&self.vault.id, &self.request.name, &row, times, extents, class);
-        manifest.form = self.plan.form();
+        manifest.set_encryption(self.vault.encryption(), self.wrapped.clone());
         manifest.source = self.request.live.then(|| manifest::LIVE.to_owned());
+        manifest.labels = self.request.labels.clone();
+        manifest.lock = self.lock;
         let object = Bytes::from(manifest.to_object(self.vault.signing_key()));
         if !is_active(Mutation::SkipRowRecord) {
             self.session.save(|| Record::Row { object: String::from_utf8_lossy(&object) });
@@ -62,8 +64,8 @@ impl Put {
         let Some(built_row) = &self.built_row else {
             return self.fail(Error::new(Code::Internal, "there is no catalogue entry to write"));
         };
-        let content = Content::Bytes(built_row.object.clone());
-        State::Row(Call::dated(PutObject::new(&*built_row.manifest.key, content, json()), self.check))
+        let put = self.put_own(&*built_row.manifest.key, built_row.object.clone());
+        State::Row(Call::dated(put, self.check))
     }
 
     pub(super) fn acknowledge(&mut self) -> State {
@@ -74,6 +76,7 @@ impl Put {
             let (container, path) = (self.request.name.container().to_owned(), self.request.name.path().to_owned());
             self.session.report(Event::StoredAnyway { container, path, vid: self.vid.to_string() });
         }
+        self.vault.stored(&manifest.key);
         let signed_by = self.vault.signing_key().map(|key| key.public().id().to_owned());
         let row = manifest.row(manifest::hash(&object), signed_by);
         State::Done(Box::new(Ok(Found { row, manifest, object })))

@@ -1,10 +1,33 @@
 //! The vault's machines against a simulated store.
 
+mod adopting;
+mod beside;
+mod buckets;
+mod chain;
+mod changed_mode;
+mod changed_on_the_way;
+mod claims;
+mod container_buckets;
 mod contract;
+mod deleting;
+mod encrypted;
+mod envelope;
+mod hiding;
+mod immutable;
+mod jobs;
+mod labels;
+mod left_uploads;
+mod modes;
 mod opening;
+mod preflight;
 mod protocol;
 mod reading;
 mod resume;
+mod retiring;
+mod rotating;
+mod stopping;
 mod stores;
 mod tail;
+mod time;
+mod verifying;
 mod world;

@@ -91,7 +91,7 @@ fn the_description_is_written_beside_the_list_and_everything_else_after_it() {
         world.send(&mut machine, &requests[1], &[]);
         assert_eq!(world.run(&mut machine, b"x").unwrap_err().code(), Code::AccessDenied);
         assert!(world.keys(LOCATORS).is_empty(), "nothing of it is there");
-        vault.described.store(false, Ordering::Relaxed);
+        vault.layout.place("vm").set_described(false);
     }
     let mut machine = put(&vault, None, 1);
     let requests = at_once(&world, &mut machine);
@@ -121,7 +121,7 @@ fn a_description_that_is_too_large_is_not_read() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let open = |world: &mut World| world.run(&mut Open::new(vault.clone(), 1), &[]);
     let padded = |size: usize| {
-        let mut description = vault.description();
+        let mut description = vault.description("vm");
         description.resize(size, b' ');
         description
     };

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use s3_model::Versioning;
+use s3_model::{Rules, Versioning};
 
+use super::super::marker::Mark;
 use super::super::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
 use super::super::*;
 use super::world::*;
@@ -39,7 +40,7 @@ fn a_small_backup_is_one_list_and_three_puts() {
 
 /// In a bucket with a default retention, S3 refuses a PUT without a checksum.
 #[test]
-fn every_object_is_sent_with_a_checksum() {
+pub(super) fn every_object_is_sent_with_a_checksum() {
     for bytes in [Vec::new(), b"small".to_vec(), large()] {
         let (mut world, vault) = (World::new(), vault(&[]));
         world.hook(|_, request| {
@@ -66,7 +67,7 @@ fn a_large_backup_is_complete_and_its_row_is_written_last() {
 }
 
 #[test]
-fn what_does_not_fit_into_one_object_continues_in_the_next_extent() {
+pub(super) fn what_does_not_fit_into_one_object_continues_in_the_next_extent() {
     const MIB: usize = 1 << 20;
     for (max_parts, length, sizes) in [
         (1, 20 * MIB, &[8, 8, 4][..]),
@@ -106,7 +107,7 @@ fn what_does_not_fit_into_one_object_continues_in_the_next_extent() {
 }
 
 #[test]
-fn an_extent_is_signed_at_a_valid_check() {
+pub(super) fn an_extent_is_signed_at_a_valid_check() {
     let profile = Profile { max_parts: 1, ..S3 };
     let (mut world, vault) = (World::new(), vault_on(profile, &[]));
     // The first extent takes longer than a check is valid.
@@ -166,21 +167,24 @@ fn a_file_that_changes_between_two_attempts_is_source_changed() {
 }
 
 #[test]
-fn locator_data_and_row_carry_the_date_of_the_check() {
+pub(super) fn locator_data_and_row_carry_the_date_of_the_check() {
     let (mut world, vault) = (World::new(), vault(&[]));
     // Each request takes a minute: the list is sent at START, and the locator, the data and the row are signed with
     // that date.
     world.hook(|world, _| world.unix_ms += MINUTE);
     stored(&mut world, &vault, b"x", 1);
     let dates: Vec<&str> = world.log.iter().map(|(_, _, date)| date.as_str()).collect();
-    let (locator, data, row) = (dates[3], dates[4], dates[5]);
-    assert!(locator == data && data == row, "{dates:?}");
+    let [.., locator, data, row] = dates[..] else { panic!("{dates:?}") };
+    // A locator that is sent beside the LIST has a time of its own, by a second at most.
+    assert!(data == row && data <= locator, "{dates:?}");
     // `Date` has whole seconds, so the check may seem up to one second older than it is, which is safe.
-    assert!(*amz_date(START + 2 * MINUTE - 1000) <= *locator && *locator <= *dates[2], "{dates:?}");
+    let (_, _, list) = world.log.iter().find(|(operation, ..)| *operation == "ListObjectsV2").unwrap();
+    let sent_ms = (0..9).map(|n| START + n * MINUTE).find(|at| amz_date(*at) == *list).unwrap();
+    assert!(*amz_date(sent_ms - 1000) <= *data && *locator <= **list, "{dates:?}");
 }
 
 #[test]
-fn a_retry_of_a_dated_request_keeps_its_date_and_bytes() {
+pub(super) fn a_retry_of_a_dated_request_keeps_its_date_and_bytes() {
     let (mut world, vault) = (World::new(), vault(&[]));
     world.fault("PutObject", CATALOGUE, Fault::LostAfter);
     world.fault("PutObject", CATALOGUE, Fault::LostBefore);
@@ -192,7 +196,7 @@ fn a_retry_of_a_dated_request_keeps_its_date_and_bytes() {
 }
 
 #[test]
-fn a_row_whose_check_has_aged_is_signed_at_a_new_one() {
+pub(super) fn a_row_whose_check_has_aged_is_signed_at_a_new_one() {
     let (mut world, vault) = (World::new(), vault(&[]));
     world.hook(|world, request| {
         if request.operation == "UploadPart" {
@@ -229,7 +233,7 @@ fn a_check_is_as_old_as_its_first_page() {
 }
 
 #[test]
-fn data_that_comes_late_is_signed_at_a_new_check() {
+pub(super) fn data_that_comes_late_is_signed_at_a_new_check() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let mut machine = put(&vault, None, 1);
     // Almost fifteen minutes pass between the locator and the first byte.
@@ -245,7 +249,7 @@ fn data_that_comes_late_is_signed_at_a_new_check() {
 }
 
 #[test]
-fn an_expired_locator_begins_a_new_version() {
+pub(super) fn an_expired_locator_begins_a_new_version() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let mut late = true;
     world.hook(move |world, request| {
@@ -288,7 +292,7 @@ fn a_put_that_another_process_abandoned_writes_no_row() {
 }
 
 #[test]
-fn a_complete_without_an_answer_is_settled_by_the_object_itself() {
+pub(super) fn a_complete_without_an_answer_is_settled_by_the_object_itself() {
     for fault in [Fault::LostAfter, Fault::ErrorIn200] {
         let (mut world, vault) = (World::new(), vault(&[]));
         world.fault("CompleteMultipartUpload", "", fault);
@@ -328,7 +332,7 @@ fn a_late_attempt_that_changes_an_etag_does_not_prevent_complete() {
 }
 
 #[test]
-fn a_complete_with_an_unknown_outcome_can_be_retried() {
+pub(super) fn a_complete_with_an_unknown_outcome_can_be_retried() {
     let (mut world, vault) = (World::new(), vault(NO_RETRIES));
     world.fault("CompleteMultipartUpload", "", Fault::LostBefore);
     let mut machine = put(&vault, None, 1);
@@ -393,7 +397,7 @@ fn another_object_under_the_key_does_not_settle_a_complete() {
 }
 
 #[test]
-fn a_row_with_an_unknown_outcome_can_be_retried() {
+pub(super) fn a_row_with_an_unknown_outcome_can_be_retried() {
     let (mut world, vault) = (World::new(), vault(NO_RETRIES));
     world.fault("PutObject", CATALOGUE, Fault::LostAfter);
     let mut machine = put(&vault, None, 1);
@@ -441,7 +445,7 @@ fn a_row_that_cannot_be_checked_stays_unknown() {
 
 /// A request that fails once, before or after it took effect, is retried, and the backup is complete.
 #[test]
-fn every_request_may_fail_once() {
+pub(super) fn every_request_may_fail_once() {
     for operation in [
         "GetBucketVersioning",
         "ListObjectsV2",
@@ -468,7 +472,7 @@ fn every_request_may_fail_once() {
 
 /// A persistent refusal is the put's error, and nothing is listed.
 #[test]
-fn every_request_may_be_refused() {
+pub(super) fn every_request_may_be_refused() {
     for (operation, large_only) in
         [("ListObjectsV2", false), ("PutObject", false), ("CreateMultipartUpload", true), ("UploadPart", true)]
     {
@@ -483,7 +487,7 @@ fn every_request_may_be_refused() {
 }
 
 #[test]
-fn a_cancel_at_any_request_leaves_nothing_listed_and_no_upload() {
+pub(super) fn a_cancel_at_any_request_leaves_nothing_listed_and_no_upload() {
     for operation in ["GetBucketVersioning", "ListObjectsV2", "PutObject", "CreateMultipartUpload", "UploadPart"] {
         let (mut world, vault) = (World::new(), vault(&[]));
         world.fault(operation, "", Fault::Cancelled);
@@ -575,7 +579,7 @@ fn keys_that_may_not_read_the_versioning_learn_it_from_the_first_reply() {
 }
 
 #[test]
-fn version_ids_stay_in_order_after_the_clock_went_back() {
+pub(super) fn version_ids_stay_in_order_after_the_clock_went_back() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let first = stored(&mut world, &vault, b"1", 1);
     world.unix_ms -= 1_000;
@@ -590,27 +594,40 @@ fn version_ids_stay_in_order_after_the_clock_went_back() {
 #[test]
 fn a_version_from_the_future_stops_the_put() {
     let (mut world, vault) = (World::new(), vault(&[]));
-    let row =
-        RowKey { vid: Vid::new(START + 62 * MINUTE, [0; 10]), recorded_ms: 1, kind: Kind::Full, size: 1, parent: None };
-    world.put(&format!("{CATALOGUE}vm/disk/{row}"), b"{}");
+    put_row(&mut world, &vault, Vid::new(START + 62 * MINUTE, [0; 10]), Kind::Full);
     let e = world.run(&mut put(&vault, None, 1), b"x").unwrap_err();
     assert_eq!(e.code(), Code::FutureVersion);
 }
 
 #[test]
-fn a_parent_must_be_live() {
+pub(super) fn a_parent_must_be_live() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let full = Vid::parse(&stored(&mut world, &vault, b"full", 1).row.vid).unwrap();
     let inc = world.run(&mut put(&vault, Some(full), 2), b"inc").unwrap();
     assert_eq!((inc.manifest.kind, inc.manifest.parent), (Kind::Inc, Some(full.to_string())));
     let missing = Vid::new(START - 1, [0; 10]);
     assert_eq!(world.run(&mut put(&vault, Some(missing), 3), b"x").unwrap_err().code(), Code::BadParent);
-    let deleted = RowKey { vid: missing, recorded_ms: START, kind: Kind::Del, size: 0, parent: None };
-    world.put(&format!("{CATALOGUE}vm/disk/{deleted}"), b"{}");
+    put_row(&mut world, &vault, missing, Kind::Del);
     let e = world.run(&mut put(&vault, Some(missing), 3), b"x").unwrap_err();
     assert_eq!(e.code(), Code::BadParent, "a record that the backup was deleted is no parent");
-    world.put(&format!("{CATALOGUE}vm/disk/{full}.-d"), b"{}");
+    put_marker(&mut world, &vault, full, Mark::Deleted);
     assert_eq!(world.run(&mut put(&vault, Some(full), 4), b"x").unwrap_err().code(), Code::BadParent);
+}
+
+/// A marker may be the last entry of a page, and the row that it hides the first of the next one.
+#[test]
+pub(super) fn a_deleted_parent_is_refused_wherever_a_page_of_the_listing_ends() {
+    for max_page in 1..=3 {
+        let mut world = World::with(Rules { max_page, ..Rules::default() });
+        let vault = vault(&[]);
+        let full = Vid::parse(&stored(&mut world, &vault, b"full", 1).row.vid).unwrap();
+        stored(&mut world, &vault, b"newer", 2);
+        world.run(&mut put(&vault, Some(full), 3), b"inc").unwrap();
+        let marker = marker::Marker::new(&vault.id, &name(), full, Mark::Deleted);
+        world.put(&marker.key, &marker.to_object(vault.signing_key()));
+        let e = world.run(&mut put(&vault, Some(full), 4), b"inc").unwrap_err();
+        assert_eq!(e.code(), Code::BadParent, "pages of {max_page}");
+    }
 }
 
 #[test]
@@ -618,15 +635,9 @@ fn a_parent_is_found_on_any_page_and_looked_for_no_further_than_its_place() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let full = Vid::parse(&stored(&mut world, &vault, b"full", 1).row.vid).unwrap();
     for n in 1..=1_000 {
-        let newer = RowKey {
-            vid: Vid::new(full.unix_ms() + n, [0; 10]),
-            recorded_ms: START,
-            kind: Kind::Full,
-            size: 1,
-            parent: None,
-        };
-        world.put(&format!("{CATALOGUE}vm/disk/{newer}"), b"{}");
+        put_row(&mut world, &vault, Vid::new(full.unix_ms() + n, [0; 10]), Kind::Full);
     }
+    world.unix_ms += MINUTE;
     let lists = |world: &World| world.log.iter().filter(|(operation, ..)| *operation == "ListObjectsV2").count();
     world.log.clear();
     world.run(&mut put(&vault, Some(full), 2), b"inc").unwrap();
@@ -661,7 +672,10 @@ fn fill_window(world: &mut World, machine: &mut Put, sent: &mut Vec<(u32, Reques
                 assert!(asked == 0 || number == asked + 1, "each number once, in order");
                 asked = number;
                 let digest = digest(b"");
-                machine.handle(world.now(), Input::PartReady { number, length, digest: Some(digest), last: false });
+                machine.handle(
+                    world.now(),
+                    Input::PartReady { number, length, digest: Some(digest), last: false, salt: None },
+                );
             }
             Output::Wait(_) => return asked,
             Output::Start(_) | Output::ReleasePart(_) => {}

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::super::marker::Mark;
 use super::super::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
 use super::super::*;
 use super::world::*;
+use crate::crypto::data_key::DataKey;
 use crate::http::ReplyHead;
 use crate::machine::{Input, Machine, Output};
 use crate::transfer::{Delivery, ReadRequest};
@@ -14,16 +16,6 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn read(world: &mut World, vault: &Arc<Vault>, found: &Found) -> Result<(), Error> {
     world.run(&mut Read::new(vault.clone(), Arc::new(found.manifest.clone()), ReadRequest::default(), 1).unwrap(), &[])
-}
-
-fn list(world: &mut World, vault: &Arc<Vault>, scope: Scope) -> Vec<Row> {
-    let (mut rows, mut cursor) = (Vec::new(), Some(Cursor::default()));
-    while let Some(at) = cursor {
-        let (page, next) = world.run(&mut ListPage::new(vault.clone(), scope.clone(), at, 1), &[]).unwrap();
-        rows.extend(page);
-        cursor = next;
-    }
-    rows
 }
 
 /// The key of a row of one byte, with a version id of the instant `vid_ms`.
@@ -69,7 +61,7 @@ fn a_version_is_found_by_the_start_of_its_id_if_only_one_that_is_visible_starts_
     assert_eq!(find(&mut world, &vault, start("00")).unwrap_err().code(), Code::NotFound);
     // Versions that no listing shows do not make it ambiguous, and are not found.
     for hidden in [&versions[0], &versions[2]] {
-        world.put(&format!("{CATALOGUE}vm/disk/{}.-d", hidden.row.vid), b"{}");
+        mark(&mut world, &vault, &hidden.row.vid, Mark::Deleted);
     }
     assert_eq!(find(&mut world, &vault, start("7")).unwrap().object, versions[1].object);
     assert_eq!(find(&mut world, &vault, start(&unique(&versions[0]))).unwrap_err().code(), Code::NotFound);
@@ -90,14 +82,19 @@ fn a_version_is_the_same_row_from_put_find_and_list() {
         assert_eq!(find(&mut world, &vault, Selector::Latest).unwrap().row, second.row);
         let listed = list(&mut world, &vault, Scope::Backup(name())).remove(0);
         assert_eq!(
-            Row { manifest_hash: second.row.manifest_hash.clone(), signed_by: second.row.signed_by.clone(), ..listed },
+            Row {
+                manifest_hash: second.row.manifest_hash.clone(),
+                signed_by: second.row.signed_by.clone(),
+                labels: second.row.labels.clone(),
+                ..listed
+            },
             second.row
         );
     }
 }
 
 #[test]
-fn as_of_finds_the_newest_version_recorded_by_then() {
+pub(super) fn as_of_finds_the_newest_version_recorded_by_then() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let versions: Vec<Found> = (1..=3)
         .map(|n| {
@@ -157,7 +154,7 @@ fn a_version_is_found_by_the_time_at_which_it_was_recorded() {
         let e = find(&mut world, &vault, recorded(at(0) + 1, 1_000)).unwrap_err();
         assert!([0, 1].iter().all(|n| e.message().contains(&versions[*n].row.vid)), "{e}");
         // What no listing shows is not found, and makes nothing ambiguous.
-        world.put(&format!("{CATALOGUE}vm/disk/{}.-d", versions[1].row.vid), b"{}");
+        mark(&mut world, &vault, &versions[1].row.vid, Mark::Deleted);
         assert_eq!(find(&mut world, &vault, recorded(at(0) + 1, 1_000)).unwrap().object, versions[0].object);
         assert_eq!(find(&mut world, &vault, recorded(at(1), 0)).unwrap_err().code(), Code::NotFound);
     }
@@ -190,7 +187,7 @@ fn versions_that_were_recorded_in_the_same_millisecond_are_told_apart_by_their_i
 
 /// The store's clock is set back by 20 minutes: the second version id runs ahead of its recorded time.
 #[test]
-fn as_of_finds_a_version_whose_id_runs_ahead() {
+pub(super) fn as_of_finds_a_version_whose_id_runs_ahead() {
     let (mut world, vault) = (World::new(), vault(&[]));
     world.unix_ms += 30 * MINUTE;
     let first = stored(&mut world, &vault, b"1", 1);
@@ -219,7 +216,7 @@ fn as_of_finds_a_version_during_whose_put_the_clock_went_back() {
 }
 
 #[test]
-fn record_after_store_records_the_end() {
+pub(super) fn record_after_store_records_the_end() {
     for (setting, is_end) in [("false", false), ("true", true)] {
         let (mut world, vault) = (World::new(), vault(&[("record_after_store", setting)]));
         world.hook(|world, request| {
@@ -239,8 +236,8 @@ fn a_marked_version_is_hidden_and_a_suspected_one_is_not() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let first = stored(&mut world, &vault, b"1", 1);
     let second = stored(&mut world, &vault, b"2", 2);
-    world.put(&format!("{CATALOGUE}vm/disk/{}.-s", first.row.vid), b"{}");
-    world.put(&format!("{CATALOGUE}vm/disk/{}.-d", second.row.vid), b"{}");
+    mark(&mut world, &vault, &first.row.vid, Mark::Suspected);
+    mark(&mut world, &vault, &second.row.vid, Mark::Deleted);
     assert_eq!(find(&mut world, &vault, Selector::Latest).unwrap().row, first.row);
     let hidden = find(&mut world, &vault, Selector::Version(Vid::parse(&second.row.vid).unwrap()));
     assert_eq!(hidden.unwrap_err().code(), Code::NotFound);
@@ -249,11 +246,11 @@ fn a_marked_version_is_hidden_and_a_suspected_one_is_not() {
 }
 
 #[test]
-fn each_marker_hides_its_own_version() {
+pub(super) fn each_marker_hides_its_own_version() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let versions: Vec<Found> = (1..=4).map(|n| stored(&mut world, &vault, &[n], n)).collect();
     for hidden in [1, 2, 3] {
-        world.put(&format!("{CATALOGUE}vm/disk/{}.-d", versions[hidden].row.vid), b"{}");
+        mark(&mut world, &vault, &versions[hidden].row.vid, Mark::Deleted);
     }
     assert_eq!(find(&mut world, &vault, Selector::Latest).unwrap().row, versions[0].row);
     assert_eq!(find(&mut world, &vault, Selector::AsOf(i64::MAX)).unwrap().row, versions[0].row);
@@ -319,7 +316,7 @@ fn an_object_that_is_too_large_to_be_a_manifest_is_not_read() {
 
 /// An attacker who can write to the bucket cannot make anything be read as a backup that no trusted key signed.
 #[test]
-fn an_object_that_no_trusted_key_signed_is_not_read() {
+pub(super) fn an_object_that_no_trusted_key_signed_is_not_read() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let found = stored(&mut world, &vault, b"1", 1);
     let key = found.manifest.key.clone();
@@ -414,7 +411,7 @@ fn a_bit_flipped_in_transit_is_read_again_and_one_in_the_store_is_damage() {
 }
 
 #[test]
-fn a_range_that_breaks_resumes_after_its_last_byte_and_each_byte_is_served_once() {
+pub(super) fn a_range_that_breaks_resumes_after_its_last_byte_and_each_byte_is_served_once() {
     for delivery in [Delivery::ByPosition, Delivery::InOrder, Delivery::WholeParts { memory: 64 << 20 }] {
         let (mut world, vault) = (World::new(), vault(&[]));
         let found = stored(&mut world, &vault, &large(), 1);
@@ -454,7 +451,7 @@ fn truncated_and_missing_data_are_reported() {
 
 /// A replica has other version ids than the manifest: a store answers 404 to those, or 400 if they are not in its form.
 #[test]
-fn the_data_of_a_replica_is_found_under_its_own_version_ids() {
+pub(super) fn the_data_of_a_replica_is_found_under_its_own_version_ids() {
     for refusal in [None, Some((400, "InvalidArgument"))] {
         let (mut world, vault) = (World::new(), vault(&[]));
         let first = stored(&mut world, &vault, &large(), 1);
@@ -594,12 +591,14 @@ fn listings_page_through_and_read_hashed_names() {
             let request = PutRequest {
                 source: None,
                 live: false,
+                labels: Labels::default(),
                 checkpoint: None,
                 memory: 256 << 20,
                 name: Name::new(container, path).unwrap(),
                 parent: None,
                 length: Some(1),
                 entropy: [n as u8 * 2 + version; 10],
+                data_key: DataKey::new([3; 32]),
                 seed: 1,
             };
             world.run(&mut Put::new(vault.clone(), request).unwrap(), b"x").unwrap();
@@ -650,16 +649,16 @@ fn a_store_that_lists_in_the_order_of_folders_serves_each_backup_but_no_list_of_
 }
 
 #[test]
-fn a_marker_hides_its_row_across_a_page_boundary() {
+pub(super) fn a_marker_hides_its_row_across_a_page_boundary() {
     let (mut world, vault) = (World::new(), vault(&[]));
     let nth = |n: i64| row(Kind::Full, START - n, START - n);
     for n in 0..1_000 {
         world.put(&format!("{CATALOGUE}vm/disk/{}", nth(n)), b"{}");
     }
     // The marker is the thousandth key, its row the first of the second page.
-    world.put(&format!("{CATALOGUE}vm/disk/{}.-d", nth(999).vid), b"{}");
+    mark(&mut world, &vault, &nth(999).vid.to_string(), Mark::Deleted);
     assert_eq!(list(&mut world, &vault, Scope::Backup(name())).len(), 999);
-    world.put(&format!("{CATALOGUE}vm/disk/{}.-d", nth(0).vid), b"{}");
+    mark(&mut world, &vault, &nth(0).vid.to_string(), Mark::Deleted);
     assert_eq!(list(&mut world, &vault, Scope::Backup(name())).len(), 998);
 }
 
@@ -708,6 +707,11 @@ fn an_object_that_is_gone_when_it_is_read_is_passed_over() {
     read(&mut world, &vault, &found).unwrap();
     world.fault("GetObject", &next, gone);
     world.fault("GetObject", &locator, gone);
+    read(&mut world, &vault, &found).expect("the locators are listed again");
+    for _ in 0..20 {
+        world.fault("GetObject", &next, gone);
+        world.fault("GetObject", &locator, gone);
+    }
     let e = read(&mut world, &vault, &found).unwrap_err();
     assert!(e.code() == Code::DataMissing && e.message().contains("has no locator"), "{e}");
 
@@ -770,10 +774,10 @@ fn a_deleted_backup_is_found_as_of_a_time_before() {
     let (vid, recorded) = (Vid::parse(&found.row.vid).unwrap(), found.row.recorded_ms);
     // Only a version's first row counts.
     let second = RowKey { vid, recorded_ms: recorded + 1, kind: Kind::Del, size: 0, parent: None };
-    world.put(&format!("{CATALOGUE}vm/disk/{second}"), b"{}");
+    put_row_of(&mut world, &vault, &second);
     assert_eq!(find(&mut world, &vault, Selector::Latest).unwrap().row, found.row);
     let deleted = row(Kind::Del, recorded + MINUTE, recorded + MINUTE);
-    world.put(&format!("{CATALOGUE}vm/disk/{deleted}"), b"{}");
+    put_row_of(&mut world, &vault, &deleted);
     let e = find(&mut world, &vault, Selector::Latest).unwrap_err();
     assert!(e.code() == Code::NotFound && e.message().contains("was deleted at 2025-11-24T16:01:"), "{e}");
     assert_eq!(find(&mut world, &vault, Selector::AsOf(recorded)).unwrap().row, found.row);
@@ -792,7 +796,7 @@ fn opening_a_vault_compares_its_description() {
     assert_eq!(open(&mut world, own.clone()), Ok(()));
     let other = vault(&[("vault_id", "00112233445566778899aabbccddeeff")]);
     assert_eq!(open(&mut world, other), Err(Code::VaultMismatch));
-    let good = String::from_utf8(own.description()).unwrap();
+    let good = String::from_utf8(own.description("vm")).unwrap();
     assert_eq!(good, "{\"format\":1,\"vault\":\"805af1e370be19ef341a3e889b6373bf\",\"layout\":\"single-bucket\"}\n");
     for (bad, code) in [
         ("{".to_owned(), Code::Format),

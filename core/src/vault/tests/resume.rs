@@ -48,7 +48,7 @@ fn data(world: &mut World, vault: &Arc<Vault>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for extent in &found.manifest.extents {
         let mut versions = world.versions(&extent.key).iter();
-        let version = versions.find(|version| Some(&version.id) == extent.version_id.as_ref());
+        let version = versions.find(|version| extent.version_id.as_ref().is_none_or(|id| *id == version.id));
         bytes.extend_from_slice(version.unwrap().content().unwrap());
         let sizes: u64 = extent.parts.iter().map(|part| part.length).sum();
         assert_eq!(sizes, extent.size);
@@ -88,22 +88,22 @@ fn killed_after_every_step(case: Case, source: &[u8]) {
 }
 
 #[test]
-fn a_stream_resumes_wherever_it_was_killed() {
+pub(super) fn a_stream_resumes_wherever_it_was_killed() {
     killed_after_every_step(STREAM, &large());
 }
 
 #[test]
-fn a_file_resumes_wherever_it_was_killed() {
+pub(super) fn a_file_resumes_wherever_it_was_killed() {
     killed_after_every_step(FILE, &large());
 }
 
 #[test]
-fn a_stream_of_several_extents_resumes_wherever_it_was_killed() {
+pub(super) fn a_stream_of_several_extents_resumes_wherever_it_was_killed() {
     killed_after_every_step(EXTENTS, &[large(), large()].concat());
 }
 
 #[test]
-fn a_file_of_several_extents_resumes_wherever_it_was_killed() {
+pub(super) fn a_file_of_several_extents_resumes_wherever_it_was_killed() {
     killed_after_every_step(Case { file: true, ..EXTENTS }, &[large(), large()].concat());
 }
 
@@ -250,7 +250,7 @@ fn completed(case: Case, lost: Fault) -> (World, Arc<Vault>, Vec<u8>) {
 }
 
 #[test]
-fn a_complete_that_took_effect_is_found() {
+pub(super) fn a_complete_that_took_effect_is_found() {
     for case in [STREAM, FILE] {
         let (mut world, vault, source) = completed(case, Fault::LostAfter);
         let mut second = put(&mut world, &vault, case, &source, 2);
@@ -411,7 +411,7 @@ fn parts_of_a_stream_may_end_early() {
 }
 
 #[test]
-fn a_put_is_suspended_in_any_state_and_resumes() {
+pub(super) fn a_put_is_suspended_in_any_state_and_resumes() {
     let source = large();
     for steps in 0.. {
         let (mut world, vault) = (World::new(), vault_on(S3, &[]));
@@ -470,7 +470,7 @@ fn a_checkpoint_on_a_full_disk_ends_the_put_and_leaves_the_upload() {
 }
 
 #[test]
-fn complete_and_row_wait_until_the_checkpoint_recorded_them() {
+pub(super) fn complete_and_row_wait_until_the_checkpoint_recorded_them() {
     let (mut world, vault, source) = (World::new(), vault_on(S3, &[]), large());
     let mut machine = put(&mut world, &vault, STREAM, &source, 1);
     let mut held = 0;
@@ -489,7 +489,8 @@ fn complete_and_row_wait_until_the_checkpoint_recorded_them() {
                 let end = (offset + length).min(source.len() as u64);
                 let bytes = &source[offset as usize..end as usize];
                 let (digest, last) = (Some(crate::checksum::digest(bytes)), end == source.len() as u64);
-                machine.handle(world.now(), Input::PartReady { number, length: end - offset, digest, last });
+                machine
+                    .handle(world.now(), Input::PartReady { number, length: end - offset, digest, last, salt: None });
             }
             Output::Done(result) => break assert!(result.is_ok()),
             Output::Wait(Some(at)) => world.unix_ms = world.unix_ms.max(START + at as i64),
@@ -762,7 +763,7 @@ fn every_way_to_a_row_passes_the_same_guards() {
 }
 
 #[test]
-fn a_signing_vault_resumes_only_what_its_own_key_wrote() {
+pub(super) fn a_signing_vault_resumes_only_what_its_own_key_wrote() {
     let (mut world, unsigned, _) = before_row(EXTENTS);
     let signing = vault_on(EXTENTS.profile, &[]);
     let e = Checkpoint::parse(&world.saved, &signing.checkpoint_key()).unwrap_err();
@@ -778,7 +779,7 @@ fn a_signing_vault_resumes_only_what_its_own_key_wrote() {
 }
 
 #[test]
-fn a_version_id_from_the_future_is_not_resumed() {
+pub(super) fn a_version_id_from_the_future_is_not_resumed() {
     let (mut world, vault, source) = two_parts(STREAM);
     world.unix_ms -= 3 * 3_600_000;
     let mut resumed = put(&mut world, &vault, STREAM, &source, 2);

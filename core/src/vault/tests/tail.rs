@@ -59,7 +59,10 @@ fn back_up(parts: u64, answers: Answers) -> (Result<Found, Error>, Story) {
             }
             Output::NeedPart(PartRequest { number, length, hash_first, .. }) => {
                 let digest = hash_first.then(|| digest(b"part"));
-                put.handle(at(now), Input::PartReady { number, length, digest, last: u64::from(number) == parts });
+                put.handle(
+                    at(now),
+                    Input::PartReady { number, length, digest, last: u64::from(number) == parts, salt: None },
+                );
             }
             Output::Wait(until) => {
                 let next = coming.first_key_value().map(|((time, _), _)| *time);

@@ -2,6 +2,7 @@
 
 mod calls;
 mod downloads;
+mod items;
 mod uploads;
 
 use std::fs::File;

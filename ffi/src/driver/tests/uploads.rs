@@ -59,7 +59,7 @@ fn a_stream_of_any_length_arrives_in_pieces_of_any_size() {
         let (server, parts) = store(&[2]);
         let bytes = payload(length);
         let machine = TestUpload::new(&server.url(""), PART as u64, 2);
-        let mut upload = StreamUpload::start(&host, machine, None, &mut Control::none()).unwrap();
+        let mut upload = StreamUpload::start(&host, machine, None, None, &mut Control::none()).unwrap();
         for piece in bytes.chunks(piece) {
             upload.write(piece, &mut Control::none()).unwrap();
         }
@@ -107,7 +107,7 @@ fn a_fast_writer_is_held_back_and_memory_is_bounded() {
     });
     let host = host();
     let machine = TestUpload::new(&server.url(""), PART as u64, window);
-    let mut upload = StreamUpload::start(&host, machine, None, &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host, machine, None, None, &mut Control::none()).unwrap();
     let bytes = payload(10 * PART);
     // The store does not answer yet: the write ends after the window, with some bytes accepted.
     write_until(&mut upload, &bytes, window as usize * PART);
@@ -133,7 +133,7 @@ fn a_stream_can_end_after_a_write_that_was_stopped_between_parts() {
         reply(wire, 200, b"")
     });
     let machine = TestUpload::new(&server.url(""), PART as u64, 1);
-    let mut upload = StreamUpload::start(&host(), machine, None, &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host(), machine, None, None, &mut Control::none()).unwrap();
     let bytes = payload(PART + 1);
     write_until(&mut upload, &bytes, PART);
     gate.store(true, Ordering::Release);
@@ -152,7 +152,7 @@ fn every_later_call_returns_the_error_of_the_machine() {
         }
     });
     assert_eq!(
-        StreamUpload::start(&host(), machine, None, &mut Control::none()).err().unwrap().code(),
+        StreamUpload::start(&host(), machine, None, None, &mut Control::none()).err().unwrap().code(),
         Code::AccessDenied
     );
 
@@ -174,7 +174,7 @@ fn every_later_call_returns_the_error_of_the_machine() {
             outputs.push_back(Output::Done(Err(Error::new(Code::AccessDenied, "no"))));
         }
     });
-    let mut upload = StreamUpload::start(&host(), machine, None, &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host(), machine, None, None, &mut Control::none()).unwrap();
     while upload.write(&[0; 11], &mut Control::none()).is_ok() {
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -210,11 +210,11 @@ fn abort_and_drop_cancel_the_machine() {
         )
     };
     let (aborted, dropped) = (Arc::default(), Arc::default());
-    let mut upload = StreamUpload::start(&host(), machine(&aborted), None, &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host(), machine(&aborted), None, None, &mut Control::none()).unwrap();
     upload.abort(&mut Control::none()).unwrap();
     assert!(aborted.load(Ordering::Acquire));
     assert_eq!(upload.write(b"x", &mut Control::none()).unwrap_err().code(), Code::WrongState);
-    drop(StreamUpload::start(&host(), machine(&dropped), None, &mut Control::none()).unwrap());
+    drop(StreamUpload::start(&host(), machine(&dropped), None, None, &mut Control::none()).unwrap());
     until(|| dropped.load(Ordering::Acquire));
 }
 
@@ -227,7 +227,7 @@ fn a_cancel_ends_a_finish_and_the_next_finish_continues() {
         reply(wire, 200, b"")
     });
     let machine = TestUpload::new(&server.url(""), PART as u64, 1);
-    let mut upload = StreamUpload::start(&host(), machine, None, &mut Control::none()).unwrap();
+    let mut upload = StreamUpload::start(&host(), machine, None, None, &mut Control::none()).unwrap();
     upload.write(b"few bytes", &mut Control::none()).unwrap();
     let cancel = Cancel::new();
     cancel.trigger();

@@ -86,6 +86,7 @@ impl Payload {
                 stored: bytes.len() as u64,
                 digest,
                 md5: None,
+                salt: None,
             };
             Outgoing::file(Arc::new(SourceFile::new(file).unwrap()), transport.pool().clone(), part)
         };

@@ -143,7 +143,11 @@ impl Store {
                 let version = self.put(key, parts.unwrap_or_default().values().sum(), None);
                 let tag = "CompleteMultipartUploadResult";
                 let names = format!("<Bucket>{}</Bucket><Key>{}</Key>", bucket_of(request), escape(key));
-                let body = format!("<{tag}>{names}<ETag>{ETAG}</ETag></{tag}>");
+                // It is not computed, and believed: a client that sends the checksum of the whole compares it with the reply.
+                let checksum = request.header("x-amz-checksum-crc64nvme").map_or_else(String::new, |sum| {
+                    format!("<ChecksumCRC64NVME>{sum}</ChecksumCRC64NVME><ChecksumType>FULL_OBJECT</ChecksumType>")
+                });
+                let body = format!("<{tag}>{names}<ETag>{ETAG}</ETag>{checksum}</{tag}>");
                 let headers = format!("Content-Type: application/xml\r\nx-amz-version-id: {version}\r\n");
                 ("CompleteMultipartUpload", whole(200, &headers, &body, false))
             }

@@ -2,7 +2,7 @@
 
 use super::xml::Document;
 use super::{Reply, Request, xml_date};
-use crate::{Page, Payload, Position, Query, Refusal, Store, url_encode};
+use crate::{Page, Payload, Position, Query, Refusal, Rules, Store, url_encode};
 
 /// A listing that is asked for.
 struct Listing {
@@ -11,7 +11,7 @@ struct Listing {
 }
 
 impl Listing {
-    fn new<C>(request: &Request<C>, after: Position, max: &str, max_page: usize) -> Result<Self, Refusal> {
+    fn new<C>(request: &Request<C>, after: Position, max: &str, rules: &Rules) -> Result<Self, Refusal> {
         let is_encoded = match request.parameter("encoding-type") {
             None => false,
             Some("url") => true,
@@ -21,7 +21,8 @@ impl Listing {
             prefix: request.parameter("prefix").unwrap_or_default().to_owned(),
             delimiter: request.parameter("delimiter").map(str::to_owned),
             after,
-            max: request.number(max)?.unwrap_or(usize::MAX).min(max_page),
+            max: request.number(max)?.unwrap_or(usize::MAX).min(rules.max_page),
+            max_passed: rules.max_passed,
         };
         Ok(Self { query, is_encoded })
     }
@@ -82,7 +83,7 @@ impl<C: Payload> Store<C> {
             (None, Some(key)) => Position::Key(key.to_owned()),
             (None, None) => Position::Start,
         };
-        let listing = Listing::new(request, after, "max-keys", self.rules.max_page)?;
+        let listing = Listing::new(request, after, "max-keys", &self.rules)?;
         let page = self.bucket(&request.bucket)?.list_objects(&listing.query);
         Ok(listing.finish(
             "ListBucketResult",
@@ -102,7 +103,7 @@ impl<C: Payload> Store<C> {
 
     pub(super) fn answer_list_versions(&self, request: &Request<C>) -> Result<Reply<C>, Refusal> {
         let after = Listing::after(request, "version-id-marker")?;
-        let listing = Listing::new(request, after, "max-keys", self.rules.max_page)?;
+        let listing = Listing::new(request, after, "max-keys", &self.rules)?;
         let page = self.bucket(&request.bucket)?.list_versions(&listing.query);
         Ok(listing.finish(
             "ListVersionsResult",
@@ -127,7 +128,7 @@ impl<C: Payload> Store<C> {
 
     pub(super) fn answer_list_uploads(&self, request: &Request<C>) -> Result<Reply<C>, Refusal> {
         let after = Listing::after(request, "upload-id-marker")?;
-        let listing = Listing::new(request, after, "max-uploads", self.rules.max_page)?;
+        let listing = Listing::new(request, after, "max-uploads", &self.rules)?;
         let page = self.bucket(&request.bucket)?.list_uploads(&listing.query);
         Ok(listing.finish(
             "ListMultipartUploadsResult",

@@ -3,7 +3,11 @@
 //! The date, the expiry of the access key, and the checksums are verified, as far as the rules have them; the signature
 //! is not. What is not known is answered with NotImplemented.
 
+mod bucket;
+mod delete;
+mod encryption;
 mod listing;
+mod lock;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -21,7 +25,7 @@ use percent_encoding::percent_decode_str;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Accepts, Algorithm, Attributes, Checksum, Object, Payload, Received, Refusal, Store, Versioning, Whole,
+    Accepts, Algorithm, Attributes, Checksum, Encryption, Object, Payload, Received, Refusal, Store, Whole,
     WriteCondition, crc64_text, is_unsupported_header,
 };
 
@@ -76,6 +80,54 @@ impl<C> Request<C> {
     /// The access key in the signature.
     pub fn access_key(&self) -> Option<&str> {
         self.header("authorization")?.split_once("Credential=")?.1.split('/').next()
+    }
+
+    /// The operation, as S3 names it.
+    pub fn operation(&self) -> Option<&'static str> {
+        let has = |name: &str| self.query.contains_key(name);
+        let of_upload = self.parameter("uploadId").is_some();
+        Some(match (self.method, self.bucket.is_empty(), self.key.is_empty()) {
+            ("GET", true, true) => "ListBuckets",
+            ("GET", false, true) if has("encryption") => "GetBucketEncryption",
+            ("GET", false, true) if has("location") => "GetBucketLocation",
+            ("GET", false, true) if has("object-lock") => "GetObjectLockConfiguration",
+            ("GET", false, true) if has("uploads") => "ListMultipartUploads",
+            ("GET", false, true) if has("versioning") => "GetBucketVersioning",
+            ("GET", false, true) if has("versions") => "ListObjectVersions",
+            ("GET", false, true) if self.parameter("list-type") == Some("2") => "ListObjectsV2",
+            ("PUT", false, true) if has("object-lock") => "PutObjectLockConfiguration",
+            ("PUT", false, true) if has("versioning") => "PutBucketVersioning",
+            ("PUT", false, true) if self.query.is_empty() => "CreateBucket",
+            ("DELETE", false, true) if self.query.is_empty() => "DeleteBucket",
+            ("HEAD", false, true) => "HeadBucket",
+            ("POST", false, true) if has("delete") => "DeleteObjects",
+            ("POST", false, false) if has("uploads") => "CreateMultipartUpload",
+            ("POST", false, false) if of_upload => "CompleteMultipartUpload",
+            ("PUT", false, false) if of_upload => "UploadPart",
+            ("PUT", false, false) if has("retention") => "PutObjectRetention",
+            ("PUT", false, false) if !has("uploads") => "PutObject",
+            ("GET", false, false) if of_upload => "ListParts",
+            ("GET", false, false) if has("retention") => "GetObjectRetention",
+            ("GET", false, false) => "GetObject",
+            ("HEAD", false, false) => "HeadObject",
+            ("DELETE", false, false) if of_upload => "AbortMultipartUpload",
+            ("DELETE", false, false) => "DeleteObject",
+            _ => return None,
+        })
+    }
+
+    /// Whether the headers have a checksum of the body, or announce one.
+    fn has_digest(&self) -> bool {
+        let is_digest = |name: &str| {
+            let checksum = name.strip_prefix("x-amz-checksum-");
+            checksum.and_then(Algorithm::from_name).is_some() || matches!(name, "content-md5" | "x-amz-trailer")
+        };
+        self.headers.iter().any(|(name, _)| is_digest(name))
+    }
+
+    /// Whether locks in governance mode are ignored.
+    fn bypasses_governance(&self) -> bool {
+        self.header("x-amz-bypass-governance-retention").is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
@@ -189,7 +241,7 @@ impl<C: Payload> Store<C> {
         if request.access_key().is_some_and(|key| self.expired_keys.iter().any(|expired| expired == key)) {
             return Err(Refusal::new(400, "ExpiredToken", "The provided token has expired."));
         }
-        if let Some((name, _)) = request.headers.iter().find(|(name, _)| is_unsupported_header(name)) {
+        if let Some((name, _)) = request.headers.iter().find(|(name, _)| is_unsupported(name)) {
             return Err(Refusal::not_implemented(&format!("the header {name}")));
         }
         if let Some((name, _)) = request.headers.iter().find(|(name, _)| !self.rules.accepts.header(name)) {
@@ -209,50 +261,57 @@ impl<C: Payload> Store<C> {
     }
 
     fn route(&mut self, request: &Request<C>, now: SystemTime) -> Result<Reply<C>, Refusal> {
-        let has = |name: &str| request.query.contains_key(name);
-        let upload_id = request.parameter("uploadId");
-        match (request.method, request.key.is_empty(), upload_id) {
-            ("GET", true, _) if has("versioning") => self.get_versioning(request),
-            ("GET", true, _) if has("versions") => self.answer_list_versions(request),
-            ("GET", true, _) if has("uploads") => self.answer_list_uploads(request),
-            ("GET", true, _) if request.parameter("list-type") == Some("2") => self.answer_list_objects(request),
-            ("POST", false, None) if has("uploads") => self.answer_create(request, now),
-            ("PUT", false, Some(id)) => self.answer_upload_part(request, id, now),
-            ("GET", false, Some(id)) => self.answer_list_parts(request, id),
-            ("POST", false, Some(id)) => self.answer_complete(request, id),
-            ("DELETE", false, Some(id)) => {
+        let unknown = || {
+            let target = format!("{} /{}/{}?{:?}", request.method, request.bucket, request.key, request.query);
+            Refusal::not_implemented(&target)
+        };
+        let operation = request.operation().ok_or_else(unknown)?;
+        self.check_known(operation)?;
+        let id = request.parameter("uploadId").unwrap_or_default();
+        match operation {
+            "AbortMultipartUpload" => {
                 self.abort(&request.bucket, &request.key, id)?;
                 Ok(Reply::empty(204))
             }
-            ("PUT", false, None) => self.answer_put(request, now),
-            ("GET" | "HEAD", false, None) => self.answer_get(request),
-            ("DELETE", false, None) => {
-                let deleted = self.delete(&request.bucket, &request.key, request.parameter("versionId"), now)?;
-                let reply = Reply::empty(204).with_version(deleted.version);
-                Ok(if deleted.marker { reply.with("x-amz-delete-marker", "true") } else { reply })
+            "CompleteMultipartUpload" => self.answer_complete(request, id),
+            "CreateBucket" => self.answer_create_bucket(request, now),
+            "CreateMultipartUpload" => self.answer_create(request, now),
+            "DeleteBucket" => {
+                self.delete_bucket(&request.bucket)?;
+                Ok(Reply::empty(204))
             }
-            (method, ..) => {
-                let target = format!("{method} /{}/{}?{:?}", request.bucket, request.key, request.query);
-                Err(Refusal::not_implemented(&target))
-            }
+            "DeleteObject" => self.answer_delete(request, now),
+            "DeleteObjects" => self.answer_delete_many(request, now),
+            "GetBucketEncryption" => self.answer_encryption(request),
+            "GetBucketLocation" => self.answer_location(request),
+            "GetBucketVersioning" => self.answer_versioning(request),
+            "GetObject" | "HeadObject" => self.answer_get(request),
+            "GetObjectLockConfiguration" => self.answer_lock(request),
+            "GetObjectRetention" => self.answer_retention(request),
+            "HeadBucket" => self.answer_head_bucket(request),
+            "ListBuckets" => self.answer_list_buckets(request),
+            "ListMultipartUploads" => self.answer_list_uploads(request),
+            "ListObjectVersions" => self.answer_list_versions(request),
+            "ListObjectsV2" => self.answer_list_objects(request),
+            "ListParts" => self.answer_list_parts(request, id),
+            "PutBucketVersioning" => self.answer_set_versioning(request),
+            "PutObject" => self.answer_put(request, now),
+            "PutObjectLockConfiguration" => self.answer_set_lock(request),
+            "PutObjectRetention" => self.answer_set_retention(request, now),
+            "UploadPart" => self.answer_upload_part(request, id, now),
+            _ => Err(unknown()),
         }
     }
 
-    fn get_versioning(&self, request: &Request<C>) -> Result<Reply<C>, Refusal> {
-        let status = match self.bucket(&request.bucket)?.versioning {
-            Versioning::Off => "",
-            Versioning::Enabled => "<Status>Enabled</Status>",
-            Versioning::Suspended => "<Status>Suspended</Status>",
-        };
-        Ok(Reply::xml(format!("<VersioningConfiguration>{status}</VersioningConfiguration>")))
-    }
-
     fn answer_put(&mut self, request: &Request<C>, now: SystemTime) -> Result<Reply<C>, Refusal> {
+        let (encryption, said) = self.encryption(request)?;
+        let attributes = Attributes { encryption, ..attributes(request)? };
+        self.check_digest(&request.bucket, attributes.retention.as_ref(), request.has_digest())?;
         let received = self.receive(request)?;
         let crc = crc64_text(received.crc64nvme);
-        let object = Object::whole(received, attributes(request));
+        let object = Object::whole(received, attributes);
         let stored = self.put(&request.bucket, &request.key, object, &write_condition(request)?, now)?;
-        let reply = Reply::empty(200).with_etag(&stored.etag).with_version(stored.version);
+        let reply = Reply::empty(200).with_etag(&stored.etag).with_version(stored.version).with_encryption(&said);
         Ok(if self.rules.checksums { reply.with("x-amz-checksum-crc64nvme", crc) } else { reply })
     }
 
@@ -292,7 +351,9 @@ impl<C: Payload> Store<C> {
 
     fn answer_get(&self, request: &Request<C>) -> Result<Reply<C>, Refusal> {
         let (version, object) = self.get(&request.bucket, &request.key, request.parameter("versionId"))?;
+        let said = self.check_key(request, &object.attributes.encryption)?;
         let mut reply = Reply::empty(200)
+            .with_encryption(&said)
             .with_etag(&object.etag)
             .with_version(self.bucket(&request.bucket)?.shown(&version.id))
             .with("last-modified", http_date(version.modified))
@@ -302,6 +363,10 @@ impl<C: Payload> Store<C> {
         }
         for (name, value) in &object.attributes.metadata {
             reply = reply.with(&format!("x-amz-meta-{name}"), value.as_str());
+        }
+        if let Some(retention) = object.attributes.retention {
+            reply = reply.with("x-amz-object-lock-mode", retention.mode.name());
+            reply = reply.with("x-amz-object-lock-retain-until-date", xml_date(retention.until));
         }
         let length = object.content.length();
         let Some(range) = request.header("range") else {
@@ -335,17 +400,24 @@ impl<C: Payload> Store<C> {
     }
 }
 
-fn attributes<C>(request: &Request<C>) -> Attributes {
+/// The embedded store's wire protocol does not pass the headers of encryption on; here they are known.
+fn is_unsupported(name: &str) -> bool {
+    is_unsupported_header(name) && !encryption::is_known(name)
+}
+
+fn attributes<C>(request: &Request<C>) -> Result<Attributes, Refusal> {
     let header = |name: &str| request.header(name).map(str::to_owned);
     let headers = Attributes::HEADERS.into_iter().filter_map(|name| Some((name, header(name)?)));
     let metadata = request.headers.iter();
     let metadata =
         metadata.filter_map(|(name, value)| Some((name.strip_prefix("x-amz-meta-")?.to_owned(), value.clone())));
-    Attributes {
+    Ok(Attributes {
         headers: headers.collect(),
         metadata: metadata.collect(),
         storage_class: header("x-amz-storage-class"),
-    }
+        retention: lock::of_headers(request)?,
+        encryption: Encryption::None,
+    })
 }
 
 fn write_condition<C>(request: &Request<C>) -> Result<WriteCondition, Refusal> {
@@ -365,6 +437,12 @@ pub fn http_date(time: SystemTime) -> String {
 /// `2013-05-24T00:00:00.000Z`
 fn xml_date(time: SystemTime) -> String {
     format("%Y-%m-%dT%H:%M:%S.000Z", time)
+}
+
+/// The time of `2013-05-24T00:00:00.000Z`.
+fn parse_xml_date(text: &str) -> Option<SystemTime> {
+    let at: Timestamp = text.parse().ok()?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at.as_millisecond()).ok()?))
 }
 
 fn format(pattern: &str, time: SystemTime) -> String {

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use super::xml::{Document, texts};
+use super::xml::{Document, malformed, texts};
 use super::{Reply, Request, attributes, write_condition, xml_date};
-use crate::{Algorithm, Checksum, Completion, ListedPart, Payload, Refusal, Store, crc64_text};
+use crate::{Algorithm, Attributes, Checksum, Completion, ListedPart, Payload, Refusal, Store, crc64_text};
 
 impl<C: Payload> Store<C> {
     pub(super) fn answer_create(&mut self, request: &Request<C>, now: SystemTime) -> Result<Reply<C>, Refusal> {
@@ -14,14 +14,16 @@ impl<C: Payload> Store<C> {
             })?),
             None => None,
         };
-        let id = self.create_upload(&request.bucket, &request.key, attributes(request), algorithm, now)?;
+        let (encryption, said) = self.encryption(request)?;
+        let attributes = Attributes { encryption, ..attributes(request)? };
+        let id = self.create_upload(&request.bucket, &request.key, attributes, algorithm, now)?;
         let mut xml = Document::new();
         xml.element("InitiateMultipartUploadResult", |xml| {
             xml.text("Bucket", &request.bucket);
             xml.text("Key", &request.key);
             xml.text("UploadId", id);
         });
-        Ok(Reply::xml(xml.finish()))
+        Ok(Reply::xml(xml.finish()).with_encryption(&said))
     }
 
     pub(super) fn answer_upload_part(
@@ -33,17 +35,22 @@ impl<C: Payload> Store<C> {
         let (bucket, key) = (&request.bucket, &request.key);
         let number = request.number("partNumber")?.unwrap_or(0);
         self.check_length(request.body.length())?;
+        let attributes = &self.upload(bucket, key, id)?.attributes;
+        let (own, said) = (attributes.retention, self.check_upload_key(request, &attributes.encryption, true)?);
+        self.check_digest(bucket, own.as_ref(), request.has_digest())?;
         let received = self.receive(request)?;
         let algorithm = received.checksum.as_ref().map(|checksum| checksum.algorithm);
         self.check_part(bucket, key, id, number, algorithm)?;
         let crc = crc64_text(received.crc64nvme);
         let etag = self.put_part(bucket, key, id, number, received, now)?;
-        let reply = Reply::empty(200).with_etag(&etag);
+        let reply = Reply::empty(200).with_etag(&etag).with_encryption(&said);
         Ok(if self.rules.checksums { reply.with("x-amz-checksum-crc64nvme", crc) } else { reply })
     }
 
     pub(super) fn answer_list_parts(&self, request: &Request<C>, id: &str) -> Result<Reply<C>, Refusal> {
         let upload = self.upload(&request.bucket, &request.key, id)?;
+        // With SSE-C these need the key only if the upload has checksums.
+        self.check_upload_key(request, &upload.attributes.encryption, upload.algorithm.is_some())?;
         let marker: u32 = request.number("part-number-marker")?.unwrap_or(0);
         let max = request.number("max-parts")?.unwrap_or(usize::MAX).min(self.rules.max_page);
         let mut rest = upload.parts.range(marker.saturating_add(1)..);
@@ -78,6 +85,10 @@ impl<C: Payload> Store<C> {
             size: request.header("x-amz-mp-object-size").and_then(|size| size.parse().ok()),
             condition: write_condition(request)?,
         };
+        // An upload that is gone may have been completed.
+        if let Ok(upload) = self.upload(&request.bucket, &request.key, id) {
+            self.check_upload_key(request, &upload.attributes.encryption, upload.algorithm.is_some())?;
+        }
         let completed = self.complete(&request.bucket, &request.key, id, &completion)?;
         let mut xml = Document::new();
         xml.element("CompleteMultipartUploadResult", |xml| {
@@ -95,7 +106,6 @@ impl<C: Payload> Store<C> {
 
 /// The parts that the XML of a Complete names.
 fn listed(document: &[u8]) -> Result<Vec<ListedPart>, Refusal> {
-    let malformed = || Refusal::new(400, "MalformedXML", "The XML you provided was not well-formed.");
     let (mut parts, mut number, mut etag, mut checksums) = (Vec::new(), None, None, Vec::new());
     for (path, text) in texts(document).ok_or_else(malformed)? {
         match path.strip_prefix("CompleteMultipartUpload/Part").ok_or(path.as_str()) {

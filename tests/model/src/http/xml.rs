@@ -4,6 +4,8 @@ use quick_xml::Reader;
 use quick_xml::escape::escape;
 use quick_xml::events::Event;
 
+use crate::Refusal;
+
 /// A document that is being written.
 #[derive(Debug)]
 pub(super) struct Document(String);
@@ -53,4 +55,16 @@ pub(super) fn texts(document: &[u8]) -> Option<Vec<(String, String)>> {
             _ => {}
         }
     }
+}
+
+/// The text of the first element at this path, unless it is missing or empty.
+pub(super) fn value(document: &[u8], path: &str) -> Result<Option<String>, Refusal> {
+    let texts = texts(document).ok_or_else(malformed)?;
+    let found = texts.into_iter().find(|(own, _)| own == path);
+    Ok(found.map(|(_, text)| text).filter(|text| !text.is_empty()))
+}
+
+/// The refusal of a document that is not what the operation expects.
+pub(super) fn malformed() -> Refusal {
+    Refusal::new(400, "MalformedXML", "The XML you provided was not well-formed.")
 }

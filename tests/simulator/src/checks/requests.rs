@@ -1,6 +1,6 @@
 //! Requests: when one is sent, and when it takes effect.
 
-use s3_model::Version;
+use s3_model::{NULL, Version};
 use s3vault_core::http::{ReplyBody, Request};
 use s3vault_core::vault::Vid;
 use s3vault_core::vault::objects::{CATALOGUE, LOCATORS};
@@ -12,6 +12,7 @@ use super::{FILE_WINDOW, wrong};
 use crate::content::Content;
 use crate::coverage::Probe;
 use crate::lookup::StoredRow;
+use crate::mode::Mode;
 use crate::wire::{Answer, Wire};
 use crate::world::World;
 
@@ -22,6 +23,11 @@ impl World {
         }
         let upload_id = wire.parameter("uploadId").to_owned();
         let is_open = self.bucket().open_upload(&upload_id).is_some();
+        let now = self.store_ms();
+        self.ahead_ms = self.ahead_ms.max(now - self.time as i64);
+        // Where a proxy tells a wrong time, or clocks step, what a process takes for the store's clock may be ahead of it.
+        let is_sure = !self.has_stepped && self.scenario.second.proxy_ms == 0;
+        let passed_ms = if is_sure { self.time as i64 + self.ahead_ms } else { i64::MAX };
         let task = &mut self.tasks[number];
         let has_checkpoint = task.put().is_some_and(|put| put.has_checkpoint);
         let mut broken = Vec::new();
@@ -63,8 +69,11 @@ impl World {
             if request.drop_at.is_none() {
                 broken.push(format!("{} is sent without an end", wire.short()));
             }
-            if wire.date_ms() > task.checked_ms {
-                let late = wire.date_ms() - task.checked_ms;
+            // A locator may be sent beside its check: its date is one that the store's clock has passed, unless it
+            // stepped back since a reply showed it.
+            let checked_ms = if wire.puts(LOCATORS) { passed_ms } else { task.checked_ms };
+            if wire.date_ms() > checked_ms {
+                let late = wire.date_ms().saturating_sub(checked_ms);
                 broken.push(format!("{} is dated {late} ms after its check", wire.short()));
             }
         }
@@ -94,21 +103,23 @@ impl World {
         }
         if wire.puts(LOCATORS)
             && let Some((vid, _)) = wire.request.key.rsplit_once('/').and_then(|(_, last)| last.split_once('.'))
-            && self.vids.insert(vid.to_owned(), number).is_none()
         {
-            self.check_newest(number, vid);
+            self.vids.entry(vid.to_owned()).or_insert(number);
         }
-        if let Some(vid) = wire.request.header("x-amz-meta-s3vault-vid")
-            && self.locator(vid).is_none()
-        {
-            self.violate(format!("{} takes effect, and no locator names version {vid}", wire.short()));
+        if let Some(vid) = wire.request.header("x-amz-meta-s3vault-vid") {
+            if !self.older.contains_key(vid) {
+                self.check_newest(number, vid);
+            }
+            if self.locator(vid).is_none() {
+                self.violate(format!("{} takes effect, and no locator names version {vid}", wire.short()));
+            }
         }
         if wire.puts(CATALOGUE) {
             self.check_row(number, wire);
         }
     }
 
-    /// A put has chosen its version id: its version is newer than all that it has listed.
+    /// A put has decided on its version id, since it stores data: its version is newer than all that it has listed.
     fn check_newest(&mut self, number: usize, vid: &str) {
         let before = std::mem::take(&mut self.tasks[number].before);
         self.tasks[number].data_ms = None;
@@ -183,8 +194,10 @@ impl World {
             if *key != named {
                 return self.violate(format!("extent {} is at {key}, and its locator says {named}", n + 1));
             }
+            // The manifest names a version where the bucket has versions.
+            let id = version_id.as_deref().or((self.scenario.second.mode == Mode::Emulated).then_some(NULL));
             let mut versions = self.bucket().versions(key).iter();
-            let version = versions.find(|version| Some(&version.id) == version_id.as_ref());
+            let version = versions.find(|version| Some(version.id.as_str()) == id);
             match version.and_then(Version::content) {
                 Some(content) => all.push(content.clone()),
                 None => {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use s3vault_core::account::Account;
-use s3vault_core::vault::objects::VAULT_KEY;
+use s3vault_core::vault::objects::{LOCATORS, VAULT_KEY};
 use s3vault_core::{Code, Error, Family};
 
 use super::ATTEMPTS;
@@ -229,7 +229,10 @@ impl World {
         if streak.failures >= MOST {
             self.hit(Probe::LongThrottled);
         }
-        let why = if streak.why == Why::Refused && streak.failures >= MOST {
+        // When a locator has expired that was sent beside its LIST, the put starts with the same LIST again.
+        let restarts = what.starts_with("ListObjectsV2")
+            && self.tasks[number].in_a_row.keys().any(|other| other.contains(LOCATORS));
+        let why = if streak.why == Why::Refused && streak.failures >= MOST && !restarts {
             Some(format!("after {} attempts", streak.failures))
         } else if waited < streak.least_wait() {
             Some(format!("after {waited} ms, although the store asks to wait for {} ms", streak.asked))
@@ -238,6 +241,7 @@ impl World {
         } else if now > streak.latest() + ROUNDED_MS {
             Some(format!("after {waited} ms, {} ms later than it may be", now - streak.latest()))
         } else if streak.why == Why::Away
+            && !restarts
             && streak.failures >= LEAST
             && now - streak.started > streak.limits.1 + streak.token + ROUNDED_MS
         {

@@ -5,7 +5,7 @@ mod arrival;
 use s3_model::http::http_date;
 use s3vault_core::checksum::Digest;
 use s3vault_core::http::{Range, ReplyBody, ReplyHead, Request, RequestId, TransportFailure};
-use s3vault_core::vault::objects::{CATALOGUE, VAULT_KEY};
+use s3vault_core::vault::objects::{CATALOGUE, LOCATORS, VAULT_KEY};
 use s3vault_core::{Code, Input};
 
 use crate::case::FaultId;
@@ -358,7 +358,7 @@ impl World {
             // What waited for a new check starts again after it.
             task.in_a_row.remove(&exchange.what);
             match exchange.wire.operation {
-                "ListObjectsV2" => task.in_a_row.retain(|what, _| what.contains(VAULT_KEY)),
+                "ListObjectsV2" => task.in_a_row.retain(|what, _| what.contains(VAULT_KEY) || what.contains(LOCATORS)),
                 // The data is read again under the version ids that it finds.
                 "ListObjectVersions" => task.in_a_row.retain(|what, _| !what.starts_with("GetObject")),
                 "ListParts" => task.in_a_row.retain(|what, _| !what.starts_with("CompleteMultipartUpload")),

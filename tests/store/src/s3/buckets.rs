@@ -6,14 +6,19 @@ use s3s::dto::*;
 use super::REGION;
 use super::convert::{Answer, answer, owner, timestamp};
 use crate::shared::Shared;
-use s3_model::{Refusal, Versioning};
+use s3_model::{ObjectLock, Position, Refusal, Versioning};
 
 pub(super) async fn create(shared: &Shared, req: S3Request<CreateBucketInput>) -> Answer<CreateBucketOutput> {
-    if req.input.object_lock_enabled_for_bucket == Some(true) {
-        return Err(Refusal::not_implemented("object lock"));
-    }
-    shared.store().create_bucket(&req.input.bucket, Versioning::Off, shared.clock.now())?;
-    answer(CreateBucketOutput { location: Some(format!("/{}", req.input.bucket)) })
+    let input = req.input;
+    let is_locked = input.object_lock_enabled_for_bucket == Some(true);
+    let region = input.create_bucket_configuration.and_then(|configuration| configuration.location_constraint);
+    let versioning = if is_locked { Versioning::Enabled } else { Versioning::Off };
+    let mut store = shared.store();
+    store.create_bucket(&input.bucket, versioning, shared.clock.now())?;
+    let bucket = store.bucket_mut(&input.bucket)?;
+    bucket.lock = is_locked.then(ObjectLock::default);
+    bucket.region = region.map(|region| region.as_str().to_owned());
+    answer(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) })
 }
 
 pub(super) async fn delete(shared: &Shared, req: S3Request<DeleteBucketInput>) -> Answer<DeleteBucketOutput> {
@@ -22,23 +27,25 @@ pub(super) async fn delete(shared: &Shared, req: S3Request<DeleteBucketInput>) -
 }
 
 pub(super) async fn head(shared: &Shared, req: S3Request<HeadBucketInput>) -> Answer<HeadBucketOutput> {
-    shared.store().bucket(&req.input.bucket)?;
-    answer(HeadBucketOutput { bucket_region: Some(REGION.to_owned()), ..Default::default() })
+    let store = shared.store();
+    let region = store.bucket(&req.input.bucket)?.region.as_deref().unwrap_or(REGION);
+    answer(HeadBucketOutput { bucket_region: Some(region.to_owned()), ..Default::default() })
 }
 
 pub(super) async fn list(shared: &Shared, req: S3Request<ListBucketsInput>) -> Answer<ListBucketsOutput> {
-    if req.input.max_buckets.is_some() || req.input.continuation_token.is_some() {
-        return Err(Refusal::not_implemented("a ListBuckets in pages"));
-    }
-    let prefix = req.input.prefix.unwrap_or_default();
     let store = shared.store();
-    let buckets = store.buckets().filter(|(name, _)| name.starts_with(&prefix)).map(|(name, bucket)| Bucket {
+    let prefix = req.input.prefix.unwrap_or_default();
+    let max = req.input.max_buckets.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
+    let after = req.input.continuation_token.as_deref().map(Position::of_token).transpose()?;
+    let page = store.list_buckets(&prefix, &after.unwrap_or(Position::Start), max);
+    let continuation_token = page.next.as_ref().map(Position::token);
+    let buckets = page.entries.into_iter().map(|(name, bucket)| Bucket {
         bucket_region: None,
         creation_date: timestamp(bucket.created),
-        name: Some(name.clone()),
+        name: Some(name.to_owned()),
     });
     let buckets = Some(buckets.collect());
-    answer(ListBucketsOutput { buckets, owner: owner(), ..Default::default() })
+    answer(ListBucketsOutput { buckets, continuation_token, owner: owner(), ..Default::default() })
 }
 
 /// us-east-1 is the region that has no name here.
@@ -46,8 +53,8 @@ pub(super) async fn location(
     shared: &Shared,
     req: S3Request<GetBucketLocationInput>,
 ) -> Answer<GetBucketLocationOutput> {
-    shared.store().bucket(&req.input.bucket)?;
-    answer(GetBucketLocationOutput { location_constraint: None })
+    let region = shared.store().bucket(&req.input.bucket)?.region.clone();
+    answer(GetBucketLocationOutput { location_constraint: region.map(BucketLocationConstraint::from) })
 }
 
 pub(super) async fn versioning(

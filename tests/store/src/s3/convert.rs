@@ -70,6 +70,12 @@ macro_rules! attributes {
             headers: headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
             metadata: $input.metadata.take().unwrap_or_default().into_iter().collect(),
             storage_class: $input.storage_class.take().map(|class| class.as_str().to_owned()),
+            retention: $crate::s3::lock::requested(
+                $input.object_lock_mode.take(),
+                $input.object_lock_retain_until_date.take(),
+            )?,
+            // What asks for one is refused before.
+            encryption: s3_model::Encryption::None,
         }
     }};
 }

@@ -48,6 +48,8 @@ pub(super) async fn copy(shared: &Shared, req: S3Request<CopyObjectInput>) -> An
         object.attributes = attributes!(input);
     } else {
         object.attributes.storage_class = input.storage_class.take().map(|class| class.as_str().to_owned());
+        let (mode, until) = (input.object_lock_mode.take(), input.object_lock_retain_until_date.take());
+        object.attributes.retention = super::lock::requested(mode, until)?;
     }
     if object.etag.contains('-') {
         object = Object { etag: md5(&object.content).await, checksum: None, ..object };

@@ -16,6 +16,7 @@ struct Asked {
 
 impl Asked {
     fn new(
+        shared: &Shared,
         prefix: Option<&String>,
         delimiter: Option<&String>,
         max: Option<i32>,
@@ -24,7 +25,10 @@ impl Asked {
     ) -> Result<Self, Refusal> {
         let max = max.map_or(Ok(MAX_PAGE), usize::try_from);
         let max = max.map_err(|_| Refusal::invalid_argument("The number of entries must not be negative."))?;
-        let max = max.min(MAX_PAGE);
+        let (max, max_passed) = {
+            let store = shared.store();
+            (max.min(store.rules.max_page), store.rules.max_passed)
+        };
         let url = match encoding.map(EncodingType::as_str) {
             None => false,
             Some(EncodingType::URL) => true,
@@ -32,7 +36,7 @@ impl Asked {
         };
         let prefix = prefix.cloned().unwrap_or_default();
         let delimiter = delimiter.filter(|delimiter| !delimiter.is_empty()).cloned();
-        Ok(Self { query: Query { prefix, delimiter, after, max }, max: max as i32, url })
+        Ok(Self { query: Query { prefix, delimiter, after, max, max_passed }, max: max as i32, url })
     }
 
     fn encode(&self, text: &str) -> String {
@@ -57,6 +61,7 @@ pub(super) async fn objects(shared: &Shared, req: S3Request<ListObjectsV2Input>)
         (None, None) => Position::Start,
     };
     let asked = Asked::new(
+        shared,
         input.prefix.as_ref(),
         input.delimiter.as_ref(),
         input.max_keys,
@@ -126,7 +131,7 @@ pub(super) async fn versions(
     let input = req.input;
     let (prefix, delimiter) = (input.prefix.as_ref(), input.delimiter.as_ref());
     let after = marked(input.key_marker.as_ref(), input.version_id_marker.as_ref(), prefix, delimiter)?;
-    let asked = Asked::new(prefix, delimiter, input.max_keys, input.encoding_type.as_ref(), after)?;
+    let asked = Asked::new(shared, prefix, delimiter, input.max_keys, input.encoding_type.as_ref(), after)?;
     let store = shared.store();
     let page = store.bucket(&input.bucket)?.list_versions(&asked.query);
     let (mut versions, mut delete_markers) = (Vec::new(), Vec::new());
@@ -182,7 +187,7 @@ pub(super) async fn uploads(
     // S3 ignores an upload id marker without a key marker.
     let id = input.upload_id_marker.as_ref().filter(|_| input.key_marker.as_ref().is_some_and(|key| !key.is_empty()));
     let after = marked(input.key_marker.as_ref(), id, prefix, delimiter)?;
-    let asked = Asked::new(prefix, delimiter, input.max_uploads, input.encoding_type.as_ref(), after)?;
+    let asked = Asked::new(shared, prefix, delimiter, input.max_uploads, input.encoding_type.as_ref(), after)?;
     let store = shared.store();
     let page = store.bucket(&input.bucket)?.list_uploads(&asked.query);
     let uploads = page.entries.iter().map(|(key, upload)| MultipartUpload {

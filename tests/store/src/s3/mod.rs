@@ -4,6 +4,7 @@ mod buckets;
 mod convert;
 mod copy;
 mod listing;
+mod lock;
 mod multipart;
 mod objects;
 
@@ -15,7 +16,7 @@ use s3s::{S3, S3Request, S3Response, S3Result};
 use crate::refusal::s3_error;
 use crate::shared::Shared;
 
-/// The region that every bucket is in.
+/// The region of a bucket that names none.
 const REGION: &str = "us-east-1";
 
 /// What s3s calls.
@@ -55,6 +56,8 @@ operations! {
     get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput = buckets::location;
     get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput = buckets::versioning;
     get_object(GetObjectInput) -> GetObjectOutput = objects::get;
+    get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput = lock::get;
+    get_object_retention(GetObjectRetentionInput) -> GetObjectRetentionOutput = lock::retention;
     head_bucket(HeadBucketInput) -> HeadBucketOutput = buckets::head;
     head_object(HeadObjectInput) -> HeadObjectOutput = objects::head;
     list_buckets(ListBucketsInput) -> ListBucketsOutput = buckets::list;
@@ -64,5 +67,7 @@ operations! {
     list_parts(ListPartsInput) -> ListPartsOutput = multipart::list_parts;
     put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput = buckets::set_versioning;
     put_object(PutObjectInput) -> PutObjectOutput = objects::put;
+    put_object_lock_configuration(PutObjectLockConfigurationInput) -> PutObjectLockConfigurationOutput = lock::set;
+    put_object_retention(PutObjectRetentionInput) -> PutObjectRetentionOutput = lock::set_retention;
     upload_part(UploadPartInput) -> UploadPartOutput = multipart::upload_part;
 }

@@ -52,6 +52,8 @@ pub(super) async fn upload_part(shared: &Shared, req: S3Request<UploadPartInput>
         let store = shared.store();
         store.check_length(announced.length().unwrap_or(0))?;
         store.check_part(&bucket, &key, &upload_id, number, announced.algorithm())?;
+        let own = store.upload(&bucket, &key, &upload_id)?.attributes.retention;
+        store.check_digest(&bucket, own.as_ref(), announced.has_digest())?;
     }
     let received = announced.receive(body, req.trailing_headers, &shared.budget).await?;
     let mut output = UploadPartOutput::default();

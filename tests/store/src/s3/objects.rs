@@ -19,7 +19,7 @@ pub(super) async fn put(shared: &Shared, req: S3Request<PutObjectInput>) -> Answ
     let condition = convert::condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
     shared.store().check_length(announced.length().unwrap_or(0))?;
     let attributes = attributes!(input);
-    shared.store().bucket(&input.bucket)?;
+    shared.store().check_digest(&input.bucket, attributes.retention.as_ref(), announced.has_digest())?;
 
     let received = announced.receive(input.body.take(), req.trailing_headers, &shared.budget).await?;
     let object = Stored::whole(received, attributes);
@@ -127,6 +127,9 @@ macro_rules! describe {
         $output.expires =
             attributes.header("expires").and_then(|text| Timestamp::parse(TimestampFormat::HttpDate, text).ok());
         $output.metadata = (!attributes.metadata.is_empty()).then(|| attributes.metadata.clone().into_iter().collect());
+        $output.object_lock_mode =
+            attributes.retention.map(|retention| ObjectLockMode::from_static(retention.mode.name()));
+        $output.object_lock_retain_until_date = attributes.retention.and_then(|retention| timestamp(retention.until));
         // STANDARD is the class that S3 does not name here.
         let class = attributes.storage_class.as_deref().filter(|class| *class != StorageClass::STANDARD);
         $output.storage_class = class.map(|class| StorageClass::from(class.to_owned()));
@@ -173,8 +176,8 @@ pub(super) async fn delete(shared: &Shared, req: S3Request<DeleteObjectInput>) -
     if input.if_match.is_some() || input.if_match_size.is_some() || input.if_match_last_modified_time.is_some() {
         return Err(Refusal::not_implemented("a condition on DeleteObject"));
     }
-    let now = shared.clock.now();
-    let deleted = shared.store().delete(&input.bucket, &input.key, input.version_id.as_deref(), now)?;
+    let (id, bypass) = (input.version_id.as_deref(), input.bypass_governance_retention == Some(true));
+    let deleted = shared.store().delete(&input.bucket, &input.key, id, bypass, shared.clock.now())?;
     answer(DeleteObjectOutput {
         delete_marker: deleted.marker.then_some(true),
         request_charged: None,
@@ -182,30 +185,32 @@ pub(super) async fn delete(shared: &Shared, req: S3Request<DeleteObjectInput>) -
     })
 }
 
-/// The most keys that one DeleteObjects may name.
-const MAX_DELETE: usize = 1000;
-
 pub(super) async fn delete_many(shared: &Shared, req: S3Request<DeleteObjectsInput>) -> Answer<DeleteObjectsOutput> {
     let Delete { objects, quiet } = req.input.delete;
-    if objects.is_empty() || objects.len() > MAX_DELETE {
-        let message = format!("DeleteObjects names 1 to {MAX_DELETE} keys, not {}.", objects.len());
-        return Err(Refusal::new(400, "MalformedXML", message));
-    }
     if objects.iter().any(|one| one.e_tag.is_some() || one.size.is_some() || one.last_modified_time.is_some()) {
         return Err(Refusal::not_implemented("a condition in DeleteObjects"));
     }
-    let now = shared.clock.now();
-    let mut store = shared.store();
-    let mut deleted = Vec::with_capacity(objects.len());
-    for ObjectIdentifier { key, version_id, .. } in objects {
-        let done = store.delete(&req.input.bucket, &key, version_id.as_deref(), now)?;
-        deleted.push(DeletedObject {
-            delete_marker: done.marker.then_some(true),
-            delete_marker_version_id: done.version.filter(|_| done.marker),
-            key: Some(key),
-            version_id,
-        });
+    let bypass = req.input.bypass_governance_retention == Some(true);
+    let named = objects.iter().map(|one| (one.key.as_str(), one.version_id.as_deref()));
+    let results = shared.store().delete_many(&req.input.bucket, named, bypass, shared.clock.now())?;
+    let (mut deleted, mut errors) = (Vec::new(), Vec::new());
+    for (ObjectIdentifier { key, version_id, .. }, result) in objects.into_iter().zip(results) {
+        match result {
+            Ok(done) => deleted.push(DeletedObject {
+                delete_marker: done.marker.then_some(true),
+                delete_marker_version_id: done.version.filter(|_| done.marker),
+                key: Some(key),
+                version_id,
+            }),
+            Err(refusal) => errors.push(Error {
+                code: Some(refusal.code.to_owned()),
+                key: Some(key),
+                message: Some(refusal.message),
+                version_id,
+            }),
+        }
     }
     let deleted = (quiet != Some(true)).then_some(deleted);
-    answer(DeleteObjectsOutput { deleted, ..Default::default() })
+    let errors = (!errors.is_empty()).then_some(errors);
+    answer(DeleteObjectsOutput { deleted, errors, request_charged: None })
 }

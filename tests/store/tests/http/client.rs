@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use embedded_store::{Options, Server};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -52,6 +54,11 @@ impl Request {
     pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
+    }
+
+    /// A document with its checksum, which S3 demands of some.
+    pub(crate) fn document(self, xml: &str) -> Self {
+        self.header("x-amz-checksum-sha256", BASE64.encode(Sha256::digest(xml))).body(xml)
     }
 
     pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {

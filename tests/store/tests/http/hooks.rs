@@ -181,3 +181,18 @@ fn what_is_no_hook_says_what_there_is() {
     assert_eq!(reply.status, 404);
     assert!(reply.text().contains("POST damage"));
 }
+
+#[test]
+fn objects_can_be_made_older_by_a_part_of_their_keys() {
+    let server = server();
+    put(&server, "a.-d", "x");
+    put(&server, "b", "x");
+    let modified = |key: &str| get(&server, key).header("last-modified").unwrap().to_owned();
+    let before = (modified("a.-d"), modified("b"));
+    let aged = hook(&server, "POST", "age", r#"{"bucket": "bucket", "part": ".-d", "seconds": 86400}"#);
+    assert_eq!(aged.status, 200, "{}", aged.text());
+    assert_ne!(modified("a.-d"), before.0);
+    assert_eq!(modified("b"), before.1);
+    let missing = hook(&server, "POST", "age", r#"{"bucket": "none", "part": "", "seconds": 1}"#);
+    assert_eq!(missing.status, 404);
+}

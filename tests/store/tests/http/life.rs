@@ -50,6 +50,7 @@ fn wrong_arguments_are_named() {
         (vec!["--access-key", "a", "--secret-key", "b", "--bucket", "No"], "\"No\""),
         (vec!["--access-key", "a", "--secret-key", "b", "--bucket", "one:two"], "\"two\""),
         (vec!["--access-key", "a", "--secret-key", "b", "--tls-key", "/dev/null"], "--tls-cert"),
+        (vec!["--access-key", "a", "--secret-key", "b", "--without", "PutNothing"], "PutNothing"),
         (vec!["--nonsense"], "--nonsense"),
     ] {
         let output = program(&arguments).wait_with_output().unwrap();

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod buckets;
 mod client;
+mod deletion;
 mod hooks;
 mod life;
+mod lock;
 mod strictness;

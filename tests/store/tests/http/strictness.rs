@@ -178,7 +178,7 @@ fn what_is_not_implemented_is_said() {
     for (name, value) in [
         ("x-amz-server-side-encryption", "AES256"),
         ("x-amz-tagging", "a=b"),
-        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        ("x-amz-object-lock-legal-hold", "ON"),
         ("x-amz-acl", "public-read"),
         ("x-amz-checksum-sha512", "x"),
     ] {

@@ -17,7 +17,7 @@ from .._errors import S3VaultError
 from .._tables import ErrorCode
 from .._vault import SHUTDOWN_MS, shutdown
 from .files import open_standard_streams
-from .output import Output, Unreported
+from .output import BadVersions, Output, Problems, Unreported
 from .parser import parse
 
 # Signals that end a call, so that an unfinished upload is suspended or aborted, and what is said then.
@@ -71,6 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
         _drop_stdout()
         output.error(unreported.error)
         return unreported.EXIT_CODE
+    except (Problems, BadVersions) as problems:
+        output.problem(str(problems))
+        return problems.EXIT_CODE
     except BrokenPipeError:
         # The reader of the pipe has ended (`| head`): end as a program that SIGPIPE killed.
         _drop_stdout()
@@ -85,8 +88,10 @@ def main(arguments: list[str] | None = None) -> int:
         output.error(failed)
         return failed.exit_code
     except Ended as ended:
-        _finish(_ENDING[ended.number], output)
-        return 128 + ended.number
+        number = ended.number
+    # Not while the exception is handled: its traceback keeps the objects alive that were in use.
+    _finish(_ENDING[number], output)
+    return 128 + number
 
 
 def _end(number: int, frame: Any) -> NoReturn:

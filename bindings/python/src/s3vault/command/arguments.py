@@ -52,9 +52,33 @@ def named(rows: Iterable[T], what: str, hint: str, vault: Vault) -> Iterator[T]:
         is_empty = False
         yield row
     if is_empty:
-        missing = S3VaultError(ErrorCode.NOT_FOUND, f"there is no {what} in bucket {vault.bucket}")
+        missing = S3VaultError(ErrorCode.NOT_FOUND, f"there is no {what} in {place(vault)}")
         missing.hint = hint
         raise missing
+
+
+def place(vault: Vault) -> str:
+    """Where the vault is, for messages."""
+    return f"bucket {vault.bucket}" if vault.bucket else "the vault"
+
+
+def add_as_of(parser: argparse._ActionsContainer, what: str) -> None:
+    """--as-of, which shows or restores `what` as of a time."""
+    parser.add_argument(
+        "--as-of",
+        metavar="TIME",
+        help=f"{what} recorded at or before TIME: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that "
+        "day in UTC), or Unix milliseconds",
+    )
+
+
+def add_label(parser: argparse.ArgumentParser) -> None:
+    """--label."""
+    parser.add_argument(
+        "--label",
+        metavar="NAME=VALUE",
+        help="list only versions that were stored with this label; the manifest of each is read for that",
+    )
 
 
 def words(key: str) -> str:

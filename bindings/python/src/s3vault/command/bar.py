@@ -42,3 +42,12 @@ class Bar(tqdm):  # type: ignore[type-arg]
             "size": size_text(int(self.total or 0)),
             "speed": f"{size_text(round(rate))}/s" if rate else "?/s",
         }
+
+
+class Counter(tqdm):  # type: ignore[type-arg]
+    """How many versions a job has looked at."""
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """What the counter shows."""
+        return {**super().format_dict, "bar_format": "{desc}: {n_fmt}{unit} [{elapsed}]"}

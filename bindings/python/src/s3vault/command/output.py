@@ -6,13 +6,18 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Callable
 
 from .._call import Progress, ProgressFunction
 from .._errors import S3VaultError
+from .._job import JobItem, JobReport
 from .._tables import ErrorCode
 from .._time import rfc3339
 from .._version import VersionInfo
+
+if TYPE_CHECKING:
+    from .bar import Counter
 
 _ERROR_FIELDS = (
     "name",
@@ -59,12 +64,39 @@ def version_fields(info: VersionInfo) -> dict[str, Any]:
     if info.manifest_hash is not None:
         fields["manifest_hash"] = info.manifest_hash
         fields["signed_by"] = info.signed_by
+        fields["labels"] = info.labels
     return fields
 
 
 def version_text(info: VersionInfo) -> str:
     """A version in a sentence: ``web01/disk.img (full, 1.5 GiB)``."""
     return f"{printable(info.container)}/{printable(info.path)} ({info.kind}, {size_text(info.size)})"
+
+
+def item_fields(item: JobItem) -> dict[str, Any]:
+    """An item of a job as a JSON object."""
+    return {**asdict(item), "recorded": None if item.recorded is None else rfc3339(item.recorded)}
+
+
+def report_fields(report: JobReport) -> dict[str, Any]:
+    """The report of a job as a JSON object: unlike the items before it, it has a field ``backups``."""
+    return asdict(report)
+
+
+class Problems(Exception):
+    """A job met problems, which its report has printed."""
+
+    EXIT_CODE = 4
+
+    def __init__(self, report: JobReport) -> None:
+        count = "1 problem" if report.problems == 1 else f"{report.problems} problems, the first of them"
+        super().__init__(f"{count}: {report.problem_texts[0]}" if report.problem_texts else count)
+
+
+class BadVersions(Exception):
+    """A verification found versions that cannot be restored as they were stored, which its report has printed."""
+
+    EXIT_CODE = 6
 
 
 class Unreported(Exception):
@@ -87,6 +119,7 @@ class Output:
     def __init__(self, *, json: bool, verbose: bool = False) -> None:
         self.json = json
         self._verbose = verbose
+        self._counter: Counter | None = None
         self._warnings: set[str] = set()
         # Where a configuration file was looked for and not found.
         self.looked_for: tuple[str, ...] = ()
@@ -123,6 +156,13 @@ class Output:
         else:
             print(f"s3vault: warning: {printable(text)}", file=sys.stderr)
 
+    def problem(self, text: str) -> None:
+        """Why the command ends with an exit code although it did its work."""
+        if self.json:
+            print(json.dumps({"problem": text}), file=sys.stderr)
+        else:
+            print(f"s3vault: {printable(text)}", file=sys.stderr)
+
     def notice(self, text: str) -> None:
         """Something that a person should know and a program does not need."""
         if not self.json:
@@ -157,6 +197,31 @@ class Output:
                 bar.show(progress.done, progress.total if total is None else total)
 
             yield show
+
+    @contextmanager
+    def counting(self, title: str) -> Iterator[Callable[[], None]]:
+        """Counts the items of a job in a line on standard error, if that is a terminal and nothing else is printed."""
+        if self.json or not sys.stderr.isatty():
+            yield lambda: None
+            return
+        from .bar import Counter
+
+        with Counter(desc=title, leave=False, file=sys.stderr, unit=" versions") as counter:
+            self._counter = counter
+
+            def count() -> None:
+                counter.update()
+
+            try:
+                yield count
+            finally:
+                self._counter = None
+
+    def line(self, line: str) -> None:
+        """A line of a job, past the counter."""
+        if self._counter is not None:
+            self._counter.clear()
+        print(line, flush=True)
 
     def text(self, line: str) -> None:
         """A line, unchanged."""

@@ -143,7 +143,8 @@ def _add_subcommands(parent: argparse.ArgumentParser, modules: Iterable[Subcomma
     added = parent.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for module in modules:
         made = added.add_parser(
-            module.__name__.rpartition(".")[2],
+            # A name that Python has already ends in an underscore.
+            module.__name__.rpartition(".")[2].rstrip("_"),
             help=module.SUMMARY,
             description=f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.",
             epilog=f"Examples:\n{module.EXAMPLES}",

@@ -3,6 +3,50 @@
 A new one is a module here (see `Subcommand` and `Group` in `parser.py`) and its name in `SUBCOMMANDS`.
 """
 
-from . import explain, get, keys, ls, manifest, presign, put, settings, sign, versions
+from . import (
+    adopt,
+    chain,
+    explain,
+    get,
+    init,
+    keys,
+    ls,
+    manifest,
+    presign,
+    prune,
+    put,
+    restore,
+    rm,
+    rotate,
+    settings,
+    sign,
+    sweep,
+    undelete,
+    uploads,
+    verify,
+    versions,
+)
 
-SUBCOMMANDS = (put, get, versions, ls, manifest, keys, settings, sign, presign, explain)
+SUBCOMMANDS = (
+    init,
+    put,
+    get,
+    restore,
+    versions,
+    chain,
+    ls,
+    uploads,
+    manifest,
+    verify,
+    rm,
+    undelete,
+    prune,
+    sweep,
+    rotate,
+    adopt,
+    keys,
+    settings,
+    sign,
+    presign,
+    explain,
+)

@@ -12,7 +12,7 @@ from typing import Any
 from ..._errors import S3VaultError
 from ..._tables import ErrorCode
 from ..._time import rfc3339
-from ..._version import VersionInfo
+from ..._version import Version, VersionInfo
 from ..arguments import add_names, words
 from ..configuration import load, open_with
 from ..files import CHUNK, is_standard_output, left_on_disk, write_all, writer
@@ -65,6 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MS",
         help="how far the recorded time may be from TIME, if none is exactly that (default: 1000)",
     )
+    parser.add_argument(
+        "--pin",
+        metavar="HASH",
+        help="refuse any other manifest than the one with this hash, as put printed it",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
@@ -77,7 +82,9 @@ def run(args: argparse.Namespace, output: Output) -> None:
         )
     with open_with(load(args, output)) as vault:
         which = {"version": args.version, "as_of": args.as_of, "recorded": args.recorded}
-        version = vault.find(args.container, args.path, **which, tolerance_ms=args.tolerance_ms)
+        version = vault.find(args.container, args.path, **which, tolerance_ms=args.tolerance_ms, pin=args.pin)
+        if version.info.kind == "incremental":
+            _say_chain(version, output)
         is_piped = args.file == "-"
         # A stream does not say how much is to come.
         total = version.info.size if is_piped else None
@@ -96,6 +103,16 @@ def run(args: argparse.Namespace, output: Output) -> None:
         done = f"{args.container}/{args.path} is restored to {args.file}"
         with output.report(done, "Do not run the command again: the file is complete and verified."):
             _print(version.info, args.file, output)
+
+
+def _say_chain(version: Version, output: Output) -> None:
+    """Says what has to be restored before an incremental. It is restored even if its chain is not complete."""
+    try:
+        parents = [info.vid for info in version.chain() if info.vid != version.info.vid]
+    except S3VaultError as error:
+        output.notice(f"the chain of this incremental is not complete: {error.message}")
+        return
+    output.notice(f"restore before it, in this order ({len(parents)}): {', '.join(parents)}")
 
 
 @contextmanager

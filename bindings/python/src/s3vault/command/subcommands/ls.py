@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 
+from ..._errors import S3VaultError
+from ..._tables import ErrorCode
 from ..._time import rfc3339
 from ..._version import VersionInfo
-from ..arguments import named
+from ..arguments import add_as_of, add_label, named
 from ..configuration import load, open_with
 from ..output import Output, printable, size_text, version_fields
 
@@ -16,6 +18,7 @@ EXAMPLES = """\
   s3vault ls
   s3vault ls web01
   s3vault ls web01 etc/
+  s3vault ls web01 --as-of 2026-11-24T13:30:00Z
 """
 
 
@@ -23,12 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("container", metavar="CONTAINER", nargs="?", help="list the paths of this container")
     parser.add_argument("prefix", metavar="PREFIX", nargs="?", help="list only paths that start with PREFIX")
+    add_as_of(parser, "show each path with its newest version")
+    add_label(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
     """Lists the containers or the paths."""
     with open_with(load(args, output)) as vault:
         if args.container is None:
+            if args.as_of or args.label:
+                raise S3VaultError(
+                    ErrorCode.INVALID_ARGUMENT, "--as-of and --label choose among versions: name a container"
+                )
             _print_containers(vault.containers(), vault.bucket, output)
             return
         what = f"container {args.container}"
@@ -36,7 +45,12 @@ def run(args: argparse.Namespace, output: Output) -> None:
         if args.prefix:
             what = f"path in {what} that starts with {args.prefix}"
             hint = f"List the paths of the container: s3vault ls {args.container}"
-        _print_paths(named(vault.paths(args.container, args.prefix), what, hint, vault), output)
+        if args.as_of:
+            what = f"{what} as of {args.as_of}"
+        if args.label:
+            what = f"{what} with the label {args.label}"
+        paths = vault.paths(args.container, args.prefix, as_of=args.as_of, label=args.label)
+        _print_paths(named(paths, what, hint, vault), output)
 
 
 def _print_containers(names: Iterable[str], bucket: str, output: Output) -> None:
@@ -48,7 +62,8 @@ def _print_containers(names: Iterable[str], bucket: str, output: Output) -> None
         else:
             print(printable(name))
     if is_empty:
-        output.notice(f"the vault in bucket {bucket} has no backups yet; 's3vault put' stores the first")
+        vault = f"the vault in bucket {bucket}" if bucket else "the vault"
+        output.notice(f"{vault} has no backups yet; 's3vault put' stores the first")
 
 
 def _print_paths(paths: Iterable[VersionInfo], output: Output) -> None:

@@ -47,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", metavar=words("kind"), help="kind of the backup (default: full)")
     parser.add_argument("--parent", metavar="VID", help="version that an incremental builds on")
     parser.add_argument(
+        "--label",
+        metavar="KEY=VALUE",
+        action="append",
+        help="label of the version; may be given several times. The label hold protects the version from prune",
+    )
+    parser.add_argument(
         "--source",
         metavar=words("source"),
         help="whether the source may change while it is stored (default: fixed: a file that changes is not stored). "
@@ -70,7 +76,13 @@ def run(args: argparse.Namespace, output: Output) -> None:
         )
     check_input(args.file, f"Pipe an archive of it: tar -c {shlex.quote(args.file)} | s3vault put CONTAINER PATH")
     config = load(args, output)
-    options = {"kind": args.kind, "parent": args.parent, "checkpoint": args.checkpoint, "source": args.source}
+    options = {
+        "kind": args.kind,
+        "parent": args.parent,
+        "checkpoint": args.checkpoint,
+        "source": args.source,
+        "labels": "\n".join(args.label) if args.label else None,
+    }
     with open_with(config) as vault, resume_notice(args.checkpoint, output):
         if not config.get("keyring"):
             output.notice("no keyring is set, so the backup is stored unsigned; 's3vault keys new FILE' creates one")

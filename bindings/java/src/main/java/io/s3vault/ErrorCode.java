@@ -71,6 +71,16 @@ public enum ErrorCode {
     PIN_MISMATCH(-39, "Do not trust this version: it was replaced after the pin was recorded."),
     /** More than one version fits what was asked for. */
     AMBIGUOUS(-41, "Give the version id of one of the versions that the message names."),
+    /** The version cannot be deleted: an incremental depends on it. */
+    HAS_DEPENDENTS(-42, "Delete the incrementals that the message names first, the newest of them at the start."),
+    /** The version cannot be deleted: it has the label hold, or its data is locked. */
+    HELD(-43, "Wait until the lock ends; the label hold stays as long as the version."),
+    /** Nothing was done: the request expired before the store accepted it. */
+    NOT_DONE(-44, "Make the same call again."),
+    /** The newest version is older than one that this machine has seen before, or was replaced since. */
+    ROLLED_BACK(-45, "Do not trust the store's state: versions were removed or hidden by somebody without the vault's key. Look who can write to the bucket."),
+    /** The key is not the one that the data is encrypted with, or it is missing, or the data is not encrypted. */
+    WRONG_KEY(-46, "Open the vault with the keyring that has the key; 's3vault keys list FILE' shows which keys a keyring has."),
     /** The host name of api_url, or of the proxy, does not resolve. */
     RESOLVE(-50, "Check api_url (and proxy, if it is set) and this machine's DNS."),
     /** The connection was refused or could not be established. */

@@ -8,7 +8,7 @@ import io.s3vault.internal.Layout;
  * system logger {@code io.s3vault}.
  *
  * @param kind the kind of event
- * @param done bytes transferred so far
+ * @param done bytes transferred so far; of a job, items so far
  * @param total bytes to transfer in total, -1 while unknown
  * @param parts parts finished so far
  * @param retries requests that were sent again so far

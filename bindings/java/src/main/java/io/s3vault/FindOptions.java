@@ -25,7 +25,7 @@ public final class FindOptions extends CallOptions {
     /**
      * {@return a copy with this value of {@link Option#AS_OF}}
      *
-     * @param asOf The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds.
+     * @param asOf The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds. A list has one row for each path: that version, and none for a path that was deleted then.
      */
     public FindOptions withAsOf(Instant asOf) {
         return new FindOptions(with(Option.AS_OF, Long.toString(asOf.toEpochMilli())));

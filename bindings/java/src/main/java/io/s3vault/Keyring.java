@@ -7,8 +7,15 @@ import io.s3vault.internal.Loader;
 import io.s3vault.internal.Native;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.time.Instant;
+import java.util.List;
+import java.util.Map;
 
-/** The keys of a vault. Its signing key signs the vault's backups, and backups signed with it are trusted. */
+/**
+ * The keys of a vault. Its signing key signs the vault's backups, and backups signed with it are trusted. Its
+ * key-encryption keys (KEKs) wrap the keys of encrypted backups. A vault keeps the keys that the keyring had when the
+ * vault was opened.
+ */
 public final class Keyring implements AutoCloseable {
     /**
      * The public part of a keyring.
@@ -16,11 +23,37 @@ public final class Keyring implements AutoCloseable {
      * @param id id of the signing key: 16 hex digits
      * @param publicKey the line that a verifier needs, {@code ed25519 <id> <base64>}: a line of
      *     {@link Option#VERIFY_KEYS}, and of the keys of {@link Vault#verifyManifest}
+     * @param keks the key-encryption keys, in the order in which they were added
      */
-    public record Info(String id, @SerializedName("public") String publicKey) {}
+    public record Info(String id, String publicKey, List<Kek> keks) {}
+
+    /**
+     * A key-encryption key.
+     *
+     * @param id 16 hex digits
+     * @param created when it was made
+     * @param escrowed whether an export has it
+     * @param current whether it is for new backups
+     */
+    public record Kek(String id, Instant created, boolean escrowed, boolean current) {}
+
+    /**
+     * What an import found in an escrow file.
+     *
+     * @param added ids of the KEKs that were missing and are there now
+     * @param vaultId the vault's id, or null if the export did not know it
+     * @param verifyKeys the public keys that the exporter trusted
+     * @param settings the vault's settings without secrets; empty if the export did not know them
+     */
+    public record Imported(
+            List<String> added, String vaultId, List<String> verifyKeys, Map<String, String> settings) {}
 
     /** The library's JSON. */
-    private record Fields(Info signing) {}
+    private record Fields(SigningFields signing, List<KekFields> keks) {}
+
+    private record SigningFields(String id, @SerializedName("public") String publicKey) {}
+
+    private record KekFields(String id, long created, boolean escrowed, boolean current) {}
 
     final Handle handle;
 
@@ -30,6 +63,33 @@ public final class Keyring implements AutoCloseable {
             frame.callLocal(p -> Native.s3v_keyring_open(
                     path, content, length, create ? 1 : 0, frame.out, frame.err));
             handle = new Handle("keyring", frame.out.getPointer(0), Native::s3v_keyring_free).ownedBy(this);
+        }
+    }
+
+    private Keyring(String path, Secret escrow, Secret secret) throws S3VaultException {
+        Loader.load();
+        try (Frame frame = new Frame()) {
+            frame.callLocal(p -> Native.s3v_keyring_restore(
+                    path, escrow.memory, escrow.length, secret.memory, secret.length, frame.out, frame.err));
+            handle = new Handle("keyring", frame.out.getPointer(0), Native::s3v_keyring_free).ownedBy(this);
+        }
+    }
+
+    /** A copy of secret bytes in native memory, which is cleared. */
+    private static final class Secret implements AutoCloseable {
+        final Memory memory;
+        final long length;
+
+        Secret(byte[] bytes) {
+            memory = new Memory(Math.max(1, bytes.length));
+            memory.write(0, bytes, 0, bytes.length);
+            length = bytes.length;
+        }
+
+        @Override
+        public void close() {
+            memory.clear();
+            memory.close();
         }
     }
 
@@ -70,13 +130,121 @@ public final class Keyring implements AutoCloseable {
      */
     public static Keyring of(byte[] content) throws S3VaultException {
         Loader.load();
-        try (Memory memory = new Memory(Math.max(1, content.length))) {
-            memory.write(0, content, 0, content.length);
-            try {
-                return new Keyring(null, memory, content.length, false);
-            } finally {
-                memory.clear();
-            }
+        try (Secret secret = new Secret(content)) {
+            return new Keyring(null, secret.memory, secret.length, false);
+        }
+    }
+
+    /**
+     * {@return a keyring with all keys of an escrow file}
+     *
+     * @param escrow content of the escrow file
+     * @param secret its passphrase in UTF-8, or the content of a file of age identities
+     * @param file the keyring file to create, which must not exist yet; null for a keyring in memory
+     * @throws S3VaultException if the escrow file cannot be opened, or the keyring file cannot be created
+     */
+    public static Keyring restore(byte[] escrow, byte[] secret, Path file) throws S3VaultException {
+        Loader.load();
+        try (Secret content = new Secret(escrow);
+                Secret key = new Secret(secret)) {
+            return new Keyring(file == null ? null : Text.file(file), content, key);
+        }
+    }
+
+    /**
+     * Adds a new KEK. It becomes current by {@link #activate}, or at once if it is the first.
+     *
+     * @return its id
+     * @throws S3VaultException if the keyring file cannot be written
+     */
+    public String add() throws S3VaultException {
+        try (Frame frame = new Frame()) {
+            frame.callLocal(p -> Native.s3v_keyring_add(p[0], frame.out, frame.err), handle);
+            return new String(frame.takeBytes(), StandardCharsets.UTF_8);
+        }
+    }
+
+    /**
+     * Makes a KEK current, for the backups of vaults that are opened from now on.
+     *
+     * @param kek its id
+     * @throws S3VaultException if there is no such KEK, no export has it, or the keyring file cannot be written
+     */
+    public void activate(String kek) throws S3VaultException {
+        Text.argument("kek", kek);
+        try (Frame frame = new Frame()) {
+            frame.callLocal(p -> Native.s3v_keyring_activate(p[0], kek, frame.err), handle);
+        }
+    }
+
+    /**
+     * Exports all keys as an age file that opens with a passphrase, and notes that all KEKs are escrowed.
+     *
+     * @param passphrase the passphrase in UTF-8
+     * @param config the vault's settings, which the export carries without secrets; may be null
+     * @param file a new file that gets the same content before anything is noted; may be null
+     * @return content of the escrow file
+     * @throws S3VaultException if the passphrase is empty or a file cannot be written
+     */
+    public byte[] export(byte[] passphrase, Config config, Path file) throws S3VaultException {
+        return export("passphrase", passphrase, config, file);
+    }
+
+    /**
+     * Exports all keys as an age file for recipients, and notes that all KEKs are escrowed.
+     *
+     * @param recipients age recipients, {@code age1...}
+     * @param config the vault's settings, which the export carries without secrets; may be null
+     * @param file a new file that gets the same content before anything is noted; may be null
+     * @return content of the escrow file
+     * @throws S3VaultException if a recipient is not valid or a file cannot be written
+     */
+    public byte[] export(List<String> recipients, Config config, Path file) throws S3VaultException {
+        return export("recipients", String.join("\n", recipients).getBytes(StandardCharsets.UTF_8), config, file);
+    }
+
+    private byte[] export(String how, byte[] secret, Config config, Path file) throws S3VaultException {
+        String path = file == null ? null : Text.file(file);
+        try (Frame frame = new Frame();
+                Secret key = new Secret(secret)) {
+            frame.callLocal(
+                    p -> Native.s3v_keyring_export(
+                            p[0], p[1], how, key.memory, key.length, path, frame.out, frame.err),
+                    handle,
+                    Config.handle(config));
+            return frame.takeBytes();
+        }
+    }
+
+    /**
+     * Adds the KEKs of an escrow file that are missing here.
+     *
+     * @param escrow content of the escrow file
+     * @param secret its passphrase in UTF-8, or the content of a file of age identities
+     * @return what was found
+     * @throws S3VaultException if the escrow file cannot be opened or belongs to another keyring
+     */
+    public Imported importEscrow(byte[] escrow, byte[] secret) throws S3VaultException {
+        try (Frame frame = new Frame();
+                Secret content = new Secret(escrow);
+                Secret key = new Secret(secret)) {
+            frame.callLocal(
+                    p -> Native.s3v_keyring_import(
+                            p[0], content.memory, content.length, key.memory, key.length, frame.out, frame.err),
+                    handle);
+            return Json.parse(new String(frame.takeBytes(), StandardCharsets.UTF_8), Imported.class);
+        }
+    }
+
+    /**
+     * {@return the content of the keyring file, which is secret: to keep a keyring that is in memory only}
+     *
+     * @throws S3VaultException if this keyring was closed
+     */
+    public byte[] toBytes() throws S3VaultException {
+        try (Frame frame = new Frame()) {
+            frame.callLocal(p -> Native.s3v_keyring_bytes(p[0], frame.out, frame.err), handle);
+            return frame.takeBytes();
         }
     }
 
@@ -88,7 +256,11 @@ public final class Keyring implements AutoCloseable {
     public Info info() throws S3VaultException {
         try (Frame frame = new Frame()) {
             frame.callLocal(p -> Native.s3v_keyring_info(p[0], frame.out, frame.err), handle);
-            return Json.parse(new String(frame.takeBytes(), StandardCharsets.UTF_8), Fields.class).signing();
+            Fields found = Json.parse(new String(frame.takeBytes(), StandardCharsets.UTF_8), Fields.class);
+            List<Kek> keks = found.keks().stream()
+                    .map(kek -> new Kek(kek.id(), Instant.ofEpochMilli(kek.created()), kek.escrowed(), kek.current()))
+                    .toList();
+            return new Info(found.signing().id(), found.signing().publicKey(), keks);
         }
     }
 

@@ -64,4 +64,13 @@ public final class PutOptions extends CallOptions {
     public PutOptions withSource(Source source) {
         return new PutOptions(with(Option.SOURCE, word(source)));
     }
+
+    /**
+     * {@return a copy with this value of {@link Option#LABELS}}
+     *
+     * @param labels Labels of the version: KEY=VALUE, several separated by commas or line ends, at most 32. A key has 1 to 63 of A-Z, a-z, 0-9, '.', '_' and '-', a value up to 255 bytes without commas and line ends. The label hold protects a version from prune, whatever its value.
+     */
+    public PutOptions withLabels(String labels) {
+        return new PutOptions(with(Option.LABELS, labels));
+    }
 }

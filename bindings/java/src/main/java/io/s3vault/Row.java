@@ -5,7 +5,7 @@ import io.s3vault.internal.Layout;
 
 /** A copy of an {@code s3v_row}, which the library keeps only until the next call. A NULL text is null. */
 record Row(int kind, String container, String path, String vid, String parent, long initiatedMs, long recordedMs,
-        long bytes, String manifestHash, String signedBy) {
+        long bytes, String manifestHash, String signedBy, String uploadId, String labels) {
 
     static Row read(Pointer row) {
         return new Row(
@@ -18,7 +18,9 @@ record Row(int kind, String container, String path, String vid, String parent, l
                 row.getLong(Layout.Row.RECORDED_MS),
                 row.getLong(Layout.Row.BYTES),
                 text(row, Layout.Row.MANIFEST_HASH),
-                text(row, Layout.Row.SIGNED_BY));
+                text(row, Layout.Row.SIGNED_BY),
+                text(row, Layout.Row.UPLOAD_ID),
+                text(row, Layout.Row.LABELS));
     }
 
     private static String text(Pointer row, long offset) {

@@ -1,12 +1,15 @@
 package io.s3vault;
 
 import com.sun.jna.Memory;
+import com.sun.jna.Pointer;
 import io.s3vault.internal.Loader;
 import io.s3vault.internal.Native;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.function.Consumer;
 
 /**
  * A vault: a store, the keys to it, and the backups in it. Threads may share it. Objects made from it stay usable after
@@ -178,12 +181,28 @@ public final class Vault implements AutoCloseable {
      * @throws IOException if the store cannot be reached or refuses
      */
     public Listing<Version> versions(String container, String path, Control control) throws IOException {
+        return versions(container, path, ListOptions.NONE, control);
+    }
+
+    /**
+     * {@return the versions that the options choose, newest first within each path}
+     *
+     * @param container the container; null for all
+     * @param path the path in it; null for all paths
+     * @param options which versions
+     * @param control follows and stops each step
+     * @throws IOException if the store cannot be reached or refuses
+     */
+    public Listing<Version> versions(String container, String path, ListOptions options, Control control)
+            throws IOException {
         Text.name("container", container);
         Text.name("path", path);
-        return new Listing<>(control, row -> new Version(this, row),
-                (p, frame) -> Native.s3v_list_versions(
-                        p[0], container, path, null, frame.ctl, frame.out, frame.err),
-                handle);
+        try (Config config = options.config()) {
+            return new Listing<>(control, row -> new Version(this, row),
+                    (p, frame) -> Native.s3v_list_versions(
+                            p[0], container, path, p[1], frame.ctl, frame.out, frame.err),
+                    handle, Config.handle(config));
+        }
     }
 
     /**
@@ -206,11 +225,40 @@ public final class Vault implements AutoCloseable {
      * @throws IOException if the store cannot be reached or refuses
      */
     public Listing<Version> paths(String container, String prefix, Control control) throws IOException {
+        return paths(container, prefix, ListOptions.NONE, control);
+    }
+
+    /**
+     * {@return the newest version of each path, of those that the options choose}
+     *
+     * @param container the container
+     * @param prefix start of the paths to list; null for all
+     * @param options which versions
+     * @param control follows and stops each step
+     * @throws IOException if the store cannot be reached or refuses
+     */
+    public Listing<Version> paths(String container, String prefix, ListOptions options, Control control)
+            throws IOException {
         Text.name("container", container);
         Text.name("prefix", prefix);
-        return new Listing<>(control, row -> new Version(this, row),
-                (p, frame) -> Native.s3v_list_paths(
-                        p[0], container, prefix, null, frame.ctl, frame.out, frame.err),
+        try (Config config = options.config()) {
+            return new Listing<>(control, row -> new Version(this, row),
+                    (p, frame) -> Native.s3v_list_paths(
+                            p[0], container, prefix, p[1], frame.ctl, frame.out, frame.err),
+                    handle, Config.handle(config));
+        }
+    }
+
+    /**
+     * {@return the multipart uploads in progress at keys of the vault's data: those of puts that are running, and what
+     * puts that were killed left} Some stores (MinIO) list uploads only of a whole key, so that this finds none.
+     *
+     * @param control follows and stops each step
+     * @throws IOException if the store cannot be reached or refuses
+     */
+    public Listing<UnfinishedUpload> uploads(Control control) throws IOException {
+        return new Listing<>(control, UnfinishedUpload::of,
+                (p, frame) -> Native.s3v_list_uploads(p[0], null, frame.ctl, frame.out, frame.err),
                 handle);
     }
 
@@ -233,6 +281,190 @@ public final class Vault implements AutoCloseable {
         return new Listing<>(control, Row::container,
                 (p, frame) -> Native.s3v_list_containers(p[0], null, frame.ctl, frame.out, frame.err),
                 handle);
+    }
+
+    /**
+     * Makes the vault before its first put, which does the same: checks that the bucket's versioning fits, and writes the
+     * vault's description.
+     *
+     * @param control follows and stops the call
+     * @return whether it was written; false if it was there, or if each container has a bucket of its own
+     * @throws IOException if the bucket does not fit, or the store cannot be reached or refuses
+     */
+    public boolean init(Control control) throws IOException {
+        try (Frame frame = new Frame(control)) {
+            return frame.call(p -> Native.s3v_vault_init(p[0], frame.ctl, frame.err), handle) == 1;
+        }
+    }
+
+    /**
+     * Deletes a backup: {@link #find} no longer finds it. Its versions stay and nothing is freed; {@link #undelete} takes
+     * it back.
+     *
+     * @param container the container
+     * @param path the path in it
+     * @return the version of kind {@link Version.Kind#DELETED} that records the deletion
+     * @throws IOException if there is no such backup, or the store cannot be reached or refuses
+     */
+    public Version delete(String container, String path) throws IOException {
+        return delete(container, path, Control.NONE);
+    }
+
+    /**
+     * Deletes a backup: {@link #find} no longer finds it. Its versions stay and nothing is freed; {@link #undelete} takes
+     * it back.
+     *
+     * @param container the container
+     * @param path the path in it
+     * @param control follows and stops the call
+     * @return the version of kind {@link Version.Kind#DELETED} that records the deletion
+     * @throws IOException if there is no such backup, or the store cannot be reached or refuses
+     */
+    public Version delete(String container, String path, Control control) throws IOException {
+        Text.name("container", container);
+        Text.name("path", path);
+        try (Frame frame = new Frame(control)) {
+            return new Version(this, frame.open("version", Native::s3v_version_free,
+                    p -> Native.s3v_delete(p[0], container, path, frame.ctl, frame.out, frame.err), handle));
+        }
+    }
+
+    /**
+     * Takes the newest deletion of a backup back.
+     *
+     * @param container the container
+     * @param path the path in it
+     * @return the version that is the newest now
+     * @throws IOException if the backup is not deleted, or the store cannot be reached or refuses
+     */
+    public Version undelete(String container, String path) throws IOException {
+        return undelete(container, path, Control.NONE);
+    }
+
+    /**
+     * Takes the newest deletion of a backup back.
+     *
+     * @param container the container
+     * @param path the path in it
+     * @param control follows and stops the call
+     * @return the version that is the newest now
+     * @throws IOException if the backup is not deleted, or the store cannot be reached or refuses
+     */
+    public Version undelete(String container, String path, Control control) throws IOException {
+        Text.name("container", container);
+        Text.name("path", path);
+        try (Frame frame = new Frame(control)) {
+            return new Version(this, frame.open("version", Native::s3v_version_free,
+                    p -> Native.s3v_undelete(p[0], container, path, frame.ctl, frame.out, frame.err), handle));
+        }
+    }
+
+    /**
+     * Hides the versions that the retention lets go, and frees the space of what was hidden more than half an hour ago.
+     * The retention is that of the settings, except for what the options say. A job that was stopped continues when it
+     * is run again.
+     *
+     * @param options the options of the call
+     * @param onItem receives each version that the job looks at, in order; null for none. What it throws stops the job
+     * @param control follows and stops the call
+     * @return what was done
+     * @throws IOException if no retention is set, or the store cannot be reached or refuses
+     */
+    public JobReport prune(PruneOptions options, Consumer<JobItem> onItem, Control control) throws IOException {
+        return job(options, onItem, control,
+                (p, frame) -> Native.s3v_prune(p[0], p[1], frame.ctl, frame.out, frame.err));
+    }
+
+    /**
+     * Marks what puts left that crashed and were not resumed in time ({@link Option#GRACE}), and frees the space of what
+     * was marked or hidden more than half an hour ago. A job that was stopped continues when it is run again.
+     *
+     * @param options the options of the call
+     * @param onItem receives each version that the job looks at, in order; null for none. What it throws stops the job
+     * @param control follows and stops the call
+     * @return what was done
+     * @throws IOException if the store cannot be reached or refuses
+     */
+    public JobReport sweep(SweepOptions options, Consumer<JobItem> onItem, Control control) throws IOException {
+        return job(options, onItem, control,
+                (p, frame) -> Native.s3v_sweep(p[0], p[1], frame.ctl, frame.out, frame.err));
+    }
+
+    /**
+     * Wraps the data keys of the stored versions with the current key-encryption key of the keyring. Their data stays as
+     * it is, and each version can be read at every moment by those who have both keys. A job that was stopped continues
+     * when it is run again.
+     *
+     * @param options the options of the call
+     * @param onItem receives each version that the job looks at, in order; null for none. What it throws stops the job
+     * @param control follows and stops the call
+     * @return what was done
+     * @throws IOException if the keyring has no key-encryption key, or the store cannot be reached or refuses
+     */
+    public JobReport rotate(RotateOptions options, Consumer<JobItem> onItem, Control control) throws IOException {
+        return job(options, onItem, control,
+                (p, frame) -> Native.s3v_rotate(p[0], p[1], frame.ctl, frame.out, frame.err));
+    }
+
+    /**
+     * Makes versions of what other programs wrote into a bucket of the vault as {@code container/path}, without moving
+     * it. What is adopted already is left as it is. With {@link Option#HASH} all of it is read, so that it is verified
+     * as any other version.
+     *
+     * @param options the options of the call
+     * @param onItem receives each object that the job looks at, in order; null for none. What it throws stops the job
+     * @param control follows and stops the call
+     * @return what was done
+     * @throws IOException if the bucket does not fit the vault, or the store cannot be reached or refuses
+     */
+    public JobReport adopt(AdoptOptions options, Consumer<JobItem> onItem, Control control) throws IOException {
+        return job(options, onItem, control,
+                (p, frame) -> Native.s3v_adopt(p[0], p[1], frame.ctl, frame.out, frame.err));
+    }
+
+    /**
+     * Reads all data of all versions, or of a sample of them, and compares it with their signed manifests. A version that
+     * is bad is no exception: look at {@link VerifyReport#bad()}.
+     *
+     * @param options the options of the call
+     * @param onVersion receives each version once it was read; null for none. What it throws stops the call
+     * @param control follows and stops the call
+     * @return what was found
+     * @throws IOException if the store cannot be reached or refuses
+     */
+    public VerifyReport verify(VerifyOptions options, Consumer<VersionReport> onVersion, Control control)
+            throws IOException {
+        Consumer<String> onLine = onVersion == null ? null : line -> onVersion.accept(VersionReport.parse(line));
+        return VerifyReport.parse(reportOf(options, onLine, control,
+                (p, frame) -> Native.s3v_verify(p[0], p[1], frame.ctl, frame.out, frame.err)));
+    }
+
+    /** The native function of a job. */
+    private interface Job {
+        int run(Pointer[] handles, Frame frame);
+    }
+
+    private JobReport job(CallOptions options, Consumer<JobItem> onItem, Control control, Job job) throws IOException {
+        Consumer<String> onLine = onItem == null ? null : line -> onItem.accept(JobItem.parse(line));
+        return JobReport.parse(reportOf(options, onLine, control, job));
+    }
+
+    /** Runs a job whose items are lines of JSON, and returns its report. */
+    private String reportOf(CallOptions options, Consumer<String> onLine, Control control, Job job) throws IOException {
+        Listener listener = control.listener();
+        Control told = control.withListener(event -> {
+            if (event.kind() == EventKind.ITEM && onLine != null) {
+                onLine.accept(event.text());
+            }
+            if (listener != null) {
+                listener.on(event);
+            }
+        });
+        try (Config config = options.config();
+                Frame frame = new Frame(told)) {
+            frame.call(p -> job.run(p, frame), handle, Config.handle(config));
+            return new String(frame.takeBytes(), StandardCharsets.UTF_8);
+        }
     }
 
     /**

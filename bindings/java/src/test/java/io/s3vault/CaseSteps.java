@@ -19,7 +19,9 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
+import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.stream.Stream;
 
@@ -60,8 +62,13 @@ final class CaseSteps implements AutoCloseable {
             case "suspend" -> suspend(step);
             case "abandon" -> abandon(step);
             case "get" -> get(step);
+            case "rm" -> remove(step);
+            case "undelete" -> undelete(step);
+            case "delete" -> delete(step);
+            case "prune", "sweep" -> job(step);
             case "versions" -> versions(step);
             case "paths" -> paths(step);
+            case "chain" -> chain(step);
             case "containers" -> containers(step);
             case "vault" -> openVault(step);
             default -> throw new AssertionError("unknown step: " + step);
@@ -97,6 +104,44 @@ final class CaseSteps implements AutoCloseable {
         if (step.has("save")) {
             saved.put(step.get("save").getAsString(), version);
         }
+    }
+
+    private void remove(JsonObject step) throws IOException {
+        Version deleted = vault.delete(text(step, "container", null), text(step, "path", null));
+        assertEquals(Version.Kind.DELETED, deleted.kind());
+        saved.put(text(step, "save", ""), deleted);
+    }
+
+    private void undelete(JsonObject step) throws IOException {
+        try (Version newest = vault.undelete(text(step, "container", null), text(step, "path", null))) {
+            assertEquals(substitute(text(step, "expect", null)), newest.vid());
+        }
+    }
+
+    private void delete(JsonObject step) throws IOException {
+        FindOptions options = FindOptions.NONE.withVersion(substitute(text(step, "version", null)));
+        try (Version version = vault.find(
+                text(step, "container", null), text(step, "path", null), options, Control.NONE)) {
+            version.delete();
+        }
+    }
+
+    private void job(JsonObject step) throws IOException {
+        Map<String, String> options = map(step, "options");
+        options.put(Option.CONTAINER, text(step, "container", null));
+        List<String> items = new ArrayList<>();
+        Consumer<JobItem> onItem =
+                item -> items.add(item.action().name().toLowerCase(Locale.ROOT) + " " + item.vid().orElse(""));
+        JobReport report = text(step, "do", null).equals("prune")
+                ? vault.prune(new PruneOptions(options), onItem, Control.NONE)
+                : vault.sweep(new SweepOptions(options), onItem, Control.NONE);
+        List<String> expected = texts(step, "expect").stream()
+                .map(item -> item.split(" "))
+                .map(words -> words[0] + " " + substitute(words[1]))
+                .toList();
+        assertEquals(expected, items);
+        assertEquals(0, report.problems());
+        assertEquals(items.size(), report.kept() + report.deleted() + report.freed() + report.waiting());
     }
 
     private void suspend(JsonObject step) throws IOException {
@@ -170,14 +215,27 @@ final class CaseSteps implements AutoCloseable {
 
     private void versions(JsonObject step) throws IOException {
         List<String> expected = texts(step, "expect").stream().map(this::substitute).toList();
-        try (Listing<Version> versions =
-                vault.versions(text(step, "container", null), text(step, "path", null))) {
+        ListOptions options = new ListOptions(map(step, "options"));
+        try (Listing<Version> versions = vault.versions(
+                text(step, "container", null), text(step, "path", null), options, Control.NONE)) {
             assertEquals(expected, all(versions, Version::vid));
         }
     }
 
+    private void chain(JsonObject step) throws IOException {
+        List<String> expected = texts(step, "expect").stream().map(this::substitute).toList();
+        FindOptions options = new FindOptions(map(step, "options"));
+        try (Version version = vault.find(
+                        text(step, "container", null), text(step, "path", null), options, Control.NONE);
+                Listing<Version> chain = version.chain()) {
+            assertEquals(expected, all(chain, Version::vid));
+        }
+    }
+
     private void paths(JsonObject step) throws IOException {
-        try (Listing<Version> paths = vault.paths(text(step, "container", null), text(step, "prefix", null))) {
+        ListOptions options = new ListOptions(map(step, "options"));
+        try (Listing<Version> paths = vault.paths(
+                text(step, "container", null), text(step, "prefix", null), options, Control.NONE)) {
             assertEquals(texts(step, "expect"), all(paths, Version::path));
         }
     }

@@ -366,4 +366,27 @@ class LifecycleTest {
         }
         return condition.getAsBoolean();
     }
+
+    private List<UnfinishedUpload> uploads() throws IOException {
+        try (Listing<UnfinishedUpload> uploads = vault.uploads(Control.NONE);
+                Stream<UnfinishedUpload> stream = uploads.stream()) {
+            return stream.filter(upload -> upload.container().equals(container)).toList();
+        }
+    }
+
+    @Test
+    void anUploadInProgressIsListedWithItsContainerAndPath() throws Exception {
+        try (Upload upload = vault.create(container, "disk", PutOptions.NONE, Control.NONE)) {
+            upload.write(new byte[20 << 20]);
+            upload.flush();
+            List<UnfinishedUpload> found = uploads();
+            for (int i = 0; found.isEmpty() && i < 300; i++) {
+                Thread.sleep(100);
+                found = uploads();
+            }
+            assertEquals(List.of("disk"), found.stream().map(UnfinishedUpload::path).toList());
+            assertFalse(found.get(0).uploadId().isEmpty());
+            assertTrue(found.get(0).vid().isEmpty());
+        }
+    }
 }

@@ -1,10 +1,11 @@
 """`s3vault keys`: its subcommands, one module each."""
 
-from . import new, public
+from . import activate, export, import_, list_, new, public, rotate, show
 
-SUMMARY = "create a keyring, or show its public key"
+SUMMARY = "create a keyring, change its keys, and keep a copy of them for an emergency"
 EXAMPLES = """\
   s3vault keys new vault.keys
+  s3vault keys export vault.keys vault.escrow.age
   s3vault keys public vault.keys > vault.pub
 """
-SUBCOMMANDS = (new, public)
+SUBCOMMANDS = (new, public, list_, rotate, export, activate, import_, show)

@@ -8,7 +8,7 @@ from ...._keyring import Keyring
 from ...output import Output
 from .keyring import add_file, keyring_file, print_public
 
-SUMMARY = "create a keyring file with a new signing key, and print its public key"
+SUMMARY = "create a keyring file with a new signing key and a key-encryption key (KEK), and print its public key"
 EXAMPLES = """\
   s3vault keys new vault.keys
 """

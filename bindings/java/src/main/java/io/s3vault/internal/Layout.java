@@ -47,7 +47,7 @@ public final class Layout {
 
     /** {@code s3v_row} */
     public static final class Row {
-        public static final int SIZE = 80;
+        public static final int SIZE = 96;
         public static final int KIND = 4;
         public static final int CONTAINER = 8;
         public static final int PATH = 16;
@@ -58,6 +58,8 @@ public final class Layout {
         public static final int BYTES = 56;
         public static final int MANIFEST_HASH = 64;
         public static final int SIGNED_BY = 72;
+        public static final int UPLOAD_ID = 80;
+        public static final int LABELS = 88;
 
         private Row() {}
     }

@@ -31,10 +31,12 @@ public final class Native {
     public static final int S3V_EVENT_CREDENTIALS = 3;
     public static final int S3V_EVENT_ORPHAN = 4;
     public static final int S3V_EVENT_HEARTBEAT = 5;
+    public static final int S3V_EVENT_ITEM = 6;
     public static final int S3V_ROW_NAME = 0;
     public static final int S3V_ROW_FULL = 1;
     public static final int S3V_ROW_INCREMENTAL = 2;
     public static final int S3V_ROW_DELETED = 3;
+    public static final int S3V_ROW_UPLOAD = 4;
 
     /** {@code s3v_event_fn}. It must not throw: JNA would swallow the exception and return 0, which continues the call. */
     public interface EventFn extends Callback {
@@ -93,11 +95,29 @@ public final class Native {
 
     public static native int s3v_keyring_info(Pointer keyring, Pointer out, Pointer err);
 
+    public static native int s3v_keyring_bytes(Pointer keyring, Pointer out, Pointer err);
+
+    public static native int s3v_keyring_add(Pointer keyring, Pointer out, Pointer err);
+
+    public static native int s3v_keyring_activate(Pointer keyring, String id, Pointer err);
+
+    public static native int s3v_keyring_export(
+            Pointer keyring, Pointer config, String how, Pointer secret, long secretLen, String path, Pointer out,
+            Pointer err);
+
+    public static native int s3v_keyring_import(
+            Pointer keyring, Pointer buf, long len, Pointer secret, long secretLen, Pointer out, Pointer err);
+
+    public static native int s3v_keyring_restore(
+            String path, Pointer buf, long len, Pointer secret, long secretLen, Pointer out, Pointer err);
+
     public static native void s3v_keyring_free(Pointer keyring);
 
     public static native int s3v_vault_open(Pointer config, Pointer keyring, Pointer ctl, Pointer out, Pointer err);
 
     public static native int s3v_vault_update(Pointer vault, Pointer config, Pointer ctl, Pointer err);
+
+    public static native int s3v_vault_init(Pointer vault, Pointer ctl, Pointer err);
 
     public static native void s3v_vault_free(Pointer vault);
 
@@ -107,6 +127,8 @@ public final class Native {
     public static native Pointer s3v_version_info(Pointer version);
 
     public static native int s3v_version_manifest(Pointer version, Pointer ctl, Pointer out, Pointer err);
+
+    public static native int s3v_version_key(Pointer version, Pointer ctl, Pointer out, Pointer err);
 
     public static native void s3v_version_free(Pointer version);
 
@@ -146,6 +168,8 @@ public final class Native {
 
     public static native int s3v_get_fd(Pointer version, int fd, Pointer options, Pointer ctl, Pointer err);
 
+    public static native int s3v_get_verify(Pointer version, Pointer options, Pointer ctl, Pointer report, Pointer err);
+
     public static native int s3v_list_versions(
             Pointer vault, String container, String path, Pointer options, Pointer ctl, Pointer out, Pointer err);
 
@@ -154,9 +178,31 @@ public final class Native {
     public static native int s3v_list_paths(
             Pointer vault, String container, String prefix, Pointer options, Pointer ctl, Pointer out, Pointer err);
 
+    public static native int s3v_list_uploads(Pointer vault, Pointer options, Pointer ctl, Pointer out, Pointer err);
+
+    public static native int s3v_list_chain(Pointer version, Pointer ctl, Pointer out, Pointer err);
+
     public static native int s3v_list_next(Pointer list, Pointer ctl, Pointer row, Pointer err);
 
     public static native void s3v_list_free(Pointer list);
+
+    public static native int s3v_version_delete(Pointer version, Pointer options, Pointer ctl, Pointer err);
+
+    public static native int s3v_delete(
+            Pointer vault, String container, String path, Pointer ctl, Pointer out, Pointer err);
+
+    public static native int s3v_undelete(
+            Pointer vault, String container, String path, Pointer ctl, Pointer out, Pointer err);
+
+    public static native int s3v_prune(Pointer vault, Pointer options, Pointer ctl, Pointer report, Pointer err);
+
+    public static native int s3v_sweep(Pointer vault, Pointer options, Pointer ctl, Pointer report, Pointer err);
+
+    public static native int s3v_rotate(Pointer vault, Pointer options, Pointer ctl, Pointer report, Pointer err);
+
+    public static native int s3v_adopt(Pointer vault, Pointer options, Pointer ctl, Pointer report, Pointer err);
+
+    public static native int s3v_verify(Pointer vault, Pointer options, Pointer ctl, Pointer report, Pointer err);
 
     public static native int s3v_manifest_verify(Pointer object, long len, String publicKeys, Pointer out, Pointer err);
 

@@ -27,6 +27,7 @@ pub fn verify_manifest(object: &[u8], public_keys: &str) -> Result<String> {
         "container": manifest.container, "path": manifest.path, "vid": manifest.vid, "kind": manifest.kind.as_str(),
         "parent": manifest.parent, "size": manifest.size, "initiated": manifest.initiated,
         "recorded": manifest.recorded, "parts": manifest.parts().count(),
+        "labels": manifest.labels,
     });
     Ok(report.to_string())
 }

@@ -1,0 +1,261 @@
+"""Keys are added by many processes, escrowed, and restored; the age tool opens what was exported, and the other way."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import s3vault
+from s3vault import ErrorCode, Keyring, S3VaultError
+
+PASSPHRASE = "correct horse battery staple"
+
+
+def current(keyring: Keyring) -> str:
+    (kek,) = (kek.id for kek in keyring.info.keks if kek.current)
+    return kek
+
+
+def on_terminal(argv: list[str], answers: list[str], **options: Any) -> tuple[int, str]:
+    """Runs a program on a terminal of its own, and types an answer at each prompt. Returns its exit code and output."""
+    child, terminal = pty.fork()
+    if child == 0:
+        try:
+            os.chdir(options.get("cwd", "."))
+            os.execvpe(argv[0], argv, {**os.environ, **options.get("env", {})})
+        finally:
+            os._exit(127)
+    shown, end, pending = b"", time.monotonic() + 60, list(answers)
+    asked = 0
+    while time.monotonic() < end:
+        if not select.select([terminal], [], [], 0.2)[0]:
+            # A program that waits after a prompt is asking.
+            if pending and re.search(rb"[Pp]assphrase[^\n]*: ?[^\n]*$", shown[asked:]):
+                asked = len(shown)
+                os.write(terminal, pending.pop(0).encode() + b"\n")
+            continue
+        try:
+            read = os.read(terminal, 4096)
+        except OSError:
+            break
+        if not read:
+            break
+        shown += read
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode(errors="replace")
+
+
+class Command:
+    """The command, without settings of its user."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("S3VAULT_")}
+        for name in ("S3VAULT_LIBRARY",):
+            if name in os.environ:
+                kept[name] = os.environ[name]
+        self.environment = {**kept, "HOME": str(folder)}
+
+    def argv(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "s3vault", *arguments]
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.argv(*arguments),
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            cwd=self.folder,
+            env={**self.environment, **settings},
+            check=False,
+            start_new_session=True,
+        )
+
+    def rows(self, *arguments: str, **settings: str) -> list[dict[str, Any]]:
+        done = self.run("--json", *arguments, **settings)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def error(self, *arguments: str) -> dict[str, Any]:
+        done = self.run("--json", *arguments)
+        assert done.returncode != 0
+        error: dict[str, Any] = json.loads(done.stderr)["error"]
+        return error
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    (tmp_path / "passphrase").write_text(PASSPHRASE + "\n")
+    return Command(tmp_path)
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> tuple[Path, str]:
+    """A file of age-keygen, and its recipient."""
+    file = tmp_path / "identity.txt"
+    subprocess.run(["age-keygen", "-o", str(file)], check=True, capture_output=True)
+    return file, subprocess.check_output(["age-keygen", "-y", str(file)], text=True).strip()
+
+
+def test_a_later_key_becomes_current_after_its_export(tmp_path: Path) -> None:
+    keyring = Keyring.create(tmp_path / "vault.keys")
+    first, second = current(keyring), keyring.add()
+    with pytest.raises(S3VaultError) as refused:
+        keyring.activate(second)
+    assert refused.value.code == ErrorCode.KEYRING
+    assert current(keyring) == first
+    written = keyring.export(passphrase=PASSPHRASE, file=tmp_path / "escrow.age")
+    assert (tmp_path / "escrow.age").read_bytes() == written
+    assert (tmp_path / "escrow.age").stat().st_mode & 0o777 == 0o600
+    keyring.activate(second)
+    again = Keyring.open(tmp_path / "vault.keys")
+    assert again.info == keyring.info
+    assert [(kek.escrowed, kek.current) for kek in again.info.keks] == [(True, False), (True, True)]
+    assert Keyring.open(keyring.to_bytes()).info == keyring.info
+
+
+def test_an_export_is_for_a_passphrase_or_for_recipients() -> None:
+    keyring = Keyring.create()
+    for both in ({}, {"passphrase": "x", "recipients": ["age1x"]}):
+        with pytest.raises(S3VaultError) as refused:
+            keyring.export(**both)  # type: ignore[arg-type]
+        assert refused.value.code == ErrorCode.INVALID_ARGUMENT
+    assert not keyring.info.keks[0].escrowed
+
+
+def test_age_opens_an_escrow_file_for_a_recipient(tmp_path: Path, identity: tuple[Path, str]) -> None:
+    keyring = Keyring.create()
+    added = keyring.add()
+    config = s3vault.Config({"bucket": "backups", "secret_key": "hidden-secret", "region": "eu-west-1"})
+    keyring.export(recipients=[identity[1]], config=config, file=tmp_path / "escrow.age")
+    opened = subprocess.check_output(["age", "-d", "-i", str(identity[0]), str(tmp_path / "escrow.age")])
+    escrow = json.loads(opened)
+    assert (escrow["format"], escrow["escrow"]) == (1, "s3vault")
+    assert escrow["settings"] == {"bucket": "backups", "region": "eu-west-1"}
+    assert b"hidden-secret" not in opened
+    assert escrow["verify_keys"] == [keyring.public]
+    assert re.fullmatch("[0-9a-f]{32}", escrow["vault_id"])
+    # What is inside is a keyring file, in which the newest key is current.
+    keyring.activate(added)
+    (tmp_path / "by-hand.keys").touch(0o600)
+    (tmp_path / "by-hand.keys").write_text(json.dumps(escrow["keyring"]))
+    assert Keyring.open(tmp_path / "by-hand.keys").info == keyring.info
+
+
+def test_age_opens_an_escrow_file_with_its_passphrase(tmp_path: Path) -> None:
+    keyring = Keyring.create()
+    keyring.export(passphrase=PASSPHRASE, file=tmp_path / "escrow.age")
+    age = ["age", "-d", "-o", "escrow.json", "escrow.age"]
+    status, shown = on_terminal(age, [PASSPHRASE], cwd=tmp_path)
+    assert status == 0, shown
+    assert json.loads((tmp_path / "escrow.json").read_bytes())["keyring"]["signing"]["id"] == keyring.id
+
+
+@pytest.mark.parametrize("armor", [[], ["-a"]])
+def test_what_age_encrypted_is_restored(tmp_path: Path, identity: tuple[Path, str], armor: list[str]) -> None:
+    keyring = Keyring.create()
+    keyring.export(recipients=[identity[1]], file=tmp_path / "escrow.age")
+    opened = subprocess.check_output(["age", "-d", "-i", str(identity[0]), str(tmp_path / "escrow.age")])
+    again = subprocess.run(["age", *armor, "-r", identity[1]], input=opened, capture_output=True, check=True).stdout
+    restored = Keyring.restore(again, identity[0].read_bytes(), tmp_path / "restored.keys")
+    assert restored.info == keyring.info
+    (tmp_path / "escrow.json").write_bytes(opened)
+    age = ["age", *armor, "-p", "-o", "by-passphrase.age", "escrow.json"]
+    status, shown = on_terminal(age, [PASSPHRASE, PASSPHRASE], cwd=tmp_path)
+    assert status == 0, shown
+    assert Keyring.restore((tmp_path / "by-passphrase.age").read_bytes(), PASSPHRASE).info == keyring.info
+
+
+def test_a_refusal_shows_no_secret(identity: tuple[Path, str]) -> None:
+    keyring = Keyring.create()
+    escrow = keyring.export(recipients=[identity[1]])
+    secret = identity[0].read_text().splitlines()[-1]
+    for attempt in (
+        lambda: keyring.export(recipients=[secret]),
+        lambda: Keyring.create().import_(escrow, secret),
+        lambda: Keyring.restore(keyring.export(passphrase=PASSPHRASE), "wrong " + PASSPHRASE),
+    ):
+        with pytest.raises(S3VaultError) as refused:
+            attempt()
+        shown = f"{refused.value!r} {refused.value} {refused.value.hint}"
+        assert secret not in shown
+        assert PASSPHRASE not in shown
+    seed = json.loads(keyring.to_bytes())["signing"]["seed"]
+    assert seed not in f"{keyring!r} {keyring.info!r}"
+
+
+def test_processes_that_add_keys_at_once_lose_none(command: Command) -> None:
+    command.rows("keys", "new", "vault.keys")
+    started = [
+        subprocess.Popen(
+            command.argv("--json", "keys", "rotate", "vault.keys"),
+            stdout=subprocess.PIPE,
+            cwd=command.folder,
+            env=command.environment,
+        )
+        for _ in range(8)
+    ]
+    added = [json.loads(process.communicate()[0])["id"] for process in started]
+    first, *later = Keyring.open(command.folder / "vault.keys").info.keks
+    assert first.current
+    assert sorted(kek.id for kek in later) == sorted(added)
+
+
+def test_keys_are_rotated_and_restored_by_the_command(command: Command, identity: tuple[Path, str]) -> None:
+    command.rows("keys", "new", "vault.keys")
+    (added,) = command.rows("keys", "rotate", "vault.keys")
+    assert not added["current"]
+    refused = command.error("keys", "activate", "vault.keys", added["id"])
+    assert refused["name"] == "S3V_E_KEYRING"
+    assert "keys export" in refused["hint"]
+    command.rows("keys", "export", "vault.keys", "escrow.age", "--passphrase-file", "passphrase")
+    command.rows("keys", "activate", "vault.keys", added["id"])
+    settings = {"S3VAULT_BUCKET": "backups", "S3VAULT_SECRET_KEY": "hidden"}
+    (rotated,) = command.rows(
+        "keys", "rotate", "vault.keys", "--out", "next.age", "--recipient", identity[1], **settings
+    )
+    assert rotated["current"]
+    signing, *keks = command.rows("keys", "list", "vault.keys")
+    assert [kek["current"] for kek in keks] == [False, False, True]
+    assert [kek["id"] for kek in keks][1:] == [added["id"], rotated["id"]]
+    assert all(kek["escrowed"] for kek in keks)
+    assert "yes" in command.run("keys", "list", "vault.keys").stdout
+
+    (restored,) = command.rows("keys", "import", "new.keys", "next.age", "--identity", str(identity[0]))
+    assert restored["restored"]
+    assert restored["settings"] == {"bucket": "backups"}
+    assert command.rows("keys", "list", "new.keys") == [signing, *keks]
+    assert (command.folder / "new.keys").read_bytes() == (command.folder / "vault.keys").read_bytes()
+    (older,) = command.rows("keys", "import", "old.keys", "escrow.age", "--passphrase-file", "passphrase")
+    assert len(older["added"]) == 2
+    (merged,) = command.rows("keys", "import", "old.keys", "next.age", "--identity", str(identity[0]))
+    assert (merged["restored"], merged["added"]) == (False, [rotated["id"]])
+    command.rows("keys", "new", "other.keys")
+    refused = command.error("keys", "import", "other.keys", "next.age", "--identity", str(identity[0]))
+    assert "another keyring" in refused["message"]
+
+
+def test_a_passphrase_is_asked_for_twice_on_the_terminal_only(command: Command) -> None:
+    command.rows("keys", "new", "vault.keys")
+    assert "--passphrase-file" in command.error("keys", "export", "vault.keys", "escrow.age")["hint"]
+    options: dict[str, Any] = {"cwd": command.folder, "env": command.environment}
+    export = command.argv("keys", "export", "vault.keys", "escrow.age")
+    status, shown = on_terminal(export, [PASSPHRASE, "another"], **options)
+    assert status != 0
+    assert "not the same" in shown
+    assert not (command.folder / "escrow.age").exists()
+    status, shown = on_terminal(export, [PASSPHRASE, PASSPHRASE], **options)
+    assert status == 0, shown
+    assert PASSPHRASE not in shown
+    escrow = (command.folder / "escrow.age").read_bytes()
+    assert Keyring.restore(escrow, PASSPHRASE).info == Keyring.open(command.folder / "vault.keys").info
