@@ -133,6 +133,7 @@ pub struct Vault {
     immutable: Option<Immutable>,
     keyring: Option<Arc<Keyring>>,
     verify_keys: VerifyKeys,
+    vid_clock: vid::Clock,
     /// What was verified of that which hides versions.
     proven: marker::Proven,
     /// Without a trusted key nothing is read.
@@ -165,6 +166,7 @@ impl Vault {
             layout,
             keyring,
             verify_keys,
+            vid_clock: vid::Clock::default(),
             proven: marker::Proven::default(),
             requires_trust: settings.text("trust") == "required",
         })

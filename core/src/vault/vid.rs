@@ -1,6 +1,7 @@
 //! Version ids: 26 characters that sort newest first in a listing.
 
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::error::{Code, Error, Result};
 
@@ -70,6 +71,31 @@ impl fmt::Display for Vid {
     }
 }
 
+/// Gives the version ids of a process their times: no two of them the same millisecond. The locator of a put is sent
+/// beside its LIST with an id by the clock, and is given up if the LIST shows one that is not older. A put that follows
+/// another within a millisecond would leave such a locator, which keeps its parent until it is swept.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    last_ms: AtomicI64,
+}
+
+impl Clock {
+    /// How far behind the last time an instant may be and still follow it, in milliseconds: a clock that was set back
+    /// by more, and a version in the future, say nothing about other versions.
+    const FOLLOWS_MS: i64 = 1_000;
+
+    /// The first time that is not before this instant, in Unix milliseconds, and was not given yet.
+    pub(super) fn next(&self, unix_ms: i64) -> i64 {
+        let after = |last: i64| match last.saturating_sub(unix_ms) {
+            0..Clock::FOLLOWS_MS => last + 1,
+            _ => unix_ms,
+        };
+        match self.last_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(after(last))) {
+            Ok(last) | Err(last) => after(last),
+        }
+    }
+}
+
 /// The start of a version id, as people type it: at least one character, in upper or lower case.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct VidPrefix {
@@ -126,6 +152,15 @@ mod tests {
     use super::*;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn a_process_gives_no_millisecond_twice_and_follows_its_clock() {
+        let clock = Clock::default();
+        let given: Vec<i64> = [5_000, 5_000, 5_000, 5_001, 5_900, 5_100].iter().map(|ms| clock.next(*ms)).collect();
+        assert_eq!(given, [5_000, 5_001, 5_002, 5_003, 5_900, 5_901]);
+        // A version in the future, or a clock that was set back.
+        assert_eq!((clock.next(90_000), clock.next(6_000), clock.next(6_000)), (90_000, 6_000, 6_001));
+    }
 
     #[test]
     fn newer_ids_sort_first() {

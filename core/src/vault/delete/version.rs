@@ -29,8 +29,10 @@ pub struct DeleteVersionSteps {
     bucket: Arc<Bucket>,
     name: Name,
     vid: Vid,
-    /// Versions that depend on it.
+    /// Versions with a row that depend on it.
     dependents: Vec<Vid>,
+    /// Versions without a row that depend on it: puts that are in progress, or were stopped.
+    puts: Vec<Vid>,
     /// Markers of versions that depend on it, to verify.
     markers: Vec<Claim>,
     /// Versions that have a row.
@@ -68,14 +70,14 @@ impl DeleteVersion {
         let vid = Vid::parse(&manifest.vid)?;
         let list = ListObjectsV2 { prefix: catalogue_prefix(&name), ..Default::default() };
         let bucket = vault.bucket(name.container());
-        let (dependents, markers) = (Vec::new(), Vec::new());
         let steps = DeleteVersionSteps {
             vault,
             bucket: bucket.clone(),
             name,
             vid,
-            dependents,
-            markers,
+            dependents: Vec::new(),
+            puts: Vec::new(),
+            markers: Vec::new(),
             committed: BTreeSet::new(),
         };
         Ok(Sequence::start(&bucket, steps, Step::call(list, DeleteVersionSteps::rows), seed))
@@ -125,13 +127,14 @@ impl DeleteVersionSteps {
         for key in page.keys() {
             let Some(locator) = LocatorKey::of(key) else { continue };
             if locator.parent == Some(self.vid) && !self.committed.contains(&locator.vid) {
-                self.dependents.push(locator.vid);
+                self.puts.push(locator.vid);
             }
         }
         if let Some(next) = next {
             return Step::call(next, Self::locators);
         }
-        if !self.dependents.is_empty() && !is_active(Mutation::DeleteNeededVersion) {
+        let is_needed = !(self.dependents.is_empty() && self.puts.is_empty());
+        if is_needed && !is_active(Mutation::DeleteNeededVersion) {
             return Step::done(Err(self.needed()));
         }
         let marker = Marker::new(&self.vault.id, &self.name, self.vid, Mark::Deleted);
@@ -141,12 +144,19 @@ impl DeleteVersionSteps {
 
     fn needed(&self) -> Error {
         let (container, path) = (self.name.container(), self.name.path());
-        let shown: Vec<String> = self.dependents.iter().take(3).map(Vid::to_string).collect();
-        let more = match self.dependents.len() {
+        let is_stored = !self.dependents.is_empty();
+        let needed_by = if is_stored { &self.dependents } else { &self.puts };
+        let shown: Vec<String> = needed_by.iter().take(3).map(Vid::to_string).collect();
+        let more = match needed_by.len() {
             count @ 4.. => format!(" and {} more", count - 3),
             _ => String::new(),
         };
-        let why = format!("version {} of {container} {path} is needed by {}{more}", self.vid, shown.join(", "));
-        Error::new(Code::HasDependents, why)
+        let by = if is_stored { "" } else { "a backup that is being stored, or whose put was stopped: " };
+        let why = format!("version {} of {container} {path} is needed by {by}{}{more}", self.vid, shown.join(", "));
+        let e = Error::new(Code::HasDependents, why);
+        if is_stored {
+            return e;
+        }
+        e.with_hint("Wait for the put to end. What a stopped put left is removed by a sweep, after the grace that it has (grace).")
     }
 }

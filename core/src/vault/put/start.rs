@@ -288,7 +288,7 @@ impl Put {
         let after = newest.map_or(0, |vid| vid.unix_ms() + 1);
         self.initiated = clock;
         self.lock = self.vault.immutable.map(|immutable| immutable.from(clock));
-        self.vid = Vid::new(clock.max(after), self.request.entropy);
+        self.vid = Vid::new(self.vault.vid_clock.next(clock.max(after)), self.request.entropy);
         self.wrapped = self.wrap();
     }
 

@@ -52,6 +52,19 @@ fn a_small_backup_takes_three_round_trips_one_list_and_three_puts() {
 }
 
 #[test]
+fn an_incremental_within_the_millisecond_of_its_parent_gives_no_locator_up() {
+    let (mut world, vault) = opened();
+    let full = stored(&mut world, &vault, b"full", 2);
+    let parent = Vid::parse(&full.manifest.vid).unwrap();
+    // As if no time had passed.
+    world.unix_ms = parent.unix_ms() - 1;
+    let inc = world.run(&mut put(&vault, Some(parent), 3), b"changes").unwrap();
+    let times = [&full, &inc].map(|version| Vid::parse(&version.manifest.vid).unwrap().unix_ms());
+    assert_eq!(times[1], times[0] + 1);
+    assert_eq!(locators(&world), 3, "and none that nothing names, which would keep the full until it is swept");
+}
+
+#[test]
 fn locator_data_and_row_are_signed_at_times_that_the_stores_clock_had_passed_before_the_list() {
     for off in [-30 * MINUTE, -400, 0, 400, 30 * MINUTE] {
         let mut world = World::new();

@@ -150,6 +150,8 @@ fn a_put_in_progress_counts_as_a_dependent() {
     }
     let e = delete(&mut world, &vault, &full).unwrap_err();
     assert_eq!(e.code(), Code::HasDependents, "{e}");
+    // It is not listed, and nobody could delete it first.
+    assert!(e.message().contains("is being stored") && e.hint().contains("a sweep"), "{e}");
     world.run(&mut child, b"changes").unwrap();
 }
 
