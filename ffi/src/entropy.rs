@@ -8,10 +8,14 @@ use zeroize::Zeroizing;
 /// Returns new random bytes.
 pub(crate) fn bytes<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    match SystemRandom::new().fill(&mut bytes) {
-        Ok(()) => Ok(bytes),
-        Err(_) => Err(Error::new(Code::Internal, "the operating system returned no random bytes")),
-    }
+    fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Fills `bytes` with new random bytes.
+pub(crate) fn fill(bytes: &mut [u8]) -> Result<()> {
+    let filled = SystemRandom::new().fill(bytes);
+    filled.map_err(|_| Error::new(Code::Internal, "the operating system returned no random bytes"))
 }
 
 /// Returns a seed for jitter.

@@ -5,7 +5,6 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 
-use age::secrecy::ExposeSecret as _;
 use nix::unistd::geteuid;
 use s3vault_core::Code;
 
@@ -108,11 +107,22 @@ fn current(keys: &Keys) -> String {
     keys.keyring().current_kek().unwrap().id().to_owned()
 }
 
+/// Recipients, and their identities.
+const KEYS: [(&str, &str); 2] = [
+    (
+        "age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef",
+        "AGE-SECRET-KEY-1EGTZVFFV20835NWYV6270LXYVK2VKNX2MMDKWYKLMGR48UAWX40Q2P2LM0",
+    ),
+    (
+        "age1wgwxswkm3ugk7alwps4nkxmuvj6wkg8c0rwp3g5z303t5e0ytezqrm7h0t",
+        "AGE-SECRET-KEY-10YWVXJV4QY45E9DHLFPF8D5MHLL05A0L6HACK7ERJ43H2ET94LYQMPF2D5",
+    ),
+];
+
 /// A recipient, and its identity.
 fn recipient() -> (Reader, String) {
-    let identity = age::x25519::Identity::generate();
-    let reader = Reader::new("recipients", format!("# mine\n{}\n", identity.to_public()).as_bytes()).unwrap();
-    (reader, identity.to_string().expose_secret().to_owned())
+    let (public, identity) = KEYS[0];
+    (Reader::new("recipients", format!("# mine\n{public}\n").as_bytes()).unwrap(), identity.to_owned())
 }
 
 #[test]
@@ -313,7 +323,7 @@ fn an_escrow_for_recipients_that_is_damaged_or_not_for_this_identity_is_refused(
         assert!(e.code() == Code::Keyring && e.message().contains(why), "{e}");
         assert!(!format!("{e:?}{e}").contains(&identity), "{e:?}");
     };
-    refused(&file, recipient().1.as_bytes(), "none of the identities");
+    refused(&file, KEYS[1].1.as_bytes(), "none of the identities");
     refused(&file, b"a passphrase", "are not age identities");
     refused(b"hello", identity.as_bytes(), "not an age file");
     refused(b"", identity.as_bytes(), "not an age file");
