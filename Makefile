@@ -267,9 +267,10 @@ test-buckets: setup build-python ## buckets with locks, suspended versioning, th
 	$(STEP) "plain key, MinIO, bucket per container" $(WITH) minio:per-vm -- $(PYTEST) tests/system/test_plain_key.py
 
 .PHONY: test-secrets
-test-secrets: build-c build-python ## search the memory of a C and a Python process for secrets after they freed everything
+test-secrets: build-c build-python build-java ## search the memory of C, Python and Java processes for secrets after they freed everything
 	@$(MAKE) -C bindings/c build/secrets
 	$(STEP) "secrets, embedded" $(WITH) embedded -- $(PYTEST) tests/system/test_secrets.py
+	$(STEP) "secrets, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_secrets.py
 
 .PHONY: test-explain
 test-explain: setup build-python ## find from the store's error what changed a request on its way
