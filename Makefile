@@ -103,8 +103,8 @@ test-simulator: setup-core ## run core with a model store and a fake clock: 2,00
 	$(STEP) "simulator, mutations" cargo test -q --release -p simulator --features mutations --test mutations
 
 .PHONY: test-oracle
-test-oracle: setup-core build ## compare core's signatures and checksums with those of botocore and awscrt
-	$(STEP) "oracle, botocore and awscrt" $(PYTHON) tests/oracle/oracle.py $(TARGET)/release/oracle
+test-oracle: setup-core build ## compare core's signatures, checksums and keys with those of botocore, awscrt and cryptography
+	$(STEP) "oracle, botocore, awscrt and cryptography" $(PYTHON) tests/oracle/oracle.py $(TARGET)/release/oracle
 
 .PHONY: test-credentials
 test-credentials: setup-core ## compare the keys that core finds in the environment and the shared files with botocore's

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""botocore and awscrt judge core: random requests, chunks and checksums must come out identical.
+"""botocore and awscrt judge core: random requests, chunks and checksums must come out identical. So must wrapped keys, segments
+and signatures of `cryptography` (keys.py).
 
     oracle.py [--count N] [--seed N] [PROGRAM]
 
@@ -21,6 +22,7 @@ import awscrt.checksums
 import peers
 from crt_chunks import ChunkSigner
 from generate import STREAMED, Generator, b64
+from keys import Keys
 
 CRCS = {
     "CRC32": (4, awscrt.checksums.crc32, awscrt.checksums.combine_crc32),
@@ -176,6 +178,12 @@ def main():
     arguments = parser.parse_args()
     print(f"oracle: seed {arguments.seed}", flush=True)
     generator, judge = Generator(arguments.seed), Judge(Core(arguments.program))
+
+    def differ(what, ours, theirs, job):
+        raise Different(what, ours, ("cryptography", theirs), job)
+
+    # With randomness of its own, so that a seed draws the same requests as before.
+    keys = Keys(judge.core, Generator(arguments.seed + 1), differ)
     try:
         for n in range(arguments.count):
             if n % 10 == 0:
@@ -188,6 +196,7 @@ def main():
                 judge.header(generator.header_request())
             if n % 8 == 0:
                 judge.checksum(generator.random, generator.payload_bytes(1 << 20))
+            [keys.wrapped, keys.segment, keys.signature][n % 3]()
         if judge.presigned_by_one * 2 > judge.presigned + 2:
             raise Different("the mix", f"{judge.presigned_by_one} of {judge.presigned} presigned without botocore",
                             ("wanted", "at most half"), "all")
@@ -196,7 +205,8 @@ def main():
         return 1
     if judge.core.close() != 0:
         raise SystemExit("oracle: the program ended with an error")
-    print(f"oracle: {judge.requests} requests, {judge.chunks} chunks, {judge.checksums} checksums: identical")
+    print(f"oracle: {judge.requests} requests, {judge.chunks} chunks, {judge.checksums} checksums, "
+          f"{keys.compared} uses of keys: identical")
     return 0
 
 

@@ -39,13 +39,17 @@ impl fmt::Debug for DataKey {
 /// What a data key belongs to. A wrapped key that was put in another place does not open. The bucket and the endpoint are
 /// not part of it, so that replicas can be read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Belonging<'a> {
-    pub(crate) vault: &'a str,
-    pub(crate) container: &'a str,
-    pub(crate) path: &'a str,
-    pub(crate) vid: &'a str,
+pub struct Belonging<'a> {
+    /// The vault's id.
+    pub vault: &'a str,
+    /// Name of the container.
+    pub container: &'a str,
+    /// The path in the container.
+    pub path: &'a str,
+    /// The version's id.
+    pub vid: &'a str,
     /// How the data is encrypted: `sse-c` or `envelope`.
-    pub(crate) encryption: &'a str,
+    pub encryption: &'a str,
 }
 
 impl Belonging<'_> {
@@ -69,7 +73,7 @@ pub struct WrappedKey {
 impl WrappedKey {
     /// Wraps a data key. The nonce is derived from the key and from all that it belongs to, so no nonce serves two keys, and
     /// all who wrap the same key for the same place write the same bytes.
-    pub(crate) fn wrap(key: &DataKey, kek: &Kek, of: &Belonging<'_>) -> WrappedKey {
+    pub fn wrap(key: &DataKey, kek: &Kek, of: &Belonging<'_>) -> WrappedKey {
         let associated = of.associated(kek.id());
         let nonce = nonce(key, &associated);
         let mut wrapped = [0; NONCE_LENGTH + KEY_LENGTH + TAG_LENGTH];
@@ -80,8 +84,8 @@ impl WrappedKey {
         WrappedKey { kek: kek.id().to_owned(), key: STANDARD.encode(wrapped) }
     }
 
-    /// Unwraps the data key.
-    pub(crate) fn unwrap(&self, kek: &Kek, of: &Belonging<'_>) -> Result<DataKey> {
+    /// Unwraps the data key. Fails with `UNTRUSTED` if it was changed, or belongs to another version.
+    pub fn unwrap(&self, kek: &Kek, of: &Belonging<'_>) -> Result<DataKey> {
         let refuse = |why: &str| {
             Err(Error::new(Code::Untrusted, format!("the wrapped data key does not open: {why}"))
                 .with_hint("Do not trust this object: it was changed, or copied from another version. Restore another version, or from a replica, and look who can write to the bucket."))

@@ -1,7 +1,7 @@
 //! Core's side of oracle.py and altered.py: reads jobs from standard input, one JSON object a line, and answers each with one.
 //!
-//! `{"op": "sign" | "chunks" | "presign" | "checksum" | "combine" | "composite" | "profile", ...}`; the fields are those
-//! of the structs below, bytes are base64. Nothing is computed here that core does not compute.
+//! `{"op": "sign" | "chunks" | "presign" | "checksum" | "combine" | "composite" | "profile" | "wrap" | "unwrap" | "seal" |
+//! "open" | "certify" | "verify", ...}`; the fields are those of the structs below, bytes are base64. Nothing is computed here that core does not compute.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -10,6 +10,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use s3vault_core::checksum::{self, Algorithm, Checksum, ContentMd5, Hasher};
 use s3vault_core::credentials::Credentials;
+use s3vault_core::crypto::data_key::{Belonging, DataKey, WrappedKey};
+use s3vault_core::crypto::ed25519;
+use s3vault_core::crypto::keyring::Kek;
+use s3vault_core::crypto::segment::{Salt, SegmentKey};
 use s3vault_core::http::Method;
 use s3vault_core::profile;
 use s3vault_core::sigv4::{Payload, Signer, ToSign};
@@ -47,6 +51,52 @@ enum Job {
     Composite { algorithm: String, parts: Vec<String> },
     /// What is known of a provider.
     Profile { name: String },
+    /// A data key that is wrapped for a version.
+    Wrap { key: String, kek: String, of: Version },
+    /// The data key that is wrapped for a version.
+    Unwrap { wrapped: String, kek: String, of: Version },
+    /// A segment that is encrypted: the ciphertext, then the tag.
+    Seal { segment: Segment, data: String },
+    /// A stored segment that is decrypted.
+    Open { segment: Segment, data: String },
+    /// The public key of a seed, and the signature of a message.
+    Certify { seed: String, message: String },
+    /// Whether this key made the signature of this message.
+    Verify { public: String, message: String, signature: String },
+}
+
+/// What a data key belongs to.
+#[derive(Deserialize)]
+struct Version {
+    vault: String,
+    container: String,
+    path: String,
+    vid: String,
+    encryption: String,
+}
+
+impl Version {
+    fn belonging(&self) -> Belonging<'_> {
+        let Version { vault, container, path, vid, encryption } = self;
+        Belonging { vault, container, path, vid, encryption }
+    }
+}
+
+/// A segment of a version.
+#[derive(Deserialize)]
+struct Segment {
+    /// The version's data key.
+    key: String,
+    /// The salt of the segment's part.
+    salt: String,
+    index: u32,
+    last: bool,
+}
+
+impl Segment {
+    fn key(&self) -> Result<SegmentKey> {
+        Ok(SegmentKey::derive(&DataKey::new(fixed(&self.key)?), &Salt(fixed(&self.salt)?)))
+    }
 }
 
 #[derive(Deserialize)]
@@ -174,8 +224,41 @@ impl Job {
                 Ok(json!({ "value": checksum::composite(algorithm, &parts) }))
             }
             Job::Profile { name } => Ok(serde_json::to_value(profile::named(name)?)?),
+            Job::Wrap { key, kek, of } => {
+                let wrapped = WrappedKey::wrap(&DataKey::new(fixed(key)?), &Kek::new(fixed(kek)?, 0), &of.belonging());
+                Ok(serde_json::to_value(wrapped)?)
+            }
+            Job::Unwrap { wrapped, kek, of } => {
+                let kek = Kek::new(fixed(kek)?, 0);
+                let wrapped = WrappedKey { kek: kek.id().to_owned(), key: wrapped.clone() };
+                Ok(json!({ "key": STANDARD.encode(wrapped.unwrap(&kek, &of.belonging())?.bytes()) }))
+            }
+            Job::Seal { segment, data } => {
+                let mut data = STANDARD.decode(data)?;
+                let tag = segment.key()?.seal(segment.index, segment.last, &mut data);
+                Ok(json!({ "data": STANDARD.encode([&*data, &tag].concat()) }))
+            }
+            Job::Open { segment, data } => {
+                let mut data = STANDARD.decode(data)?;
+                let opened = segment.key()?.open(segment.index, segment.last, &mut data).ok_or("it does not open")?;
+                Ok(json!({ "data": STANDARD.encode(opened) }))
+            }
+            Job::Certify { seed, message } => {
+                let (seed, message) = (fixed(seed)?, STANDARD.decode(message)?);
+                let signature = STANDARD.encode(ed25519::sign(&seed, &message));
+                Ok(json!({ "public": STANDARD.encode(ed25519::public_key(&seed)), "signature": signature }))
+            }
+            Job::Verify { public, message, signature } => {
+                let (message, signature) = (STANDARD.decode(message)?, STANDARD.decode(signature)?);
+                Ok(json!({ "valid": ed25519::verify(&fixed(public)?, &message, &signature) }))
+            }
         }
     }
+}
+
+/// Bytes of a fixed length.
+fn fixed<const N: usize>(text: &str) -> Result<[u8; N]> {
+    Ok(STANDARD.decode(text)?.as_slice().try_into()?)
 }
 
 fn named(name: &str) -> Result<Algorithm> {
