@@ -1,7 +1,8 @@
 //! Core's side of oracle.py and altered.py: reads jobs from standard input, one JSON object a line, and answers each with one.
 //!
 //! `{"op": "sign" | "chunks" | "presign" | "checksum" | "combine" | "composite" | "profile" | "wrap" | "unwrap" | "seal" |
-//! "open" | "certify" | "verify", ...}`; the fields are those of the structs below, bytes are base64. Nothing is computed here that core does not compute.
+//! "open" | "certify" | "verify" | "decrypt", ...}`; the fields are those of the structs below, bytes are base64. Nothing is computed
+//! here that core does not compute.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -10,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use s3vault_core::checksum::{self, Algorithm, Checksum, ContentMd5, Hasher};
 use s3vault_core::credentials::Credentials;
+use s3vault_core::crypto::age::{self, Identities, Opener, Passphrase};
 use s3vault_core::crypto::data_key::{Belonging, DataKey, WrappedKey};
 use s3vault_core::crypto::ed25519;
 use s3vault_core::crypto::keyring::Kek;
@@ -63,6 +65,8 @@ enum Job {
     Certify { seed: String, message: String },
     /// Whether this key made the signature of this message.
     Verify { public: String, message: String, signature: String },
+    /// The content of an age file, or why it does not open.
+    Decrypt { file: String, passphrase: Option<String>, identities: String },
 }
 
 /// What a data key belongs to.
@@ -251,6 +255,16 @@ impl Job {
             Job::Verify { public, message, signature } => {
                 let (message, signature) = (STANDARD.decode(message)?, STANDARD.decode(signature)?);
                 Ok(json!({ "valid": ed25519::verify(&fixed(public)?, &message, &signature) }))
+            }
+            Job::Decrypt { file, passphrase, identities } => {
+                let opener = match passphrase {
+                    Some(passphrase) => Opener::Passphrase(Passphrase::new(passphrase.as_bytes())?),
+                    None => Opener::Identities(Identities::parse(identities.as_bytes()).ok_or("no identities")?),
+                };
+                Ok(match age::decrypt(&STANDARD.decode(file)?, &opener) {
+                    Ok(content) => json!({ "content": STANDARD.encode(&*content) }),
+                    Err(failure) => json!({ "failure": format!("{failure:?}") }),
+                })
             }
         }
     }
