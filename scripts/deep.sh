@@ -72,6 +72,11 @@ plain-key-ceph() { system ceph plain_key; }
 plain-key-ceph-per-vm() { system ceph:per-vm plain_key; }
 # Over plain HTTP: memcheck reports the keys that ring derives for TLS as uninitialised.
 c-cases-valgrind() { $with embedded -- make -C bindings/c valgrind valgrind-cases; }
+# rage does with escrow files what age does in `make test-python`; it asks for passphrases on the terminal.
+escrow-rage() {
+  count ' passed' env S3VAULT_TEST_AGE="$RAGE" PINENTRY_PROGRAM= $with embedded -- "$python" -m pytest -q \
+    bindings/python/tests/test_keyring.py -k "age_opens or age_encrypted"
+}
 oracle() { "$python" tests/oracle/oracle.py --count 50000; }
 simulator() { cargo run -q --release -p simulator -- --seeds 20000; }
 deletions() { cargo run -q --release -p simulator -- deletions --seeds 20000; }
@@ -106,7 +111,7 @@ fuzz-credentials() { fuzz credentials; }
 fuzz-signed_object() { fuzz signed_object; }
 fuzz-settings() { fuzz settings; }
 
-all=(oracle simulator deletions equal-results cases-ceph cases-python-ceph cases-c-ceph cases-java-ceph
+all=(oracle escrow-rage simulator deletions equal-results cases-ceph cases-python-ceph cases-c-ceph cases-java-ceph
   cases-ceph-per-vm cases-python-ceph-per-vm cases-c-ceph-per-vm cases-java-ceph-per-vm cases-ceph-emulated
   cases-garage-emulated cases-python-garage-emulated cases-c-garage-emulated cases-java-garage-emulated
   retention-minio-per-vm retention-ceph retention-ceph-per-vm retention-garage-emulated odd-buckets

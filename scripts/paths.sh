@@ -24,6 +24,8 @@ CARGO_DENY_VERSION=0.20.2
 CARGO_DENY=$TOOLS_DIR/cargo-deny-$CARGO_DENY_VERSION/bin/cargo-deny
 CARGO_CYCLONEDX_VERSION=0.5.9
 CARGO_CYCLONEDX=$TOOLS_DIR/cargo-cyclonedx-$CARGO_CYCLONEDX_VERSION/bin/cargo-cyclonedx
+RAGE_VERSION=0.12.1
+RAGE=$TOOLS_DIR/rage-$RAGE_VERSION/bin/rage
 BENCH_VENV=$BUILD/bench/venv
 
 # mke2fs and debugfs are in sbin, which not every user has on PATH.

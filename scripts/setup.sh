@@ -8,7 +8,7 @@
 #            bench   what `make bench` needs
 #            release what `make release` needs
 #   parts    compiler rust wasm image loop go python age c valgrind java node chromium minio versitygw garage ceph fuzz
-#            peers backups deny cyclonedx
+#            rage peers backups deny cyclonedx
 #
 # Rust (rustup), Python 3.10+, a JDK 17+, Node 20+ and Go must be installed already.
 # apt-get installs Debian packages, with sudo if the caller is not root.
@@ -24,7 +24,7 @@ expect() { has "$1" || die "$1 is missing: install $2, then run this again"; }
 # Checks the tool chains that users install themselves, before anything else is installed.
 toolchain_of() {
   case $1 in
-    rust | wasm) expect cargo "Rust 1.95 or newer (rustup)" ;;
+    rust | wasm | rage) expect cargo "Rust 1.95 or newer (rustup)" ;;
     python) expect python3 "Python 3.10 or newer" ;;
     java) expect javac "a JDK, 17 or newer" ;;
     node)
@@ -160,18 +160,21 @@ setup_backups() {
   ) >"$BUILD/kopia-install.log" 2>&1 || { tail -n 20 "$BUILD/kopia-install.log" >&2; die "kopia could not be built"; }
 }
 
-# cargo_install NAME VERSION: builds a cargo command from source without optimisation, once per machine.
+# cargo_install NAME VERSION [OPT_LEVEL]: builds a program from source, without optimisation if there is no OPT_LEVEL, once
+# per machine.
 cargo_install() {
   local log=$BUILD/$1-install.log root=$TOOLS_DIR/$1-$2
   [ ! -x "$root/bin/$1" ] || return 0
   say "setup: building $1 into $TOOLS_DIR (takes minutes, once)"
-  CARGO_TARGET_DIR=$BUILD/$1-target CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
+  CARGO_TARGET_DIR=$BUILD/$1-target CARGO_PROFILE_RELEASE_OPT_LEVEL=${3:-0} CARGO_PROFILE_RELEASE_LTO=off \
     CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_STRIP=true \
     cargo install "$1" --version "$2" --locked --root "$root" >"$log" 2>&1 ||
     { tail -n 20 "$log" >&2; die "cargo install $1 failed"; }
   rm -rf "$BUILD/$1-target"
 }
 setup_deny() { cargo_install cargo-deny "$CARGO_DENY_VERSION"; }
+# Optimized for its passphrases: it refuses those whose work would take this machine too long.
+setup_rage() { cargo_install rage "$RAGE_VERSION" 2; }
 setup_cyclonedx() { cargo_install cargo-cyclonedx "$CARGO_CYCLONEDX_VERSION"; }
 
 setup_minio() { go_install minio "github.com/minio/minio@$MINIO_VERSION" "$MINIO"; }
@@ -197,11 +200,11 @@ for name in "$@"; do
     check) parts+=(compiler rust wasm deny) ;;
     demo) parts+=(compiler rust image) ;;
     test) parts+=(compiler rust wasm image loop go python age c valgrind java node chromium) ;;
-    deep) parts+=(compiler rust wasm image python age c valgrind java node chromium minio versitygw garage ceph fuzz) ;;
+    deep) parts+=(compiler rust wasm image python age rage c valgrind java node chromium minio versitygw garage ceph fuzz) ;;
     bench) parts+=(compiler rust peers) ;;
     release) parts+=(compiler rust wasm python java node deny cyclonedx) ;;
     compiler | rust | wasm | image | loop | go | python | age | c | valgrind | java | node | chromium) parts+=("$name") ;;
-    minio | versitygw | garage | ceph | fuzz | peers | backups | deny | cyclonedx) parts+=("$name") ;;
+    minio | versitygw | garage | ceph | fuzz | rage | peers | backups | deny | cyclonedx) parts+=("$name") ;;
     *) die "unknown part '$name'; the top of this file lists them" ;;
   esac
 done

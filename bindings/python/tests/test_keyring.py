@@ -1,4 +1,4 @@
-"""Keys are added by many processes, escrowed, and restored; the age tool opens what was exported, and the other way."""
+"""Keys are added by many processes, escrowed, and restored; an age tool opens what was exported, and the other way."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ import s3vault
 from s3vault import ErrorCode, Keyring, S3VaultError
 
 PASSPHRASE = "correct horse battery staple"
+# age, or a program with the same command line.
+AGE = os.environ.get("S3VAULT_TEST_AGE", "age")
 
 
 def current(keyring: Keyring) -> str:
@@ -103,8 +105,8 @@ def command(tmp_path: Path) -> Command:
 def identity(tmp_path: Path) -> tuple[Path, str]:
     """A file of age-keygen, and its recipient."""
     file = tmp_path / "identity.txt"
-    subprocess.run(["age-keygen", "-o", str(file)], check=True, capture_output=True)
-    return file, subprocess.check_output(["age-keygen", "-y", str(file)], text=True).strip()
+    subprocess.run([f"{AGE}-keygen", "-o", str(file)], check=True, capture_output=True)
+    return file, subprocess.check_output([f"{AGE}-keygen", "-y", str(file)], text=True).strip()
 
 
 def test_a_later_key_becomes_current_after_its_export(tmp_path: Path) -> None:
@@ -138,7 +140,7 @@ def test_age_opens_an_escrow_file_for_a_recipient(tmp_path: Path, identity: tupl
     added = keyring.add()
     config = s3vault.Config({"bucket": "backups", "secret_key": "hidden-secret", "region": "eu-west-1"})
     keyring.export(recipients=[identity[1]], config=config, file=tmp_path / "escrow.age")
-    opened = subprocess.check_output(["age", "-d", "-i", str(identity[0]), str(tmp_path / "escrow.age")])
+    opened = subprocess.check_output([AGE, "-d", "-i", str(identity[0]), str(tmp_path / "escrow.age")])
     escrow = json.loads(opened)
     assert (escrow["format"], escrow["escrow"]) == (1, "s3vault")
     assert escrow["settings"] == {"bucket": "backups", "region": "eu-west-1"}
@@ -155,7 +157,7 @@ def test_age_opens_an_escrow_file_for_a_recipient(tmp_path: Path, identity: tupl
 def test_age_opens_an_escrow_file_with_its_passphrase(tmp_path: Path) -> None:
     keyring = Keyring.create()
     keyring.export(passphrase=PASSPHRASE, file=tmp_path / "escrow.age")
-    age = ["age", "-d", "-o", "escrow.json", "escrow.age"]
+    age = [AGE, "-d", "-o", "escrow.json", "escrow.age"]
     status, shown = on_terminal(age, [PASSPHRASE], cwd=tmp_path)
     assert status == 0, shown
     assert json.loads((tmp_path / "escrow.json").read_bytes())["keyring"]["signing"]["id"] == keyring.id
@@ -165,12 +167,12 @@ def test_age_opens_an_escrow_file_with_its_passphrase(tmp_path: Path) -> None:
 def test_what_age_encrypted_is_restored(tmp_path: Path, identity: tuple[Path, str], armor: list[str]) -> None:
     keyring = Keyring.create()
     keyring.export(recipients=[identity[1]], file=tmp_path / "escrow.age")
-    opened = subprocess.check_output(["age", "-d", "-i", str(identity[0]), str(tmp_path / "escrow.age")])
-    again = subprocess.run(["age", *armor, "-r", identity[1]], input=opened, capture_output=True, check=True).stdout
+    opened = subprocess.check_output([AGE, "-d", "-i", str(identity[0]), str(tmp_path / "escrow.age")])
+    again = subprocess.run([AGE, *armor, "-r", identity[1]], input=opened, capture_output=True, check=True).stdout
     restored = Keyring.restore(again, identity[0].read_bytes(), tmp_path / "restored.keys")
     assert restored.info == keyring.info
     (tmp_path / "escrow.json").write_bytes(opened)
-    age = ["age", *armor, "-p", "-o", "by-passphrase.age", "escrow.json"]
+    age = [AGE, *armor, "-p", "-o", "by-passphrase.age", "escrow.json"]
     status, shown = on_terminal(age, [PASSPHRASE, PASSPHRASE], cwd=tmp_path)
     assert status == 0, shown
     assert Keyring.restore((tmp_path / "by-passphrase.age").read_bytes(), PASSPHRASE).info == keyring.info
