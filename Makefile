@@ -103,8 +103,9 @@ test-simulator: setup-core ## run core with a model store and a fake clock: 2,00
 	$(STEP) "simulator, mutations" cargo test -q --release -p simulator --features mutations --test mutations
 
 .PHONY: test-oracle
-test-oracle: setup-core build ## compare core's signatures, checksums and keys with those of botocore, awscrt and cryptography
+test-oracle: setup-core build ## compare core's signatures, checksums, keys and age files with those of botocore, awscrt, cryptography and C2SP
 	$(STEP) "oracle, botocore, awscrt and cryptography" $(PYTHON) tests/oracle/oracle.py $(TARGET)/release/oracle
+	$(STEP) "age, C2SP's test vectors" $(PYTHON) tests/oracle/age.py $(TARGET)/release/oracle
 
 .PHONY: test-credentials
 test-credentials: setup-core ## compare the keys that core finds in the environment and the shared files with botocore's
