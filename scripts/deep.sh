@@ -77,6 +77,7 @@ escrow-rage() {
   count ' passed' env S3VAULT_TEST_AGE="$RAGE" PINENTRY_PROGRAM= $with embedded -- "$python" -m pytest -q \
     bindings/python/tests/test_keyring.py -k "age_opens or age_encrypted"
 }
+constant-time() { cargo run -q --release -p constant-time; }
 oracle() { "$python" tests/oracle/oracle.py --count 50000; }
 simulator() { cargo run -q --release -p simulator -- --seeds 20000; }
 deletions() { cargo run -q --release -p simulator -- deletions --seeds 20000; }
@@ -111,7 +112,7 @@ fuzz-credentials() { fuzz credentials; }
 fuzz-signed_object() { fuzz signed_object; }
 fuzz-settings() { fuzz settings; }
 
-all=(oracle escrow-rage simulator deletions equal-results cases-ceph cases-python-ceph cases-c-ceph cases-java-ceph
+all=(oracle escrow-rage constant-time simulator deletions equal-results cases-ceph cases-python-ceph cases-c-ceph cases-java-ceph
   cases-ceph-per-vm cases-python-ceph-per-vm cases-c-ceph-per-vm cases-java-ceph-per-vm cases-ceph-emulated
   cases-garage-emulated cases-python-garage-emulated cases-c-garage-emulated cases-java-garage-emulated
   retention-minio-per-vm retention-ceph retention-ceph-per-vm retention-garage-emulated odd-buckets
