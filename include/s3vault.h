@@ -567,7 +567,7 @@ typedef struct s3v_ctl {
  * backup that needs the key.
  *
  * An escrow file is an age file (https://age-encryption.org) in ASCII armor, which any age tool opens. It has all
- * keys.
+ * keys, except those that are in a KMS or an HSM (s3v_keyring_custom): it names them.
  */
 
 /**
@@ -576,6 +576,45 @@ typedef struct s3v_ctl {
  * frees it with s3v_keyring_free.
  */
 typedef struct s3v_keyring s3v_keyring;
+
+/**
+ * A data key for a function of s3v_keyring_custom to wrap or to unwrap. The library owns it; it is valid until the
+ * function returns. Later versions may add fields at the end: `size` says how many bytes are present.
+ */
+typedef struct s3v_key_call {
+    /** Size of this struct in bytes. */
+    uint32_t size;
+    /** Id of the KEK, as s3v_keyring_custom got it. */
+    const char *kek;
+    /** To wrap: the data key, which is secret. To unwrap: what the function that wraps returned. */
+    const void *data;
+    /** Number of bytes at `data`: 32 to wrap. */
+    size_t data_len;
+    /** What the data key belongs to: vault, container, path and version. The same bytes to wrap and to unwrap. */
+    const void *associated;
+    /** Number of bytes at `associated`, up to 2 KiB. */
+    size_t associated_len;
+    /** The function writes its result here. */
+    void *out;
+    /** Most bytes that it may write: 4096. */
+    size_t out_capacity;
+    /**
+     * The function sets this to the number of bytes that it wrote: 1 to 4096 to wrap, 32 to unwrap. It is 0 before.
+     */
+    size_t out_len;
+    /**
+     * If it fails, the function may write here why: UTF-8 that ends with NUL. It becomes part of the error's message.
+     */
+    char *message;
+    /** Most bytes that it may write there, with the NUL: 512. */
+    size_t message_capacity;
+} s3v_key_call;
+
+/** Wraps or unwraps a data key. `ctx` comes from s3v_keyring_custom. Returns 0, or any other number if it fails. */
+typedef int32_t (*s3v_key_fn)(void *ctx, s3v_key_call *call);
+
+/** Frees a `ctx`. */
+typedef void (*s3v_free_fn)(void *ctx);
 
 /**
  * Opens a keyring: the file `path` or, if `path` is NULL, the `len` bytes at `buf`, which are the content of such a
@@ -596,8 +635,8 @@ int32_t s3v_keyring_open(const char *path,
 
 /**
  * Returns the public contents of a keyring as JSON: {"signing":{"id":"16 hex digits","public":"ed25519 ID BASE64"},
- * "keks":[{"id":"16 hex digits","created":Unix milliseconds,"escrowed":true or false,"current":true or false}]}. The
- * public key is a line for verify_keys and for s3v_manifest_verify.
+ * "keks":[{"id":"16 hex digits","created":Unix milliseconds,"escrowed":true or false,"external":true or
+ * false,"current":true or false}]}. The public key is a line for verify_keys and for s3v_manifest_verify.
  *
  * Since: 0.1.
  */
@@ -606,11 +645,14 @@ int32_t s3v_keyring_info(const s3v_keyring *keyring,
                          s3v_error **err);
 
 /**
- * Returns the content of the keyring file, which is secret: to keep a keyring that is in memory only.
+ * Returns the content of the keyring file, which is secret: to keep a keyring that is in memory only. External KEKs
+ * are not in it.
  *
  * Since: 0.1.
  */
-int32_t s3v_keyring_bytes(const s3v_keyring *keyring, s3v_bytes **out, s3v_error **err);
+int32_t s3v_keyring_bytes(const s3v_keyring *keyring,
+                          s3v_bytes **out,
+                          s3v_error **err);
 
 /**
  * Adds a new KEK and returns its id. If it is the first, it is current at once; otherwise it becomes current by
@@ -667,9 +709,10 @@ int32_t s3v_keyring_export(s3v_keyring *keyring,
  * Adds the KEKs that the escrow file in the `len` bytes at `buf` has and the keyring lacks. The `secret_len` bytes at
  * `secret` are the passphrase, or the content of a file of age identities, as age-keygen makes it.
  *
- * Returns a report as JSON: {"added":["KEK ID"],"vault_id":"32 hex digits","verify_keys":["ed25519 ID
- * BASE64"],"settings": {"bucket":"..."}}, of which vault_id is null, and settings is empty, if the export did not
- * know them.
+ * Returns a report as JSON: {"added":["KEK ID"],"external":["KEK ID"],"vault_id":"32 hex
+ * digits","verify_keys":["ed25519 ID BASE64"],"settings": {"bucket":"..."}}, of which vault_id is null, and settings
+ * is empty, if the export did not know them. The external KEKs are in a KMS or an HSM (s3v_keyring_custom): backups
+ * whose keys they wrap need them, too.
  *
  * Fails with S3V_E_KEYRING if the escrow file cannot be opened, or has another signing key: restore it into a keyring
  * file of its own with s3v_keyring_restore. And as s3v_keyring_add.
@@ -700,6 +743,51 @@ int32_t s3v_keyring_restore(const char *path,
                             size_t secret_len,
                             s3v_keyring **out,
                             s3v_error **err);
+
+/**
+ * Creates a keyring whose current KEK is in a key management service (KMS) or a hardware security module (HSM), behind
+ * functions of the caller. It has the keys of `keyring` as they are now, whose signing key signs and whose KEKs still
+ * open older backups, and is in memory only: changes of it do not change the file of `keyring`. To rotate a vault from
+ * one external KEK to another, call it again with the keyring that it made.
+ *
+ * `kek_id` names the key, in 16 lower-case hex digits: the first 8 bytes of the SHA-256 of the key's name in the KMS
+ * or HSM (its ARN, or its URI) are right. It must always be the same for the same key, since backups are found by it.
+ *
+ * `wrap` is called when a version is stored or rotated, and `unwrap` right after it, since a key that cannot be
+ * unwrapped must be found before the first byte is stored: twice for a put if another process stores the same backup.
+ * `unwrap` is also called once for each version that is read, resumed or rotated, and, with encryption = sse-c, for
+ * each that is removed. What `wrap` returns may differ each time.
+ *
+ * Both are called on the calling thread or on a thread of the library, with all signals blocked there, and on several
+ * threads at the same time. They block the operation that needs them; no time-out ends them. Once a call that was
+ * cancelled has returned, they are not called for it again, but one that is running continues. They must return
+ * normally (no longjmp, no C++ exception) and must not call this library.
+ *
+ * `associated` says which version a data key belongs to, and must be needed to unwrap it: pass it as the associated
+ * data of AES-GCM, or its SHA-256 in the encryption context of a KMS. Where the key cannot bind it (AES key wrap),
+ * wrap the data key together with the SHA-256 of `associated`, and compare that when you unwrap. Otherwise those who
+ * can write to the bucket can exchange the keys of versions, which only the signatures then show.
+ *
+ * `free_ctx`, which may be NULL, is called once, with `ctx`, when the last keyring and vault that need the functions
+ * are freed and no call runs: on any thread. If this function fails, it is not called.
+ *
+ * No escrow is needed for the key, and s3v_keyring_export names it only: a restore needs the KMS or HSM, too.
+ * The keyring that is restored has no current KEK.
+ *
+ * Fails with S3V_E_INVALID_ARGUMENT if `kek_id` is not 16 lower-case hex digits, or the keyring has it already. A call
+ * whose function fails, or returns something else, fails with S3V_E_EXTERNAL_KEY, and its message has the id and the
+ * function's message.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_keyring_custom(const s3v_keyring *keyring,
+                           const char *kek_id,
+                           s3v_key_fn wrap,
+                           s3v_key_fn unwrap,
+                           void *ctx,
+                           s3v_free_fn free_ctx,
+                           s3v_keyring **out,
+                           s3v_error **err);
 
 /**
  * Frees a keyring. Accepts NULL.
@@ -2015,6 +2103,14 @@ int32_t s3v_explain(const char *request,
  * Open the put again with the same checkpoint to resume it.
  */
 #define S3V_E_SUSPENDED (-76)
+
+/**
+ * The caller's function could not wrap or unwrap a data key, or returned something else.
+ *
+ * Check the key management service or the HSM, and that this process may use its key. If it works and the message names
+ * a version, restore another version, or from a replica.
+ */
+#define S3V_E_EXTERNAL_KEY (-77)
 
 
 

@@ -166,6 +166,8 @@ codes! {
     Internal = -75, "S3V_E_INTERNAL", Local, 1, "Report this message to the developers of s3vault; the vault itself is not affected.";
     /// The put was suspended; its checkpoint says where to resume it.
     Suspended = -76, "S3V_E_SUSPENDED", Local, 1, "Open the put again with the same checkpoint to resume it.";
+    /// The caller's function could not wrap or unwrap a data key, or returned something else.
+    ExternalKey = -77, "S3V_E_EXTERNAL_KEY", Local, 1, "Check the key management service or the HSM, and that this process may use its key. If it works and the message names a version, restore another version, or from a replica.";
 }
 
 impl Code {

@@ -106,6 +106,8 @@ export const ErrorCode = {
   INTERNAL: -75,
   /** The put was suspended; its checkpoint says where to resume it. */
   SUSPENDED: -76,
+  /** The caller's function could not wrap or unwrap a data key, or returned something else. */
+  EXTERNAL_KEY: -77,
 } as const;
 
 /** An error code. */
@@ -165,6 +167,7 @@ export const hints: Readonly<Record<ErrorCode, string>> = {
   [ErrorCode.STOPPED]: "",
   [ErrorCode.INTERNAL]: "Report this message to the developers of s3vault; the vault itself is not affected.",
   [ErrorCode.SUSPENDED]: "Open the put again with the same checkpoint to resume it.",
+  [ErrorCode.EXTERNAL_KEY]: "Check the key management service or the HSM, and that this process may use its key. If it works and the message names a version, restore another version, or from a replica.",
 };
 
 /** The keys of the options. */

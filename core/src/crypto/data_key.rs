@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::aead::{KEY_LENGTH, NONCE_LENGTH, TAG_LENGTH};
-use super::keyring::Kek;
+use super::aead::{Aead, KEY_LENGTH, NONCE_LENGTH, TAG_LENGTH};
+use super::external::{self, LONGEST};
+use super::keyring::{Kek, Material};
 use crate::error::{Code, Error, Result};
 
 /// A version's data key, 256 bits from the operating system's entropy. It is zeroized on drop, and never shown.
@@ -66,22 +67,32 @@ impl Belonging<'_> {
 pub struct WrappedKey {
     /// Id of the key-encryption key.
     pub kek: String,
-    /// The nonce (12 bytes), the encrypted data key, and the tag, in base64.
+    /// The nonce (12 bytes), the encrypted data key, and the tag, in base64; or, if the KEK is external, what its owner's
+    /// function made of the data key.
     pub key: String,
 }
 
 impl WrappedKey {
     /// Wraps a data key. The nonce is derived from the key and from all that it belongs to, so no nonce serves two keys, and
-    /// all who wrap the same key for the same place write the same bytes.
-    pub fn wrap(key: &DataKey, kek: &Kek, of: &Belonging<'_>) -> WrappedKey {
+    /// all who wrap the same key for the same place write the same bytes. An external KEK may give other bytes each time;
+    /// what it gives is unwrapped once, so that nothing is stored under a key that does not open.
+    pub fn wrap(key: &DataKey, kek: &Kek, of: &Belonging<'_>) -> Result<WrappedKey> {
         let associated = of.associated(kek.id());
-        let nonce = nonce(key, &associated);
+        let wrapped = match kek.material() {
+            Material::Inside(inside) => WrappedKey::seal(key, &inside.aead, &associated).to_vec(),
+            Material::External(functions) => external::wrap(&**functions, kek.id(), key, &associated)?,
+        };
+        Ok(WrappedKey { kek: kek.id().to_owned(), key: STANDARD.encode(wrapped) })
+    }
+
+    fn seal(key: &DataKey, aead: &Aead, associated: &[u8]) -> [u8; NONCE_LENGTH + KEY_LENGTH + TAG_LENGTH] {
+        let nonce = nonce(key, associated);
         let mut wrapped = [0; NONCE_LENGTH + KEY_LENGTH + TAG_LENGTH];
         wrapped[..NONCE_LENGTH].copy_from_slice(&nonce);
         wrapped[NONCE_LENGTH..][..KEY_LENGTH].copy_from_slice(key.bytes());
-        let tag = kek.aead().seal(nonce, &associated, &mut wrapped[NONCE_LENGTH..][..KEY_LENGTH]);
+        let tag = aead.seal(nonce, associated, &mut wrapped[NONCE_LENGTH..][..KEY_LENGTH]);
         wrapped[NONCE_LENGTH + KEY_LENGTH..].copy_from_slice(&tag);
-        WrappedKey { kek: kek.id().to_owned(), key: STANDARD.encode(wrapped) }
+        wrapped
     }
 
     /// Unwraps the data key. Fails with `UNTRUSTED` if it was changed, or belongs to another version.
@@ -89,6 +100,19 @@ impl WrappedKey {
         let refuse = |why: &str| {
             Err(Error::new(Code::Untrusted, format!("the wrapped data key does not open: {why}"))
                 .with_hint("Do not trust this object: it was changed, or copied from another version. Restore another version, or from a replica, and look who can write to the bucket."))
+        };
+        let associated = of.associated(kek.id());
+        let inside = match kek.material() {
+            Material::Inside(inside) => inside,
+            Material::External(functions) => {
+                // Base64 makes four characters of three bytes.
+                let stored = if self.key.len() <= LONGEST.div_ceil(3) * 4 { &*self.key } else { "" };
+                return match STANDARD.decode(stored).unwrap_or_default() {
+                    wrapped if wrapped.is_empty() => refuse("it is not 1 to 4096 bytes in base64"),
+                    wrapped => external::unwrap(&**functions, kek.id(), &wrapped, &associated)
+                        .map_err(|e| e.context(format!("version {} of {} {}", of.vid, of.container, of.path))),
+                };
+            }
         };
         let stored = STANDARD.decode(&self.key).unwrap_or_default();
         let Ok(stored) = <[u8; NONCE_LENGTH + KEY_LENGTH + TAG_LENGTH]>::try_from(stored) else {
@@ -101,7 +125,7 @@ impl WrappedKey {
             return refuse("it is not 60 bytes in base64");
         };
         let mut key = Zeroizing::new(key);
-        if !kek.aead().open(nonce, &of.associated(kek.id()), &mut *key, tag) {
+        if !inside.aead.open(nonce, &associated, &mut *key, tag) {
             return refuse("it was changed, or it belongs to another version");
         }
         Ok(DataKey::new(*key))
@@ -125,7 +149,7 @@ pub(crate) fn unknown_kek(kek: &str) -> Error {
     let kek = crate::text::presentable(kek);
     Error::new(Code::WrongKey, format!("the data key is wrapped with key {kek}, which the keyring does not have"))
         .with_hint(
-            "Open the vault with the keyring that has this key (s3vault keys list), or import it from an escrow file.",
+            "Open the vault with the keyring that has this key (s3vault keys list), or import it from an escrow file. If the key is in a KMS or an HSM, open the vault with the keyring that s3v_keyring_custom makes.",
         )
 }
 
@@ -141,9 +165,9 @@ mod tests {
     #[test]
     fn a_wrapped_key_opens_only_where_it_belongs() {
         let (key, kek) = (DataKey::new([7; 32]), Kek::new([1; 32], 0));
-        let wrapped = WrappedKey::wrap(&key, &kek, &OF);
-        assert_eq!(wrapped, WrappedKey::wrap(&key, &kek, &OF), "the same bytes, no matter who writes them");
-        let other = WrappedKey::wrap(&key, &kek, &Belonging { vid: "W", ..OF });
+        let wrapped = WrappedKey::wrap(&key, &kek, &OF).unwrap();
+        assert_eq!(wrapped, WrappedKey::wrap(&key, &kek, &OF).unwrap(), "the same bytes, no matter who writes them");
+        let other = WrappedKey::wrap(&key, &kek, &Belonging { vid: "W", ..OF }).unwrap();
         assert_ne!(wrapped.key[..16], other.key[..16], "another nonce");
         assert_eq!(wrapped.unwrap(&kek, &OF), Ok(key.clone()));
         for other in [

@@ -2,8 +2,9 @@
 //! verify the backups: the vault's id, the public keys that the owner trusts, and the settings without secrets.
 //!
 //! It is JSON: `{"format":1,"escrow":"s3vault","created":<Unix ms>,"keyring":<the JSON of the keyring file>,
-//! "verify_keys":["ed25519 <id> <base64>"],"vault_id":"<32 hex>","settings":{"bucket":"backups"}}`; `vault_id` and
-//! `settings` are missing where they were not known. It is secret: it is kept encrypted, as an age file.
+//! "external":["<id of a KEK>"],"verify_keys":["ed25519 <id> <base64>"],"vault_id":"<32 hex>",
+//! "settings":{"bucket":"backups"}}`; `external`, which names the KEKs that are kept elsewhere, is missing where there are
+//! none, and `vault_id` and `settings` where they were not known. It is secret: it is kept encrypted, as an age file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,8 @@ pub struct Escrow {
     pub created_ms: i64,
     /// The keys. All KEKs are escrowed.
     pub keyring: Keyring,
+    /// Ids of the KEKs that are kept elsewhere: backups that they wrap the keys of need more than this escrow.
+    pub external: Vec<String>,
     /// The public keys that the owner trusts; that of the keyring is among them.
     pub verify_keys: Vec<PublicKey>,
     /// The vault's id.
@@ -37,6 +40,8 @@ struct Stored {
     escrow: String,
     created: i64,
     keyring: StoredKeyring,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    external: Vec<String>,
     #[serde(default)]
     verify_keys: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,8 +66,8 @@ impl Escrow {
         let mut keyring = Keyring::from_stored(&stored.keyring)?;
         keyring.mark_escrowed();
         let verify_keys = stored.verify_keys.iter().map(|line| PublicKey::parse(line)).collect::<Result<_>>()?;
-        let Stored { created, vault_id, settings, .. } = stored;
-        Ok(Escrow { created_ms: created, keyring, verify_keys, vault_id, settings })
+        let Stored { created, external, vault_id, settings, .. } = stored;
+        Ok(Escrow { created_ms: created, keyring, external, verify_keys, vault_id, settings })
     }
 
     /// The JSON, which is secret.
@@ -72,6 +77,7 @@ impl Escrow {
             escrow: KIND.to_owned(),
             created: self.created_ms,
             keyring: self.keyring.stored(),
+            external: self.external.clone(),
             verify_keys: self.verify_keys.iter().map(PublicKey::to_string).collect(),
             vault_id: self.vault_id.clone(),
             settings: self.settings.clone(),
@@ -107,6 +113,7 @@ mod tests {
             created_ms: 9,
             verify_keys: vec![keyring.signing_key().public().clone()],
             keyring,
+            external: vec!["0123456789abcdef".into()],
             vault_id: Some("0".repeat(32)),
             settings: [("bucket".to_owned(), "backups".to_owned())].into(),
         }
@@ -119,7 +126,7 @@ mod tests {
         assert_eq!(again.keyring.keks()[0].id(), made.keyring.keks()[0].id());
         assert!(again.keyring.keks()[0].is_escrowed());
         assert_eq!(again.keyring.signing_key().public(), made.keyring.signing_key().public());
-        assert_eq!((again.vault_id, again.settings), (made.vault_id, made.settings));
+        assert_eq!((again.external, again.vault_id, again.settings), (made.external, made.vault_id, made.settings));
         assert_eq!((again.created_ms, again.verify_keys), (9, made.verify_keys));
     }
 

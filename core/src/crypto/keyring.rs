@@ -3,9 +3,10 @@
 //! It is JSON: `{"format":1,"signing":{"id":"<16 hex>","seed":"<base64 of 32 bytes>"},"keks":[{"id":"<16 hex>",
 //! "key":"<base64 of 32 bytes>","created":<Unix ms>,"escrowed":false}],"current":"<id of a KEK>"}`; `keks` and
 //! `current` are missing where there are none. A keyring with unknown fields is refused: writing it back without them
-//! could lose a key.
+//! could lose a key. A KEK that is kept elsewhere, behind an [`ExternalKek`], is in no file.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,8 +16,10 @@ use zeroize::Zeroizing;
 
 use super::aead::{Aead, KEY_LENGTH};
 use super::ed25519;
+use super::external::ExternalKek;
 use crate::error::{Code, Error, Result};
 use crate::journal::JournalKey;
+use crate::text::presentable;
 
 /// A public key, which verifies signatures.
 #[derive(Clone, PartialEq, Eq)]
@@ -146,50 +149,74 @@ impl fmt::Debug for SigningKey {
 }
 
 /// A key-encryption key (KEK): it wraps the data keys of versions.
+#[derive(Clone)]
 pub struct Kek {
     id: String,
-    key: Zeroizing<[u8; KEY_LENGTH]>,
-    aead: Aead,
+    material: Material,
     created_ms: i64,
     escrowed: bool,
+}
+
+/// Where a KEK is.
+#[derive(Clone)]
+pub(super) enum Material {
+    /// In the keyring.
+    Inside(Arc<Inside>),
+    /// Elsewhere: the caller's functions use it.
+    External(Arc<dyn ExternalKek>),
+}
+
+/// A KEK that is in the keyring.
+pub(super) struct Inside {
+    key: Zeroizing<[u8; KEY_LENGTH]>,
+    pub(super) aead: Aead,
 }
 
 impl Kek {
     /// A KEK with this key, which must come from the operating system's entropy, made at this time.
     pub fn new(key: [u8; KEY_LENGTH], created_ms: i64) -> Kek {
         let id = hex::encode(&Sha256::new().chain_update(b"s3vault/1 kek\0").chain_update(key).finalize()[..8]);
-        Kek { id, aead: Aead::new(&key), key: Zeroizing::new(key), created_ms, escrowed: false }
+        let inside = Inside { aead: Aead::new(&key), key: Zeroizing::new(key) };
+        Kek { id, material: Material::Inside(Arc::new(inside)), created_ms, escrowed: false }
     }
 
-    /// The first 8 bytes of the SHA-256 of `s3vault/1 kek`, NUL and the key, in hex.
+    /// 16 lower-case hex digits: the first 8 bytes of the SHA-256 of `s3vault/1 kek`, NUL and the key; or, if it is
+    /// external, what the caller named it.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// When it was made, in Unix milliseconds.
+    /// When it was made, or when this process learned of it if it is external, in Unix milliseconds.
     pub fn created_ms(&self) -> i64 {
         self.created_ms
     }
 
-    /// Whether a copy of it was exported for an emergency.
+    /// Whether a copy of it was exported for an emergency, or it is external, so that it needs none.
     pub fn is_escrowed(&self) -> bool {
         self.escrowed
     }
 
-    pub(crate) fn aead(&self) -> &Aead {
-        &self.aead
+    /// Whether it is kept elsewhere, behind the caller's functions.
+    pub fn is_external(&self) -> bool {
+        matches!(self.material, Material::External(_))
     }
 
-    fn copy(&self) -> Kek {
-        let Kek { id, key, created_ms, escrowed, .. } = self;
-        Kek { id: id.clone(), key: key.clone(), aead: Aead::new(key), created_ms: *created_ms, escrowed: *escrowed }
+    pub(super) fn material(&self) -> &Material {
+        &self.material
     }
 
-    fn stored(&self) -> StoredKek {
+    /// As a keyring file has it; `None` if it is external.
+    fn stored(&self) -> Option<StoredKek> {
         let Kek { id, created_ms: created, escrowed, .. } = self;
-        let key = Zeroizing::new(STANDARD.encode(*self.key));
-        StoredKek { id: id.clone(), key, created: *created, escrowed: *escrowed }
+        let Material::Inside(inside) = &self.material else { return None };
+        let key = Zeroizing::new(STANDARD.encode(*inside.key));
+        Some(StoredKek { id: id.clone(), key, created: *created, escrowed: *escrowed })
     }
+}
+
+/// Whether a text has the form of a KEK's id.
+pub(crate) fn is_kek_id(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl fmt::Debug for Kek {
@@ -286,6 +313,33 @@ impl Keyring {
         Ok(keyring)
     }
 
+    /// This keyring with an external KEK, which is current. `id` is 16 lower-case hex digits that name it, always the
+    /// same ones: locators have it. It needs no escrow. The keyring file of the new keyring has the other KEKs only.
+    pub fn with_external(&self, id: &str, functions: Arc<dyn ExternalKek>, now_ms: i64) -> Result<Keyring> {
+        if !is_kek_id(id) {
+            let why =
+                format!("'{}' is no id of a key-encryption key: 16 lower-case hex digits expected", presentable(id));
+            return Err(Error::new(Code::InvalidArgument, why).with_hint(
+                "Name the key by the first 8 bytes of the SHA-256 of its name in the KMS or HSM, in hexadecimal.",
+            ));
+        }
+        if self.kek(id).is_some() {
+            let why = format!("the keyring has a key-encryption key {id} already");
+            return Err(Error::new(Code::InvalidArgument, why));
+        }
+        let mut keyring = self.copy();
+        keyring.current = Some(keyring.keks.len());
+        let material = Material::External(functions);
+        keyring.keks.push(Kek { id: id.to_owned(), material, created_ms: now_ms, escrowed: true });
+        Ok(keyring)
+    }
+
+    /// A copy, with its external KEKs.
+    pub fn copy(&self) -> Keyring {
+        let Keyring { signing, keks, current } = self;
+        Keyring { signing: SigningKey::from_seed(*signing.seed), keks: keks.clone(), current: *current }
+    }
+
     pub(super) fn stored(&self) -> Stored {
         Stored {
             format: 1,
@@ -293,12 +347,13 @@ impl Keyring {
                 id: self.signing.public.id.clone(),
                 seed: Zeroizing::new(STANDARD.encode(*self.signing.seed)),
             },
-            keks: self.keks.iter().map(Kek::stored).collect(),
-            current: self.current_kek().map(|kek| kek.id.clone()),
+            keks: self.keks.iter().filter_map(Kek::stored).collect(),
+            current: self.current_kek().filter(|kek| !kek.is_external()).map(|kek| kek.id.clone()),
         }
     }
 
-    /// The bytes of a keyring file, which are secret.
+    /// The bytes of a keyring file, which are secret. External KEKs are not in it; if one is current, no KEK is current
+    /// in the file.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(serde_json::to_vec(&self.stored()).unwrap_or_default());
         bytes.push(b'\n');
@@ -354,7 +409,7 @@ impl Keyring {
                 Some(known) => known.escrowed |= kek.escrowed,
                 None => {
                     added.push(kek.id.clone());
-                    self.keks.push(kek.copy());
+                    self.keks.push(kek.clone());
                 }
             }
         }
@@ -385,13 +440,20 @@ impl Keyring {
     }
 
     /// The public information as JSON: `{"signing":{"id":…,"public":"ed25519 <id> <base64>"},"keks":[{"id":…,
-    /// "created":<Unix ms>,"escrowed":false,"current":true}]}`.
+    /// "created":<Unix ms>,"escrowed":false,"external":false,"current":true}]}`.
     pub fn info_json(&self) -> String {
         let public = self.signing.public();
         let current = self.current_kek().map(Kek::id);
-        let keks: Vec<_> = self.keks.iter().map(|kek| serde_json::json!({
-            "id": kek.id, "created": kek.created_ms, "escrowed": kek.escrowed, "current": Some(kek.id()) == current,
-        })).collect();
+        let keks: Vec<_> = self
+            .keks
+            .iter()
+            .map(|kek| {
+                serde_json::json!({
+                    "id": kek.id, "created": kek.created_ms, "escrowed": kek.escrowed, "external": kek.is_external(),
+                    "current": Some(kek.id()) == current,
+                })
+            })
+            .collect();
         serde_json::json!({"signing": {"id": public.id(), "public": public.to_string()}, "keks": keks}).to_string()
     }
 }
@@ -487,6 +549,32 @@ mod tests {
         old.merge(&one).unwrap();
         assert_eq!(current(&old), current(&one));
         assert_eq!(one.merge(&Keyring::generate([8; 32])).unwrap_err().code(), Code::Keyring);
+    }
+
+    #[test]
+    fn an_external_kek_is_current_needs_no_escrow_and_is_in_no_file() {
+        use crate::crypto::external::token::Token;
+        let inside = with_keks(&[1]);
+        let id = "0123456789abcdef";
+        let keyring = inside.with_external(id, Arc::new(Token::new(1)), 9).unwrap();
+        assert_eq!((current(&keyring), current(&inside)), (id, inside.keks()[0].id()));
+        assert!(keyring.kek(id).unwrap().is_external() && keyring.kek(id).unwrap().is_escrowed());
+        let info: serde_json::Value = serde_json::from_str(&keyring.info_json()).unwrap();
+        let external: Vec<_> = info["keks"].as_array().unwrap().iter().map(|kek| kek["external"].clone()).collect();
+        assert_eq!(external, [false, true]);
+        let file = Keyring::from_bytes(&keyring.to_bytes()).unwrap();
+        assert!(file.kek(id).is_none() && file.current_kek().is_none() && file.keks().len() == 1);
+        let mut copy = keyring.copy();
+        copy.mark_escrowed();
+        let other = copy.keks()[0].id().to_owned();
+        copy.activate(&other).unwrap();
+        assert_eq!(current(&Keyring::from_bytes(&copy.to_bytes()).unwrap()), other);
+        copy.activate(id).unwrap();
+        assert_eq!(current(&copy), id);
+        for (bad, says) in [(id, "already"), (&id[1..], "16 lower-case"), ("0123456789ABCDEF", "16 lower-case")] {
+            let e = keyring.with_external(bad, Arc::new(Token::new(2)), 9).unwrap_err();
+            assert!(e.code() == Code::InvalidArgument && e.message().contains(says), "{e:?}");
+        }
     }
 
     #[test]

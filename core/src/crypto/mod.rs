@@ -5,5 +5,6 @@ pub mod age;
 pub mod data_key;
 pub mod ed25519;
 pub mod escrow;
+pub mod external;
 pub mod keyring;
 pub mod segment;

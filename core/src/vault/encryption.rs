@@ -120,7 +120,12 @@ impl Vault {
     /// The key-encryption key that wraps data keys from now on.
     pub(crate) fn current_kek(&self) -> Result<&Kek> {
         self.keyring.as_deref().and_then(|keyring| keyring.current_kek()).ok_or_else(|| {
-            let why = match self.keyring {
+            let why = match &self.keyring {
+                Some(keyring) if !keyring.keks().is_empty() => {
+                    return Error::new(Code::Keyring, "no key-encryption key of the keyring is current").with_hint(
+                        "If the vault's key is in a KMS or an HSM, open the vault with the keyring that s3v_keyring_custom makes. Otherwise make a key current: s3vault keys activate FILE ID",
+                    );
+                }
                 Some(_) => "the keyring has no key-encryption key",
                 None => "the vault was opened without a keyring, so it has no key-encryption key",
             };
@@ -151,7 +156,7 @@ impl Vault {
     /// Wraps the data key of a version with the current key-encryption key.
     pub(crate) fn wrap(&self, name: &Name, vid: Vid, encryption: &Encryption, key: &DataKey) -> Result<WrappedKey> {
         let (kek, vid) = (self.current_kek()?, vid.to_string());
-        Ok(WrappedKey::wrap(key, kek, &self.belonging(name.container(), name.path(), &vid, encryption)))
+        WrappedKey::wrap(key, kek, &self.belonging(name.container(), name.path(), &vid, encryption))
     }
 
     /// The data key that a locator has, if it has one.

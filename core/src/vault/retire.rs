@@ -14,6 +14,7 @@ use super::Vault;
 use super::closed::{Closed, look};
 use super::delete::check_may_sign;
 use super::objects::{LOCATORS, LocatorKey};
+use crate::crypto::keyring::is_kek_id;
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, ListObjectsV2, Paged, Sequence, Step, Steps};
@@ -61,7 +62,7 @@ impl Retire {
     /// retries.
     pub fn new(vault: Arc<Vault>, container: Option<&str>, kek: &str, seed: u64) -> Result<Retire> {
         check_may_sign(&vault)?;
-        if kek.len() != 16 || !kek.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if !is_kek_id(kek) {
             let why =
                 format!("'{}' is no id of a key-encryption key: 16 lower-case hex digits expected", presentable(kek));
             return Err(Error::new(Code::InvalidOption, why).with_hint("'s3vault keys list FILE' shows the ids."));

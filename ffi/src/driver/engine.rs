@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 
 use super::Host;
 use super::checkpoint::RecordWriter;
+use super::external;
 use super::keys::KeyRequest;
 use super::progress::Progress;
 use super::request::{self, Sink};
@@ -258,7 +259,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
             if self.progress.is_full() {
                 return Ok(Step::Full);
             }
-            match guarded(|| self.machine.poll(clock::now()))? {
+            match guarded(|| external::run(&self.progress, || self.machine.poll(clock::now())))? {
                 Output::Send(request) => self.send(request)?,
                 Output::Abandon(id) => self.forget(id),
                 Output::Start(start) => {
@@ -457,7 +458,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
     }
 
     fn handle(&mut self, input: Input<'_>) -> Result<()> {
-        guarded(|| self.machine.handle(clock::now(), input))
+        guarded(|| external::run(&self.progress, || self.machine.handle(clock::now(), input)))
     }
 
     /// Passes the last input of a request to the machine.

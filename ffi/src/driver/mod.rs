@@ -18,6 +18,7 @@ mod download_discard;
 mod download_file;
 mod download_stream;
 mod engine;
+pub(crate) mod external;
 mod file_writer;
 mod held_parts;
 mod keys;

@@ -173,7 +173,7 @@ impl Progress {
 
     /// Whether the calling thread has to take items before there can be more.
     pub(super) fn is_full(&self) -> bool {
-        self.items.load(Ordering::Acquire) >= ITEMS && !self.is_alone.load(Ordering::Acquire)
+        self.items.load(Ordering::Acquire) >= ITEMS && !self.is_left_alone()
     }
 
     /// Waits until there is room for more items.
@@ -181,6 +181,11 @@ impl Progress {
         while self.is_full() {
             self.room.notified().await;
         }
+    }
+
+    /// Whether the calling thread is gone.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.is_alone.load(Ordering::Acquire)
     }
 
     /// The calling thread is gone.

@@ -4,7 +4,7 @@
 
 use s3vault_core::crypto::age::{self, Failure, Identities, Opener, Passphrase};
 use s3vault_core::crypto::escrow::Escrow;
-use s3vault_core::crypto::keyring::{Keyring, VerifyKeys};
+use s3vault_core::crypto::keyring::{Kek, Keyring, VerifyKeys};
 use s3vault_core::settings::{self, Settings};
 use s3vault_core::{Code, Error, Result, vault};
 
@@ -17,16 +17,20 @@ const LARGEST: usize = 16 << 20;
 
 /// The escrow of a keyring, whose KEKs must be marked as escrowed, with what the settings tell of the vault. In it, the
 /// newest KEK is current: a KEK is exported before it becomes current, and who restores the keyring must not get the one
-/// that it replaced.
+/// that it replaced. It names external KEKs, but cannot have them; if one is current, no KEK is current in it.
 pub(super) fn describe(keyring: &Keyring, settings: Option<&Settings>, created_ms: i64) -> Result<Escrow> {
     let own = keyring.signing_key().public();
     let mut copy = Keyring::from_bytes(&keyring.to_bytes())?;
-    if let Some(newest) = keyring.keks().iter().max_by_key(|kek| kek.created_ms()) {
-        copy.activate(newest.id())?;
+    let is_external = keyring.current_kek().is_some_and(Kek::is_external);
+    let newest = copy.keks().iter().max_by_key(|kek| kek.created_ms()).map(|kek| kek.id().to_owned());
+    if let Some(newest) = newest.filter(|_| !is_external) {
+        copy.activate(&newest)?;
     }
+    let external = keyring.keks().iter().filter(|kek| kek.is_external());
     let mut escrow = Escrow {
         created_ms,
         keyring: copy,
+        external: external.map(|kek| kek.id().to_owned()).collect(),
         verify_keys: vec![own.clone()],
         vault_id: None,
         settings: Default::default(),
@@ -94,7 +98,7 @@ fn is_identity(secret: &[u8]) -> bool {
 pub(super) fn report_json(escrow: &Escrow, added: &[String]) -> String {
     let verify_keys: Vec<String> = escrow.verify_keys.iter().map(ToString::to_string).collect();
     serde_json::json!({
-        "added": added, "vault_id": escrow.vault_id, "verify_keys": verify_keys, "settings": escrow.settings,
+        "added": added, "external": escrow.external, "vault_id": escrow.vault_id, "verify_keys": verify_keys, "settings": escrow.settings,
     })
     .to_string()
 }

@@ -5,11 +5,13 @@
 //! lose nothing; a key that only this process knows is added to the file again.
 
 pub mod escrow;
+mod external;
 mod file;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use s3vault_core::crypto::external::ExternalKek;
 use s3vault_core::crypto::keyring::{Kek, Keyring};
 use s3vault_core::settings::Settings;
 use s3vault_core::{Error, Result};
@@ -82,6 +84,13 @@ impl Keys {
         Ok(Keys::in_file(path, keyring))
     }
 
+    /// These keys as they are now, and an external KEK, which is current: 16 lower-case hex digits, and the functions that
+    /// wrap and unwrap with it. They are in memory only, with the changes that are made of them.
+    pub fn with_external(&self, id: &str, functions: Arc<dyn ExternalKek>) -> Result<Keys> {
+        let functions = Arc::new(external::Caller(functions));
+        Ok(Keys::in_memory(self.keyring().with_external(id, functions, clock::now().unix_ms)?))
+    }
+
     /// The keyring as it is now.
     pub fn keyring(&self) -> Arc<Keyring> {
         self.keyring.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -123,7 +132,7 @@ impl Keys {
     }
 
     /// Adds the KEKs of an escrow file that are missing here. Returns a report as JSON: `{"added":["<id of a KEK>"],
-    /// "vault_id":…,"verify_keys":["ed25519 …"],"settings":{…}}`. The escrow of another signing key is refused.
+    /// "external":["<id of a KEK that is elsewhere>"],"vault_id":…,"verify_keys":["ed25519 …"],"settings":{…}}`. The escrow of another signing key is refused.
     pub fn import(&self, escrow: &[u8], secret: &[u8]) -> Result<String> {
         let escrow = escrow::open(escrow, secret)?;
         let added = self.change(|keyring| {
@@ -149,7 +158,7 @@ impl Keys {
                 edit(keyring)
             })?,
             None => {
-                let mut keyring = Keyring::from_bytes(&held.to_bytes())?;
+                let mut keyring = held.copy();
                 let value = edit(&mut keyring)?;
                 (keyring, value)
             }

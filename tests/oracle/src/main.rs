@@ -229,7 +229,7 @@ impl Job {
             }
             Job::Profile { name } => Ok(serde_json::to_value(profile::named(name)?)?),
             Job::Wrap { key, kek, of } => {
-                let wrapped = WrappedKey::wrap(&DataKey::new(fixed(key)?), &Kek::new(fixed(kek)?, 0), &of.belonging());
+                let wrapped = WrappedKey::wrap(&DataKey::new(fixed(key)?), &Kek::new(fixed(kek)?, 0), &of.belonging())?;
                 Ok(serde_json::to_value(wrapped)?)
             }
             Job::Unwrap { wrapped, kek, of } => {

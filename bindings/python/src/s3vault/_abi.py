@@ -161,6 +161,30 @@ class Ctl(Structure):
     ]
 
 
+class KeyCall(Structure):
+    """`s3v_key_call`"""
+
+    _fields_ = [
+        ("size", c_uint32),
+        ("kek", c_char_p),
+        ("data", c_void_p),
+        ("data_len", c_size_t),
+        ("associated", c_void_p),
+        ("associated_len", c_size_t),
+        ("out", c_void_p),
+        ("out_capacity", c_size_t),
+        ("out_len", c_size_t),
+        ("message", c_char_p),
+        ("message_capacity", c_size_t),
+    ]
+
+
+KeyFn = CFUNCTYPE(c_int32, py_object, POINTER(KeyCall))
+
+
+FreeFn = CFUNCTYPE(None, py_object)
+
+
 class Row(Structure):
     """`s3v_row`"""
 
@@ -214,6 +238,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "s3v_keyring_export": (c_int32, [Keyring, Config, c_char_p, c_void_p, c_size_t, c_char_p, POINTER(Bytes), POINTER(Error)]),
     "s3v_keyring_import": (c_int32, [Keyring, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(Bytes), POINTER(Error)]),
     "s3v_keyring_restore": (c_int32, [c_char_p, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(Keyring), POINTER(Error)]),
+    "s3v_keyring_custom": (c_int32, [Keyring, c_char_p, KeyFn, KeyFn, py_object, FreeFn, POINTER(Keyring), POINTER(Error)]),
     "s3v_keyring_free": (None, [Keyring]),
     "s3v_vault_open": (c_int32, [Config, Keyring, POINTER(Ctl), POINTER(Vault), POINTER(Error)]),
     "s3v_vault_update": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(Error)]),

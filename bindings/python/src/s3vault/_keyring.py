@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from ctypes import c_void_p, memmove, string_at
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Union
+from typing import Any, Callable, Union
 
 from . import _abi
 from ._call import Buffer, Call, FilePath, Handle, from_file, from_text, new_bytes, take_bytes
@@ -28,9 +29,11 @@ class Kek:
     created: datetime
     """When it was made."""
     escrowed: bool
-    """Whether an export has it."""
+    """Whether an export has it, or it needs none."""
     current: bool
     """Whether it is for new backups."""
+    external: bool = False
+    """Whether it is in a KMS or an HSM: see :meth:`Keyring.custom`."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,48 @@ class KeyringImport:
     """The public keys that the exporter trusted."""
     settings: dict[str, str]
     """The vault's settings without secrets, if the export knew them."""
+    external: tuple[str, ...] = ()
+    """Ids of the KEKs that are in a KMS or an HSM: backups whose keys they wrap need them, too."""
+
+
+KeyFunction = Callable[[bytes, bytes], bytes]
+
+
+class _KeyFunctions:
+    """The functions of a custom keyring, which the library holds as their context."""
+
+    def __init__(self, wrap: KeyFunction, unwrap: KeyFunction) -> None:
+        self.wrap, self.unwrap = wrap, unwrap
+
+
+# What the library holds: it is freed by `_free`.
+_held: dict[int, _KeyFunctions] = {}
+
+
+def _run(function: KeyFunction, call: Any) -> int:
+    # If a signal handler raises before the `try`, ctypes returns 0: the library refuses the empty result.
+    try:
+        data, associated = string_at(call.data, call.data_len), string_at(call.associated, call.associated_len)
+        result = bytes(function(data, associated))
+        if len(result) > call.out_capacity:
+            raise ValueError(f"the function returned {len(result)} bytes; at most {call.out_capacity} are accepted")
+        memmove(call.out, result, len(result))
+        call.out_len = len(result)
+    except BaseException as error:
+        text = str(error) or type(error).__name__
+        message = text.encode(errors="replace").replace(b"\0", b" ")[: call.message_capacity - 1] + b"\0"
+        memmove(c_void_p.from_buffer(call, _abi.KeyCall.message.offset), message, len(message))
+        return 1
+    return 0
+
+
+def _free(functions: _KeyFunctions) -> None:
+    _held.pop(id(functions), None)
+
+
+_WRAP = _abi.KeyFn(lambda functions, call: _run(functions.wrap, call.contents))
+_UNWRAP = _abi.KeyFn(lambda functions, call: _run(functions.unwrap, call.contents))
+_FREE = _abi.FreeFn(_free)
 
 
 def _secret(value: Secret) -> Any:
@@ -106,6 +151,35 @@ class Keyring:
                 )
             )
         return cls(handle)
+
+    def custom(self, kek_id: str, wrap: KeyFunction, unwrap: KeyFunction) -> Keyring:
+        """A keyring whose current KEK is in a KMS or an HSM, behind two functions; it is in memory only.
+
+        It has the keys of this keyring as they are now: the signing key, and the KEKs of older backups.
+
+        ``kek_id`` names the key, always the same: 16 lower-case hex digits, such as the first 16 of
+        ``hashlib.sha256(name_of_the_key).hexdigest()``. ``wrap(data_key, associated)`` returns up to 4096 bytes, from
+        which ``unwrap(wrapped, associated)`` returns the 32 bytes of the data key. ``associated`` says which version
+        the key belongs to, and must be needed to unwrap it: pass it as the associated data of AES-GCM, or its SHA-256
+        in the encryption context of a KMS.
+
+        Both are called in threads of the library, several at the same time, and block what needs them. An exception
+        becomes the text of the error (``ErrorCode.EXTERNAL_KEY``). They must not use this package.
+        """
+        call, handle = Call(), Handle(_abi.Keyring, lib.s3v_keyring_free)
+        name = from_text(kek_id, "the id of the KEK")
+        functions = _KeyFunctions(wrap, unwrap)
+        _held[id(functions)] = functions
+        try:
+            call.check(
+                lib.s3v_keyring_custom(self._handle, name, _WRAP, _UNWRAP, functions, _FREE, handle.out, call.err)
+            )
+        except BaseException:
+            # Without a keyring, nothing frees them.
+            if not handle._as_parameter_:
+                _free(functions)
+            raise
+        return Keyring(handle)
 
     def add(self) -> str:
         """Adds a new KEK and returns its id. It becomes current by :meth:`activate`, or at once if it is the first."""
@@ -158,7 +232,11 @@ class Keyring:
             )
         found: dict[str, Any] = json.loads(take_bytes(out))
         return KeyringImport(
-            tuple(found["added"]), found["vault_id"], tuple(found["verify_keys"]), dict(found["settings"])
+            tuple(found["added"]),
+            found["vault_id"],
+            tuple(found["verify_keys"]),
+            dict(found["settings"]),
+            tuple(found["external"]),
         )
 
     def to_bytes(self) -> bytes:
@@ -173,7 +251,10 @@ class Keyring:
         call, out = Call(), new_bytes()
         call.check(lib.s3v_keyring_info(self._handle, out.out, call.err))
         found: dict[str, Any] = json.loads(take_bytes(out))
-        keks = tuple(Kek(kek["id"], from_ms(kek["created"]), kek["escrowed"], kek["current"]) for kek in found["keks"])
+        keks = tuple(
+            Kek(kek["id"], from_ms(kek["created"]), kek["escrowed"], kek["current"], kek["external"])
+            for kek in found["keks"]
+        )
         return KeyringInfo(found["signing"]["id"], found["signing"]["public"], keks)
 
     @property

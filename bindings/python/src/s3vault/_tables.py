@@ -114,6 +114,8 @@ class ErrorCode(IntEnum):
     """There is a defect in the library."""
     SUSPENDED = -76
     """The put was suspended; its checkpoint says where to resume it."""
+    EXTERNAL_KEY = -77
+    """The caller's function could not wrap or unwrap a data key, or returned something else."""
 
 
 class ErrorInfo(NamedTuple):
@@ -196,6 +198,7 @@ ERRORS: tuple[ErrorInfo, ...] = (
     ErrorInfo(ErrorCode.STOPPED, "S3V_E_STOPPED", "local", 1, "The caller's callback asked to stop.", ""),
     ErrorInfo(ErrorCode.INTERNAL, "S3V_E_INTERNAL", "local", 1, "There is a defect in the library.", "Report this message to the developers of s3vault; the vault itself is not affected."),
     ErrorInfo(ErrorCode.SUSPENDED, "S3V_E_SUSPENDED", "local", 1, "The put was suspended; its checkpoint says where to resume it.", "Open the put again with the same checkpoint to resume it."),
+    ErrorInfo(ErrorCode.EXTERNAL_KEY, "S3V_E_EXTERNAL_KEY", "local", 1, "The caller's function could not wrap or unwrap a data key, or returned something else.", "Check the key management service or the HSM, and that this process may use its key. If it works and the message names a version, restore another version, or from a replica."),
 )
 
 OPTIONS: tuple[OptionInfo, ...] = (

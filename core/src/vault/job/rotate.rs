@@ -5,14 +5,17 @@
 //!       ▲                                                         │
 //!       └────────────── the next versions of the backup ──────────┘
 //! ```
-//! A version has at least one locator that opens at every moment: lower generations go once the new one was read back. The
-//! new one has the same bytes in every rotation, so rotations may run side by side, and be stopped and run again. A put that
-//! is running has no entry yet, and is left to the next rotation.
+//! A version has at least one locator that opens at every moment: lower generations go once the new one was read back.
+//! Rotations may run side by side, and be stopped and run again: under the same KEK they write the same key, and what each
+//! of them writes there gives the same data key. With a KEK of the keyring it even has the same bytes; with an external one
+//! it need not, so what is read back counts if it opens, no matter who wrote it. A put that is running has no entry yet, and
+//! is left to the next rotation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::Action;
 use super::work::WorkSteps;
+use crate::crypto::data_key::DataKey;
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{PutObject, Step};
@@ -30,8 +33,8 @@ const BATCH: usize = 256;
 pub(super) struct Rotation {
     /// Versions that are still to be looked at, with the keys of their locators, the newest version last.
     ahead: Vec<(Vid, Vec<LocatorKey>)>,
-    /// Locators that were read: of each version the one with the highest generation that opens.
-    found: BTreeMap<Vid, Locator>,
+    /// Locators that were read: of each version the one with the highest generation that opens, and its data key.
+    found: BTreeMap<Vid, (Locator, Option<DataKey>)>,
     /// Why none of a version's locators opens.
     refused: BTreeMap<Vid, String>,
     /// The versions that have a locator under the current KEK, with its generation.
@@ -116,10 +119,10 @@ impl WorkSteps {
                 Error::new(Code::Untrusted, "it belongs to another version")
             }
             Outcome::Counts(locator) => match self.env.vault.data_key(&locator) {
-                Ok(_) => {
+                Ok(key) => {
                     let found = &mut self.rotation.found;
-                    if found.get(&vid).is_none_or(|other| other.generation < locator.generation) {
-                        found.insert(vid, locator);
+                    if found.get(&vid).is_none_or(|(other, _)| other.generation < locator.generation) {
+                        found.insert(vid, (locator, key));
                     }
                     return;
                 }
@@ -135,7 +138,7 @@ impl WorkSteps {
         let mut refused = std::mem::take(&mut self.rotation.refused);
         let mut puts = Vec::new();
         for (vid, locators) in batch {
-            let Some(locator) = found.get(vid) else {
+            let Some((locator, key)) = found.get(vid) else {
                 // Without a reason, it was removed meanwhile.
                 if let Some(why) = refused.remove(vid) {
                     let why = format!("left as it is, since no locator opens: {why}");
@@ -145,7 +148,7 @@ impl WorkSteps {
             };
             let highest = locators.last().map_or(0, |last| last.generation);
             let at_the_top = locators.iter().filter(|locator| locator.generation == highest).count();
-            match self.next_locator(locator, highest, at_the_top == 1) {
+            match self.next_locator(locator, key.as_ref(), highest, at_the_top == 1) {
                 // A rotation that was stopped wrote it.
                 Ok(None) => drop(self.rotation.rotated.insert(*vid, locator.generation)),
                 Ok(Some(next)) => {
@@ -172,7 +175,13 @@ impl WorkSteps {
 
     /// The locator that follows this one, under the current KEK; `None` if that is the one it has, alone in the highest
     /// generation. One that another rotation wrote beside it, under another KEK, would stay otherwise.
-    fn next_locator(&self, locator: &Locator, highest: u32, is_alone: bool) -> Result<Option<Locator>> {
+    fn next_locator(
+        &self,
+        locator: &Locator,
+        key: Option<&DataKey>,
+        highest: u32,
+        is_alone: bool,
+    ) -> Result<Option<Locator>> {
         let kek = self.env.vault.current_kek()?.id();
         if is_alone
             && locator.generation == highest
@@ -182,9 +191,8 @@ impl WorkSteps {
         }
         let name = self.name()?;
         let vid = Vid::parse(&locator.vid)?;
-        let key = self.env.vault.data_key(locator)?;
         let Some(key) = key else { return Ok(None) };
-        let wrapped = self.env.vault.wrap(&name, vid, &locator.encryption()?, &key)?;
+        let wrapped = self.env.vault.wrap(&name, vid, &locator.encryption()?, key)?;
         locator.rewrapped(&name, highest + 1, wrapped).map(Some)
     }
 
@@ -199,18 +207,20 @@ impl WorkSteps {
 
     /// A locator that was written was read back.
     fn locator_written(&mut self, vid: Vid, outcome: Outcome<Locator>) {
-        let is_there = match &outcome {
-            Outcome::Counts(locator) => {
-                self.rotation.rotated.get(&vid) == Some(&locator.generation) && self.env.vault.data_key(locator).is_ok()
+        let why = match outcome {
+            Outcome::Counts(locator) if self.rotation.rotated.get(&vid) == Some(&locator.generation) => {
+                match self.env.vault.data_key(&locator) {
+                    Ok(_) => return,
+                    Err(e) => Some(format!("does not open: {}", e.message())),
+                }
             }
-            Outcome::Gone(_) | Outcome::Refused(_) => false,
+            Outcome::Counts(_) | Outcome::Gone(_) => None,
+            Outcome::Refused(e) => Some(format!("does not verify: {}", e.message())),
         };
-        if !is_there {
-            self.rotation.rotated.remove(&vid);
-            if let Outcome::Refused(e) = outcome {
-                let why = format!("its old locators stay, since the new one does not verify: {}", e.message());
-                self.say(self.at, Some(vid), Action::Problem, 0, why);
-            }
+        self.rotation.rotated.remove(&vid);
+        if let Some(why) = why {
+            let why = format!("its old locators stay, since the new one {why}");
+            self.say(self.at, Some(vid), Action::Problem, 0, why);
         }
     }
 

@@ -108,7 +108,9 @@ impl Put {
         let may_send = is_known && self.starts == 1 && !is_active(Mutation::WriteDataBeforeLocator);
         if let Some(t0) = self.session.account().passed_ms(now).filter(|_| may_send) {
             self.check = t0;
-            self.choose_vid(self.session.clock(now), None);
+            if let Err(e) = self.choose_vid(self.session.clock(now), None) {
+                return self.fail(e);
+            }
             self.seen.chosen_at = now.mono_ms;
             self.beside = Beside::Sending(self.locator());
         }
@@ -199,7 +201,9 @@ impl Put {
             let why = format!("the parent {parent} is not a live version of {container} {path}{why}");
             return self.fail(Error::new(Code::BadParent, why));
         }
-        self.settle_vid(now);
+        if let Err(e) = self.settle_vid(now) {
+            return self.fail(e);
+        }
         match (self.lock, self.request.parent) {
             (Some(lock), Some(parent)) => {
                 let (extend, first) = Extend::start(&self.vault, &self.request.name, parent, lock);
@@ -249,16 +253,16 @@ impl Put {
     }
 
     /// The listing is complete: the version id that the locator beside it has is kept, or another is chosen.
-    fn settle_vid(&mut self, now: Now) {
+    fn settle_vid(&mut self, now: Now) -> Result<()> {
         if self.beside.is_sent() && self.is_own_vid_newest(now) {
             // The LIST is the check of the data and the row, whatever a clock did since the reply that t0 is from.
             self.check = self.check.min(self.seen.listed_ms);
-            return;
+            return Ok(());
         }
         self.abandon_beside();
         self.check = self.seen.listed_ms;
         let newest = self.seen.newest.filter(|_| !is_active(Mutation::IgnoreNewerVersions));
-        self.choose_vid(self.session.clock(now), newest);
+        self.choose_vid(self.session.clock(now), newest)
     }
 
     /// The version id is decided: the locator is sent, unless it was sent beside the LIST.
@@ -284,23 +288,20 @@ impl Put {
             && newest.is_none_or(|newest| newest.unix_ms() < self.vid.unix_ms())
     }
 
-    fn choose_vid(&mut self, clock: i64, newest: Option<Vid>) {
+    fn choose_vid(&mut self, clock: i64, newest: Option<Vid>) -> Result<()> {
         let after = newest.map_or(0, |vid| vid.unix_ms() + 1);
         self.initiated = clock;
         self.lock = self.vault.immutable.map(|immutable| immutable.from(clock));
         self.vid = Vid::new(self.vault.vid_clock.next(clock.max(after)), self.request.entropy);
-        self.wrapped = self.wrap();
+        self.wrapped = self.wrap()?;
+        Ok(())
     }
 
-    /// The data key, wrapped for this version. That there is a key to wrap it with was checked at the start.
-    fn wrap(&self) -> Option<WrappedKey> {
-        let has_key = self.vault.encryption().has_data_key();
-        has_key
-            .then(|| {
-                let (name, encryption) = (&self.request.name, self.vault.encryption());
-                self.vault.wrap(name, self.vid, encryption, &self.request.data_key).ok()
-            })
-            .flatten()
+    /// The data key, wrapped for this version, if it has one.
+    fn wrap(&self) -> Result<Option<WrappedKey>> {
+        let (name, encryption) = (&self.request.name, self.vault.encryption());
+        let has_key = encryption.has_data_key();
+        has_key.then(|| self.vault.wrap(name, self.vid, encryption, &self.request.data_key)).transpose()
     }
 
     /// PUTs the locator, dated by the check.

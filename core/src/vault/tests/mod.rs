@@ -12,6 +12,7 @@ mod contract;
 mod deleting;
 mod encrypted;
 mod envelope;
+mod external;
 mod hiding;
 mod immutable;
 mod jobs;

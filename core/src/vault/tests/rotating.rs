@@ -95,20 +95,20 @@ fn backups(world: &mut World, vault: &Arc<Vault>) -> Vec<(Name, Vid)> {
 }
 
 /// Reads a version whole: its bytes are what was stored.
-fn read(world: &mut World, vault: &Arc<Vault>, name: &Name, vid: Vid) -> Result<(), Error> {
+pub(super) fn read(world: &mut World, vault: &Arc<Vault>, name: &Name, vid: Vid) -> Result<(), Error> {
     let mut find = Find::new(vault.clone(), name.clone(), Selector::Version(vid), None, 1);
     let found = world.run(&mut find, &[])?;
     world.run(&mut Read::new(vault.clone(), Arc::new(found.manifest), ReadRequest::default(), 1).unwrap(), &[])
 }
 
-fn all_read(world: &mut World, vault: &Arc<Vault>, versions: &[(Name, Vid)], when: &str) {
+pub(super) fn all_read(world: &mut World, vault: &Arc<Vault>, versions: &[(Name, Vid)], when: &str) {
     for (name, vid) in versions {
         read(world, vault, name, *vid).unwrap_or_else(|e| panic!("{when}: {vid} of {}: {e}", name.path()));
     }
 }
 
 /// The locators, in the order of their keys.
-fn locators(world: &World) -> Vec<LocatorKey> {
+pub(super) fn locators(world: &World) -> Vec<LocatorKey> {
     world.keys(LOCATORS).iter().map(|key| LocatorKey::of(key).unwrap()).collect()
 }
 
@@ -117,7 +117,11 @@ fn all_under(world: &World, number: u8) -> bool {
 }
 
 /// Runs a machine whose process is killed when it has sent this many requests; `None` if it was.
-fn run_until_killed<M: Machine>(world: &mut World, machine: &mut M, requests: usize) -> Option<Result<M::Done, Error>> {
+pub(super) fn run_until_killed<M: Machine>(
+    world: &mut World,
+    machine: &mut M,
+    requests: usize,
+) -> Option<Result<M::Done, Error>> {
     let end = world.log.len() + requests;
     while world.log.len() < end {
         if let Some(result) = world.run_until(machine, &[], 1) {

@@ -107,6 +107,8 @@ public enum ErrorCode {
     INTERNAL(-75, "Report this message to the developers of s3vault; the vault itself is not affected."),
     /** The put was suspended; its checkpoint says where to resume it. */
     SUSPENDED(-76, "Open the put again with the same checkpoint to resume it."),
+    /** The caller's function could not wrap or unwrap a data key, or returned something else. */
+    EXTERNAL_KEY(-77, "Check the key management service or the HSM, and that this process may use its key. If it works and the message names a version, restore another version, or from a replica."),
     /** A code of a newer library that this binding does not know. */
     UNKNOWN(0, "");
 

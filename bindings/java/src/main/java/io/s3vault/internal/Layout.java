@@ -45,6 +45,23 @@ public final class Layout {
         private Ctl() {}
     }
 
+    /** {@code s3v_key_call} */
+    public static final class KeyCall {
+        public static final int SIZE = 88;
+        public static final int KEK = 8;
+        public static final int DATA = 16;
+        public static final int DATA_LEN = 24;
+        public static final int ASSOCIATED = 32;
+        public static final int ASSOCIATED_LEN = 40;
+        public static final int OUT = 48;
+        public static final int OUT_CAPACITY = 56;
+        public static final int OUT_LEN = 64;
+        public static final int MESSAGE = 72;
+        public static final int MESSAGE_CAPACITY = 80;
+
+        private KeyCall() {}
+    }
+
     /** {@code s3v_row} */
     public static final class Row {
         public static final int SIZE = 96;

@@ -111,6 +111,10 @@ public final class Native {
     public static native int s3v_keyring_restore(
             String path, Pointer buf, long len, Pointer secret, long secretLen, Pointer out, Pointer err);
 
+    public static native int s3v_keyring_custom(
+            Pointer keyring, String kekId, Pointer wrap, Pointer unwrap, Pointer ctx, Pointer freeCtx, Pointer out,
+            Pointer err);
+
     public static native void s3v_keyring_free(Pointer keyring);
 
     public static native int s3v_vault_open(Pointer config, Pointer keyring, Pointer ctl, Pointer out, Pointer err);
