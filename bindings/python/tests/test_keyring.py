@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import json
 import os
 import pty
@@ -9,14 +11,16 @@ import re
 import select
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import s3vault
-from s3vault import ErrorCode, Keyring, S3VaultError
+from s3vault import ErrorCode, Keyring, S3VaultError, _keyring
 
 PASSPHRASE = "correct horse battery staple"
 # age, or a program with the same command line.
@@ -107,6 +111,45 @@ def identity(tmp_path: Path) -> tuple[Path, str]:
     file = tmp_path / "identity.txt"
     subprocess.run([f"{AGE}-keygen", "-o", str(file)], check=True, capture_output=True)
     return file, subprocess.check_output([f"{AGE}-keygen", "-y", str(file)], text=True).strip()
+
+
+def test_a_key_of_an_hsm_wraps_the_keys_of_backups(container: str) -> None:
+    hsm, kek = AESGCM(os.urandom(32)), hashlib.sha256(b"pkcs11:object=backups").hexdigest()[:16]
+    threads: set[int] = set()
+    lost = threading.Event()
+
+    def wrap(data_key: bytes, associated: bytes) -> bytes:
+        threads.add(threading.get_ident())
+        if lost.is_set():
+            raise OSError("the token was removed")
+        nonce = os.urandom(12)
+        return nonce + hsm.encrypt(nonce, data_key, associated)
+
+    def unwrap(wrapped: bytes, associated: bytes) -> bytes:
+        return hsm.decrypt(wrapped[:12], wrapped[12:], associated)
+
+    held = len(_keyring._held)
+    keyring = Keyring.create().custom(kek, wrap, unwrap)
+    assert [(known.id, known.external) for known in keyring.info.keks if known.current] == [(kek, True)]
+    config = s3vault.Config({"encryption": "envelope"}).env()
+    with s3vault.open(config, keyring=keyring) as vault:
+        with vault.create(container, "disk") as upload:
+            upload.write(b"bytes")
+        with vault.find(container, "disk").open() as restored:
+            assert restored.read() == b"bytes"
+        assert threads
+        assert threading.get_ident() not in threads
+        lost.set()
+        with pytest.raises(S3VaultError, match="the token was removed") as refused:
+            vault.create(container, "disk")
+        assert refused.value.code == ErrorCode.EXTERNAL_KEY
+        assert kek in refused.value.message
+    with pytest.raises(S3VaultError) as refused:
+        keyring.custom(kek, wrap, unwrap)
+    assert refused.value.code == ErrorCode.INVALID_ARGUMENT
+    del keyring, vault, upload, restored, refused
+    gc.collect()
+    assert len(_keyring._held) == held
 
 
 def test_a_later_key_becomes_current_after_its_export(tmp_path: Path) -> None:
