@@ -64,6 +64,7 @@
  * Delete a version                 s3v_version_delete
  * Apply the retention, free space  s3v_prune, then s3v_sweep; with S3V_OPT_DRY_RUN first
  * Rotate the key-encryption key    s3v_keyring_add, _export, _activate, then s3v_rotate
+ * Retire the old one               s3v_retire, and again after the wait that it names
  * Read the data without us         s3v_version_key: the data key, for an emergency
  * Detect a replaced version        keep s3v_row.manifest_hash; later s3v_version_find with S3V_OPT_PIN
  * Show progress, cancel, time out  s3v_ctl, s3v_cancel_new, s3v_cancel_trigger
@@ -637,6 +638,9 @@ int32_t s3v_keyring_open(const char *path,
  * Returns the public contents of a keyring as JSON: {"signing":{"id":"16 hex digits","public":"ed25519 ID BASE64"},
  * "keks":[{"id":"16 hex digits","created":Unix milliseconds,"escrowed":true or false,"external":true or
  * false,"current":true or false}]}. The public key is a line for verify_keys and for s3v_manifest_verify.
+ * "keks":[{"id":"16 hex digits","created":Unix milliseconds,"escrowed":true or false,"current":true or false}],
+ * "retired":["16 hex digits"]}, where retired has the ids of the KEKs that s3v_retire dropped. The public key is a line
+ * for verify_keys and for s3v_manifest_verify.
  *
  * Since: 0.1.
  */
@@ -706,13 +710,17 @@ int32_t s3v_keyring_export(s3v_keyring *keyring,
                            s3v_error **err);
 
 /**
- * Adds the KEKs that the escrow file in the `len` bytes at `buf` has and the keyring lacks. The `secret_len` bytes at
- * `secret` are the passphrase, or the content of a file of age identities, as age-keygen makes it.
+ * Adds the KEKs that the escrow file in the `len` bytes at `buf` has and the keyring lacks, except those that
+ * s3v_retire dropped from it. The `secret_len` bytes at `secret` are the passphrase, or the content of a file of age
+ * identities, as age-keygen makes it.
  *
  * Returns a report as JSON: {"added":["KEK ID"],"external":["KEK ID"],"vault_id":"32 hex
  * digits","verify_keys":["ed25519 ID BASE64"],"settings": {"bucket":"..."}}, of which vault_id is null, and settings
  * is empty, if the export did not know them. The external KEKs are in a KMS or an HSM (s3v_keyring_custom): backups
  * whose keys they wrap need them, too.
+ * Returns a report as JSON: {"added":["KEK ID"],"left_out":["KEK ID"],"vault_id":"32 hex digits",
+ * "verify_keys":["ed25519 ID BASE64"],"settings": {"bucket":"..."}}, where left_out has those that were retired;
+ * vault_id is null, and settings is empty, if the export did not know them.
  *
  * Fails with S3V_E_KEYRING if the escrow file cannot be opened, or has another signing key: restore it into a keyring
  * file of its own with s3v_keyring_restore. And as s3v_keyring_add.
@@ -1569,8 +1577,8 @@ int32_t s3v_sweep(s3v_vault *vault,
  * stored is left to the next rotation. With S3V_OPT_DRY_RUN it only says what it would do. `report` receives the
  * report, whose number rotated says how many versions that was done for.
  *
- * Run it again until it rotates nothing: then no version needs another key. This does not help against somebody who
- * has an old key and has read the bucket before.
+ * Run it again until it rotates nothing: then no version needs another key, and s3v_retire can drop the old one. This
+ * does not help against somebody who has an old key and has read the bucket before.
  *
  * Fails with S3V_E_KEYRING if the vault was opened without a keyring, or its keyring has no key-encryption key, and
  * with the errors of the store. A version that none of the keyring's keys opens is a problem in the report.
@@ -1579,6 +1587,36 @@ int32_t s3v_sweep(s3v_vault *vault,
  */
 int32_t s3v_rotate(s3v_vault *vault,
                    const s3v_config *options,
+                   const s3v_ctl *ctl,
+                   s3v_bytes **report,
+                   s3v_error **err);
+
+/**
+ * Retires the key-encryption key (KEK) `kek` of the keyring with which the vault was opened, after s3v_rotate: makes
+ * sure that nothing in the vault needs it, and drops it from the keyring and its file. A keyring that is in memory only
+ * gives its new content with s3v_keyring_bytes, as long as its handle was not freed.
+ *
+ * The first call closes the KEK: it writes a marker into each bucket of the vault, and no put wraps a data key with the
+ * KEK any more. Call it again at the time that the report names, which is an hour later, or more where the store accepts
+ * older requests: by then every put from before has ended, and the call looks for what needs the KEK. If nothing does, it
+ * is retired. If each container has a bucket of its own, end the programs that have an older current KEK open before the
+ * first call: they could still make a bucket for a new container.
+ *
+ * `report` receives an object in JSON: kek; state, which is "waiting" (call it again at wait_until), "needed" (call
+ * s3v_rotate first) or "retired"; wait_until, a time of the store as RFC 3339 in UTC, or null; needed, the number of
+ * locators that need the KEK; and first, the keys of the first ten of them. Retiring a KEK again changes nothing.
+ *
+ * A retired KEK does not come back: the keyring keeps its id, and neither another process that still has the KEK nor
+ * s3v_keyring_import adds it again. Use a keyring for one vault only: a KEK that another vault needs is not known here.
+ *
+ * Fails with S3V_E_KEYRING if the KEK is current, the keyring never had it (the hint names those that it has), or the
+ * vault was opened without a keyring; as s3v_keyring_add; and with the errors of the store, also if a bucket that may be
+ * the vault's cannot be read. If it fails, the keyring still has the KEK.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_retire(s3v_vault *vault,
+                   const char *kek,
                    const s3v_ctl *ctl,
                    s3v_bytes **report,
                    s3v_error **err);

@@ -36,6 +36,6 @@ pub use s3vault_core::op;
 pub use s3vault_core::settings::Settings;
 pub use s3vault_core::{Code, Error, Family, Result};
 pub use vault::{
-    Get, Initialized, Kind, List, PositionalReader, Put, Report, Row, Vault, Verdict, Verified, VerifyReport, Version,
-    verify_manifest,
+    Get, Initialized, Kind, List, PositionalReader, Put, Report, RetireState, Retirement, Row, Vault, Verdict,
+    Verified, VerifyReport, Version, verify_manifest,
 };

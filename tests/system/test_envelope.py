@@ -3,6 +3,7 @@ the store, and a program of 50 lines that knows docs/format.md and Python's `cry
 """
 
 import base64
+import fcntl
 import hashlib
 import io
 import json
@@ -10,6 +11,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,6 +136,59 @@ def test_backups_from_before_stay_readable_and_new_ones_follow_the_setting(keyri
             versions = list(opened.versions("vm", "mixed"))
             found = [opened.find("vm", "mixed", version=version.vid).open().read() for version in versions]
             assert found == [data[1], data[0]]
+
+
+def hook(name: str, body: dict[str, Any] | None = None) -> Any:
+    """Asks or tells the embedded store something that is not S3."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{os.environ['S3VAULT_API_URL']}/_embedded/{name}", data)
+    with urllib.request.urlopen(request) as reply:
+        return json.load(reply)
+
+
+def age_markers() -> None:
+    """Makes the markers of closed keys so old that every put from before them has ended."""
+    hook("age", {"bucket": bucket_of("vm"), "part": ".closed", "seconds": 7200})
+
+
+def retire(keyring: Path, kek: str) -> int:
+    return subprocess.run(retiring(keyring, kek), capture_output=True, check=False).returncode
+
+
+def retiring(keyring: Path, kek: str) -> list[str]:
+    return [sys.executable, "-m", "s3vault", "keys", "retire", str(keyring), kek]
+
+
+@pytest.mark.skipif(os.environ.get("S3VAULT_TEST_STORE") != "embedded", reason="only it makes a marker older")
+def test_a_key_is_retired_also_if_the_command_is_killed_before_it_writes_the_keyring(tmp_path: Path) -> None:
+    keyring, file, data = with_kek(tmp_path / "vault.keys"), tmp_path / "source", source(3 * MIB)
+    file.write_bytes(data)
+    command(keyring, "put", "retiring", "disk", str(file))
+    (old,) = (kek.id for kek in s3vault.Keyring.open(keyring).info.keks)
+    (tmp_path / "passphrase").write_text("correct horse")
+    escrow = ["--out", str(tmp_path / "escrow.age"), "--passphrase-file", str(tmp_path / "passphrase")]
+    command(keyring, "keys", "rotate", str(keyring), *escrow)
+    assert retire(keyring, old) == 9
+    age_markers()
+    assert retire(keyring, old) == 10
+    command(keyring, "rotate", "retiring")
+    before, lists = keyring.read_bytes(), hook("stats")["requests"]["ListObjectsV2"]
+    with keyring.open("rb") as locked:
+        # It looks for the marker and for locators, and then waits for the lock.
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        with subprocess.Popen(retiring(keyring, old)) as running:
+            while hook("stats")["requests"]["ListObjectsV2"] < lists + 2:
+                assert running.poll() is None
+            time.sleep(0.3)
+            assert running.poll() is None, "it waits"
+            running.kill()
+    assert keyring.read_bytes() == before
+    assert retire(keyring, old) == 0
+    info = s3vault.Keyring.open(keyring).info
+    assert info.retired == (old,) and old not in [kek.id for kek in info.keks]
+    assert decrypted(keyring, "retiring", "disk") == data
+    command(keyring, "get", "retiring", "disk", str(tmp_path / "restored"))
+    assert (tmp_path / "restored").read_bytes() == data
 
 
 def test_it_is_a_program_of_50_lines() -> None:

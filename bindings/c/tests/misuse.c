@@ -639,6 +639,11 @@ static void deletions_and_jobs(void) {
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_sweep(NULL, NULL, NULL, &out.bytes, err));
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_rotate(NULL, NULL, NULL, &out.bytes, err));
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_rotate(vault, NULL, NULL, NULL, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_retire(NULL, "0123456789abcdef", NULL, &out.bytes, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_retire(vault, NULL, NULL, &out.bytes, err));
+    MISUSE(S3V_E_INVALID_ARGUMENT, s3v_retire(vault, "0123456789abcdef", NULL, NULL, err));
+    MISUSE(S3V_E_KEYRING, s3v_retire(vault, "0123456789abcdef", NULL, &out.bytes, err));
+    MISUSE(S3V_E_KEYRING, s3v_retire(vault, "\x1b[31m", NULL, &out.bytes, err));
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_sweep(vault, NULL, NULL, NULL, err));
     MISUSE(S3V_E_INVALID_OPTION, job_with(0, "grace", "29m", err));
     MISUSE(S3V_E_INVALID_OPTION, job_with(0, "keep_last", "true", err));

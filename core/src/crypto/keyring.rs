@@ -1,9 +1,12 @@
 //! The keyring: the file in which the owner of a vault keeps its signing key and its key-encryption keys (KEKs).
 //!
 //! It is JSON: `{"format":1,"signing":{"id":"<16 hex>","seed":"<base64 of 32 bytes>"},"keks":[{"id":"<16 hex>",
-//! "key":"<base64 of 32 bytes>","created":<Unix ms>,"escrowed":false}],"current":"<id of a KEK>"}`; `keks` and
-//! `current` are missing where there are none. A keyring with unknown fields is refused: writing it back without them
-//! could lose a key. A KEK that is kept elsewhere, behind an [`ExternalKek`], is in no file.
+//! "key":"<base64 of 32 bytes>","created":<Unix ms>,"escrowed":false}],"current":"<id of a KEK>","retired":["<id of a
+//! KEK>"]}`; `keks`, `current` and `retired` are missing where there are none. A keyring with unknown fields is refused:
+//! writing it back without them could lose a key. A KEK that is kept elsewhere, behind an [`ExternalKek`], is in no file.
+//!
+//! The keyring keeps the id of a KEK that was retired: so the KEK does not come back from a process that still has it in
+//! memory, or from an older escrow.
 
 use std::fmt;
 use std::sync::Arc;
@@ -232,6 +235,17 @@ pub struct Keyring {
     keks: Vec<Kek>,
     /// Index of the KEK that wraps the data keys of new versions.
     current: Option<usize>,
+    /// Ids of the KEKs that were retired. None of them is in `keks`.
+    retired: Vec<String>,
+}
+
+/// What [`Keyring::merge`] did with the KEKs that were missing: their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// They are in the keyring now.
+    pub added: Vec<String>,
+    /// They were retired before, and were left out.
+    pub left_out: Vec<String>,
 }
 
 /// The JSON of a keyring file.
@@ -244,6 +258,8 @@ pub(super) struct Stored {
     keks: Vec<StoredKek>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     current: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    retired: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -262,6 +278,14 @@ struct StoredKey {
     seed: Zeroizing<String>,
 }
 
+/// The error of retiring the KEK that is current.
+pub(crate) fn current_is_not_retired(id: &str) -> Error {
+    let why = format!("key {id} cannot be retired: it is current, and wraps the data keys of new versions");
+    Error::new(Code::Keyring, why).with_hint(
+        "Make another key current and rotate the vault: s3vault keys rotate FILE --out OUT, then s3vault rotate.",
+    )
+}
+
 fn refused(why: &str) -> Error {
     Error::new(Code::Keyring, format!("this is not a valid keyring: {why}"))
 }
@@ -269,7 +293,7 @@ fn refused(why: &str) -> Error {
 impl Keyring {
     /// A new keyring whose signing key has this seed, which must come from the operating system's entropy.
     pub fn generate(seed: [u8; ed25519::KEY_LENGTH]) -> Keyring {
-        Keyring { signing: SigningKey::from_seed(seed), keks: Vec::new(), current: None }
+        Keyring { signing: SigningKey::from_seed(seed), keks: Vec::new(), current: None, retired: Vec::new() }
     }
 
     /// Parses the bytes of a keyring file.
@@ -300,6 +324,14 @@ impl Keyring {
             }
             keyring.keks.push(kek);
         }
+        for id in &stored.retired {
+            if !is_kek_id(id) || keyring.kek(id).is_some() || keyring.is_retired(id) {
+                return Err(refused(
+                    "the id of a kek that was retired is wrong, is there twice, or is that of one of its keks",
+                ));
+            }
+            keyring.retired.push(id.clone());
+        }
         keyring.current = match &stored.current {
             None => None,
             Some(id) => Some(
@@ -327,6 +359,10 @@ impl Keyring {
             let why = format!("the keyring has a key-encryption key {id} already");
             return Err(Error::new(Code::InvalidArgument, why));
         }
+        if self.is_retired(id) {
+            let why = format!("the key-encryption key {id} was retired");
+            return Err(Error::new(Code::InvalidArgument, why).with_hint("Make another key in the KMS or HSM."));
+        }
         let mut keyring = self.copy();
         keyring.current = Some(keyring.keks.len());
         let material = Material::External(functions);
@@ -336,8 +372,9 @@ impl Keyring {
 
     /// A copy, with its external KEKs.
     pub fn copy(&self) -> Keyring {
-        let Keyring { signing, keks, current } = self;
-        Keyring { signing: SigningKey::from_seed(*signing.seed), keks: keks.clone(), current: *current }
+        let Keyring { signing, keks, current, retired } = self;
+        let signing = SigningKey::from_seed(*signing.seed);
+        Keyring { signing, keks: keks.clone(), current: *current, retired: retired.clone() }
     }
 
     pub(super) fn stored(&self) -> Stored {
@@ -349,6 +386,7 @@ impl Keyring {
             },
             keks: self.keks.iter().filter_map(Kek::stored).collect(),
             current: self.current_kek().filter(|kek| !kek.is_external()).map(|kek| kek.id.clone()),
+            retired: self.retired.clone(),
         }
     }
 
@@ -369,17 +407,7 @@ impl Keyring {
     /// Makes the KEK with this id current. It is refused until a copy of it was exported: data whose only key is in one
     /// file is lost with that file.
     pub fn activate(&mut self, id: &str) -> Result<()> {
-        let Some(index) = self.keks.iter().position(|kek| kek.id == id) else {
-            let ids: Vec<&str> = self.keks.iter().map(Kek::id).collect();
-            let hint = if ids.is_empty() {
-                "Add one first: s3vault keys rotate".to_owned()
-            } else {
-                format!("The keyring has: {}.", ids.join(", "))
-            };
-            return Err(
-                Error::new(Code::Keyring, format!("the keyring has no key-encryption key '{id}'")).with_hint(hint)
-            );
-        };
+        let Some(index) = self.keks.iter().position(|kek| kek.id == id) else { return Err(self.unknown(id)) };
         if !self.keks[index].escrowed && self.current != Some(index) {
             let message = format!("the key-encryption key {id} cannot become current: no copy of it was exported");
             return Err(Error::new(Code::Keyring, message)
@@ -389,34 +417,84 @@ impl Keyring {
         Ok(())
     }
 
+    /// The error of naming a KEK that the keyring does not have.
+    fn unknown(&self, id: &str) -> Error {
+        let ids: Vec<&str> = self.keks.iter().map(Kek::id).collect();
+        let hint = if ids.is_empty() {
+            "Add one first: s3vault keys rotate".to_owned()
+        } else {
+            format!("The keyring has: {}.", ids.join(", "))
+        };
+        Error::new(Code::Keyring, format!("the keyring has no key-encryption key '{}'", presentable(id)))
+            .with_hint(hint)
+    }
+
+    /// Refuses to retire the current KEK, and one that the keyring never had.
+    pub fn check_may_retire(&self, id: &str) -> Result<()> {
+        match self.kek(id) {
+            Some(_) if self.current_kek().map(Kek::id) == Some(id) => Err(current_is_not_retired(id)),
+            None if !self.is_retired(id) => Err(self.unknown(id)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops the KEK with this id, which nothing needs any more, and keeps the id: [`merge`](Keyring::merge) does not add
+    /// the KEK again. The current KEK is refused. Retiring it again changes nothing.
+    pub fn retire(&mut self, id: &str) -> Result<()> {
+        self.check_may_retire(id)?;
+        let current = self.current_kek().map(|kek| kek.id.clone());
+        self.keks.retain(|kek| kek.id != id);
+        self.current = self.keks.iter().position(|kek| Some(&kek.id) == current.as_ref());
+        if !self.is_retired(id) {
+            self.retired.push(id.to_owned());
+        }
+        Ok(())
+    }
+
+    fn is_retired(&self, id: &str) -> bool {
+        self.retired.iter().any(|retired| retired == id)
+    }
+
+    /// Ids of the KEKs that were retired, in the order in which they were.
+    pub fn retired(&self) -> &[String] {
+        &self.retired
+    }
+
     /// Notes that all KEKs were exported for an emergency.
     pub fn mark_escrowed(&mut self) {
         self.keks.iter_mut().for_each(|kek| kek.escrowed = true);
     }
 
-    /// Adds the KEKs of another copy of this keyring that are missing here, and returns their ids. A KEK that is
-    /// escrowed in either is escrowed. The current KEK stays, unless there is none. A keyring with another signing key
-    /// is refused.
-    pub fn merge(&mut self, other: &Keyring) -> Result<Vec<String>> {
+    /// Adds the KEKs of another copy of this keyring that are missing here, except those that were retired here. A KEK that
+    /// is escrowed in either is escrowed. The current KEK stays, unless there is none. What was retired in the other copy is
+    /// retired here, unless this one has the KEK: a merge drops no KEK. A keyring with another signing key is refused.
+    pub fn merge(&mut self, other: &Keyring) -> Result<Merged> {
         let (own, its) = (self.signing.public.id(), other.signing.public.id());
         if self.signing.public != other.signing.public {
             let message = format!("the keyrings are not the same: the signing key of one is {own}, of the other {its}");
             return Err(Error::new(Code::Keyring, message));
         }
-        let mut added = Vec::new();
+        let mut merged = Merged::default();
         for kek in &other.keks {
+            let is_retired = self.is_retired(&kek.id);
             match self.keks.iter_mut().find(|known| known.id == kek.id) {
                 Some(known) => known.escrowed |= kek.escrowed,
+                None if is_retired => merged.left_out.push(kek.id.clone()),
                 None => {
-                    added.push(kek.id.clone());
+                    merged.added.push(kek.id.clone());
                     self.keks.push(kek.clone());
                 }
+            }
+        }
+        for id in &other.retired {
+            if !self.is_retired(id) && self.kek(id).is_none() {
+                self.retired.push(id.clone());
             }
         }
         if let (None, Some(current)) = (self.current, other.current_kek()) {
             self.current = self.keks.iter().position(|kek| kek.id == current.id);
         }
-        Ok(added)
+        Ok(merged)
     }
 
     /// The KEKs, in the order in which they were added.
@@ -440,7 +518,7 @@ impl Keyring {
     }
 
     /// The public information as JSON: `{"signing":{"id":…,"public":"ed25519 <id> <base64>"},"keks":[{"id":…,
-    /// "created":<Unix ms>,"escrowed":false,"external":false,"current":true}]}`.
+    /// "created":<Unix ms>,"escrowed":false,"external":false,"current":true}],"retired":["<id of a KEK>"]}`.
     pub fn info_json(&self) -> String {
         let public = self.signing.public();
         let current = self.current_kek().map(Kek::id);
@@ -454,7 +532,8 @@ impl Keyring {
                 })
             })
             .collect();
-        serde_json::json!({"signing": {"id": public.id(), "public": public.to_string()}, "keks": keks}).to_string()
+        let signing = serde_json::json!({"id": public.id(), "public": public.to_string()});
+        serde_json::json!({"signing": signing, "keks": keks, "retired": self.retired}).to_string()
     }
 }
 
@@ -541,14 +620,84 @@ mod tests {
         let mut other = with_keks(&[1, 3]);
         other.mark_escrowed();
         let (second, third) = (one.keks()[1].id().to_owned(), other.keks()[1].id().to_owned());
-        assert_eq!(one.merge(&other).unwrap(), [third]);
-        assert_eq!(one.merge(&other).unwrap(), [""; 0]);
+        assert_eq!(one.merge(&other).unwrap(), Merged { added: vec![third], left_out: vec![] });
+        assert_eq!(one.merge(&other).unwrap(), Merged::default());
         let escrowed: Vec<bool> = one.keks().iter().map(Kek::is_escrowed).collect();
         assert_eq!(escrowed, [true, false, true], "{second} was in no export");
         let mut old = with_keks(&[]);
         old.merge(&one).unwrap();
         assert_eq!(current(&old), current(&one));
         assert_eq!(one.merge(&Keyring::generate([8; 32])).unwrap_err().code(), Code::Keyring);
+    }
+
+    /// A keyring whose first KEK of three was retired, and the id of that.
+    fn with_retired() -> (Keyring, String) {
+        let mut keyring = with_keks(&[1, 2, 3]);
+        let (first, second) = (keyring.keks()[0].id().to_owned(), keyring.keks()[1].id().to_owned());
+        keyring.mark_escrowed();
+        keyring.activate(&second).unwrap();
+        keyring.retire(&first).unwrap();
+        (keyring, first)
+    }
+
+    #[test]
+    fn a_retired_kek_is_dropped_and_its_id_is_kept() {
+        let (mut keyring, first) = with_retired();
+        keyring.retire(&first).unwrap();
+        let again = Keyring::from_bytes(&keyring.to_bytes()).unwrap();
+        assert_eq!(again.info_json(), keyring.info_json());
+        assert_eq!((again.retired(), again.keks().len(), again.kek(&first).is_none()), (&[first.clone()][..], 2, true));
+        assert_eq!(current(&again), with_keks(&[2]).keks()[0].id());
+        assert!(!String::from_utf8_lossy(&keyring.to_bytes()).contains(&STANDARD.encode([1; 32])));
+        assert_eq!(keyring.activate(&first).unwrap_err().code(), Code::Keyring);
+    }
+
+    #[test]
+    fn the_current_kek_and_an_unknown_one_are_not_retired() {
+        let mut keyring = with_keks(&[1, 2]);
+        let before = keyring.to_bytes();
+        let (first, second) = (keyring.keks()[0].id().to_owned(), keyring.keks()[1].id().to_owned());
+        let e = keyring.retire(&first).unwrap_err();
+        assert!(
+            e.code() == Code::Keyring && e.message().contains("is current") && e.hint().contains("rotate"),
+            "{e:?}"
+        );
+        for unknown in ["0123456789abcdef", "", "../\u{1b}[31m"] {
+            let e = keyring.retire(unknown).unwrap_err();
+            assert!(e.code() == Code::Keyring && [&first, &second].iter().all(|id| e.hint().contains(*id)), "{e:?}");
+            assert!(!e.message().contains('\u{1b}'), "{e:?}");
+        }
+        assert_eq!(keyring.to_bytes(), before);
+        // One that is in no escrow may be: nothing needs it.
+        keyring.retire(&second).unwrap();
+    }
+
+    #[test]
+    fn a_merge_does_not_bring_a_retired_kek_back_and_drops_none() {
+        let (mut keyring, first) = with_retired();
+        let mut older = with_keks(&[1, 2, 3, 4]);
+        let fourth = older.keks()[3].id().to_owned();
+        let merged = keyring.merge(&older).unwrap();
+        assert_eq!(merged, Merged { added: vec![fourth], left_out: vec![first.clone()] });
+        assert!(keyring.kek(&first).is_none());
+        // A copy from before the retirement keeps the KEK, which is current in it.
+        assert_eq!(older.merge(&keyring).unwrap(), Merged::default());
+        assert_eq!((current(&older), older.retired()), (&*first, &[][..]));
+        let mut without = with_keks(&[2]);
+        without.merge(&keyring).unwrap();
+        assert_eq!(without.merge(&with_keks(&[1])).unwrap().left_out, [first], "what was retired is learned");
+    }
+
+    #[test]
+    fn ids_of_retired_keks_that_cannot_be_are_refused() {
+        let (keyring, first) = with_retired();
+        let good = String::from_utf8(keyring.to_bytes().to_vec()).unwrap();
+        let (own, retired) = (current(&keyring), format!("\"retired\":[\"{first}\"]"));
+        assert!(good.contains(&retired), "{good}");
+        for bad in [format!("[\"{own}\"]"), format!("[\"{first}\",\"{first}\"]"), "[\"../x\"]".into(), "[7]".into()] {
+            let e = Keyring::from_bytes(good.replace(&retired, &format!("\"retired\":{bad}")).as_bytes()).unwrap_err();
+            assert_eq!(e.code(), Code::Keyring, "{bad}");
+        }
     }
 
     #[test]

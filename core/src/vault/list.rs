@@ -37,6 +37,9 @@ pub enum Scope {
     Backup(Name),
     /// The names of the containers.
     Containers,
+    /// The names of all containers that have a bucket, also of those without a backup, where each has its own: for what
+    /// must reach all of them. A bucket that may not be read, or whose description is damaged, ends the list.
+    Buckets,
     /// The newest visible version of each path that starts with a prefix.
     Paths {
         /// The container.
@@ -63,7 +66,7 @@ impl Scope {
     /// Prefixes to LIST, one after another.
     fn prefixes(&self) -> Vec<String> {
         match self {
-            Scope::All | Scope::Containers => vec![CATALOGUE.into()],
+            Scope::All | Scope::Containers | Scope::Buckets => vec![CATALOGUE.into()],
             Scope::Container(container) => vec![container_prefix(container)],
             Scope::Backup(name) => vec![catalogue_prefix(name)],
             Scope::Paths { container, prefix } => {
@@ -203,7 +206,16 @@ impl Walking for ListSteps {
         self.cursor.walk.as_mut()
     }
 
+    fn may_skip(&self) -> bool {
+        self.query.scope != Scope::Buckets
+    }
+
     fn enter(&mut self, container: String) -> Step<Self> {
+        if self.query.scope == Scope::Buckets {
+            self.show(container, String::new(), None);
+            self.next = self.next_bucket();
+            return self.finish();
+        }
         if self.query.scope == Scope::Containers {
             // It may have been made for a backup that was never complete.
             let list = ListObjectsV2 { prefix: container_prefix(&container), max_keys: Some(1), ..Default::default() };
@@ -231,7 +243,7 @@ impl ListPage {
     pub fn new(vault: Arc<Vault>, query: impl Into<Query>, mut cursor: Cursor, seed: u64) -> ListPage {
         let query = query.into();
         let bucket = match &query.scope {
-            Scope::All | Scope::Containers => {
+            Scope::All | Scope::Containers | Scope::Buckets => {
                 cursor.walk = cursor.walk.take().or_else(|| Walk::of(&vault));
                 cursor.walk.as_ref().map_or_else(|| vault.home().clone(), |walk| walk.bucket(&vault))
             }

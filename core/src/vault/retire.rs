@@ -14,7 +14,7 @@ use super::Vault;
 use super::closed::{Closed, look};
 use super::delete::check_may_sign;
 use super::objects::{LOCATORS, LocatorKey};
-use crate::crypto::keyring::is_kek_id;
+use crate::crypto::keyring::{current_is_not_retired, is_kek_id};
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, ListObjectsV2, Paged, Sequence, Step, Steps};
@@ -68,9 +68,7 @@ impl Retire {
             return Err(Error::new(Code::InvalidOption, why).with_hint("'s3vault keys list FILE' shows the ids."));
         }
         if vault.current_kek()?.id() == kek {
-            let why = format!("key {kek} is current: it wraps the data keys of new versions");
-            return Err(Error::new(Code::InvalidOption, why)
-                .with_hint("Make another key current and rotate the vault; then this one can be retired."));
+            return Err(current_is_not_retired(kek));
         }
         let bucket = vault.layout.place_of(container)?.bucket.clone();
         let first = look(&vault, &bucket, kek, |steps: &mut RetireSteps, context, look| {

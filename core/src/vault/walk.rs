@@ -5,7 +5,7 @@
 //! ```
 //! Only buckets with a name as this vault makes them are looked at. One without a description is not a vault's. One of
 //! another vault, one that names a container which has another bucket, and one that may not be read are reported and
-//! skipped.
+//! skipped; where every bucket counts, only one of another vault is.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,6 +38,11 @@ pub(super) trait Walking: Steps {
     fn vault(&self) -> &Arc<Vault>;
 
     fn walk(&mut self) -> Option<&mut Walk>;
+
+    /// Whether a bucket is skipped that may be the vault's and cannot be read.
+    fn may_skip(&self) -> bool {
+        true
+    }
 
     /// Lists a page of this container's bucket.
     fn enter(&mut self, container: String) -> Step<Self>
@@ -123,6 +128,7 @@ fn described<S: Walking>(steps: &mut S, context: &mut Context<'_>, answer: Resul
             }
             steps.enter(container)
         }
+        Err(e) if e.code() != Code::VaultMismatch && !steps.may_skip() => Step::done(Err(e)),
         Err(e) => {
             ignore(context, &bucket, VAULT_KEY, &e);
             skip(steps)

@@ -30,12 +30,16 @@ use super::{S3V_OK, s3v_bytes, s3v_config, s3v_error};
 /// Keys. Any thread may use it, also while another changes it. A vault keeps the keys that the keyring had when the
 /// vault was opened, so the keyring may be freed then, and a change is for vaults that are opened after it. The caller
 /// frees it with s3v_keyring_free.
-pub struct s3v_keyring(Keys);
+pub struct s3v_keyring(Arc<Keys>);
 
 impl s3v_keyring {
-    /// The keys as they are now.
-    pub(super) fn keyring(&self) -> Arc<Keyring> {
-        self.0.keyring()
+    fn new_handle(keys: Keys) -> *mut s3v_keyring {
+        new_handle(s3v_keyring(Arc::new(keys)))
+    }
+
+    /// The keys, which a vault keeps.
+    pub(super) fn keys(&self) -> Arc<Keys> {
+        self.0.clone()
     }
 }
 
@@ -75,14 +79,15 @@ pub unsafe extern "C" fn s3v_keyring_open(
             }
             _ => return Err(Error::new(Code::InvalidArgument, format!("argument create is {create}, not 0 or 1"))),
         };
-        *out = new_handle(s3v_keyring(keyring));
+        *out = s3v_keyring::new_handle(keyring);
         Ok(S3V_OK)
     })
 }
 
 /// Returns the public contents of a keyring as JSON: {"signing":{"id":"16 hex digits","public":"ed25519 ID BASE64"},
 /// "keks":[{"id":"16 hex digits","created":Unix milliseconds,"escrowed":true or false,"external":true or
-/// false,"current":true or false}]}. The public key is a line for verify_keys and for s3v_manifest_verify.
+/// false,"current":true or false}],"retired":["16 hex digits"]}, where retired has the ids of the KEKs that s3v_retire
+/// dropped. The public key is a line for verify_keys and for s3v_manifest_verify.
 ///
 /// Since: 0.1.
 ///
@@ -97,7 +102,7 @@ pub unsafe extern "C" fn s3v_keyring_info(
     boundary!(err, {
         let keyring = hold(keyring, "keyring")?;
         let out = output(out, "out")?;
-        *out = s3v_bytes::new_handle(keyring.keyring().info_json().into_bytes());
+        *out = s3v_bytes::new_handle(keyring.0.keyring().info_json().into_bytes());
         Ok(S3V_OK)
     })
 }
@@ -209,13 +214,14 @@ pub unsafe extern "C" fn s3v_keyring_export(
     })
 }
 
-/// Adds the KEKs that the escrow file in the `len` bytes at `buf` has and the keyring lacks. The `secret_len` bytes at
-/// `secret` are the passphrase, or the content of a file of age identities, as age-keygen makes it.
+/// Adds the KEKs that the escrow file in the `len` bytes at `buf` has and the keyring lacks, except those that
+/// s3v_retire dropped from it. The `secret_len` bytes at `secret` are the passphrase, or the content of a file of age
+/// identities, as age-keygen makes it.
 ///
-/// Returns a report as JSON: {"added":["KEK ID"],"external":["KEK ID"],"vault_id":"32 hex
-/// digits","verify_keys":["ed25519 ID BASE64"],"settings": {"bucket":"..."}}, of which vault_id is null, and settings
-/// is empty, if the export did not know them. The external KEKs are in a KMS or an HSM (s3v_keyring_custom): backups
-/// whose keys they wrap need them, too.
+/// Returns a report as JSON: {"added":["KEK ID"],"left_out":["KEK ID"],"external":["KEK ID"],"vault_id":"32 hex
+/// digits","verify_keys":["ed25519 ID BASE64"],"settings": {"bucket":"..."}}, where left_out has those that were
+/// retired; vault_id is null, and settings is empty, if the export did not know them. The external KEKs are in a KMS or
+/// an HSM (s3v_keyring_custom): backups whose keys they wrap need them, too.
 ///
 /// Fails with S3V_E_KEYRING if the escrow file cannot be opened, or has another signing key: restore it into a keyring
 /// file of its own with s3v_keyring_restore. And as s3v_keyring_add.
@@ -267,7 +273,7 @@ pub unsafe extern "C" fn s3v_keyring_restore(
         let path = text_or_none(path, "path")?.map(Path::new);
         let (file, secret) = (bytes(buf, len, "buf")?, bytes(secret, secret_len, "secret")?);
         let out = output(out, "out")?;
-        *out = new_handle(s3v_keyring(Keys::restore(path, file, secret)?));
+        *out = s3v_keyring::new_handle(Keys::restore(path, file, secret)?);
         Ok(S3V_OK)
     })
 }
@@ -365,7 +371,7 @@ pub unsafe extern "C" fn s3v_keyring_custom(
         let functions = Arc::new(Functions { kek, wrap, unwrap, ctx, free_ctx, owns_ctx: AtomicBool::new(false) });
         let made = keyring.0.with_external(id, functions.clone())?;
         functions.owns_ctx.store(true, Ordering::Release);
-        *out = new_handle(s3v_keyring(made));
+        *out = new_handle(s3v_keyring(made.into()));
         Ok(S3V_OK)
     })
 }

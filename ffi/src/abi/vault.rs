@@ -20,8 +20,9 @@
 
 use std::sync::Arc;
 
-use s3vault_core::crypto::keyring::Keyring;
+use s3vault_core::{Code, Error, Result};
 
+use crate::keyring::Keys;
 use crate::vault::{Initialized, Vault};
 
 use super::boundary::{hold, new_handle, output, release};
@@ -32,7 +33,17 @@ use super::{S3V_OK, s3v_config, s3v_ctl, s3v_error, s3v_keyring};
 /// An open vault. Any number of threads may use it at once. Puts, versions and lists keep what they need of it, so it
 /// may be freed before them. The caller frees it with s3v_vault_free. A vault does not survive a fork: in the child,
 /// calls return S3V_E_FORKED.
-pub struct s3v_vault(pub(super) Vault);
+pub struct s3v_vault(pub(super) Vault, Option<Arc<Keys>>);
+
+impl s3v_vault {
+    /// The keyring with which it was opened.
+    pub(super) fn keys(&self) -> Result<&Keys> {
+        self.1.as_deref().ok_or_else(|| {
+            Error::new(Code::Keyring, "the vault was opened without a keyring, so it has no key-encryption key")
+                .with_hint("Open the vault with the keyring of its owner.")
+        })
+    }
+}
 
 /// Opens a vault with the options in `config`, and checks it against the store. Backups are signed with `keyring`,
 /// whose key is trusted in addition to those of S3V_OPT_VERIFY_KEYS; if `keyring` is NULL, backups are not signed. If
@@ -55,13 +66,14 @@ pub unsafe extern "C" fn s3v_vault_open(
 ) -> i32 {
     boundary!(err, {
         let settings = options(config)?;
-        let keyring: Option<Arc<Keyring>> = match keyring.is_null() {
+        let keys = match keyring.is_null() {
             true => None,
-            false => Some(hold(keyring, "keyring")?.keyring()),
+            false => Some(hold(keyring, "keyring")?.keys()),
         };
         let out = output(out, "out")?;
+        let keyring = keys.as_ref().map(|keys| keys.keyring());
         let vault = with_control(ctl, |control| Vault::open(&settings, keyring, control))?;
-        *out = new_handle(s3v_vault(vault));
+        *out = new_handle(s3v_vault(vault, keys));
         Ok(S3V_OK)
     })
 }

@@ -4,7 +4,7 @@
 
 use s3vault_core::crypto::age::{self, Failure, Identities, Opener, Passphrase};
 use s3vault_core::crypto::escrow::Escrow;
-use s3vault_core::crypto::keyring::{Kek, Keyring, VerifyKeys};
+use s3vault_core::crypto::keyring::{Kek, Keyring, Merged, VerifyKeys};
 use s3vault_core::settings::{self, Settings};
 use s3vault_core::{Code, Error, Result, vault};
 
@@ -95,10 +95,11 @@ fn is_identity(secret: &[u8]) -> bool {
 }
 
 /// What an import found, as JSON.
-pub(super) fn report_json(escrow: &Escrow, added: &[String]) -> String {
+pub(super) fn report_json(escrow: &Escrow, merged: &Merged) -> String {
     let verify_keys: Vec<String> = escrow.verify_keys.iter().map(ToString::to_string).collect();
     serde_json::json!({
-        "added": added, "external": escrow.external, "vault_id": escrow.vault_id, "verify_keys": verify_keys, "settings": escrow.settings,
+        "added": merged.added, "left_out": merged.left_out, "external": escrow.external, "vault_id": escrow.vault_id,
+        "verify_keys": verify_keys, "settings": escrow.settings,
     })
     .to_string()
 }

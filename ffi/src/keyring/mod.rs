@@ -2,7 +2,7 @@
 //!
 //! A keyring that vaults use does not change: a change makes a new one, which the next vault that is opened gets.
 //! Changes of a file are made under a lock, to what the file has then, so that two processes that add a key at once
-//! lose nothing; a key that only this process knows is added to the file again.
+//! lose nothing; a key that only this process knows is added to the file again, unless it was retired.
 
 pub mod escrow;
 mod external;
@@ -117,6 +117,12 @@ impl Keys {
         self.change(|keyring| keyring.activate(id))
     }
 
+    /// Drops a KEK that nothing needs any more; [`Vault::retire`](crate::Vault::retire) makes sure of that. Its id is kept,
+    /// so that no other process, and no escrow, adds it to this file again.
+    pub(crate) fn retire(&self, id: &str) -> Result<()> {
+        self.change(|keyring| keyring.retire(id))
+    }
+
     /// Returns an escrow file for `reader`, with all keys and what the settings tell of the vault, and notes that all
     /// KEKs are escrowed. With `path`, that file is created with the same bytes before anything is noted.
     pub fn export(&self, settings: Option<&Settings>, reader: &Reader, path: Option<&Path>) -> Result<Vec<u8>> {
@@ -131,11 +137,13 @@ impl Keys {
         })
     }
 
-    /// Adds the KEKs of an escrow file that are missing here. Returns a report as JSON: `{"added":["<id of a KEK>"],
-    /// "external":["<id of a KEK that is elsewhere>"],"vault_id":…,"verify_keys":["ed25519 …"],"settings":{…}}`. The escrow of another signing key is refused.
+    /// Adds the KEKs of an escrow file that are missing here, except those that were retired. Returns a report as JSON:
+    /// `{"added":["<id of a KEK>"],"left_out":["<id of a KEK>"],"external":["<id of a KEK>"],"vault_id":…,"verify_keys":
+    /// ["ed25519 …"],"settings":{…}}`; `left_out` are those that were retired, `external` those that are elsewhere. The
+    /// escrow of another signing key is refused.
     pub fn import(&self, escrow: &[u8], secret: &[u8]) -> Result<String> {
         let escrow = escrow::open(escrow, secret)?;
-        let added = self.change(|keyring| {
+        let merged = self.change(|keyring| {
             keyring.merge(&escrow.keyring).map_err(|e| {
                 let hint = "Import it into a new file, which gets all of its keys. To read its backups with this keyring, add \
                             its public key to verify_keys.";
@@ -143,7 +151,7 @@ impl Keys {
                 Error::new(e.code(), message).with_hint(hint)
             })
         })?;
-        Ok(escrow::report_json(&escrow, &added))
+        Ok(escrow::report_json(&escrow, &merged))
     }
 
     /// Changes the keyring, in its file if it has one. An error of `edit` changes nothing.

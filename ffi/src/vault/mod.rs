@@ -9,6 +9,7 @@ mod partial_file;
 mod positional;
 mod put;
 mod restore;
+mod retire;
 mod seen;
 mod verify;
 mod version;
@@ -33,6 +34,7 @@ pub use get::Get;
 pub use list::List;
 pub use positional::PositionalReader;
 pub use put::Put;
+pub use retire::{RetireState, Retirement};
 pub use s3vault_core::vault::{Initialized, Kind, Report, Row, Verdict, Verified};
 pub use verify::{VerifyReport, verify_manifest};
 pub use version::Version;
@@ -44,6 +46,8 @@ pub struct Vault(Arc<Inner>);
 struct Inner {
     vault: Arc<s3vault_core::vault::Vault>,
     client: Client,
+    /// The keyring as it was when the vault was opened.
+    keyring: Option<Arc<Keyring>>,
     /// Where the newest versions that were seen are noted.
     seen: Option<SeenFile>,
     /// What the configuration says of prune.
@@ -70,12 +74,12 @@ impl Vault {
         for warning in client.host.transport.warnings().iter().chain(&exposure).chain(&keys) {
             control.log(warning)?;
         }
-        let vault = Arc::new(s3vault_core::vault::Vault::new(settings, client.bucket().account(), keyring)?);
+        let vault = Arc::new(s3vault_core::vault::Vault::new(settings, client.bucket().account(), keyring.clone())?);
         let client = client.of(vault.home());
         let seen = Some(settings.text("seen")).filter(|path| !path.is_empty()).map(SeenFile::new);
         driver::run(&client.host, Open::new(vault.clone(), entropy::seed()?), control)?;
         let retention = settings.defaults_of(Call::Prune);
-        Ok(Vault(Arc::new(Inner { vault, client, seen, retention })))
+        Ok(Vault(Arc::new(Inner { vault, client, keyring, seen, retention })))
     }
 
     /// Replaces the vault's credentials by `access_key`, `secret_key` and `session_token` of these settings. They are

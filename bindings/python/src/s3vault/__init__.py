@@ -19,7 +19,7 @@ from ._call import Cancel, Progress
 from ._config import Config, OptionValue
 from ._errors import S3VaultError
 from ._ffi import library_version
-from ._job import ItemFunction, JobItem, JobReport
+from ._job import ItemFunction, JobItem, JobReport, Retirement
 from ._keyring import Kek, Keyring, KeyringImport, KeyringInfo
 from ._manifest import Verdict, verify_manifest
 from ._options import (
@@ -69,6 +69,7 @@ for _public in (
     PruneOptions,
     PutOptions,
     RestoreOptions,
+    Retirement,
     Rows,
     S3VaultError,
     RotateOptions,
@@ -122,6 +123,7 @@ __all__ = [
     "PruneOptions",
     "PutOptions",
     "RestoreOptions",
+    "Retirement",
     "RotateOptions",
     "Rows",
     "S3VaultError",

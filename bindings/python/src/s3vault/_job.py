@@ -1,4 +1,4 @@
-"""What the jobs of a vault report: prune, sweep, rotate and adopt."""
+"""What the jobs of a vault report: prune, sweep, rotate, retire and adopt."""
 
 from __future__ import annotations
 
@@ -101,6 +101,36 @@ class JobReport:
         found: dict[str, Any] = json.loads(text)
         found["problem_texts"] = tuple(found["problem_texts"])
         return cls(**{field.name: found[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Retirement:
+    """Where the retirement of a key-encryption key (KEK) is."""
+
+    kek: str
+    """The KEK's id."""
+    state: str
+    """``waiting``: puts that are running may still need it; retire it again at ``wait_until``. ``needed``: versions
+    need it; rotate first. ``retired``: nothing needs it, and the keyring no longer has it."""
+    wait_until: datetime | None
+    """Until when to wait, by the store's clock; None if no bucket has to be waited for."""
+    needed: int
+    """Number of locators that need it."""
+    first: tuple[str, ...]
+    """Keys of the first ten of them."""
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Retirement:
+        """Reads a report of the library."""
+        found: dict[str, Any] = json.loads(text)
+        until = found["wait_until"]
+        return cls(
+            kek=found["kek"],
+            state=found["state"],
+            wait_until=None if until is None else parse_rfc3339(until),
+            needed=found["needed"],
+            first=tuple(found["first"]),
+        )
 
 
 ItemFunction = Callable[[JobItem], object]

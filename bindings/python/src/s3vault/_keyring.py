@@ -46,6 +46,8 @@ class KeyringInfo:
     """The public key: one line ``ed25519 <id> <base64>``."""
     keks: tuple[Kek, ...]
     """The key-encryption keys, in the order in which they were added."""
+    retired: tuple[str, ...]
+    """Ids of the KEKs that were retired: the keyring does not accept them again."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class KeyringImport:
 
     added: tuple[str, ...]
     """Ids of the KEKs that were missing and are there now."""
+    left_out: tuple[str, ...]
+    """Ids of the KEKs that were retired before, and were left out."""
     vault_id: str | None
     """The vault's id, if the export knew it."""
     verify_keys: tuple[str, ...]
@@ -219,7 +223,8 @@ class Keyring:
         return take_bytes(out)
 
     def import_(self, escrow: Any, secret: Secret) -> KeyringImport:
-        """Adds the KEKs of an escrow file that are missing here. The escrow file of another keyring is refused.
+        """Adds the KEKs of an escrow file that are missing here, except those that were retired. The escrow file of
+        another keyring is refused.
 
         ``escrow`` is the content of the escrow file, ``secret`` its passphrase or the content of an age identity file.
         """
@@ -232,11 +237,12 @@ class Keyring:
             )
         found: dict[str, Any] = json.loads(take_bytes(out))
         return KeyringImport(
-            tuple(found["added"]),
-            found["vault_id"],
-            tuple(found["verify_keys"]),
-            dict(found["settings"]),
-            tuple(found["external"]),
+            added=tuple(found["added"]),
+            left_out=tuple(found["left_out"]),
+            vault_id=found["vault_id"],
+            verify_keys=tuple(found["verify_keys"]),
+            settings=dict(found["settings"]),
+            external=tuple(found["external"]),
         )
 
     def to_bytes(self) -> bytes:
@@ -255,7 +261,7 @@ class Keyring:
             Kek(kek["id"], from_ms(kek["created"]), kek["escrowed"], kek["current"], kek["external"])
             for kek in found["keks"]
         )
-        return KeyringInfo(found["signing"]["id"], found["signing"]["public"], keks)
+        return KeyringInfo(found["signing"]["id"], found["signing"]["public"], keks, tuple(found["retired"]))
 
     @property
     def id(self) -> str:

@@ -21,6 +21,7 @@ from ._call import (
     _log,
     from_file,
     from_name,
+    from_text,
     new_bytes,
     take_bytes,
     to_descriptor,
@@ -28,7 +29,7 @@ from ._call import (
 from ._config import Config, OptionValue, call_options, handle_of
 from ._errors import S3VaultError
 from ._ffi import lib
-from ._job import ItemFunction, JobItem, JobReport
+from ._job import ItemFunction, JobItem, JobReport, Retirement
 from ._keyring import Keyring
 from ._streams import Upload
 from ._verification import VerifyReport, VersionFunction, VersionReport
@@ -283,6 +284,19 @@ class Vault:
         it is, and each version can be read at every moment by those who have both keys. Options:
         :class:`RotateOptions`. See :meth:`prune`."""
         return self._job(lib.s3v_rotate, call_options(**options), on_item, cancel)
+
+    def retire(self, kek: str, *, cancel: Cancel | None = None) -> Retirement:
+        """Retires a key-encryption key (KEK) of the keyring with which the vault was opened, after :meth:`rotate`.
+
+        The first call closes the KEK: no put uses it any more. Call it again at :attr:`Retirement.wait_until`: if
+        nothing in the vault needs the KEK then, it is dropped from the keyring and its file. The current KEK is
+        refused. Retiring a KEK again changes nothing. If each container has a bucket of its own, end the programs that
+        opened the keyring while the KEK was current before the first call.
+        """
+        call, out = Call(None, cancel, self._renew), new_bytes()
+        name = from_text(kek, "the id of the KEK")
+        call.check(lib.s3v_retire(self._handle, name, call.ctl, out.out, call.err))
+        return Retirement.from_json(take_bytes(out))
 
     def adopt(
         self,

@@ -17,7 +17,7 @@ from .._errors import S3VaultError
 from .._tables import ErrorCode
 from .._vault import SHUTDOWN_MS, shutdown
 from .files import open_standard_streams
-from .output import BadVersions, Output, Problems, Unreported
+from .output import BadVersions, KeyIsNeeded, KeyWaits, Output, Problems, Unreported
 from .parser import parse
 
 # Signals that end a call, so that an unfinished upload is suspended or aborted, and what is said then.
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         _drop_stdout()
         output.error(unreported.error)
         return unreported.EXIT_CODE
-    except (Problems, BadVersions) as problems:
+    except (Problems, BadVersions, KeyWaits, KeyIsNeeded) as problems:
         output.problem(str(problems))
         return problems.EXIT_CODE
     except BrokenPipeError:

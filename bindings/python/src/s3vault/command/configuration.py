@@ -8,6 +8,7 @@ import os
 from .. import process
 from .._config import Config
 from .._errors import S3VaultError
+from .._keyring import Keyring
 from .._tables import OPTIONS
 from .._vault import Vault
 from .._vault import open as open_vault
@@ -63,7 +64,8 @@ def _print_warnings(config: Config, output: Output) -> None:
         output.warning(warning)
 
 
-def open_with(config: Config) -> Vault:
-    """Opens the vault, and sets the limits of this process, which are among the same settings."""
+def open_with(config: Config, keyring: Keyring | None = None) -> Vault:
+    """Opens the vault, and sets the limits of this process, which are among the same settings. ``keyring`` takes the
+    place of the one of the settings."""
     process.set(**{row.key: config.get(row.key) for row in OPTIONS if row.scope == "process"})
-    return open_vault(config)
+    return open_vault(config, keyring=keyring)

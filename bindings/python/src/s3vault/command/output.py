@@ -99,6 +99,18 @@ class BadVersions(Exception):
     EXIT_CODE = 6
 
 
+class KeyWaits(Exception):
+    """A key is not retired yet: puts that are running may still need it."""
+
+    EXIT_CODE = 9
+
+
+class KeyIsNeeded(Exception):
+    """A key is not retired: versions need it."""
+
+    EXIT_CODE = 10
+
+
 class Unreported(Exception):
     """The subcommand did its work, and could not print its report."""
 

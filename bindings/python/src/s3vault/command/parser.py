@@ -35,8 +35,9 @@ relative to the folder of that file.
 
 Exit codes: 0 success, 1 other failure, 2 misuse, 3 not found, 4 refused by the store, 5 the store cannot be
 reached, 6 damaged or tampered data, 7 outcome unknown, 8 done, but standard output could not be written (the backup
-is stored: do not run the put again); 128 and the number of the signal that ended it: 129 hung up,
-130 interrupted, 131 quit, 143 terminated. After 1, 4, 5, 7 or a signal, run a put with --checkpoint again to resume it.
+is stored: do not run the put again), 9 a key is not retired yet, 10 a key is not retired because versions need it;
+128 and the number of the signal that ended it: 129 hung up, 130 interrupted, 131 quit, 143 terminated.
+After 1, 4, 5, 7 or a signal, run a put with --checkpoint again to resume it.
 
 Examples:
   s3vault keys new vault.keys

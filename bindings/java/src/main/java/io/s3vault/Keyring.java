@@ -24,8 +24,9 @@ public final class Keyring implements AutoCloseable {
      * @param publicKey the line that a verifier needs, {@code ed25519 <id> <base64>}: a line of
      *     {@link Option#VERIFY_KEYS}, and of the keys of {@link Vault#verifyManifest}
      * @param keks the key-encryption keys, in the order in which they were added
+     * @param retired ids of the KEKs that were retired: the keyring does not accept them again
      */
-    public record Info(String id, String publicKey, List<Kek> keks) {}
+    public record Info(String id, String publicKey, List<Kek> keks, List<String> retired) {}
 
     /**
      * A key-encryption key.
@@ -41,15 +42,17 @@ public final class Keyring implements AutoCloseable {
      * What an import found in an escrow file.
      *
      * @param added ids of the KEKs that were missing and are there now
+     * @param leftOut ids of the KEKs that were retired before, and were left out
      * @param vaultId the vault's id, or null if the export did not know it
      * @param verifyKeys the public keys that the exporter trusted
      * @param settings the vault's settings without secrets; empty if the export did not know them
      */
     public record Imported(
-            List<String> added, String vaultId, List<String> verifyKeys, Map<String, String> settings) {}
+            List<String> added, List<String> leftOut, String vaultId, List<String> verifyKeys,
+            Map<String, String> settings) {}
 
     /** The library's JSON. */
-    private record Fields(SigningFields signing, List<KekFields> keks) {}
+    private record Fields(SigningFields signing, List<KekFields> keks, List<String> retired) {}
 
     private record SigningFields(String id, @SerializedName("public") String publicKey) {}
 
@@ -260,7 +263,7 @@ public final class Keyring implements AutoCloseable {
             List<Kek> keks = found.keks().stream()
                     .map(kek -> new Kek(kek.id(), Instant.ofEpochMilli(kek.created()), kek.escrowed(), kek.current()))
                     .toList();
-            return new Info(found.signing().id(), found.signing().publicKey(), keks);
+            return new Info(found.signing().id(), found.signing().publicKey(), keks, found.retired());
         }
     }
 

@@ -407,6 +407,27 @@ public final class Vault implements AutoCloseable {
     }
 
     /**
+     * Retires a key-encryption key (KEK) of the keyring with which the vault was opened, after {@link #rotate}. The first
+     * call closes the KEK: no put uses it any more. Call it again at {@link Retirement#waitUntil()}: if nothing in the
+     * vault needs the KEK then, it is dropped from the keyring and its file. The current KEK is refused. Retiring a KEK
+     * again changes nothing. If each container has a bucket of its own, end the programs that opened the keyring while
+     * the KEK was current before the first call.
+     *
+     * @param kek the id of the KEK
+     * @param control follows and stops the call
+     * @return where the retirement is
+     * @throws IOException if the KEK is current or unknown, the vault has no keyring, or the store cannot be reached or
+     *     refuses
+     */
+    public Retirement retire(String kek, Control control) throws IOException {
+        Text.argument("kek", kek);
+        try (Frame frame = new Frame(control)) {
+            frame.call(p -> Native.s3v_retire(p[0], kek, frame.ctl, frame.out, frame.err), handle);
+            return Retirement.parse(new String(frame.takeBytes(), StandardCharsets.UTF_8));
+        }
+    }
+
+    /**
      * Makes versions of what other programs wrote into a bucket of the vault as {@code container/path}, without moving
      * it. What is adopted already is left as it is. With {@link Option#HASH} all of it is read, so that it is verified
      * as any other version.

@@ -57,7 +57,9 @@ def _print(
         output.text(f"restored {printable(file)}: the signing key {keyring.id}")
     for kek in added:
         output.text(f"added the key {kek}")
-    if not is_new and not added:
+    for kek in found.left_out:
+        output.text(f"left out the key {kek}, which was retired: nothing in the vault needs it")
+    if not is_new and not added and not found.left_out:
         output.text(f"{printable(file)} has all keys of the escrow file")
     if found.vault_id:
         output.text(f"vault_id: {printable(found.vault_id)}")

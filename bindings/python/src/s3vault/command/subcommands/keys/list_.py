@@ -36,11 +36,14 @@ def run(args: argparse.Namespace, output: Output) -> None:
                     "current": kek.current,
                 }
             )
+        for retired in info.retired:
+            output.object({"type": "retired", "id": retired})
         return
     rows = [(info.id, "signing", "-", "-", "-")]
     for kek in info.keks:
         escrowed, current = ("yes" if flag else "no" for flag in (kek.escrowed, kek.current))
         rows.append((kek.id, "kek", rfc3339(kek.created), escrowed, current))
+    rows += [(retired, "retired", "-", "-", "-") for retired in info.retired]
     output.table(("ID", "TYPE", "CREATED", "ESCROWED", "CURRENT"), rows)
     if not all(kek.escrowed for kek in info.keks):
         output.notice(f"some keys are in this file only; keep a copy: s3vault keys export {file} OUT")
