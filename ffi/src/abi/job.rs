@@ -225,25 +225,26 @@ pub unsafe extern "C" fn s3v_rotate(
 }
 
 /// Retires the key-encryption key (KEK) `kek` of the keyring with which the vault was opened, after s3v_rotate: makes
-/// sure that nothing in the vault needs it, and drops it from the keyring and its file. A keyring that is in memory only
-/// gives its new content with s3v_keyring_bytes, as long as its handle was not freed.
+/// sure that nothing in the vault needs it, and drops it from the keyring and its file. A keyring that is in memory
+/// only gives its new content with s3v_keyring_bytes, as long as its handle was not freed.
 ///
-/// The first call closes the KEK: it writes a marker into each bucket of the vault, and no put wraps a data key with the
-/// KEK any more. Call it again at the time that the report names, which is an hour later, or more where the store accepts
-/// older requests: by then every put from before has ended, and the call looks for what needs the KEK. If nothing does, it
-/// is retired. If each container has a bucket of its own, end the programs that opened the keyring while the KEK was
-/// current before the first call: they could still make a bucket for a new container.
+/// The first call closes the KEK: it writes a marker into each bucket of the vault, and no put wraps a data key with
+/// the KEK any more. Call it again at the time that the report names, which is an hour later, or more where the store
+/// accepts older requests: by then every put from before has ended, and the call looks for what needs the KEK. If
+/// nothing does, it is retired. If each container has a bucket of its own, end the programs that opened the keyring
+/// while the KEK was current before the first call: they could still make a bucket for a new container.
 ///
 /// `report` receives an object in JSON: kek; state, which is "waiting" (call it again at wait_until), "needed" (call
 /// s3v_rotate first) or "retired"; wait_until, a time of the store as RFC 3339 in UTC, or null; needed, the number of
 /// locators that need the KEK; and first, the keys of the first ten of them. Retiring a KEK again changes nothing.
 ///
 /// A retired KEK does not come back: the keyring keeps its id, and neither another process that still has the KEK nor
-/// s3v_keyring_import adds it again. Use a keyring for one vault only: a KEK that another vault needs is not known here.
+/// s3v_keyring_import adds it again. Use a keyring for one vault only: a KEK that another vault needs is not known
+/// here.
 ///
 /// Fails with S3V_E_KEYRING if the KEK is current, the keyring never had it (the hint names those that it has), or the
-/// vault was opened without a keyring; as s3v_keyring_add; and with the errors of the store, also if a bucket that may be
-/// the vault's cannot be read. If it fails, the keyring still has the KEK.
+/// vault was opened without a keyring; as s3v_keyring_add; and with the errors of the store, also if a bucket that may
+/// be the vault's cannot be read. If it fails, the keyring still has the KEK.
 ///
 /// Since: 0.1.
 ///
