@@ -181,6 +181,42 @@ fn buckets_of_others_are_not_listed() {
     }
 }
 
+/// What must reach every bucket of the vault stops at one that may be the vault's and cannot be read.
+#[test]
+fn a_list_of_the_buckets_has_empty_ones_and_ends_at_one_that_cannot_be_read() {
+    let (mut world, vault) = (World::new(), per_vm());
+    for container in ["vm", "empty", "other", "z"] {
+        make_bucket(&mut world, &vault, container, Versioning::Enabled);
+    }
+    put_to(&mut world, &vault, "vm", "disk", 1);
+    let bucket = |container: &str| vault.bucket(container).name().to_owned();
+    world.put_in(&bucket("empty"), VAULT_KEY, &vault.description("empty"));
+    let other = super::world::vault(&[PER_VM[0], PER_VM[1], ("vault_id", &"0".repeat(32))]);
+    world.put_in(&bucket("other"), VAULT_KEY, &other.description("other"));
+    let mut names: Vec<_> = list(&mut world, &vault, Scope::Buckets).into_iter().map(|row| row.container).collect();
+    names.sort();
+    assert_eq!(names, ["empty", "vm"]);
+    for (description, code) in [(&vault.description("vm")[..], Code::Untrusted), (b"<html>", Code::Format)] {
+        world.put_in(&bucket("z"), VAULT_KEY, description);
+        assert_eq!(failed_list(&mut world, &vault).code(), code);
+    }
+    world.put_in(&bucket("z"), VAULT_KEY, &vault.description("z"));
+    world.fault("GetObject", VAULT_KEY, Fault::Refused(403, "AccessDenied"));
+    assert_eq!(failed_list(&mut world, &vault).code(), Code::AccessDenied);
+}
+
+/// The error that ends a list of the buckets.
+fn failed_list(world: &mut World, vault: &Arc<Vault>) -> Error {
+    let mut cursor = Some(Cursor::default());
+    while let Some(at) = cursor {
+        match world.run(&mut ListPage::new(vault.clone(), Scope::Buckets, at, 1), &[]) {
+            Ok((_, next)) => cursor = next,
+            Err(e) => return e,
+        }
+    }
+    panic!("the list did not fail")
+}
+
 #[test]
 fn a_list_of_all_needs_the_right_to_list_the_buckets_and_that_of_one_container_does_not() {
     let (mut world, vault) = (World::new(), per_vm());
