@@ -228,6 +228,110 @@ fn a_change_keeps_keys_that_an_older_file_lacks_and_refuses_another_keyring() {
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
+/// A keyring file whose first KEK of two was retired, and the id of that.
+fn with_retired(path: &Path) -> (Keys, String) {
+    let keys = Keys::create(path).unwrap();
+    let (first, second) = (current(&keys), keys.add().unwrap());
+    keys.export(None, &recipient().0, None).unwrap();
+    keys.activate(&second).unwrap();
+    keys.retire(&first).unwrap();
+    (keys, first)
+}
+
+#[test]
+fn a_retired_kek_leaves_the_file_and_the_current_one_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k");
+    let (keys, first) = with_retired(&path);
+    let (before, second) = (fs::read(&path).unwrap(), current(&keys));
+    let e = keys.retire(&second).unwrap_err();
+    assert!(e.code() == Code::Keyring && e.message().contains("is current"), "{e}");
+    let e = keys.retire("0123456789abcdef").unwrap_err();
+    assert!(e.code() == Code::Keyring && e.hint().contains(&second), "{e:?}");
+    keys.retire(&first).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), before);
+    let kept = open(&path).unwrap();
+    assert_eq!((keks(&kept), kept.retired()), (vec![&*second], &[first][..]));
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_process_that_has_a_retired_kek_in_memory_does_not_bring_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k");
+    let older = Keys::create(&path).unwrap();
+    let (first, second) = (current(&older), older.add().unwrap());
+    older.export(None, &recipient().0, None).unwrap();
+    let other = Keys::open(&path).unwrap();
+    other.activate(&second).unwrap();
+    other.retire(&first).unwrap();
+    let third = older.add().unwrap();
+    let kept = open(&path).unwrap();
+    assert_eq!((keks(&kept), kept.retired()), (vec![&*second, &*third], &[first][..]));
+    assert_eq!(older.keyring().info_json(), kept.info_json());
+}
+
+#[test]
+fn a_kek_that_another_process_made_current_is_not_retired() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k");
+    let keys = Keys::create(&path).unwrap();
+    let (first, second) = (current(&keys), keys.add().unwrap());
+    keys.export(None, &recipient().0, None).unwrap();
+    keys.activate(&second).unwrap();
+    Keys::open(&path).unwrap().activate(&first).unwrap();
+    assert!(keys.retire(&first).unwrap_err().message().contains("is current"));
+    assert!(open(&path).unwrap().kek(&first).is_some());
+}
+
+#[test]
+fn many_that_change_a_keyring_at_once_keep_a_retired_kek_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k");
+    let keys = Keys::create(&path).unwrap();
+    let (first, second) = (current(&keys), keys.add().unwrap());
+    keys.export(None, &recipient().0, None).unwrap();
+    keys.activate(&second).unwrap();
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            let (keys, first) = (Keys::open(&path).unwrap(), first.clone());
+            scope.spawn(move || {
+                if n == 2 {
+                    keys.retire(&first).unwrap();
+                }
+                (0..5).for_each(|_| drop(keys.add().unwrap()));
+            });
+        }
+    });
+    let kept = open(&path).unwrap();
+    assert_eq!((kept.keks().len(), kept.retired()), (21, &[first][..]));
+}
+
+#[test]
+fn an_import_leaves_out_what_was_retired_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k");
+    let keys = Keys::create(&path).unwrap();
+    let (first, (reader, identity)) = (current(&keys), recipient());
+    let older = keys.export(None, &reader, None).unwrap();
+    let second = keys.add().unwrap();
+    let newer = keys.export(None, &reader, None).unwrap();
+    keys.activate(&second).unwrap();
+    keys.retire(&first).unwrap();
+    for escrow in [&older, &newer] {
+        let report: serde_json::Value =
+            serde_json::from_str(&keys.import(escrow, identity.as_bytes()).unwrap()).unwrap();
+        assert_eq!((&report["added"], &report["left_out"]), (&serde_json::json!([]), &serde_json::json!([first])));
+    }
+    assert_eq!(keks(&open(&path).unwrap()), [&*second]);
+    // An escrow that was made since says what was retired.
+    let escrow = keys.export(None, &reader, None).unwrap();
+    let restored = Keys::restore(Some(&folder.path().join("restored")), &escrow, identity.as_bytes()).unwrap();
+    assert_eq!(restored.keyring().info_json(), keys.keyring().info_json());
+    let report = restored.import(&older, identity.as_bytes()).unwrap();
+    assert!(report.contains(&format!("\"left_out\":[\"{first}\"]")), "{report}");
+}
+
 #[test]
 fn a_keyring_behind_a_link_is_changed_and_the_link_stays() {
     let folder = tempfile::tempdir().unwrap();
