@@ -637,10 +637,8 @@ int32_t s3v_keyring_open(const char *path,
 /**
  * Returns the public contents of a keyring as JSON: {"signing":{"id":"16 hex digits","public":"ed25519 ID BASE64"},
  * "keks":[{"id":"16 hex digits","created":Unix milliseconds,"escrowed":true or false,"external":true or
- * false,"current":true or false}]}. The public key is a line for verify_keys and for s3v_manifest_verify.
- * "keks":[{"id":"16 hex digits","created":Unix milliseconds,"escrowed":true or false,"current":true or false}],
- * "retired":["16 hex digits"]}, where retired has the ids of the KEKs that s3v_retire dropped. The public key is a
- * line for verify_keys and for s3v_manifest_verify.
+ * false,"current":true or false}],"retired":["16 hex digits"]}, where retired has the ids of the KEKs that s3v_retire
+ * dropped. The public key is a line for verify_keys and for s3v_manifest_verify.
  *
  * Since: 0.1.
  */
@@ -714,13 +712,10 @@ int32_t s3v_keyring_export(s3v_keyring *keyring,
  * s3v_retire dropped from it. The `secret_len` bytes at `secret` are the passphrase, or the content of a file of age
  * identities, as age-keygen makes it.
  *
- * Returns a report as JSON: {"added":["KEK ID"],"external":["KEK ID"],"vault_id":"32 hex
- * digits","verify_keys":["ed25519 ID BASE64"],"settings": {"bucket":"..."}}, of which vault_id is null, and settings
- * is empty, if the export did not know them. The external KEKs are in a KMS or an HSM (s3v_keyring_custom): backups
- * whose keys they wrap need them, too.
- * Returns a report as JSON: {"added":["KEK ID"],"left_out":["KEK ID"],"vault_id":"32 hex digits",
- * "verify_keys":["ed25519 ID BASE64"],"settings": {"bucket":"..."}}, where left_out has those that were retired;
- * vault_id is null, and settings is empty, if the export did not know them.
+ * Returns a report as JSON: {"added":["KEK ID"],"left_out":["KEK ID"],"external":["KEK ID"],"vault_id":"32 hex
+ * digits","verify_keys":["ed25519 ID BASE64"],"settings": {"bucket":"..."}}, where left_out has those that were
+ * retired; vault_id is null, and settings is empty, if the export did not know them. The external KEKs are in a KMS or
+ * an HSM (s3v_keyring_custom): backups whose keys they wrap need them, too.
  *
  * Fails with S3V_E_KEYRING if the escrow file cannot be opened, or has another signing key: restore it into a keyring
  * file of its own with s3v_keyring_restore. And as s3v_keyring_add.

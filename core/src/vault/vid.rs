@@ -72,7 +72,7 @@ impl fmt::Display for Vid {
 }
 
 /// Gives the version ids of a process their times: no two of them the same millisecond. The locator of a put is sent
-/// beside its LIST with an id by the clock, and is given up if the LIST shows one that is not older. A put that follows
+/// beside its LIST with an id by the clock, and is abandoned if the LIST shows one that is not older. A put that follows
 /// another within a millisecond would leave such a locator, which keeps its parent until it is swept.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
