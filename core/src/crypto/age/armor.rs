@@ -6,15 +6,15 @@ use std::borrow::Cow;
 
 use super::Failure;
 
-const BEGIN: &str = "-----BEGIN AGE ENCRYPTED FILE-----";
-const END: &str = "-----END AGE ENCRYPTED FILE-----";
+const HEAD: &str = "-----BEGIN AGE ENCRYPTED FILE-----";
+const FOOT: &str = "-----END AGE ENCRYPTED FILE-----";
 /// Columns of a line.
 pub(super) const COLUMNS: usize = 64;
 
 pub(super) fn encode(file: &[u8]) -> Vec<u8> {
     let text = STANDARD.encode(file);
-    let mut armored = Vec::with_capacity(text.len() + text.len() / COLUMNS + BEGIN.len() + END.len() + 4);
-    for line in [BEGIN.as_bytes()].into_iter().chain(text.as_bytes().chunks(COLUMNS)).chain([END.as_bytes()]) {
+    let mut armored = Vec::with_capacity(text.len() + text.len() / COLUMNS + HEAD.len() + FOOT.len() + 4);
+    for line in [HEAD.as_bytes()].into_iter().chain(text.as_bytes().chunks(COLUMNS)).chain([FOOT.as_bytes()]) {
         armored.extend_from_slice(line);
         armored.push(b'\n');
     }
@@ -28,7 +28,7 @@ pub(super) fn decode(file: &[u8]) -> Result<Cow<'_, [u8]>, Failure> {
     }
     let text = std::str::from_utf8(file).map_err(|_| Failure::Armor)?;
     let mut lines = text.trim_ascii().split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
-    if lines.next() != Some(BEGIN) || lines.next_back() != Some(END) {
+    if lines.next() != Some(HEAD) || lines.next_back() != Some(FOOT) {
         return Err(Failure::Armor);
     }
     let mut base64 = String::with_capacity(text.len());

@@ -48,7 +48,7 @@ pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<()>;
 /// Who can open a file.
 #[derive(Debug)]
 pub enum Reader {
-    /// Whoever has the passphrase.
+    /// Anyone who has the passphrase.
     Passphrase(Passphrase),
     /// The recipients.
     Recipients(Recipients),

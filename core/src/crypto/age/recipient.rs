@@ -100,7 +100,7 @@ impl Passphrase {
         if !header.has_passphrase() {
             return Err(Failure::NoMatch);
         }
-        // Whoever knows the passphrase is the only one who can have made the file.
+        // Only one who knows the passphrase can have made the file.
         let [stanza] = header.stanzas.as_slice() else { return Err(Failure::Header) };
         let [salt, work] = stanza.arguments.as_slice() else { return Err(Failure::Header) };
         let salt = fixed(salt)?;

@@ -54,7 +54,7 @@ fn every_byte_of_a_file_counts() {
 }
 
 #[test]
-fn keys_are_lines_and_what_is_none_is_refused_without_being_shown() {
+fn keys_are_lines_and_other_lines_are_refused_without_being_shown() {
     let e = Recipients::parse(format!("{RECIPIENT}\n{IDENTITY}\n").as_bytes()).unwrap_err();
     assert!(e.message() == "line 2 of the recipients is an identity, which is secret", "{e}");
     let mistyped = RECIPIENT.replacen(&RECIPIENT[4..7], "qqq", 1);
