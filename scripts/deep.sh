@@ -71,6 +71,8 @@ locks-ceph() { system ceph locks; }
 plain-key-ceph() { system ceph plain_key; }
 plain-key-ceph-per-vm() { system ceph:per-vm plain_key; }
 # Over plain HTTP: memcheck reports the keys that ring derives for TLS as uninitialised.
+# A key in the software token of SoftHSM, over PKCS#11.
+hsm() { $with embedded -- make -C bindings/c test-hsm; }
 c-cases-valgrind() { $with embedded -- make -C bindings/c valgrind valgrind-cases; }
 # rage does with escrow files what age does in `make test-python`; it asks for passphrases on the terminal.
 escrow-rage() {
@@ -121,7 +123,7 @@ all=(oracle escrow-rage constant-time simulator deletions equal-results cases-ce
   fuzz-signed_object fuzz-settings library-size bench-sign bench-parse killed-uploads killed-uploads-embedded
   killed-resume-2-GiB-a killed-resume-2-GiB-b killed-resume-2-GiB-c killed-resume-2-GiB-d cut-complete broken-line
   many-versions many-versions-emulated
-  cases-c-minio cases-java-minio c-cases-valgrind cross-callers-8-GiB page-1-GiB)
+  cases-c-minio cases-java-minio c-cases-valgrind hsm cross-callers-8-GiB page-1-GiB)
 chosen=("$@")
 [ ${#chosen[@]} -gt 0 ] || chosen=("${all[@]}")
 for name in "${chosen[@]}"; do

@@ -8,7 +8,7 @@
 #            bench   what `make bench` needs
 #            release what `make release` needs
 #   parts    compiler rust wasm image loop go python age c valgrind java node chromium minio versitygw garage ceph fuzz
-#            rage peers backups deny cyclonedx
+#            rage peers backups deny cyclonedx softhsm
 #
 # Rust (rustup), Python 3.10+, a JDK 17+, Node 20+ and Go must be installed already.
 # apt-get installs Debian packages, with sudo if the caller is not root.
@@ -62,6 +62,9 @@ packages_of() {
       has cmake || want cmake ;;
     age) if ! has age || ! has age-keygen; then want age; fi ;;
     valgrind) has valgrind || want valgrind ;;
+    softhsm)
+      has softhsm2-util || want softhsm2
+      pkg-config --exists p11-kit-1 2>/dev/null || want libp11-kit-dev ;;
     java) has mvn || want maven ;;
     chromium) [ -n "${CHROMIUM:-}" ] || has chromium || want chromium ;;
     ceph)
@@ -200,10 +203,10 @@ for name in "$@"; do
     check) parts+=(compiler rust wasm deny) ;;
     demo) parts+=(compiler rust image) ;;
     test) parts+=(compiler rust wasm image loop go python age c valgrind java node chromium) ;;
-    deep) parts+=(compiler rust wasm image python age rage c valgrind java node chromium minio versitygw garage ceph fuzz) ;;
+    deep) parts+=(compiler rust wasm image python age rage c softhsm valgrind java node chromium minio versitygw garage ceph fuzz) ;;
     bench) parts+=(compiler rust peers) ;;
     release) parts+=(compiler rust wasm python java node deny cyclonedx) ;;
-    compiler | rust | wasm | image | loop | go | python | age | c | valgrind | java | node | chromium) parts+=("$name") ;;
+    compiler | rust | wasm | image | loop | go | python | age | c | softhsm | valgrind | java | node | chromium) parts+=("$name") ;;
     minio | versitygw | garage | ceph | fuzz | rage | peers | backups | deny | cyclonedx) parts+=("$name") ;;
     *) die "unknown part '$name'; the top of this file lists them" ;;
   esac

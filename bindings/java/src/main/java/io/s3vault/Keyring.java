@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 
 /**
  * The keys of a vault. Its signing key signs the vault's backups, and backups signed with it are trusted. Its
@@ -35,8 +36,9 @@ public final class Keyring implements AutoCloseable {
      * @param created when it was made
      * @param escrowed whether an export has it
      * @param current whether it is for new backups
+     * @param external whether it is in a KMS or an HSM, behind a {@link KeyWrapper}
      */
-    public record Kek(String id, Instant created, boolean escrowed, boolean current) {}
+    public record Kek(String id, Instant created, boolean escrowed, boolean current, boolean external) {}
 
     /**
      * What an import found in an escrow file.
@@ -46,17 +48,18 @@ public final class Keyring implements AutoCloseable {
      * @param vaultId the vault's id, or null if the export did not know it
      * @param verifyKeys the public keys that the exporter trusted
      * @param settings the vault's settings without secrets; empty if the export did not know them
+     * @param external ids of the KEKs that are in a KMS or an HSM: backups whose keys they wrap need them, too
      */
     public record Imported(
             List<String> added, List<String> leftOut, String vaultId, List<String> verifyKeys,
-            Map<String, String> settings) {}
+            Map<String, String> settings, List<String> external) {}
 
     /** The library's JSON. */
     private record Fields(SigningFields signing, List<KekFields> keks, List<String> retired) {}
 
     private record SigningFields(String id, @SerializedName("public") String publicKey) {}
 
-    private record KekFields(String id, long created, boolean escrowed, boolean current) {}
+    private record KekFields(String id, long created, boolean escrowed, boolean current, boolean external) {}
 
     final Handle handle;
 
@@ -74,6 +77,23 @@ public final class Keyring implements AutoCloseable {
         try (Frame frame = new Frame()) {
             frame.callLocal(p -> Native.s3v_keyring_restore(
                     path, escrow.memory, escrow.length, secret.memory, secret.length, frame.out, frame.err));
+            handle = new Handle("keyring", frame.out.getPointer(0), Native::s3v_keyring_free).ownedBy(this);
+        }
+    }
+
+    private Keyring(Keyring keys, String kekId, Pointer ctx) throws S3VaultException {
+        try (Frame frame = new Frame()) {
+            frame.callLocal(
+                    p -> Native.s3v_keyring_custom(
+                            p[0],
+                            kekId,
+                            KeyWrappers.WRAP,
+                            KeyWrappers.UNWRAP,
+                            ctx,
+                            KeyWrappers.FREE,
+                            frame.out,
+                            frame.err),
+                    keys.handle);
             handle = new Handle("keyring", frame.out.getPointer(0), Native::s3v_keyring_free).ownedBy(this);
         }
     }
@@ -151,6 +171,29 @@ public final class Keyring implements AutoCloseable {
         try (Secret content = new Secret(escrow);
                 Secret key = new Secret(secret)) {
             return new Keyring(file == null ? null : Text.file(file), content, key);
+        }
+    }
+
+    /**
+     * {@return a keyring whose current KEK is in a KMS or an HSM; it is in memory only} It has the keys of this keyring
+     * as they are now: the signing key, and the KEKs of older backups.
+     *
+     * @param kekId names the key, always the same: 16 lower-case hex digits, such as the first 8 bytes of the SHA-256
+     *     of its name
+     * @param wrapper wraps and unwraps with it; it is held until the keyring and the vaults that were opened with it
+     *     are closed
+     * @throws S3VaultException if the id is not one, or this keyring has it already
+     */
+    public Keyring custom(String kekId, KeyWrapper wrapper) throws S3VaultException {
+        Text.argument("kekId", kekId);
+        Objects.requireNonNull(wrapper, "wrapper");
+        Pointer ctx = KeyWrappers.hold(wrapper);
+        try {
+            return new Keyring(this, kekId, ctx);
+        } catch (S3VaultException | RuntimeException | Error e) {
+            // Without a keyring, nothing frees it.
+            KeyWrappers.free(ctx);
+            throw e;
         }
     }
 
@@ -261,7 +304,12 @@ public final class Keyring implements AutoCloseable {
             frame.callLocal(p -> Native.s3v_keyring_info(p[0], frame.out, frame.err), handle);
             Fields found = Json.parse(new String(frame.takeBytes(), StandardCharsets.UTF_8), Fields.class);
             List<Kek> keks = found.keks().stream()
-                    .map(kek -> new Kek(kek.id(), Instant.ofEpochMilli(kek.created()), kek.escrowed(), kek.current()))
+                    .map(kek -> new Kek(
+                            kek.id(),
+                            Instant.ofEpochMilli(kek.created()),
+                            kek.escrowed(),
+                            kek.current(),
+                            kek.external()))
                     .toList();
             return new Info(found.signing().id(), found.signing().publicKey(), keks, found.retired());
         }

@@ -43,6 +43,16 @@ public final class Native {
         int invoke(Pointer ctx, Pointer event);
     }
 
+    /** {@code s3v_key_fn}. It must not throw: JNA would swallow the exception and return 0, which is success. */
+    public interface KeyFn extends Callback {
+        int invoke(Pointer ctx, Pointer call);
+    }
+
+    /** {@code s3v_free_fn} */
+    public interface FreeFn extends Callback {
+        void invoke(Pointer ctx);
+    }
+
     private Native() {}
 
     public static native int s3v_error_code(Pointer error);
