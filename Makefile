@@ -248,9 +248,10 @@ test-envelope: setup build-python ## store encrypted backups with the command, o
 	$(STEP) "envelope, versitygw, emulated" $(WITH) versitygw:emulated -- $(PYTEST) tests/system/test_envelope.py
 
 .PHONY: test-disaster
-test-disaster: setup build-python ## lose everything but a bucket, an escrow file and its passphrase, and follow docs/disaster-recovery.md
+test-disaster: setup build-python ## lose everything but a bucket, an escrow file and its passphrase, and follow docs/disaster-recovery.md and docs/recovery-without-s3vault.md
 	$(STEP) "disaster recovery, embedded store" $(WITH) embedded -- $(PYTEST) tests/system/test_disaster.py
 	$(STEP) "disaster recovery, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_disaster.py
+	$(STEP) "recovery without s3vault, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_recovery_without.py
 
 .PHONY: test-verify
 test-verify: setup build-python ## verify and adopt by the command and in Python: what they print, and how they end
