@@ -40,7 +40,7 @@ check: ## check format, lints, core's tests, generated files, words, module dire
 # What needs no server. All of it is part of `make test`.
 CORE_TESTS := check test-scripts test-bench test-simulator test-abi test-oracle test-credentials test-units test-wasm
 STORE_TESTS := test-store test-rust test-modes test-operations test-c test-python test-java test-web test-killed test-resumed test-broken \
-  test-memory test-many test-refusals test-rights test-hostile test-stores test-sse-c test-envelope test-disaster test-reader \
+  test-memory test-many test-refusals test-rights test-hostile test-stores test-sse-c test-envelope test-rotation test-disaster test-reader \
   test-verify test-retention test-buckets \
   test-secrets test-explain test-cross
 
@@ -246,6 +246,10 @@ test-envelope: setup build-python ## store encrypted backups with the command, o
 	$(STEP) "envelope, embedded store" $(WITH) embedded -- $(PYTEST) tests/system/test_envelope.py
 	$(STEP) "envelope, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_envelope.py
 	$(STEP) "envelope, versitygw, emulated" $(WITH) versitygw:emulated -- $(PYTEST) tests/system/test_envelope.py
+
+.PHONY: test-rotation
+test-rotation: setup build-python ## rotate 1,000 versions on MinIO, killed three times; make deep: 10,000
+	$(STEP) "rotation, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_rotation.py
 
 .PHONY: test-disaster
 test-disaster: setup build-python ## lose everything but a bucket, an escrow file and its passphrase, and follow docs/disaster-recovery.md and docs/recovery-without-s3vault.md

@@ -47,7 +47,8 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    measured = dict(report.user_properties).get("measured")
+    # A module that cannot be collected has a report of another kind.
+    measured = dict(getattr(report, "user_properties", ())).get("measured")
     if report.when == "call" and report.passed and measured:
         return "passed", ".", f"PASSED {measured}"
     return None
