@@ -143,14 +143,13 @@ test-rust: setup build ## run Rust's tests and the shared cases
 	$(STEP) "Rust, MinIO, reqwest" env S3VAULT_TRANSPORT=reqwest $(WITH) minio -- cargo test --release -p s3vault --test cases
 	$(STEP) "Rust, library without reqwest" cargo check -q -p s3vault --no-default-features
 
-# The other modes run on the stores that have what they need; versitygw has no versioning.
+# The other modes run on the stores that have what they need; versitygw has no versioning. make deep has more of them.
 .PHONY: test-modes
 test-modes: setup build-python build-c ## run the shared cases of all callers with emulated versions and with a bucket per container
 	$(STEP) "Rust, embedded store, emulated" $(WITH) embedded:emulated -- cargo test -q --release -p s3vault --test cases
 	$(STEP) "Rust, MinIO, emulated" $(WITH) minio:emulated -- cargo test -q --release -p s3vault --test cases
 	$(STEP) "Rust, MinIO, bucket per container" $(WITH) minio:per-vm -- cargo test -q --release -p s3vault --test cases
 	$(STEP) "Rust, versitygw, emulated" $(WITH) versitygw:emulated -- cargo test -q --release -p s3vault --test cases
-	$(STEP) "Python, MinIO, emulated" $(WITH) minio:emulated -- $(PYTEST) -q bindings/python/tests/test_cases.py
 	$(STEP) "Python, embedded store, bucket per container" $(WITH) embedded:per-vm -- $(PYTEST) -q bindings/python/tests/test_cases.py
 	$(STEP) "C, embedded store, emulated" $(WITH) embedded:emulated -- $(MAKE) -C bindings/c test-cases
 	$(STEP) "Java, embedded store, bucket per container, emulated" $(WITH) embedded:per-vm-emulated -- $(MAVEN) -q test -Dtest=CasesTest

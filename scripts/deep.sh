@@ -45,6 +45,7 @@ cases() {
     java) count 'Tests run:' $with "$2" -- mvn -B -ntp -f bindings/java -Ds3vault.library="$RELEASE/libs3vault.so" test -Dtest=CasesTest ;;
   esac
 }
+cases-python-minio-emulated() { cases python minio:emulated; }
 cases-ceph() { cases rust ceph; }
 cases-python-ceph() { cases python ceph; }
 cases-c-ceph() { cases c ceph; }
@@ -115,7 +116,8 @@ fuzz-credentials() { fuzz credentials; }
 fuzz-signed_object() { fuzz signed_object; }
 fuzz-settings() { fuzz settings; }
 
-all=(oracle escrow-rage constant-time simulator deletions equal-results cases-ceph cases-python-ceph cases-c-ceph cases-java-ceph
+all=(oracle escrow-rage constant-time simulator deletions equal-results cases-python-minio-emulated
+  cases-ceph cases-python-ceph cases-c-ceph cases-java-ceph
   cases-ceph-per-vm cases-python-ceph-per-vm cases-c-ceph-per-vm cases-java-ceph-per-vm cases-ceph-emulated
   cases-garage-emulated cases-python-garage-emulated cases-c-garage-emulated cases-java-garage-emulated
   retention-minio-per-vm retention-ceph retention-ceph-per-vm retention-garage-emulated odd-buckets
