@@ -6,5 +6,6 @@ pub mod data_key;
 pub mod ed25519;
 pub mod escrow;
 pub mod external;
+mod hkdf;
 pub mod keyring;
 pub mod segment;

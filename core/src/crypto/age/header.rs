@@ -2,13 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::armor::COLUMNS;
 use super::{Failure, FileKey};
+use crate::crypto::hkdf::hkdf;
 
 const VERSION: &[u8] = b"age-encryption.org/v1";
 /// What any version starts with.
@@ -146,10 +146,9 @@ fn mac(covered: &[u8], file_key: &FileKey) -> Mac {
     mac
 }
 
-/// A key of 32 bytes: HKDF-SHA256 (RFC 5869).
+/// A key of 32 bytes, by HKDF-SHA256.
 pub(super) fn derive(secret: &[u8], salt: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
     let mut key = Zeroizing::new([0; 32]);
-    // HKDF refuses only more than 255 * 32 bytes.
-    let _ = Hkdf::<Sha256>::new(Some(salt), secret).expand(info, &mut *key);
+    hkdf(secret, salt, info, &mut *key);
     key
 }
