@@ -121,11 +121,14 @@ impl<T: Send + 'static, A: Send + 'static> Task<T, A> {
                     // The caller may use the checkpoint once it learns of the end.
                     engine.close(leaves_nothing(&result)).await;
                 }
-                // The caller may be gone.
-                let is_received = to_caller.send(Notice::Done(result)).is_ok();
                 if is_over {
+                    // The machine and its keys go before the caller learns of the end.
+                    drop(engine);
+                    // The caller may be gone.
+                    let _ = to_caller.send(Notice::Done(result));
                     return;
                 }
+                let is_received = to_caller.send(Notice::Done(result)).is_ok();
                 match if is_received { engine.wait_for_retry().await } else { Ok(false) } {
                     Ok(true) => {}
                     Ok(false) => return engine.close(false).await,
