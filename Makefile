@@ -9,6 +9,14 @@ MAVEN := mvn -B -ntp -f bindings/java -Ds3vault.library=$(LIBRARY)
 STEP := @scripts/step.sh
 WITH := scripts/with-store.sh
 WASM := --target wasm32-unknown-unknown
+# `make test` compiles all of this with the release profile, and for all packages at once: what a package asks of its
+# dependencies depends on what is compiled beside it, and no crate should be compiled twice.
+PROFILE :=
+XTASK := cargo xtask
+# Tests in Rust that need no store, and those that do.
+UNIT_TESTS := allocations replay abi_arguments abi_environment abi_fork abi_sign
+SIMULATOR_TESTS := equal_results huge seeds stream
+RUST_TESTS := $(filter-out $(UNIT_TESTS),$(basename $(notdir $(wildcard ffi/tests/*.rs)))) http
 # Set by the owner of a machine that cannot have loop devices. scripts/slowest-steps.sh says what was left out.
 WITHOUT_LOOP := $(if $(filter 1,$(S3VAULT_WITHOUT_LOOP)),-- --skip loop_device)
 
@@ -27,25 +35,29 @@ demo: ## store a disk image twice, restore both versions with another caller, pr
 .PHONY: check
 check: ## check format, lints, core's tests, generated files, words, module directions, dependencies: a minute when warm
 	@scripts/setup.sh check
-	$(STEP) "format" cargo fmt --all --check
-	$(STEP) "lints" cargo clippy -q --all-targets -- -D warnings
-	$(STEP) "lints, wasm package" cargo clippy -q -p s3vault-wasm $(WASM) -- -D warnings
-	$(STEP) "lints, wasm tasks" cargo clippy -q -p xtask --features wasm -- -D warnings
+	@$(MAKE) test-lints
 	$(STEP) "core" cargo test -q -p s3vault-core
-	$(STEP) "generated files" cargo xtask generate --check
-	$(STEP) "language" cargo xtask language
-	$(STEP) "modules" cargo xtask modules
+
+.PHONY: test-lints
+test-lints: ## check format, lints, generated files, words, module directions and dependencies
+	$(STEP) "format" cargo fmt --all --check
+	$(STEP) "lints" cargo clippy -q $(PROFILE) --all-targets -- -D warnings
+	$(STEP) "lints, wasm package" cargo clippy -q $(PROFILE) -p s3vault-wasm $(WASM) -- -D warnings
+	$(STEP) "generated files" $(XTASK) generate --check
+	$(STEP) "language" $(XTASK) language
+	$(STEP) "modules" $(XTASK) modules
 	$(STEP) "dependencies: licences, bans, sources" bash -c '. scripts/paths.sh && "$$CARGO_DENY" check licenses bans sources'
 
-# What needs no server. All of it is part of `make test`.
-CORE_TESTS := check test-scripts test-bench test-simulator test-abi test-oracle test-credentials test-units test-wasm
-STORE_TESTS := test-store test-rust test-modes test-operations test-c test-python test-java test-web test-killed test-resumed test-broken \
+# What needs no server, and what does. `make test` runs both at the same time; no two targets of the two may write the same
+# files, so all of C, Java and the installed Python package is in the second.
+CORE_TESTS := test-lints test-units test-simulator test-scripts test-bench test-abi test-oracle test-credentials test-wasm
+STORE_TESTS := test-callers test-store test-rust test-modes test-operations test-c test-python test-java test-web test-killed test-resumed test-broken \
   test-memory test-many test-refusals test-rights test-hostile test-stores test-sse-c test-envelope test-rotation test-disaster test-reader \
   test-verify test-retention test-buckets \
   test-secrets test-explain test-cross
 
 .PHONY: test-core
-test-core: $(CORE_TESTS) ## run all tests that need no server: core, simulator, units of each caller
+test-core: $(CORE_TESTS) test-callers ## run all tests that need no server: core, simulator, units of each caller
 
 # The servers and cargo-deny are built (once per machine) while cargo builds.
 .PHONY: test
@@ -53,10 +65,13 @@ test: ## run all tests, on the embedded store and on MinIO over TLS, and the pag
 	@scripts/setup.sh test
 	@rm -f build/steps.tsv
 	@scripts/setup.sh minio versitygw deny & servers=$$!; $(MAKE) build; built=$$?; wait $$servers && exit $$built
-	@$(MAKE) -k all-tests; ended=$$?; scripts/slowest-steps.sh; exit $$ended
+	@scripts/side-by-side.sh core-tests store-tests; ended=$$?; scripts/slowest-steps.sh; exit $$ended
 
-.PHONY: all-tests
-all-tests: $(CORE_TESTS) $(STORE_TESTS)
+.PHONY: core-tests store-tests
+core-tests store-tests: PROFILE := --release
+core-tests store-tests: export XTASK := $(TARGET)/release/xtask
+core-tests: $(CORE_TESTS)
+store-tests: $(STORE_TESTS)
 
 .PHONY: setup
 setup: ## install what the tests need and is missing
@@ -68,7 +83,7 @@ setup-core:
 
 .PHONY: build
 build: ## build the library and the test programs
-	$(STEP) "build: library, embedded store, oracle" cargo build -q --release -p s3vault -p embedded-store -p oracle
+	$(STEP) "build: library, embedded store, tests" cargo build -q --release --all-targets
 
 .PHONY: build-c
 build-c: setup build
@@ -90,17 +105,17 @@ test-scripts: setup-core ## check the scripts with shellcheck, and Python with r
 	$(STEP) "Python, mypy" bash -c 'cd bindings/python && ../../build/venv/bin/mypy'
 	$(STEP) "Python system tests, mypy" build/venv/bin/mypy --config-file tests/system/mypy.ini tests/system
 
-# Where `make bench` builds too. --locked: the bench has a Cargo.lock of its own, which must fit the project's crates.
+# --locked: each bench has a Cargo.lock of its own, which must fit the project's crates. `make deep` compiles the clients.
 .PHONY: test-bench
-test-bench: setup-core ## check that the clients of the bench compile
-	$(STEP) "bench, clients in Rust" cargo check -q --locked --workspace --manifest-path tests/bench/Cargo.toml \
-	  --target-dir $(TARGET)/bench
+test-bench: setup-core ## check that the benches' Cargo.lock fit, and the client in Go
+	$(STEP) "bench, Cargo.lock" bash -c 'for bench in bench bench-parse bench-sign; do \
+	  cargo metadata --locked --format-version 1 --manifest-path tests/$$bench/Cargo.toml >/dev/null || exit 1; done'
 	$(STEP) "bench, client in Go" go -C tests/bench/go vet ./...
 
 .PHONY: test-simulator
 test-simulator: setup-core ## run core with a model store and a fake clock: 2,000 seeds, 2,000 sequences in all modes, and mutations that they must find
-	$(STEP) "simulator, 2,000 seeds and 2,000 sequences" cargo test -q --release -p simulator
-	$(STEP) "simulator, mutations" cargo test -q --release -p simulator --features mutations --test mutations
+	$(STEP) "simulator, 2,000 seeds and 2,000 sequences" cargo test -q --release $(addprefix --test ,$(SIMULATOR_TESTS))
+	$(STEP) "simulator, mutations" cargo test -q --release --features simulator/mutations --test mutations
 
 .PHONY: test-oracle
 test-oracle: setup-core build ## compare core's signatures, checksums, keys and age files with those of botocore, awscrt, cryptography and C2SP
@@ -113,16 +128,19 @@ test-credentials: setup-core ## compare the keys that core finds in the environm
 
 .PHONY: test-abi
 test-abi: build ## compare the functions and structs of the header, the C compiler, the library, Python and Java
-	$(STEP) "ABI" cargo xtask abi-check
+	$(STEP) "ABI" $(XTASK) abi-check
 
 .PHONY: test-wasm
 test-wasm: setup-core ## run core's tests on wasm32 under Node
-	$(STEP) "core on wasm32, Node" cargo xtask wasm-test
+	$(STEP) "core on wasm32, Node" $(XTASK) wasm-test
 
 .PHONY: test-units
-test-units: setup-core build build-python ## run the tests of the callers that need no server
-	$(STEP) "units, Rust" cargo test -q --release -p s3vault -p s3vault-fuzz -p xtask --lib --bins --test replay --test abi_arguments \
-	  --test abi_environment --test abi_fork --test abi_sign
+test-units: setup-core build ## run Rust's tests that need no server: core's, and those of the library and the tools
+	$(STEP) "units, Rust" cargo test -q --release --lib --bins $(addprefix --test ,$(UNIT_TESTS))
+	$(STEP) "units, documentation" cargo test -q --release --doc
+
+.PHONY: test-callers
+test-callers: setup-core build build-python ## run the tests of C, Python and Java that need no server
 	$(STEP) "units, C" $(MAKE) -C bindings/c header-test
 	$(STEP) "units, Python" $(PYTEST) -q bindings/python/tests -m without_store
 	$(STEP) "units, Java" $(MAVEN) -q test -Dtest=SigningTest
@@ -131,25 +149,23 @@ test-units: setup-core build build-python ## run the tests of the callers that n
 test-store: setup build ## test the embedded store with boto3
 	$(STEP) "embedded store, boto3" env EMBEDDED_STORE=$(TARGET)/release/embedded-store $(PYTEST) -q tests/store/tests/boto3_store.py
 
-# With the release profile, as the library and the embedded store are built: one build serves both.
 .PHONY: test-rust
-test-rust: setup build ## run Rust's tests and the shared cases
-	$(STEP) "Rust, embedded store" $(WITH) embedded -- cargo test --release -p s3vault -p s3vault-fuzz -p embedded-store -p xtask \
-	  $(WITHOUT_LOOP)
-	$(STEP) "Rust, MinIO" $(WITH) minio -- cargo test --release -p s3vault --test cases
+test-rust: setup build ## run Rust's tests that need a store, and the shared cases
+	$(STEP) "Rust, embedded store" $(WITH) embedded -- cargo test --release $(addprefix --test ,$(RUST_TESTS)) $(WITHOUT_LOOP)
+	$(STEP) "Rust, MinIO" $(WITH) minio -- cargo test --release --test cases
 	$(STEP) "Rust, embedded store, reqwest" env S3VAULT_TRANSPORT=reqwest $(WITH) embedded -- \
-	  cargo test --release -p s3vault --test cases --test operations --test faults --test downloads --test resume
-	$(STEP) "Rust, driver, reqwest" env S3VAULT_TRANSPORT=reqwest cargo test -q --release -p s3vault --lib driver::
-	$(STEP) "Rust, MinIO, reqwest" env S3VAULT_TRANSPORT=reqwest $(WITH) minio -- cargo test --release -p s3vault --test cases
-	$(STEP) "Rust, library without reqwest" cargo check -q -p s3vault --no-default-features
+	  cargo test --release --test cases --test operations --test faults --test downloads --test resume
+	$(STEP) "Rust, driver, reqwest" env S3VAULT_TRANSPORT=reqwest cargo test -q --release --lib driver::
+	$(STEP) "Rust, MinIO, reqwest" env S3VAULT_TRANSPORT=reqwest $(WITH) minio -- cargo test --release --test cases
+	$(STEP) "Rust, library without reqwest" cargo check -q --release -p s3vault --no-default-features
 
 # The other modes run on the stores that have what they need; versitygw has no versioning. make deep has more of them.
 .PHONY: test-modes
 test-modes: setup build-python build-c ## run the shared cases of all callers with emulated versions and with a bucket per container
-	$(STEP) "Rust, embedded store, emulated" $(WITH) embedded:emulated -- cargo test -q --release -p s3vault --test cases
-	$(STEP) "Rust, MinIO, emulated" $(WITH) minio:emulated -- cargo test -q --release -p s3vault --test cases
-	$(STEP) "Rust, MinIO, bucket per container" $(WITH) minio:per-vm -- cargo test -q --release -p s3vault --test cases
-	$(STEP) "Rust, versitygw, emulated" $(WITH) versitygw:emulated -- cargo test -q --release -p s3vault --test cases
+	$(STEP) "Rust, embedded store, emulated" $(WITH) embedded:emulated -- cargo test -q --release --test cases
+	$(STEP) "Rust, MinIO, emulated" $(WITH) minio:emulated -- cargo test -q --release --test cases
+	$(STEP) "Rust, MinIO, bucket per container" $(WITH) minio:per-vm -- cargo test -q --release --test cases
+	$(STEP) "Rust, versitygw, emulated" $(WITH) versitygw:emulated -- cargo test -q --release --test cases
 	$(STEP) "Python, embedded store, bucket per container" $(WITH) embedded:per-vm -- $(PYTEST) -q bindings/python/tests/test_cases.py
 	$(STEP) "C, embedded store, emulated" $(WITH) embedded:emulated -- $(MAKE) -C bindings/c test-cases
 	$(STEP) "Java, embedded store, bucket per container, emulated" $(WITH) embedded:per-vm-emulated -- $(MAVEN) -q test -Dtest=CasesTest
@@ -157,8 +173,8 @@ test-modes: setup build-python build-c ## run the shared cases of all callers wi
 # test-rust runs the operations on the embedded store.
 .PHONY: test-operations
 test-operations: setup build ## run each S3 operation on MinIO and versitygw; altered requests must be refused
-	$(STEP) "operations, MinIO" $(WITH) minio -- cargo test --release -p s3vault --test operations
-	$(STEP) "operations, versitygw" $(WITH) versitygw -- cargo test --release -p s3vault --test operations
+	$(STEP) "operations, MinIO" $(WITH) minio -- cargo test --release --test operations
+	$(STEP) "operations, versitygw" $(WITH) versitygw -- cargo test --release --test operations
 	$(STEP) "altered requests, MinIO" $(WITH) minio -- $(PYTHON) tests/oracle/altered.py $(TARGET)/release/oracle
 	$(STEP) "altered requests, versitygw" $(WITH) versitygw -- $(PYTHON) tests/oracle/altered.py $(TARGET)/release/oracle
 
@@ -308,6 +324,11 @@ bench: ## compare s3vault with other clients, up and down: half an hour; ARGS="-
 bench-retention: ## compare prune and sweep with restic, kopia and rclone, for 2,000 versions of which a tenth stays: ten minutes
 	@scripts/setup.sh bench backups python
 	@scripts/bench-retention.sh $(ARGS)
+
+.PHONY: bench-encryption
+bench-encryption: ## compare what encryption costs with restic, kopia, rclone crypt and minio-go, up and down: half an hour
+	@scripts/setup.sh bench backups minio python
+	@scripts/bench-encryption.sh $(ARGS)
 
 .PHONY: deep
 deep: ## run the long tests (hours, restartable) and write docs/proof.md; SLICES="NAME..." runs some

@@ -39,7 +39,7 @@ cases-java-minio() { count 'Tests run:' $with minio -- mvn -B -ntp -f bindings/j
 # cases CALLER STORE[:MODE]: runs the shared cases through this caller.
 cases() {
   case $1 in
-    rust) $with "$2" -- cargo test -q --release -p s3vault --test cases ;;
+    rust) $with "$2" -- cargo test -q --release --test cases ;;
     python) count ' passed' $with "$2" -- "$python" -m pytest -q bindings/python/tests/test_cases.py ;;
     c) $with "$2" -- make -C bindings/c test-cases ;;
     java) count 'Tests run:' $with "$2" -- mvn -B -ntp -f bindings/java -Ds3vault.library="$RELEASE/libs3vault.so" test -Dtest=CasesTest ;;
@@ -81,13 +81,13 @@ escrow-rage() {
   count ' passed' env S3VAULT_TEST_AGE="$RAGE" PINENTRY_PROGRAM= $with embedded -- "$python" -m pytest -q \
     bindings/python/tests/test_keyring.py -k "age_opens or age_encrypted"
 }
-constant-time() { cargo run -q --release -p constant-time; }
+constant-time() { cargo run -q --release --bin constant-time; }
 oracle() { "$python" tests/oracle/oracle.py --count 50000; }
-simulator() { cargo run -q --release -p simulator -- --seeds 20000; }
-deletions() { cargo run -q --release -p simulator -- deletions --seeds 20000; }
-equal-results() { cargo run -q --release -p simulator -- equal --seeds 50000; }
-operations-ceph() { $with ceph -- cargo test -q --release -p s3vault --test operations; }
-operations-garage() { $with garage -- cargo test -q --release -p s3vault --test operations; }
+simulator() { cargo run -q --release --bin simulator -- --seeds 20000; }
+deletions() { cargo run -q --release --bin simulator -- deletions --seeds 20000; }
+equal-results() { cargo run -q --release --bin simulator -- equal --seeds 50000; }
+operations-ceph() { $with ceph -- cargo test -q --release --test operations; }
+operations-garage() { $with garage -- cargo test -q --release --test operations; }
 altered-ceph() { $with ceph -- "$python" tests/oracle/altered.py; }
 altered-garage() { $with garage -- "$python" tests/oracle/altered.py; }
 
@@ -96,6 +96,10 @@ library-size() { scripts/library_size.sh; }
 # Shows that the benches build and run. Their figures depend on the machine, and may miss an aim: docs/performance.md has them.
 bench_ran="s3vault and its peers were built and ran; the figures and the aims are in docs/performance.md"
 bench-sign() { make -s bench-sign && echo "$bench_ran"; }
+bench-clients() {
+  cargo check -q --locked --workspace --manifest-path tests/bench/Cargo.toml --target-dir target/bench &&
+    echo "the 4 clients of make bench in Rust compile"
+}
 bench-parse() { make -s bench-parse && echo "$bench_ran"; }
 
 # Starts from the committed corpus, on nightly. New inputs are kept in build/fuzz for later runs.
@@ -123,7 +127,7 @@ all=(oracle escrow-rage constant-time simulator deletions equal-results cases-py
   retention-minio-per-vm retention-ceph retention-ceph-per-vm retention-garage-emulated odd-buckets
   odd-buckets-ceph locks-ceph sse-c-ceph sse-c-ceph-emulated sse-c-garage-emulated envelope-garage-emulated
   plain-key-ceph plain-key-ceph-per-vm operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
-  fuzz-signed_object fuzz-settings library-size bench-sign bench-parse killed-uploads killed-uploads-embedded
+  fuzz-signed_object fuzz-settings library-size bench-clients bench-sign bench-parse killed-uploads killed-uploads-embedded
   killed-resume-2-GiB-a killed-resume-2-GiB-b killed-resume-2-GiB-c killed-resume-2-GiB-d cut-complete broken-line
   many-versions many-versions-emulated rotation
   cases-c-minio cases-java-minio c-cases-valgrind hsm cross-callers-8-GiB page-1-GiB)

@@ -17,9 +17,7 @@ mod modules;
 mod rust;
 mod tables;
 mod versions;
-#[cfg(feature = "wasm")]
 mod wasm;
-#[cfg(feature = "wasm")]
 mod wasm_test;
 
 use std::path::{Path, PathBuf};
@@ -39,7 +37,8 @@ fn main() -> ExitCode {
         ["language"] => language::check(),
         ["modules"] => modules::check(),
         ["abi-check"] => abi::check::run(),
-        [task @ ("wasm" | "wasm-test")] => wasm(task),
+        ["wasm"] => wasm::package(),
+        ["wasm-test"] => wasm_test::run(),
         _ => Err(USAGE.into()),
     };
     match result {
@@ -49,18 +48,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-#[cfg(feature = "wasm")]
-fn wasm(task: &str) -> Result<()> {
-    if task == "wasm" { wasm::package() } else { wasm_test::run() }
-}
-
-/// Runs this program again with the feature that these tasks need. Without it the other tasks build quickly.
-#[cfg(not(feature = "wasm"))]
-fn wasm(task: &str) -> Result<()> {
-    let mut cargo = std::process::Command::new(cargo());
-    run(cargo.args(["run", "-q", "-p", "xtask", "--features", "wasm", "--", task]).current_dir(root()))
 }
 
 /// The root folder of the workspace.

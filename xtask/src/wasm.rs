@@ -13,7 +13,7 @@ const RUSTFLAGS: &str = "-C target-feature=+simd128";
 
 /// Builds bindings/wasm/pkg.
 pub(crate) fn package() -> Result<()> {
-    let built = build(&["build", "--release"], "s3vault-wasm")?;
+    let built = build(&["build", "--release"], "s3vault-wasm", 3)?;
     let folder = root().join("bindings/wasm/pkg");
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
@@ -33,8 +33,8 @@ pub(crate) fn package() -> Result<()> {
 }
 
 /// Runs cargo for wasm32 and returns the path of this package's module. Dependencies may build modules too: crc-fast
-/// has a cdylib.
-pub(crate) fn build(arguments: &[&str], package: &str) -> Result<PathBuf> {
+/// has a cdylib. `optimized` is the level of our own crates.
+pub(crate) fn build(arguments: &[&str], package: &str, optimized: u8) -> Result<PathBuf> {
     let output = Command::new(cargo())
         .args(arguments)
         .args(["-p", package])
@@ -42,6 +42,7 @@ pub(crate) fn build(arguments: &[&str], package: &str) -> Result<PathBuf> {
         .env("RUSTFLAGS", RUSTFLAGS)
         // wasm-bindgen reads sections that the linker would strip, and strips them itself.
         .env("CARGO_PROFILE_RELEASE_STRIP", "none")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", optimized.to_string())
         .current_dir(root())
         .stderr(Stdio::inherit())
         .output()?;

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,14 +16,28 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/encrypt"
 )
 
 const (
-	bucket        = "bench"
 	part          = 8 << 20
 	parallel      = 8
 	parallelSmall = 32
 )
+
+// The store's, where it is not the sink.
+var (
+	bucket    = setting("S3VAULT_BUCKET", "bench")
+	accessKey = setting("S3VAULT_ACCESS_KEY", "bench")
+	secretKey = setting("S3VAULT_SECRET_KEY", "bench-secret")
+)
+
+func setting(name, otherwise string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return otherwise
+}
 
 func main() {
 	if len(os.Args) != 6 {
@@ -49,6 +64,19 @@ func run(operation, address, ca, path, key string) error {
 		NumThreads:           parallel,
 		DisableContentSha256: true,
 	}
+	get := minio.GetObjectOptions{}
+	// 64 hex digits: SSE-C with this key.
+	if digits := os.Getenv("MINIO_GO_SSE_C"); digits != "" {
+		key, err := hex.DecodeString(digits)
+		if err != nil {
+			return err
+		}
+		customer, err := encrypt.NewSSEC(key)
+		if err != nil {
+			return err
+		}
+		options.ServerSideEncryption, get.ServerSideEncryption = customer, customer
+	}
 	switch operation {
 	case "up-file":
 		_, err = client.FPutObject(ctx, bucket, key, path, options)
@@ -58,10 +86,10 @@ func run(operation, address, ca, path, key string) error {
 		_, err = client.PutObject(ctx, bucket, key, onlyReader{os.Stdin}, -1, options)
 	case "down-file":
 		// One stream: FGetObject knows no ranges in parallel.
-		err = client.FGetObject(ctx, bucket, key, path, minio.GetObjectOptions{})
+		err = client.FGetObject(ctx, bucket, key, path, get)
 	case "down-pipe":
 		var object *minio.Object
-		if object, err = client.GetObject(ctx, bucket, key, minio.GetObjectOptions{}); err == nil {
+		if object, err = client.GetObject(ctx, bucket, key, get); err == nil {
 			_, err = io.Copy(os.Stdout, object)
 		}
 	case "small":
@@ -96,7 +124,7 @@ func open(address, ca string) (*minio.Client, error) {
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
 	return minio.New(parsed.Host, &minio.Options{
-		Creds:        credentials.NewStaticV4("bench", "bench-secret", ""),
+		Creds:        credentials.NewStaticV4(accessKey, secretKey, ""),
 		Secure:       secure,
 		Region:       "us-east-1",
 		BucketLookup: minio.BucketLookupPath,

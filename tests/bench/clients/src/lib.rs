@@ -32,6 +32,11 @@ pub const FRAME: usize = 256 * 1024;
 /// The bucket.
 pub const BUCKET: &str = "bench";
 
+/// A variable of the environment, or what it is where it is not set.
+pub fn setting(name: &str, default: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| default.into())
+}
+
 /// What a run is told.
 pub struct Run {
     /// Which scenario.

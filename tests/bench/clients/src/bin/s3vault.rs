@@ -1,14 +1,15 @@
 //! s3vault through its Rust API, as a caller has it: backups of a vault. A backup is more than an object: a listing, a
 //! locator before the data and a row after it. `small-put` stores the same files as bare objects, one PutObject each (signed
-//! by SHA-256, as single operations of the client are). S3VAULT_TRANSPORT chooses the transport, S3VAULT_CONNECTIONS limits the requests in flight.
+//! by SHA-256, as single operations of the client are). S3VAULT_TRANSPORT chooses the transport, S3VAULT_CONNECTIONS limits the requests in flight,
+//! S3VAULT_KEYRING is the keyring's file, which is made if it is missing, and S3VAULT_ENCRYPTION the kind of encryption.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
-use bench_clients::{BUCKET, PARALLEL_SMALL, Result, Run};
+use bench_clients::{BUCKET, PARALLEL_SMALL, Result, Run, setting};
 use s3vault::op::{Content, PutObject};
-use s3vault::{Client, Control, Settings, Vault};
+use s3vault::{Client, Control, Keyring, Settings, Vault, keyring};
 
 fn main() -> Result<()> {
     let run = Run::from_arguments()?;
@@ -24,7 +25,7 @@ fn main() -> Result<()> {
             Ok(())
         });
     }
-    let vault = Vault::open(&settings, None, control)?;
+    let vault = Vault::open(&settings, keyring()?, control)?;
     let (container, path) = run.key.split_once('/').unwrap_or((&run.key, "disk"));
     match run.operation.as_str() {
         "up-file" => {
@@ -64,16 +65,28 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+fn keyring() -> Result<Option<Arc<Keyring>>> {
+    let path = setting("S3VAULT_KEYRING", "");
+    let path = Path::new(&path);
+    let keyring = match path {
+        _ if path.as_os_str().is_empty() => return Ok(None),
+        _ if path.exists() => keyring::open(path)?,
+        _ => keyring::create(path)?,
+    };
+    Ok(Some(keyring.into()))
+}
+
 fn settings(run: &Run) -> Result<Settings> {
     let mut settings = Settings::new();
     let transport = std::env::var("S3VAULT_TRANSPORT").unwrap_or_default();
     let ca = run.ca.as_deref().map(|ca| ca.to_string_lossy().into_owned()).unwrap_or_default();
     for (key, value) in [
         ("api_url", run.url.as_str()),
-        ("access_key", "bench"),
-        ("secret_key", "bench-secret"),
+        ("access_key", &setting("S3VAULT_ACCESS_KEY", "bench")),
+        ("secret_key", &setting("S3VAULT_SECRET_KEY", "bench-secret")),
         ("region", "us-east-1"),
-        ("bucket", BUCKET),
+        ("bucket", &setting("S3VAULT_BUCKET", BUCKET)),
+        ("encryption", &setting("S3VAULT_ENCRYPTION", "none")),
         ("ca_file", &ca),
         ("transport", &transport),
     ] {
