@@ -274,7 +274,7 @@ test-disaster: setup build-python ## lose everything but a bucket, an escrow fil
 
 .PHONY: test-verify
 test-verify: setup build-python ## verify and adopt by the command and in Python: what they print, and how they end
-	$(STEP) "verify and adopt, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_verification.py
+	$(STEP) "verify and adopt, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_verification.py tests/system/test_adopt_sse_c.py
 
 .PHONY: test-retention
 test-retention: setup build-python ## store a changing image for 100 days, prune it, sweep, restore each chain that stays

@@ -1626,11 +1626,18 @@ int32_t s3v_retire(s3v_vault *vault,
  * Without S3V_OPT_HASH nothing is read, and the version has no hashes: a restore compares size and ETag, and the MD5
  * where the store's ETag is one, and says so in a log event. With S3V_OPT_DRY_RUN it only says what it would do.
  * If each container has a bucket of its own, only these buckets can be adopted (S3V_OPT_ADOPT_BUCKETS).
+ *
+ * An object that is encrypted with a customer key (SSE-C) is adopted if S3V_OPT_ADOPT_KEYS names a file with its key,
+ * which the version then has as its data key, wrapped with the keyring's current key-encryption key. One that the key
+ * does not open, or for which the file has none, is a problem in the report.
+ *
  * `report` receives the report, whose number adopted says how many versions were made.
  *
  * Fails with S3V_E_VERSIONING if the bucket does not fit the vault's mode, with S3V_E_VAULT_MISMATCH if it is another
- * vault's, with S3V_E_KEYRING if the vault trusts keys and was opened without a keyring, and with the errors of the
- * store. Besides the permissions of jobs it needs s3:GetObject for the data.
+ * vault's, with S3V_E_KEYRING if the vault trusts keys and was opened without a keyring, or if a file with keys is
+ * given and the keyring has no key-encryption key that is current, with S3V_E_INVALID_OPTION or S3V_E_IO if that file
+ * cannot be used (a bad line is named by its number), and with the errors of the store. Besides the permissions of jobs
+ * it needs s3:GetObject for the data.
  *
  * Since: 0.1.
  */
@@ -2692,6 +2699,17 @@ int32_t s3v_explain(const char *request,
  * For s3v_adopt.
  */
 #define S3V_OPT_ADOPT_BUCKETS "adopt_buckets"
+
+/**
+ * File with the keys of objects that are encrypted with SSE-C: on each line a JSON object with key (CONTAINER/PATH),
+ * version_id (without it: all versions that no other line names) and sse_c_key (32 bytes in base64). Only its owner may
+ * be able to access it (mode 0600). It needs a keyring with a key-encryption key, under which the keys are kept in the
+ * vault: the file is not needed later. Empty: such objects are not adopted.
+ *
+ * The name of a file.
+ * For s3v_adopt.
+ */
+#define S3V_OPT_ADOPT_KEYS "adopt_keys"
 
 /**
  * Only the backup with this path in container.

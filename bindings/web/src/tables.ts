@@ -302,6 +302,8 @@ export const OptionKey = {
   HASH: "hash",
   /** For mode bucket-per-vm: the buckets to adopt, as BUCKET=CONTAINER with a comma between them. Each must be the container's own bucket. Empty: the buckets of all containers that the vault has. */
   ADOPT_BUCKETS: "adopt_buckets",
+  /** File with the keys of objects that are encrypted with SSE-C: on each line a JSON object with key (CONTAINER/PATH), version_id (without it: all versions that no other line names) and sse_c_key (32 bytes in base64). Only its owner may be able to access it (mode 0600). It needs a keyring with a key-encryption key, under which the keys are kept in the vault: the file is not needed later. Empty: such objects are not adopted. */
+  ADOPT_KEYS: "adopt_keys",
   /** Only the backup with this path in container. */
   PATH: "path",
   /** How many percent of the versions are read, at least one version. They are chosen by their ids and by sample_seed. */

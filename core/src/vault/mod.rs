@@ -36,7 +36,7 @@ mod walk;
 
 use std::sync::Arc;
 
-pub use adopt::{Adopt, AdoptRequest};
+pub use adopt::{Adopt, AdoptRequest, CustomerKeys};
 pub use adopted::Adopted;
 pub use chain::Chain;
 pub use delete::{DeleteVersion, Remove, Undelete};

@@ -217,14 +217,14 @@ impl LocateSteps {
     }
 
     /// The only piece of data that was adopted without hashes: all of its object.
-    fn adopted(&self, keys: &DataKeys) -> Vec<Piece> {
+    fn adopted(&self, keys: &DataKeys, encryption: &Encryption) -> Vec<Piece> {
         let Some(extent) = self.manifest.extents.first() else { return Vec::new() };
         vec![Piece {
             number: 0,
             key: keys.first.clone(),
             version_id: extent.version_id.clone(),
             etag: self.manifest.adopted.as_ref().map(|adopted| adopted.etag.clone()),
-            encryption: Encryption::default(),
+            encryption: encryption.clone(),
             start: 0,
             object: extent.size,
             offset: 0,
@@ -237,7 +237,7 @@ impl LocateSteps {
 
     fn pieces(&self, keys: &DataKeys, encryption: &Encryption) -> Vec<Piece> {
         if self.manifest.has_no_hashes() {
-            return self.adopted(keys);
+            return self.adopted(keys, encryption);
         }
         let parts = self.manifest.parts();
         parts

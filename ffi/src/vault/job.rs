@@ -1,14 +1,16 @@
 //! Jobs over the whole vault, or over one container: prune, sweep, rotate and adopt.
 
 use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
 
 use s3vault_core::settings::{Call, Settings};
 use s3vault_core::vault::names::check_container;
 use s3vault_core::vault::retention::Policy;
-use s3vault_core::vault::{Adopt, AdoptRequest, Job, JobRequest, Report};
+use s3vault_core::vault::{Adopt, AdoptRequest, CustomerKeys, Job, JobRequest, Report};
 use s3vault_core::{Code, Error, Result};
 
-use super::Vault;
+use super::{Vault, adopt_keys};
 use crate::control::{Control, after_interrupt};
 use crate::driver::Started;
 use crate::driver::download::Discarding;
@@ -19,7 +21,7 @@ enum Task {
     Prune(Policy),
     Sweep,
     Rotate,
-    Adopt { hash: bool },
+    Adopt { hash: bool, keys: Arc<CustomerKeys> },
 }
 
 impl Vault {
@@ -54,12 +56,16 @@ impl Vault {
 
     /// Makes versions of what other programs wrote into a bucket of the vault as `container/path`, without moving it. Each
     /// object is reported as an event of kind [`Item`](crate::EventKind::Item). Options: `container`, `dry_run`, `hash`,
-    /// `adopt_buckets`.
+    /// `adopt_buckets`, `adopt_keys`.
     ///
     /// It can be repeated: what is adopted already is left as it is.
     pub fn adopt(&self, options: &Settings, control: &mut Control<'_>) -> Result<Report> {
         options.only_for(Call::Adopt)?;
-        let task = Task::Adopt { hash: options.flag("hash") };
+        let keys = match options.text("adopt_keys") {
+            "" => CustomerKeys::default(),
+            path => adopt_keys::read(Path::new(path))?,
+        };
+        let task = Task::Adopt { hash: options.flag("hash"), keys: Arc::new(keys) };
         let named = self.adopted_containers(options)?;
         if named.is_empty() {
             return self.run_job(&task, options, control);
@@ -159,9 +165,10 @@ impl Vault {
             Task::Prune(policy) => Running::Job(Started::start(host, Job::prune(vault, *policy, request)?, control)?),
             Task::Sweep => Running::Job(Started::start(host, Job::sweep(vault, request)?, control)?),
             Task::Rotate => Running::Job(Started::start(host, Job::rotate(vault, request)?, control)?),
-            Task::Adopt { hash } => {
+            Task::Adopt { hash, keys } => {
                 let JobRequest { container, dry_run, seed, .. } = request;
-                let adopt = Adopt::new(vault, AdoptRequest { container, dry_run, hash: *hash, seed })?;
+                let request = AdoptRequest { container, dry_run, hash: *hash, keys: keys.clone(), seed };
+                let adopt = Adopt::new(vault, request)?;
                 Running::Adopt(Discarding::start(host, adopt, control)?)
             }
         })

@@ -1,5 +1,6 @@
 //! The Rust API: [`Vault`], [`Put`], [`Version`], [`Get`], [`List`], [`Report`]. The C interface has the same types as handles.
 
+mod adopt_keys;
 mod adopted;
 mod delete;
 mod get;

@@ -118,6 +118,8 @@ class AdoptOptions(TypedDict, total=False):
     """Read all data that is adopted, so that its versions have hashes and are verified as any other. false: only size and ETag are recorded, and the MD5 where the store's ETag is one. A later run with true adds the hashes."""
     adopt_buckets: str | None
     """For mode bucket-per-vm: the buckets to adopt, as BUCKET=CONTAINER with a comma between them. Each must be the container's own bucket. Empty: the buckets of all containers that the vault has."""
+    adopt_keys: str | os.PathLike[str] | None
+    """File with the keys of objects that are encrypted with SSE-C: on each line a JSON object with key (CONTAINER/PATH), version_id (without it: all versions that no other line names) and sse_c_key (32 bytes in base64). Only its owner may be able to access it (mode 0600). It needs a keyring with a key-encryption key, under which the keys are kept in the vault: the file is not needed later. Empty: such objects are not adopted."""
 
 
 class VerifyOptions(TypedDict, total=False):

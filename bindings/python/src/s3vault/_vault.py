@@ -307,7 +307,8 @@ class Vault:
     ) -> JobReport:
         """Makes versions of what other programs wrote into a bucket of the vault as ``container/path``, without moving
         it. What is adopted already is left as it is. Options: :class:`AdoptOptions`. ``hash``: whether to read all of
-        it, so that it is verified as any other version. See :meth:`prune`."""
+        it, so that it is verified as any other version. ``adopt_keys``: a file with the keys of objects that are
+        encrypted with SSE-C, one JSON object per line. See :meth:`prune`."""
         return self._job(lib.s3v_adopt, call_options(**options), on_item, cancel)
 
     def verify(

@@ -13,15 +13,22 @@
 //!
 //! The rules of a put hold: the catalogue is listed first, what shows that the object is there comes after it, and both PUTs
 //! are dated by that look. So no row is written for an object that a deletion of the same version removes at that time.
+//!
+//! An object that is encrypted with a customer key (SSE-C) is adopted if the caller gives its key ([`CustomerKeys`]): the
+//! locator and the row have it as the version's data key, wrapped with the current key-encryption key.
 
+mod keys;
 mod look;
 mod store;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+pub use keys::CustomerKeys;
+
 use super::adopted::{random_bits, vid_of};
 use super::delete::check_may_sign;
+use super::encryption::Encryption;
 use super::find::AHEAD_MS;
 use super::job::{Action, Item, Report};
 use super::layout::Place;
@@ -30,10 +37,11 @@ use super::objects::{Kind, VAULT_KEY};
 use super::open::DESCRIPTION_LIMIT;
 use super::stored::Stored;
 use super::{Name, Vault, Vid};
+use crate::crypto::data_key::{DataKey, WrappedKey};
 use crate::error::{Code, Error, Result};
 use crate::machine::Event;
 use crate::op::{
-    BucketVersioning, Call, Context, GetBucketVersioning, GetObject, ListObjectVersions, ListObjectsV2, Paged,
+    self, BucketVersioning, Call, Context, GetBucketVersioning, GetObject, ListObjectVersions, ListObjectsV2, Paged,
     Sequence, Step, Steps, VersionMarker,
 };
 use crate::text::presentable_key;
@@ -48,6 +56,8 @@ pub struct AdoptRequest {
     pub dry_run: bool,
     /// Reads all data, so that the versions have hashes as any other.
     pub hash: bool,
+    /// Keys of objects that are encrypted with SSE-C.
+    pub keys: Arc<CustomerKeys>,
     /// Drives the jitter of retries.
     pub seed: u64,
 }
@@ -69,8 +79,16 @@ struct Candidate {
     modified_ms: i64,
     /// MD5 of the object, if the store says that its ETag is one.
     md5: Option<String>,
+    /// The SSE-C key that it is encrypted with.
+    key: Option<DataKey>,
+    /// The same, wrapped.
+    wrapped: Option<WrappedKey>,
     /// It was seen after the catalogue was listed.
     is_seen: bool,
+    /// The store shows it only with a key that was not sent.
+    is_sealed: bool,
+    /// It has a row without hashes.
+    has_row: bool,
     /// Its parts, once it was read.
     parts: Option<Vec<PartHash>>,
     /// Its row is stored.
@@ -80,6 +98,15 @@ struct Candidate {
 impl Candidate {
     fn kind(&self) -> Kind {
         if self.object.is_delete_marker { Kind::Del } else { Kind::Full }
+    }
+
+    fn encryption(&self) -> Encryption {
+        if self.key.is_some() { Encryption::SseC } else { Encryption::None }
+    }
+
+    /// What requests for the object say of its encryption.
+    fn access(&self) -> op::Encryption {
+        self.encryption().of_data(self.key.as_ref())
     }
 }
 
@@ -125,6 +152,9 @@ impl Adopt {
     /// Adopts what is in the bucket of this vault, or in the container's.
     pub fn new(vault: Arc<Vault>, request: AdoptRequest) -> Result<Adopt> {
         check_may_sign(&vault)?;
+        if !request.keys.is_empty() {
+            vault.current_kek().map_err(|e| e.context("the keys of SSE-C data are kept wrapped"))?;
+        }
         let place = vault.layout.place_of(request.container.as_deref())?;
         let (bucket, seed) = (place.bucket.clone(), request.seed);
         let report = Report { dry_run: request.dry_run, ..Report::default() };
@@ -270,8 +300,20 @@ impl AdoptSteps {
             let vid = vid_of(modified_ms, before, random);
             before = Some(vid.unix_ms());
             let name = name.clone();
-            let (md5, is_seen, parts, is_adopted) = (None, false, None, false);
-            self.batch.push(Candidate { name, object, vid, modified_ms, md5, is_seen, parts, is_adopted });
+            self.batch.push(Candidate {
+                name,
+                object,
+                vid,
+                modified_ms,
+                md5: None,
+                key: None,
+                wrapped: None,
+                is_seen: false,
+                is_sealed: false,
+                has_row: false,
+                parts: None,
+                is_adopted: false,
+            });
         }
     }
 

@@ -7,9 +7,10 @@ use crate::checksum::{Crc, Digest, combine_all};
 use crate::error::{Code, Error, Result};
 use crate::http::Range;
 use crate::mutation::{Mutation, is_active};
-use crate::op::{Call, Context, Encryption, GetRange, PutObject, PutReply, Step};
+use crate::op::{Call, Context, GetRange, PutObject, PutReply, Step};
 use crate::text::presentable_key;
 use crate::transfer::extent::{Extent, PartHash};
+use crate::vault::closed::look;
 use crate::vault::job::Action;
 use crate::vault::locator::{DataKeys, Locator};
 use crate::vault::manifest::{Manifest, Times};
@@ -41,7 +42,7 @@ impl AdoptSteps {
             self.unread = VecDeque::<Candidate>::from(unread);
             self.batch = rest;
         }
-        self.store_locators()
+        self.wrap_keys()
     }
 
     fn say_adopted(&mut self, context: &mut Context<'_>, candidate: &Candidate) {
@@ -66,7 +67,7 @@ impl AdoptSteps {
             let range = Range { index, object: Some(size), ..range };
             let object = &candidate.object;
             let (key, version_id, etag) = (object.key.clone(), object.version_id.clone(), Some(object.etag.clone()));
-            let encryption = Encryption::default();
+            let encryption = candidate.access();
             reads.push(GetRange { key, version_id, etag, encryption, sequential: false, range });
         }
         let empty = PartHash::new(0, &Digest { crc64nvme: 0, blake3: [0; 32] });
@@ -107,9 +108,35 @@ impl AdoptSteps {
         self.next_unread()
     }
 
+    /// Wraps the keys of SSE-C, unless the key-encryption key is closed. This look comes after the one that dates the PUTs.
+    fn wrap_keys(&mut self) -> Step<Self> {
+        let mut is_new = false;
+        for candidate in &mut self.batch {
+            if let (Some(key), None) = (&candidate.key, &candidate.wrapped) {
+                match self.vault.wrap(&candidate.name, candidate.vid, &candidate.encryption(), key) {
+                    Ok(wrapped) => candidate.wrapped = Some(wrapped),
+                    Err(e) => return Step::done(Err(e)),
+                }
+            }
+            is_new |= candidate.wrapped.is_some() && !candidate.has_row;
+        }
+        match self.vault.current_kek().map(|kek| kek.id().to_owned()) {
+            Ok(kek) if is_new => {
+                look(&self.vault, &self.place.bucket, &kek.clone(), move |steps: &mut Self, _, look| {
+                    match look.closed_ms {
+                        Some(_) => Step::done(Err(steps.vault.closed(&kek))),
+                        None => steps.store_locators(),
+                    }
+                })
+            }
+            _ => self.store_locators(),
+        }
+    }
+
     fn store_locators(&mut self) -> Step<Self> {
         let date = self.looked_ms;
-        let has_data = |candidate: &&Candidate| !candidate.object.is_delete_marker;
+        // A version that has a row has a locator, perhaps of a later generation.
+        let has_data = |candidate: &&Candidate| !candidate.object.is_delete_marker && !candidate.has_row;
         let locators: Vec<Call<PutObject>> =
             self.batch.iter().filter(has_data).map(|candidate| dated(self.locator(candidate), date)).collect();
         Step::each_call(locators, WIDTH, Self::locator_stored, |steps, context| {
@@ -121,6 +148,7 @@ impl AdoptSteps {
         let (object, vid) = (&candidate.object, candidate.vid);
         let data = DataKeys { first: object.key.clone(), next: format!("{}@{vid}.", object.key) };
         let mut locator = Locator::first(&self.vault.id, &candidate.name, vid, None, candidate.modified_ms, data);
+        locator = locator.encrypted(&candidate.name, &candidate.encryption(), candidate.wrapped.clone());
         locator.adopted = Some(adopted(candidate));
         self.vault.put_json(locator.key.clone(), locator.to_object(self.vault.signing_key()))
     }
@@ -219,6 +247,7 @@ fn manifest(vault: &str, candidate: &Candidate) -> Manifest {
     let extent = Extent { key, version_id, size: row.size, crc64nvme, parts, salts: Vec::new() };
     let times = Times { initiated: at, completed: at, stored: at };
     let mut manifest = Manifest::new(vault, &candidate.name, &row, times, vec![extent], None);
+    manifest.set_encryption(&candidate.encryption(), candidate.wrapped.clone());
     manifest.adopted = Some(adopted(candidate));
     manifest
 }

@@ -17,11 +17,11 @@ use crate::{Code, Error};
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-fn ask() -> AdoptRequest {
-    AdoptRequest { container: Some("vm".into()), dry_run: false, hash: false, seed: 1 }
+pub(super) fn ask() -> AdoptRequest {
+    AdoptRequest { container: Some("vm".into()), dry_run: false, hash: false, keys: Arc::default(), seed: 1 }
 }
 
-fn adopt_as(world: &mut World, vault: &Arc<Vault>, request: AdoptRequest) -> Result<Report, Error> {
+pub(super) fn adopt_as(world: &mut World, vault: &Arc<Vault>, request: AdoptRequest) -> Result<Report, Error> {
     world.events.clear();
     world.run(&mut Adopt::new(vault.clone(), request)?, &[])
 }
@@ -31,7 +31,7 @@ pub(super) fn adopt(world: &mut World, vault: &Arc<Vault>) -> Report {
 }
 
 /// What the last run said: action, path and version.
-fn said(world: &World) -> Vec<(String, String, String)> {
+pub(super) fn said(world: &World) -> Vec<(String, String, String)> {
     let items = world.events.iter().filter_map(|event| match event {
         Event::Item { json } => Some(serde_json::from_str::<serde_json::Value>(json).unwrap()),
         _ => None,
@@ -40,7 +40,7 @@ fn said(world: &World) -> Vec<(String, String, String)> {
     items.map(|item| (text(&item["action"]), text(&item["path"]), text(&item["vid"]))).collect()
 }
 
-fn listed(world: &mut World, vault: &Arc<Vault>) -> Vec<Row> {
+pub(super) fn listed(world: &mut World, vault: &Arc<Vault>) -> Vec<Row> {
     let (mut all, mut cursor) = (Vec::new(), Some(Cursor::default()));
     while let Some(from) = cursor {
         let mut page = ListPage::new(vault.clone(), Scope::Container("vm".into()), from, 1);
@@ -52,7 +52,7 @@ fn listed(world: &mut World, vault: &Arc<Vault>) -> Vec<Row> {
 }
 
 /// Finds a version and reads it whole.
-fn read(world: &mut World, vault: &Arc<Vault>, vid: &str) -> Result<Found, Error> {
+pub(super) fn read(world: &mut World, vault: &Arc<Vault>, vid: &str) -> Result<Found, Error> {
     let found = find(world, vault, Selector::Version(Vid::parse(vid).unwrap()))?;
     let manifest = Arc::new(found.manifest.clone());
     let request = crate::transfer::ReadRequest::default();
@@ -60,7 +60,7 @@ fn read(world: &mut World, vault: &Arc<Vault>, vid: &str) -> Result<Found, Error
     Ok(found)
 }
 
-fn sweep(world: &mut World, vault: &Arc<Vault>) -> Report {
+pub(super) fn sweep(world: &mut World, vault: &Arc<Vault>) -> Report {
     let request = JobRequest { container: Some("vm".into()), dry_run: false, grace_ms: 7 * DAY, seed: 1 };
     world.events.clear();
     world.run(&mut Job::sweep(vault.clone(), request).unwrap(), &[]).unwrap()

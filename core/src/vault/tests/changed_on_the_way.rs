@@ -243,13 +243,15 @@ fn jobs_read_a_row_a_marker_and_a_locator_once_more() {
 #[test]
 fn an_adoption_reads_the_row_of_what_is_adopted_once_more() {
     let adopt = |world: &mut World| {
-        let request = AdoptRequest { container: Some("vm".into()), dry_run: false, hash: false, seed: 1 };
+        let request =
+            AdoptRequest { container: Some("vm".into()), dry_run: false, hash: false, keys: Arc::default(), seed: 1 };
         report(&world.run(&mut Adopt::new(process(), request).unwrap(), &[]).unwrap())
     };
     let adopted = || {
         let mut world = World::new();
         world.put("vm/disk", b"one");
-        let request = AdoptRequest { container: Some("vm".into()), dry_run: false, hash: false, seed: 1 };
+        let request =
+            AdoptRequest { container: Some("vm".into()), dry_run: false, hash: false, keys: Arc::default(), seed: 1 };
         world.run(&mut Adopt::new(process(), request).unwrap(), &[]).unwrap();
         let key = world.keys(CATALOGUE).remove(0);
         (world, key)

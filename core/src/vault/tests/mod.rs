@@ -1,6 +1,7 @@
 //! The vault's machines against a simulated store.
 
 mod adopting;
+mod adopting_sse_c;
 mod beside;
 mod buckets;
 mod chain;

@@ -246,7 +246,13 @@ fn every_request_of_the_removal_of_an_adopted_version_may_be_its_last() {
         world.unix_ms += HOUR;
         world.put("vm/disk", b"of another program");
         world.unix_ms += HOUR;
-        let ask = || AdoptRequest { container: Some("vm".into()), dry_run: false, hash: false, seed: 1 };
+        let ask = || AdoptRequest {
+            container: Some("vm".into()),
+            dry_run: false,
+            hash: false,
+            keys: Arc::default(),
+            seed: 1,
+        };
         world.run(&mut Adopt::new(vault.clone(), ask()).unwrap(), &[]).unwrap();
         let adopted = latest(&mut world, &vault).unwrap();
         delete_until_killed(&mut world, &vault, &adopted, usize::MAX >> 1).unwrap().unwrap();

@@ -96,7 +96,8 @@ fn what_was_adopted_without_hashes_is_unverifiable_but_missing_once_it_was_repla
         let mut world = World::mode(mode);
         let vault = world.vault(&[]);
         world.put("vm/disk", b"foreign");
-        let request = AdoptRequest { container: Some("vm".into()), dry_run: false, hash: false, seed: 1 };
+        let request =
+            AdoptRequest { container: Some("vm".into()), dry_run: false, hash: false, keys: Arc::default(), seed: 1 };
         world.run(&mut Adopt::new(vault.clone(), request).unwrap(), &[]).unwrap();
         let found = find(&mut world, &vault, Selector::Latest).unwrap();
         // The store here makes ETags that only look like an MD5.

@@ -376,6 +376,13 @@ impl World {
         self.store(key, body, s3_model::Attributes::default());
     }
 
+    /// Another program stores an object under an SSE-C key that is 32 times this byte.
+    pub(super) fn put_sse_c(&mut self, key: &str, body: &[u8], byte: u8) {
+        let key_md5 = crate::checksum::content_md5(&[byte; 32]);
+        let encryption = s3_model::Encryption::Customer { key_md5 };
+        self.store(key, body, s3_model::Attributes { encryption, ..s3_model::Attributes::default() });
+    }
+
     /// Another program deletes an object: in a bucket with versioning, that writes a delete marker.
     pub(super) fn delete_as_another(&mut self, key: &str) {
         let (bucket, now) = (self.bucket.clone(), at(self.unix_ms));

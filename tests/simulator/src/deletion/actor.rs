@@ -108,7 +108,8 @@ impl Actor {
             Op::Rotate => Machine::Job(Box::new(Job::rotate(vault, request)?)),
             Op::Retire => Machine::Retire(Box::new(Retire::new(vault, container.as_deref(), &self.kek, seed)?)),
             Op::Adopt { hash } => {
-                Machine::Adopt(Box::new(Adopt::new(vault, AdoptRequest { container, dry_run: false, hash, seed })?))
+                let request = AdoptRequest { container, dry_run: false, hash, keys: Arc::default(), seed };
+                Machine::Adopt(Box::new(Adopt::new(vault, request)?))
             }
             Op::Write { .. } | Op::Hide { .. } | Op::Lock { .. } | Op::Unlock | Op::Activate => {
                 unreachable!("the vault does not do this")

@@ -430,7 +430,8 @@ public final class Vault implements AutoCloseable {
     /**
      * Makes versions of what other programs wrote into a bucket of the vault as {@code container/path}, without moving
      * it. What is adopted already is left as it is. With {@link Option#HASH} all of it is read, so that it is verified
-     * as any other version.
+     * as any other version. {@link Option#ADOPT_KEYS} names a file with the keys of objects that are encrypted with
+     * SSE-C, one JSON object per line.
      *
      * @param options the options of the call
      * @param onItem receives each object that the job looks at, in order; null for none. What it throws stops the job
