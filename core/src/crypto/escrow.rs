@@ -12,8 +12,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::age::{self, Failure, Identities, MOST_WORK, Opener, Passphrase};
 use super::keyring::{Keyring, PublicKey, Stored as StoredKeyring};
 use crate::error::{Code, Error, Result};
+
+/// Larger than any escrow file, in bytes; a larger file is something else.
+const LARGEST: usize = 16 << 20;
 
 /// What `escrow` says, so that another JSON file is told apart.
 const KIND: &str = "s3vault";
@@ -50,7 +54,73 @@ struct Stored {
     settings: BTreeMap<String, String>,
 }
 
+/// How an escrow file is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// By a passphrase; opening it takes this many bytes of memory.
+    Passphrase {
+        /// The number of bytes.
+        memory: u64,
+    },
+    /// It is for recipients, whose identities open it.
+    Recipients,
+}
+
+/// How an escrow file, armored or binary, is protected. Fails with `KEYRING` if it is not an age file, or is one that cannot
+/// be opened here.
+pub fn protection(file: &[u8]) -> Result<Protection> {
+    if file.len() > LARGEST {
+        return Err(refused("it is too large for an escrow"));
+    }
+    let memory = age::passphrase_memory(file).map_err(|failure| explain(failure, false))?;
+    Ok(memory.map_or(Protection::Recipients, |memory| Protection::Passphrase { memory }))
+}
+
+fn explain(failure: Failure, with_passphrase: bool) -> Error {
+    match failure {
+        Failure::Version => refused("its version of age is unknown"),
+        Failure::Armor | Failure::Header => refused("it is not an age file, or is damaged")
+            .with_hint("Name a file that 's3vault keys export' or an age tool made."),
+        Failure::Mac | Failure::Payload => refused("it is damaged, or was changed"),
+        Failure::NoMatch if with_passphrase => refused("the passphrase is wrong"),
+        Failure::NoMatch => refused("none of the identities is one of its recipients"),
+        Failure::Work(required) => {
+            refused(&format!("its passphrase needs too much work: 2^{required}, and at most 2^{MOST_WORK} is accepted"))
+                .with_hint("Decrypt it with an age tool, and encrypt it again with less.")
+        }
+        Failure::Memory(bytes) => refused(&format!("its passphrase needs {} MiB of memory", bytes >> 20))
+            .with_hint("Close other programs, or open it on a machine with more memory."),
+    }
+}
+
+fn refused(why: &str) -> Error {
+    Error::new(Code::Keyring, format!("cannot open the escrow file: {why}"))
+}
+
+/// Whether it has a line of an age identity.
+fn is_identity(secret: &[u8]) -> bool {
+    secret.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"AGE-SECRET-KEY-"))
+}
+
 impl Escrow {
+    /// Opens an escrow file, armored or binary: the secret is its passphrase, or the lines of a file of age identities.
+    pub fn open(file: &[u8], secret: &[u8]) -> Result<Escrow> {
+        let with_passphrase = protection(file)? != Protection::Recipients;
+        let opener = if with_passphrase {
+            if is_identity(secret) {
+                return Err(refused("it is protected by a passphrase, and an identity was given"));
+            }
+            Opener::Passphrase(Passphrase::new(secret)?)
+        } else {
+            Opener::Identities(Identities::parse(secret).ok_or_else(|| {
+                refused("it is for recipients, and what was given are not age identities")
+                    .with_hint("Give the file that age-keygen made, with lines AGE-SECRET-KEY-1...")
+            })?)
+        };
+        let content = age::decrypt(file, &opener).map_err(|failure| explain(failure, with_passphrase))?;
+        Escrow::from_bytes(&content).map_err(|e| e.context("escrow file"))
+    }
+
     /// Parses the JSON.
     pub fn from_bytes(bytes: &[u8]) -> Result<Escrow> {
         let refuse = |why: &str| Error::new(Code::Keyring, format!("this is not a valid escrow: {why}"));

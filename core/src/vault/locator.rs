@@ -118,7 +118,12 @@ impl Locator {
 
     /// Parses the JSON of an object that was found at a key.
     pub(crate) fn parse(json: &[u8], found_at: &str) -> Result<Locator> {
-        let locator: Locator = signed::parse(json, Some(found_at))?;
+        Locator::read(json, Some(found_at))
+    }
+
+    /// Parses the JSON of an object. `found_at` is the key that it was read from, if it came from a store.
+    pub(super) fn read(json: &[u8], found_at: Option<&str>) -> Result<Locator> {
+        let locator: Locator = signed::parse(json, found_at)?;
         locator.encryption()?;
         Ok(locator)
     }

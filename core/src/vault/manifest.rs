@@ -11,10 +11,11 @@ use super::objects::{Kind, RowKey, catalogue_prefix};
 use super::signed::{self, FORMAT};
 use super::vid::Vid;
 use super::{OBJECT_LIMIT, Row};
-use crate::crypto::data_key::WrappedKey;
+use crate::crypto::data_key::{DataKey, WrappedKey};
 use crate::crypto::keyring::{SigningKey, VerifyKeys};
+use crate::crypto::segment::Segments;
 use crate::error::{Code, Error, Result};
-use crate::text::presentable_key;
+use crate::text::{presentable, presentable_key};
 use crate::time::rfc3339;
 pub use crate::transfer::extent::{Extent, PartHash};
 use crate::transfer::stored_form::StoredForm;
@@ -263,6 +264,13 @@ impl Manifest {
         };
         let why = format!("version {} of {} {} {why}", self.vid, self.container, self.path);
         Err(Error::new(Code::Held, why))
+    }
+
+    /// How its data is decrypted with its data key, if it is one of envelope mode.
+    pub(crate) fn segments(&self, key: DataKey) -> Segments {
+        let salts = self.extents.iter().flat_map(|extent| extent.salts.iter().copied()).collect();
+        let version = presentable(format!("version {} of {} {}", self.vid, self.container, self.path));
+        Segments::new(key, salts, self.size, version)
     }
 
     /// All parts in order.

@@ -201,9 +201,7 @@ impl LocateSteps {
         }
         let Some(key) = self.vault.data_key(locator)? else { return Ok((None, Encryption::default(), None)) };
         let of_data = encryption.of_data(Some(&key));
-        let salts = manifest.extents.iter().flat_map(|extent| extent.salts.iter().copied()).collect();
-        let version = presentable(format!("version {} of {} {}", manifest.vid, manifest.container, manifest.path));
-        let segments = is_sealed.then(|| Arc::new(Segments::new(key.clone(), salts, manifest.size, version)));
+        let segments = is_sealed.then(|| Arc::new(manifest.segments(key.clone())));
         Ok((Some(key), of_data, segments))
     }
 

@@ -2,18 +2,15 @@
 //! armor, which any age tool opens, with a passphrase or with the identity of a recipient. What is inside is the JSON
 //! of [`s3vault_core::crypto::escrow`].
 
-use s3vault_core::crypto::age::{self, Failure, Identities, Opener, Passphrase};
+use s3vault_core::crypto::age;
 use s3vault_core::crypto::escrow::Escrow;
 use s3vault_core::crypto::keyring::{Kek, Keyring, Merged, VerifyKeys};
 use s3vault_core::settings::{self, Settings};
-use s3vault_core::{Code, Error, Result, vault};
+use s3vault_core::{Result, vault};
 
 use crate::entropy;
 
 pub use age::Reader;
-
-/// Larger than any escrow file; a larger file is something else.
-const LARGEST: usize = 16 << 20;
 
 /// The escrow of a keyring, whose KEKs must be marked as escrowed, with what the settings tell of the vault. In it, the
 /// newest KEK is current: a KEK is exported before it becomes current, and who restores the keyring must not get the one
@@ -49,49 +46,6 @@ pub(super) fn describe(keyring: &Keyring, settings: Option<&Settings>, created_m
 /// The escrow as an age file in ASCII armor.
 pub(super) fn lock(escrow: &Escrow, reader: &Reader) -> Result<Vec<u8>> {
     age::encrypt(&escrow.to_bytes()?, reader, &mut entropy::fill)
-}
-
-/// Opens an escrow file, armored or binary: the secret is its passphrase, or the lines of a file of age identities.
-pub(super) fn open(file: &[u8], secret: &[u8]) -> Result<Escrow> {
-    if file.len() > LARGEST {
-        return Err(refused("it is too large for an escrow"));
-    }
-    let with_passphrase = age::has_passphrase(file).map_err(|failure| explain(failure, false))?;
-    let opener = if with_passphrase {
-        if is_identity(secret) {
-            return Err(refused("it is protected by a passphrase, and an identity was given"));
-        }
-        Opener::Passphrase(Passphrase::new(secret)?)
-    } else {
-        Opener::Identities(Identities::parse(secret).ok_or_else(|| {
-            refused("it is for recipients, and what was given are not age identities")
-                .with_hint("Give the file that age-keygen made, with lines AGE-SECRET-KEY-1...")
-        })?)
-    };
-    let content = age::decrypt(file, &opener).map_err(|failure| explain(failure, with_passphrase))?;
-    Escrow::from_bytes(&content).map_err(|e| e.context("escrow file"))
-}
-
-fn explain(failure: Failure, with_passphrase: bool) -> Error {
-    match failure {
-        Failure::Version => refused("its version of age is unknown"),
-        Failure::Armor | Failure::Header => refused("it is not an age file, or is damaged")
-            .with_hint("Name a file that 's3vault keys export' or an age tool made."),
-        Failure::Mac | Failure::Payload => refused("it is damaged, or was changed"),
-        Failure::NoMatch if with_passphrase => refused("the passphrase is wrong"),
-        Failure::NoMatch => refused("none of the identities is one of its recipients"),
-        Failure::Work(required) => refused(&format!("its passphrase needs too much work (2^{required})"))
-            .with_hint("Decrypt it with an age tool, and encrypt it again with less."),
-    }
-}
-
-fn refused(why: &str) -> Error {
-    Error::new(Code::Keyring, format!("cannot open the escrow file: {why}"))
-}
-
-/// Whether it has a line of an age identity.
-fn is_identity(secret: &[u8]) -> bool {
-    secret.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"AGE-SECRET-KEY-"))
 }
 
 /// What an import found, as JSON.

@@ -11,6 +11,7 @@ mod file;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use s3vault_core::crypto::escrow::Escrow;
 use s3vault_core::crypto::external::ExternalKek;
 use s3vault_core::crypto::keyring::{Kek, Keyring};
 use s3vault_core::settings::Settings;
@@ -78,7 +79,7 @@ impl Keys {
 
     /// Creates a keyring from an escrow file: in the file `path`, which must not exist yet, or in memory.
     pub fn restore(path: Option<&Path>, escrow: &[u8], secret: &[u8]) -> Result<Keys> {
-        let keyring = escrow::open(escrow, secret)?.keyring;
+        let keyring = Escrow::open(escrow, secret)?.keyring;
         let Some(path) = path else { return Ok(Keys::in_memory(keyring)) };
         file::create("keyring", path, &keyring.to_bytes())?;
         Ok(Keys::in_file(path, keyring))
@@ -142,7 +143,7 @@ impl Keys {
     /// ["ed25519 …"],"settings":{…}}`; `left_out` are those that were retired, `external` those that are elsewhere. The
     /// escrow of another signing key is refused.
     pub fn import(&self, escrow: &[u8], secret: &[u8]) -> Result<String> {
-        let escrow = escrow::open(escrow, secret)?;
+        let escrow = Escrow::open(escrow, secret)?;
         let merged = self.change(|keyring| {
             keyring.merge(&escrow.keyring).map_err(|e| {
                 let hint = "Import it into a new file, which gets all of its keys. To read its backups with this keyring, add \

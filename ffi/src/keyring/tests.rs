@@ -406,12 +406,12 @@ fn an_import_adds_what_is_missing_and_refuses_another_keyring() {
 fn an_escrow_opens_with_its_passphrase_only_and_a_refusal_shows_no_secret() {
     let keys = Keys::in_memory(generate().unwrap());
     let file = keys.export(None, &Reader::new("passphrase", b"correct horse").unwrap(), None).unwrap();
-    assert_eq!(escrow::open(&file, b"correct horse").unwrap().keyring.keks().len(), 1);
+    assert_eq!(Escrow::open(&file, b"correct horse").unwrap().keyring.keks().len(), 1);
     let (_, identity) = recipient();
     let refusals =
         [(b"wrong horse".as_slice(), "the passphrase is wrong"), (identity.as_bytes(), "an identity was given")];
     for (secret, why) in refusals {
-        let e = escrow::open(&file, secret).unwrap_err();
+        let e = Escrow::open(&file, secret).unwrap_err();
         assert!(e.code() == Code::Keyring && e.message().contains(why), "{e}");
         assert!(!format!("{e:?}{e}").contains(std::str::from_utf8(secret).unwrap()), "{e:?}");
     }
@@ -423,7 +423,7 @@ fn an_escrow_for_recipients_that_is_damaged_or_not_for_this_identity_is_refused(
     let (reader, identity) = recipient();
     let file = keys.export(None, &reader, None).unwrap();
     let refused = |file: &[u8], secret: &[u8], why: &str| {
-        let e = escrow::open(file, secret).unwrap_err();
+        let e = Escrow::open(file, secret).unwrap_err();
         assert!(e.code() == Code::Keyring && e.message().contains(why), "{e}");
         assert!(!format!("{e:?}{e}").contains(&identity), "{e:?}");
     };
@@ -434,9 +434,9 @@ fn an_escrow_for_recipients_that_is_damaged_or_not_for_this_identity_is_refused(
     for position in [40, file.len() / 2, file.len() - 60] {
         let mut damaged = file.clone();
         damaged[position] = if damaged[position] == b'A' { b'B' } else { b'A' };
-        assert_eq!(escrow::open(&damaged, identity.as_bytes()).unwrap_err().code(), Code::Keyring, "{position}");
+        assert_eq!(Escrow::open(&damaged, identity.as_bytes()).unwrap_err().code(), Code::Keyring, "{position}");
     }
-    assert_eq!(escrow::open(&file[..file.len() - 100], identity.as_bytes()).unwrap_err().code(), Code::Keyring);
+    assert_eq!(Escrow::open(&file[..file.len() - 100], identity.as_bytes()).unwrap_err().code(), Code::Keyring);
 }
 
 #[test]

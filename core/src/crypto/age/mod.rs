@@ -15,7 +15,7 @@ mod recipient;
 
 use zeroize::Zeroizing;
 
-pub use recipient::{Identities, Passphrase, Recipients};
+pub use recipient::{Identities, MOST_WORK, Passphrase, Recipients};
 
 use crate::error::{Code, Error, Result};
 use header::Header;
@@ -38,6 +38,8 @@ pub enum Failure {
     NoMatch,
     /// The passphrase needs more work than is accepted: the logarithm of scrypt's N.
     Work(u32),
+    /// The passphrase needs this many bytes of memory, and there are not as many.
+    Memory(u64),
     /// The payload is damaged, was changed or is cut off.
     Payload,
 }
@@ -88,10 +90,11 @@ pub fn encrypt(content: &[u8], reader: &Reader, random: Random<'_>) -> Result<Ve
     Ok(armor::encode(&file))
 }
 
-/// Whether a file, armored or binary, is protected by a passphrase, and not for recipients.
-pub fn has_passphrase(file: &[u8]) -> std::result::Result<bool, Failure> {
+/// The number of bytes of memory that a passphrase takes, if the file, armored or binary, is protected by one, and not for
+/// recipients.
+pub fn passphrase_memory(file: &[u8]) -> std::result::Result<Option<u64>, Failure> {
     let file = armor::decode(file)?;
-    Ok(Header::parse(&file)?.0.has_passphrase())
+    recipient::passphrase_memory(&Header::parse(&file)?.0)
 }
 
 /// The content of a file, armored or binary.

@@ -29,8 +29,9 @@ const IDENTITY: &str = "age-secret-key-";
 const WRAPPED: usize = 32;
 /// Logarithm of scrypt's N for a new file: that of the age tool, a second and 256 MiB.
 const WORK: u8 = 18;
-/// The largest that is accepted, as in the age tool: more would exhaust the memory.
-const MOST_WORK: u8 = 22;
+/// The largest that is accepted, as in the age tool: 4 GiB. In a browser it is 1 GiB: a module has 4 GiB at most, and no
+/// allocation can have 2.
+pub const MOST_WORK: u8 = if cfg!(target_family = "wasm") { 20 } else { 22 };
 /// scrypt's block size and parallelisation.
 const BLOCK: u32 = 8;
 
@@ -78,6 +79,7 @@ impl Passphrase {
         }
     }
 
+    /// `None` if scrypt does not accept the work.
     fn key(&self, salt: &[u8; 16], work: u8) -> Option<Zeroizing<[u8; 32]>> {
         let salt = [SCRYPT_LABEL, salt].concat();
         let mut key = Zeroizing::new([0; 32]);
@@ -100,7 +102,24 @@ impl Passphrase {
         if !header.has_passphrase() {
             return Err(Failure::NoMatch);
         }
-        // Only one who knows the passphrase can have made the file.
+        let Wrapped { salt, work, wrapped } = Wrapped::of(header)?;
+        check_memory(memory(work))?;
+        let key = self.key(&salt, work).ok_or(Failure::Work(work.into()))?;
+        open(&key, wrapped).ok_or(Failure::NoMatch)
+    }
+}
+
+/// The file key as it is wrapped with a passphrase.
+struct Wrapped<'a> {
+    salt: [u8; 16],
+    /// Logarithm of scrypt's N.
+    work: u8,
+    wrapped: &'a [u8; WRAPPED],
+}
+
+impl<'a> Wrapped<'a> {
+    /// The only stanza of a header: only one who knows the passphrase can have made the file.
+    fn of(header: &'a Header) -> std::result::Result<Wrapped<'a>, Failure> {
         let [stanza] = header.stanzas.as_slice() else { return Err(Failure::Header) };
         let [salt, work] = stanza.arguments.as_slice() else { return Err(Failure::Header) };
         let salt = fixed(salt)?;
@@ -111,9 +130,34 @@ impl Passphrase {
         }
         let work: u32 = work.parse().map_err(|_| Failure::Header)?;
         let accepted = u8::try_from(work).ok().filter(|work| *work <= MOST_WORK).ok_or(Failure::Work(work))?;
-        let key = self.key(&salt, accepted).ok_or(Failure::Work(work))?;
-        open(&key, wrapped).ok_or(Failure::NoMatch)
+        Ok(Wrapped { salt, work: accepted, wrapped })
     }
+}
+
+/// The number of bytes of memory that the passphrase of this file takes, if it has one.
+pub(super) fn passphrase_memory(header: &Header) -> std::result::Result<Option<u64>, Failure> {
+    header.has_passphrase().then(|| Wrapped::of(header).map(|of| memory(of.work))).transpose()
+}
+
+/// The number of bytes of memory that scrypt takes.
+fn memory(work: u8) -> u64 {
+    (128 * u64::from(BLOCK)) << work
+}
+
+/// Fails if there is not this much memory: scrypt would end the module.
+#[cfg(target_family = "wasm")]
+fn check_memory(bytes: u64) -> std::result::Result<(), Failure> {
+    let mut memory = Vec::<u8>::new();
+    let there_is = usize::try_from(bytes).is_ok_and(|bytes| memory.try_reserve_exact(bytes).is_ok());
+    // Otherwise the compiler removes what nobody uses.
+    std::hint::black_box(&memory);
+    if there_is { Ok(()) } else { Err(Failure::Memory(bytes)) }
+}
+
+/// The system lends more memory than it has.
+#[cfg(not(target_family = "wasm"))]
+fn check_memory(_bytes: u64) -> std::result::Result<(), Failure> {
+    Ok(())
 }
 
 impl fmt::Debug for Passphrase {
