@@ -42,7 +42,7 @@ check: ## check format, lints, core's tests, generated files, words, module dire
 test-lints: ## check format, lints, generated files, words, module directions and dependencies
 	$(STEP) "format" cargo fmt --all --check
 	$(STEP) "lints" cargo clippy -q $(PROFILE) --all-targets -- -D warnings
-	$(STEP) "lints, wasm package" cargo clippy -q $(PROFILE) -p s3vault-wasm $(WASM) -- -D warnings
+	$(STEP) "lints, wasm package" cargo clippy -q $(PROFILE) -p s3vault-wasm -p s3vault-wasm-decrypt $(WASM) -- -D warnings
 	$(STEP) "generated files" $(XTASK) generate --check
 	$(STEP) "language" $(XTASK) language
 	$(STEP) "modules" $(XTASK) modules

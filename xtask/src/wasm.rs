@@ -11,24 +11,30 @@ use crate::{Result, cargo, root};
 /// BLAKE3 is more than twice as fast with SIMD, which every browser since 2023 supports.
 const RUSTFLAGS: &str = "-C target-feature=+simd128";
 
+/// The crates whose modules are in the package: one that verifies, and one that decrypts, which few load.
+const CRATES: [&str; 2] = ["s3vault-wasm", "s3vault-wasm-decrypt"];
+
 /// Builds bindings/wasm/pkg.
 pub(crate) fn package() -> Result<()> {
-    let built = build(&["build", "--release"], "s3vault-wasm", 3)?;
     let folder = root().join("bindings/wasm/pkg");
+    let built = CRATES.map(|name| build(&["build", "--release"], name, 3));
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
-    Bindgen::new()
-        .input_path(built)
-        .web(true)?
-        .typescript(true)
-        .omit_default_module_path(false)
-        .remove_name_section(true)
-        .remove_producers_section(true)
-        .generate(&folder)?;
-    let module = folder.join("s3vault_wasm_bg.wasm");
-    check_imports(&walrus::Module::from_file(&module)?, "./s3vault_wasm_bg.js")?;
-    println!("wrote {} ({} KiB)", module.display(), std::fs::metadata(&module)?.len() / 1024);
+    for (name, built) in CRATES.iter().zip(built) {
+        Bindgen::new()
+            .input_path(built?)
+            .web(true)?
+            .typescript(true)
+            .omit_default_module_path(false)
+            .remove_name_section(true)
+            .remove_producers_section(true)
+            .generate(&folder)?;
+        let name = name.replace('-', "_");
+        let module = folder.join(format!("{name}_bg.wasm"));
+        check_imports(&walrus::Module::from_file(&module)?, &format!("./{name}_bg.js"))?;
+        println!("wrote {} ({} KiB)", module.display(), std::fs::metadata(&module)?.len() / 1024);
+    }
     Ok(())
 }
 

@@ -2,12 +2,13 @@
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
 import { bytesOf, loadCases } from './cases.js'
+import { makeEnvelope } from './envelope.js'
 
 const PACKAGE = fileURLToPath(new URL('..', import.meta.url))
 const cases = new Map(loadCases().map((one) => [one.name, one.verify]))
@@ -15,14 +16,21 @@ const cases = new Map(loadCases().map((one) => [one.name, one.verify]))
 /** Runs the example in a folder with the three files of a case. The folder is inside the package, so that Node finds
  * `@s3vault/verify` there. */
 function runExample(name) {
-  const [, example] = readFileSync(join(PACKAGE, 'README.md'), 'utf8').match(/^```js run\n([^]*?)^```$/m)
+  return run('js run', {
+    manifest: cases.get(name).object, 'public-key': cases.get(name).public_keys, data: bytesOf(cases.get(name)),
+  })
+}
+
+/** Runs an example in a folder with these files, which may read what it wrote with `then`. */
+function run(fence, files, then = () => {}) {
+  const [, example] = readFileSync(join(PACKAGE, 'README.md'), 'utf8').match(new RegExp(`^\`\`\`${fence}\n([^]*?)^\`\`\`$`, 'm'))
   const folder = mkdtempSync(join(PACKAGE, 'readme-'))
   try {
-    writeFileSync(join(folder, 'manifest'), cases.get(name).object)
-    writeFileSync(join(folder, 'public-key'), cases.get(name).public_keys)
-    writeFileSync(join(folder, 'data'), bytesOf(cases.get(name)))
+    for (const [file, content] of Object.entries(files)) writeFileSync(join(folder, file), content)
     writeFileSync(join(folder, 'example.mjs'), example)
-    return spawnSync(process.execPath, ['example.mjs'], { cwd: folder, encoding: 'utf8' })
+    const done = spawnSync(process.execPath, ['example.mjs'], { cwd: folder, encoding: 'utf8' })
+    then(folder)
+    return done
   } finally {
     rmSync(folder, { recursive: true })
   }
@@ -42,4 +50,18 @@ test('the example refuses a damaged backup, and names the part', () => {
 
 test('the example refuses a manifest that another key signed', () => {
   assert.equal(runExample('verify: other key').status, 1)
+})
+
+test('the example of decryption writes the backup, and nothing if it is damaged', () => {
+  const { manifest, 'public-key': key, escrow, passphrase, data, plain } = makeEnvelope()
+  const files = { manifest, 'public-key': key, escrow, passphrase, data }
+  const { status, stdout, stderr } = run('js run decrypt', files, (folder) => {
+    assert.ok(readFileSync(join(folder, 'plain')).equals(plain))
+  })
+  assert.equal(status, 0, stderr)
+  assert.match(stdout, /^\d+ bytes, BLAKE3 [0-9a-f]{64}\n$/)
+  data[2 ** 20 + 16] ^= 1
+  const damaged = run('js run decrypt', files, (folder) => assert.ok(!existsSync(join(folder, 'plain'))))
+  assert.equal(damaged.status, 1)
+  assert.match(damaged.stderr, /damaged segments: 2-2; excess bytes: 0/)
 })
