@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # scripts/page_backup.sh MIB COMMAND...: stores this many MiB with the `s3vault` command in the store that the environment names,
 # downloads it with boto3 by its plain key, and runs COMMAND. S3VAULT_TEST_MANIFEST, S3VAULT_TEST_DATA and
-# S3VAULT_TEST_KEY name the three files that a verifier needs.
+# S3VAULT_TEST_KEY name the three files that a verifier needs. S3VAULT_TEST_ENVELOPE names a folder with those of an
+# encrypted backup, its escrow files (page_envelope.py) and the passphrase of all of them.
 set -euo pipefail
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
@@ -23,6 +24,9 @@ head -c "${mib}M" /dev/urandom >"$dir/disk.img"
 boto3_client.client().download_file(os.environ["S3VAULT_BUCKET"], "page vm/disks/sda.img", sys.argv[1])' "$dir/data")
 cmp "$dir/disk.img" "$dir/data"
 rm "$dir/disk.img"
+
+"$VENV/bin/python" "$ROOT/scripts/page_envelope.py" "$dir/envelope"
+export S3VAULT_TEST_ENVELOPE=$dir/envelope
 
 export S3VAULT_TEST_MANIFEST=$dir/manifest S3VAULT_TEST_DATA=$dir/data S3VAULT_TEST_KEY=$dir/public-key
 "$@"

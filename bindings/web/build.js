@@ -1,4 +1,4 @@
-// Builds dist/s3vault-verify.html: script, worker, style and wasm in one file, with a Content-Security-Policy that
+// Builds dist/s3vault-verify.html: scripts, workers, style and wasm in one file, with a Content-Security-Policy that
 // lists their hashes and forbids everything else.
 
 import { createHash } from 'node:crypto'
@@ -42,10 +42,18 @@ function policy(script, style) {
 const worker = await bundle('src/worker.js')
 const script = await bundle('src/page.js', { WORKER_SOURCE: JSON.stringify(worker) })
 const style = (await readFile(at('src/style.css'), 'utf8')).trim()
-if (/<\/(script|style)/i.test(script + style)) throw new Error('the script or the style contains a closing tag, which would end it early')
+// For those who decrypt only: text, of which nothing runs before an escrow file is chosen.
+const decryptWorker = await bundle('src/decrypt-worker.js')
+const decryptWasm = (await readFile(fileURLToPath(import.meta.resolve('@s3vault/verify/decrypt/wasm')))).toString('base64')
+if (/<\/(script|style)|<!--/i.test(script + style + decryptWorker)) {
+  throw new Error('the script or the style contains a tag, which would end it early')
+}
 
 let html = await readFile(at('src/index.html'), 'utf8')
-for (const [name, text] of Object.entries({ POLICY: policy(script, style), STYLE: style, SCRIPT: script })) {
+const texts = {
+  POLICY: policy(script, style), STYLE: style, DECRYPT_WORKER: decryptWorker, DECRYPT_WASM: decryptWasm, SCRIPT: script,
+}
+for (const [name, text] of Object.entries(texts)) {
   const parts = html.split(`{{${name}}}`)
   if (parts.length !== 2) throw new Error(`src/index.html must contain {{${name}}} exactly once`)
   html = parts.join(text)

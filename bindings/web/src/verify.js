@@ -5,14 +5,20 @@ import wasm from '@s3vault/verify/wasm'
 
 import { badManifest, failed, judge, waiting, working } from './outcome.js'
 import { checkParts, WORKERS } from './pool.js'
+import { refusal, unreadable } from './refusal.js'
 import { divide } from './runs.js'
 
 /** The size of half a million parts. A larger file is not a manifest. */
 const LARGEST_MANIFEST = 64 * 1024 * 1024
 
 /**
- * @typedef {{ manifest?: File, data?: File, keys: string }} Chosen
- * @typedef {{ summary: import('@s3vault/verify').Summary, keyId?: string, hash: string, signature: string }} Described
+ * @typedef {object} Described
+ * @property {import('@s3vault/verify').Summary} summary
+ * @property {string} hash
+ * @property {string} signature
+ * @property {boolean} signed by a trusted key
+ * @property {string} encryption as the setting of that name
+ *
  * @typedef {object} Listener
  * @property {(outcome: import('./outcome.js').Outcome, described?: Described) => void} show
  * @property {(done: number, total: number) => void} progress
@@ -36,7 +42,7 @@ async function load() {
 }
 
 /** Verifies as much as the chosen files allow, and reports to the listener.
- * @param {Chosen} chosen
+ * @param {import('./inputs.js').Chosen} chosen
  * @param {Listener} listener
  * @param {AbortSignal} signal */
 export async function verify(chosen, listener, signal) {
@@ -52,7 +58,7 @@ export async function verify(chosen, listener, signal) {
   }
 }
 
-/** @param {Chosen} chosen
+/** @param {import('./inputs.js').Chosen} chosen
  * @param {Listener} listener
  * @param {AbortSignal} signal */
 async function run({ manifest, data, keys }, listener, signal) {
@@ -76,7 +82,7 @@ async function run({ manifest, data, keys }, listener, signal) {
   }
   const trusted = verdict === 'good'
   const signature = trusted ? `valid, by key ${keyId}` : 'none'
-  const described = { summary, keyId, hash, signature }
+  const described = { summary, hash, signature, signed: trusted, encryption: encryptionOf(object) }
   if (data === undefined) {
     listener.show(waiting(has, keyId), described)
     return
@@ -99,6 +105,13 @@ async function run({ manifest, data, keys }, listener, signal) {
   listener.show(outcome, described)
 }
 
+/** How a backup is encrypted, according to its manifest, which was verified. The module does not tell: it would be larger for
+ * it.
+ * @param {Uint8Array} object
+ * @returns {string} */
+const encryptionOf = (object) =>
+  JSON.parse(new TextDecoder().decode(object.subarray(0, object.indexOf(10)))).encryption ?? 'none'
+
 /** A file that was removed reports the size 0; reading it fails.
  * @param {File} file */
 async function probe(file) {
@@ -120,17 +133,3 @@ async function readManifest(file) {
     throw unreadable('the manifest', file, error)
   }
 }
-
-/** @param {string} what
- * @param {File} file
- * @param {unknown} error */
-function unreadable(what, file, error) {
-  return refusal(
-    `${what}, '${file.name}', cannot be read: ${/** @type {Error} */ (error).message}`,
-    'It was changed, moved or removed since it was chosen, or it is a folder. Choose it again.',
-  )
-}
-
-/** @param {string} message
- * @param {string} hint */
-const refusal = (message, hint) => Object.assign(new Error(message), { hint })

@@ -9,16 +9,9 @@ const at = (id) => /** @type {HTMLElement} */ (document.getElementById(id))
 
 /** @param {import('./outcome.js').Outcome} outcome
  * @param {import('./verify.js').Described} [described] */
-export function show({ verdict, title, text, todo, note, findings = [], needed = [] }, described) {
-  at('title').textContent = title
-  at('text').replaceChildren(
-    ...text.map((line) => element('p', visible(shortened(line)))),
-    ...(todo ? [element('p', visible(todo), 'todo')] : []),
-    ...(note ? [element('p', note, 'soft')] : []),
-  )
-  at('progress').hidden = verdict !== 'working'
-  if (verdict === 'working') progress(0, 0, 0)
-  showFindings(findings)
+export function show({ verdict, needed = [], ...outcome }, described) {
+  showOutcome('', outcome, verdict === 'working')
+  showFindings('parts', outcome.findings)
   showSummary(described)
   for (const card of document.querySelectorAll('[data-drop]')) {
     card.classList.toggle('needed', needed.includes(/** @type {HTMLElement} */ (card).dataset.drop ?? ''))
@@ -26,19 +19,50 @@ export function show({ verdict, title, text, todo, note, findings = [], needed =
   document.documentElement.dataset.verdict = verdict
 }
 
-/** @param {number} done bytes
- * @param {number} total bytes
- * @param {number} seconds since the start */
-export function progress(done, total, seconds) {
-  const bar = /** @type {HTMLProgressElement} */ (at('bar'))
+/** @param {import('./decrypted.js').Decryption} decryption */
+export function showDecryption({ state, ...outcome }) {
+  showOutcome('decryption-', outcome, state === 'working')
+  showFindings('segments', outcome.findings)
+  document.documentElement.dataset.decryption = state
+}
+
+/** @param {string} prefix of the ids
+ * @param {{ title: string, text: string[], todo?: string, note?: string }} outcome
+ * @param {boolean} isWorking */
+function showOutcome(prefix, { title, text, todo, note }, isWorking) {
+  at(`${prefix}title`).textContent = title
+  at(`${prefix}text`).replaceChildren(
+    ...text.map((line) => element('p', visible(shortened(line)))),
+    ...(todo ? [element('p', visible(todo), 'todo')] : []),
+    ...(note ? [element('p', note, 'soft')] : []),
+  )
+  at(`${prefix}progress`).hidden = !isWorking
+  // Until the first bytes, a bar without a value says that something happens.
+  at(`${prefix}bar`).removeAttribute('value')
+  at(`${prefix}speed`).textContent = ''
+}
+
+/** @typedef {(done: number, total: number, seconds: number) => void} ShowProgress bytes, bytes, seconds since the start */
+
+/** @type {ShowProgress} */
+export const progress = (...now) => showProgress('', ...now)
+
+/** @type {ShowProgress} */
+export const showDecryptionProgress = (...now) => showProgress('decryption-', ...now)
+
+/** @param {string} prefix of the ids
+ * @param {Parameters<ShowProgress>} now */
+function showProgress(prefix, ...[done, total, seconds]) {
+  const bar = /** @type {HTMLProgressElement} */ (at(`${prefix}bar`))
   bar.value = total > 0 ? done / total : 0
   const speed = seconds > 0 ? done / seconds : 0
   const left = speed > 0 ? ` · ${count(Math.round(speed / 1e6))} MB/s · ${duration((total - done) / speed)} left` : ''
-  at('speed').textContent = total > 0 ? `${bytes(done)} of ${bytes(total)}${left}` : ''
+  at(`${prefix}speed`).textContent = total > 0 ? `${bytes(done)} of ${bytes(total)}${left}` : ''
 }
 
-/** @param {import('./outcome.js').Finding[]} findings */
-function showFindings(findings) {
+/** @param {string} table its id
+ * @param {import('./outcome.js').Finding[]} [findings] */
+function showFindings(table, findings = []) {
   const rows = findings.slice(0, ROWS).map(({ first, last, start, end, what }) => {
     const row = document.createElement('tr')
     row.dataset.first = String(first)
@@ -54,15 +78,15 @@ function showFindings(findings) {
     row.append(cell)
     rows.push(row)
   }
-  at('parts').hidden = rows.length === 0
-  at('parts').querySelector('tbody')?.replaceChildren(...rows)
+  at(table).hidden = rows.length === 0
+  at(table).querySelector('tbody')?.replaceChildren(...rows)
 }
 
 /** @param {import('./verify.js').Described} [described] */
 function showSummary(described) {
   at('summary').hidden = described === undefined
   if (described === undefined) return
-  const { summary, hash, signature } = described
+  const { summary, hash, signature, encryption } = described
   const stored = summary.extents > 1 ? `, stored in ${count(summary.extents)} consecutive objects` : ''
   const kind = summary.parent === undefined ? 'full' : `incremental, based on version ${summary.parent}`
   /** @type {[string, string, string?][]} */
@@ -72,6 +96,7 @@ function showSummary(described) {
     ['Recorded', time(summary.recorded)],
     ['Size', `${bytes(Number(summary.size))}, ${parts(summary.parts)}${stored}`],
     ['Kind', kind],
+    ['Encryption', encryption === 'envelope' ? 'by s3vault (envelope)' : encryption],
     ['Version id', summary.vid, 'mono'],
     ['Signature', signature],
     ['Hash of the manifest', `BLAKE3 ${hash}`, 'mono'],

@@ -22,6 +22,10 @@ export function bytes(n) {
  * @param {number} n */
 export const parts = (n) => (n === 1 ? '1 part' : `${count(n)} parts`)
 
+/** `1 segment`, `3 segments`
+ * @param {number} n */
+export const segments = (n) => (n === 1 ? '1 segment' : `${count(n)} segments`)
+
 /** @param {bigint} ms Unix milliseconds */
 export function time(ms) {
   const date = new Date(Number(ms))

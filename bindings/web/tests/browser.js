@@ -70,6 +70,44 @@ export class VerifyPage {
     if (key !== undefined) await this.page.setInputFiles('#public-key', asFile(key, 'public-key'))
   }
 
+  /** Chooses an escrow file, and the locator first.
+   * @param {{ escrow: Uint8Array, locator?: Uint8Array }} files */
+  async chooseEscrow({ escrow, locator }) {
+    if (locator !== undefined) await this.page.setInputFiles('#locator', asFile(locator, 'locator'))
+    await this.page.setInputFiles('#escrow', asFile(escrow, 'vault.escrow.age'))
+  }
+
+  /** Gives the secret that is asked for, and decrypts.
+   * @param {{ passphrase?: Uint8Array, identity?: Uint8Array }} secrets
+   * @param {'decrypt' | 'save'} [button] */
+  async decrypt({ passphrase, identity }, button = 'decrypt') {
+    await this.page.locator('#passphrase:visible, #identity:visible').waitFor()
+    if (await this.page.locator('#passphrase').isVisible()) {
+      await this.page.fill('#passphrase', new TextDecoder().decode(passphrase))
+    } else {
+      await this.page.setInputFiles('#identity', asFile(identity, 'identity'))
+    }
+    await this.page.click(`#${button}:enabled`)
+    return this.untilDecryption('good', 'bad', 'error')
+  }
+
+  /** Waits until the decryption has one of these states. */
+  async untilDecryption(...states) {
+    const any = states.map((state) => `html[data-decryption="${state}"]`).join(',')
+    await this.page.locator(any).waitFor({ state: 'attached', timeout: 300_000 })
+    return this.page.evaluate(() => document.documentElement.dataset.decryption)
+  }
+
+  /** The whole text about the decryption. */
+  decryption() {
+    return this.page.locator('#decryption').innerText()
+  }
+
+  /** Numbers of the first segment of each finding; 0 is the bytes after the last segment. */
+  damagedSegments() {
+    return this.page.locator('#segments tbody tr').evaluateAll((rows) => rows.map((row) => Number(row.dataset.first)))
+  }
+
   /** Waits until the page has one of these verdicts. */
   async until(...verdicts) {
     const any = verdicts.map((verdict) => `html[data-verdict="${verdict}"]`).join(',')

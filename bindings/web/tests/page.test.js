@@ -77,11 +77,22 @@ test('a key can be pasted and corrected', on(async (page) => {
   assert.equal(await page.until('good'), 'good')
 }))
 
-test('three files dropped anywhere are sorted to their inputs', on(async (page) => {
-  await drop(page, 'h1', [['a', small.key], ['b', small.data], ['c', small.manifest]])
+test('files dropped anywhere are sorted to their inputs', on(async (page) => {
+  const head = (text) => encode(`${text}\n`)
+  await drop(page, 'h1', [
+    ['a', small.key], ['b', small.data], ['c', small.manifest], ['d', head('age-encryption.org/v1')],
+    ['e', head('{"format":1,"key":"_s3vault/1/loc/vm/disk.img/V.000001.-.-"')], ['f', head('# key\nAGE-SECRET-KEY-1')],
+  ])
   assert.equal(await page.final(), 'good')
   const names = await page.page.locator('input[type=file]').evaluateAll((all) => all.map((one) => one.files[0].name))
-  assert.deepEqual(names, ['c', 'b', 'a'])
+  assert.deepEqual(names, ['c', 'b', 'a', 'd', 'e', 'f'])
+}))
+
+test('a pasted key stays when another file is dropped', on(async (page) => {
+  await page.choose({ manifest: small.manifest })
+  await page.page.locator('#public-key-text').fill(new TextDecoder().decode(small.key))
+  await drop(page, 'h1', [['b', small.data]])
+  assert.equal(await page.final(), 'good')
 }))
 
 test('a file dropped on an input is used for that input, whatever it is', on(async (page) => {

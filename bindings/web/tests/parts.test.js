@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
+import { judgeDecrypted, locked } from '../src/decrypted.js'
 import { judge } from '../src/outcome.js'
 import { divide } from '../src/runs.js'
 import { bytes, duration, time, visible } from '../src/words.js'
@@ -74,4 +75,34 @@ test('numbers, times and names are formatted for people', () => {
   assert.equal(time(2n ** 62n), '4611686018427387904 ms after 1970')
   assert.deepEqual([0.2, 61, 7260].map(duration), ['1 s', '1 min 1 s', '2 h 1 min'])
   assert.equal(visible('a\u202eb\n\u200bü'), 'a\\u{202e}b\\u{a}\\u{200b}ü')
+})
+
+test('what is still needed to decrypt is named', () => {
+  const title = (known) => locked({ hasData: true, hasEscrow: true, ...known }).title
+  assert.equal(title({ hasEscrow: false }), 'Nothing to decrypt yet')
+  assert.equal(title({ hasEscrow: false, encryption: 'envelope' }), 'This backup is encrypted, and was not decrypted')
+  assert.equal(title({ encryption: 'envelope' }), 'Reading the escrow file')
+  assert.equal(title({ encryption: 'envelope', secret: 'passphrase' }), 'Still needed to decrypt: the passphrase')
+  assert.equal(title({ hasData: false, secret: 'identity' }),
+    'Still needed to decrypt: a manifest that is verified and the stored file and the identity file')
+  for (const encryption of ['none', 'sse-c', 'sse-kms']) {
+    assert.equal(title({ encryption, secret: 'passphrase' }), 'There is nothing to decrypt')
+  }
+})
+
+test('a decryption is good only if its result has a hash', () => {
+  const result = { damage: [], excess: 0, size: 10, segments: 3, hash: 'abc' }
+  const damage = (first, last) => ({ first, last, part: 1, start: 10 * (first - 1), end: 10 * last, what: 'damaged' })
+  const judged = (changes, how = { signed: true }) => judgeDecrypted({ ...result, hash: undefined, ...changes }, how)
+  assert.equal(judged({ hash: 'abc' }).state, 'good')
+  assert.match(judged({ hash: 'abc' }, { signed: false }).text.join(' '), /no signature/)
+  assert.match(judged({ hash: 'abc' }, { signed: true, saved: 'disk.img' }).text.join(' '), /saved as ‘disk.img’/)
+  assert.deepEqual([judged({ damage: [damage(2, 2)] }).state, judged({ damage: [damage(2, 2)] }).title],
+    ['bad', 'Segment 2 cannot be decrypted'])
+  assert.match(judged({ damage: [damage(2, 2)] }, { signed: true, saved: 'disk.img' }).text.join(' '), /Nothing was saved/)
+  assert.equal(judged({ damage: [damage(1, 3)] }).title, 'Nothing of this file can be decrypted')
+  const long = judged({ excess: 4 })
+  assert.deepEqual([long.state, long.title], ['bad', 'The file is too long'])
+  assert.deepEqual(judged({ damage: [damage(3, 3)], excess: 4 }).findings.map(({ first, start, end }) => [first, start, end]),
+    [[3, 20, 30], [0, 30, 34]])
 })
