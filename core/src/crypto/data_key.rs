@@ -12,8 +12,12 @@ use zeroize::Zeroizing;
 
 use super::aead::{Aead, KEY_LENGTH, NONCE_LENGTH, TAG_LENGTH};
 use super::external::{self, LONGEST};
+use super::hkdf::hkdf;
 use super::keyring::{Kek, Material};
 use crate::error::{Code, Error, Result};
+
+/// What derives data keys of versions that are re-keyed.
+const REKEY: &str = "s3vault/1 rekey";
 
 /// A version's data key, 256 bits from the operating system's entropy. It is zeroized on drop, and never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,6 +27,25 @@ impl DataKey {
     /// The key with these bytes.
     pub fn new(bytes: [u8; KEY_LENGTH]) -> DataKey {
         DataKey(Arc::new(Zeroizing::new(bytes)))
+    }
+
+    /// The data key of a version that is re-keyed, derived from a key-encryption key (KEK): all who re-key the version
+    /// under it in this generation get the same. An external KEK gives nothing to derive it from.
+    pub fn rekeyed(kek: &Kek, of: &Belonging<'_>, generation: u32) -> Result<DataKey> {
+        let Material::Inside(inside) = kek.material() else {
+            let why = format!(
+                "key {} is in a KMS or an HSM, which does not show it, so no data key can be derived from it for re-keying",
+                kek.id()
+            );
+            return Err(Error::new(Code::Unsupported, why).with_hint(
+                "Make a key of the keyring current and run rekey again; after that, rotate can move the versions to the external key. Or store the backups again.",
+            ));
+        };
+        let generation = generation.to_string();
+        let fields = [REKEY, of.vault, of.container, of.path, of.vid, &generation];
+        let mut key = Zeroizing::new([0; KEY_LENGTH]);
+        hkdf(inside.key(), &[], &fields.iter().flat_map(|field| with_length(field)).collect::<Vec<u8>>(), &mut *key);
+        Ok(DataKey::new(*key))
     }
 
     /// The key's bytes, which are secret.
@@ -58,8 +81,13 @@ impl Belonging<'_> {
     fn associated(&self, kek: &str) -> Vec<u8> {
         let Belonging { vault, container, path, vid, encryption } = self;
         let fields = [vault, container, path, vid, kek, encryption];
-        fields.iter().flat_map(|field| [&(field.len() as u32).to_be_bytes(), field.as_bytes()].concat()).collect()
+        fields.iter().flat_map(|field| with_length(field)).collect()
     }
+}
+
+/// A field behind its length.
+fn with_length(field: &str) -> Vec<u8> {
+    [&(field.len() as u32).to_be_bytes(), field.as_bytes()].concat()
 }
 
 /// A wrapped data key, as a locator and a manifest have it.
@@ -161,6 +189,24 @@ mod tests {
 
     const OF: Belonging<'_> =
         Belonging { vault: "00ff", container: "vm", path: "disk", vid: "V", encryption: "envelope" };
+
+    /// The value was computed with Python's `cryptography`, by what `docs/format.md` says.
+    #[test]
+    fn the_key_of_a_rekeyed_version_is_derived_from_what_it_belongs_to() {
+        let kek = Kek::new([1; 32], 0);
+        let key = DataKey::rekeyed(&kek, &OF, 65_536).unwrap();
+        assert_eq!(hex::encode(key.bytes()), "416eb98c998b7e7c0050d11254da0210e0c1a62c66dd594cd8ad95de460527e7");
+        assert_ne!(key, DataKey::rekeyed(&Kek::new([2; 32], 0), &OF, 65_536).unwrap());
+        assert_ne!(key, DataKey::rekeyed(&kek, &OF, 131_072).unwrap());
+        for other in [
+            Belonging { vault: "00fe", ..OF },
+            Belonging { container: "vmd", path: "isk", ..OF },
+            Belonging { path: "disk2", ..OF },
+            Belonging { vid: "W", ..OF },
+        ] {
+            assert_ne!(key, DataKey::rekeyed(&kek, &other, 65_536).unwrap(), "{other:?}");
+        }
+    }
 
     #[test]
     fn a_wrapped_key_opens_only_where_it_belongs() {

@@ -175,6 +175,13 @@ pub(super) struct Inside {
     pub(super) aead: Aead,
 }
 
+impl Inside {
+    /// The key's bytes, which are secret.
+    pub(super) fn key(&self) -> &[u8; KEY_LENGTH] {
+        &self.key
+    }
+}
+
 impl Kek {
     /// A KEK with this key, which must come from the operating system's entropy, made at this time.
     pub fn new(key: [u8; KEY_LENGTH], created_ms: i64) -> Kek {

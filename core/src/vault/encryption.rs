@@ -221,7 +221,7 @@ impl Vault {
         wrapped.unwrap(kek, &self.belonging(container, path, vid, encryption))
     }
 
-    fn belonging<'a>(
+    pub(super) fn belonging<'a>(
         &'a self,
         container: &'a str,
         path: &'a str,

@@ -293,7 +293,7 @@ impl Layout {
             Versioning::Native => data_key(name, self.leading_slash),
             Versioning::Emulated => next.trim_end_matches('.').to_owned(),
         };
-        DataKeys { first, next }
+        DataKeys { first, next, version_ids: Vec::new() }
     }
 
     /// Refuses a bucket whose versioning does not fit, and remembers that it does.

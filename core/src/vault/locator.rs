@@ -55,6 +55,10 @@ pub struct DataKeys {
     pub first: String,
     /// Prefix of the other keys: extent n >= 2 is at this prefix followed by n in decimal.
     pub next: String,
+    /// Native version ids of the extents in their order, where the catalogue entry does not have them: a hint, since a
+    /// replica has other ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub version_ids: Vec<String>,
 }
 
 impl DataKeys {
@@ -62,6 +66,27 @@ impl DataKeys {
     pub fn extent(&self, number: usize) -> String {
         if number == 1 { self.first.clone() } else { format!("{}{number}", self.next) }
     }
+
+    /// The keys of data that was re-keyed: they belong to the version alone, and to the KEK that the data key was made with.
+    pub(crate) fn rekeyed(&self, vid: Vid, generation: u32, kek: &str) -> DataKeys {
+        let own = format!("@{vid}");
+        // A put's prefix ends with the version and a dot, that of a re-keying has more after it.
+        let end = self.next.rfind(&own).map_or(self.next.len(), |at| at + own.len());
+        let first = format!("{}.r{generation:06}-{kek}", &self.next[..end]);
+        DataKeys { next: format!("{first}."), first, version_ids: Vec::new() }
+    }
+}
+
+/// The key of a backup's data without the version, of a key that [`DataKeys::rekeyed`] has made, and the generation and the
+/// KEK in it.
+pub(crate) fn parse_rekeyed(key: &str, vid: Vid) -> Option<(&str, u32, &str)> {
+    let own = format!("@{vid}.r");
+    let at = key.rfind(&own)?;
+    let (generation, rest) = key[at + own.len()..].split_once('-')?;
+    let kek = rest.split_once('.').map_or(rest, |(kek, _)| kek);
+    let is_number = generation.len() == 6 && generation.bytes().all(|b| b.is_ascii_digit());
+    let is_kek = kek.len() == 16 && kek.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    (is_number && is_kek).then_some((&key[..at], generation.parse().ok()?, kek))
 }
 
 impl Locator {
@@ -106,6 +131,16 @@ impl Locator {
         Ok(next.encrypted(name, &encryption, Some(wrapped)))
     }
 
+    /// The same for a copy of the data, under the data key that is wrapped here.
+    pub(crate) fn rekeyed(&self, name: &Name, generation: u32, wrapped: WrappedKey, data: DataKeys) -> Result<Locator> {
+        Ok(Locator { data, ..self.rewrapped(name, generation, wrapped)? })
+    }
+
+    /// The key-encryption key that its data key was made with, if its data was re-keyed.
+    pub(crate) fn rekeyed_with(&self) -> Option<&str> {
+        parse_rekeyed(&self.data.first, Vid::try_parse(&self.vid)?).map(|(_, _, kek)| kek)
+    }
+
     /// How the data is encrypted.
     pub(crate) fn encryption(&self) -> Result<Encryption> {
         Encryption::named(&self.encryption, self.wrapped.as_ref())
@@ -141,7 +176,8 @@ mod tests {
     fn the_exact_format() {
         let name = Name::new("vm", "disk.img").unwrap();
         let (vid, parent) = (Vid::new(1_764_000_000_000, [5; 10]), Vid::new(1_763_000_000_000, [6; 10]));
-        let data = DataKeys { first: "vm/disk.img".into(), next: format!("vm/disk.img@{vid}.") };
+        let (first, next, version_ids) = ("vm/disk.img".to_owned(), format!("vm/disk.img@{vid}."), Vec::new());
+        let data = DataKeys { first, next, version_ids };
         let locator = Locator::first("00ff", &name, vid, Some(parent), 1_764_000_000_000, data);
         let object = locator.to_object(None);
         let expected = format!(
@@ -159,6 +195,19 @@ mod tests {
             let e = Locator::parse(signed::json(other.as_bytes()).unwrap(), &locator.key).unwrap_err();
             assert_eq!(e.code(), code);
         }
+        let copied = locator.data.rekeyed(vid, 65_536, "0123456789abcdef");
+        assert_eq!(copied.extent(1), format!("vm/disk.img@{vid}.r065536-0123456789abcdef"));
+        assert_eq!(copied.extent(2), format!("vm/disk.img@{vid}.r065536-0123456789abcdef.2"));
+        let again = copied.rekeyed(vid, 131_072, "fedcba9876543210");
+        assert_eq!(again.extent(1), format!("vm/disk.img@{vid}.r131072-fedcba9876543210"));
+        for key in [copied.extent(1), copied.extent(2)] {
+            assert_eq!(parse_rekeyed(&key, vid), Some(("vm/disk.img", 65_536, "0123456789abcdef")));
+        }
+        for key in [locator.data.extent(1), locator.data.extent(2), format!("vm/disk.img@{vid}.r1-0123456789abcdef")] {
+            assert_eq!(parse_rekeyed(&key, vid), None, "{key}");
+        }
+        let ids = serde_json::to_string(&DataKeys { version_ids: vec!["a".into()], ..copied.clone() }).unwrap();
+        assert!(ids.ends_with(",\"version_ids\":[\"a\"]}"), "{ids}");
         let wrapped = WrappedKey { kek: "0123456789abcdef".into(), key: "AAAA".into() };
         let locator = locator.encrypted(&name, &Encryption::SseC, Some(wrapped));
         let (of_sse_c, key) =

@@ -9,6 +9,7 @@
 //! _s3vault/1/probe/<random>                                                 tries the store, for seconds (put/preflight.rs)
 //! container/path                                                            data, extent 1
 //! container/path@<vid>.<n>                                                  data, extent n
+//! container/path@<vid>.r<generation>-<kek id>                                re-keyed data, extent 1; .<n> follows for n
 //! ```
 //! `c` and `p` are container and path as one [segment](super::names::segment) each.
 
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use super::Vault;
 use super::names::{Name, parse_segment, segment};
 use super::vid::Vid;
+use crate::error::{Code, Error, Result};
 use crate::op::{Content, PutObject};
 
 /// Key of the vault's description.
@@ -223,12 +225,45 @@ impl CatalogueKey {
     }
 }
 
+/// The generations between two re-keyings. Locators of one epoch name the same data, under the same data key.
+pub(crate) const EPOCH: u32 = 65_536;
+/// The highest generation that fits into a key.
+pub(crate) const LAST_GENERATION: u32 = 999_999;
+
+/// The epoch of a generation: how often the version was re-keyed before it.
+pub(crate) fn epoch(generation: u32) -> u32 {
+    generation / EPOCH
+}
+
+/// The generation that a rotation writes above this one. It is never that of a re-keying: otherwise one of two that read
+/// the same locator could replace the other's.
+pub(crate) fn next_in_epoch(generation: u32) -> Result<u32> {
+    let next = generation.saturating_add(1);
+    if next <= LAST_GENERATION && epoch(next) == epoch(generation) {
+        return Ok(next);
+    }
+    let why = format!("its locator has generation {generation}, the last one before a re-keying");
+    Err(Error::new(Code::Unsupported, why).with_hint("Run s3vault rekey for this version, or store the backup again."))
+}
+
+/// The generation that a re-keying writes above this one.
+pub(crate) fn next_epoch(generation: u32) -> Result<u32> {
+    let next = (epoch(generation) + 1).saturating_mul(EPOCH);
+    if next <= LAST_GENERATION {
+        return Ok(next);
+    }
+    let (most, why) = (epoch(LAST_GENERATION), "no generation is left for its locator");
+    let why = format!("{why}: it has generation {generation}, and a version can be re-keyed {most} times");
+    Err(Error::new(Code::Unsupported, why)
+        .with_hint("Store the backup again: a new version has a new data key. Then delete this one."))
+}
+
 /// The fields in the last segment of a locator's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocatorKey {
     /// The version.
     pub vid: Vid,
-    /// 0 before the data; rotation, re-keying and a change of storage class write the next one.
+    /// 0 before the data. A rotation writes the next one, a re-keying the next multiple of [`EPOCH`].
     pub generation: u32,
     /// The key-encryption key that wrapped the data key.
     pub kek: Option<String>,
@@ -292,6 +327,24 @@ mod tests {
         assert_eq!(data_key(&name, false), "vm 1/disks/a.img");
         assert_eq!(data_key(&name, true), "/vm 1/disks/a.img");
         assert_eq!(extent_prefix(&name, vid(1), false), format!("vm 1/disks/a.img@{}.", vid(1)));
+    }
+
+    #[test]
+    fn a_rotation_and_a_rekeying_never_write_the_same_generation() {
+        assert_eq!([next_in_epoch(0), next_in_epoch(7), next_in_epoch(65_536)], [Ok(1), Ok(8), Ok(65_537)]);
+        assert_eq!([next_epoch(0), next_epoch(65_535), next_epoch(65_536)], [Ok(65_536), Ok(65_536), Ok(131_072)]);
+        assert_eq!((next_epoch(983_039), next_in_epoch(999_998)), (Ok(983_040), Ok(999_999)));
+        for (end, says) in [
+            (next_in_epoch(65_535), "the last one before a re-keying"),
+            (next_in_epoch(999_999), "the last one before a re-keying"),
+            (next_epoch(983_040), "re-keyed 15 times"),
+            (next_epoch(999_999), "no generation is left"),
+        ] {
+            let e = end.unwrap_err();
+            assert!(e.code() == Code::Unsupported && e.message().contains(says), "{e}");
+        }
+        let key = LocatorKey { vid: vid(1), generation: LAST_GENERATION, kek: None, parent: None };
+        assert_eq!(LocatorKey::parse(&key.to_string()), Some(key));
     }
 
     #[test]

@@ -5,10 +5,13 @@
 //!                     │ ▲ does not open: the next lower generation
 //!                     └─┘
 //!  Read:   Locate ──▶ Data ──────▶ Done
-//!                      │ ▲ a version id is unknown: the bucket is a replica
-//!                      ▼ │
-//!                    Identify
+//!            ▲         │ ▲ a version id is unknown: the bucket is a replica
+//!            │         ▼ │
+//!            └────── Identify
+//!              its data is not there: another locator
 //! ```
+//! Re-keying moves the data of a version. A locator whose data is not there is one that a re-keying has replaced, or that a
+//! re-keying wrote whose copy was removed meanwhile: another locator has the data.
 
 use std::sync::Arc;
 
@@ -33,6 +36,8 @@ use crate::transfer::download::{Download, Piece, ReadRequest};
 #[derive(Clone, Debug)]
 pub struct Located {
     bucket: Arc<Bucket>,
+    /// Key of the locator.
+    locator: String,
     manifest: Arc<Manifest>,
     pieces: Arc<Vec<Piece>>,
     /// The version's data key, if it has one.
@@ -58,6 +63,11 @@ impl Located {
     /// What requests for the data say of its encryption.
     pub(super) fn encryption(&self) -> Encryption {
         self.pieces.first().map(|piece| piece.encryption.clone()).unwrap_or_default()
+    }
+
+    /// Whether a re-keying may have moved the data: that of SSE-C.
+    fn is_rekeyable(&self) -> bool {
+        self.key.is_some() && self.segments.is_none()
     }
 
     /// How its data is decrypted, if it was encrypted here.
@@ -96,6 +106,8 @@ pub struct LocateSteps {
     list: ListObjectsV2,
     /// Keys of locators that were not tried yet, the highest generation last.
     locators: Vec<String>,
+    /// Keys of locators whose data is not there.
+    skipped: Vec<String>,
     refused: Option<Error>,
     /// A locator was removed after it was listed, and how often the locators were listed again because of that.
     was_removed: bool,
@@ -113,16 +125,31 @@ impl Steps for LocateSteps {
 impl Locate {
     /// Locates the version of a verified manifest. `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, manifest: Arc<Manifest>, seed: u64) -> Result<Locate> {
-        Locate::of(vault, manifest, true, seed)
+        Locate::of(vault, manifest, true, Vec::new(), seed)
     }
 
-    fn of(vault: Arc<Vault>, manifest: Arc<Manifest>, decrypts: bool, seed: u64) -> Result<Locate> {
+    fn of(
+        vault: Arc<Vault>,
+        manifest: Arc<Manifest>,
+        decrypts: bool,
+        skipped: Vec<String>,
+        seed: u64,
+    ) -> Result<Locate> {
         vault.check_trust()?;
         let name = Name::new(&manifest.container, &manifest.path)?;
         let list = ListObjectsV2 { prefix: locator_prefix(&name, Vid::parse(&manifest.vid)?), ..Default::default() };
         let (locators, refused, was_removed, looks) = (Vec::new(), None, false, 0);
-        let steps =
-            LocateSteps { vault: vault.clone(), manifest, decrypts, list, locators, refused, was_removed, looks };
+        let steps = LocateSteps {
+            vault: vault.clone(),
+            manifest,
+            decrypts,
+            list,
+            locators,
+            skipped,
+            refused,
+            was_removed,
+            looks,
+        };
         let first = Step::call(steps.list.clone(), LocateSteps::page);
         Ok(Sequence::start(&vault.bucket(name.container()), steps, first, seed))
     }
@@ -131,9 +158,10 @@ impl Locate {
 impl LocateSteps {
     fn page(&mut self, asked: &ListObjectsV2, page: Listing) -> Step<Self> {
         let next = asked.next(&page);
-        let is_locator = |key: &String| LocatorKey::of(key).is_some();
+        let is_locator = |key: &String| LocatorKey::of(key).is_some() && !self.skipped.contains(key);
         // Generations have six digits, so keys are in their order.
-        self.locators.extend(page.objects.into_iter().map(|object| object.key).filter(is_locator));
+        let found: Vec<String> = page.objects.into_iter().map(|object| object.key).filter(is_locator).collect();
+        self.locators.extend(found);
         match next {
             Some(next) => Step::call(next, Self::page),
             None => self.next_locator(),
@@ -166,22 +194,22 @@ impl LocateSteps {
         })))
     }
 
-    fn locator(&mut self, key: &str, locator: &Locator) -> Step<Self> {
+    fn locator(&mut self, at: &str, locator: &Locator) -> Step<Self> {
         if locator.vid != self.manifest.vid || locator.vault != self.manifest.vault {
-            let why = format!("the locator at {} belongs to another version", presentable_key(key));
+            let why = format!("the locator at {} belongs to another version", presentable_key(at));
             return self.refuse(Error::new(Code::Untrusted, why));
         }
         let (key, encryption, segments) = match self.decryption(locator) {
             Ok(decryption) => decryption,
             Err(e) => {
                 let bucket = self.vault.bucket(&self.manifest.container);
-                let at = format!("s3://{}/{}", bucket.name(), presentable_key(key));
-                return self.refuse(e.context(at).on("GetObject", bucket.name(), key));
+                let place = format!("s3://{}/{}", bucket.name(), presentable_key(at));
+                return self.refuse(e.context(place).on("GetObject", bucket.name(), at));
             }
         };
-        let pieces = Arc::new(self.pieces(&locator.data, &encryption));
-        let bucket = self.vault.bucket(&self.manifest.container);
-        Step::done(Ok(Located { bucket, manifest: self.manifest.clone(), pieces, key, segments }))
+        let pieces = Arc::new(pieces(&self.manifest, &locator.data, &encryption));
+        let (bucket, locator) = (self.vault.bucket(&self.manifest.container), at.to_owned());
+        Step::done(Ok(Located { bucket, locator, manifest: self.manifest.clone(), pieces, key, segments }))
     }
 
     /// The data key, what requests for the data say of its encryption, and how it is decrypted here.
@@ -213,44 +241,53 @@ impl LocateSteps {
         }
         self.next_locator()
     }
+}
 
-    /// The only piece of data that was adopted without hashes: all of its object.
-    fn adopted(&self, keys: &DataKeys, encryption: &Encryption) -> Vec<Piece> {
-        let Some(extent) = self.manifest.extents.first() else { return Vec::new() };
-        vec![Piece {
-            number: 0,
-            key: keys.first.clone(),
-            version_id: extent.version_id.clone(),
-            etag: self.manifest.adopted.as_ref().map(|adopted| adopted.etag.clone()),
-            encryption: encryption.clone(),
-            start: 0,
-            object: extent.size,
-            offset: 0,
-            length: extent.size,
-            hash: PartHash { length: extent.size, crc64nvme: 0, blake3: [0; 32] },
-            form: self.manifest.form,
-            verified: false,
-        }]
+/// The only piece of data that was adopted without hashes: all of its object.
+fn adopted(manifest: &Manifest, keys: &DataKeys, encryption: &Encryption) -> Vec<Piece> {
+    let Some(extent) = manifest.extents.first() else { return Vec::new() };
+    vec![Piece {
+        number: 0,
+        key: keys.first.clone(),
+        version_id: extent.version_id.clone(),
+        etag: manifest.adopted.as_ref().map(|adopted| adopted.etag.clone()),
+        encryption: encryption.clone(),
+        start: 0,
+        object: extent.size,
+        offset: 0,
+        length: extent.size,
+        hash: PartHash { length: extent.size, crc64nvme: 0, blake3: [0; 32] },
+        form: manifest.form,
+        verified: false,
+    }]
+}
+
+/// The parts of a version whose data is at these keys.
+pub(super) fn pieces(manifest: &Manifest, keys: &DataKeys, encryption: &Encryption) -> Vec<Piece> {
+    if manifest.has_no_hashes() {
+        return adopted(manifest, keys, encryption);
     }
+    let parts = manifest.parts();
+    parts
+        .zip(0..)
+        .map(|(PlacedPart { extent, start, offset, length, hash }, number)| {
+            let stored = &manifest.extents[extent];
+            let (key, hash, form) = (keys.extent(extent + 1), *hash, manifest.form);
+            let version_id = version_id(manifest, keys, extent).filter(|_| !is_active(Mutation::ReadNewestVersion));
+            let (encryption, object) = (encryption.clone(), stored.size);
+            let (etag, verified) = (None, true);
+            Piece { number, key, version_id, etag, encryption, start, object, offset, length, hash, form, verified }
+        })
+        .collect()
+}
 
-    fn pieces(&self, keys: &DataKeys, encryption: &Encryption) -> Vec<Piece> {
-        if self.manifest.has_no_hashes() {
-            return self.adopted(keys, encryption);
-        }
-        let parts = self.manifest.parts();
-        parts
-            .zip(0..)
-            .map(|(PlacedPart { extent, start, offset, length, hash }, number)| {
-                // The hint belongs to the object that the put wrote: a later generation may have moved the data.
-                let stored = &self.manifest.extents[extent];
-                let is_there = stored.key == keys.extent(extent + 1);
-                let hint = stored.version_id.clone().filter(|_| is_there && !is_active(Mutation::ReadNewestVersion));
-                let (key, hash, form) = (keys.extent(extent + 1), *hash, self.manifest.form);
-                let (version_id, encryption, object) = (hint, encryption.clone(), stored.size);
-                let (etag, verified) = (None, true);
-                Piece { number, key, version_id, etag, encryption, start, object, offset, length, hash, form, verified }
-            })
-            .collect()
+/// The native version id of an extent, numbered from 0. The entry has that of the object that the put wrote; a later
+/// generation of the locator may have moved the data, and then has the ids itself.
+pub(super) fn version_id(manifest: &Manifest, keys: &DataKeys, extent: usize) -> Option<String> {
+    let stored = manifest.extents.get(extent)?;
+    match stored.key == keys.extent(extent + 1) {
+        true => stored.version_id.clone(),
+        false => keys.version_ids.get(extent).cloned(),
     }
 }
 
@@ -276,12 +313,15 @@ pub struct Read {
     is_identified: bool,
     /// Number of the part that could not be read as it was stored.
     bad_part: Option<u32>,
+    /// Keys of locators whose data is not there, and the error of the first.
+    missing: Vec<String>,
+    missed: Option<Error>,
 }
 
 impl Read {
     /// Reads the version of a verified manifest. `seed` drives the jitter of retries.
     pub fn new(vault: Arc<Vault>, manifest: Arc<Manifest>, request: ReadRequest, seed: u64) -> Result<Read> {
-        let locate = Locate::of(vault.clone(), manifest, !request.is_discarded, seed)?;
+        let locate = Locate::of(vault.clone(), manifest, !request.is_discarded, Vec::new(), seed)?;
         Ok(Read::at(vault, seed, request, Stage::Locate(Box::new(locate)), None))
     }
 
@@ -295,7 +335,8 @@ impl Read {
     fn at(vault: Arc<Vault>, seed: u64, request: ReadRequest, stage: Stage, located: Option<Located>) -> Read {
         let segments = located.as_ref().and_then(|located| located.segments.clone());
         let (is_delivered, is_identified, bad_part) = (false, false, None);
-        Read { vault, seed, request, stage, located, segments, is_delivered, is_identified, bad_part }
+        let (missing, missed) = (Vec::new(), None);
+        Read { vault, seed, request, stage, located, segments, is_delivered, is_identified, bad_part, missing, missed }
     }
 
     /// Continues with the session of the machine before this one, before anything was sent.
@@ -334,6 +375,37 @@ impl Read {
     }
 }
 
+impl Read {
+    /// After the data of a locator was not there: looks for it by another locator, if the data may have been re-keyed.
+    /// Returns whether it does.
+    fn locate_again(&mut self, e: &Error) -> bool {
+        let Some(located) = self.located.as_ref().filter(|located| located.is_rekeyable()) else { return false };
+        if self.is_delivered || e.code() != Code::DataMissing && !is_miss(e) {
+            return false;
+        }
+        let (vault, manifest, decrypts) = (self.vault.clone(), located.manifest.clone(), !self.request.is_discarded);
+        self.missing.push(located.locator.clone());
+        let Ok(mut locate) = Locate::of(vault, manifest, decrypts, self.missing.clone(), self.seed) else {
+            return false;
+        };
+        match &mut self.stage {
+            Stage::Locate(_) => return false,
+            Stage::Data(data) => std::mem::swap(locate.session_mut(), &mut data.0),
+            Stage::Identify(identify) => std::mem::swap(locate.session_mut(), identify.session_mut()),
+        }
+        self.missed.get_or_insert_with(|| e.clone());
+        self.is_identified = false;
+        self.stage = Stage::Locate(Box::new(locate));
+        true
+    }
+
+    /// The error of a read that ends without a locator whose data is there.
+    fn failed(&mut self, e: Error) -> Error {
+        let says_nothing = matches!(e.code(), Code::DataMissing | Code::WrongKey | Code::Untrusted | Code::Format);
+        self.missed.take().filter(|_| says_nothing).unwrap_or(e)
+    }
+}
+
 impl Machine for Read {
     type Done = ();
 
@@ -354,10 +426,10 @@ impl Machine for Read {
                 Stage::Data(data) => match data.1.poll(&mut data.0, now) {
                     Output::Done(Err(e)) => {
                         self.bad_part = data.1.bad_part();
-                        if self.identify(&e) {
+                        if self.identify(&e) || self.locate_again(&e) {
                             continue;
                         }
-                        return Output::Done(Err(e));
+                        return Output::Done(Err(self.failed(e)));
                     }
                     output => {
                         self.is_delivered |= matches!(output, Output::Accept(_));
@@ -378,7 +450,8 @@ impl Machine for Read {
                     let session = std::mem::replace(session, Session::new(&located.bucket, self.seed));
                     self.read(session, located);
                 }
-                Err(e) => return Output::Done(Err(e)),
+                Err(e) if matches!(self.stage, Stage::Identify(_)) && self.locate_again(&e) => {}
+                Err(e) => return Output::Done(Err(self.failed(e))),
             }
         }
     }

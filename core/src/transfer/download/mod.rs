@@ -8,6 +8,7 @@
 //!                              after its last byte
 //! ```
 
+mod check;
 mod part;
 mod slices;
 #[cfg(all(test, not(target_family = "wasm")))]
@@ -25,6 +26,7 @@ use crate::op::{Call, Calling, Encryption, GetRange, Next, Session};
 use crate::time::Now;
 use crate::transfer::extent::PartHash;
 use crate::transfer::stored_form::StoredForm;
+pub(crate) use check::Check;
 use part::{Part, Verdict};
 use slices::{Slices, count};
 
@@ -381,25 +383,30 @@ impl Download {
         if let Some(e) = self.failed.take() {
             return Output::Done(Err(e));
         }
+        match self.next_call(session, now) {
+            Next::Wait(_) if self.is_over() => Output::Done(Ok(())),
+            next => next.into(),
+        }
+    }
+
+    /// What the requests for slices need next.
+    fn next_call(&mut self, session: &mut Session, now: Now) -> Next {
         self.pace.start(now);
         self.pace.observe(session, now);
         self.start_next();
         let mut soonest: Option<u64> = None;
         for (_, call) in self.getting.values_mut() {
             match call.poll(session, now) {
-                Next::Send(request) => return Output::Send(request),
-                Next::NeedCredentials(generation) => return Output::NeedCredentials { generation },
                 Next::Wait(at) => soonest = soonest.into_iter().chain(at).min(),
+                next => return next,
             }
         }
-        if self.next.is_over(&self.pieces)
-            && self.getting.is_empty()
-            && self.rereads.is_empty()
-            && self.outstanding == 0
-        {
-            return Output::Done(Ok(()));
-        }
-        Output::Wait(soonest)
+        Next::Wait(soonest)
+    }
+
+    /// Whether all slices were read and consumed.
+    fn is_over(&self) -> bool {
+        self.next.is_over(&self.pieces) && self.getting.is_empty() && self.rereads.is_empty() && self.outstanding == 0
     }
 }
 

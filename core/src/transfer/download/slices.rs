@@ -23,6 +23,11 @@ impl Slices {
         Slices { slice, piece: 0, nth: 0, index: 0 }
     }
 
+    /// Numbers the slices from here on, before the first is taken.
+    pub(super) fn number_from(&mut self, index: u32) {
+        self.index = index;
+    }
+
     pub(super) fn is_over(&self, pieces: &[Piece]) -> bool {
         self.piece >= pieces.len()
     }

@@ -146,7 +146,8 @@ impl AdoptSteps {
 
     fn locator(&self, candidate: &Candidate) -> PutObject {
         let (object, vid) = (&candidate.object, candidate.vid);
-        let data = DataKeys { first: object.key.clone(), next: format!("{}@{vid}.", object.key) };
+        let (first, next) = (object.key.clone(), format!("{}@{vid}.", object.key));
+        let data = DataKeys { first, next, version_ids: Vec::new() };
         let mut locator = Locator::first(&self.vault.id, &candidate.name, vid, None, candidate.modified_ms, data);
         locator = locator.encrypted(&candidate.name, &candidate.encryption(), candidate.wrapped.clone());
         locator.adopted = Some(adopted(candidate));

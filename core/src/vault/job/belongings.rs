@@ -10,6 +10,8 @@ use crate::error::{Code, Result};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{Context, HeadObject, ListMultipartUploads, ListParts, ListedUpload, Paged, Step};
 use crate::vault::Vid;
+use crate::vault::locator::DataKeys;
+use crate::vault::objects::{EPOCH, epoch};
 use crate::vault::stored::Stored;
 
 /// From how many versions on a backup is listed for each version that goes, instead of whole.
@@ -65,9 +67,27 @@ impl WorkSteps {
                 }
                 let extents = dying.manifest.as_ref().map_or(0, |manifest| manifest.extents.len());
                 prefixes.extend((2..=extents).map(|number| format!("{own}.{number}")));
+                prefixes.extend(self.rekeyed_keys(dying.vid, &own, extents));
             }
         }
         self.uploads_of(prefixes.into_iter().collect(), Vec::new())
+    }
+
+    /// The keys at which a re-keying may have left an upload.
+    fn rekeyed_keys(&self, vid: Vid, own: &str, extents: usize) -> Vec<String> {
+        let locators = self.backup().versions.get(&vid).into_iter().flat_map(|version| &version.locators);
+        let highest =
+            locators.filter(|(locator, _)| locator.kek.is_some()).map(|(locator, _)| locator.generation).max();
+        let Some(highest) = highest else { return Vec::new() };
+        let (keks, mut keys) = (self.env.vault.keyring.iter().flat_map(|keyring| keyring.keks()), Vec::new());
+        for kek in keks {
+            for generation in (1..=epoch(highest) + 1).map(|number| number * EPOCH) {
+                let (first, next, version_ids) = (own.to_owned(), format!("{own}."), Vec::new());
+                let data = DataKeys { first, next, version_ids }.rekeyed(vid, generation, kek.id());
+                keys.extend((1..=extents.max(1)).map(|extent| data.extent(extent)));
+            }
+        }
+        keys
     }
 
     fn uploads_of(&mut self, mut prefixes: Vec<String>, found: Vec<ListedUpload>) -> Step<WorkSteps> {
@@ -330,6 +350,6 @@ impl WorkSteps {
                 dying.objects.extend(taken);
             }
         }
-        self.delete_adopted()
+        if self.clearing.is_on { self.delete_replaced() } else { self.delete_adopted() }
     }
 }

@@ -3,7 +3,7 @@
 use super::report::Action;
 use crate::mutation::{Mutation, is_active};
 use crate::op::Encryption;
-use crate::vault::locator::Locator;
+use crate::vault::locator::{Locator, parse_rekeyed};
 use crate::vault::stored::Stored;
 use crate::vault::{self, Adopted, Manifest, Vault, Vid};
 
@@ -89,9 +89,11 @@ impl Dying {
     /// The key of its backup without the version, and whether its first object has that key.
     pub(super) fn plain_key(&self) -> Option<(&str, bool)> {
         let first = self.first_key()?;
-        match first.strip_suffix(&format!("@{}", self.vid)) {
-            Some(plain) => Some((plain, false)),
-            None => Some((first, true)),
+        match (first.strip_suffix(&format!("@{}", self.vid)), parse_rekeyed(first, self.vid)) {
+            (Some(plain), _) => Some((plain, false)),
+            // Where its row is gone, nothing says any more where its data was before it was re-keyed.
+            (None, Some((plain, ..))) => Some((plain, true)),
+            (None, None) => Some((first, true)),
         }
     }
 
@@ -151,7 +153,7 @@ mod tests {
         let (hour_ms, marked_ms, late_ms) = (3_600_000, 1_764_000_000_000, 900_000);
         let t0 = marked_ms + 2 * hour_ms;
         let vid = Vid::new(t0, [1; 10]);
-        let data = DataKeys { first: "vm/disk".into(), next: format!("vm/disk@{vid}.") };
+        let data = DataKeys { first: "vm/disk".into(), next: format!("vm/disk@{vid}."), version_ids: Vec::new() };
         let name = Name::new("vm", "disk").unwrap();
         let locator = Some(Locator::first("00", &name, vid, None, t0, data));
         let (manifest, stays, objects, uploads) = (None, None, Vec::new(), Vec::new());

@@ -257,7 +257,7 @@ impl WorkSteps {
     }
 
     /// A version whose objects the store did not delete stays as far as it is.
-    fn check_deleted(&mut self) {
+    pub(super) fn check_deleted(&mut self) {
         let not_deleted = std::mem::take(&mut self.not_deleted);
         for ((key, version_id), why) in not_deleted.into_iter().filter(|_| !is_active(Mutation::FinishIgnoresRefusal)) {
             let own = key.strip_prefix(OWN_FOLDER).and_then(|_| key.rsplit_once('/')).map(|(_, last)| last);

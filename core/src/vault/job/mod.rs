@@ -1,4 +1,4 @@
-//! Jobs: prune, sweep and rotation of a bucket. A job walks through the catalogue in order, works on several backups at the same
+//! Jobs: prune, sweep, rotation and re-keying of a bucket. A job walks through the catalogue in order, works on several backups at the same
 //! time, and says what it does with each version, in the order of the catalogue.
 //!
 //! ```text
@@ -7,7 +7,8 @@
 //! ```
 //! - `walk`: reads the lists, and hands out one backup after the other.
 //! - `work`: what all work has in common. `prune` and `sweep` decide what goes; `finish` removes it, with what
-//!   belongs to it (`dying`, `belongings`). `rotate` changes locators only.
+//!   belongs to it (`dying`, `belongings`). `rotate` changes locators only; `rekey` copies data, and `replaced` removes
+//!   what that has replaced.
 //! - `report`: what is said of it.
 //!
 //! It can be stopped at any point, and run again: what was done stays done, and nothing is lost.
@@ -17,6 +18,8 @@ mod dying;
 mod finish;
 mod probes;
 mod prune;
+mod rekey;
+mod replaced;
 pub mod report;
 mod rotate;
 mod sweep;
@@ -26,16 +29,16 @@ mod work;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 pub(crate) use dying::own_vid;
 pub use report::{Action, Item, Report};
 
-use super::Vault;
 use super::delete::check_may_sign;
 use super::encryption::Encryption;
 use super::layout::Place;
 use super::retention::Policy;
+use super::{Name, Vault, Vid};
 use crate::error::{Code, Error, Family, Result};
 use crate::machine::{Event, Input, Machine, Output};
 use crate::mutation::{Mutation, is_active};
@@ -122,6 +125,24 @@ impl Job {
         Job::new(vault, Task::Rotate, request, true, false)
     }
 
+    /// Copies the data of stored versions under new data keys (SSE-C): of the whole bucket, of a container, of a backup of
+    /// it, or of one version of that. The driver must discard the ranges that it reads.
+    pub fn rekey(vault: Arc<Vault>, request: JobRequest, path: Option<String>, version: Option<Vid>) -> Result<Job> {
+        let refuse = |why: &str| Err(Error::new(Code::InvalidOption, why));
+        match (&request.container, &path, version) {
+            (None, Some(_), _) => return refuse("path is set without container"),
+            (_, None, Some(_)) => return refuse("version is set without path"),
+            (Some(container), Some(path), _) => drop(Name::new(container, path)?),
+            _ => {}
+        }
+        check_may_sign(&vault)?;
+        vault.check_may_rekey()?;
+        let walk = request.container.as_deref().zip(path.as_deref()).map(|(c, p)| Walk::of_backup(c, p));
+        let mut job = Job::new(vault, Task::Rekey { path, version }, request, true, false)?;
+        job.walk = walk.unwrap_or(job.walk);
+        Ok(job)
+    }
+
     fn new(vault: Arc<Vault>, task: Task, request: JobRequest, locators: bool, together: bool) -> Result<Job> {
         let place = vault.layout.place_of(request.container.as_deref())?;
         let least = 2 * vault.account().profile().max_request_age_ms;
@@ -175,6 +196,7 @@ impl Job {
             has_versions,
             may_delete: self.vault.signing_key().is_some(),
             one_by_one: AtomicBool::new(false),
+            ranges: AtomicU32::new(0),
         }));
         let is_sweep = matches!(self.task, Task::Sweep);
         let list = OldUploads::list(&self.vault, self.request.container.as_deref()).filter(|_| is_sweep);

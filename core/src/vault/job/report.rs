@@ -27,6 +27,10 @@ pub enum Action {
     Adopt,
     /// The version's data key was wrapped with the current key-encryption key.
     Rotate,
+    /// The version's data was copied under a new data key.
+    Rekey,
+    /// The version stays under the data key that it has, since only a new backup can have another one.
+    Leave,
     /// An upload that the version does not need was aborted. The version stays.
     Abort,
 }
@@ -44,6 +48,8 @@ impl Action {
             Action::Problem => "problem",
             Action::Adopt => "adopt",
             Action::Rotate => "rotate",
+            Action::Rekey => "rekey",
+            Action::Leave => "leave",
             Action::Abort => "abort",
         }
     }
@@ -74,7 +80,11 @@ pub struct Item {
 
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let would = if self.dry_run && !matches!(self.action, Action::Keep | Action::Wait) { "would " } else { "" };
+        let would = if self.dry_run && !matches!(self.action, Action::Keep | Action::Wait | Action::Leave) {
+            "would "
+        } else {
+            ""
+        };
         write!(f, "{would}{} {} {}", self.action.as_str(), self.container, self.path)?;
         if !self.vid.is_empty() {
             write!(f, " {}", self.vid)?;
@@ -129,6 +139,12 @@ pub struct Report {
     pub aborted: u64,
     /// Number of versions whose data key was wrapped with the current key-encryption key.
     pub rotated: u64,
+    /// Number of versions whose data was copied under a new data key.
+    pub rekeyed: u64,
+    /// Bytes of these versions in the store.
+    pub rekeyed_bytes: u64,
+    /// Number of versions that a re-keying leaves under the data key that they have: only a new backup can have another one.
+    pub left: u64,
     /// Number of problems.
     pub problems: u64,
     /// What the first problems are, as items say it.
@@ -155,6 +171,11 @@ impl Report {
             Action::Wait | Action::Refused => self.waiting += 1,
             Action::Adopt => self.adopted += 1,
             Action::Rotate => self.rotated += 1,
+            Action::Rekey => {
+                self.rekeyed += 1;
+                self.rekeyed_bytes += item.bytes;
+            }
+            Action::Leave => self.left += 1,
             Action::Abort => {
                 self.aborted += 1;
                 self.freed_bytes += item.bytes;
@@ -178,6 +199,8 @@ impl Report {
             + self.adopted
             + self.aborted
             + self.rotated
+            + self.rekeyed
+            + self.left
             + self.problems
     }
 
@@ -187,7 +210,8 @@ impl Report {
             "dry_run": self.dry_run, "backups": self.backups, "versions": self.versions, "kept": self.kept,
             "deleted": self.deleted, "deleted_bytes": self.deleted_bytes, "freed": self.freed,
             "freed_bytes": self.freed_bytes, "suspected": self.suspected, "waiting": self.waiting,
-            "adopted": self.adopted, "aborted": self.aborted, "rotated": self.rotated, "problems": self.problems, "problem_texts": self.problem_texts,
+            "adopted": self.adopted, "aborted": self.aborted, "rotated": self.rotated, "rekeyed": self.rekeyed,
+            "rekeyed_bytes": self.rekeyed_bytes, "left": self.left, "problems": self.problems, "problem_texts": self.problem_texts,
         })
         .to_string()
     }
@@ -207,6 +231,9 @@ impl Report {
         self.adopted += other.adopted;
         self.aborted += other.aborted;
         self.rotated += other.rotated;
+        self.rekeyed += other.rekeyed;
+        self.rekeyed_bytes += other.rekeyed_bytes;
+        self.left += other.left;
         self.problems += other.problems;
         let room = PROBLEMS.saturating_sub(self.problem_texts.len());
         self.problem_texts.extend(other.problem_texts.into_iter().take(room));

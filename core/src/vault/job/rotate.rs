@@ -10,6 +10,10 @@
 //! of them writes there gives the same data key. With a KEK of the keyring it even has the same bytes; with an external one
 //! it need not, so what is read back counts if it opens, no matter who wrote it. A put that is running has no entry yet, and
 //! is left to the next rotation.
+//!
+//! A rotation stays in the epoch of the locator that it has read: it neither writes a generation of another epoch nor deletes
+//! one. So it cannot put back what a re-keying beside it replaces, and what a re-keying has replaced keeps the locator by
+//! which it is removed later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +26,7 @@ use crate::op::{PutObject, Step};
 use crate::vault::Vid;
 use crate::vault::closed::look;
 use crate::vault::locator::Locator;
-use crate::vault::objects::{Kind, LOCATORS, LocatorKey};
+use crate::vault::objects::{Kind, LOCATORS, LocatorKey, epoch, next_in_epoch};
 use crate::vault::proof::Outcome;
 
 /// Most versions of a backup that are rotated together.
@@ -146,11 +150,20 @@ impl WorkSteps {
                 }
                 continue;
             };
-            let highest = locators.last().map_or(0, |last| last.generation);
-            let at_the_top = locators.iter().filter(|locator| locator.generation == highest).count();
+            let own = locators.iter().map(|own| own.generation).filter(|g| epoch(*g) == epoch(locator.generation));
+            let own: Vec<u32> = own.collect();
+            let highest = own.last().copied().unwrap_or(locator.generation);
+            let at_the_top = own.iter().filter(|generation| **generation == highest).count();
             match self.next_locator(locator, key.as_ref(), highest, at_the_top == 1) {
+                Ok(None) if own.len() == 1 => {
+                    let why = "its data key is wrapped with the current key; rekey or sweep removes the locators from before it was re-keyed";
+                    self.say(self.at, Some(*vid), Action::Keep, 0, why);
+                }
                 // A rotation that was stopped wrote it.
                 Ok(None) => drop(self.rotation.rotated.insert(*vid, locator.generation)),
+                Err(e) if e.code() == Code::Unsupported => {
+                    self.say(self.at, Some(*vid), Action::Problem, 0, e.message().to_owned());
+                }
                 Ok(Some(next)) => {
                     self.rotation.rotated.insert(*vid, next.generation);
                     self.rotation.written.insert(*vid);
@@ -193,10 +206,10 @@ impl WorkSteps {
         let vid = Vid::parse(&locator.vid)?;
         let Some(key) = key else { return Ok(None) };
         let wrapped = self.env.vault.wrap(&name, vid, &locator.encryption()?, key)?;
-        locator.rewrapped(&name, highest + 1, wrapped).map(Some)
+        locator.rewrapped(&name, next_in_epoch(highest)?, wrapped).map(Some)
     }
 
-    fn put_locator(&self, vid: Vid, next: &Locator) -> PutObject {
+    pub(super) fn put_locator(&self, vid: Vid, next: &Locator) -> PutObject {
         let vault = &self.env.vault;
         let mut put = vault.put_json(next.key.clone(), next.to_object(vault.signing_key()));
         let until = self.known.get(&(self.at, vid)).and_then(|known| known.candidate.locked_until_ms);
@@ -251,7 +264,7 @@ impl WorkSteps {
                 let Some(locator) = LocatorKey::of(key) else { return false };
                 rotated.get(&locator.vid).is_some_and(|generation| match is_active(Mutation::RotateDeletesOthers) {
                     true => locator.generation != *generation || locator.kek.as_deref() != own.as_deref(),
-                    false => locator.generation < *generation,
+                    false => locator.generation < *generation && epoch(locator.generation) == epoch(*generation),
                 })
             };
             let lower = stored.into_iter().filter(|object| is_lower(&object.key)).collect();

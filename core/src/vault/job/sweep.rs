@@ -25,7 +25,7 @@ use crate::vault::stored::Stored;
 
 impl WorkSteps {
     pub(super) fn sweep(&mut self) -> Step<WorkSteps> {
-        self.abort_left(Self::look_for_left)
+        self.abort_left(|steps| steps.clear(true, Self::look_for_left))
     }
 
     /// Looks for versions that a put left unfinished.

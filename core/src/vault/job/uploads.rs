@@ -15,12 +15,14 @@ use super::dying::{SECOND_MS, own_vid};
 use super::report::Action;
 use super::walk::Version;
 use super::work::{After, Known, WIDTH, WorkSteps};
+use crate::crypto::data_key::DataKey;
 use crate::error::{Code, Result};
 use crate::op::{
     AbortMultipartUpload, Context, ListMultipartUploads, ListParts, ListedUpload, Paged, Step, UploadListing,
 };
 use crate::vault::encryption::Encryption;
 use crate::vault::find::AHEAD_MS;
+use crate::vault::locator::parse_rekeyed;
 use crate::vault::names::{OWN_FOLDER, segment};
 use crate::vault::objects::Kind;
 use crate::vault::uploads::backup_of;
@@ -97,7 +99,7 @@ impl WorkSteps {
             let list = |left: &LeftUpload| ListParts {
                 key: left.upload.key.clone(),
                 upload_id: left.upload.upload_id.clone(),
-                encryption: steps.access_of(steps.at, left.vid),
+                encryption: steps.access_to(&left.upload.key, left.vid),
                 ..ListParts::default()
             };
             let lists: Vec<ListParts> = steps.left.iter().map(list).collect();
@@ -137,6 +139,21 @@ impl WorkSteps {
             }
         };
         Some(LeftUpload { upload, vid, bytes: 0, is_busy: false })
+    }
+
+    /// What requests for an upload at a key of a stored version say of its encryption. A re-keying started it with another
+    /// data key.
+    fn access_to(&self, key: &str, vid: Vid) -> crate::op::Encryption {
+        let rekeyed = parse_rekeyed(key, vid).and_then(|(_, generation, kek)| {
+            let kek = self.env.vault.keyring.as_ref()?.kek(kek)?;
+            let (name, vid) = (self.name().ok()?, vid.to_string());
+            let of = self.env.vault.belonging(name.container(), name.path(), &vid, &Encryption::SseC);
+            DataKey::rekeyed(kek, &of, generation).ok()
+        });
+        match rekeyed {
+            Some(key) => Encryption::SseC.of_data(Some(&key)),
+            None => self.access_of(self.at, vid),
+        }
     }
 
     /// What requests for the data of a stored version say of its encryption.

@@ -184,6 +184,13 @@ impl Walk {
         Walk { cursors, together, current: Vec::new() }
     }
 
+    /// Walks through one backup.
+    pub(crate) fn of_backup(container: &str, path: &str) -> Walk {
+        let below = format!("{}/{}/", segment(container), segment(path));
+        let cursors = [CATALOGUE, LOCATORS].map(|of| Cursor::new(of, format!("{of}{below}"))).into();
+        Walk { cursors, together: false, current: Vec::new() }
+    }
+
     /// The lists that are read now.
     pub(crate) fn calls(&mut self) -> impl Iterator<Item = &mut dyn Calling> {
         self.cursors.iter_mut().filter_map(|cursor| {

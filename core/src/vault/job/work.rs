@@ -1,11 +1,13 @@
 //! The work on one backup, or on all backups of a container: one strand of a job. What prune and sweep have in common is
 //! here: reading and verifying, listing and deleting objects, and what is said of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::dying::Dying;
+use super::rekey::Rekeying;
+use super::replaced::Clearing;
 use super::report::{Action, Item};
 use super::rotate::Rotation;
 use super::uploads::LeftUpload;
@@ -14,8 +16,9 @@ use crate::account::Bucket;
 use crate::crypto::data_key::WrappedKey;
 use crate::error::{Code, Error, Result};
 use crate::op::{
-    Context, DeleteManyReply, DeleteObject, DeleteObjectVersion, DeleteObjectVersions, DeleteObjects, DeleteReply,
-    ListObjectVersions, ListObjectsV2, ListParts, ListedUpload, MAX_KEYS, Paged, PutObject, Step, Steps,
+    Call, CompletedPart, Context, DeleteManyReply, DeleteObject, DeleteObjectVersion, DeleteObjectVersions,
+    DeleteObjects, DeleteReply, ListObjectVersions, ListObjectsV2, ListParts, ListedUpload, MAX_KEYS, Operation, Paged,
+    PutObject, Step, Steps,
 };
 use crate::vault::encryption::Encryption;
 use crate::vault::layout::Place;
@@ -25,7 +28,7 @@ use crate::vault::objects::{CatalogueKey, Entry, LocatorKey, RowKey};
 use crate::vault::proof::{Claim, Outcome, Proving, ReadVerified, ignore, prove};
 use crate::vault::retention::{Candidate, Policy};
 use crate::vault::stored::Stored;
-use crate::vault::{Name, Vault, Vid};
+use crate::vault::{Manifest, Name, Vault, Vid};
 
 /// What a job is to do.
 #[derive(Clone, Debug)]
@@ -36,6 +39,8 @@ pub(super) enum Task {
     Sweep,
     /// Wraps data keys with the current key-encryption key.
     Rotate,
+    /// Copies data under new data keys: of one path or version only, if they are named.
+    Rekey { path: Option<String>, version: Option<Vid> },
 }
 
 /// What all strands of a job know.
@@ -54,6 +59,8 @@ pub(super) struct Env {
     pub(super) may_delete: bool,
     /// The store has no DeleteObjects.
     pub(super) one_by_one: AtomicBool,
+    /// Index of the next range that is read of data: no two are the same.
+    pub(super) ranges: AtomicU32,
 }
 
 /// Most reads and writes of one strand at the same time.
@@ -110,6 +117,17 @@ pub(super) struct WorkSteps {
     pub(super) ghosts: Vec<(Vid, String, Option<String>, bool)>,
     /// What a rotation knows of the current backup.
     pub(super) rotation: Rotation,
+    /// What a re-keying knows of the current backup, the parts of the copy that it makes, and copies that differ.
+    pub(super) rekeying: Rekeying,
+    pub(super) parts_copied: Vec<CompletedPart>,
+    pub(super) bad_copies: Vec<Stored>,
+    /// What is known of data that re-keyings have replaced.
+    pub(super) clearing: Clearing,
+    /// Versions whose manifests are kept when their rows are read, and these manifests.
+    pub(super) wanted: BTreeSet<Vid>,
+    pub(super) manifests: BTreeMap<Vid, Manifest>,
+    /// What deletions are signed at, if they rely on a list.
+    pub(super) dated: Option<i64>,
     /// Objects that the store did not delete, with its reason.
     pub(super) not_deleted: BTreeMap<(String, Option<String>), String>,
     /// Objects that have to be deleted one by one.
@@ -176,6 +194,13 @@ impl WorkSteps {
             suspected: Vec::new(),
             ghosts: Vec::new(),
             rotation: Rotation::default(),
+            rekeying: Rekeying::default(),
+            parts_copied: Vec::new(),
+            bad_copies: Vec::new(),
+            clearing: Clearing::default(),
+            wanted: BTreeSet::new(),
+            manifests: BTreeMap::new(),
+            dated: None,
             not_deleted: BTreeMap::new(),
             alone: Vec::new(),
             clock,
@@ -187,6 +212,7 @@ impl WorkSteps {
             Task::Prune(policy) => self.prune(policy),
             Task::Sweep => self.sweep(),
             Task::Rotate => self.rotate(),
+            Task::Rekey { .. } => self.rekey(),
         }
     }
 
@@ -201,6 +227,7 @@ impl WorkSteps {
             Task::Prune(_) => self.finish(),
             Task::Sweep => self.sweep(),
             Task::Rotate => self.rotate(),
+            Task::Rekey { .. } => self.rekey(),
         }
     }
 
@@ -269,6 +296,9 @@ impl WorkSteps {
             self.backups[backup].name = Name::new(&opened.manifest.container, &opened.manifest.path).ok();
         }
         let known = known(vid, &opened);
+        if self.at == backup && self.wanted.contains(&vid) {
+            self.manifests.entry(vid).or_insert_with(|| opened.manifest.clone());
+        }
         let dying = if self.at == backup { self.dying_mut(vid) } else { None };
         if let Some(dying) = dying {
             dying.set_manifest(opened.manifest);
@@ -423,16 +453,17 @@ impl WorkSteps {
             }
         }
         self.alone = alone;
-        Step::each(
-            versions,
+        let dated = self.dated;
+        Step::each_call(
+            versions.into_iter().map(move |op| call(op, dated)),
             WIDTH,
             |steps: &mut Self, _, op: &DeleteObjectVersions, answer| {
                 let own = op.versions().iter().map(|(key, id)| (key.clone(), Some(id.clone())));
                 steps.batch_deleted(own.collect(), answer)
             },
             move |_, _| {
-                Step::each(
-                    plain,
+                Step::each_call(
+                    plain.into_iter().map(move |op| call(op, dated)),
                     WIDTH,
                     |steps: &mut Self, _, op: &DeleteObjects, answer| {
                         let own = op.keys().iter().map(|key| (key.clone(), None));
@@ -488,15 +519,16 @@ impl WorkSteps {
                 None => plain.push(DeleteObject { key }),
             }
         }
-        Step::each(
-            versions,
+        let dated = self.dated;
+        Step::each_call(
+            versions.into_iter().map(move |op| call(op, dated)),
             WIDTH,
             |steps: &mut Self, _, op: &DeleteObjectVersion, answer| {
                 steps.single_deleted((op.key.clone(), Some(op.version_id.clone())), answer)
             },
             move |_, _| {
-                Step::each(
-                    plain,
+                Step::each_call(
+                    plain.into_iter().map(move |op| call(op, dated)),
                     WIDTH,
                     |steps: &mut Self, _, op: &DeleteObject, answer| {
                         steps.single_deleted((op.key.clone(), None), answer)
@@ -517,6 +549,14 @@ impl WorkSteps {
             }
             answer => answer.map(|_| ()),
         }
+    }
+}
+
+/// A call, signed at this time if there is one.
+fn call<O: Operation>(op: O, dated: Option<i64>) -> Call<O> {
+    match dated {
+        Some(at) => Call::dated(op, at),
+        None => Call::new(op),
     }
 }
 

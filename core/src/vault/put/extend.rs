@@ -7,7 +7,8 @@
 //!                          └▶ Done                                Done ◀── locked longer ┴▶ Look at each
 //! ```
 //! For each ancestor that is not locked for long enough: two LISTs of versions, one GET, and one PutObjectRetention for
-//! each of its data objects, locators and entries. A lock is never shortened, and keeps its mode.
+//! each of its data objects, locators and entries. A lock is never shortened, and keeps its mode. Of an ancestor that was
+//! re-keyed, the locators are read as well, since they say where its data is now.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,8 +18,10 @@ use crate::op::{
     GetObjectRetention, ListObjectVersions, Paged, PutObjectRetention, Retention, Step, Steps, VersionListing,
 };
 use crate::vault::immutable::Lock;
-use crate::vault::objects::{CatalogueKey, Entry, Kind, LocatorKey, catalogue_prefix, locator_prefix};
+use crate::vault::locator::Locator;
+use crate::vault::objects::{CatalogueKey, EPOCH, Entry, Kind, LocatorKey, catalogue_prefix, locator_prefix};
 use crate::vault::proof::{Outcome, ReadVerified};
+use crate::vault::read::version_id;
 use crate::vault::{Manifest, Name, Vault, Vid, manifest};
 
 /// How many locks are set at the same time.
@@ -37,6 +40,10 @@ pub(super) struct Extend {
     manifest: Option<Manifest>,
     /// Its objects: keys and version ids.
     objects: Vec<(String, Option<String>)>,
+    /// Those of them that may be gone: the data that a re-keying has replaced, and its locators.
+    replaced: Vec<(String, Option<String>)>,
+    /// Keys of its locators that were not read yet, the highest generation last.
+    locators: Vec<String>,
     /// Those whose lock could not be set.
     refused: Vec<(PutObjectRetention, Error)>,
 }
@@ -57,6 +64,8 @@ impl Extend {
             rows: VecDeque::new(),
             manifest: None,
             objects: Vec::new(),
+            replaced: Vec::new(),
+            locators: Vec::new(),
             refused: Vec::new(),
         };
         let first = extend.ancestor(parent);
@@ -67,6 +76,8 @@ impl Extend {
         (self.vid, self.manifest) = (vid, None);
         self.rows.clear();
         self.objects.clear();
+        self.replaced.clear();
+        self.locators.clear();
         let prefix = format!("{}{vid}.", catalogue_prefix(&self.name));
         Step::call(ListObjectVersions { prefix, ..Default::default() }, Extend::rows_listed)
     }
@@ -124,20 +135,54 @@ impl Extend {
     fn locators_listed(&mut self, list: &ListObjectVersions, page: VersionListing) -> Step<Extend> {
         let next = list.next(&page);
         let own = page.versions.into_iter().filter(|version| !version.is_delete_marker);
-        let own = own.filter(|version| LocatorKey::of(&version.key).is_some());
-        self.objects.extend(own.map(|version| (version.key, Some(version.version_id))));
+        for version in own.filter(|version| LocatorKey::of(&version.key).is_some()) {
+            if self.locators.last() != Some(&version.key) {
+                self.locators.push(version.key.clone());
+            }
+            self.objects.push((version.key, Some(version.version_id)));
+        }
         match next {
             Some(next) => Step::call(next, Extend::locators_listed),
+            None if self.locators.iter().filter_map(|key| LocatorKey::of(key)).any(|l| l.generation >= EPOCH) => {
+                self.next_locator()
+            }
             None => self.extend(),
         }
+    }
+
+    /// Reads the next lower locator of a version that was re-keyed: the first that verifies says where the data is.
+    fn next_locator(&mut self) -> Step<Extend> {
+        let Some(key) = self.locators.pop() else { return self.extend() };
+        let read = ReadVerified::locator(&self.vault, &self.vault.bucket(self.name.container()), key);
+        Step::with(read, |extend: &mut Extend, _, _, answer| match answer {
+            Ok(Outcome::Counts(locator)) => extend.moved(&locator),
+            Ok(Outcome::Gone(_) | Outcome::Refused(_)) => extend.next_locator(),
+            Err(e) => Step::done(Err(e)),
+        })
+    }
+
+    fn moved(&mut self, locator: &Locator) -> Step<Extend> {
+        let Some(manifest) = self.manifest.as_ref().filter(|_| locator.rekeyed_with().is_some()) else {
+            return self.extend();
+        };
+        let is_old = |key: &str| {
+            let is_data = manifest.extents.iter().any(|extent| extent.key == key);
+            is_data || LocatorKey::of(key).is_some_and(|own| own.generation < locator.generation)
+        };
+        let (replaced, kept) = std::mem::take(&mut self.objects).into_iter().partition(|(key, _)| is_old(key));
+        (self.replaced, self.objects) = (replaced, kept);
+        let extents = 0..manifest.extents.len();
+        let data = extents.map(|n| (locator.data.extent(n + 1), version_id(manifest, &locator.data, n)));
+        self.objects.extend(data.collect::<Vec<_>>());
+        self.extend()
     }
 
     /// Locks the ancestor's objects.
     fn extend(&mut self) -> Step<Extend> {
         let mode = self.manifest.as_ref().and_then(|manifest| manifest.lock).map_or(self.lock.mode, |lock| lock.mode);
         let retention = Some(Lock { mode, ..self.lock }.retention());
-        let locks: Vec<PutObjectRetention> = std::mem::take(&mut self.objects)
-            .into_iter()
+        let objects = std::mem::take(&mut self.objects).into_iter().chain(self.replaced.iter().cloned());
+        let locks: Vec<PutObjectRetention> = objects
             .map(|(key, version_id)| PutObjectRetention { key, version_id, retention, bypass_governance: false })
             .collect();
         Step::each(
@@ -148,10 +193,15 @@ impl Extend {
                     extend.refused.push((lock.clone(), e));
                     Ok(())
                 }
+                Err(e) if e.status() == 404 && extend.is_replaced(lock) => Ok(()),
                 answer => answer.map_err(|e| extend.failed(e)),
             },
             |extend, _| extend.look_at_refused(),
         )
+    }
+
+    fn is_replaced(&self, lock: &PutObjectRetention) -> bool {
+        self.replaced.iter().any(|(key, id)| *key == lock.key && *id == lock.version_id)
     }
 
     /// A store refuses to shorten a lock, or to change its mode, as if a permission were missing: another incremental may

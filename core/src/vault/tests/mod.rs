@@ -24,6 +24,7 @@ mod opening;
 mod preflight;
 mod protocol;
 mod reading;
+mod rekeying;
 mod resume;
 mod retiring;
 mod rotating;

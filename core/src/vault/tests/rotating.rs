@@ -25,7 +25,7 @@ fn kek(number: u8) -> Kek {
     Kek::new([number; 32], 0)
 }
 
-fn id(number: u8) -> String {
+pub(super) fn id(number: u8) -> String {
     kek(number).id().to_owned()
 }
 
@@ -55,7 +55,7 @@ pub(super) fn rotate(world: &mut World, vault: &Arc<Vault>) -> Report {
 }
 
 /// What the last job said: action, version and reason.
-fn said(world: &World) -> Vec<(String, String, String)> {
+pub(super) fn said(world: &World) -> Vec<(String, String, String)> {
     let items = world.events.iter().filter_map(|event| match event {
         Event::Item { json } => Some(serde_json::from_str::<serde_json::Value>(json).unwrap()),
         _ => None,
@@ -70,7 +70,7 @@ fn put_of(vault: &Arc<Vault>, name: &Name, parent: Option<Vid>, random: u8) -> P
 
 /// Three backups, one with a name that is hashed; each a full and two incrementals, of which the last is deleted. The first
 /// backup is hidden. Returns the versions that are not deleted.
-fn backups(world: &mut World, vault: &Arc<Vault>) -> Vec<(Name, Vid)> {
+pub(super) fn backups(world: &mut World, vault: &Arc<Vault>) -> Vec<(Name, Vid)> {
     let long = format!("{}/{}", "a".repeat(150), "b".repeat(150));
     let mut versions = Vec::new();
     for (n, path) in ["disk", "other.img", &long].into_iter().enumerate() {

@@ -11,19 +11,28 @@ use super::{Reply, Request};
 use crate::{Encryption, Payload, Refusal, SseC, Store};
 
 const CUSTOMER: &str = "x-amz-server-side-encryption-customer-";
+/// The same of the object that a copy reads.
+const SOURCE: &str = "x-amz-copy-source-server-side-encryption-customer-";
 const ALGORITHM: &str = "x-amz-server-side-encryption";
 const KMS_KEY: &str = "x-amz-server-side-encryption-aws-kms-key-id";
 
 /// Whether the model knows this header.
 pub(super) fn is_known(name: &str) -> bool {
-    let customer = name.strip_prefix(CUSTOMER).is_some_and(|rest| matches!(rest, "algorithm" | "key" | "key-md5"));
+    let customer = name
+        .strip_prefix(CUSTOMER)
+        .or_else(|| name.strip_prefix(SOURCE))
+        .is_some_and(|rest| matches!(rest, "algorithm" | "key" | "key-md5"));
     customer || matches!(name, ALGORITHM | KMS_KEY)
 }
 
 /// MD5 of the customer key that a request carries.
 fn customer_key<C>(request: &Request<C>) -> Result<Option<String>, Refusal> {
-    let [algorithm, key, md5] =
-        ["algorithm", "key", "key-md5"].map(|name| request.header(&format!("{CUSTOMER}{name}")));
+    key_in(request, CUSTOMER)
+}
+
+/// MD5 of the customer key in the headers with this prefix.
+fn key_in<C>(request: &Request<C>, prefix: &str) -> Result<Option<String>, Refusal> {
+    let [algorithm, key, md5] = ["algorithm", "key", "key-md5"].map(|name| request.header(&format!("{prefix}{name}")));
     let invalid = |what: &str| {
         Err(Refusal::invalid_argument(format!(
             "Requests specifying Server Side Encryption with Customer provided keys must provide {what}."
@@ -90,7 +99,16 @@ impl<C: Payload> Store<C> {
 
     /// Refuses to read an object without its key, or with another one. Returns what the reply says of the encryption.
     pub(super) fn check_key(&self, request: &Request<C>, stored: &Encryption) -> Result<Encryption, Refusal> {
-        match (customer_key(request)?, stored, self.rules.sse_c) {
+        self.check_read(customer_key(request)?, stored)
+    }
+
+    /// The same for the object that a copy reads.
+    pub(super) fn check_source_key(&self, request: &Request<C>, stored: &Encryption) -> Result<Encryption, Refusal> {
+        self.check_read(key_in(request, SOURCE)?, stored)
+    }
+
+    fn check_read(&self, sent: Option<String>, stored: &Encryption) -> Result<Encryption, Refusal> {
+        match (sent, stored, self.rules.sse_c) {
             (Some(_), Encryption::Customer { .. }, SseC::Unknown) => Err(Refusal::not_implemented("SSE-C")),
             (Some(sent), Encryption::Customer { key_md5 }, _) if sent == *key_md5 => Ok(stored.clone()),
             (Some(_), Encryption::Customer { .. }, _) => Err(Refusal::access_denied("Access Denied")),

@@ -4,6 +4,7 @@
 //! is not. What is not known is answered with NotImplemented.
 
 mod bucket;
+mod copy;
 mod delete;
 mod encryption;
 mod listing;
@@ -49,7 +50,6 @@ pub struct Request<C> {
 impl<C> Request<C> {
     /// A request to this URL.
     pub fn new(method: &'static str, url: &str, headers: Vec<(String, String)>, body: C) -> Self {
-        let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         let rest = rest.split_once('/').map_or("", |(_, path)| path);
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -86,6 +86,7 @@ impl<C> Request<C> {
     pub fn operation(&self) -> Option<&'static str> {
         let has = |name: &str| self.query.contains_key(name);
         let of_upload = self.parameter("uploadId").is_some();
+        let copies = self.header("x-amz-copy-source").is_some();
         Some(match (self.method, self.bucket.is_empty(), self.key.is_empty()) {
             ("GET", true, true) => "ListBuckets",
             ("GET", false, true) if has("encryption") => "GetBucketEncryption",
@@ -103,8 +104,10 @@ impl<C> Request<C> {
             ("POST", false, true) if has("delete") => "DeleteObjects",
             ("POST", false, false) if has("uploads") => "CreateMultipartUpload",
             ("POST", false, false) if of_upload => "CompleteMultipartUpload",
+            ("PUT", false, false) if of_upload && copies => "UploadPartCopy",
             ("PUT", false, false) if of_upload => "UploadPart",
             ("PUT", false, false) if has("retention") => "PutObjectRetention",
+            ("PUT", false, false) if !has("uploads") && copies => "CopyObject",
             ("PUT", false, false) if !has("uploads") => "PutObject",
             ("GET", false, false) if of_upload => "ListParts",
             ("GET", false, false) if has("retention") => "GetObjectRetention",
@@ -274,6 +277,7 @@ impl<C: Payload> Store<C> {
                 Ok(Reply::empty(204))
             }
             "CompleteMultipartUpload" => self.answer_complete(request, id),
+            "CopyObject" => self.answer_copy(request, now),
             "CreateBucket" => self.answer_create_bucket(request, now),
             "CreateMultipartUpload" => self.answer_create(request, now),
             "DeleteBucket" => {
@@ -299,6 +303,7 @@ impl<C: Payload> Store<C> {
             "PutObjectLockConfiguration" => self.answer_set_lock(request),
             "PutObjectRetention" => self.answer_set_retention(request, now),
             "UploadPart" => self.answer_upload_part(request, id, now),
+            "UploadPartCopy" => self.answer_copy_part(request, id, now),
             _ => Err(unknown()),
         }
     }
@@ -364,6 +369,9 @@ impl<C: Payload> Store<C> {
         for (name, value) in &object.attributes.metadata {
             reply = reply.with(&format!("x-amz-meta-{name}"), value.as_str());
         }
+        if let Some(class) = &object.attributes.storage_class {
+            reply = reply.with("x-amz-storage-class", class.as_str());
+        }
         if let Some(retention) = object.attributes.retention {
             reply = reply.with("x-amz-object-lock-mode", retention.mode.name());
             reply = reply.with("x-amz-object-lock-retain-until-date", xml_date(retention.until));
@@ -418,6 +426,10 @@ fn attributes<C>(request: &Request<C>) -> Result<Attributes, Refusal> {
         retention: lock::of_headers(request)?,
         encryption: Encryption::None,
     })
+}
+
+fn decode(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 fn write_condition<C>(request: &Request<C>) -> Result<WriteCondition, Refusal> {
