@@ -173,7 +173,7 @@ mod tests {
         manifest.size = PLAIN.len() as u64;
         manifest.extents[0].salts = vec![SALT];
         manifest.set_encryption(&Encryption::Envelope, Some(wrapped(&keks()[0], &manifest)));
-        let data = DataKeys { first: "vm/disk.img".into(), next: "vm/disk.img@V.".into() };
+        let data = DataKeys { first: "vm/disk.img".into(), next: "vm/disk.img@V.".into(), version_ids: Vec::new() };
         let first = Locator::first(&manifest.vault, &name, vid, None, 0, data);
         let first = first.encrypted(&name, &Encryption::Envelope, manifest.wrapped.clone());
         let rotated = first.rewrapped(&name, 1, wrapped(&keks()[1], &manifest)).unwrap();

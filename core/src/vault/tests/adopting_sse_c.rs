@@ -7,7 +7,7 @@ use super::world::*;
 use crate::Code;
 use crate::crypto::keyring::Keyring;
 use crate::profile::S3;
-use crate::vault::job::Report;
+use crate::vault::job::{Job, JobRequest, Report};
 use crate::vault::objects::{CATALOGUE, LOCATORS};
 use crate::vault::*;
 
@@ -237,4 +237,21 @@ fn no_key_is_sent_over_plain_http() {
     let vault = vault_with(Mode::Native, &[1], &[]);
     let e = adopt_as(&mut world, &vault, AdoptRequest { keys: file, ..ask() }).unwrap_err();
     assert!(e.code() == Code::InvalidOption && e.hint().contains("https://"), "{e}");
+}
+
+#[test]
+fn a_rekeying_leaves_what_was_adopted() {
+    for mode in Mode::ALL {
+        for hash in [false, true] {
+            let (mut world, vault) = (World::mode(mode), plain(mode, &[1]));
+            let (file, count) = written_by_another(&mut world);
+            adopt(&mut world, &vault, &file, hash);
+            let (before, sealed) = (world.keys(""), count - u64::from(mode.is_native()));
+            let request = JobRequest { container: Some("vm".into()), dry_run: false, grace_ms: 168 * HOUR, seed: 1 };
+            let report = world.run(&mut Job::rekey(vault.clone(), request, None, None).unwrap(), &[]).unwrap();
+            assert_eq!((report.left, report.rekeyed, report.problems), (sealed, 0, 0), "{mode:?} {report:?}");
+            assert_eq!(world.keys(""), before, "{mode:?}");
+            check_read(&mut world, &vault, &format!("{mode:?}"));
+        }
+    }
 }
