@@ -636,9 +636,10 @@ int32_t s3v_keyring_open(const char *path,
 
 /**
  * Returns the public contents of a keyring as JSON: {"signing":{"id":"16 hex digits","public":"ed25519 ID BASE64"},
- * "keks":[{"id":"16 hex digits","created":Unix milliseconds,"escrowed":true or false,"external":true or
- * false,"current":true or false}],"retired":["16 hex digits"]}, where retired has the ids of the KEKs that s3v_retire
- * dropped. The public key is a line for verify_keys and for s3v_manifest_verify.
+ * "earlier":["ed25519 ID BASE64"],"keks":[{"id":"16 hex digits","created":Unix milliseconds,"escrowed":true or
+ * false,"external":true or false,"current":true or false}],"retired":["16 hex digits"]}, where earlier has the public
+ * keys of the signing keys before (s3v_keyring_new_signing_key), and retired the ids of the KEKs that s3v_retire
+ * dropped. A public key is a line for verify_keys and for s3v_manifest_verify.
  *
  * Since: 0.1.
  */
@@ -685,6 +686,33 @@ int32_t s3v_keyring_activate(s3v_keyring *keyring,
                              s3v_error **err);
 
 /**
+ * Replaces the signing key by a new one, and returns its id: it signs the backups of vaults that are opened from now
+ * on. The public key of the old one stays in the keyring, so that older backups verify, and so does what a program
+ * that still has the old key stores later, until s3v_keyring_distrust. Export the keyring before the next backup: an
+ * escrow file from before does not have the new key.
+ *
+ * Fails as s3v_keyring_add.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_keyring_new_signing_key(s3v_keyring *keyring,
+                                    s3v_bytes **out,
+                                    s3v_error **err);
+
+/**
+ * Drops the public key `id` of an earlier signing key. Vaults that are opened from now on trust nothing that it has
+ * signed: such a version is not read any more, and no job removes it. Before that, delete the versions that it has
+ * signed, or store them again.
+ *
+ * Fails with S3V_E_KEYRING if the keyring has no such key, or it is the one that signs; and as s3v_keyring_add.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_keyring_distrust(s3v_keyring *keyring,
+                             const char *id,
+                             s3v_error **err);
+
+/**
  * Exports all keys as an escrow file, and notes that all KEKs are escrowed. With `config`, which may be NULL, the
  * file also has the vault's id, its verify_keys, and its settings without secrets. The `secret_len` bytes at `secret`
  * are a passphrase if `how` is "passphrase"; if it is "recipients", they are lines of age recipients (age1...),
@@ -717,7 +745,8 @@ int32_t s3v_keyring_export(s3v_keyring *keyring,
  * retired; vault_id is null, and settings is empty, if the export did not know them. The external KEKs are in a KMS or
  * an HSM (s3v_keyring_custom): backups whose keys they wrap need them, too.
  *
- * Fails with S3V_E_KEYRING if the escrow file cannot be opened, or has another signing key: restore it into a keyring
+ * Fails with S3V_E_KEYRING if the escrow file cannot be opened, or has a signing key that is neither the keyring's nor
+ * an earlier one of it: restore it into a keyring
  * file of its own with s3v_keyring_restore. And as s3v_keyring_add.
  *
  * Since: 0.1.

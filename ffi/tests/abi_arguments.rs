@@ -41,6 +41,8 @@ fn calls_with_a_null<'a>(config: *mut s3v_config) -> Vec<Call<'a>> {
             call("keyring", move |e| s3v_keyring_bytes(ptr::null(), ptr::dangling_mut(), e)),
             call("keyring", move |e| s3v_keyring_add(ptr::null_mut(), ptr::dangling_mut(), e)),
             call("keyring", move |e| s3v_keyring_activate(ptr::null_mut(), t, e)),
+            call("keyring", move |e| s3v_keyring_new_signing_key(ptr::null_mut(), ptr::dangling_mut(), e)),
+            call("keyring", move |e| s3v_keyring_distrust(ptr::null_mut(), t, e)),
             call("keyring", move |e| {
                 s3v_keyring_export(ptr::null_mut(), o, t, ptr::null(), 0, n, ptr::dangling_mut(), e)
             }),

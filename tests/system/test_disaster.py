@@ -110,11 +110,31 @@ def test_every_backup_is_restored_by_the_page(encryption: str, tmp_path: Path) -
     escrow = (new.folder / "vault-2.escrow.age").read_bytes()
     keyring = s3vault.Keyring.restore(escrow, PASSPHRASE.encode())
     assert len(keyring.info.keks) == 2
-    old_key = s3vault.Keyring.open(old.folder / "vault.keys").info.keks[0].id
+    before = s3vault.Keyring.open(old.folder / "vault.keys").info
+    assert keyring.info.earlier == (before.public,) and keyring.public in said.replace("\r\n", "\n")
+    old_key = before.keks[0].id
     named = subprocess.run(
         [sys.executable, "-c", LOCATORS, bucket], env=os.environ, capture_output=True, text=True, check=True
     ).stdout
     assert named.strip() and old_key not in named
+    # What the new machine stores is told apart from what the old one still does, and both are read until the old is distrusted.
+    for host, settings in ((new, {}), (old, {"S3VAULT_KEYRING": "vault.keys"})):
+        (host.folder / "later").write_bytes(b"later")
+        Machine(host.home, host.folder, {**host.environment, **settings}).run(f"s3vault put {NAME[0]} later later")
+    signed = set(re.findall("signed by ([0-9a-f]{16})", new.run(SIGNED)))
+    assert signed == {before.id, keyring.id}
+    assert "4 of 4 versions are good" in new.run("s3vault verify")
+    new.run(f"s3vault keys distrust ~/.config/s3vault/vault.keys {before.id}")
+    assert "1 of 4 versions are good" in new.run("s3vault verify || true")
+
+
+SIGNED = f"""
+for vid in $(s3vault --json versions {NAME[0]} later | {sys.executable} -c '
+import json, sys
+for line in sys.stdin: print(json.loads(line)["vid"])'); do
+    s3vault get {NAME[0]} later x --version $vid
+done
+"""
 
 
 LOCATORS = f"""

@@ -1234,6 +1234,8 @@ def test_data_is_not_written_to_a_terminal(command: Command, container: str) -> 
         "keys export",
         "keys activate",
         "keys import",
+        "keys new-signing-key",
+        "keys distrust",
         "settings",
         "sign",
         "presign",

@@ -152,6 +152,69 @@ def test_a_key_of_an_hsm_wraps_the_keys_of_backups(container: str) -> None:
     assert len(_keyring._held) == held
 
 
+def test_a_new_signing_key_leaves_older_backups_trusted_until_the_old_one_is_distrusted(
+    container: str, tmp_path: Path
+) -> None:
+    config = s3vault.Config({"encryption": "envelope"}).env()
+    keyring = Keyring.create(tmp_path / "vault.keys")
+    stolen = Keyring.open(keyring.to_bytes())
+
+    def put(keyring: Keyring, path: str) -> str | None:
+        with s3vault.open(config, keyring=keyring) as vault:
+            with vault.create(container, path) as upload:
+                upload.write(path.encode())
+            return upload.commit().info.signed_by
+
+    def get(path: str) -> bytes:
+        with (
+            s3vault.open(config, keyring=tmp_path / "vault.keys") as vault,
+            vault.find(container, path).open() as restored,
+        ):
+            return restored.read()
+
+    old = keyring.id
+    assert put(keyring, "before") == old
+    new = keyring.new_signing_key()
+    assert Keyring.open(tmp_path / "vault.keys").info == keyring.info
+    assert (keyring.id, [public.split()[1] for public in keyring.info.earlier]) == (new, [old])
+    # A program that has opened the file before still changes it.
+    assert put(keyring, "after") == new
+    assert put(stolen, "stolen") == old
+    for path in ("before", "after", "stolen"):
+        assert get(path) == path.encode()
+    # An escrow file has both, and trusts both.
+    escrow = keyring.export(passphrase=PASSPHRASE)
+    restored = Keyring.restore(escrow, PASSPHRASE)
+    assert restored.info == keyring.info
+    assert restored.import_(escrow, PASSPHRASE).verify_keys == (keyring.public, *keyring.info.earlier)
+    # A copy from before the new signing key still brings its other keys, and no signing key.
+    assert keyring.import_(stolen.export(passphrase=PASSPHRASE), PASSPHRASE).added == ()
+    assert keyring.id == new
+    with pytest.raises(S3VaultError) as refused:
+        keyring.distrust(new)
+    assert refused.value.code == ErrorCode.KEYRING
+    keyring.distrust(old)
+    assert keyring.info.earlier == ()
+    assert get("after") == b"after"
+    for path in ("before", "stolen"):
+        with pytest.raises(S3VaultError) as refused:
+            get(path)
+        assert refused.value.code == ErrorCode.UNTRUSTED
+
+
+def test_the_command_makes_a_new_signing_key_and_distrusts_the_old_one(command: Command) -> None:
+    (made,) = command.rows("keys", "new", "vault.keys")
+    (new,) = command.rows("keys", "new-signing-key", "vault.keys")
+    assert (new["earlier"], new["id"] == made["id"]) == (made["id"], False)
+    signing, earlier, _ = command.rows("keys", "list", "vault.keys")
+    assert (signing["id"], earlier["type"], earlier["id"]) == (new["id"], "earlier", made["id"])
+    assert f"{made['id']}  earlier" in command.run("keys", "list", "vault.keys").stdout
+    assert command.error("keys", "distrust", "vault.keys", new["id"])["name"] == "S3V_E_KEYRING"
+    command.rows("keys", "distrust", "vault.keys", made["id"])
+    assert [row["type"] for row in command.rows("keys", "list", "vault.keys")] == ["signing", "kek"]
+    assert made["id"] not in (command.folder / "vault.keys").read_text()
+
+
 def test_a_later_key_becomes_current_after_its_export(tmp_path: Path) -> None:
     keyring = Keyring.create(tmp_path / "vault.keys")
     first, second = current(keyring), keyring.add()

@@ -239,6 +239,8 @@ impl fmt::Debug for Kek {
 #[derive(Debug)]
 pub struct Keyring {
     signing: SigningKey,
+    /// Public keys of the signing keys before, oldest first: older backups are signed with them.
+    earlier: Vec<PublicKey>,
     keks: Vec<Kek>,
     /// Index of the KEK that wraps the data keys of new versions.
     current: Option<usize>,
@@ -261,6 +263,8 @@ pub struct Merged {
 pub(super) struct Stored {
     format: u32,
     signing: StoredKey,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     keks: Vec<StoredKek>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -300,7 +304,8 @@ fn refused(why: &str) -> Error {
 impl Keyring {
     /// A new keyring whose signing key has this seed, which must come from the operating system's entropy.
     pub fn generate(seed: [u8; ed25519::KEY_LENGTH]) -> Keyring {
-        Keyring { signing: SigningKey::from_seed(seed), keks: Vec::new(), current: None, retired: Vec::new() }
+        let (signing, earlier) = (SigningKey::from_seed(seed), Vec::new());
+        Keyring { signing, earlier, keks: Vec::new(), current: None, retired: Vec::new() }
     }
 
     /// Parses the bytes of a keyring file.
@@ -321,6 +326,13 @@ impl Keyring {
         let mut keyring = Keyring::generate(seed);
         if keyring.signing.public.id != stored.signing.id {
             return Err(refused("the id of its signing key is wrong"));
+        }
+        for line in &stored.earlier {
+            let key = PublicKey::parse(line).map_err(|_| refused("one of its earlier public keys is not valid"))?;
+            if keyring.trusts(&key) {
+                return Err(refused("one of its earlier public keys is there twice"));
+            }
+            keyring.earlier.push(key);
         }
         for stored in &stored.keks {
             let key: Zeroizing<Vec<u8>> = STANDARD.decode(stored.key.as_bytes()).unwrap_or_default().into();
@@ -379,9 +391,9 @@ impl Keyring {
 
     /// A copy, with its external KEKs.
     pub fn copy(&self) -> Keyring {
-        let Keyring { signing, keks, current, retired } = self;
-        let signing = SigningKey::from_seed(*signing.seed);
-        Keyring { signing, keks: keks.clone(), current: *current, retired: retired.clone() }
+        let Keyring { signing, earlier, keks, current, retired } = self;
+        let (signing, earlier) = (SigningKey::from_seed(*signing.seed), earlier.clone());
+        Keyring { signing, earlier, keks: keks.clone(), current: *current, retired: retired.clone() }
     }
 
     pub(super) fn stored(&self) -> Stored {
@@ -391,6 +403,7 @@ impl Keyring {
                 id: self.signing.public.id.clone(),
                 seed: Zeroizing::new(STANDARD.encode(*self.signing.seed)),
             },
+            earlier: self.earlier.iter().map(PublicKey::to_string).collect(),
             keks: self.keks.iter().filter_map(Kek::stored).collect(),
             current: self.current_kek().filter(|kek| !kek.is_external()).map(|kek| kek.id.clone()),
             retired: self.retired.clone(),
@@ -403,6 +416,40 @@ impl Keyring {
         let mut bytes = Zeroizing::new(serde_json::to_vec(&self.stored()).unwrap_or_default());
         bytes.push(b'\n');
         bytes
+    }
+
+    /// Replaces the signing key by the one with this seed, which must come from the operating system's entropy. The public
+    /// key of the old one stays, and verifies what it has signed.
+    pub fn new_signing_key(&mut self, seed: [u8; ed25519::KEY_LENGTH]) {
+        let old = std::mem::replace(&mut self.signing, SigningKey::from_seed(seed));
+        self.earlier.push(old.public.clone());
+    }
+
+    /// Public keys of the signing keys before, oldest first.
+    pub fn earlier(&self) -> &[PublicKey] {
+        &self.earlier
+    }
+
+    /// Drops the public key of an earlier signing key: nothing that it has signed is trusted any more.
+    pub fn distrust(&mut self, id: &str) -> Result<()> {
+        if let Some(index) = self.earlier.iter().position(|key| key.id == id) {
+            self.earlier.remove(index);
+            return Ok(());
+        }
+        if self.signing.public.id == id {
+            let message = format!("the key {id} cannot be distrusted: it signs new backups");
+            return Err(Error::new(Code::Keyring, message)
+                .with_hint("Make a new signing key first: s3vault keys new-signing-key FILE"));
+        }
+        let ids: Vec<&str> = self.earlier.iter().map(PublicKey::id).collect();
+        let known = if ids.is_empty() { "none".to_owned() } else { ids.join(", ") };
+        Err(Error::new(Code::Keyring, format!("the keyring has no earlier signing key '{}'", presentable(id)))
+            .with_hint(format!("The keyring's earlier signing keys: {known}.")))
+    }
+
+    /// Whether this is the public key of the signing key, or of an earlier one.
+    fn trusts(&self, key: &PublicKey) -> bool {
+        self.signing.public == *key || self.earlier.contains(key)
     }
 
     /// Adds a KEK. The first one is current at once: it wraps the data keys of new versions.
@@ -474,10 +521,11 @@ impl Keyring {
 
     /// Adds the KEKs of another copy of this keyring that are missing here, except those that were retired here. A KEK that
     /// is escrowed in either is escrowed. The current KEK stays, unless there is none. What was retired in the other copy is
-    /// retired here, unless this one has the KEK: a merge drops no KEK. A keyring with another signing key is refused.
+    /// retired here, unless this one has the KEK: a merge drops no KEK. A keyring with another signing key is refused, unless
+    /// it is an earlier one of this keyring: the other copy is from before then.
     pub fn merge(&mut self, other: &Keyring) -> Result<Merged> {
         let (own, its) = (self.signing.public.id(), other.signing.public.id());
-        if self.signing.public != other.signing.public {
+        if !self.trusts(&other.signing.public) {
             let message = format!("the keyrings are not the same: the signing key of one is {own}, of the other {its}");
             return Err(Error::new(Code::Keyring, message));
         }
@@ -524,8 +572,9 @@ impl Keyring {
         &self.signing
     }
 
-    /// The public information as JSON: `{"signing":{"id":…,"public":"ed25519 <id> <base64>"},"keks":[{"id":…,
-    /// "created":<Unix ms>,"escrowed":false,"external":false,"current":true}],"retired":["<id of a KEK>"]}`.
+    /// The public information as JSON: `{"signing":{"id":…,"public":"ed25519 <id> <base64>"},"earlier":["ed25519 <id>
+    /// <base64>"],"keks":[{"id":…,"created":<Unix ms>,"escrowed":false,"external":false,"current":true}],"retired":["<id of
+    /// a KEK>"]}`.
     pub fn info_json(&self) -> String {
         let public = self.signing.public();
         let current = self.current_kek().map(Kek::id);
@@ -540,7 +589,8 @@ impl Keyring {
             })
             .collect();
         let signing = serde_json::json!({"id": public.id(), "public": public.to_string()});
-        serde_json::json!({"signing": signing, "keks": keks, "retired": self.retired}).to_string()
+        let earlier: Vec<String> = self.earlier.iter().map(PublicKey::to_string).collect();
+        serde_json::json!({"signing": signing, "earlier": earlier, "keks": keks, "retired": self.retired}).to_string()
     }
 }
 
@@ -635,6 +685,53 @@ mod tests {
         old.merge(&one).unwrap();
         assert_eq!(current(&old), current(&one));
         assert_eq!(one.merge(&Keyring::generate([8; 32])).unwrap_err().code(), Code::Keyring);
+    }
+
+    #[test]
+    fn a_new_signing_key_keeps_the_public_key_of_the_one_before_until_that_is_distrusted() {
+        let mut keyring = with_keks(&[1]);
+        let before = keyring.copy();
+        let old = keyring.signing_key().public().clone();
+        keyring.new_signing_key([8; 32]);
+        assert_ne!(keyring.signing_key().public(), &old);
+        assert_eq!((keyring.earlier(), keyring.keks().len()), (&[old.clone()][..], 1));
+        assert!(
+            !String::from_utf8_lossy(&keyring.to_bytes()).contains(&STANDARD.encode([7; 32])),
+            "the old key is gone"
+        );
+        let again = Keyring::from_bytes(&keyring.to_bytes()).unwrap();
+        assert_eq!((again.info_json(), again.copy().info_json()), (keyring.info_json(), keyring.info_json()));
+        // A copy from before has KEKs for this keyring, but not this one for it, and does not change the signing key.
+        let mut older = before.copy();
+        older.add_kek(Kek::new([2; 32], 6));
+        assert_eq!(keyring.merge(&older).unwrap().added.len(), 1);
+        assert_eq!(keyring.signing_key().public(), again.signing_key().public());
+        assert_eq!(older.merge(&keyring).unwrap_err().code(), Code::Keyring);
+        let own = keyring.signing_key().public().id().to_owned();
+        let e = keyring.distrust(&own).unwrap_err();
+        assert!(e.code() == Code::Keyring && e.hint().contains("new-signing-key"), "{e:?}");
+        let e = keyring.distrust("0123456789abcdef").unwrap_err();
+        assert!(e.code() == Code::Keyring && e.hint().contains(old.id()), "{e:?}");
+        keyring.distrust(old.id()).unwrap();
+        assert!(
+            keyring.earlier().is_empty() && keyring.merge(&before).is_err(),
+            "what was distrusted does not come back"
+        );
+    }
+
+    #[test]
+    fn earlier_public_keys_that_cannot_be_are_refused() {
+        let mut keyring = with_keks(&[1]);
+        keyring.new_signing_key([8; 32]);
+        let good = String::from_utf8(keyring.to_bytes().to_vec()).unwrap();
+        let (own, old) = (keyring.signing_key().public().to_string(), keyring.earlier()[0].to_string());
+        let list = format!("\"earlier\":[\"{old}\"]");
+        assert!(good.contains(&list), "{good}");
+        for bad in [format!("[\"{own}\"]"), format!("[\"{old}\",\"{old}\"]"), "[\"ed25519 x y\"]".into(), "[7]".into()]
+        {
+            let e = Keyring::from_bytes(good.replace(&list, &format!("\"earlier\":{bad}")).as_bytes()).unwrap_err();
+            assert_eq!(e.code(), Code::Keyring, "{bad}");
+        }
     }
 
     /// A keyring whose first KEK of three was retired, and the id of that.

@@ -151,6 +151,7 @@ impl Vault {
         let mut verify_keys = VerifyKeys::parse(settings.text("verify_keys"))?;
         if let Some(keyring) = &keyring {
             verify_keys.add(keyring.signing_key().public().clone());
+            keyring.earlier().iter().for_each(|key| verify_keys.add(key.clone()));
         }
         let storage_class = settings.text("storage_class");
         if !storage_class.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -16,7 +16,7 @@ pub use age::Reader;
 /// newest KEK is current: a KEK is exported before it becomes current, and who restores the keyring must not get the one
 /// that it replaced. It names external KEKs, but cannot have them; if one is current, no KEK is current in it.
 pub(super) fn describe(keyring: &Keyring, settings: Option<&Settings>, created_ms: i64) -> Result<Escrow> {
-    let own = keyring.signing_key().public();
+    let own = std::iter::once(keyring.signing_key().public()).chain(keyring.earlier());
     let mut copy = Keyring::from_bytes(&keyring.to_bytes())?;
     let is_external = keyring.current_kek().is_some_and(Kek::is_external);
     let newest = copy.keks().iter().max_by_key(|kek| kek.created_ms()).map(|kek| kek.id().to_owned());
@@ -28,13 +28,14 @@ pub(super) fn describe(keyring: &Keyring, settings: Option<&Settings>, created_m
         created_ms,
         keyring: copy,
         external: external.map(|kek| kek.id().to_owned()).collect(),
-        verify_keys: vec![own.clone()],
+        verify_keys: own.cloned().collect(),
         vault_id: None,
         settings: Default::default(),
     };
     if let Some(settings) = settings {
         let trusted = VerifyKeys::parse(settings.text("verify_keys"))?;
-        escrow.verify_keys.extend(trusted.iter().filter(|key| *key != own).cloned());
+        let own = escrow.verify_keys.clone();
+        escrow.verify_keys.extend(trusted.iter().filter(|key| !own.contains(key)).cloned());
         escrow.vault_id = Some(vault::vault_id(settings)?);
         let is_public = |key: &str| settings::option(key).is_ok_and(|option| !option.secret);
         let public = settings.shown().filter(|(key, _)| is_public(key));

@@ -118,6 +118,21 @@ impl Keys {
         self.change(|keyring| keyring.activate(id))
     }
 
+    /// Replaces the signing key by a new one, and returns its id: it signs the backups of vaults that are opened from now on.
+    /// The public key of the old one stays in the keyring, and verifies what it has signed.
+    pub fn new_signing_key(&self) -> Result<String> {
+        let seed = Zeroizing::new(entropy::bytes()?);
+        self.change(|keyring| {
+            keyring.new_signing_key(*seed);
+            Ok(keyring.signing_key().public().id().to_owned())
+        })
+    }
+
+    /// Drops the public key of an earlier signing key: vaults that are opened from now on trust nothing that it has signed.
+    pub fn distrust(&self, id: &str) -> Result<()> {
+        self.change(|keyring| keyring.distrust(id))
+    }
+
     /// Drops a KEK that nothing needs any more; [`Vault::retire`](crate::Vault::retire) makes sure of that. Its id is kept,
     /// so that no other process, and no escrow, adds it to this file again.
     pub(crate) fn retire(&self, id: &str) -> Result<()> {

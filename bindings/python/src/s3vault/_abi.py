@@ -235,6 +235,8 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "s3v_keyring_bytes": (c_int32, [Keyring, POINTER(Bytes), POINTER(Error)]),
     "s3v_keyring_add": (c_int32, [Keyring, POINTER(Bytes), POINTER(Error)]),
     "s3v_keyring_activate": (c_int32, [Keyring, c_char_p, POINTER(Error)]),
+    "s3v_keyring_new_signing_key": (c_int32, [Keyring, POINTER(Bytes), POINTER(Error)]),
+    "s3v_keyring_distrust": (c_int32, [Keyring, c_char_p, POINTER(Error)]),
     "s3v_keyring_export": (c_int32, [Keyring, Config, c_char_p, c_void_p, c_size_t, c_char_p, POINTER(Bytes), POINTER(Error)]),
     "s3v_keyring_import": (c_int32, [Keyring, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(Bytes), POINTER(Error)]),
     "s3v_keyring_restore": (c_int32, [c_char_p, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(Keyring), POINTER(Error)]),

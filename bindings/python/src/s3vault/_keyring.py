@@ -44,6 +44,8 @@ class KeyringInfo:
     """The signing key's id: 16 hex digits."""
     public: str
     """The public key: one line ``ed25519 <id> <base64>``."""
+    earlier: tuple[str, ...]
+    """Public keys of the signing keys before, oldest first: what they have signed is still trusted."""
     keks: tuple[Kek, ...]
     """The key-encryption keys, in the order in which they were added."""
     retired: tuple[str, ...]
@@ -196,6 +198,20 @@ class Keyring:
         call = Call()
         call.check(lib.s3v_keyring_activate(self._handle, from_text(kek, "the id of the KEK"), call.err))
 
+    def new_signing_key(self) -> str:
+        """Replaces the signing key by a new one, and returns its id: it signs the backups of vaults that are opened
+        from now on. The public key of the old one stays, and verifies what it has signed, until :meth:`distrust`.
+        Export the keyring before the next backup: an escrow file from before does not have the new key."""
+        call, out = Call(), new_bytes()
+        call.check(lib.s3v_keyring_new_signing_key(self._handle, out.out, call.err))
+        return take_bytes(out).decode()
+
+    def distrust(self, key: str) -> None:
+        """Drops the public key of an earlier signing key. Vaults that are opened from now on trust nothing that it has
+        signed: such a version is not read any more, and no job removes it."""
+        call = Call()
+        call.check(lib.s3v_keyring_distrust(self._handle, from_text(key, "the id of the key"), call.err))
+
     def export(
         self,
         *,
@@ -261,7 +277,8 @@ class Keyring:
             Kek(kek["id"], from_ms(kek["created"]), kek["escrowed"], kek["current"], kek["external"])
             for kek in found["keks"]
         )
-        return KeyringInfo(found["signing"]["id"], found["signing"]["public"], keks, tuple(found["retired"]))
+        signing = found["signing"]
+        return KeyringInfo(signing["id"], signing["public"], tuple(found["earlier"]), keks, tuple(found["retired"]))
 
     @property
     def id(self) -> str:

@@ -48,7 +48,7 @@ Examples:
 
 
 class Subcommand(Protocol):
-    """What a module of `subcommands` has. Its name is the word on the command line."""
+    """What a module of `subcommands` has. Its name is the word on the command line, which has `-` in place of `_`."""
 
     __name__: str
     SUMMARY: str
@@ -145,7 +145,7 @@ def _add_subcommands(parent: argparse.ArgumentParser, modules: Iterable[Subcomma
     for module in modules:
         made = added.add_parser(
             # A name that Python has already ends in an underscore.
-            module.__name__.rpartition(".")[2].rstrip("_"),
+            module.__name__.rpartition(".")[2].rstrip("_").replace("_", "-"),
             help=module.SUMMARY,
             description=f"{module.SUMMARY[0].upper()}{module.SUMMARY[1:]}.",
             epilog=f"Examples:\n{module.EXAMPLES}",

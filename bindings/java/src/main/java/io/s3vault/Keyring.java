@@ -24,10 +24,12 @@ public final class Keyring implements AutoCloseable {
      * @param id id of the signing key: 16 hex digits
      * @param publicKey the line that a verifier needs, {@code ed25519 <id> <base64>}: a line of
      *     {@link Option#VERIFY_KEYS}, and of the keys of {@link Vault#verifyManifest}
+     * @param earlier public keys of the signing keys before, oldest first: what they have signed is still trusted
      * @param keks the key-encryption keys, in the order in which they were added
      * @param retired ids of the KEKs that were retired: the keyring does not accept them again
      */
-    public record Info(String id, String publicKey, List<Kek> keks, List<String> retired) {}
+    public record Info(
+            String id, String publicKey, List<String> earlier, List<Kek> keks, List<String> retired) {}
 
     /**
      * A key-encryption key.
@@ -55,7 +57,8 @@ public final class Keyring implements AutoCloseable {
             Map<String, String> settings, List<String> external) {}
 
     /** The library's JSON. */
-    private record Fields(SigningFields signing, List<KekFields> keks, List<String> retired) {}
+    private record Fields(
+            SigningFields signing, List<String> earlier, List<KekFields> keks, List<String> retired) {}
 
     private record SigningFields(String id, @SerializedName("public") String publicKey) {}
 
@@ -224,6 +227,35 @@ public final class Keyring implements AutoCloseable {
     }
 
     /**
+     * Replaces the signing key by a new one: it signs the backups of vaults that are opened from now on. The public key
+     * of the old one stays, and verifies what it has signed, until {@link #distrust}. Export the keyring before the next
+     * backup: an escrow file from before does not have the new key.
+     *
+     * @return the id of the new key
+     * @throws S3VaultException if the keyring file cannot be written
+     */
+    public String newSigningKey() throws S3VaultException {
+        try (Frame frame = new Frame()) {
+            frame.callLocal(p -> Native.s3v_keyring_new_signing_key(p[0], frame.out, frame.err), handle);
+            return new String(frame.takeBytes(), StandardCharsets.UTF_8);
+        }
+    }
+
+    /**
+     * Drops the public key of an earlier signing key. Vaults that are opened from now on trust nothing that it has
+     * signed: such a version is not read any more, and no job removes it.
+     *
+     * @param key its id
+     * @throws S3VaultException if there is no such key, it signs new backups, or the keyring file cannot be written
+     */
+    public void distrust(String key) throws S3VaultException {
+        Text.argument("key", key);
+        try (Frame frame = new Frame()) {
+            frame.callLocal(p -> Native.s3v_keyring_distrust(p[0], key, frame.err), handle);
+        }
+    }
+
+    /**
      * Exports all keys as an age file that opens with a passphrase, and notes that all KEKs are escrowed.
      *
      * @param passphrase the passphrase in UTF-8
@@ -311,7 +343,8 @@ public final class Keyring implements AutoCloseable {
                             kek.current(),
                             kek.external()))
                     .toList();
-            return new Info(found.signing().id(), found.signing().publicKey(), keks, found.retired());
+            SigningFields signing = found.signing();
+            return new Info(signing.id(), signing.publicKey(), found.earlier(), keks, found.retired());
         }
     }
 

@@ -40,6 +40,25 @@ class KeyringTest {
     }
 
     @Test
+    void aNewSigningKeyKeepsThePublicKeyOfTheOneBeforeUntilThatIsDistrusted() throws Exception {
+        Path file = folder.resolve("vault.keys");
+        try (Keyring keyring = Keyring.create(file)) {
+            Keyring.Info before = keyring.info();
+            String made = keyring.newSigningKey();
+            assertEquals(made, keyring.info().id());
+            assertEquals(List.of(before.publicKey()), keyring.info().earlier());
+            try (Keyring again = Keyring.open(file)) {
+                assertEquals(keyring.info(), again.info());
+            }
+            assertEquals(
+                    ErrorCode.KEYRING,
+                    assertThrows(S3VaultException.class, () -> keyring.distrust(made)).code());
+            keyring.distrust(before.id());
+            assertEquals(List.of(), keyring.info().earlier());
+        }
+    }
+
+    @Test
     void anEscrowFileGivesTheWholeKeyringBack() throws Exception {
         try (Keyring keyring = Keyring.generate();
                 Config config = Config.of(Map.of(Option.BUCKET, "backups", Option.SECRET_KEY, "hidden"))) {

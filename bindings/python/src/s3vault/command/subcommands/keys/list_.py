@@ -26,6 +26,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
     info = Keyring.open(file).info
     if output.json:
         output.object({"type": "signing", "id": info.id, "public": info.public})
+        for public in info.earlier:
+            output.object({"type": "earlier", "id": public.split()[1], "public": public})
         for kek in info.keks:
             output.object(
                 {
@@ -40,6 +42,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
             output.object({"type": "retired", "id": retired})
         return
     rows = [(info.id, "signing", "-", "-", "-")]
+    rows += [(public.split()[1], "earlier", "-", "-", "-") for public in info.earlier]
     for kek in info.keks:
         escrowed, current = ("yes" if flag else "no" for flag in (kek.escrowed, kek.current))
         rows.append((kek.id, "kek", rfc3339(kek.created), escrowed, current))

@@ -111,6 +111,10 @@ public final class Native {
 
     public static native int s3v_keyring_activate(Pointer keyring, String id, Pointer err);
 
+    public static native int s3v_keyring_new_signing_key(Pointer keyring, Pointer out, Pointer err);
+
+    public static native int s3v_keyring_distrust(Pointer keyring, String id, Pointer err);
+
     public static native int s3v_keyring_export(
             Pointer keyring, Pointer config, String how, Pointer secret, long secretLen, String path, Pointer out,
             Pointer err);
