@@ -232,7 +232,7 @@ impl WorkSteps {
             let is_young = |stored: &Stored| stored.modified_ms.is_none_or(|at| at >= old_before);
             dying.objects.retain(|stored| {
                 let is_copy = parse_rekeyed(&stored.key, dying.vid).is_some();
-                !self.clearing.is_named(newest, manifest, stored) && !(is_copy && is_young(stored))
+                !(self.clearing.is_named(newest, manifest, stored) || is_copy && is_young(stored))
             });
         }
         for stored in std::mem::take(&mut self.clearing.copies) {

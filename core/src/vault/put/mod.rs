@@ -110,7 +110,7 @@ enum State {
     /// Reads what the listing shows and what counts only once it was verified.
     Proving(ReadVerified<Option<Opened>>, Says),
     /// Extends the locks of the versions that an incremental builds on.
-    Extending(Strand<Extend>),
+    Extending(Box<Strand<Extend>>),
     /// The listing is complete, but the description is not written yet.
     Listed,
     Locator(Call<PutObject>),

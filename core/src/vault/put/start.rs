@@ -207,7 +207,7 @@ impl Put {
         match (self.lock, self.request.parent) {
             (Some(lock), Some(parent)) => {
                 let (extend, first) = Extend::start(&self.vault, &self.request.name, parent, lock);
-                State::Extending(Strand::start(extend, first))
+                State::Extending(Box::new(Strand::start(extend, first)))
             }
             _ => self.decided(),
         }
