@@ -263,8 +263,9 @@ test-envelope: setup build-python ## store encrypted backups with the command, o
 	$(STEP) "envelope, versitygw, emulated" $(WITH) versitygw:emulated -- $(PYTEST) tests/system/test_envelope.py
 
 .PHONY: test-rotation
-test-rotation: setup build-python ## rotate 1,000 versions on MinIO, killed three times; make deep: 10,000
+test-rotation: setup build-python ## rotate 1,000 versions and re-key 1 GiB on MinIO, killed three times; make deep: 10,000 and 20 GiB
 	$(STEP) "rotation, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_rotation.py
+	$(STEP) "re-keying, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_rekey.py
 
 .PHONY: test-disaster
 test-disaster: setup build-python ## lose everything but a bucket, an escrow file and its passphrase, and follow docs/disaster-recovery.md and docs/recovery-without-s3vault.md

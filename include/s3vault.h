@@ -64,6 +64,7 @@
  * Delete a version                 s3v_version_delete
  * Apply the retention, free space  s3v_prune, then s3v_sweep; with S3V_OPT_DRY_RUN first
  * Rotate the key-encryption key    s3v_keyring_add, _export, _activate, then s3v_rotate
+ * Replace keys that leaked         the same, then s3v_rekey
  * Retire the old one               s3v_retire, and again after the wait that it names
  * Read the data without us         s3v_version_key: the data key, for an emergency
  * Detect a replaced version        keep s3v_row.manifest_hash; later s3v_version_find with S3V_OPT_PIN
@@ -1486,7 +1487,8 @@ void s3v_list_free(s3v_list *list);
  *                a missing permission; a later job tries again. problem: something is wrong with it, and nothing was
  *                changed. adopt: an object of another program was made a version. abort: an upload that the version
  *                does not need was aborted, and the version stays. rotate: its data key was wrapped with the
- *                current key-encryption key
+ *                current key-encryption key. rekey: its data was copied under a new data key. leave: it stays
+ *                under its data key, since only a new backup can have another one
  *   dry_run      whether it only says what would be done
  *   container, path, vid, kind, recorded
  *                the version. vid is null if the whole backup is meant; kind is "full", "inc" or "del", or null if
@@ -1496,9 +1498,10 @@ void s3v_list_free(s3v_list *list);
  *   text         all of it in a sentence
  *
  * Items come in the order of the catalogue, and none is lost. The report is an object in JSON: dry_run; the numbers
- * backups and versions that were looked at, kept, deleted, freed, suspected, waiting, adopted, aborted, rotated and
- * problems; deleted_bytes, the size of what was hidden; freed_bytes, what was freed in the store; and problem_texts,
- * the first hundred problems. In a dry run they say what would be done.
+ * backups and versions that were looked at, kept, deleted, freed, suspected, waiting, adopted, aborted, rotated,
+ * rekeyed, left and problems; deleted_bytes, the size of what was hidden; freed_bytes, what was freed in the store;
+ * rekeyed_bytes, what was copied there; and problem_texts, the first hundred problems. In a dry run they say what
+ * would be done.
  *
  * A job may be stopped at any point, and run again: it continues, and what it has done stays done. Several may run
  * at the same time, also beside puts. It removes only objects that the vault wrote: those whose entry in the
@@ -1602,7 +1605,7 @@ int32_t s3v_sweep(s3v_vault *vault,
  * report, whose number rotated says how many versions that was done for.
  *
  * Run it again until it rotates nothing: then no version needs another key, and s3v_retire can drop the old one. This
- * does not help against somebody who has an old key and has read the bucket before.
+ * does not help against somebody who has an old key and has read the bucket before: s3v_rekey does.
  *
  * Fails with S3V_E_KEYRING if the vault was opened without a keyring, or its keyring has no key-encryption key, and
  * with the errors of the store. A version that none of the keyring's keys opens is a problem in the report.
@@ -1614,6 +1617,35 @@ int32_t s3v_rotate(s3v_vault *vault,
                    const s3v_ctl *ctl,
                    s3v_bytes **report,
                    s3v_error **err);
+
+/**
+ * Replaces the data keys of stored versions that the store encrypts with them (encryption = sse-c), so that
+ * neither a data key nor a key-encryption key that leaked opens the data: make a new key-encryption key current
+ * first, as for s3v_rotate. The store copies the data of each version under a new data key; the copy is read whole
+ * and compared with the hashes of its manifest, and only then it is the version's data. Every version can be read
+ * at every moment by those who have both keys. All versions, those of S3V_OPT_CONTAINER, of one backup
+ * (S3V_OPT_PATH), or one version (S3V_OPT_VERSION). `report` receives the report: rekeyed, the number of versions
+ * that were copied, and rekeyed_bytes.
+ *
+ * The data from before, which the old keys open, stays for S3V_OPT_GRACE, since somebody may be reading it. Call
+ * this or s3v_sweep again then: they remove it (freed, freed_bytes). Until then the data takes twice its space. A
+ * version whose data key was made with the current key-encryption key stays as it is, so a call that was stopped
+ * can be made again, and continues. With S3V_OPT_DRY_RUN it only says what it would do.
+ *
+ * Versions that were encrypted on this side (encryption = envelope) are not copied: the report counts them as
+ * left. Only new backups have new data keys.
+ *
+ * Fails with S3V_E_UNSUPPORTED if the current key-encryption key is in a KMS or an HSM, from which no data key can
+ * be derived, or the store does not copy objects that are encrypted in this way; with S3V_E_KEYRING as s3v_rotate
+ * does; and with the errors of the store. A copy that differs is a problem in the report, and changes nothing.
+ *
+ * Since: 0.1.
+ */
+int32_t s3v_rekey(s3v_vault *vault,
+                  const s3v_config *options,
+                  const s3v_ctl *ctl,
+                  s3v_bytes **report,
+                  s3v_error **err);
 
 /**
  * Retires the key-encryption key (KEK) `kek` of the keyring with which the vault was opened, after s3v_rotate: makes
@@ -2620,7 +2652,7 @@ int32_t s3v_explain(const char *request,
  * The version with this id, in upper or lower case. The start of an id is enough if it fits only one version.
  *
  * Text.
- * For s3v_version_find.
+ * For s3v_version_find, s3v_rekey.
  */
 #define S3V_OPT_VERSION "version"
 
@@ -2690,7 +2722,7 @@ int32_t s3v_explain(const char *request,
  * Only this container. Empty: all containers.
  *
  * Text.
- * For s3v_prune, s3v_sweep, s3v_rotate, s3v_adopt, s3v_verify.
+ * For s3v_prune, s3v_sweep, s3v_rotate, s3v_rekey, s3v_adopt, s3v_verify.
  */
 #define S3V_OPT_CONTAINER "container"
 
@@ -2698,16 +2730,16 @@ int32_t s3v_explain(const char *request,
  * Say what would be done, and change nothing.
  *
  * true or false. Default: false.
- * For s3v_prune, s3v_sweep, s3v_rotate, s3v_adopt.
+ * For s3v_prune, s3v_sweep, s3v_rotate, s3v_rekey, s3v_adopt.
  */
 #define S3V_OPT_DRY_RUN "dry_run"
 
 /**
- * How long an unfinished put, or an upload in which nothing was stored, is left alone: a number with its unit d, h, m
- * or s, for example 7d or 36h. At least half an hour.
+ * How long an unfinished put, an upload in which nothing was stored, or the data from before a re-keying is left alone:
+ * a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour.
  *
  * A length of time: a number with its unit d, h, m or s, such as 7d or 90m. Default: 7d.
- * For s3v_prune, s3v_sweep.
+ * For s3v_prune, s3v_sweep, s3v_rekey.
  */
 #define S3V_OPT_GRACE "grace"
 
@@ -2744,7 +2776,7 @@ int32_t s3v_explain(const char *request,
  * Only the backup with this path in container.
  *
  * Text.
- * For s3v_verify.
+ * For s3v_rekey, s3v_verify.
  */
 #define S3V_OPT_PATH "path"
 

@@ -49,6 +49,8 @@ pub enum Call {
     Sweep,
     /// Wraps the data keys of versions with the current key-encryption key.
     Rotate,
+    /// Copies the data of versions under new data keys.
+    Rekey,
     /// Makes versions of what other programs wrote.
     Adopt,
     /// Verifies versions of a vault.
@@ -76,6 +78,7 @@ impl Call {
         Call::Prune,
         Call::Sweep,
         Call::Rotate,
+        Call::Rekey,
         Call::Adopt,
         Call::Verify,
         Call::VerifyVersion,
@@ -97,6 +100,7 @@ impl Call {
             Call::Prune => "prune",
             Call::Sweep => "sweep",
             Call::Rotate => "rotate",
+            Call::Rekey => "rekey",
             Call::Adopt => "adopt",
             Call::Verify => "verify",
             Call::VerifyVersion => "verify_version",
@@ -246,7 +250,7 @@ options! {
     "checkpoint" Call: Put, Kind::File, "", "", "File that records the progress of the put; the same put with the same file resumes there. The file is removed when the backup is stored. Only its owner may be able to access it (mode 0600).";
     "source" Call: Put, Kind::Words(&["fixed", "live"]), "fixed", "", "Whether the source may change while it is stored. fixed: a file whose size, modification time or status change time differs after it was read is an error (source changed), and no version is listed. live: such a file is stored as it was read, up to the size that it had at the start, and the manifest says that the source was live. Block devices and streams have no such times and are not compared.";
     "labels" Call: Put, Kind::Labels, "", "", "Labels of the version: KEY=VALUE, several separated by commas or line ends, at most 32. A key has 1 to 63 of A-Z, a-z, 0-9, '.', '_' and '-', a value up to 255 bytes without commas and line ends. The label hold protects a version from prune, whatever its value.";
-    "version" Call: Find, Kind::Text, "", "", "The version with this id, in upper or lower case. The start of an id is enough if it fits only one version.";
+    "version" Call: Find Rekey, Kind::Text, "", "", "The version with this id, in upper or lower case. The start of an id is enough if it fits only one version.";
     "as_of" Call: Find List, Kind::Time, "", "", "The newest version recorded at or before this time: RFC 3339 (2026-11-24T13:30:00Z), a date (2026-11-24: the end of that day in UTC), or Unix milliseconds. A list has one row for each path: that version, and none for a path that was deleted then.";
     "recorded" Call: Find, Kind::Time, "", "", "The version that was recorded at this time: exactly, or else the only one within tolerance_ms of it. More than one is an error (ambiguous).";
     "tolerance_ms" Call: Find, Kind::Number(0, 86_400_000), "1000", "", "How far the recorded time of a version may be from recorded, in milliseconds, for a time that was noted by another clock or in whole seconds.";
@@ -254,13 +258,13 @@ options! {
     "pin" Call: Find, Kind::Text, "", "", "The manifest's hash, as put returned it; any other manifest is refused.";
     "verify" Call: Get Restore, Kind::Words(&["end", "part"]), "end", "", "When bytes are handed out. end: as they arrive, except the last bytes of each part, which are held back until the part's hash is verified. part: only after the part's hash is verified.";
     "holes" Call: Restore, Kind::Bool, "false", "", "Leave holes in the file where the data is zero (a sparse file).";
-    "container" Call: Prune Sweep Rotate Adopt Verify, Kind::Text, "", "", "Only this container. Empty: all containers.";
-    "dry_run" Call: Prune Sweep Rotate Adopt, Kind::Bool, "false", "", "Say what would be done, and change nothing.";
-    "grace" Call: Prune Sweep, Kind::Duration, "7d", "", "How long an unfinished put, or an upload in which nothing was stored, is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour.";
+    "container" Call: Prune Sweep Rotate Rekey Adopt Verify, Kind::Text, "", "", "Only this container. Empty: all containers.";
+    "dry_run" Call: Prune Sweep Rotate Rekey Adopt, Kind::Bool, "false", "", "Say what would be done, and change nothing.";
+    "grace" Call: Prune Sweep Rekey, Kind::Duration, "7d", "", "How long an unfinished put, an upload in which nothing was stored, or the data from before a re-keying is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour.";
     "hash" Call: Adopt, Kind::Bool, "false", "", "Read all data that is adopted, so that its versions have hashes and are verified as any other. false: only size and ETag are recorded, and the MD5 where the store's ETag is one. A later run with true adds the hashes.";
     "adopt_buckets" Call: Adopt, Kind::Text, "", "", "For mode bucket-per-vm: the buckets to adopt, as BUCKET=CONTAINER with a comma between them. Each must be the container's own bucket. Empty: the buckets of all containers that the vault has.";
     "adopt_keys" Call: Adopt, Kind::File, "", "", "File with the keys of objects that are encrypted with SSE-C: on each line a JSON object with key (CONTAINER/PATH), version_id (without it: all versions that no other line names) and sse_c_key (32 bytes in base64). Only its owner may be able to access it (mode 0600). It needs a keyring with a key-encryption key, under which the keys are kept in the vault: the file is not needed later. Empty: such objects are not adopted.";
-    "path" Call: Verify, Kind::Text, "", "", "Only the backup with this path in container.";
+    "path" Call: Rekey Verify, Kind::Text, "", "", "Only the backup with this path in container.";
     "sample" Call: Verify, Kind::Number(1, 100), "100", "", "How many percent of the versions are read, at least one version. They are chosen by their ids and by sample_seed.";
     "sample_seed" Call: Verify, Kind::Text, "", "", "A whole number that chooses the sample: consecutive numbers choose other versions, until all were chosen. Empty: the number of days since 1970, so that a daily run of 5 percent reads everything in 20 days.";
     "state" Call: Verify, Kind::File, "", "", "File that records the versions that are done: a run that was stopped continues with the same file. It is removed at the end.";

@@ -70,6 +70,7 @@ fn calls_with_a_null<'a>(config: *mut s3v_config) -> Vec<Call<'a>> {
             call("vault", move |e| s3v_prune(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
             call("vault", move |e| s3v_sweep(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
             call("vault", move |e| s3v_rotate(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
+            call("vault", move |e| s3v_rekey(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
             call("vault", move |e| s3v_retire(ptr::null_mut(), t, ctl, ptr::dangling_mut(), e)),
             call("vault", move |e| s3v_adopt(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),
             call("vault", move |e| s3v_verify(ptr::null_mut(), o, ctl, ptr::dangling_mut(), e)),

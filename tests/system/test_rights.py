@@ -109,7 +109,7 @@ def test_the_header_lists_the_same() -> None:
 def test_the_table_lists_every_kind_of_call() -> None:
     assert set(ROWS) >= {LIST, UPLOADS, MANIFEST, GET, PUT, ABORT, RESUME, UNKNOWN, LOCAL}
     needs = {kind for kind, actions in ROWS.items() if OPTIONAL in actions}
-    assert needs <= {"`init`", "`prune`, `sweep`, `rotate`"}, "a put or a read does not need it"
+    assert needs <= {"`init`", "`prune`, `sweep`, `rotate`, `rekey`"}, "a put or a read does not need it"
     assert ROWS[LOCAL] == set()
 
 

@@ -256,6 +256,7 @@ fn functions(call: Call) -> &'static str {
         Call::Prune => "s3v_prune",
         Call::Sweep => "s3v_sweep",
         Call::Rotate => "s3v_rotate",
+        Call::Rekey => "s3v_rekey",
         Call::Adopt => "s3v_adopt",
         Call::Verify => "s3v_verify",
         Call::VerifyVersion => "s3v_get_verify",

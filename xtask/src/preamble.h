@@ -64,6 +64,7 @@
  * Delete a version                 s3v_version_delete
  * Apply the retention, free space  s3v_prune, then s3v_sweep; with S3V_OPT_DRY_RUN first
  * Rotate the key-encryption key    s3v_keyring_add, _export, _activate, then s3v_rotate
+ * Replace keys that leaked         the same, then s3v_rekey
  * Retire the old one               s3v_retire, and again after the wait that it names
  * Read the data without us         s3v_version_key: the data key, for an emergency
  * Detect a replaced version        keep s3v_row.manifest_hash; later s3v_version_find with S3V_OPT_PIN

@@ -1230,6 +1230,7 @@ def test_data_is_not_written_to_a_terminal(command: Command, container: str) -> 
         "keys new",
         "keys public",
         "keys list",
+        "rekey",
         "keys rotate",
         "keys export",
         "keys activate",

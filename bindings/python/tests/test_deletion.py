@@ -274,11 +274,15 @@ def test_the_summary_names_what_happened_only() -> None:
         adopted=0,
         aborted=2,
         rotated=4,
+        rekeyed=5,
+        rekeyed_bytes=2 << 20,
+        left=2,
         problems=0,
         problem_texts=(),
     )
     said = (
         "deleted 2 versions (3.0 GiB); freed 1 version (5 B); marked 1 abandoned put; aborted 2 uploads; "
-        "wrapped the data keys of 4 versions with the current key; 1 stays; 3 wait for a later run"
+        "wrapped the data keys of 4 versions with the current key; copied 5 versions (2.0 MiB) under new data keys; "
+        "1 stays; 2 stay under their data keys: only a new backup has a new one; 3 wait for a later run"
     )
     assert summary(report) == said

@@ -128,3 +128,20 @@ def test_the_command_says_what_to_wait_for_and_what_needs_the_key(tmp_path: Path
     imported = command.lines("keys", "import", escrow, "--passphrase-file", str(passphrase))
     assert imported[0] == f"left out the key {old}, which was retired: nothing in the vault needs it"
     assert keyring.info.id == Keyring.open(file).info.id
+
+
+@needs_embedded
+def test_a_rekeying_leaves_what_was_encrypted_here(tmp_path: Path, container: str) -> None:
+    file = tmp_path / "vault.keys"
+    keyring, _, _ = rotated_keyring(file, container)
+    items: list[s3vault.JobItem] = []
+    with open_vault(keyring) as vault:
+        vid = vault.find(container, "disk").info.vid
+        report = vault.rekey(container=container, path="disk", version=vid, on_item=items.append)
+        assert (report.rekeyed, report.left, report.problems) == (0, 1, 0)
+        assert [(item.action, item.vid) for item in items] == [("leave", vid)]
+        without = refused(lambda: vault.rekey(path="disk"))
+        assert without.code == ErrorCode.INVALID_OPTION
+        assert "path is set without container" in without.message
+    (shown,) = Command(tmp_path, file).lines("rekey", container, "disk", "--version", vid, **ENVELOPE)
+    assert shown == "no data is under an older key; 1 stays under its data key: only a new backup has a new one"

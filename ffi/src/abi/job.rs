@@ -17,7 +17,8 @@
 //!                a missing permission; a later job tries again. problem: something is wrong with it, and nothing was
 //!                changed. adopt: an object of another program was made a version. abort: an upload that the version
 //!                does not need was aborted, and the version stays. rotate: its data key was wrapped with the
-//!                current key-encryption key
+//!                current key-encryption key. rekey: its data was copied under a new data key. leave: it stays
+//!                under its data key, since only a new backup can have another one
 //!   dry_run      whether it only says what would be done
 //!   container, path, vid, kind, recorded
 //!                the version. vid is null if the whole backup is meant; kind is "full", "inc" or "del", or null if
@@ -27,9 +28,10 @@
 //!   text         all of it in a sentence
 //!
 //! Items come in the order of the catalogue, and none is lost. The report is an object in JSON: dry_run; the numbers
-//! backups and versions that were looked at, kept, deleted, freed, suspected, waiting, adopted, aborted, rotated and
-//! problems; deleted_bytes, the size of what was hidden; freed_bytes, what was freed in the store; and problem_texts,
-//! the first hundred problems. In a dry run they say what would be done.
+//! backups and versions that were looked at, kept, deleted, freed, suspected, waiting, adopted, aborted, rotated,
+//! rekeyed, left and problems; deleted_bytes, the size of what was hidden; freed_bytes, what was freed in the store;
+//! rekeyed_bytes, what was copied there; and problem_texts, the first hundred problems. In a dry run they say what
+//! would be done.
 //!
 //! A job may be stopped at any point, and run again: it continues, and what it has done stays done. Several may run
 //! at the same time, also beside puts. It removes only objects that the vault wrote: those whose entry in the
@@ -203,7 +205,7 @@ pub unsafe extern "C" fn s3v_sweep(
 /// report, whose number rotated says how many versions that was done for.
 ///
 /// Run it again until it rotates nothing: then no version needs another key, and s3v_retire can drop the old one. This
-/// does not help against somebody who has an old key and has read the bucket before.
+/// does not help against somebody who has an old key and has read the bucket before: s3v_rekey does.
 ///
 /// Fails with S3V_E_KEYRING if the vault was opened without a keyring, or its keyring has no key-encryption key, and
 /// with the errors of the store. A version that none of the keyring's keys opens is a problem in the report.
@@ -222,6 +224,42 @@ pub unsafe extern "C" fn s3v_rotate(
 ) -> i32 {
     // SAFETY: the caller's promise.
     boundary!(err, { job(vault, options, ctl, report, Vault::rotate, Report::to_json) })
+}
+
+/// Replaces the data keys of stored versions that the store encrypts with them (encryption = sse-c), so that
+/// neither a data key nor a key-encryption key that leaked opens the data: make a new key-encryption key current
+/// first, as for s3v_rotate. The store copies the data of each version under a new data key; the copy is read whole
+/// and compared with the hashes of its manifest, and only then it is the version's data. Every version can be read
+/// at every moment by those who have both keys. All versions, those of S3V_OPT_CONTAINER, of one backup
+/// (S3V_OPT_PATH), or one version (S3V_OPT_VERSION). `report` receives the report: rekeyed, the number of versions
+/// that were copied, and rekeyed_bytes.
+///
+/// The data from before, which the old keys open, stays for S3V_OPT_GRACE, since somebody may be reading it. Call
+/// this or s3v_sweep again then: they remove it (freed, freed_bytes). Until then the data takes twice its space. A
+/// version whose data key was made with the current key-encryption key stays as it is, so a call that was stopped
+/// can be made again, and continues. With S3V_OPT_DRY_RUN it only says what it would do.
+///
+/// Versions that were encrypted on this side (encryption = envelope) are not copied: the report counts them as
+/// left. Only new backups have new data keys.
+///
+/// Fails with S3V_E_UNSUPPORTED if the current key-encryption key is in a KMS or an HSM, from which no data key can
+/// be derived, or the store does not copy objects that are encrypted in this way; with S3V_E_KEYRING as s3v_rotate
+/// does; and with the errors of the store. A copy that differs is a problem in the report, and changes nothing.
+///
+/// Since: 0.1.
+///
+/// # Safety
+/// The conventions of the header hold.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn s3v_rekey(
+    vault: *mut s3v_vault,
+    options: *const s3v_config,
+    ctl: *const s3v_ctl,
+    report: *mut *mut s3v_bytes,
+    err: *mut *mut s3v_error,
+) -> i32 {
+    // SAFETY: the caller's promise.
+    boundary!(err, { job(vault, options, ctl, report, Vault::rekey, Report::to_json) })
 }
 
 /// Retires the key-encryption key (KEK) `kek` of the keyring with which the vault was opened, after s3v_rotate: makes

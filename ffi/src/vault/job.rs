@@ -1,4 +1,4 @@
-//! Jobs over the whole vault, or over one container: prune, sweep, rotate and adopt.
+//! Jobs over the whole vault, or over one container: prune, sweep, rotate, rekey and adopt.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use s3vault_core::settings::{Call, Settings};
 use s3vault_core::vault::names::check_container;
 use s3vault_core::vault::retention::Policy;
-use s3vault_core::vault::{Adopt, AdoptRequest, CustomerKeys, Job, JobRequest, Report};
+use s3vault_core::vault::{Adopt, AdoptRequest, CustomerKeys, Job, JobRequest, Report, Vid};
 use s3vault_core::{Code, Error, Result};
 
 use super::{Vault, adopt_keys};
@@ -21,6 +21,7 @@ enum Task {
     Prune(Policy),
     Sweep,
     Rotate,
+    Rekey { path: Option<String>, version: Option<Vid> },
     Adopt { hash: bool, keys: Arc<CustomerKeys> },
 }
 
@@ -52,6 +53,29 @@ impl Vault {
     pub fn rotate(&self, options: &Settings, control: &mut Control<'_>) -> Result<Report> {
         options.only_for(Call::Rotate)?;
         self.run_job(&Task::Rotate, options, control)
+    }
+
+    /// Copies the data of stored versions that the store encrypts with data keys (SSE-C) under new ones, which are made with
+    /// the current key-encryption key of the keyring. What they had before goes in a later run. Options: `container`,
+    /// `path`, `version`, `dry_run`, `grace`. See [`prune`](Vault::prune).
+    pub fn rekey(&self, options: &Settings, control: &mut Control<'_>) -> Result<Report> {
+        options.only_for(Call::Rekey)?;
+        let named = |key: &'static str| Some(options.text(key)).filter(|text| !text.is_empty());
+        let (container, path) = (named("container"), named("path"));
+        if path.is_some() && container.is_none() || named("version").is_some() && path.is_none() {
+            let (set, without) = if path.is_some() { ("path", "container") } else { ("version", "path") };
+            let why = format!("{set} is set without {without}");
+            return Err(Error::new(Code::InvalidOption, why).with_hint(format!("Set {without}, too.")));
+        }
+        let version = match (container, path, named("version")) {
+            (Some(container), Some(path), Some(version)) => {
+                let mut which = Settings::new();
+                which.set("version", version)?;
+                Some(Vid::parse(&self.find(container, path, &which, control)?.row().vid)?)
+            }
+            _ => None,
+        };
+        self.run_job(&Task::Rekey { path: path.map(str::to_owned), version }, options, control)
     }
 
     /// Makes versions of what other programs wrote into a bucket of the vault as `container/path`, without moving it. Each
@@ -165,11 +189,15 @@ impl Vault {
             Task::Prune(policy) => Running::Job(Started::start(host, Job::prune(vault, *policy, request)?, control)?),
             Task::Sweep => Running::Job(Started::start(host, Job::sweep(vault, request)?, control)?),
             Task::Rotate => Running::Job(Started::start(host, Job::rotate(vault, request)?, control)?),
+            Task::Rekey { path, version } => {
+                let rekey = Job::rekey(vault, request, path.clone(), *version)?;
+                Running::Reading(Discarding::start(host, rekey, control)?)
+            }
             Task::Adopt { hash, keys } => {
                 let JobRequest { container, dry_run, seed, .. } = request;
                 let request = AdoptRequest { container, dry_run, hash: *hash, keys: keys.clone(), seed };
                 let adopt = Adopt::new(vault, request)?;
-                Running::Adopt(Discarding::start(host, adopt, control)?)
+                Running::Reading(Discarding::start(host, adopt, control)?)
             }
         })
     }
@@ -181,7 +209,8 @@ const BUCKETS: usize = 4;
 /// A job in a bucket that was started.
 enum Running {
     Job(Started<Report>),
-    Adopt(Discarding<Report>),
+    /// One that reads data.
+    Reading(Discarding<Report>),
 }
 
 /// A job in several buckets. Items come bucket by bucket, in the order in which the buckets were added; the job in a later
@@ -221,7 +250,7 @@ impl Buckets<'_> {
         let items = self.report.items();
         self.report.add(match self.running.pop_front() {
             Some(Running::Job(job)) => job.end(items, control)?,
-            Some(Running::Adopt(adopt)) => adopt.end(items, control)?,
+            Some(Running::Reading(job)) => job.end(items, control)?,
             None => return Ok(()),
         });
         Ok(())

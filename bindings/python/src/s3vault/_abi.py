@@ -280,6 +280,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "s3v_prune": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
     "s3v_sweep": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
     "s3v_rotate": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
+    "s3v_rekey": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
     "s3v_retire": (c_int32, [Vault, c_char_p, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
     "s3v_adopt": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),
     "s3v_verify": (c_int32, [Vault, Config, POINTER(Ctl), POINTER(Bytes), POINTER(Error)]),

@@ -1,4 +1,4 @@
-"""What the jobs of a vault report: prune, sweep, rotate, retire and adopt."""
+"""What the jobs of a vault report: prune, sweep, rotate, rekey, retire and adopt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class JobItem:
     something else goes first. ``refused``: the store refused to delete it, because of a lock or a missing permission; a
     later job tries again. ``problem``: something is wrong with it, and nothing was changed. ``adopt``: an object of
     another program was made a version. ``abort``: an upload that the version does not need was aborted, and the version
-    stays. ``rotate``: its data key was wrapped with the current key-encryption key. A newer library may have others."""
+    stays. ``rotate``: its data key was wrapped with the current key-encryption key. ``rekey``: its data was copied
+    under a new data key. ``leave``: it stays under its data key, since only a new backup can have another one. A newer
+    library may have others."""
     dry_run: bool
     """Whether it only says what would be done."""
     container: str
@@ -90,6 +92,12 @@ class JobReport:
     """Number of uploads that were aborted although their version stays."""
     rotated: int
     """Number of versions whose data key was wrapped with the current key-encryption key."""
+    rekeyed: int
+    """Number of versions whose data was copied under a new data key."""
+    rekeyed_bytes: int
+    """Bytes of these versions in the store."""
+    left: int
+    """Number of versions that a re-keying leaves under their data keys: only new backups can have others."""
     problems: int
     """Number of problems."""
     problem_texts: tuple[str, ...]

@@ -84,7 +84,7 @@ class PruneOptions(TypedDict, total=False):
     dry_run: bool | None
     """Say what would be done, and change nothing."""
     grace: timedelta | str | None
-    """How long an unfinished put, or an upload in which nothing was stored, is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour."""
+    """How long an unfinished put, an upload in which nothing was stored, or the data from before a re-keying is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour."""
 
 
 class SweepOptions(TypedDict, total=False):
@@ -95,7 +95,7 @@ class SweepOptions(TypedDict, total=False):
     dry_run: bool | None
     """Say what would be done, and change nothing."""
     grace: timedelta | str | None
-    """How long an unfinished put, or an upload in which nothing was stored, is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour."""
+    """How long an unfinished put, an upload in which nothing was stored, or the data from before a re-keying is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour."""
 
 
 class RotateOptions(TypedDict, total=False):
@@ -105,6 +105,21 @@ class RotateOptions(TypedDict, total=False):
     """Only this container. Empty: all containers."""
     dry_run: bool | None
     """Say what would be done, and change nothing."""
+
+
+class RekeyOptions(TypedDict, total=False):
+    """The options of rekey."""
+
+    version: str | None
+    """The version with this id, in upper or lower case. The start of an id is enough if it fits only one version."""
+    container: str | None
+    """Only this container. Empty: all containers."""
+    dry_run: bool | None
+    """Say what would be done, and change nothing."""
+    grace: timedelta | str | None
+    """How long an unfinished put, an upload in which nothing was stored, or the data from before a re-keying is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour."""
+    path: str | None
+    """Only the backup with this path in container."""
 
 
 class AdoptOptions(TypedDict, total=False):

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         ListOptions,
         PruneOptions,
         PutOptions,
+        RekeyOptions,
         RotateOptions,
         SweepOptions,
         VerifyOptions,
@@ -284,6 +285,20 @@ class Vault:
         it is, and each version can be read at every moment by those who have both keys. Options:
         :class:`RotateOptions`. See :meth:`prune`."""
         return self._job(lib.s3v_rotate, call_options(**options), on_item, cancel)
+
+    def rekey(
+        self,
+        *,
+        on_item: ItemFunction | None = None,
+        cancel: Cancel | None = None,
+        **options: Unpack[RekeyOptions],
+    ) -> JobReport:
+        """Copies the data of stored versions that the store encrypts (``encryption = sse-c``) under new data
+        keys, so that keys that leaked do not open it: make a new key-encryption key current first. Each copy is
+        verified before it counts, and each version can be read at every moment by those who have both keys.
+        What the old keys open is removed by a later run, after ``grace``. Options: :class:`RekeyOptions`. See
+        :meth:`prune`."""
+        return self._job(lib.s3v_rekey, call_options(**options), on_item, cancel)
 
     def retire(self, kek: str, *, cancel: Cancel | None = None) -> Retirement:
         """Retires a key-encryption key (KEK) of the keyring with which the vault was opened, after :meth:`rotate`.

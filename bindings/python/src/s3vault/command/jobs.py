@@ -1,4 +1,4 @@
-"""What prune, sweep and rotate share: their arguments, and what they print."""
+"""What prune, sweep, rotate and rekey share: their arguments, and what they print."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .._job import ItemFunction, JobItem, JobReport
 from .output import Output, Problems, item_fields, printable, report_fields, size_text
 
 # Items that say that nothing changes. They are printed in a dry run.
-_QUIET = ("keep", "wait", "refused")
+_QUIET = ("keep", "wait", "refused", "leave")
 
 
 def add_job_arguments(parser: argparse.ArgumentParser, grace: bool = True) -> None:
@@ -90,12 +90,19 @@ def summary(report: JobReport, nothing: str = "nothing to delete or free") -> st
     if report.rotated:
         wrapped = f"{would}wrap{'' if would else 'ped'}"
         said.append(f"{wrapped} the data keys of {_versions(report.rotated)} with the current key")
+    if report.rekeyed:
+        copied = "would copy" if report.dry_run else "copied"
+        size = size_text(report.rekeyed_bytes)
+        said.append(f"{copied} {_versions(report.rekeyed)} ({size}) under new data keys")
     if report.adopted:
         said.append(f"{would}adopt{'' if would else 'ed'} {_versions(report.adopted)}")
     if not said:
         said.append(nothing)
     if report.kept:
         said.append("1 stays" if report.kept == 1 else f"{report.kept} stay")
+    if report.left:
+        stay = "stays under its data key" if report.left == 1 else "stay under their data keys"
+        said.append(f"{report.left} {stay}: only a new backup has a new one")
     if report.waiting:
         said.append("1 waits for a later run" if report.waiting == 1 else f"{report.waiting} wait for a later run")
     return "; ".join(said)

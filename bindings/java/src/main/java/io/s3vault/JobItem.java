@@ -4,7 +4,7 @@ import java.time.Instant;
 import java.util.Optional;
 
 /**
- * What {@link Vault#prune}, {@link Vault#sweep}, {@link Vault#rotate} or {@link Vault#adopt} does with one version.
+ * What {@link Vault#prune}, {@link Vault#sweep}, {@link Vault#rotate}, {@link Vault#rekey} or {@link Vault#adopt} does with one version.
  *
  * @param action what happens to it
  * @param dryRun whether it only says what would be done
@@ -43,6 +43,10 @@ public record JobItem(
         ABORT,
         /** Its data key was wrapped with the current key-encryption key. */
         ROTATE,
+        /** Its data was copied under a new data key. */
+        REKEY,
+        /** It stays under its data key, since only a new backup can have another one. */
+        LEAVE,
         /** An action of a newer library. */
         OTHER
     }
@@ -64,6 +68,8 @@ public record JobItem(
             case "adopt" -> Action.ADOPT;
             case "abort" -> Action.ABORT;
             case "rotate" -> Action.ROTATE;
+            case "rekey" -> Action.REKEY;
+            case "leave" -> Action.LEAVE;
             default -> Action.OTHER;
         };
         Optional<Version.Kind> kind = Optional.ofNullable(line.kind()).map(word -> switch (word) {

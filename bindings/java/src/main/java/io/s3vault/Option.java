@@ -127,7 +127,7 @@ public final class Option {
     public static final String CONTAINER = "container";
     /** Say what would be done, and change nothing. */
     public static final String DRY_RUN = "dry_run";
-    /** How long an unfinished put, or an upload in which nothing was stored, is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour. */
+    /** How long an unfinished put, an upload in which nothing was stored, or the data from before a re-keying is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour. */
     public static final String GRACE = "grace";
     /** Read all data that is adopted, so that its versions have hashes and are verified as any other. false: only size and ETag are recorded, and the MD5 where the store's ETag is one. A later run with true adds the hashes. */
     public static final String HASH = "hash";

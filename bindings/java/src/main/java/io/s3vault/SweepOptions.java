@@ -34,7 +34,7 @@ public final class SweepOptions extends CallOptions {
     /**
      * {@return a copy with this value of {@link Option#GRACE}}
      *
-     * @param grace How long an unfinished put, or an upload in which nothing was stored, is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour.
+     * @param grace How long an unfinished put, an upload in which nothing was stored, or the data from before a re-keying is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour.
      */
     public SweepOptions withGrace(Duration grace) {
         return new SweepOptions(with(Option.GRACE, grace.toSeconds() + "s"));

@@ -407,6 +407,24 @@ public final class Vault implements AutoCloseable {
     }
 
     /**
+     * Copies the data of stored versions that the store encrypts ({@code encryption = sse-c}) under new data keys, so that
+     * keys that leaked do not open it: make a new key-encryption key current first. Each copy is verified before it counts,
+     * and each version can be read at every moment by those who have both keys. What the old keys open is removed by a
+     * later run, after {@link Option#GRACE}. A job that was stopped continues when it is run again.
+     *
+     * @param options the options of the call
+     * @param onItem receives each version that the job looks at, in order; null for none. What it throws stops the job
+     * @param control follows and stops the call
+     * @return what was done
+     * @throws IOException if the keyring has no key-encryption key that data keys can be made with, or the store cannot be
+     *     reached or refuses
+     */
+    public JobReport rekey(RekeyOptions options, Consumer<JobItem> onItem, Control control) throws IOException {
+        return job(options, onItem, control,
+                (p, frame) -> Native.s3v_rekey(p[0], p[1], frame.ctl, frame.out, frame.err));
+    }
+
+    /**
      * Retires a key-encryption key (KEK) of the keyring with which the vault was opened, after {@link #rotate}. The first
      * call closes the KEK: no put uses it any more. Call it again at {@link Retirement#waitUntil()}: if nothing in the
      * vault needs the KEK then, it is dropped from the keyring and its file. The current KEK is refused. Retiring a KEK

@@ -110,7 +110,7 @@ class DeletionTest {
         assertFalse(first.dryRun());
         assertTrue(would.get(1).dryRun());
         assertTrue(first.recorded().isPresent());
-        assertEquals(new JobReport(false, 1, 3, 1, 2, 18, 0, 0, 0, 0, 0, 0, 0, 0, List.of()), report);
+        assertEquals(new JobReport(false, 1, 3, 1, 2, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, List.of()), report);
         assertTrue(dry.dryRun());
         assertEquals(2, dry.deleted());
         assertEquals(List.of(vids.get(0)), listed(container));

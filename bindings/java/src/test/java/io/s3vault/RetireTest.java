@@ -63,6 +63,10 @@ class RetireTest {
                 assertEquals(Retirement.State.NEEDED, needed.state());
                 assertEquals(1, needed.needed());
                 assertTrue(needed.first().get(0).startsWith("_s3vault/1/loc/"), needed.first().get(0));
+                // What was encrypted here is left by a re-keying.
+                JobReport left = vault.rekey(RekeyOptions.NONE.withContainer(container), null, Control.NONE);
+                assertEquals(1, left.left());
+                assertEquals(0, left.rekeyed());
                 assertEquals(1, vault.rotate(RotateOptions.NONE.withContainer(container), null, Control.NONE).rotated());
                 assertEquals(
                         new Retirement(old, Retirement.State.RETIRED, Optional.empty(), 0, List.of()),

@@ -218,6 +218,8 @@ public final class Native {
 
     public static native int s3v_rotate(Pointer vault, Pointer options, Pointer ctl, Pointer report, Pointer err);
 
+    public static native int s3v_rekey(Pointer vault, Pointer options, Pointer ctl, Pointer report, Pointer err);
+
     public static native int s3v_retire(Pointer vault, String kek, Pointer ctl, Pointer report, Pointer err);
 
     public static native int s3v_adopt(Pointer vault, Pointer options, Pointer ctl, Pointer report, Pointer err);
