@@ -641,7 +641,7 @@ static void deletions_and_jobs(void) {
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_rotate(vault, NULL, NULL, NULL, err));
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_rekey(NULL, NULL, NULL, &out.bytes, err));
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_rekey(vault, NULL, NULL, NULL, err));
-    MISUSE(S3V_E_KEYRING, s3v_rekey(vault, NULL, NULL, &out.bytes, err));
+    MISUSE(S3V_E_INVALID_OPTION, s3v_rekey(vault, wrong, NULL, &out.bytes, err));
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_retire(NULL, "0123456789abcdef", NULL, &out.bytes, err));
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_retire(vault, NULL, NULL, &out.bytes, err));
     MISUSE(S3V_E_INVALID_ARGUMENT, s3v_retire(vault, "0123456789abcdef", NULL, NULL, err));
