@@ -13,6 +13,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
+# rclone with the same parts, and without what a client may leave out.
+RCLONE = {
+    "RCLONE_CONFIG": "/dev/null",
+    "RCLONE_S3_CHUNK_SIZE": "8Mi",
+    "RCLONE_S3_UPLOAD_CUTOFF": "8Mi",
+    "RCLONE_S3_UPLOAD_CONCURRENCY": "8",
+    "RCLONE_S3_USE_UNSIGNED_PAYLOAD": "true",
+    "RCLONE_S3_DISABLE_CHECKSUM": "true",
+    "RCLONE_S3_NO_CHECK_BUCKET": "true",
+    "RCLONE_S3_NO_HEAD": "true",
+    "RCLONE_IGNORE_CHECKSUM": "true",
+    "RCLONE_MULTI_THREAD_STREAMS": "8",
+    "RCLONE_MULTI_THREAD_CHUNK_SIZE": "8Mi",
+}
 OPERATIONS = ("up-file", "up-stream", "down-file", "down-pipe", "small")
 
 
@@ -46,22 +60,12 @@ class Rclone:
             "small": ["copy", "--no-check-dest", "--transfers", "32", path, remote],
         }[operation]
         environment = {
-            "RCLONE_CONFIG": "/dev/null",
             "RCLONE_S3_PROVIDER": "Other",
             "RCLONE_S3_ENDPOINT": url,
             "RCLONE_S3_REGION": "us-east-1",
             "RCLONE_S3_ACCESS_KEY_ID": "bench",
             "RCLONE_S3_SECRET_ACCESS_KEY": "bench-secret",
-            "RCLONE_S3_CHUNK_SIZE": "8Mi",
-            "RCLONE_S3_UPLOAD_CUTOFF": "8Mi",
-            "RCLONE_S3_UPLOAD_CONCURRENCY": "8",
-            "RCLONE_S3_USE_UNSIGNED_PAYLOAD": "true",
-            "RCLONE_S3_DISABLE_CHECKSUM": "true",
-            "RCLONE_S3_NO_CHECK_BUCKET": "true",
-            "RCLONE_S3_NO_HEAD": "true",
-            "RCLONE_IGNORE_CHECKSUM": "true",
-            "RCLONE_MULTI_THREAD_STREAMS": "8",
-            "RCLONE_MULTI_THREAD_CHUNK_SIZE": "8Mi",
+            **RCLONE,
         }
         if ca:
             environment["RCLONE_CA_CERT"] = str(ca)

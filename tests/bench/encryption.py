@@ -31,6 +31,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import clients
 import machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +95,7 @@ class Rclone(Client):
         super().__init__(name, bench)
         self.program, self.remote = program, "secret:disk.img" if crypt else f"store:{self.bucket}/disk.img"
         self.environment = {
-            "RCLONE_CONFIG": "/dev/null",
+            **clients.RCLONE,
             "RCLONE_CA_CERT": os.environ["S3VAULT_CA_FILE"],
             "RCLONE_CONFIG_STORE_TYPE": "s3",
             "RCLONE_CONFIG_STORE_PROVIDER": "Other",
@@ -102,16 +103,6 @@ class Rclone(Client):
             "RCLONE_CONFIG_STORE_ACCESS_KEY_ID": os.environ["S3VAULT_ACCESS_KEY"],
             "RCLONE_CONFIG_STORE_SECRET_ACCESS_KEY": os.environ["S3VAULT_SECRET_KEY"],
             "RCLONE_CONFIG_STORE_REGION": "us-east-1",
-            "RCLONE_S3_CHUNK_SIZE": "8Mi",
-            "RCLONE_S3_UPLOAD_CUTOFF": "8Mi",
-            "RCLONE_S3_UPLOAD_CONCURRENCY": "8",
-            "RCLONE_S3_USE_UNSIGNED_PAYLOAD": "true",
-            "RCLONE_S3_DISABLE_CHECKSUM": "true",
-            "RCLONE_S3_NO_CHECK_BUCKET": "true",
-            "RCLONE_S3_NO_HEAD": "true",
-            "RCLONE_IGNORE_CHECKSUM": "true",
-            "RCLONE_MULTI_THREAD_STREAMS": "8",
-            "RCLONE_MULTI_THREAD_CHUNK_SIZE": "8Mi",
         }
         if crypt:
             obscured = subprocess.run([program, "obscure", "bench"], capture_output=True, text=True, check=True).stdout.strip()
@@ -267,11 +258,11 @@ def main():
     folder = Path(tempfile.mkdtemp(prefix="s3vault-bench-", dir="/dev/shm"))
     try:
         bench = Bench(arguments, folder)
-        clients = list(bench.clients())
-        runs = {which.name: [] for which in clients}
+        chosen = list(bench.clients())
+        runs = {which.name: [] for which in chosen}
         for number in range(arguments.rounds):
-            first = number % len(clients)
-            for which in clients[first:] + clients[:first]:
+            first = number % len(chosen)
+            for which in chosen[first:] + chosen[:first]:
                 print(f"round {number + 1}: {which.name}", file=sys.stderr)
                 runs[which.name].append(bench.round(which))
         results = {"machine": described, "size": arguments.size, "rounds": arguments.rounds, "clients": {}}
