@@ -137,7 +137,7 @@ test-wasm: setup-core ## run core's tests on wasm32 under Node
 .PHONY: test-units
 test-units: setup-core build ## run Rust's tests that need no server: core's, and those of the library and the tools
 	$(STEP) "units, Rust" cargo test -q --release --lib --bins $(addprefix --test ,$(UNIT_TESTS))
-	$(STEP) "units, documentation" cargo test -q --release --doc
+	$(STEP) "units, documentation" cargo test -q --release -p s3vault-core --doc
 
 .PHONY: test-callers
 test-callers: setup-core build build-python ## run the tests of C, Python and Java that need no server
