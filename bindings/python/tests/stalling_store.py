@@ -43,9 +43,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif "list-type" in self.path:
             self.reply(200, _LIST)
         elif "uploadId" in self.path:
-            self.reply(
-                200, f"<ListPartsResult><IsTruncated>false</IsTruncated>{''.join(self.server.parts)}</ListPartsResult>"
-            )
+            # In the order of their numbers, whichever came first.
+            parts = "".join(part for _, part in sorted(self.server.parts.items()))
+            self.reply(200, f"<ListPartsResult><IsTruncated>false</IsTruncated>{parts}</ListPartsResult>")
         else:
             self.reply(404, "<Error><Code>NoSuchKey</Code></Error>")
 
@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         if number := re.search(r"partNumber=(\d+)", self.path):
             size = self.headers["x-amz-decoded-content-length"] or self.headers["content-length"]
             fields = f"<PartNumber>{number[1]}</PartNumber><ETag>e</ETag><Size>{size}</Size>"
-            self.server.parts.append(f"<Part>{fields}</Part>")
+            self.server.parts[int(number[1])] = f"<Part>{fields}</Part>"
         self.reply(200, ETag='"e"', x_amz_version_id="v1")
 
     def do_POST(self) -> None:
@@ -91,7 +91,7 @@ class StallingStore(ThreadingHTTPServer):
         self.refuses, self.completes = refuses, completes
         self.stalled, self.released = threading.Event(), threading.Event()
         self.aborts: list[str] = []
-        self.parts: list[str] = []
+        self.parts: dict[int, str] = {}
 
     @property
     def url(self) -> str:
