@@ -16,15 +16,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
+use super::dying::own_vid;
 use super::report::Action;
 use super::walk::Version;
 use super::work::{Task, WIDTH, WorkSteps};
 use crate::crypto::data_key::DataKey;
 use crate::error::{Code, Error, Result};
 use crate::op::{
-    Call, CompleteMultipartUpload, CompletedPart, CompletedUpload, Context, CopyObject, CopyReply, CopySource,
-    CreateMultipartUpload, HeadObject, HeadReply, ListMultipartUploads, ListParts, Paged, PutObject, Retention, Step,
-    UploadPartCopy,
+    AbortMultipartUpload, Call, CompleteMultipartUpload, CompletedPart, CompletedUpload, Context, CopyObject,
+    CopyReply, CopySource, CreateMultipartUpload, HeadObject, HeadReply, ListMultipartUploads, ListObjectsV2,
+    ListParts, Listing, Paged, PutObject, Retention, Step, UploadPartCopy,
 };
 use crate::text::presentable_key;
 use crate::transfer::download::Check;
@@ -32,7 +33,7 @@ use crate::vault::closed::look;
 use crate::vault::encryption::Encryption;
 use crate::vault::locator::Locator;
 use crate::vault::names::segment;
-use crate::vault::objects::{Kind, LOCATORS, next_epoch};
+use crate::vault::objects::{Kind, LOCATORS, LocatorKey, next_epoch};
 use crate::vault::proof::Outcome;
 use crate::vault::read::{pieces, version_id};
 use crate::vault::stored::Stored;
@@ -599,9 +600,21 @@ impl WorkSteps {
                     steps.copied(large.vid, large.extent, found.version_id);
                 }
                 Err(e) if e.status() == 0 => return Step::done(Err(e)),
-                _ => version.fail("left as it is: the upload of its copy, or its data, was removed meanwhile"),
+                _ => {
+                    version.fail("left as it is: the upload of its copy, or its data, was removed meanwhile");
+                    return steps.abort_copy(large);
+                }
             }
             steps.next_large()
+        })
+    }
+
+    /// Aborts an upload that cannot be completed: no later run continues it if the version was removed.
+    fn abort_copy(&mut self, large: Large) -> Step<WorkSteps> {
+        let abort = AbortMultipartUpload { key: large.key, upload_id: large.upload_id };
+        Step::try_call(abort, |steps: &mut Self, _, answer| match answer {
+            Err(e) if e.status() == 0 => Step::done(Err(e)),
+            _ => steps.next_large(),
         })
     }
 
@@ -638,9 +651,36 @@ impl WorkSteps {
             Ok(())
         };
         Step::each_asking(checks, CHECKS, checked, |steps, _| {
+            if steps.bad_copies.is_empty() {
+                return steps.write_rekeyed();
+            }
+            let prefix = steps.backup().prefix(LOCATORS);
+            Self::delete_bad_copies(ListObjectsV2 { prefix, ..Default::default() })
+        })
+    }
+
+    /// Deletes the copies that differ, signed at a list of the locators: another run may have copied over them since. Where
+    /// its locator is not listed, what it replaced is there for longer than these deletions can take. One that is not
+    /// deleted is deleted by a sweep.
+    fn delete_bad_copies(list: ListObjectsV2) -> Step<WorkSteps> {
+        Step::with(Call::new(list), |steps: &mut Self, _, call: &Call<ListObjectsV2>, answer: Result<Listing>| {
+            let page = match answer {
+                Ok(page) => page,
+                Err(e) => return Step::done(Err(e)),
+            };
+            steps.dated.get_or_insert(call.sent_ms());
+            for locator in page.objects.iter().filter_map(|object| LocatorKey::of(&object.key)) {
+                let version = steps.rekeying.versions.get(&locator.vid);
+                if version.is_some_and(|version| locator.generation >= version.locator.generation) {
+                    steps.bad_copies.retain(|copy| own_vid(&copy.key) != Some(locator.vid));
+                }
+            }
+            if let Some(next) = call.op().next(&page) {
+                return Self::delete_bad_copies(next);
+            }
             let bad = std::mem::take(&mut steps.bad_copies);
-            // One that is not deleted is deleted by a sweep.
             steps.delete_stored(bad, |steps| {
+                steps.dated = None;
                 steps.not_deleted.clear();
                 steps.write_rekeyed()
             })

@@ -373,6 +373,38 @@ fn a_copy_that_differs_changes_nothing_and_is_deleted() {
     }
 }
 
+/// A re-keying that has found a wrong copy sleeps until another run has made it again, and has removed what it replaced.
+#[test]
+fn a_late_deletion_of_a_copy_that_differs_does_no_harm() {
+    for mode in [Mode::Native, Mode::Emulated] {
+        let mut base = World::mode(mode);
+        let old = with(mode, &[1]);
+        let versions = [version(&mut base, &old, b"bytes", 1)];
+        let both = with(mode, &[1, 2]);
+        for stop in 0.. {
+            let (mut world, when) = (base.copy(), format!("{mode:?}: {stop}"));
+            let is_done = Cell::new(false);
+            world.hook(move |world, request| {
+                let copy = world.keys("vm/").into_iter().find(|key| is_copy(key));
+                if let Some(copy) = copy.filter(|_| request.operation == "GetObject" && !is_done.replace(true)) {
+                    world.body_mut(&copy)[0] ^= 1;
+                }
+            });
+            let mut sleeper = rekeying(&both);
+            if run_until_killed(&mut world, &mut sleeper, stop).is_some() {
+                assert!(stop > 12, "{when}");
+                break;
+            }
+            let rekeyed = rekey(&mut world, &both).rekeyed + rekey(&mut world, &both).rekeyed;
+            assert_eq!(rekeyed, 1, "{when}: {:?}", said(&world));
+            after_grace(&mut world);
+            assert_eq!(rekey(&mut world, &both).freed, 1, "{when}: {:?}", said(&world));
+            let _ = world.run(&mut sleeper, &[]);
+            all_read(&mut world, &both, &versions, &when);
+        }
+    }
+}
+
 #[test]
 fn a_rekeyed_version_is_deleted_with_its_copies() {
     for mode in Mode::ALL {
@@ -435,6 +467,34 @@ fn a_version_that_is_removed_beside_a_rekeying_leaves_nothing() {
     }
 }
 
+/// The same where the copy is made in parts: an upload that was created after the version was removed is aborted.
+#[test]
+fn a_large_version_that_is_removed_beside_a_rekeying_leaves_no_upload() {
+    let bytes = large();
+    for mode in [Mode::Native, Mode::Emulated] {
+        let mut base = World::mode(mode);
+        let (_, vid) = version(&mut base, &with(mode, &[1]), &bytes, 1);
+        let both = in_parts(mode);
+        for stop in 0.. {
+            let (mut world, when) = (base.copy(), format!("{mode:?}: {stop}"));
+            let mut sleeper = rekeying(&both);
+            if run_until_killed(&mut world, &mut sleeper, stop).is_some() {
+                break;
+            }
+            mark(&mut world, &both, &vid.to_string(), marker::Mark::Deleted);
+            world.unix_ms += HOUR;
+            sweep(&mut world, &both);
+            let _ = world.run(&mut sleeper, &[]);
+            for _ in 0..3 {
+                after_grace(&mut world);
+                sweep(&mut world, &both);
+            }
+            let left: Vec<_> = world.keys("").into_iter().filter(|key| key.contains(&vid.to_string())).collect();
+            assert_eq!((left, world.open_uploads()), (Vec::new(), 0), "{when}");
+        }
+    }
+}
+
 #[test]
 fn a_sweep_frees_the_copy_of_a_rekeying_that_wrote_no_locator() {
     for mode in Mode::ALL {
@@ -459,20 +519,24 @@ fn a_sweep_frees_the_copy_of_a_rekeying_that_wrote_no_locator() {
     }
 }
 
+/// A vault on a store that copies 6 MiB at most, where a second key-encryption key is current.
+fn in_parts(mode: Mode) -> Arc<Vault> {
+    let mut keyring = Keyring::generate([1; 32]);
+    [1, 2].into_iter().for_each(|n| keyring.add_kek(crate::crypto::keyring::Kek::new([n; 32], 0)));
+    keyring.mark_escrowed();
+    keyring.activate(&id(2)).unwrap();
+    vault_of(Profile { max_part_size: 6 << 20, ..S3 }, &[mode.settings(), &SSE_C].concat(), Some(Arc::new(keyring)))
+}
+
 /// A large object is copied in parts, which a run after one that was killed continues.
 #[test]
 fn a_large_version_is_copied_in_parts_and_may_be_killed_at_every_request() {
-    let profile = Profile { max_part_size: 6 << 20, ..S3 };
     let bytes = large();
     for mode in [Mode::Native, Mode::Emulated] {
         let mut base = World::mode(mode);
         let old = with(mode, &[1]);
         let versions = [version(&mut base, &old, &bytes, 1)];
-        let mut keyring = Keyring::generate([1; 32]);
-        [1, 2].into_iter().for_each(|n| keyring.add_kek(crate::crypto::keyring::Kek::new([n; 32], 0)));
-        keyring.mark_escrowed();
-        keyring.activate(&id(2)).unwrap();
-        let both = vault_of(profile, &[mode.settings(), &SSE_C].concat(), Some(Arc::new(keyring)));
+        let both = in_parts(mode);
         let mut parts = 0;
         for stop in (5..40).step_by(4) {
             let mut world = base.copy();
