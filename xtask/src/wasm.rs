@@ -14,10 +14,19 @@ const RUSTFLAGS: &str = "-C target-feature=+simd128";
 /// The crates whose modules are in the package: one that verifies, and one that decrypts, which few load.
 const CRATES: [&str; 2] = ["s3vault-wasm", "s3vault-wasm-decrypt"];
 
+/// How our own crates are compiled.
+#[derive(Clone, Copy)]
+pub(crate) enum Form {
+    /// Optimized, without the checks of a debug build.
+    Shipped,
+    /// Compiled quickly, with them.
+    Tested,
+}
+
 /// Builds bindings/wasm/pkg.
 pub(crate) fn package() -> Result<()> {
     let folder = root().join("bindings/wasm/pkg");
-    let built = CRATES.map(|name| build(&["build", "--release"], name, 3));
+    let built = CRATES.map(|name| build(&["build", "--release"], name, Form::Shipped));
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
@@ -39,8 +48,13 @@ pub(crate) fn package() -> Result<()> {
 }
 
 /// Runs cargo for wasm32 and returns the path of this package's module. Dependencies may build modules too: crc-fast
-/// has a cdylib. `optimized` is the level of our own crates.
-pub(crate) fn build(arguments: &[&str], package: &str, optimized: u8) -> Result<PathBuf> {
+/// has a cdylib.
+pub(crate) fn build(arguments: &[&str], package: &str, form: Form) -> Result<PathBuf> {
+    // What [profile.release] is for tests.
+    let (level, checks) = match form {
+        Form::Shipped => ("3", "false"),
+        Form::Tested => ("1", "true"),
+    };
     let output = Command::new(cargo())
         .args(arguments)
         .args(["-p", package])
@@ -48,7 +62,9 @@ pub(crate) fn build(arguments: &[&str], package: &str, optimized: u8) -> Result<
         .env("RUSTFLAGS", RUSTFLAGS)
         // wasm-bindgen reads sections that the linker would strip, and strips them itself.
         .env("CARGO_PROFILE_RELEASE_STRIP", "none")
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", optimized.to_string())
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", level)
+        .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", checks)
+        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", checks)
         .current_dir(root())
         .stderr(Stdio::inherit())
         .output()?;

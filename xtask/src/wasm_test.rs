@@ -9,7 +9,7 @@ use crate::{Result, run as run_command, wasm};
 
 /// Builds the tests, binds them to Node, and runs them.
 pub(crate) fn run() -> Result<()> {
-    let built = wasm::build(&["test", "--release", "--no-run", "--lib"], "s3vault-core", 1)?;
+    let built = wasm::build(&["test", "--release", "--no-run", "--lib"], "s3vault-core", wasm::Form::Tested)?;
     let folder = built.with_extension("node");
     Bindgen::new()
         .input_path(&built)
