@@ -74,7 +74,7 @@ test('the module that verifies has nothing of escrow files and encryption, and n
     assert.ok(!verify.includes(text), text)
     assert.ok(wasm.includes(text), text)
   }
-  const limits = [['verifies', verify, 390], ['decrypts', wasm, 540]]
+  const limits = [['verifies', verify, 360], ['decrypts', wasm, 500]]
   for (const [what, { length }, limit] of limits) {
     console.log(`the module that ${what} has ${length} bytes`)
     assert.ok(length <= limit * 1024, `the module that ${what} has ${length} bytes`)
