@@ -1,5 +1,7 @@
 //! AES-256-GCM (NIST SP 800-38D), with ring natively and RustCrypto in the browser.
 
+use super::wipe_stack;
+
 /// Length of a key, in bytes.
 pub(crate) const KEY_LENGTH: usize = 32;
 /// Length of a nonce, in bytes.
@@ -12,6 +14,14 @@ pub(crate) struct Aead(Box<imp::Key>);
 
 impl Aead {
     pub(crate) fn new(key: &[u8; KEY_LENGTH]) -> Aead {
+        let made = Aead::make(key);
+        wipe_stack();
+        made
+    }
+
+    /// Leaves copies of the key on the stack.
+    #[inline(never)]
+    fn make(key: &[u8; KEY_LENGTH]) -> Aead {
         Aead(Box::new(imp::key(key)))
     }
 

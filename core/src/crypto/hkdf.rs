@@ -3,8 +3,18 @@
 use hkdf::Hkdf;
 use sha2::Sha256;
 
+use super::wipe_stack;
+
 /// Derives `output`. Returns whether it is short enough: at most 255 times the hash's length.
 pub(super) fn hkdf(key: &[u8], salt: &[u8], info: &[u8], output: &mut [u8]) -> bool {
+    let derived = expand(key, salt, info, output);
+    wipe_stack();
+    derived
+}
+
+/// Leaves copies of the output on the stack.
+#[inline(never)]
+fn expand(key: &[u8], salt: &[u8], info: &[u8], output: &mut [u8]) -> bool {
     Hkdf::<Sha256>::new(Some(salt), key).expand(info, output).is_ok()
 }
 
