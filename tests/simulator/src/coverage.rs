@@ -63,18 +63,6 @@ kinds! {
     KeyRetired: 50,
     /// A put or a rotation found that its key was closed.
     KeyWasClosed: 20,
-    /// A version was copied under a new data key.
-    Rekeyed: 60,
-    /// What a re-keying replaced was removed.
-    ReplacedFreed: 60,
-    /// A copy that no locator names was removed.
-    CopyFreed: 15,
-    /// The store damaged a copy.
-    CopyDamaged: 15,
-    /// An object was copied in parts.
-    CopiedInParts: 45,
-    /// A process was killed at a request of a re-keying.
-    RekeyingKilled: 45,
     /// A version was read while keys were rotated.
     ReadAmid: 50,
     /// A request was lost before it arrived.

@@ -35,8 +35,8 @@ const OF_DELETIONS: [Mutation; 24] = [
     Mutation::PruneApart,
 ];
 
-/// What only rotations, re-keyings and retired keys decide.
-const OF_KEYS: [Mutation; 14] = [
+/// What only rotations and retired keys decide.
+const OF_KEYS: [Mutation; 10] = [
     Mutation::RotateDeletesFirst,
     Mutation::RotateDeletesOthers,
     Mutation::RotateUncommitted,
@@ -45,10 +45,6 @@ const OF_KEYS: [Mutation; 14] = [
     Mutation::RetireWithoutLook,
     Mutation::PutIgnoresClosed,
     Mutation::PutLooksOnce,
-    Mutation::RekeyWithoutCheck,
-    Mutation::RekeyIgnoresGrace,
-    Mutation::RekeyInEpoch,
-    Mutation::ClearWithoutLook,
     Mutation::ReadHighestLocator,
     Mutation::ReadLocatorsOnce,
 ];

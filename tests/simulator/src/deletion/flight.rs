@@ -84,14 +84,9 @@ impl Run {
     }
 
     pub(super) fn kill(&mut self, number: usize, later: u64) {
-        if matches!(self.actors[number].op, Op::Rekey { .. }) {
-            self.rules.hit(Probe::RekeyingKilled);
-        }
         if self.actors[number].is_job() {
             *self.rules.hits.entry(Probe::JobKilled).or_default() += 1;
         }
-        let life = self.actors[number].life;
-        self.rules.rekeyings.stopped.insert((number, life));
         let vault = self.fresh();
         let actor = &mut self.actors[number];
         actor.life += 1;
@@ -187,20 +182,11 @@ impl Run {
             return;
         }
         self.rules.arrivals += 1;
-        if is_copy {
-            self.rules.rekeyings.stopped.insert((number, life));
-        }
         let clock = self.clock();
         let is_checked = matters(&wire);
         let before = is_checked.then(|| self.snapshot());
         let young = self.store.bucket(&self.bucket).ok().and_then(|bucket| self.rules.is_young(bucket, &wire, clock));
         let answer = Answer::from(self.store.answer(&wire.request, at(clock)));
-        if answer.status < 300
-            && !is_copy
-            && let Some(before) = &before
-        {
-            self.damage(number, &wire, before);
-        }
         self.log(|| {
             format!("    {number} {}{}: {}", wire.short(), if is_copy { " (late)" } else { "" }, answer.status)
         });

@@ -4,7 +4,6 @@
 //! - `plan`, `beside`: what a seed means.
 //! - `run`, `flight`, `ending`: the clock and the processes; their requests; their results and what is left.
 //! - `keys`: key-encryption keys that become current, are rotated to, and are retired.
-//! - `rekeying`: data that is copied under new data keys, and what that replaces.
 //! - `others`: what happens to the bucket beside the vault: forged rows, other programs, locks.
 //!
 //! `rules` checks each request when it takes effect, and what is there afterwards: what docs/protocol.md promises of the
@@ -18,7 +17,6 @@ mod flight;
 mod keys;
 mod others;
 mod plan;
-mod rekeying;
 mod rules;
 mod run;
 mod snapshot;

@@ -1,9 +1,9 @@
 //! What a seed means: the store, what is done when, and who is killed or falls asleep.
 
-use s3vault_core::profile::{Profile, S3};
+use s3vault_core::profile::S3;
 use s3vault_core::vault::retention::Policy;
 
-use super::{beside, keys, rekeying};
+use super::{beside, keys};
 use crate::case::Case;
 use crate::content::mix;
 use crate::mode::Mode;
@@ -48,8 +48,6 @@ pub(super) enum Op {
     Activate,
     /// Wraps all data keys with the current key-encryption key.
     Rotate,
-    /// Copies all data under new data keys; the store damages the first copy that the process makes.
-    Rekey { damages: bool },
     /// Retires the oldest key-encryption key.
     Retire,
     /// Reads one of the versions beside everything else.
@@ -113,8 +111,6 @@ pub(super) struct Plan {
     pub(super) has_others: bool,
     /// Number of key-encryption keys; 0 where data is not encrypted.
     pub(super) keks: u8,
-    /// Data is copied under new data keys.
-    pub(super) rekeys: bool,
     pub(super) planned: Vec<Planned>,
 }
 
@@ -129,16 +125,7 @@ impl Plan {
         if case.inputs > 6 {
             keys::extend(&mut plan, &mut fastrand::Rng::with_seed(mix(case.seed, 0x4E1)));
         }
-        if case.inputs > 7 {
-            rekeying::extend(&mut plan, &mut fastrand::Rng::with_seed(mix(case.seed, 0x2E_4E1)));
-        }
         plan
-    }
-
-    /// What its store can do: where data is re-keyed, some of it is copied in parts.
-    pub(super) fn profile(&self) -> Profile {
-        let max_part_size = if self.rekeys { 16 * MIB } else { S3.max_part_size };
-        Profile { max_part_size, ..S3 }
     }
 
     fn of_five(seed: u64) -> Plan {
@@ -182,7 +169,6 @@ impl Plan {
             has_forged_rows: random.u32(0..6) == 0,
             has_others: false,
             keks: 0,
-            rekeys: false,
             planned,
         }
     }

@@ -97,7 +97,7 @@ impl Run {
     fn new(case: &Case, plan: Plan, keeps_log: bool) -> Result<Run, Error> {
         let keyring = KEYRING.with(|keyring| keyring.get_or_init(|| Arc::new(Keyring::generate([1; 32]))).clone());
         let keyring = if plan.keks > 0 { super::keys::keyring(1, plan.keks, &BTreeSet::new()) } else { keyring };
-        let vault = plan.mode.vault(plan.profile(), &keyring, super::keys::settings(&plan).iter().copied())?;
+        let vault = plan.mode.vault(S3, &keyring, super::keys::settings(&plan).iter().copied())?;
         let rules = StoreRules {
             min_part: S3.min_part_size,
             max_page: plan.page,
@@ -178,7 +178,7 @@ impl Run {
         let settings = super::keys::settings(&self.plan).iter().copied();
         self.plan
             .mode
-            .vault(self.plan.profile(), &self.keyring, settings)
+            .vault(S3, &self.keyring, settings)
             .unwrap_or_else(|e| unreachable!("these settings are good: {e}"))
     }
 
@@ -274,9 +274,7 @@ impl Run {
         let actor = &mut self.actors[number];
         let result = actor.start(now, machine);
         let source = (actor.process.source.number, actor.process.source.length);
-        let who = (number, actor.life);
-        let sender =
-            Sender { op: actor.op, who, since: self.rules.arrivals, since_ms: clock, source, off_ms: actor.off_ms };
+        let sender = Sender { op: actor.op, since: self.rules.arrivals, since_ms: clock, source, off_ms: actor.off_ms };
         self.senders.insert((number, actor.life), sender);
         self.driven(number, result);
     }
