@@ -159,6 +159,12 @@ impl Vault {
         WrappedKey::wrap(key, kek, &self.belonging(name.container(), name.path(), &vid, encryption))
     }
 
+    /// The data key of a version (SSE-C) that is re-keyed under this key-encryption key.
+    pub(crate) fn rekeyed_key(&self, kek: &Kek, name: &Name, vid: Vid, generation: u32) -> Result<DataKey> {
+        let vid = vid.to_string();
+        DataKey::rekeyed(kek, &self.belonging(name.container(), name.path(), &vid, &Encryption::SseC), generation)
+    }
+
     /// The data key that a locator has, if it has one.
     pub(crate) fn data_key(&self, locator: &Locator) -> Result<Option<DataKey>> {
         let Some(wrapped) = &locator.wrapped else { return Ok(None) };
@@ -221,7 +227,7 @@ impl Vault {
         wrapped.unwrap(kek, &self.belonging(container, path, vid, encryption))
     }
 
-    pub(super) fn belonging<'a>(
+    fn belonging<'a>(
         &'a self,
         container: &'a str,
         path: &'a str,

@@ -160,8 +160,7 @@ impl LocateSteps {
         let next = asked.next(&page);
         let is_locator = |key: &String| LocatorKey::of(key).is_some() && !self.skipped.contains(key);
         // Generations have six digits, so keys are in their order.
-        let found: Vec<String> = page.objects.into_iter().map(|object| object.key).filter(is_locator).collect();
-        self.locators.extend(found);
+        self.locators.extend(page.objects.into_iter().map(|object| object.key).filter(is_locator));
         match next {
             Some(next) => Step::call(next, Self::page),
             None => self.next_locator(),
@@ -373,9 +372,7 @@ impl Read {
         self.stage = Stage::Identify(Box::new(identify));
         true
     }
-}
 
-impl Read {
     /// After the data of a locator was not there: looks for it by another locator, if the data may have been re-keyed.
     /// Returns whether it does.
     fn locate_again(&mut self, e: &Error) -> bool {

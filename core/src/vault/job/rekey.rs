@@ -207,12 +207,9 @@ impl WorkSteps {
     }
 
     fn locator_to_rekey(&mut self, vid: Vid, outcome: Outcome<Locator>) {
-        let why = match outcome {
+        let why = match self.of_version(vid, outcome) {
             Outcome::Gone(_) => return,
             Outcome::Refused(e) => e,
-            Outcome::Counts(locator) if locator.vid != vid.to_string() || locator.vault != self.env.vault.id() => {
-                Error::new(Code::Untrusted, "it belongs to another version")
-            }
             Outcome::Counts(locator) => match self.env.vault.data_key(&locator) {
                 Ok(Some(key)) => return self.rekeying.found.entry(vid).or_default().push((locator, key)),
                 Ok(None) => return,
@@ -281,7 +278,8 @@ impl WorkSteps {
             let why = refused.map(|why| format!("left as it is, since no locator opens: {why}"));
             return Err((Action::Problem, why.unwrap_or_default()));
         };
-        let kek = self.env.vault.current_kek().map_err(problem)?.id().to_owned();
+        let current = self.env.vault.current_kek().map_err(problem)?;
+        let kek = current.id().to_owned();
         let is_alone = sources.iter().filter(|(other, _)| other.generation == newest.generation).count() == 1;
         if newest.rekeyed_with() == Some(&kek) && is_alone && !self.clearing.is_missing(vid) {
             return Err(match self.backup().versions.get(&vid).is_some_and(|version| version.locators.len() > 1) {
@@ -296,7 +294,7 @@ impl WorkSteps {
         let highest = listed.map(|(locator, _)| locator.generation).max().unwrap_or(newest.generation);
         let generation = next_epoch(highest).map_err(problem)?;
         let name = self.name().map_err(problem)?;
-        let key = self.env.vault.rekeyed_key(&name, vid, generation).map_err(problem)?;
+        let key = self.env.vault.rekeyed_key(current, &name, vid, generation).map_err(problem)?;
         let wrapped = self.env.vault.wrap(&name, vid, &Encryption::SseC, &key).map_err(problem)?;
         let data = newest.data.rekeyed(vid, generation, &kek);
         let locator = newest.rekeyed(&name, generation, wrapped, data).map_err(problem)?;
@@ -768,17 +766,10 @@ impl WorkSteps {
 }
 
 impl vault::Vault {
-    /// The data key of a version that is re-keyed under the current key-encryption key.
-    fn rekeyed_key(&self, name: &vault::Name, vid: Vid, generation: u32) -> Result<DataKey> {
-        let vid = vid.to_string();
-        let of = self.belonging(name.container(), name.path(), &vid, &Encryption::SseC);
-        DataKey::rekeyed(self.current_kek()?, &of, generation)
-    }
-
     /// Refuses to re-key what cannot be re-keyed here.
     pub(super) fn check_may_rekey(&self) -> Result<()> {
         let name = vault::Name::new("container", "path")?;
-        self.rekeyed_key(&name, Vid::new(0, [0; 10]), 0)?;
+        self.rekeyed_key(self.current_kek()?, &name, Vid::new(0, [0; 10]), 0)?;
         if self.account().profile().sse_c_copy {
             return Ok(());
         }

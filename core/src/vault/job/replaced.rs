@@ -132,10 +132,7 @@ impl WorkSteps {
     }
 
     fn locator_to_clear(&mut self, vid: Vid, outcome: Outcome<Locator>) {
-        if let Outcome::Counts(locator) = outcome
-            && locator.vid == vid.to_string()
-            && locator.vault == self.env.vault.id()
-        {
+        if let Outcome::Counts(locator) = self.of_version(vid, outcome) {
             self.clearing.locators.entry(vid).or_default().push(locator);
         }
     }

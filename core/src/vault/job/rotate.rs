@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::report::Action;
 use super::work::WorkSteps;
 use crate::crypto::data_key::DataKey;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::mutation::{Mutation, is_active};
 use crate::op::{PutObject, Step};
 use crate::vault::Vid;
@@ -116,12 +116,9 @@ impl WorkSteps {
 
     /// A locator was read. The one with the highest generation that opens counts.
     fn locator_to_rotate(&mut self, vid: Vid, outcome: Outcome<Locator>) {
-        let why = match outcome {
+        let why = match self.of_version(vid, outcome) {
             Outcome::Gone(_) => return,
             Outcome::Refused(e) => e,
-            Outcome::Counts(locator) if locator.vid != vid.to_string() || locator.vault != self.env.vault.id() => {
-                Error::new(Code::Untrusted, "it belongs to another version")
-            }
             Outcome::Counts(locator) => match self.env.vault.data_key(&locator) {
                 Ok(key) => {
                     let found = &mut self.rotation.found;
@@ -209,7 +206,7 @@ impl WorkSteps {
         locator.rewrapped(&name, next_in_epoch(highest)?, wrapped).map(Some)
     }
 
-    pub(super) fn put_locator(&self, vid: Vid, next: &Locator) -> PutObject {
+    fn put_locator(&self, vid: Vid, next: &Locator) -> PutObject {
         let vault = &self.env.vault;
         let mut put = vault.put_json(next.key.clone(), next.to_object(vault.signing_key()));
         let until = self.known.get(&(self.at, vid)).and_then(|known| known.candidate.locked_until_ms);

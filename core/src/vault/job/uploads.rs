@@ -15,7 +15,6 @@ use super::dying::{SECOND_MS, own_vid};
 use super::report::Action;
 use super::walk::Version;
 use super::work::{After, Known, WIDTH, WorkSteps};
-use crate::crypto::data_key::DataKey;
 use crate::error::{Code, Result};
 use crate::op::{
     AbortMultipartUpload, Context, ListMultipartUploads, ListParts, ListedUpload, Paged, Step, UploadListing,
@@ -146,9 +145,7 @@ impl WorkSteps {
     fn access_to(&self, key: &str, vid: Vid) -> crate::op::Encryption {
         let rekeyed = parse_rekeyed(key, vid).and_then(|(_, generation, kek)| {
             let kek = self.env.vault.keyring.as_ref()?.kek(kek)?;
-            let (name, vid) = (self.name().ok()?, vid.to_string());
-            let of = self.env.vault.belonging(name.container(), name.path(), &vid, &Encryption::SseC);
-            DataKey::rekeyed(kek, &of, generation).ok()
+            self.env.vault.rekeyed_key(kek, &self.name().ok()?, vid, generation).ok()
         });
         match rekeyed {
             Some(key) => Encryption::SseC.of_data(Some(&key)),

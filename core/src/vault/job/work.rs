@@ -333,6 +333,16 @@ impl WorkSteps {
         )
     }
 
+    /// What became of a locator of this version: one that belongs to another is refused.
+    pub(super) fn of_version(&self, vid: Vid, outcome: Outcome<Locator>) -> Outcome<Locator> {
+        match outcome {
+            Outcome::Counts(locator) if locator.vid != vid.to_string() || locator.vault != self.env.vault.id() => {
+                Outcome::Refused(Error::new(Code::Untrusted, "it belongs to another version"))
+            }
+            outcome => outcome,
+        }
+    }
+
     /// The backup and the version of a key in the catalogue.
     fn find(&self, key: &CatalogueKey) -> Option<(usize, Vid)> {
         let segments = (key.container.clone(), key.path.clone());
