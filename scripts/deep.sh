@@ -93,6 +93,12 @@ altered-ceph() { $with ceph -- "$python" tests/oracle/altered.py; }
 altered-garage() { $with garage -- "$python" tests/oracle/altered.py; }
 
 library-size() { scripts/library_size.sh; }
+# The library as it is shipped.
+memory() {
+  cargo rustc -q --profile dist -p s3vault --crate-type cdylib
+  make -C bindings/c build/memory
+  EMBEDDED_SCHEME=https system embedded memory -k in_c --delay 100 --mib 4096 --library "$TARGET/dist/libs3vault.so"
+}
 
 # Shows that the benches build and run. Their figures depend on the machine, and may miss an aim: docs/performance.md has them.
 bench_ran="s3vault and its peers were built and ran; the figures and the aims are in docs/performance.md"
@@ -128,7 +134,7 @@ all=(oracle escrow-rage constant-time simulator deletions equal-results cases-py
   retention-minio-per-vm retention-ceph retention-ceph-per-vm retention-garage-emulated odd-buckets
   odd-buckets-ceph locks-ceph sse-c-ceph sse-c-ceph-emulated sse-c-garage-emulated envelope-garage-emulated
   plain-key-ceph plain-key-ceph-per-vm operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
-  fuzz-signed_object fuzz-settings library-size bench-clients bench-sign bench-parse killed-uploads killed-uploads-embedded
+  fuzz-signed_object fuzz-settings library-size memory bench-clients bench-sign bench-parse killed-uploads killed-uploads-embedded
   killed-resume-2-GiB-a killed-resume-2-GiB-b killed-resume-2-GiB-c killed-resume-2-GiB-d cut-complete broken-line
   many-versions many-versions-emulated rotation rekey
   cases-c-minio cases-java-minio c-cases-valgrind hsm cross-callers-8-GiB page-1-GiB)

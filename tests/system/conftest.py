@@ -33,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--transfers", type=int, default=64, help="transfers at once (broken line)")
     group.addoption("--shares", default="0,10", help="percentages of connections that break (broken line)")
     group.addoption("--delay", type=int, default=0, help="milliseconds before each answer of the embedded store (memory)")
+    group.addoption("--library", type=Path, help="the library to measure, instead of the one that the tests build (memory)")
     group.addoption("--versions", type=int, help="versions of one key (odd buckets), or in the large vault (many versions)")
     group.addoption("--backups", type=int, default=200, help="backups that these are versions of (many versions)")
 

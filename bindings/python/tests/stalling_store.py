@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 UPLOAD_ID = "upload-1"
 
@@ -37,15 +38,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.released.wait()
         self.close_connection = True
 
+    def parts(self) -> str:
+        """The list of the parts that arrived: in the order of their numbers, after the marker, a page."""
+        query = parse_qs(urlsplit(self.path).query)
+        marker, limit = int(query.get("part-number-marker", ["0"])[0]), int(query.get("max-parts", ["1000"])[0])
+        parts = [(number, part) for number, part in sorted(self.server.parts.items()) if number > marker]
+        page = parts[:limit]
+        more = f"<NextPartNumberMarker>{page[-1][0]}</NextPartNumberMarker>" if len(parts) > limit else ""
+        listed = "".join(part for _, part in page)
+        return f"<ListPartsResult><IsTruncated>{str(bool(more)).lower()}</IsTruncated>{more}{listed}</ListPartsResult>"
+
     def do_GET(self) -> None:
         if "versioning" in self.path:
             self.reply(200, _VERSIONING)
         elif "list-type" in self.path:
             self.reply(200, _LIST)
         elif "uploadId" in self.path:
-            # In the order of their numbers, whichever came first.
-            parts = "".join(part for _, part in sorted(self.server.parts.items()))
-            self.reply(200, f"<ListPartsResult><IsTruncated>false</IsTruncated>{parts}</ListPartsResult>")
+            self.reply(200, self.parts())
         else:
             self.reply(404, "<Error><Code>NoSuchKey</Code></Error>")
 
