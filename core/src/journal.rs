@@ -127,10 +127,10 @@ pub(crate) fn read<'a>(bytes: &'a [u8], key: &JournalKey) -> Result<Lines<'a>> {
                 break;
             }
             let why = format!(
-                "the record at byte {at} was changed, or written with another keyring, or another record before it is missing"
+                "the record at byte {at} was changed, or written with another signing key, or another record before it is missing"
             );
             return Err(Error::new(Code::BadCheckpoint, why).with_hint(
-                "Open the vault with the keyring that the put was started with. To store the backup from the start, remove the checkpoint.",
+                "Open the vault with the keyring that the put was started with. If the keyring has got a new signing key since, or to store the backup from the start, remove the checkpoint.",
             ));
         };
         lines.records.push((at, json));

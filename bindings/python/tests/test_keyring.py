@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import gc
 import hashlib
 import json
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +203,58 @@ def test_a_new_signing_key_leaves_older_backups_trusted_until_the_old_one_is_dis
         with pytest.raises(S3VaultError) as refused:
             get(path)
         assert refused.value.code == ErrorCode.UNTRUSTED
+
+
+def test_a_put_does_not_resume_under_a_new_signing_key(container: str, tmp_path: Path) -> None:
+    keyring, checkpoint = Keyring.create(tmp_path / "vault.keys"), tmp_path / "checkpoint"
+    with s3vault.open(s3vault.Config().env(), keyring=keyring) as vault:
+        vault.create(container, "p", checkpoint=checkpoint).suspend()
+    saved = checkpoint.read_bytes()
+    keyring.new_signing_key()
+    with s3vault.open(s3vault.Config().env(), keyring=keyring) as vault:
+        with pytest.raises(S3VaultError) as refused:
+            vault.create(container, "p", checkpoint=checkpoint)
+        assert refused.value.code == ErrorCode.BAD_CHECKPOINT
+        assert "another signing key" in str(refused.value)
+        assert "remove the checkpoint" in (refused.value.hint or "")
+        assert checkpoint.read_bytes() == saved
+        checkpoint.unlink()
+        with vault.create(container, "p", checkpoint=checkpoint) as upload:
+            upload.write(b"from the start")
+        assert upload.commit().info.signed_by == keyring.id
+
+
+def test_who_wraps_data_keys_with_a_key_that_was_never_exported_is_warned(
+    container: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keyring = Keyring.create(tmp_path / "vault.keys")
+    foreign = tmp_path / "foreign.keys"
+    foreign.write_text(json.dumps({"key": f"{container}/none", "sse_c_key": base64.b64encode(bytes(32)).decode()}))
+    foreign.chmod(0o600)
+
+    def warned(act: Callable[..., Any], **given: Any) -> bool:
+        caplog.clear()
+        act(**given)
+        return f"{current(keyring)} was never exported" in caplog.text
+
+    def put(vault: s3vault.Vault) -> None:
+        with vault.create(container, "p") as upload:
+            upload.write(b"p")
+
+    for escrowed in (False, True):
+        with (
+            s3vault.open(s3vault.Config({"encryption": "envelope"}).env(), keyring=keyring) as vault,
+            s3vault.open(s3vault.Config({"encryption": "none"}).env(), keyring=keyring) as plain,
+        ):
+            assert warned(put, vault=vault) != escrowed
+            assert not warned(put, vault=plain)
+            # These wrap whatever new backups are stored with.
+            adopt = functools.partial(plain.adopt, adopt_keys=str(foreign))
+            for job in (plain.rotate, plain.rekey, adopt):
+                assert warned(job, container=container) != escrowed
+                assert not warned(job, container=container, dry_run=True)
+            assert not warned(plain.adopt, container=container)
+        keyring.export(passphrase=PASSPHRASE)
 
 
 def test_the_command_makes_a_new_signing_key_and_distrusts_the_old_one(command: Command) -> None:

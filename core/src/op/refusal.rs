@@ -183,6 +183,11 @@ fn refused(
     if let Some(hint) = hint(operation, action, code, &found.code, region, place, bucket, body) {
         error = error.with_hint(hint);
     }
+    if let Some(action) = denied_kms_action(&found.message).filter(|_| code == Code::AccessDenied) {
+        error = error.with_hint(format!(
+            "Grant the access key the permission {action} on the key of the store's key management service that the message names."
+        ));
+    }
     if encoding.is_some() && code == Code::BadReply {
         error = error.with_hint(COMPRESSED);
     }
@@ -226,6 +231,18 @@ fn is_about_token(s3_code: &str) -> bool {
 /// Whether the store, or what the bucket may have of it, is full.
 fn is_full(s3_code: &str) -> bool {
     matches!(s3_code, "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "StorageFull")
+}
+
+/// Whether the store's key management service refused the key that it was to encrypt with: `KMS.NotFoundException` and its
+/// kind of AWS, `kms:KeyNotFound` of MinIO.
+fn is_about_kms(s3_code: &str) -> bool {
+    s3_code.starts_with("KMS.") || s3_code.starts_with("kms:")
+}
+
+/// The permission on a key of the key management service that the access key lacks, as AWS names it in the message.
+fn denied_kms_action(message: &str) -> Option<&str> {
+    let action = message.split("not authorized to perform: ").nth(1)?.split_whitespace().next()?;
+    action.starts_with("kms:").then_some(action)
 }
 
 /// The hint, if it can be more specific than the one of the code.
@@ -289,6 +306,9 @@ fn hint(
                 Some(format!("Use another store: this one does not support {operation}, or something that was requested with it."))
             }
             full if is_full(full) => Some("Free space in the store, or raise the bucket's quota.".into()),
+            kms if is_about_kms(kms) => Some(
+                "Check sse_kms_key, and this key in the store's key management service: it must exist there and be enabled. If sse_kms_key is empty, set it, or set encryption to another kind.".into(),
+            ),
             "InvalidObjectState" => Some("Restore the object from the archive first.".into()),
             "InvalidStorageClass" => Some("Change storage_class: the store does not have this class.".into()),
             "EntityTooLarge" => {
@@ -319,6 +339,11 @@ fn classify(status: u16, s3_code: &str, is_nonsense: bool) -> (Code, bool) {
         // A 403 that is not about permissions.
         "InvalidObjectState" | "InvalidStorageClass" => return (Code::Store, false),
         full if is_full(full) => return (Code::Store, false),
+        "KMS.ThrottlingException" | "KMS.KMSInternalException" | "KMS.DependencyTimeoutException" => {
+            return (Code::Unavailable, true);
+        }
+        // MinIO answers with 404: nothing that the request is about is missing.
+        kms if is_about_kms(kms) => return (Code::Store, false),
         "SlowDown" | "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "OperationAborted" => {
             return (Code::Unavailable, true);
         }
@@ -392,6 +417,28 @@ mod tests {
         let named = error(301, &[("location", "http://elsewhere.example"), ("x-amz-bucket-region", "eu-west-1")], "");
         assert_eq!(named.hint(), "Set region = eu-west-1.");
         assert!(!error(200, &[("location", "http://elsewhere.example")], "").message().contains("redirects"));
+    }
+
+    #[test]
+    fn a_key_of_the_key_management_service_that_is_refused_is_what_the_hint_is_about() {
+        let xml = |code: &str, message: &str| format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+        for (status, code) in [
+            (400, "KMS.NotFoundException"),
+            (400, "KMS.DisabledException"),
+            (404, "kms:KeyNotFound"),
+            (403, "kms:NotAuthorized"),
+        ] {
+            let e = error(status, &[], &xml(code, "Invalid keyId"));
+            assert!(e.code() == Code::Store && !e.is_retryable() && e.hint().contains("sse_kms_key"), "{e}");
+        }
+        assert!(error(400, &[], &xml("KMS.ThrottlingException", "Rate exceeded")).is_retryable());
+        let denied = "User: arn:aws:iam::1:user/b is not authorized to perform: kms:GenerateDataKey on resource: arn:aws:kms:us-east-1:1:key/2 because no identity-based policy allows it";
+        let e = error(403, &[], &xml("AccessDenied", denied));
+        assert!(
+            e.code() == Code::AccessDenied && e.hint().contains("permission kms:GenerateDataKey on the key"),
+            "{e}"
+        );
+        assert!(error(403, &[], &xml("AccessDenied", "Access Denied")).hint().contains("s3:GetObject"));
     }
 
     #[test]

@@ -144,11 +144,16 @@ impl Vault {
         self.current_kek().map(|_| ()).map_err(|e| e.context(what))
     }
 
-    /// What the caller of a put should know: the key that the backup will need is nowhere but in the keyring.
+    /// Whether backups that are stored have data keys, which the current key-encryption key wraps.
+    pub fn wraps_data_keys(&self) -> bool {
+        self.encryption.has_data_key()
+    }
+
+    /// What a caller should know before data keys are wrapped: the key for that is nowhere but in the keyring.
     pub fn escrow_warning(&self) -> Option<String> {
-        let kek = self.current_kek().ok().filter(|kek| self.encryption.has_data_key() && !kek.is_escrowed())?;
+        let kek = self.current_kek().ok().filter(|kek| !kek.is_escrowed())?;
         Some(format!(
-            "the key-encryption key {} was never exported: if the keyring is lost, nobody can read the backups that are stored with it. Export it to an escrow file, and keep that elsewhere: s3vault keys export FILE OUT",
+            "the key-encryption key {} was never exported: if the keyring is lost, nobody can read the backups whose keys it wraps. Export it to an escrow file, and keep that elsewhere: s3vault keys export FILE OUT",
             kek.id()
         ))
     }

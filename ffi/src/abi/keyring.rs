@@ -181,7 +181,8 @@ pub unsafe extern "C" fn s3v_keyring_activate(
 /// Replaces the signing key by a new one, and returns its id: it signs the backups of vaults that are opened from now
 /// on. The public key of the old one stays in the keyring, so that older backups verify, and so does what a program
 /// that still has the old key stores later, until s3v_keyring_distrust. Export the keyring before the next backup: an
-/// escrow file from before does not have the new key.
+/// escrow file from before does not have the new key. A put that was suspended or interrupted does not resume under the
+/// new key (S3V_E_BAD_CHECKPOINT): let it end before, or remove its checkpoint.
 ///
 /// Fails as s3v_keyring_add.
 ///

@@ -25,6 +25,16 @@ enum Task {
     Adopt { hash: bool, keys: Arc<CustomerKeys> },
 }
 
+impl Task {
+    fn wraps_data_keys(&self) -> bool {
+        match self {
+            Task::Rotate | Task::Rekey { .. } => true,
+            Task::Adopt { keys, .. } => !keys.is_empty(),
+            Task::Prune(_) | Task::Sweep => false,
+        }
+    }
+}
+
 impl Vault {
     /// Hides the versions that the retention lets go, and frees the space of what was hidden more than half an hour ago.
     /// Each version is reported as an event of kind [`Item`](crate::EventKind::Item), in the order of the catalogue.
@@ -94,6 +104,7 @@ impl Vault {
         if named.is_empty() {
             return self.run_job(&task, options, control);
         }
+        self.warn_before(&task, options, control)?;
         let run = |control: &mut Control<'_>| {
             let mut buckets = Buckets::new(self, &task, options);
             for container in &named {
@@ -142,7 +153,12 @@ impl Vault {
         Ok(containers)
     }
 
+    fn warn_before(&self, task: &Task, options: &Settings, control: &mut Control<'_>) -> Result<()> {
+        if task.wraps_data_keys() && !options.flag("dry_run") { self.warn_of_missing_escrow(control) } else { Ok(()) }
+    }
+
     fn run_job(&self, task: &Task, options: &Settings, control: &mut Control<'_>) -> Result<Report> {
+        self.warn_before(task, options, control)?;
         let container = Some(options.text("container")).filter(|container| !container.is_empty());
         if let Some(container) = container {
             check_container(container)?;

@@ -129,6 +129,11 @@ impl Vault {
         put::put_fd(self, request, fd, saved, control).map_err(|e| after_interrupt(e, || resume_hint(saved)))
     }
 
+    /// Before data keys are wrapped: warns if nobody has a copy of the key that wraps them.
+    fn warn_of_missing_escrow(&self, control: &mut Control<'_>) -> Result<()> {
+        self.0.vault.escrow_warning().map_or(Ok(()), |warning| control.log(&warning))
+    }
+
     fn put_request(
         &self,
         container: &str,
@@ -144,8 +149,8 @@ impl Vault {
             _ => return Err(contradiction("parent requires kind = incremental")),
         };
         let name = Name::new(container, path)?;
-        if let Some(warning) = self.0.vault.escrow_warning() {
-            control.log(&warning)?;
+        if self.0.vault.wraps_data_keys() {
+            self.warn_of_missing_escrow(control)?;
         }
         Ok(PutRequest {
             name,

@@ -201,7 +201,8 @@ class Keyring:
     def new_signing_key(self) -> str:
         """Replaces the signing key by a new one, and returns its id: it signs the backups of vaults that are opened
         from now on. The public key of the old one stays, and verifies what it has signed, until :meth:`distrust`.
-        Export the keyring before the next backup: an escrow file from before does not have the new key."""
+        Export the keyring before the next backup: an escrow file from before does not have the new key. A put that was
+        suspended or interrupted does not resume under the new key: let it end before, or remove its checkpoint."""
         call, out = Call(), new_bytes()
         call.check(lib.s3v_keyring_new_signing_key(self._handle, out.out, call.err))
         return take_bytes(out).decode()

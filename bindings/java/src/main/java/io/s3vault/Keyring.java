@@ -229,7 +229,8 @@ public final class Keyring implements AutoCloseable {
     /**
      * Replaces the signing key by a new one: it signs the backups of vaults that are opened from now on. The public key
      * of the old one stays, and verifies what it has signed, until {@link #distrust}. Export the keyring before the next
-     * backup: an escrow file from before does not have the new key.
+     * backup: an escrow file from before does not have the new key. A put that was suspended or interrupted does not
+     * resume under the new key: let it end before, or remove its checkpoint.
      *
      * @return the id of the new key
      * @throws S3VaultException if the keyring file cannot be written

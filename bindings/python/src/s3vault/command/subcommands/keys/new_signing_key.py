@@ -31,5 +31,6 @@ def run(args: argparse.Namespace, output: Output) -> None:
             return
         output.text(f"{key} signs new backups; what {earlier} has signed is still trusted")
         output.text(f"It is in this file only. Keep a copy: s3vault keys export {file} OUT")
+        output.text("Backups that were interrupted before do not resume: start them again, without their checkpoints.")
         output.text("Verifiers need its public key:")
         output.text(keyring.public)
