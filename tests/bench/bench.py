@@ -37,6 +37,7 @@ from xml.etree import ElementTree
 import chart
 import clients
 import machine
+from measured import Failed, figures
 
 SMALL = 64 << 10
 # The longest run, s3vault's small objects at 100 ms, takes half a minute.
@@ -82,10 +83,6 @@ class Sink:
 
     def __exit__(self, *_):
         self.process.communicate()
-
-
-class Failed(Exception):
-    pass
 
 
 class Bench:
@@ -144,18 +141,11 @@ class Bench:
         measure = [self.programs / "measure", *feed, *drain, "--", *command]
         status, stderr = limited(measure, os.environ | environment)
         after = sink.stats()
-        *said, last = stderr.strip().split("\n")
         if status != 0:
             raise Failed(stderr.strip())
-        measured = json.loads(last)
-        if measured["status"] != 0:
-            raise Failed("\n".join(said)[-2000:] or f"it ended with {measured['status']}")
+        measured = figures(stderr)
         run = {
-            "cpu": measured["user"] + measured["system"],
-            "user": measured["user"],
-            "system": measured["system"],
-            "wall": measured["wall"],
-            "peak_mib": measured["peak_kib"] / 1024,
+            **{name: measured[name] for name in ("cpu", "user", "system", "wall", "peak_mib")},
             "sink_cpu": after["cpu"] - before["cpu"],
             # The question before the run is not counted by the sink.
             "requests": after["requests"] - before["requests"],

@@ -33,16 +33,13 @@ from pathlib import Path
 
 import clients
 import machine
+from measured import Failed, figures
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts/stores"))
 from boto3_client import client
 
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-class Failed(Exception):
-    pass
 
 
 class Client:
@@ -208,12 +205,8 @@ class Bench:
             text=True,
             check=False,
         )
-        *said, last = measured.stderr.strip().split("\n")
-        took = json.loads(last)
-        if took["status"] != 0:
-            raise Failed(f"{which.name}: {chr(10).join(said)[-2000:] or took['status']}")
-        gib = self.arguments.size / (1 << 30)
-        return {"cpu": (took["user"] + took["system"]) / gib, "wall": took["wall"], "mib": took["peak_kib"] / 1024}
+        took = figures(measured.stderr, which.name)
+        return {"cpu": took["cpu"] / (self.arguments.size / (1 << 30)), "wall": took["wall"], "mib": took["peak_mib"]}
 
     def round(self, which):
         s3 = client()

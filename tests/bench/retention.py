@@ -32,6 +32,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import machine
+from measured import Failed, figures
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts/stores"))
@@ -50,10 +51,6 @@ class Row:
     cpu: float = 0
     peak_mib: float = 0
     requests: Counter = field(default_factory=Counter)
-
-
-class Failed(Exception):
-    pass
 
 
 def hook(name, body=None):
@@ -85,13 +82,10 @@ class Bench:
                 text=True,
                 check=False,
             )
-        *said, last = done.stderr.strip().split("\n")
-        measured = json.loads(last)
-        if measured["status"] != 0:
-            raise Failed("\n".join(said)[-2000:] or f"{row.name} ended with {measured['status']}")
+        measured = figures(done.stderr, row.name)
         row.wall += measured["wall"]
-        row.cpu += measured["user"] + measured["system"]
-        row.peak_mib = max(row.peak_mib, measured["peak_kib"] / 1024)
+        row.cpu += measured["cpu"]
+        row.peak_mib = max(row.peak_mib, measured["peak_mib"])
         row.requests += requests() - before
         return out.read_text()
 
