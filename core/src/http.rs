@@ -61,6 +61,9 @@ pub struct Request {
     /// What to do with the body of a reply whose status is 2xx. The body of any other reply is collected, up to
     /// [`ERROR_LIMIT`] bytes.
     pub reply: ReplyBody,
+    /// The bytes that it sends or collects are data of a backup, which the driver counts and limits as it does those of parts
+    /// and ranges.
+    pub is_data: bool,
     /// For a dated request, the monotonic time at which its connection must be dropped: a later attempt could take
     /// effect after the machine has stopped counting on it.
     pub drop_at: Option<u64>,

@@ -207,6 +207,7 @@ impl Upload {
             headers: vec![("host".to_owned(), "store".into())],
             body: Body::Part(part),
             reply: ReplyBody::Collect { limit: 1024 },
+            is_data: false,
             drop_at: None,
         })
     }

@@ -137,11 +137,14 @@ def test_a_rekeying_leaves_what_was_encrypted_here(tmp_path: Path, container: st
     items: list[s3vault.JobItem] = []
     with open_vault(keyring) as vault:
         vid = vault.find(container, "disk").info.vid
-        report = vault.rekey(container=container, path="disk", version=vid, on_item=items.append)
+        report = vault.rekey(
+            container=container, path="disk", version=vid, through_client=True, on_item=items.append
+        )
         assert (report.rekeyed, report.left, report.problems) == (0, 1, 0)
         assert [(item.action, item.vid) for item in items] == [("leave", vid)]
         without = refused(lambda: vault.rekey(path="disk"))
         assert without.code == ErrorCode.INVALID_OPTION
         assert "path is set without container" in without.message
-    (shown,) = Command(tmp_path, file).lines("rekey", container, "disk", "--version", vid, **ENVELOPE)
+    line = ("rekey", container, "disk", "--version", vid, "--through-client")
+    (shown,) = Command(tmp_path, file).lines(*line, **ENVELOPE)
     assert shown == "no data is under an older key; 1 stays under its data key: only a new backup has a new one"

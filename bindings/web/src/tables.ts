@@ -306,6 +306,8 @@ export const OptionKey = {
   ADOPT_KEYS: "adopt_keys",
   /** Only the backup with this path in container. */
   PATH: "path",
+  /** Whether data that the store encrypts with customer keys (SSE-C) and cannot copy, as on Ceph, may pass through this machine: it is read and sent in pieces of 8 MiB, or of 1/10,000 of an object above 80 GiB, of which at most 32 MiB are in memory for each bucket, or one piece if that is longer. false: such versions are problems in the report, with their number of bytes. */
+  THROUGH_CLIENT: "through_client",
   /** How many percent of the versions are read, at least one version. They are chosen by their ids and by sample_seed. */
   SAMPLE: "sample",
   /** A whole number that chooses the sample: consecutive numbers choose other versions, until all were chosen. Empty: the number of days since 1970, so that a daily run of 5 percent reads everything in 20 days. */

@@ -183,7 +183,7 @@ impl Fetch {
             headers.push(("x-aws-ec2-metadata-token".to_owned(), HeaderValue::Secret(token.clone())));
         }
         let reply = ReplyBody::Collect { limit: LARGEST_REPLY };
-        Request { id, operation, method, url, headers, body: Body::Empty, reply, drop_at: None }
+        Request { id, operation, method, url, headers, body: Body::Empty, reply, is_data: false, drop_at: None }
     }
 
     /// What a whole answer means.

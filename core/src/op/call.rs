@@ -446,6 +446,7 @@ fn sign(
         headers,
         body: unsigned.body,
         reply: unsigned.reply,
+        is_data: unsigned.is_data,
         drop_at,
     };
     Ok((request, exchange))

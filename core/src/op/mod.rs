@@ -39,7 +39,7 @@ pub use list::{
 };
 pub use multipart::{
     AbortMultipartUpload, CompleteMultipartUpload, CompletedPart, CompletedUpload, CreateMultipartUpload, UploadPart,
-    UploadPartCopy, UploadedPart,
+    UploadPartBytes, UploadPartCopy, UploadedPart,
 };
 pub(crate) use object::MAX_KEYS;
 pub use object::{
@@ -104,6 +104,8 @@ pub struct Unsigned {
     pub body: Body,
     /// What to do with the body of a 2xx reply.
     pub reply: ReplyBody,
+    /// See [`Request::is_data`](crate::http::Request::is_data).
+    pub is_data: bool,
 }
 
 impl Unsigned {
@@ -115,6 +117,7 @@ impl Unsigned {
             headers: Vec::new(),
             body: Body::Empty,
             reply: ReplyBody::Collect { limit: SHORT_REPLY },
+            is_data: false,
         }
     }
 

@@ -43,7 +43,7 @@ pub use chain::Chain;
 pub use delete::{DeleteVersion, Remove, Undelete};
 pub use find::{Find, Found, Selector};
 pub use init::{Init, Initialized};
-pub use job::{Job, JobRequest, Report};
+pub use job::{Job, JobRequest, RekeyRequest, Report};
 pub use labels::Labels;
 pub use list::{Cursor, ListPage, Query, Scope};
 pub use manifest::Manifest;

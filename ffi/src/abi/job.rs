@@ -239,12 +239,18 @@ pub unsafe extern "C" fn s3v_rotate(
 /// version whose data key was made with the current key-encryption key stays as it is, so a call that was stopped
 /// can be made again, and continues. With S3V_OPT_DRY_RUN it only says what it would do.
 ///
+/// Some stores do not copy data that they encrypt in this way, Ceph for example. There each version is a problem in the
+/// report, which says how many bytes it has. With S3V_OPT_THROUGH_CLIENT they pass through this machine: it reads the
+/// data with the old key and sends it with the new one, in pieces of 8 MiB, or of 1/10,000 of an object above 80 GiB.
+/// At most 32 MiB of them are in memory for each bucket, or one piece if that is longer. A call after one that was
+/// stopped does not send again what the store has.
+///
 /// Versions that were encrypted on this side (encryption = envelope) are not copied: the report counts them as
 /// left. Only new backups have new data keys.
 ///
 /// Fails with S3V_E_UNSUPPORTED if the current key-encryption key is in a KMS or an HSM, from which no data key can
-/// be derived, or the store does not copy objects that are encrypted in this way; with S3V_E_KEYRING as s3v_rotate
-/// does; and with the errors of the store. A copy that differs is a problem in the report, and changes nothing.
+/// be derived; with S3V_E_KEYRING as s3v_rotate does; and with the errors of the store. A copy that differs is a
+/// problem in the report, and changes nothing.
 ///
 /// Since: 0.1.
 ///

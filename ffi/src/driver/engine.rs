@@ -297,6 +297,7 @@ impl<M: Machine, P: Payload> Engine<M, P> {
         let activity = self.host.transport.activity();
         let mut body = match &request.body {
             Body::Empty => None,
+            Body::Bytes(bytes) if request.is_data => Some(Outgoing::data(bytes.clone())),
             Body::Bytes(bytes) => Some(Outgoing::bytes(bytes.clone())),
             Body::Part(part) => {
                 self.progress.start(id, part.number, &activity);

@@ -158,6 +158,7 @@ impl Attempt {
         }
         let urgency = match (&request.body, &request.reply) {
             (Body::Part(_), _) | (_, ReplyBody::Range(_)) => Urgency::Payload,
+            _ if request.is_data => Urgency::Payload,
             _ => Urgency::First,
         };
         let _permit = budget.connections.take(transfer, urgency).await;
@@ -181,7 +182,10 @@ impl Attempt {
             }
         };
         let (success, status) = (head.is_success(), head.status);
-        let pace = Pace::new(request.method, transport.idle_timeout());
+        let mut pace = Pace::new(request.method, transport.idle_timeout());
+        if request.is_data && request.method == Method::Get && success {
+            pace.budget = Some(budget.clone());
+        }
         let mut memory = budget.memory.collected();
         // Only a whole object that answers a range may be read on by the next request.
         let kept = (status == 200 && matches!(request.reply, ReplyBody::Range(_))).then(|| head.clone());
@@ -237,7 +241,10 @@ async fn collect(
             Ok(None) => break Ok(false),
             Err(failure) => break Err(failure),
         };
-        if let Err(failure) = pace.check(reply, bytes.len()) {
+        if let Some(budget) = &pace.budget {
+            budget.bytes_down.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            budget.down.pass(bytes.len() as u64).await;
+        } else if let Err(failure) = pace.check(reply, bytes.len()) {
             break Err(failure);
         }
         let taken = bytes.len().min(left);
@@ -275,6 +282,8 @@ struct Pace {
     /// When the bytes that are still missing must be there.
     end: u64,
     missing: usize,
+    /// For data of a backup, which counts, and which may have to wait for bandwidth: then no pace is expected.
+    budget: Option<Arc<Budget>>,
 }
 
 impl Pace {
@@ -283,7 +292,8 @@ impl Pace {
             Method::Get | Method::Head => idle_timeout,
             Method::Put | Method::Post | Method::Delete => idle_timeout * WORKING,
         };
-        Pace { limit, end: clock::mono_ms().saturating_add(limit.as_millis() as u64), missing: PACE_BYTES }
+        let end = clock::mono_ms().saturating_add(limit.as_millis() as u64);
+        Pace { limit, end, missing: PACE_BYTES, budget: None }
     }
 
     /// Counts bytes that arrived. Silence is the watchdog's business, so this need not wait.

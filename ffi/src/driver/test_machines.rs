@@ -46,6 +46,7 @@ pub(super) fn request(id: u64, method: Method, url: &str) -> Request {
         headers: Vec::new(),
         body: Body::Empty,
         reply: ReplyBody::Collect { limit: 1 << 16 },
+        is_data: false,
         drop_at: None,
     }
 }

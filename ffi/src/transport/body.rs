@@ -49,6 +49,8 @@ pub(crate) struct Outgoing {
     length: u64,
     chunked: Option<AwsChunked>,
     on_sent: Option<OnSent>,
+    /// It is data of a backup, which counts and waits for bandwidth.
+    is_data: bool,
 }
 
 enum Source {
@@ -61,20 +63,27 @@ impl Outgoing {
     /// A body of these bytes.
     pub(crate) fn bytes(bytes: impl Into<Bytes>) -> Outgoing {
         let bytes = bytes.into();
-        Outgoing { length: bytes.len() as u64, source: Source::Bytes(bytes), chunked: None, on_sent: None }
+        let length = bytes.len() as u64;
+        Outgoing { length, source: Source::Bytes(bytes), chunked: None, on_sent: None, is_data: false }
+    }
+
+    /// A body of these bytes, which are data of a backup.
+    pub(crate) fn data(bytes: Bytes) -> Outgoing {
+        Outgoing { is_data: true, ..Outgoing::bytes(bytes) }
     }
 
     /// A body of these frames, in order.
     pub(crate) fn frames(frames: &[Arc<Frame>]) -> Outgoing {
         let length = frames.iter().map(|frame| frame.filled().len() as u64).sum();
-        Outgoing { length, source: Source::Frames(frames.iter().cloned().collect()), chunked: None, on_sent: None }
+        let source = Source::Frames(frames.iter().cloned().collect());
+        Outgoing { length, source, chunked: None, on_sent: None, is_data: true }
     }
 
     /// A body that is a part of a file. The part is read while it is sent. The last frame is held back until the CRC of
     /// everything read matches the part's, so the store never receives a complete part with other bytes than promised.
     pub(crate) fn file(file: Arc<SourceFile>, pool: Arc<Pool>, part: Part) -> Outgoing {
         let source = Source::File(Box::new(FilePart::new(file, pool, part)));
-        Outgoing { length: part.stored, source, chunked: None, on_sent: None }
+        Outgoing { length: part.stored, source, chunked: None, on_sent: None, is_data: true }
     }
 
     /// Sends a part of a file with aws-chunked encoding and its CRC64NVME in a trailer, for parts whose digest is not known.
@@ -100,13 +109,14 @@ impl Outgoing {
 
     /// Converts to the HTTP client's body type. Bytes that move are counted in `activity`.
     pub(super) fn into_body(self, activity: Arc<Activity>, budget: Arc<Budget>) -> Sending {
-        let Outgoing { source, length, chunked, on_sent } = self;
+        let Outgoing { source, length, chunked, on_sent, is_data } = self;
         Sending {
             source,
             remaining: length,
             current: None,
             chunked,
             on_sent,
+            is_data,
             activity,
             flow: Flow::new(budget.up.clone()),
             budget,
@@ -123,6 +133,7 @@ pub(super) struct Sending {
     current: Option<(Arc<Frame>, usize)>,
     chunked: Option<AwsChunked>,
     on_sent: Option<OnSent>,
+    is_data: bool,
     activity: Arc<Activity>,
     /// Limits the bandwidth.
     flow: Flow,
@@ -142,7 +153,14 @@ impl Body for Sending {
             return Poll::Ready(None);
         }
         if let Source::Bytes(bytes) = &mut this.source {
-            let slice = bytes.split_to(bytes.len().min(SLICE));
+            let length = bytes.len().min(SLICE);
+            if this.is_data {
+                let passes = this.flow.poll_pass(length as u64, context);
+                this.activity.waiting(passes.is_pending());
+                ready!(passes);
+                this.budget.bytes_up.fetch_add(length as u64, Ordering::Relaxed);
+            }
+            let slice = bytes.split_to(length);
             return Poll::Ready(Some(Ok(this.hand_over(slice))));
         }
         if let Some(text) = this.next_chunk_text() {

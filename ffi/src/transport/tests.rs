@@ -78,6 +78,7 @@ fn request(method: Method, url: &str) -> Request {
         headers: Vec::new(),
         body: Body::Empty,
         reply: ReplyBody::Collect { limit: 1 << 20 },
+        is_data: false,
         drop_at: None,
     }
 }

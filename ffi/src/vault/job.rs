@@ -7,7 +7,7 @@ use std::sync::Arc;
 use s3vault_core::settings::{Call, Settings};
 use s3vault_core::vault::names::check_container;
 use s3vault_core::vault::retention::Policy;
-use s3vault_core::vault::{Adopt, AdoptRequest, CustomerKeys, Job, JobRequest, Report, Vid};
+use s3vault_core::vault::{Adopt, AdoptRequest, CustomerKeys, Job, JobRequest, RekeyRequest, Report, Vid};
 use s3vault_core::{Code, Error, Result};
 
 use super::{Vault, adopt_keys};
@@ -21,7 +21,7 @@ enum Task {
     Prune(Policy),
     Sweep,
     Rotate,
-    Rekey { path: Option<String>, version: Option<Vid> },
+    Rekey(RekeyRequest),
     Adopt { hash: bool, keys: Arc<CustomerKeys> },
 }
 
@@ -66,8 +66,9 @@ impl Vault {
     }
 
     /// Copies the data of stored versions that the store encrypts with data keys (SSE-C) under new ones, which are made with
-    /// the current key-encryption key of the keyring. What they had before goes in a later run. Options: `container`,
-    /// `path`, `version`, `dry_run`, `grace`. See [`prune`](Vault::prune).
+    /// the current key-encryption key of the keyring. What they had before goes in a later run. Where the store cannot copy
+    /// such data, it passes through this machine, if `through_client` allows that. Options: `container`, `path`, `version`,
+    /// `dry_run`, `grace`, `through_client`. See [`prune`](Vault::prune).
     pub fn rekey(&self, options: &Settings, control: &mut Control<'_>) -> Result<Report> {
         options.only_for(Call::Rekey)?;
         let named = |key: &'static str| Some(options.text(key)).filter(|text| !text.is_empty());
@@ -85,7 +86,8 @@ impl Vault {
             }
             _ => None,
         };
-        self.run_job(&Task::Rekey { path: path.map(str::to_owned), version }, options, control)
+        let (path, through_client) = (path.map(str::to_owned), options.flag("through_client"));
+        self.run_job(&Task::Rekey(RekeyRequest { path, version, through_client }), options, control)
     }
 
     /// Makes versions of what other programs wrote into a bucket of the vault as `container/path`, without moving it. Each
@@ -205,8 +207,8 @@ impl Vault {
             Task::Prune(policy) => Running::Job(Started::start(host, Job::prune(vault, *policy, request)?, control)?),
             Task::Sweep => Running::Job(Started::start(host, Job::sweep(vault, request)?, control)?),
             Task::Rotate => Running::Job(Started::start(host, Job::rotate(vault, request)?, control)?),
-            Task::Rekey { path, version } => {
-                let rekey = Job::rekey(vault, request, path.clone(), *version)?;
+            Task::Rekey(rekey) => {
+                let rekey = Job::rekey(vault, request, rekey.clone())?;
                 Running::Reading(Discarding::start(host, rekey, control)?)
             }
             Task::Adopt { hash, keys } => {

@@ -38,6 +38,8 @@ pub struct Rules {
     pub accepts: Accepts,
     /// What the store does with the keys of SSE-C.
     pub sse_c: SseC,
+    /// Objects that are encrypted with SSE-C can be copied. Otherwise a copy is answered with NotImplemented, as Ceph does.
+    pub copies_sse_c: bool,
     /// What the store says of the checksum of a multipart object.
     pub whole: Whole,
     /// The framing and the trailer of aws-chunked are stored as data.
@@ -103,6 +105,7 @@ impl Default for Rules {
             checksums: true,
             accepts: Accepts::Trailers,
             sse_c: SseC::Kept,
+            copies_sse_c: true,
             whole: Whole::Right,
             keeps_framing: false,
             date_tolerance: Duration::from_secs(15 * 60),

@@ -120,6 +120,8 @@ class RekeyOptions(TypedDict, total=False):
     """How long an unfinished put, an upload in which nothing was stored, or the data from before a re-keying is left alone: a number with its unit d, h, m or s, for example 7d or 36h. At least half an hour."""
     path: str | None
     """Only the backup with this path in container."""
+    through_client: bool | None
+    """Whether data that the store encrypts with customer keys (SSE-C) and cannot copy, as on Ceph, may pass through this machine: it is read and sent in pieces of 8 MiB, or of 1/10,000 of an object above 80 GiB, of which at most 32 MiB are in memory for each bucket, or one piece if that is longer. false: such versions are problems in the report, with their number of bytes."""
 
 
 class AdoptOptions(TypedDict, total=False):

@@ -296,8 +296,9 @@ class Vault:
         """Copies the data of stored versions that the store encrypts (``encryption = sse-c``) under new data
         keys, so that keys that leaked do not open it: make a new key-encryption key current first. Each copy is
         verified before it counts, and each version can be read at every moment by those who have both keys.
-        What the old keys open is removed by a later run, after ``grace``. Options: :class:`RekeyOptions`. See
-        :meth:`prune`."""
+        What the old keys open is removed by a later run, after ``grace``. Where the store cannot copy such data (Ceph),
+        each version is a problem that says how many bytes it has; with ``through_client=True`` they pass through this
+        machine. Options: :class:`RekeyOptions`. See :meth:`prune`."""
         return self._job(lib.s3v_rekey, call_options(**options), on_item, cancel)
 
     def retire(self, kek: str, *, cancel: Cancel | None = None) -> Retirement:

@@ -9,5 +9,5 @@ mod upload_part_copy;
 pub use abort_multipart_upload::AbortMultipartUpload;
 pub use complete_multipart_upload::{CompleteMultipartUpload, CompletedPart, CompletedUpload};
 pub use create_multipart_upload::CreateMultipartUpload;
-pub use upload_part::{UploadPart, UploadedPart};
+pub use upload_part::{UploadPart, UploadPartBytes, UploadedPart};
 pub use upload_part_copy::UploadPartCopy;

@@ -1,9 +1,11 @@
 //! UploadPart: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html>
 
+use bytes::Bytes;
+
 use crate::account::integrity::Integrity;
-use crate::checksum::parse_crc;
+use crate::checksum::{content_md5, parse_crc};
 use crate::error::Result;
-use crate::http::{Method, Part, ReplyHead};
+use crate::http::{Body, Method, Part, ReplyHead};
 use crate::op::{CRC64NVME, Encryption, Operation, Reply, Unsigned};
 
 /// Uploads a part.
@@ -41,11 +43,7 @@ impl Operation for UploadPart {
     }
 
     fn request(&self) -> Unsigned {
-        let request = Unsigned::object(Method::Put, &self.key)
-            .query("partNumber", self.number.to_string())
-            .query("uploadId", &*self.upload_id)
-            .part(&self.part);
-        self.encryption.access(request)
+        self.encryption.access(unsigned(&self.key, &self.upload_id, self.number).part(&self.part))
     }
 
     fn check_head(&self, head: &ReplyHead) -> Result<()> {
@@ -53,11 +51,54 @@ impl Operation for UploadPart {
     }
 
     fn parse(&self, reply: &mut Reply<'_>) -> Result<UploadedPart> {
-        Ok(UploadedPart {
-            etag: reply.required("etag")?.to_owned(),
-            crc64nvme: reply.head.header(CRC64NVME).and_then(parse_crc),
-        })
+        uploaded(reply)
     }
+}
+
+/// Uploads a part that is in core's memory, with its MD5 and signed by its SHA-256.
+#[derive(Clone, Debug)]
+pub struct UploadPartBytes {
+    /// The object's key.
+    pub key: String,
+    /// Upload id, as CreateMultipartUpload returned it.
+    pub upload_id: String,
+    /// Number of the part, from 1.
+    pub number: u32,
+    /// The part.
+    pub bytes: Bytes,
+    /// How the upload is encrypted: only the key of SSE-C is sent.
+    pub encryption: Encryption,
+}
+
+impl Operation for UploadPartBytes {
+    type Reply = UploadedPart;
+    const NAME: &'static str = UploadPart::NAME;
+    const ACTION: &'static str = UploadPart::ACTION;
+    const PAYLOAD: bool = true;
+
+    fn request(&self) -> Unsigned {
+        let request = unsigned(&self.key, &self.upload_id, self.number).header("content-md5", content_md5(&self.bytes));
+        Unsigned { body: Body::Bytes(self.bytes.clone()), is_data: true, ..self.encryption.access(request) }
+    }
+
+    fn check_head(&self, head: &ReplyHead) -> Result<()> {
+        self.encryption.check_accessed(head)
+    }
+
+    fn parse(&self, reply: &mut Reply<'_>) -> Result<UploadedPart> {
+        uploaded(reply)
+    }
+}
+
+fn unsigned(key: &str, upload_id: &str, number: u32) -> Unsigned {
+    Unsigned::object(Method::Put, key).query("partNumber", number.to_string()).query("uploadId", upload_id)
+}
+
+fn uploaded(reply: &Reply<'_>) -> Result<UploadedPart> {
+    Ok(UploadedPart {
+        etag: reply.required("etag")?.to_owned(),
+        crc64nvme: reply.head.header(CRC64NVME).and_then(parse_crc),
+    })
 }
 
 #[cfg(test)]
@@ -103,6 +144,17 @@ mod tests {
         let expected = UploadedPart { etag: etag.1.into(), crc64nvme: Some(0xAE8B_1486_0A79_9888) };
         assert_eq!(answer(&op, &headers, ""), Ok(expected));
         assert_eq!(answer(&op, &[etag], "").unwrap().crc64nvme, None);
+        assert_eq!(refused(&op, &[], ""), Some(Code::BadReply));
+    }
+
+    #[test]
+    fn bytes_are_sent_with_their_md5() {
+        let (key, upload_id, bytes) = ("k".into(), "u".into(), Bytes::from_static(b"message digest"));
+        let op = UploadPartBytes { key, upload_id, number: 2, bytes, encryption: Encryption::default() };
+        let target = "PUT /k?partNumber=2&uploadId=u\n";
+        assert_eq!(sent(&op), format!("{target}content-md5: +WtpfXy3k41SWi8xqvFh0A==\n\nmessage digest"));
+        let etag = ("etag", "\"e\"");
+        assert_eq!(answer(&op, &[etag], "").unwrap().etag, etag.1);
         assert_eq!(refused(&op, &[], ""), Some(Code::BadReply));
     }
 }

@@ -7,15 +7,17 @@ use crate::mutation::{Mutation, is_active};
 use crate::op::{Encryption, Operation, Reply, Unsigned};
 use crate::text::presentable;
 
-/// Reads a small object as a whole. With a version id, it needs `s3:GetObjectVersion`.
+/// Reads a small object, or a piece of a data object, into memory. With a version id, it needs `s3:GetObjectVersion`.
 #[derive(Clone, Debug, Default)]
 pub struct GetObject {
     /// The object's key.
     pub key: String,
-    /// Size limit in bytes: a larger object is an error, [`Code::Format`] if the head of the reply says its size.
+    /// Size limit of the reply in bytes: a larger one is an error, [`Code::Format`] if its head says the size.
     pub limit: usize,
     /// Version of the object; `None`: the newest.
     pub version_id: Option<String>,
+    /// Offset and length in bytes, at least one, of a piece of a data object; `None`: the whole object.
+    pub range: Option<(u64, u64)>,
     /// How the object is encrypted: only the key of SSE-C is sent.
     pub encryption: Encryption,
 }
@@ -37,11 +39,25 @@ impl Operation for GetObject {
     }
 
     fn request(&self) -> Unsigned {
-        let request = Unsigned::object(Method::Get, &self.key).version(self.version_id.as_deref());
-        Unsigned { reply: ReplyBody::Collect { limit: self.limit }, ..self.encryption.access(request) }
+        let mut request = Unsigned::object(Method::Get, &self.key).version(self.version_id.as_deref());
+        if let Some((start, length)) = self.range {
+            request = request.header("range", format!("bytes={start}-{}", last(start, length)));
+        }
+        let (reply, is_data) = (ReplyBody::Collect { limit: self.limit }, self.range.is_some());
+        Unsigned { reply, is_data, ..self.encryption.access(request) }
     }
 
     fn check_head(&self, head: &ReplyHead) -> Result<()> {
+        if let Some((start, length)) = self.range {
+            let wanted = format!("bytes {start}-{}/", last(start, length));
+            let found = head.header("content-range").unwrap_or_default();
+            if head.status != 206 || !found.starts_with(&wanted) {
+                let (status, found) = (head.status, presentable(found));
+                let why =
+                    format!("'{wanted}' was requested, and the reply has status {status} and the range '{found}'");
+                return Err(Error::new(Code::BadReply, why));
+            }
+        }
         if let Some(length) = head.header("content-length").and_then(|text| text.parse::<u64>().ok())
             && length > self.limit as u64
         {
@@ -54,8 +70,19 @@ impl Operation for GetObject {
 
     fn parse(&self, reply: &mut Reply<'_>) -> Result<Vec<u8>> {
         reply.required("etag")?;
-        Ok(std::mem::take(&mut reply.body))
+        match self.range {
+            Some((_, length)) if length != reply.body.len() as u64 => {
+                let why = format!("{length} bytes were requested, and {} arrived", reply.body.len());
+                Err(Error::new(Code::BadReply, why))
+            }
+            _ => Ok(std::mem::take(&mut reply.body)),
+        }
     }
+}
+
+/// Offset of the last byte of a range.
+fn last(start: u64, length: u64) -> u64 {
+    start.saturating_add(length).saturating_sub(1)
 }
 
 /// Number of new bytes after which a broken range counts as progress, so that the attempts before it no longer count.
@@ -217,6 +244,24 @@ mod tests {
         assert_eq!((length("100"), length("101")), (Ok(b"x".to_vec()), Err(Code::Format)));
         op.version_id = Some("3/L4kqtJlcpXroDTDmpUMLUo".into());
         assert_eq!(sent(&op), "GET /my-image.jpg?versionId=3%2FL4kqtJlcpXroDTDmpUMLUo\n");
+    }
+
+    #[test]
+    fn a_range_in_memory_is_the_one_that_was_requested_and_whole() {
+        let op = GetObject { range: Some((8, 4)), ..GetObject::new("k", 4) };
+        assert_eq!(sent(&op), "GET /k\nrange: bytes=8-11\n");
+        let head = |status, range: &str| reply(status, &[("content-range", range)]);
+        assert!(op.check_head(&head(206, "bytes 8-11/100")).is_ok());
+        for other in [head(206, "bytes 8-12/100"), head(200, "bytes 8-11/100"), reply(206, &[])] {
+            let e = op.check_head(&other).unwrap_err();
+            assert!(e.code() == Code::BadReply && e.message().contains("'bytes 8-11/' was requested"), "{e}");
+        }
+        let parsed = |body: &[u8]| {
+            let head = reply(206, &[("etag", "\"e\"")]);
+            op.parse(&mut Reply { head: &head, body: body.to_vec(), range: None })
+        };
+        assert_eq!(parsed(b"abcd").unwrap(), b"abcd");
+        assert_eq!(parsed(b"abc").unwrap_err().code(), Code::BadReply);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::op::{Encryption, Operation, Reply, Unsigned};
 pub enum Content {
     /// These bytes, with their MD5 and signed by their SHA-256.
     Bytes(Bytes),
+    /// The same, of bytes that are data of a backup.
+    Data(Bytes),
     /// A part that the driver holds, with its CRC64NVME.
     Part(Part),
 }
@@ -64,7 +66,7 @@ impl Operation for PutObject {
 
     fn integrity(&self) -> Option<Integrity> {
         match &self.content {
-            Content::Bytes(_) => None,
+            Content::Bytes(_) | Content::Data(_) => None,
             Content::Part(part) => Some(part.into()),
         }
     }
@@ -77,12 +79,13 @@ impl Operation for PutObject {
             Some(Condition::Is(etag)) => request = request.header("if-match", &**etag),
         }
         match &self.content {
-            Content::Bytes(bytes) => {
+            Content::Bytes(bytes) | Content::Data(bytes) => {
                 // In a bucket with a default retention every PUT must have a checksum. All stores know this one.
                 if !self.headers.iter().any(|(name, _)| name == "content-md5") {
                     request = request.header("content-md5", content_md5(bytes));
                 }
                 request.body = Body::Bytes(bytes.clone());
+                request.is_data = matches!(self.content, Content::Data(_));
             }
             Content::Part(part) => request = request.part(part),
         }

@@ -7,8 +7,8 @@
 //! ```
 //! - `walk`: reads the lists, and hands out one backup after the other.
 //! - `work`: what all work has in common. `prune` and `sweep` decide what goes; `finish` removes it, with what
-//!   belongs to it (`dying`, `belongings`). `rotate` changes locators only; `rekey` copies data, and `replaced` removes
-//!   what that has replaced.
+//!   belongs to it (`dying`, `belongings`). `rotate` changes locators only; `rekey` copies data, or has it pass through
+//!   this machine, and `replaced` removes what that has replaced.
 //! - `report`: what is said of it.
 //!
 //! It can be stopped at any point, and run again: what was done stays done, and nothing is lost.
@@ -28,17 +28,18 @@ mod walk;
 mod work;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 pub(crate) use dying::own_vid;
+pub use rekey::RekeyRequest;
 pub use report::{Action, Item, Report};
 
 use super::delete::check_may_sign;
 use super::encryption::Encryption;
 use super::layout::Place;
 use super::retention::Policy;
-use super::{Name, Vault, Vid};
+use super::{Name, Vault};
 use crate::error::{Code, Error, Family, Result};
 use crate::machine::{Event, Input, Machine, Output};
 use crate::mutation::{Mutation, is_active};
@@ -127,9 +128,10 @@ impl Job {
 
     /// Copies the data of stored versions under new data keys (SSE-C): of the whole bucket, of a container, of a backup of
     /// it, or of one version of that. The driver must discard the ranges that it reads.
-    pub fn rekey(vault: Arc<Vault>, request: JobRequest, path: Option<String>, version: Option<Vid>) -> Result<Job> {
+    pub fn rekey(vault: Arc<Vault>, request: JobRequest, rekey: RekeyRequest) -> Result<Job> {
         let refuse = |why: &str| Err(Error::new(Code::InvalidOption, why));
-        match (&request.container, &path, version) {
+        let path = &rekey.path;
+        match (&request.container, path, rekey.version) {
             (None, Some(_), _) => return refuse("path is set without container"),
             (_, None, Some(_)) => return refuse("version is set without path"),
             (Some(container), Some(path), _) => drop(Name::new(container, path)?),
@@ -138,7 +140,7 @@ impl Job {
         check_may_sign(&vault)?;
         vault.check_may_rekey()?;
         let walk = request.container.as_deref().zip(path.as_deref()).map(|(c, p)| Walk::of_backup(c, p));
-        let mut job = Job::new(vault, Task::Rekey { path, version }, request, true, false)?;
+        let mut job = Job::new(vault, Task::Rekey(rekey), request, true, false)?;
         job.walk = walk.unwrap_or(job.walk);
         Ok(job)
     }
@@ -197,6 +199,8 @@ impl Job {
             may_delete: self.vault.signing_key().is_some(),
             one_by_one: AtomicBool::new(false),
             ranges: AtomicU32::new(0),
+            refused_copy: OnceLock::new(),
+            held: AtomicU64::new(0),
         }));
         let is_sweep = matches!(self.task, Task::Sweep);
         let list = OldUploads::list(&self.vault, self.request.container.as_deref()).filter(|_| is_sweep);

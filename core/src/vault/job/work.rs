@@ -2,11 +2,11 @@
 //! here: reading and verifying, listing and deleting objects, and what is said of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::dying::Dying;
-use super::rekey::Rekeying;
+use super::rekey::{RekeyRequest, Rekeying};
 use super::replaced::Clearing;
 use super::report::{Action, Item};
 use super::rotate::Rotation;
@@ -39,8 +39,8 @@ pub(super) enum Task {
     Sweep,
     /// Wraps data keys with the current key-encryption key.
     Rotate,
-    /// Copies data under new data keys: of one path or version only, if they are named.
-    Rekey { path: Option<String>, version: Option<Vid> },
+    /// Copies data under new data keys.
+    Rekey(RekeyRequest),
 }
 
 /// What all strands of a job know.
@@ -61,6 +61,10 @@ pub(super) struct Env {
     pub(super) one_by_one: AtomicBool,
     /// Index of the next range that is read of data: no two are the same.
     pub(super) ranges: AtomicU32,
+    /// What the store answered to a copy that it cannot make.
+    pub(super) refused_copy: OnceLock<String>,
+    /// Bytes of data that pass through this machine and are in memory now.
+    pub(super) held: AtomicU64,
 }
 
 /// Most reads and writes of one strand at the same time.
@@ -212,7 +216,7 @@ impl WorkSteps {
             Task::Prune(policy) => self.prune(policy),
             Task::Sweep => self.sweep(),
             Task::Rotate => self.rotate(),
-            Task::Rekey { .. } => self.rekey(),
+            Task::Rekey(_) => self.rekey(),
         }
     }
 
@@ -227,7 +231,7 @@ impl WorkSteps {
             Task::Prune(_) => self.finish(),
             Task::Sweep => self.sweep(),
             Task::Rotate => self.rotate(),
-            Task::Rekey { .. } => self.rekey(),
+            Task::Rekey(_) => self.rekey(),
         }
     }
 

@@ -7,7 +7,7 @@ use super::world::*;
 use crate::Code;
 use crate::crypto::keyring::Keyring;
 use crate::profile::S3;
-use crate::vault::job::{Job, JobRequest, Report};
+use crate::vault::job::{Job, JobRequest, RekeyRequest, Report};
 use crate::vault::objects::{CATALOGUE, LOCATORS};
 use crate::vault::*;
 
@@ -248,7 +248,8 @@ fn a_rekeying_leaves_what_was_adopted() {
             adopt(&mut world, &vault, &file, hash);
             let (before, sealed) = (world.keys(""), count - u64::from(mode.is_native()));
             let request = JobRequest { container: Some("vm".into()), dry_run: false, grace_ms: 168 * HOUR, seed: 1 };
-            let report = world.run(&mut Job::rekey(vault.clone(), request, None, None).unwrap(), &[]).unwrap();
+            let report =
+                world.run(&mut Job::rekey(vault.clone(), request, RekeyRequest::default()).unwrap(), &[]).unwrap();
             assert_eq!((report.left, report.rekeyed, report.problems), (sealed, 0, 0), "{mode:?} {report:?}");
             assert_eq!(world.keys(""), before, "{mode:?}");
             check_read(&mut world, &vault, &format!("{mode:?}"));

@@ -13,9 +13,9 @@ use super::rotating::{
 use super::world::*;
 use crate::crypto::external::token::Token;
 use crate::crypto::keyring::Keyring;
-use crate::http::Request;
+use crate::http::{Body, ReplyBody, Request};
 use crate::profile::{Profile, S3};
-use crate::vault::job::{Job, JobRequest, Report};
+use crate::vault::job::{Job, JobRequest, RekeyRequest, Report};
 use crate::vault::objects::{CATALOGUE, LOCATORS, LocatorKey, closed_key};
 use crate::vault::*;
 use crate::{Code, Error};
@@ -30,7 +30,13 @@ fn ask(dry_run: bool) -> JobRequest {
 }
 
 fn rekeying(vault: &Arc<Vault>) -> Job {
-    Job::rekey(vault.clone(), ask(false), None, None).unwrap()
+    Job::rekey(vault.clone(), ask(false), RekeyRequest::default()).unwrap()
+}
+
+/// One whose data may pass through this machine.
+fn sending(vault: &Arc<Vault>) -> Job {
+    let request = RekeyRequest { through_client: true, ..RekeyRequest::default() };
+    Job::rekey(vault.clone(), ask(false), request).unwrap()
 }
 
 fn rekey(world: &mut World, vault: &Arc<Vault>) -> Report {
@@ -82,7 +88,7 @@ fn after_a_rekeying_no_data_is_under_an_old_key_and_every_version_is_read() {
             backups(&mut world, &old)
         };
         let (both, before, old) = (with(mode, &[1, 2]), world.keys(""), encryptions(&world));
-        let dry = world.run(&mut Job::rekey(both.clone(), ask(true), None, None).unwrap(), &[]).unwrap();
+        let dry = world.run(&mut Job::rekey(both.clone(), ask(true), RekeyRequest::default()).unwrap(), &[]).unwrap();
         assert_eq!((dry.rekeyed, dry.rekeyed_bytes, world.keys("")), (9, 9 * 40, before), "{mode:?}: a dry run");
         let report = rekey(&mut world, &both);
         assert_eq!((report.rekeyed, report.problems, report.kept), (9, 0, 0), "{mode:?}: {:?}", said(&world));
@@ -467,17 +473,20 @@ fn a_version_that_is_removed_beside_a_rekeying_leaves_nothing() {
     }
 }
 
-/// The same where the copy is made in parts: an upload that was created after the version was removed is aborted.
+/// The same where the copy is made in parts, by the store or through this machine: an upload that was created after the
+/// version was removed is aborted.
 #[test]
 fn a_large_version_that_is_removed_beside_a_rekeying_leaves_no_upload() {
     let bytes = large();
-    for mode in [Mode::Native, Mode::Emulated] {
+    for (mode, is_sent) in
+        [(Mode::Native, false), (Mode::Native, true), (Mode::Emulated, false), (Mode::Emulated, true)]
+    {
         let mut base = World::mode(mode);
         let (_, vid) = version(&mut base, &with(mode, &[1]), &bytes, 1);
-        let both = in_parts(mode);
+        let both = if is_sent { on_store(mode, WITHOUT_COPIES) } else { in_parts(mode) };
         for stop in 0.. {
-            let (mut world, when) = (base.copy(), format!("{mode:?}: {stop}"));
-            let mut sleeper = rekeying(&both);
+            let (mut world, when) = (base.copy(), format!("{mode:?} {is_sent}: {stop}"));
+            let mut sleeper = if is_sent { sending(&both) } else { rekeying(&both) };
             if run_until_killed(&mut world, &mut sleeper, stop).is_some() {
                 break;
             }
@@ -521,11 +530,16 @@ fn a_sweep_frees_the_copy_of_a_rekeying_that_wrote_no_locator() {
 
 /// A vault on a store that copies 6 MiB at most, where a second key-encryption key is current.
 fn in_parts(mode: Mode) -> Arc<Vault> {
+    on_store(mode, Profile { max_part_size: 6 << 20, ..S3 })
+}
+
+/// The same on a store with this profile.
+fn on_store(mode: Mode, profile: Profile) -> Arc<Vault> {
     let mut keyring = Keyring::generate([1; 32]);
     [1, 2].into_iter().for_each(|n| keyring.add_kek(crate::crypto::keyring::Kek::new([n; 32], 0)));
     keyring.mark_escrowed();
     keyring.activate(&id(2)).unwrap();
-    vault_of(Profile { max_part_size: 6 << 20, ..S3 }, &[mode.settings(), &SSE_C].concat(), Some(Arc::new(keyring)))
+    vault_of(profile, &[mode.settings(), &SSE_C].concat(), Some(Arc::new(keyring)))
 }
 
 /// A large object is copied in parts, which a run after one that was killed continues.
@@ -612,7 +626,8 @@ fn one_backup_or_one_version_is_rekeyed_alone() {
     let both = with(mode, &[1, 2]);
     let (name, vid) = &versions[2];
     let mut run = |path: Option<&str>, version| {
-        let mut job = Job::rekey(both.clone(), ask(false), path.map(str::to_owned), version).unwrap();
+        let request = RekeyRequest { path: path.map(str::to_owned), version, ..RekeyRequest::default() };
+        let mut job = Job::rekey(both.clone(), ask(false), request).unwrap();
         world.run(&mut job, &[]).unwrap()
     };
     assert_eq!(run(Some(name.path()), Some(*vid)).rekeyed, 1);
@@ -622,7 +637,8 @@ fn one_backup_or_one_version_is_rekeyed_alone() {
     assert_eq!(run(None, None).rekeyed, 6);
     let refused = |container: Option<&str>, path: Option<&str>, version| {
         let ask = JobRequest { container: container.map(str::to_owned), ..ask(false) };
-        Job::rekey(both.clone(), ask, path.map(str::to_owned), version).err().unwrap().code()
+        let request = RekeyRequest { path: path.map(str::to_owned), version, ..RekeyRequest::default() };
+        Job::rekey(both.clone(), ask, request).err().unwrap().code()
     };
     assert_eq!(refused(None, Some("disk"), None), Code::InvalidOption);
     assert_eq!(refused(Some("vm"), None, Some(*vid)), Code::InvalidOption);
@@ -686,16 +702,12 @@ fn what_cannot_be_rekeyed_is_refused_before_anything_is_sent() {
     keyring.mark_escrowed();
     let keyring = keyring.with_external("00000000000000aa", hsm, START).unwrap();
     let external = vault_of(S3, &[mode.settings(), &SSE_C].concat(), Some(Arc::new(keyring)));
-    let refused = |vault: &Arc<Vault>| -> Error { Job::rekey(vault.clone(), ask(false), None, None).err().unwrap() };
+    let refused =
+        |vault: &Arc<Vault>| -> Error { Job::rekey(vault.clone(), ask(false), RekeyRequest::default()).err().unwrap() };
     let e = refused(&external);
     assert!(e.code() == Code::Unsupported && e.message().contains("in a KMS or an HSM"), "{e}");
     assert!(e.hint().contains("Make a key of the keyring current"), "{e}");
     assert_eq!(refused(&vault_with(mode, &[], &[])).code(), Code::Keyring);
-    let mut keyring = Keyring::generate([1; 32]);
-    keyring.add_kek(crate::crypto::keyring::Kek::new([1; 32], 0));
-    let ceph = Profile { sse_c_copy: false, ..S3 };
-    let e = refused(&vault_of(ceph, &[mode.settings(), &SSE_C].concat(), Some(Arc::new(keyring))));
-    assert!(e.code() == Code::Unsupported && e.message().contains("does not copy"), "{e}");
 }
 
 #[test]
@@ -710,4 +722,213 @@ fn a_closed_key_stops_a_rekeying_before_it_writes_a_locator() {
     assert!(e.code() == Code::Keyring && e.message().contains(&id(2)), "{e}");
     assert_eq!(generations(&world), [0]);
     all_read(&mut world, &with(mode, &[1]), &versions, "closed");
+}
+
+/// A store that does not copy what it encrypts with customer keys.
+const WITHOUT_COPIES: Profile = Profile { sse_c_copy: false, max_part_size: 6 << 20, ..S3 };
+
+/// Number of requests of this operation so far.
+fn count(world: &World, name: &str) -> usize {
+    world.operations().iter().filter(|operation| **operation == name).count()
+}
+
+#[test]
+fn where_the_store_does_not_copy_a_version_stays_and_the_problem_says_what_would_pass_through_this_machine() {
+    for mode in Mode::ALL {
+        let mut world = World::mode(mode);
+        let versions = [version(&mut world, &with(mode, &[1]), b"bytes", 1)];
+        let (both, before) = (on_store(mode, WITHOUT_COPIES), world.keys(""));
+        for dry_run in [true, false] {
+            world.events.clear();
+            let mut job = Job::rekey(both.clone(), ask(dry_run), RekeyRequest::default()).unwrap();
+            let report = world.run(&mut job, &[]).unwrap();
+            assert_eq!((report.rekeyed, report.problems), (0, 1), "{mode:?} {dry_run}: {:?}", said(&world));
+            let why = &said(&world)[0].2;
+            for part in ["does not copy", "(SSE-C)", "its 5 bytes pass through this machine", "through_client = true"] {
+                assert!(why.contains(part), "{mode:?} {dry_run}: {why}");
+            }
+            assert_eq!((world.keys(""), count(&world, "CopyObject")), (before.clone(), 0), "{mode:?} {dry_run}");
+        }
+        let request = RekeyRequest { through_client: true, ..RekeyRequest::default() };
+        world.events.clear();
+        let report = world.run(&mut Job::rekey(both.clone(), ask(true), request).unwrap(), &[]).unwrap();
+        assert_eq!((report.rekeyed, report.rekeyed_bytes, world.keys("")), (1, 5, before), "{mode:?}: a dry run");
+        assert!(said(&world)[0].2.contains("passes through this machine"), "{mode:?}: {:?}", said(&world));
+        all_read(&mut world, &with(mode, &[1]), &versions, &format!("{mode:?}"));
+    }
+}
+
+/// One of the versions is empty.
+#[test]
+fn data_that_passed_through_this_machine_is_under_the_new_key_alone() {
+    for mode in Mode::ALL {
+        let mut world = World::mode(mode);
+        let old = with(mode, &[1]);
+        let mut versions = backups(&mut world, &old);
+        versions.push(version(&mut world, &old, b"", 99));
+        let (both, old) = (on_store(mode, WITHOUT_COPIES), encryptions(&world));
+        world.events.clear();
+        let report = world.run(&mut sending(&both), &[]).unwrap();
+        assert_eq!((report.rekeyed, report.problems), (10, 0), "{mode:?}: {:?}", said(&world));
+        assert!(said(&world).iter().all(|(.., why)| why.contains("passed through this machine")), "{mode:?}");
+        assert_eq!((count(&world, "CopyObject"), report.rekeyed_bytes), (0, 9 * 40), "{mode:?}");
+        let new = with(mode, &[2]);
+        all_read(&mut world, &new, &versions, &format!("{mode:?}"));
+        after_grace(&mut world);
+        assert_eq!(world.run(&mut sending(&both), &[]).unwrap().freed, 10, "{mode:?}: {:?}", said(&world));
+        assert!(
+            data(&world).iter().all(|key| is_copy(key)) && data(&world).len() == 10,
+            "{mode:?}: {:?}",
+            data(&world)
+        );
+        assert!(old.is_disjoint(&encryptions(&world)) && encryptions(&world).len() == 10, "{mode:?}");
+        all_read(&mut world, &new, &versions, &format!("{mode:?}"));
+    }
+}
+
+/// The profile does not say that the store cannot copy: its answer does, and no later version is tried.
+#[test]
+fn a_store_that_refuses_to_copy_is_asked_until_it_has_answered() {
+    let mode = Mode::Native;
+    for through_client in [true, false] {
+        let mut world = World::mode(mode);
+        let old = with(mode, &[1]);
+        let versions: Vec<_> = (1..=20).map(|n| version(&mut world, &old, &[n; 9], n)).collect();
+        world.model.rules.copies_sse_c = false;
+        let both = with(mode, &[1, 2]);
+        let request = RekeyRequest { through_client, ..RekeyRequest::default() };
+        world.events.clear();
+        let report = world.run(&mut Job::rekey(both, ask(false), request).unwrap(), &[]).unwrap();
+        // Of the first 16 versions, which are re-keyed together.
+        assert_eq!(count(&world, "CopyObject"), 16, "{through_client}");
+        let expected = if through_client { (20, 0) } else { (0, 20) };
+        assert_eq!((report.rekeyed, report.problems), expected, "{:?}", said(&world));
+        let last = said(&world).last().unwrap().2.clone();
+        assert!(
+            through_client || last.contains("it answered 501 NotImplemented") && last.contains("9 bytes"),
+            "{last}"
+        );
+        all_read(&mut world, &with(mode, &[if through_client { 2 } else { 1 }]), &versions, "refused");
+    }
+}
+
+#[test]
+fn every_request_of_a_rekeying_through_this_machine_may_be_its_last() {
+    for mode in Mode::ALL {
+        let mut base = World::mode(mode);
+        let old = with(mode, &[1]);
+        let versions: Vec<_> = (1..=2).map(|n| version(&mut base, &old, &[n; 9], n)).collect();
+        let both = on_store(mode, WITHOUT_COPIES);
+        for stop in 0.. {
+            let mut world = base.copy();
+            let ended = run_until_killed(&mut world, &mut sending(&both), stop);
+            let when = format!("{mode:?}, killed after {stop} requests");
+            all_read(&mut world, &both, &versions, &when);
+            let report = world.run(&mut sending(&both), &[]).unwrap();
+            assert_eq!(report.problems, 0, "{when}: {report:?}");
+            let new = with(mode, &[2]);
+            all_read(&mut world, &new, &versions, &when);
+            let copies = data(&world).into_iter().filter(|key| is_copy(key));
+            let made: usize = copies.map(|key| world.versions(&key).len()).sum();
+            assert_eq!(made, 2, "{when}: what was sent is not sent again");
+            after_grace(&mut world);
+            assert_eq!(sweep(&mut world, &both).problems, 0, "{when}: {:?}", said(&world));
+            assert_eq!((data(&world).len(), locators(&world).len()), (2, 2), "{when}: {:?}", data(&world));
+            all_read(&mut world, &new, &versions, &when);
+            if ended.is_some() {
+                assert!(stop > 15, "{mode:?}: {stop}");
+                break;
+            }
+        }
+    }
+}
+
+/// The parts that the store has are not sent again.
+#[test]
+fn a_large_version_passes_through_this_machine_in_parts_and_may_be_killed_at_every_request() {
+    let bytes = large();
+    for mode in [Mode::Native, Mode::Emulated] {
+        let mut base = World::mode(mode);
+        let versions = [version(&mut base, &with(mode, &[1]), &bytes, 1)];
+        let both = on_store(mode, WITHOUT_COPIES);
+        for stop in (5..60).step_by(4) {
+            let mut world = base.copy();
+            let ended = run_until_killed(&mut world, &mut sending(&both), stop).is_some();
+            let when = format!("{mode:?}: {stop}");
+            let report = world.run(&mut sending(&both), &[]).unwrap();
+            assert_eq!((report.rekeyed + u64::from(ended), report.problems), (1, 0), "{when}: {:?}", said(&world));
+            assert_eq!((count(&world, "UploadPartCopy"), world.open_uploads()), (0, 0), "{when}");
+            assert_eq!(count(&world, "CreateMultipartUpload"), 1, "{when}: the upload is continued");
+            assert_eq!(count(&world, "UploadPart"), 4, "{when}: {:?}", world.operations());
+            all_read(&mut world, &with(mode, &[2]), &versions, &when);
+            if ended {
+                break;
+            }
+        }
+    }
+}
+
+/// The store refuses the parts of a copy: the same upload continues with parts of another size.
+#[test]
+fn an_upload_whose_parts_the_store_does_not_copy_continues_through_this_machine() {
+    let mode = Mode::Native;
+    let mut world = World::mode(mode);
+    let versions = [version(&mut world, &with(mode, &[1]), &large(), 1)];
+    world.model.rules.copies_sse_c = false;
+    world.log.clear();
+    let report = world.run(&mut sending(&in_parts(mode)), &[]).unwrap();
+    assert_eq!((report.rekeyed, report.problems, world.open_uploads()), (1, 0, 0), "{:?}", said(&world));
+    assert_eq!((count(&world, "CreateMultipartUpload"), count(&world, "UploadPart")), (1, 4));
+    all_read(&mut world, &with(mode, &[2]), &versions, "in parts");
+}
+
+#[test]
+fn data_that_was_damaged_on_its_way_through_this_machine_is_found_and_deleted() {
+    for mode in Mode::ALL {
+        let mut world = World::mode(mode);
+        let versions = [version(&mut world, &with(mode, &[1]), b"bytes", 1)];
+        let (both, before) = (on_store(mode, WITHOUT_COPIES), world.keys(""));
+        world.fault("GetObject", "vm/", Fault::Flipped);
+        world.events.clear();
+        let report = world.run(&mut sending(&both), &[]).unwrap();
+        assert_eq!((report.rekeyed, report.problems), (0, 1), "{mode:?}: {:?}", said(&world));
+        assert!(said(&world)[0].2.contains("the copy differs"), "{mode:?}: {:?}", said(&world));
+        assert_eq!(world.keys(""), before, "{mode:?}");
+        all_read(&mut world, &with(mode, &[1]), &versions, &format!("{mode:?}"));
+        assert_eq!(world.run(&mut sending(&both), &[]).unwrap().rekeyed, 1, "{mode:?}");
+        all_read(&mut world, &with(mode, &[2]), &versions, &format!("{mode:?}"));
+    }
+}
+
+/// Of three backups with four pieces of up to 6 MiB each.
+#[test]
+fn the_pieces_that_are_in_memory_have_at_most_32_mib() {
+    let mode = Mode::Native;
+    let (mut world, old, bytes) = (World::mode(mode), with(mode, &[1]), large());
+    let mut versions = Vec::new();
+    for path in ["a", "b", "c"] {
+        let request = PutRequest { name: Name::new("vm", path).unwrap(), ..request(None, None, path.as_bytes()[0]) };
+        let found = world.run(&mut Put::new(old.clone(), request).unwrap(), &bytes).unwrap();
+        versions.push((Name::new("vm", path).unwrap(), Vid::parse(&found.row.vid).unwrap()));
+    }
+    let mut job = sending(&on_store(mode, WITHOUT_COPIES));
+    let mut most = 0;
+    let report = loop {
+        let (requests, ended) = round(&mut world, &mut job, &[]);
+        if let Some(ended) = ended {
+            break ended.unwrap();
+        }
+        let held = requests.iter().filter(|request| request.is_data).map(|request| match &request.body {
+            Body::Bytes(sent) => sent.len(),
+            _ => match request.reply {
+                ReplyBody::Collect { limit } => limit,
+                ReplyBody::Range(_) => 0,
+            },
+        });
+        most = most.max(held.sum());
+        requests.iter().for_each(|request| world.send(&mut job, request, &[]));
+    };
+    assert_eq!((report.rekeyed, report.problems), (3, 0), "{:?}", report.problem_texts);
+    assert!((24 << 20..=32 << 20).contains(&most), "{most}");
+    all_read(&mut world, &with(mode, &[2]), &versions, "three");
 }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::xml::Document;
 use super::{Reply, Request, attributes, decode, lock, xml_date};
-use crate::{Attributes, Object, Payload, Received, Refusal, Store, WriteCondition};
+use crate::{Attributes, Encryption, Object, Payload, Received, Refusal, Store, WriteCondition};
 
 const SOURCE: &str = "x-amz-copy-source";
 
@@ -22,6 +22,9 @@ impl<C: Payload> Store<C> {
             .ok_or_else(|| Refusal::invalid_argument("The copy source must name a bucket and a key."))?;
         let (version, object) = self.get(bucket, key, id.as_deref())?;
         self.check_source_key(request, &object.attributes.encryption)?;
+        if matches!(object.attributes.encryption, Encryption::Customer { .. }) && !self.rules.copies_sse_c {
+            return Err(Refusal::not_implemented("copies of objects that are encrypted with customer keys"));
+        }
         if request.header("x-amz-copy-source-if-match").is_some_and(|etag| etag.trim_matches('"') != object.etag) {
             return Err(Refusal::precondition_failed("x-amz-copy-source-if-match"));
         }

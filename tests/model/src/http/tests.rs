@@ -498,6 +498,24 @@ fn stores_block_ignore_and_feign_customer_keys() {
 }
 
 #[test]
+fn a_store_may_refuse_to_copy_what_it_encrypts_with_customer_keys() {
+    let mut store = store(Rules { copies_sse_c: false, ..Rules::default() });
+    let own = key(7);
+    assert_eq!(send(&mut store, "PUT", "/k", &lines(&own), b"x").status, 200);
+    assert_eq!(send(&mut store, "PUT", "/plain", &[], b"x").status, 200);
+    let source: Vec<String> = own.iter().map(|line| line.replace("x-amz-", "x-amz-copy-source-")).collect();
+    let copy = |store: &mut _, from: &str| {
+        let from = format!("x-amz-copy-source: {from}");
+        let headers: Vec<&str> = match from.ends_with("/k") {
+            true => source.iter().map(String::as_str).chain([&*from]).collect(),
+            false => vec![&*from],
+        };
+        send(store, "PUT", "/copy", &headers, b"").status
+    };
+    assert_eq!((copy(&mut store, "b/k"), copy(&mut store, "b/plain")), (501, 200));
+}
+
+#[test]
 fn replies_name_the_encryption_by_the_store() {
     let mut store = store(Rules::default());
     let name = "x-amz-server-side-encryption";

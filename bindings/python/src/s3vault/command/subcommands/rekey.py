@@ -13,6 +13,7 @@ EXAMPLES = """\
   s3vault rekey --dry-run
   s3vault rekey
   s3vault rekey vm01__1f2e3d4c disks/sda.img
+  s3vault rekey --through-client
 """
 
 
@@ -26,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="leave the data from before alone for this long, for example 36h: a later run removes it (default: 7d)",
     )
+    parser.add_argument(
+        "--through-client",
+        action="store_true",
+        help="where the store cannot copy such data (Ceph), read it and send it again: it passes through this machine",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
@@ -37,6 +43,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         "version": args.version,
         "dry_run": args.dry_run or None,
         "grace": args.grace,
+        "through_client": args.through_client or None,
     }
     with open_with(config) as vault:
         run_job(

@@ -57,4 +57,13 @@ public final class RekeyOptions extends CallOptions {
     public RekeyOptions withPath(String path) {
         return new RekeyOptions(with(Option.PATH, path));
     }
+
+    /**
+     * {@return a copy with this value of {@link Option#THROUGH_CLIENT}}
+     *
+     * @param throughClient Whether data that the store encrypts with customer keys (SSE-C) and cannot copy, as on Ceph, may pass through this machine: it is read and sent in pieces of 8 MiB, or of 1/10,000 of an object above 80 GiB, of which at most 32 MiB are in memory for each bucket, or one piece if that is longer. false: such versions are problems in the report, with their number of bytes.
+     */
+    public RekeyOptions withThroughClient(boolean throughClient) {
+        return new RekeyOptions(with(Option.THROUGH_CLIENT, Boolean.toString(throughClient)));
+    }
 }

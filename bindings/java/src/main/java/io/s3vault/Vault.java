@@ -410,7 +410,9 @@ public final class Vault implements AutoCloseable {
      * Copies the data of stored versions that the store encrypts ({@code encryption = sse-c}) under new data keys, so that
      * keys that leaked do not open it: make a new key-encryption key current first. Each copy is verified before it counts,
      * and each version can be read at every moment by those who have both keys. What the old keys open is removed by a
-     * later run, after {@link Option#GRACE}. A job that was stopped continues when it is run again.
+     * later run, after {@link Option#GRACE}. Where the store cannot copy such data (Ceph), each version is a problem that
+     * says how many bytes it has; with {@link Option#THROUGH_CLIENT} they pass through this machine. A job that was
+     * stopped continues when it is run again.
      *
      * @param options the options of the call
      * @param onItem receives each version that the job looks at, in order; null for none. What it throws stops the job

@@ -64,7 +64,8 @@ class RetireTest {
                 assertEquals(1, needed.needed());
                 assertTrue(needed.first().get(0).startsWith("_s3vault/1/loc/"), needed.first().get(0));
                 // What was encrypted here is left by a re-keying.
-                JobReport left = vault.rekey(RekeyOptions.NONE.withContainer(container), null, Control.NONE);
+                RekeyOptions through = RekeyOptions.NONE.withContainer(container).withThroughClient(true);
+                JobReport left = vault.rekey(through, null, Control.NONE);
                 assertEquals(1, left.left());
                 assertEquals(0, left.rekeyed());
                 assertEquals(1, vault.rotate(RotateOptions.NONE.withContainer(container), null, Control.NONE).rotated());

@@ -1,5 +1,6 @@
 //! *Re-key*: stores the data of versions again under new data keys (SSE-C), so that neither a key-encryption key (KEK) nor
-//! a data key that leaked opens it. The store copies: no data passes through this machine but to be verified.
+//! a data key that leaked opens it. The store copies ([`copy`]): no data passes through this machine except to be verified.
+//! Where the store cannot copy it, it does pass through, if the caller allows that ([`through`]).
 //!
 //! ```text
 //!  clear what earlier runs replaced (`replaced`) ──▶ the next versions of the backup ◀─────────────────────────┐
@@ -13,6 +14,9 @@
 //!
 //! The old data and its locators stay until the new locator is older than the grace: readers may have read the old one.
 
+mod copy;
+mod through;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
@@ -22,11 +26,7 @@ use super::walk::Version;
 use super::work::{Task, WIDTH, WorkSteps};
 use crate::crypto::data_key::DataKey;
 use crate::error::{Code, Error, Result};
-use crate::op::{
-    AbortMultipartUpload, Call, CompleteMultipartUpload, CompletedPart, CompletedUpload, Context, CopyObject,
-    CopyReply, CopySource, CreateMultipartUpload, HeadObject, HeadReply, ListMultipartUploads, ListObjectsV2,
-    ListParts, Listing, Paged, PutObject, Retention, Step, UploadPartCopy,
-};
+use crate::op::{Call, Context, HeadObject, HeadReply, ListObjectsV2, Listing, Paged, PutObject, Retention, Step};
 use crate::text::presentable_key;
 use crate::transfer::download::Check;
 use crate::vault::closed::look;
@@ -46,8 +46,17 @@ const BATCH: usize = 16;
 const COPIES: usize = 4;
 /// Most copies of a backup that are read at the same time, each in several slices.
 const CHECKS: usize = 2;
-/// Length of the parts in which a large object is copied, in bytes, if the store allows it.
-const PART: u64 = 1 << 30;
+
+/// What is re-keyed, and how.
+#[derive(Clone, Debug, Default)]
+pub struct RekeyRequest {
+    /// Only the backup with this path in the container of the job.
+    pub path: Option<String>,
+    /// Only this version of that backup.
+    pub version: Option<Vid>,
+    /// Data that the store cannot copy may pass through this machine.
+    pub through_client: bool,
+}
 
 /// What a re-keying knows of the current backup.
 #[derive(Default)]
@@ -77,6 +86,8 @@ struct Rekeyed {
     copies: Vec<Copy>,
     /// The lock of the data, if it has one that has not ended.
     lock: Option<Retention>,
+    /// Some of its data passed through this machine.
+    is_sent: bool,
     /// Why it is not re-keyed.
     problem: Option<String>,
     is_written: bool,
@@ -138,34 +149,10 @@ impl Rekeyed {
     }
 }
 
-/// An object that is copied in parts.
-#[derive(Clone)]
-struct Large {
-    vid: Vid,
-    extent: usize,
-    key: String,
-    size: u64,
-    part: u64,
-    upload_id: String,
-    done: Vec<CompletedPart>,
-}
-
-impl Large {
-    /// Offset and length of a part, numbered from 1.
-    fn range(&self, number: u32) -> (u64, u64) {
-        let start = u64::from(number - 1) * self.part;
-        (start, self.part.min(self.size.saturating_sub(start)))
-    }
-
-    fn parts(&self) -> u32 {
-        u32::try_from(self.size.div_ceil(self.part)).unwrap_or(u32::MAX)
-    }
-}
-
 impl WorkSteps {
     pub(super) fn rekey(&mut self) -> Step<WorkSteps> {
         self.rekeying = Rekeying::default();
-        let Task::Rekey { path, .. } = &self.env.task else { return self.next_backup() };
+        let Task::Rekey(RekeyRequest { path, .. }) = &self.env.task else { return self.next_backup() };
         if path.as_ref().is_some_and(|path| segment(path) != self.backup().segments.1) {
             return self.next_backup();
         }
@@ -173,7 +160,7 @@ impl WorkSteps {
     }
 
     fn choose_versions(&mut self) -> Step<WorkSteps> {
-        let Task::Rekey { version: only, .. } = self.env.task.clone() else { return self.next_backup() };
+        let Task::Rekey(RekeyRequest { version: only, .. }) = self.env.task.clone() else { return self.next_backup() };
         let has_data = |version: &Version| version.rows.iter().any(|(row, _)| row.kind != Kind::Del);
         let chosen = self.backup().versions.iter().filter(|(vid, version)| {
             only.is_none_or(|only| only == **vid) && has_data(version) && !version.locators.is_empty()
@@ -235,18 +222,27 @@ impl WorkSteps {
         }
         if self.only_looks() {
             for (vid, version) in std::mem::take(&mut self.rekeying.versions) {
-                self.say(
-                    self.at,
-                    Some(vid),
-                    Action::Rekey,
-                    version.bytes(),
-                    "its data key was not made with the current key",
-                );
+                let (action, bytes, why) = self.would_rekey(&version);
+                self.say(self.at, Some(vid), action, bytes, why);
             }
             return self.next_to_rekey();
         }
         let all = self.rekeying.versions.keys().copied().collect();
         self.look_at_data(all)
+    }
+
+    /// What a dry run says of a version that is to be re-keyed.
+    fn would_rekey(&self, version: &Rekeyed) -> (Action, u64, String) {
+        let why_not = version.copies.iter().find_map(|copy| self.why_not_copied(copy.size));
+        let why = "its data key was not made with the current key";
+        match why_not {
+            None => (Action::Rekey, version.bytes(), why.to_owned()),
+            Some(why_not) if self.may_send() => {
+                let why = format!("{why}. Its data passes through this machine, since {why_not}");
+                (Action::Rekey, version.bytes(), why)
+            }
+            Some(why_not) => (Action::Problem, 0, version.why_not_sent(&why_not)),
+        }
     }
 
     /// Takes note of a version that is to be re-keyed, or says why it is not; with nothing to say, it was removed meanwhile.
@@ -300,8 +296,8 @@ impl WorkSteps {
         let locator = newest.rekeyed(&name, generation, wrapped, data).map_err(problem)?;
         let copies = manifest.extents.iter().map(|extent| Copy { size: extent.size, ..Copy::default() }).collect();
         let lock = manifest.lock.map(|lock| lock.retention());
-        let (problem, is_written) = (None, false);
-        let version = Rekeyed { manifest, sources, locator, key, copies, lock, problem, is_written };
+        let (is_sent, problem, is_written) = (false, None, false);
+        let version = Rekeyed { manifest, sources, locator, key, copies, lock, is_sent, problem, is_written };
         self.rekeying.versions.insert(vid, version);
         Ok(())
     }
@@ -361,259 +357,6 @@ impl WorkSteps {
             Err(e) => return Err(e),
         }
         Ok(())
-    }
-
-    /// Looks which copies are there: another run may have made them.
-    fn look_at_copies(&mut self) -> Step<WorkSteps> {
-        self.rekeying.asked.clear();
-        let mut heads = Vec::new();
-        for (vid, version) in self.rekeying.versions.iter().filter(|(_, version)| version.problem.is_none()) {
-            for extent in 0..version.copies.len() {
-                let (key, version_id) = (version.locator.data.extent(extent + 1), None);
-                self.rekeying.asked.insert((key.clone(), None), (*vid, extent));
-                let encryption = version.encryption();
-                heads.push(HeadObject { key, version_id, encryption, without_checksums: true });
-            }
-        }
-        Step::each(heads, WIDTH, Self::copy_seen, |steps, _| steps.copy_small())
-    }
-
-    fn copy_seen(&mut self, _: &mut Context<'_>, op: &HeadObject, answer: Result<HeadReply>) -> Result<()> {
-        let Some((vid, extent)) = self.rekeying.asked.get(&(op.key.clone(), None)).copied() else { return Ok(()) };
-        match answer {
-            Ok(found) if self.rekeying.versions.get(&vid).is_some_and(|version| version.is_of(extent, &found)) => {
-                self.copied(vid, extent, found.version_id);
-                Ok(())
-            }
-            Ok(_) => Ok(()),
-            Err(e) if e.code() == Code::WrongKey || matches!(e.status(), 400 | 403 | 404) => Ok(()),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// The copy of an extent is there.
-    fn copied(&mut self, vid: Vid, extent: usize, version_id: Option<String>) {
-        let env = self.env.clone();
-        let Some(version) = self.rekeying.versions.get_mut(&vid) else { return };
-        let key = version.locator.data.extent(extent + 1);
-        match env.vault.layout.name_stored(&env.place, &key, version_id) {
-            Ok(version_id) => {
-                (version.copies[extent].is_done, version.copies[extent].version_id) = (true, version_id);
-            }
-            Err(e) => version.fail(e.message()),
-        }
-    }
-
-    /// A copy was refused. What the store says of one version does not stop the others.
-    fn copy_refused(&mut self, vid: Vid, e: Error) -> Result<()> {
-        if e.status() == 0 || e.code() == Code::Unavailable {
-            return Err(e);
-        }
-        if let Some(version) = self.rekeying.versions.get_mut(&vid) {
-            version.fail(format!("left as it is, since the store did not copy its data: {}", e.message()));
-        }
-        Ok(())
-    }
-
-    /// The extents that have to be copied.
-    fn to_copy(&self) -> impl Iterator<Item = (Vid, usize, &Rekeyed)> {
-        let versions = self.rekeying.versions.iter().filter(|(_, version)| version.problem.is_none());
-        versions.flat_map(|(vid, version)| {
-            let missing = version.copies.iter().enumerate().filter(|(_, copy)| !copy.is_done);
-            missing.map(move |(extent, _)| (*vid, extent, version))
-        })
-    }
-
-    fn copy_source(&self, version: &Rekeyed, extent: usize) -> CopySource {
-        let (key, version_id) = version.source(extent);
-        let customer_key = version.source_encryption().customer_key().cloned();
-        CopySource { bucket: self.env.place.bucket.name().to_owned(), key, version_id, customer_key, if_match: None }
-    }
-
-    /// Copies what the store copies in one request.
-    fn copy_small(&mut self) -> Step<WorkSteps> {
-        let most = self.env.vault.account().profile().max_part_size;
-        self.rekeying.asked.clear();
-        let (mut copies, mut asked) = (Vec::new(), Vec::new());
-        for (vid, extent, version) in self.to_copy().filter(|(_, extent, version)| version.copies[*extent].size <= most)
-        {
-            let key = version.locator.data.extent(extent + 1);
-            let mut headers = version.headers(extent, self.clock);
-            headers.push(("x-amz-metadata-directive".into(), "REPLACE".into()));
-            asked.push(((key.clone(), None), (vid, extent)));
-            let (source, encryption) = (self.copy_source(version, extent), version.encryption());
-            copies.push(CopyObject { key, source, headers, encryption });
-        }
-        self.rekeying.asked.extend(asked);
-        let copied = |steps: &mut Self, _: &mut Context<'_>, op: &CopyObject, answer: Result<CopyReply>| {
-            let Some((vid, extent)) = steps.rekeying.asked.get(&(op.key.clone(), None)).copied() else {
-                return Ok(());
-            };
-            match answer {
-                Ok(reply) => {
-                    steps.copied(vid, extent, reply.version_id);
-                    Ok(())
-                }
-                Err(e) => steps.copy_refused(vid, e),
-            }
-        };
-        Step::each(copies, COPIES, copied, |steps, _| steps.next_large())
-    }
-
-    /// Copies the next extent that the store copies in parts only. An upload that another run left is continued.
-    fn next_large(&mut self) -> Step<WorkSteps> {
-        let profile = *self.env.vault.account().profile();
-        let Some((vid, extent, version)) = self.to_copy().next() else { return self.check_copies() };
-        let (key, size) = (version.locator.data.extent(extent + 1), version.copies[extent].size);
-        if !profile.part_copy {
-            let why =
-                "left as it is, since the store copies objects of this size only in parts, and does not have that";
-            if let Some(version) = self.rekeying.versions.get_mut(&vid) {
-                version.fail(why);
-            }
-            return self.next_large();
-        }
-        let part = PART.min(profile.max_part_size).max(size.div_ceil(u64::from(profile.max_parts)));
-        let large = Large { vid, extent, key, size, part, upload_id: String::new(), done: Vec::new() };
-        let (prefix, plain) = (large.key.clone(), !profile.says_upload_encoding);
-        let list = ListMultipartUploads { prefix, plain, ..Default::default() };
-        Step::try_call(list, move |steps: &mut Self, _, page| match page {
-            Ok(page) => {
-                let own = page.uploads.into_iter().filter(|upload| upload.key == large.key);
-                match own.max_by_key(|upload| upload.initiated_ms) {
-                    Some(upload) => {
-                        let (key, upload_id) = (upload.key, upload.upload_id.clone());
-                        let list = ListParts { key, upload_id, encryption: steps.new_key(vid), ..Default::default() };
-                        steps.list_copied(list, Large { upload_id: upload.upload_id, ..large })
-                    }
-                    None => steps.create_copy(large),
-                }
-            }
-            // A store that does not list uploads.
-            Err(e) if matches!(e.status(), 405 | 501) => steps.create_copy(large),
-            Err(e) => Step::done(Err(e)),
-        })
-    }
-
-    fn new_key(&self, vid: Vid) -> op::Encryption {
-        self.rekeying.versions.get(&vid).map(Rekeyed::encryption).unwrap_or_default()
-    }
-
-    /// The parts that an upload of another run has.
-    fn list_copied(&mut self, list: ListParts, mut large: Large) -> Step<WorkSteps> {
-        Step::try_call(list, move |steps: &mut Self, list, page| match page {
-            Ok(page) => {
-                let next = list.next(&page);
-                for part in page.parts {
-                    if (1..=large.parts()).contains(&part.number) && large.range(part.number).1 == part.size {
-                        large.done.push(CompletedPart { number: part.number, etag: part.etag, crc64nvme: None });
-                    }
-                }
-                match next {
-                    Some(next) => steps.list_copied(next, large),
-                    None => steps.copy_parts(large),
-                }
-            }
-            // It ended meanwhile, or is not ours.
-            Err(e) if matches!(e.status(), 400 | 403 | 404) => steps.create_copy(Large { done: Vec::new(), ..large }),
-            Err(e) => Step::done(Err(e)),
-        })
-    }
-
-    fn create_copy(&mut self, large: Large) -> Step<WorkSteps> {
-        let Some(version) = self.rekeying.versions.get(&large.vid) else { return self.next_large() };
-        let (headers, encryption) = (version.headers(large.extent, self.clock), version.encryption());
-        let create = CreateMultipartUpload { key: large.key.clone(), headers, encryption, checksum: false };
-        Step::try_call(create, move |steps: &mut Self, _, answer| match answer {
-            Ok(upload_id) => steps.copy_parts(Large { upload_id, ..large }),
-            Err(e) => match steps.copy_refused(large.vid, e) {
-                Ok(()) => steps.next_large(),
-                Err(e) => Step::done(Err(e)),
-            },
-        })
-    }
-
-    fn copy_parts(&mut self, large: Large) -> Step<WorkSteps> {
-        let Some(version) = self.rekeying.versions.get(&large.vid) else { return self.next_large() };
-        let done: BTreeSet<u32> = large.done.iter().map(|part| part.number).collect();
-        let missing = (1..=large.parts()).filter(|number| !done.contains(number));
-        let copies: Vec<UploadPartCopy> = missing
-            .map(|number| UploadPartCopy {
-                key: large.key.clone(),
-                upload_id: large.upload_id.clone(),
-                number,
-                source: self.copy_source(version, large.extent),
-                range: Some(large.range(number)),
-                encryption: version.encryption(),
-            })
-            .collect();
-        self.parts_copied = large.done.clone();
-        let vid = large.vid;
-        let copied = move |steps: &mut Self, _: &mut Context<'_>, op: &UploadPartCopy, answer: Result<CopyReply>| {
-            match answer {
-                Ok(reply) => {
-                    let part = CompletedPart { number: op.number, etag: reply.etag, crc64nvme: None };
-                    steps.parts_copied.push(part);
-                    Ok(())
-                }
-                // Another run has completed the upload, or the version was removed: the copy tells.
-                Err(e) if e.status() == 404 => Ok(()),
-                Err(e) => steps.copy_refused(vid, e),
-            }
-        };
-        Step::each(copies, COPIES, copied, move |steps, _| {
-            let mut parts = std::mem::take(&mut steps.parts_copied);
-            parts.sort_by_key(|part| part.number);
-            if steps.rekeying.versions.get(&vid).is_none_or(|version| version.problem.is_some()) {
-                return steps.next_large();
-            }
-            if parts.len() < large.parts() as usize {
-                return steps.look_at_copy(large);
-            }
-            let (key, upload_id, size) = (large.key.clone(), large.upload_id.clone(), large.size);
-            let (crc64nvme, encryption) = (None, steps.new_key(vid));
-            let complete = CompleteMultipartUpload { key, upload_id, parts, crc64nvme, size, encryption };
-            Step::try_call(complete, move |steps: &mut Self, _, answer: Result<CompletedUpload>| match answer {
-                Ok(reply) => {
-                    steps.copied(large.vid, large.extent, reply.version_id);
-                    steps.next_large()
-                }
-                Err(e) if e.status() == 404 => steps.look_at_copy(large),
-                Err(e) => match steps.copy_refused(large.vid, e) {
-                    Ok(()) => steps.next_large(),
-                    Err(e) => Step::done(Err(e)),
-                },
-            })
-        })
-    }
-
-    /// The upload is gone: another run may have completed it.
-    fn look_at_copy(&mut self, large: Large) -> Step<WorkSteps> {
-        let (key, encryption) = (large.key.clone(), self.new_key(large.vid));
-        let head = HeadObject { key, version_id: None, encryption, without_checksums: true };
-        Step::try_call(head, move |steps: &mut Self, _, answer| {
-            let Some(version) = steps.rekeying.versions.get_mut(&large.vid) else { return steps.next_large() };
-            match answer {
-                Ok(found) if version.is_of(large.extent, &found) => {
-                    steps.copied(large.vid, large.extent, found.version_id);
-                }
-                Err(e) if e.status() == 0 => return Step::done(Err(e)),
-                _ => {
-                    version.fail("left as it is: the upload of its copy, or its data, was removed meanwhile");
-                    return steps.abort_copy(large);
-                }
-            }
-            steps.next_large()
-        })
-    }
-
-    /// Aborts an upload that cannot be completed: no later run continues it if the version was removed.
-    fn abort_copy(&mut self, large: Large) -> Step<WorkSteps> {
-        let abort = AbortMultipartUpload { key: large.key, upload_id: large.upload_id };
-        Step::try_call(abort, |steps: &mut Self, _, answer| match answer {
-            Err(e) if e.status() == 0 => Step::done(Err(e)),
-            _ => steps.next_large(),
-        })
     }
 
     /// Reads the copies whole, and compares them with the hashes of their manifests.
@@ -737,7 +480,10 @@ impl WorkSteps {
             match version.problem {
                 Some(why) => self.say(self.at, Some(vid), Action::Problem, 0, why),
                 None if version.is_written => {
-                    let why = "its data was copied under a new data key, and verified";
+                    let why = match version.is_sent {
+                        false => "its data was copied under a new data key, and verified",
+                        true => "its data passed through this machine, is under a new data key, and was verified",
+                    };
                     self.say(self.at, Some(vid), Action::Rekey, bytes, why);
                 }
                 None => {}
@@ -769,12 +515,6 @@ impl vault::Vault {
     /// Refuses to re-key what cannot be re-keyed here.
     pub(super) fn check_may_rekey(&self) -> Result<()> {
         let name = vault::Name::new("container", "path")?;
-        self.rekeyed_key(self.current_kek()?, &name, Vid::new(0, [0; 10]), 0)?;
-        if self.account().profile().sse_c_copy {
-            return Ok(());
-        }
-        let why = "the store does not copy objects that are encrypted with customer keys (SSE-C)";
-        Err(Error::new(Code::Unsupported, why)
-            .with_hint("Store the backups again: new versions have new data keys. Then delete the old ones."))
+        self.rekeyed_key(self.current_kek()?, &name, Vid::new(0, [0; 10]), 0).map(drop)
     }
 }
