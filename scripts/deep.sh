@@ -31,6 +31,7 @@ broken-line() { system minio broken_line --mib 64 --shares 0,5,10,20; }
 many-versions() { system embedded many_versions --versions 200000 --backups 2000; }
 rotation() { system minio rotation --versions 10000; }
 rekey() { system minio rekey --mib 20480; }
+rekey-ceph() { system ceph rekey --mib 384; }
 many-versions-emulated() { system embedded:emulated many_versions --versions 200000 --backups 2000; }
 # count PATTERN COMMAND...: runs COMMAND, and prints the last line of its output that has PATTERN once more.
 count() { "${@:2}" | tee "$done_slices/output" && grep -E "$1" "$done_slices/output" | tail -n 1; }
@@ -136,7 +137,7 @@ all=(oracle escrow-rage constant-time simulator deletions equal-results cases-py
   plain-key-ceph plain-key-ceph-per-vm operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
   fuzz-signed_object fuzz-settings library-size memory bench-clients bench-sign bench-parse killed-uploads killed-uploads-embedded
   killed-resume-2-GiB-a killed-resume-2-GiB-b killed-resume-2-GiB-c killed-resume-2-GiB-d cut-complete broken-line
-  many-versions many-versions-emulated rotation rekey
+  many-versions many-versions-emulated rotation rekey rekey-ceph
   cases-c-minio cases-java-minio c-cases-valgrind hsm cross-callers-8-GiB page-1-GiB)
 chosen=("$@")
 [ ${#chosen[@]} -gt 0 ] || chosen=("${all[@]}")

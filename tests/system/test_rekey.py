@@ -1,7 +1,11 @@
 """Versions that the store encrypts (SSE-C) are re-keyed: the command is killed three times on the way, every version can be
 read at every moment, and in the end the store shows each only to its new data key. Memory does not grow with the data.
 
+Where the store does not copy such data (Ceph), it passes through this machine. The last test does the same on every store,
+which it calls Ceph.
+
     scripts/with-store.sh minio -- build/venv/bin/python -m pytest tests/system/test_rekey.py --mib 20480
+    scripts/with-store.sh ceph -- build/venv/bin/python -m pytest tests/system/test_rekey.py --mib 384
 """
 
 from __future__ import annotations
@@ -25,9 +29,11 @@ KILLS = 3
 OF_EACH = 4
 # Size of a version, in MiB: more than one part of a stream.
 VERSION = 24
-# Most memory of the command, in MiB: no data passes through it but the slices that it verifies.
+# Most memory of the command, in MiB: it holds slices that it verifies, and 32 MiB of pieces that pass through it.
 MEMORY = 256
 SAMPLE = 3
+# What the command needs for this store.
+THROUGH = ["--through-client"] if os.environ.get("S3VAULT_TEST_STORE") == "ceph" else []
 
 
 class Vault:
@@ -59,8 +65,10 @@ class Vault:
     def data(self, number: int) -> bytes:
         return b"".join(self.piece(number, part) for part in range(VERSION))
 
-    def open(self) -> s3vault.Vault:
+    def open(self, **settings: str) -> s3vault.Vault:
         config = s3vault.Config().env().set("bucket", self.bucket).set("encryption", "sse-c")
+        for key, value in settings.items():
+            config.set(key, value)
         return s3vault.open(config, keyring=self.keyring)
 
     def new_key(self) -> None:
@@ -103,7 +111,7 @@ class Vault:
 
     def rekey_killed(self, after: int) -> None:
         """Runs the command, and kills it once this many versions have another locator, or it has copied some data."""
-        running = self.command("rekey", "--grace", "30m")
+        running = self.command("rekey", "--grace", "30m", *THROUGH)
         while running.poll() is None and self.locators() < after:
             pass
         running.kill()
@@ -139,7 +147,7 @@ def test_a_rekeying_that_is_killed_continues_and_every_version_can_be_read(
         vault.check(vault.random.sample(range(versions), SAMPLE))
     written = vault.locators()
     assert 0 < written < versions, "it was killed on the way"
-    running = vault.command("rekey", "--grace", "30m")
+    running = vault.command("rekey", "--grace", "30m", *THROUGH)
     peak = 0
     watched = threading.Event()
 
@@ -166,7 +174,7 @@ def test_a_rekeying_that_is_killed_continues_and_every_version_can_be_read(
     assert new_key != old_key and read(vault, copies[0][0], new_key) == vault.data(0)
     with pytest.raises(ClientError):
         read(vault, copies[0][0], old_key)
-    again = vault.command("rekey", "--grace", "30m")
+    again = vault.command("rekey", "--grace", "30m", *THROUGH)
     output, _ = again.communicate()
     report = json.loads(output.splitlines()[-1])
     assert (again.returncode, report["rekeyed"], report["waiting"]) == (0, 0, versions), "nothing is left to do yet"
@@ -174,3 +182,33 @@ def test_a_rekeying_that_is_killed_continues_and_every_version_can_be_read(
     size = versions * VERSION
     record_property("measured", f"{versions} versions of {size:,} MiB, killed {KILLS} times; {peak} MiB of memory")
     counts["MiB re-keyed"] += size
+
+
+def test_data_that_the_store_does_not_copy_passes_through_this_machine_if_the_caller_agrees(
+    tmp_path: Path, seed: int, record_property, counts
+) -> None:
+    vault = Vault(tmp_path, OF_EACH, seed)
+    old_key, size = vault.key_of(0), VERSION << 20
+    vault.new_key()
+    items: list[s3vault.JobItem] = []
+    with vault.open(provider="ceph") as opened:
+        report = opened.rekey(on_item=items.append)
+        assert (report.rekeyed, report.problems, vault.locators()) == (0, OF_EACH, 0)
+        assert all(f"its {size} bytes pass through" in item.reason for item in items), items
+        assert all("through_client" in item.reason for item in items), items
+        before = s3vault.process.stats()
+        report = opened.rekey(through_client=True)
+        after = s3vault.process.stats()
+    assert (report.rekeyed, report.rekeyed_bytes, report.problems) == (OF_EACH, OF_EACH * size, 0), report
+    # Each byte is read, sent, and read back.
+    sent, received = after.bytes_up - before.bytes_up, after.bytes_down - before.bytes_down
+    assert sent >= OF_EACH * size
+    assert received >= 2 * OF_EACH * size
+    vault.check(list(range(OF_EACH)))
+    new_key, (copy,) = vault.key_of(0), vault.copies(0)
+    assert new_key != old_key
+    assert read(vault, copy, new_key) == vault.data(0)
+    with pytest.raises(ClientError):
+        read(vault, copy, old_key)
+    record_property("measured", f"{OF_EACH} versions of {VERSION} MiB passed through this machine")
+    counts["MiB re-keyed"] += OF_EACH * VERSION
