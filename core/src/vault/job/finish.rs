@@ -27,7 +27,7 @@ use crate::text::presentable_key;
 use crate::vault::Vid;
 use crate::vault::locator::Locator;
 use crate::vault::names::OWN_FOLDER;
-use crate::vault::objects::{CATALOGUE, CatalogueKey, Entry, LOCATORS, LocatorKey};
+use crate::vault::objects::{CATALOGUE, CatalogueKey, EPOCH, Entry, LOCATORS, LocatorKey, epoch};
 use crate::vault::proof::Outcome;
 use crate::vault::stored::Stored;
 
@@ -328,9 +328,13 @@ impl WorkSteps {
             return self.finished();
         }
         self.list_stored(self.backup().prefix(LOCATORS), false, move |steps, stored| {
-            let of = |key: &str| LocatorKey::of(key).map(|locator| locator.vid);
-            let locators = stored.into_iter().filter(|object| of(&object.key).is_some_and(|vid| going.contains(&vid)));
-            let locators: Vec<Stored> = locators.collect();
+            let own = stored.into_iter().filter_map(|object| Some((LocatorKey::of(&object.key)?, object)));
+            let mut own: Vec<_> = own.filter(|(locator, _)| going.contains(&locator.vid)).collect();
+            for (locator, _) in &own {
+                steps.leave_if_copied(locator);
+            }
+            own.retain(|(locator, _)| steps.dying(locator.vid).is_some_and(Dying::goes));
+            let locators: Vec<Stored> = own.into_iter().map(|(_, object)| object).collect();
             if locators.is_empty() || is_active(Mutation::MarkersBeforeLocators) {
                 return steps.delete_markers();
             }
@@ -340,6 +344,18 @@ impl WorkSteps {
                 steps.delete_locators()
             })
         })
+    }
+
+    /// Leaves a version that a re-keying has copied since its locators were listed: its data may have been listed before the
+    /// copy was there, and without the locator nothing says that there is one.
+    fn leave_if_copied(&mut self, locator: &LocatorKey) {
+        let of_copy = epoch(locator.generation);
+        let is_rotated = !locator.generation.is_multiple_of(EPOCH);
+        let mut listed = self.backup().versions.get(&locator.vid).into_iter().flat_map(|version| &version.locators);
+        let is_known = listed.any(|(known, _)| known == locator || is_rotated && epoch(known.generation) == of_copy);
+        if let Some(dying) = self.dying_mut(locator.vid).filter(|_| of_copy > 0 && !is_known) {
+            dying.stay(Action::Wait, "it was re-keyed meanwhile, and its copy goes with the next run");
+        }
     }
 
     /// Deletes the markers, last of all.

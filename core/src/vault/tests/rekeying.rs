@@ -504,6 +504,32 @@ fn a_large_version_that_is_removed_beside_a_rekeying_leaves_no_upload() {
     }
 }
 
+/// A version is re-keyed while a sweep that removes it sleeps: the copy is not left without a locator.
+#[test]
+fn a_version_that_is_rekeyed_beside_its_removal_leaves_nothing() {
+    for mode in [Mode::Native, Mode::Emulated] {
+        let mut base = World::mode(mode);
+        let (_, vid) = version(&mut base, &with(mode, &[1]), b"bytes", 1);
+        let both = with(mode, &[1, 2]);
+        mark(&mut base, &both, &vid.to_string(), marker::Mark::Deleted);
+        base.unix_ms += HOUR;
+        for stop in 0.. {
+            let (mut world, when) = (base.copy(), format!("{mode:?}: {stop}"));
+            let mut sleeper = Job::sweep(both.clone(), ask(false)).unwrap();
+            if run_until_killed(&mut world, &mut sleeper, stop).is_some() {
+                assert!(stop > 12, "{when}");
+                break;
+            }
+            assert_eq!(rekey(&mut world, &both).problems, 0, "{when}: {:?}", said(&world));
+            world.run(&mut sleeper, &[]).unwrap();
+            world.unix_ms += HOUR;
+            sweep(&mut world, &both);
+            let left: Vec<_> = world.keys("").into_iter().filter(|key| key.contains(&vid.to_string())).collect();
+            assert!(left.is_empty(), "{when}: {left:?}");
+        }
+    }
+}
+
 #[test]
 fn a_sweep_frees_the_copy_of_a_rekeying_that_wrote_no_locator() {
     for mode in Mode::ALL {
