@@ -176,6 +176,14 @@ mutations! {
     RotateUncommitted,
     /// A rotation does not look whether its key is closed.
     RotateIgnoresClosed,
+    /// A re-keying writes its locator although the copy differs from what was stored.
+    RekeyWithoutCheck,
+    /// What a re-keying replaced is removed as soon as the new locator is there.
+    RekeyIgnoresGrace,
+    /// A re-keying writes the next generation, as a rotation does.
+    RekeyInEpoch,
+    /// What a re-keying replaced is removed although the copy is not there.
+    ClearWithoutLook,
     /// A key is retired as soon as it is closed.
     RetireAtOnce,
     /// A key is retired although locators name it.

@@ -63,6 +63,18 @@ kinds! {
     KeyRetired: 50,
     /// A put or a rotation found that its key was closed.
     KeyWasClosed: 20,
+    /// A version was copied under a new data key.
+    Rekeyed: 15,
+    /// What a re-keying replaced was removed.
+    ReplacedFreed: 15,
+    /// A copy that no locator names was removed.
+    CopyFreed: 3,
+    /// The store damaged a copy.
+    CopyDamaged: 3,
+    /// An object was copied in parts.
+    CopiedInParts: 10,
+    /// A process was killed at a request of a re-keying.
+    RekeyingKilled: 10,
     /// A version was read while keys were rotated.
     ReadAmid: 50,
     /// A request was lost before it arrived.

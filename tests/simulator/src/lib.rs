@@ -22,7 +22,7 @@ pub mod wire;
 pub mod world;
 
 pub use case::Case;
-pub use deletion::run_deletions;
+pub use deletion::{run_deletions, run_rekeyings};
 pub use world::{Report, run, run_scenario};
 
 /// Cases that failed once.

@@ -7,17 +7,19 @@ use lexopt::prelude::*;
 use simulator::coverage::{Counts, Probe};
 use simulator::equal::{Sequence, check};
 use simulator::mode::Mode;
-use simulator::{Case, regressions, run, run_deletions, shrink};
+use simulator::{Case, regressions, run, run_deletions, run_rekeyings, shrink};
 
 const USAGE: &str = "\
 Usage: simulator [options]
        simulator deletions [options]
+       simulator rekeyings [options]
        simulator equal [--seeds N] [--from S] [--seed X]
 
 Runs the regression cases, then one seed after the other. Of the first that breaks a promise it finds a shorter case and
 prints its story; the line of the case belongs into tests/simulator/regressions.txt.
 
 With `deletions` each seed runs its deletions only: puts, rm, prune, sweep and adopt beside each other.
+With `rekeyings` it runs its re-keyings only; one of 32 seeds has some.
 
 With `equal` a seed is a sequence of operations instead, which must have the same results in all modes and those of a
 reference.
@@ -54,6 +56,7 @@ fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
             Long("story") => arguments.story = true,
             Value(word) if word == "equal" => arguments.is_equal = true,
             Value(word) if word == "deletions" => arguments.run = run_deletions,
+            Value(word) if word == "rekeyings" => arguments.run = run_rekeyings,
             Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
         }

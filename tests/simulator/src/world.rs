@@ -135,7 +135,7 @@ pub(crate) struct World {
 /// Runs a case; with `keeps_log` the report has its log.
 pub fn run(case: &Case, keeps_log: bool) -> Report {
     let mut report = run_scenario(case, Scenario::new(case), keeps_log);
-    if case.inputs > 4 && report.violation.is_none() {
+    if case.inputs > 4 {
         deletion::run(case, keeps_log, &mut report);
     }
     report

@@ -2,7 +2,7 @@
 
 use s3vault_core::mutation::{Mutation, activate};
 use simulator::equal::{Sequence, check};
-use simulator::{Case, run, run_deletions};
+use simulator::{Case, Report, run, run_deletions, run_rekeyings};
 
 /// Number of seeds that are tried for each mutation.
 const SEEDS: u64 = 2000;
@@ -49,21 +49,30 @@ const OF_KEYS: [Mutation; 10] = [
     Mutation::ReadLocatorsOnce,
 ];
 
+/// What only re-keyings decide.
+const OF_REKEYINGS: [Mutation; 4] =
+    [Mutation::RekeyWithoutCheck, Mutation::RekeyIgnoresGrace, Mutation::RekeyInEpoch, Mutation::ClearWithoutLook];
+
 #[test]
 fn each_mutation_of_keys_is_found() {
-    all_found_by_deletions(&OF_KEYS);
+    all_found(&OF_KEYS, run_deletions);
 }
 
 #[test]
 fn each_mutation_of_deletions_is_found() {
-    all_found_by_deletions(&OF_DELETIONS);
+    all_found(&OF_DELETIONS, run_deletions);
 }
 
-fn all_found_by_deletions(mutations: &[Mutation]) {
+#[test]
+fn each_mutation_of_rekeyings_is_found() {
+    all_found(&OF_REKEYINGS, run_rekeyings);
+}
+
+fn all_found(mutations: &[Mutation], run: fn(&Case, bool) -> Report) {
     let mut missed = Vec::new();
     for mutation in mutations {
         activate(Some(*mutation));
-        let found = (0..SEEDS).find_map(|seed| Some((seed, run_deletions(&Case::of(seed), false).violation?)));
+        let found = (0..SEEDS).find_map(|seed| Some((seed, run(&Case::of(seed), false).violation?)));
         match found {
             Some((seed, why)) => println!("{mutation:?}: seed {seed}: {why}"),
             None => missed.push(mutation),
@@ -75,19 +84,9 @@ fn all_found_by_deletions(mutations: &[Mutation]) {
 
 #[test]
 fn each_mutation_is_found() {
-    let mut missed = Vec::new();
-    for mutation in
-        Mutation::ALL.iter().filter(|mutation| !OF_DELETIONS.contains(mutation) && !OF_KEYS.contains(mutation))
-    {
-        activate(Some(*mutation));
-        let found = (0..SEEDS).find_map(|seed| Some((seed, run(&Case::of(seed), false).violation?)));
-        match found {
-            Some((seed, why)) => println!("{mutation:?}: seed {seed}: {why}"),
-            None => missed.push(mutation),
-        }
-    }
-    activate(None);
-    assert!(missed.is_empty(), "{SEEDS} seeds do not find {missed:?}");
+    let of_others = [OF_DELETIONS.as_slice(), &OF_KEYS, &OF_REKEYINGS].concat();
+    let all: Vec<Mutation> = Mutation::ALL.iter().copied().filter(|mutation| !of_others.contains(mutation)).collect();
+    all_found(&all, run);
 }
 
 /// What the comparison of results must see by itself: sequences have no faults but crashes.

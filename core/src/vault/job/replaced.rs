@@ -15,6 +15,7 @@ use super::report::Action;
 use super::walk::Version;
 use super::work::{WIDTH, WorkSteps};
 use crate::error::{Code, Result};
+use crate::mutation::{Mutation, is_active};
 use crate::op::{Call, Context, HeadObject, HeadReply, ListObjectsV2, Listing, Paged, Step};
 use crate::vault::encryption::Encryption;
 use crate::vault::locator::{Locator, parse_rekeyed};
@@ -139,7 +140,8 @@ impl WorkSteps {
 
     /// Looks whether the data of the newest locators is there.
     fn judge_replaced(&mut self, of: Vec<Vid>) -> Step<WorkSteps> {
-        let old_before = self.clock.saturating_sub(self.env.grace_ms);
+        let grace_ms = if is_active(Mutation::RekeyIgnoresGrace) { 0 } else { self.env.grace_ms };
+        let old_before = self.clock.saturating_sub(grace_ms);
         self.clearing.manifests = std::mem::take(&mut self.manifests);
         self.clearing
             .manifests
@@ -181,7 +183,7 @@ impl WorkSteps {
             Err(e) if e.code() == Code::WrongKey || matches!(e.status(), 400 | 403 | 404) => false,
             Err(e) => return Err(e),
         };
-        if !is_there {
+        if !is_there && !is_active(Mutation::ClearWithoutLook) {
             self.clearing.missing.insert(vid);
         }
         Ok(())

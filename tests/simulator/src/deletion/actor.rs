@@ -8,7 +8,8 @@ use s3vault_core::time::Now;
 use s3vault_core::transfer::checkpoint::{Checkpoint, FileIdentity};
 use s3vault_core::vault::job::Job;
 use s3vault_core::vault::{
-    Adopt, AdoptRequest, Find, JobRequest, Name, Put, PutRequest, Remove, Retire, Selector, Undelete, Vault, Vid,
+    Adopt, AdoptRequest, Find, JobRequest, Name, Put, PutRequest, RekeyRequest, Remove, Retire, Selector, Undelete,
+    Vault, Vid,
 };
 use s3vault_core::{Error, Result};
 
@@ -52,6 +53,8 @@ pub(super) struct Actor {
     pub(super) off_ms: i64,
     /// Number of deletions that the store refused to its machine.
     pub(super) refused: u32,
+    /// The store has damaged a copy of it.
+    pub(super) has_damage: bool,
     pub(super) is_over: bool,
 }
 
@@ -78,12 +81,13 @@ impl Actor {
             kek: String::new(),
             off_ms,
             refused: 0,
+            has_damage: false,
             is_over: false,
         }
     }
 
     pub(super) fn is_job(&self) -> bool {
-        matches!(self.op, Op::Prune(_) | Op::Sweep | Op::Rotate)
+        matches!(self.op, Op::Prune(_) | Op::Sweep | Op::Rotate | Op::Rekey { .. })
     }
 
     /// The machine of what it does.
@@ -106,6 +110,7 @@ impl Actor {
             Op::Prune(policy) => Machine::Job(Box::new(Job::prune(vault, policy, request)?)),
             Op::Sweep => Machine::Job(Box::new(Job::sweep(vault, request)?)),
             Op::Rotate => Machine::Job(Box::new(Job::rotate(vault, request)?)),
+            Op::Rekey { .. } => Machine::Job(Box::new(Job::rekey(vault, request, RekeyRequest::default())?)),
             Op::Retire => Machine::Retire(Box::new(Retire::new(vault, container.as_deref(), &self.kek, seed)?)),
             Op::Adopt { hash } => {
                 let request = AdoptRequest { container, dry_run: false, hash, keys: Arc::default(), seed };

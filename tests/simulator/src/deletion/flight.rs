@@ -55,9 +55,10 @@ impl Run {
         }
         let ordinal = actor.requests;
         let mishaps = actor.mishaps.clone();
+        let first = self.plan.first;
         for mishap in mishaps {
             match mishap {
-                Mishap::Nap(at, nap) if at == ordinal && self.may(FaultId::Injection(FIRST * 2 + number)) => {
+                Mishap::Nap(at, nap) if at == ordinal && self.may(FaultId::Injection(first + FIRST + number)) => {
                     self.log(|| format!("{number} falls asleep before {}: {nap:?}", request.operation));
                     let life = self.actors[number].life;
                     let (Nap::For(time) | Nap::Jobs(_, time)) = nap;
@@ -70,7 +71,7 @@ impl Run {
                     }
                     return;
                 }
-                Mishap::Crash(at, arrives, later) if at == ordinal && self.may(FaultId::Injection(FIRST + number)) => {
+                Mishap::Crash(at, arrives, later) if at == ordinal && self.may(FaultId::Injection(first + number)) => {
                     self.log(|| format!("{number} is killed at {}", request.operation));
                     if arrives {
                         self.dispatch(number, &request, drop_at);
@@ -84,9 +85,14 @@ impl Run {
     }
 
     pub(super) fn kill(&mut self, number: usize, later: u64) {
+        if matches!(self.actors[number].op, Op::Rekey { .. }) {
+            self.rules.hit(Probe::RekeyingKilled);
+        }
         if self.actors[number].is_job() {
             *self.rules.hits.entry(Probe::JobKilled).or_default() += 1;
         }
+        let life = self.actors[number].life;
+        self.rules.rekeyings.stopped.insert((number, life));
         let vault = self.fresh();
         let actor = &mut self.actors[number];
         actor.life += 1;
@@ -125,10 +131,11 @@ impl Run {
         self.sequence += 1;
         let flight = self.sequence;
         let (up, down) = (self.random.u64(1..60), self.random.u64(1..60));
-        let mut random = fastrand::Rng::with_seed(mix(mix(self.case.seed, 0xDE1_FA7E + number as u64), ordinal));
+        let mut random = fastrand::Rng::with_seed(mix(mix(self.plan.seed, 0xDE1_FA7E + number as u64), ordinal));
         let later = [random.u64(0..2000), random.u64(0..120_000), random.u64(0..LATE_MS as u64)][random.usize(0..3)];
         let is_faulty = !self.is_over && random.u64(0..1000) < self.plan.faults;
-        let fault = if is_faulty && self.may(FaultId::Request(FIRST + number, ordinal)) { random.u32(1..6) } else { 0 };
+        let name = FaultId::Request(self.plan.first + number, ordinal);
+        let fault = if is_faulty && self.may(name) { random.u32(1..6) } else { 0 };
         let now = self.time;
         let is_refused = fault == 5;
         self.flights.insert(flight, Flight { number, life, id: request.id, wire, answer: None, is_refused });
@@ -182,11 +189,20 @@ impl Run {
             return;
         }
         self.rules.arrivals += 1;
+        if is_copy {
+            self.rules.rekeyings.stopped.insert((number, life));
+        }
         let clock = self.clock();
         let is_checked = matters(&wire);
         let before = is_checked.then(|| self.snapshot());
         let young = self.store.bucket(&self.bucket).ok().and_then(|bucket| self.rules.is_young(bucket, &wire, clock));
         let answer = Answer::from(self.store.answer(&wire.request, at(clock)));
+        if answer.status < 300
+            && !is_copy
+            && let Some(before) = &before
+        {
+            self.damage(number, &wire, before);
+        }
         self.log(|| {
             format!("    {number} {}{}: {}", wire.short(), if is_copy { " (late)" } else { "" }, answer.status)
         });

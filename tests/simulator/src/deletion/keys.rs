@@ -12,6 +12,7 @@ use s3vault_core::vault::{Retired, Vid};
 use s3vault_core::{Code, Error};
 
 use super::plan::{LATE_MS, MINUTE, Mishap, Nap, Op, Plan, Planned, SECOND, mishaps};
+use super::rekeying::EPOCH;
 use super::rules::{Checked, Rules, Sender};
 use super::run::Run;
 use super::snapshot::{Snapshot, locator};
@@ -29,16 +30,21 @@ pub(super) fn extend(plan: &mut Plan, random: &mut fastrand::Rng) {
     if random.u32(0..5) != 0 {
         return;
     }
-    (plan.keks, plan.ahead_ms) = (KEKS, 0);
-    // An adoption cannot look at the vault's own data at plain keys, which the store encrypts: it calls that a problem.
-    if plan.has_others {
-        plan.mode = if plan.mode.is_per_vm() { Mode::PerVmEmulated } else { Mode::Emulated };
-    }
+    encrypt(plan, KEKS);
     let is_calm = plan.planned.iter().all(|one| one.mishaps.is_empty());
     let mut at = plan.planned[plan.firsts - 1].at + MINUTE;
     for _ in 1..KEKS {
         round(plan, random, at, is_calm);
         at += RETIRED_MS + 40 * MINUTE;
+    }
+}
+
+/// Data is encrypted by the store, and there are this many KEKs.
+pub(super) fn encrypt(plan: &mut Plan, keks: u8) {
+    (plan.keks, plan.ahead_ms) = (keks, 0);
+    // An adoption cannot look at the vault's own data at plain keys, which the store encrypts: it calls that a problem.
+    if plan.has_others {
+        plan.mode = if plan.mode.is_per_vm() { Mode::PerVmEmulated } else { Mode::Emulated };
     }
 }
 
@@ -216,16 +222,17 @@ impl Run {
 }
 
 impl Rules {
-    /// A locator was stored: only a rotation stores a later generation, and only of versions that have a row.
+    /// A locator was stored: only rotations and re-keyings store later generations, and only of versions that have a row.
     pub(super) fn rotates(&mut self, sender: &Sender, key: &str) -> Checked {
         let Some(one) = locator(key).filter(|one| one.generation > 0) else { return Ok(()) };
-        if !matches!(sender.op, Op::Rotate) {
+        let starts_epoch = one.generation.is_multiple_of(EPOCH);
+        if !matches!((sender.op, starts_epoch), (Op::Rotate, false) | (Op::Rekey { .. }, true)) {
             return Err(format!("{:?} stores {key}", sender.op));
         }
         if !self.committed.contains_key(&one.vid) {
             return Err(format!("{key} is stored, and the put of the version has not ended"));
         }
-        self.hit(Probe::Rotated);
+        self.hit(if starts_epoch { Probe::Rekeyed } else { Probe::Rotated });
         Ok(())
     }
 

@@ -1,18 +1,19 @@
 //! What a seed means: the store, what is done when, and who is killed or falls asleep.
 
-use s3vault_core::profile::S3;
+use s3vault_core::profile::{Profile, S3};
 use s3vault_core::vault::retention::Policy;
 
+use super::run::FIRST;
 use super::{beside, keys};
 use crate::case::Case;
-use crate::content::mix;
+use crate::content::{BLOCK, mix};
 use crate::mode::Mode;
 
 pub(super) const SECOND: u64 = 1000;
 pub(super) const MINUTE: u64 = 60 * SECOND;
 pub(super) const HOUR: u64 = 60 * MINUTE;
 pub(super) const DAY: u64 = 24 * HOUR;
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 
 /// B of docs/protocol.md, in milliseconds.
 pub(super) const LATE_MS: i64 = S3.max_request_age_ms;
@@ -48,6 +49,8 @@ pub(super) enum Op {
     Activate,
     /// Wraps all data keys with the current key-encryption key.
     Rotate,
+    /// Copies all data under new data keys; the store damages the first copy that the process makes.
+    Rekey { damages: bool },
     /// Retires the oldest key-encryption key.
     Retire,
     /// Reads one of the versions beside everything else.
@@ -95,6 +98,10 @@ impl Planned {
 /// The plan of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
+    /// Determines what the plan leaves open.
+    pub(super) seed: u64,
+    /// Number of the first process in the names of faults.
+    pub(super) first: usize,
     pub(super) mode: Mode,
     /// Entries in a page of a list.
     pub(super) page: usize,
@@ -111,6 +118,8 @@ pub(super) struct Plan {
     pub(super) has_others: bool,
     /// Number of key-encryption keys; 0 where data is not encrypted.
     pub(super) keks: u8,
+    /// Data is copied under new data keys.
+    pub(super) rekeys: bool,
     pub(super) planned: Vec<Planned>,
 }
 
@@ -128,7 +137,14 @@ impl Plan {
         plan
     }
 
-    fn of_five(seed: u64) -> Plan {
+    /// What its store can do: where data is re-keyed, some of it is copied in parts. They are blocks of `Content`, whose
+    /// digests are computed once.
+    pub(super) fn profile(&self) -> Profile {
+        let max_part_size = if self.rekeys { BLOCK } else { S3.max_part_size };
+        Profile { max_part_size, ..S3 }
+    }
+
+    pub(super) fn of_five(seed: u64) -> Plan {
         let mut random = fastrand::Rng::with_seed(mix(seed, 0xDE1E7E));
         let mode = if random.u32(0..3) == 0 { Mode::Emulated } else { Mode::Native };
         let grace = [WAIT_MS as u64, WAIT_MS as u64, 2 * HOUR, 7 * DAY][random.usize(0..4)];
@@ -160,6 +176,8 @@ impl Plan {
             }
         }
         Plan {
+            seed,
+            first: FIRST,
             mode,
             page: [3, 1000, 1000][random.usize(0..3)],
             grace_ms: grace as i64,
@@ -169,6 +187,7 @@ impl Plan {
             has_forged_rows: random.u32(0..6) == 0,
             has_others: false,
             keks: 0,
+            rekeys: false,
             planned,
         }
     }

@@ -11,6 +11,7 @@ use s3vault_core::vault::{Kind, RowKey, Vid};
 use super::adopted::Object;
 use super::keys::PROBES;
 use super::plan::{DAY, Op, WAIT_MS};
+use super::rekeying::Rekeyings;
 use super::snapshot::{Held, Id, Snapshot, locator, unix_ms};
 use crate::content::Content;
 use crate::coverage::{Counts, Probe};
@@ -21,7 +22,7 @@ const AHEAD_MS: i64 = 3_600_000;
 /// How far clocks may differ where ages are compared, in milliseconds, with a second for the `Date` of replies.
 const CLOCKS_MS: i64 = 301_000;
 /// Stores say when an object was written in whole seconds.
-const SECOND_MS: i64 = 1_000;
+pub(super) const SECOND_MS: i64 = 1_000;
 
 /// A version that has, or had, a row.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ pub(super) struct Committed {
     pub(super) hidden: Option<u64>,
     /// The process that hid it, and its life.
     pub(super) hidden_by: Option<(usize, u32)>,
-    extents: Vec<(String, Option<String>)>,
+    pub(super) extents: Vec<(String, Option<String>)>,
     /// What another program wrote.
     pub(super) adopted: Option<Object>,
 }
@@ -44,6 +45,8 @@ pub(super) struct Committed {
 /// Who sent a request.
 pub(super) struct Sender {
     pub(super) op: Op,
+    /// The process, and its life.
+    pub(super) who: (usize, u32),
     /// Number of the newest arrival when its machine started.
     pub(super) since: u64,
     /// The store's clock then.
@@ -64,7 +67,7 @@ pub(super) struct Rules {
     pub(super) arrivals: u64,
     /// When each locator took effect first, and when each was first listed by a machine.
     pub(super) locators: BTreeMap<String, u64>,
-    listed: BTreeMap<(usize, u32, String), u64>,
+    pub(super) listed: BTreeMap<(usize, u32, String), u64>,
     /// When the first marker of each version was written: a duplicate makes it look younger.
     marked_ms: BTreeMap<Vid, i64>,
     /// Objects of other programs that these replaced, and when each key was written by another program last.
@@ -72,7 +75,9 @@ pub(super) struct Rules {
     pub(super) written: BTreeMap<String, u64>,
     /// What happened.
     pub(super) hits: Counts,
-    grace_ms: i64,
+    pub(super) grace_ms: i64,
+    /// What re-keyings did.
+    pub(super) rekeyings: Rekeyings,
     /// Ids of the key-encryption keys that are not retired; `None` where data is not encrypted.
     pub(super) keks: Option<BTreeSet<String>>,
 }
@@ -118,6 +123,7 @@ impl Rules {
                 None if key.starts_with(LOCATORS) => {
                     self.locators.entry(key.clone()).or_insert(self.arrivals);
                     self.rotates(sender, key)?;
+                    self.names(wire, now)?;
                 }
                 None => {}
             }
@@ -127,6 +133,7 @@ impl Rules {
         {
             self.marked_ms.entry(vid).or_insert(now);
         }
+        self.copied(who, wire, before, after, now);
         for (id, held) in before.objects.iter().filter(|(id, _)| !after.objects.contains_key(*id)) {
             self.removed(sender, id, held, before, after, now)?;
         }
@@ -307,7 +314,10 @@ impl Rules {
         if key.starts_with(PROBES) || matches!(sender.op, Op::Rotate) && locator(key).is_some() {
             return Ok(());
         }
-        if !matches!(sender.op, Op::Prune(_) | Op::Sweep) {
+        if self.is_replaced_by_copy(sender, &(key.clone(), id.clone()), held, before, now)? {
+            return Ok(());
+        }
+        if !matches!(sender.op, Op::Prune(_) | Op::Sweep | Op::Rekey { .. }) {
             return Err(format!("{:?} removes {key}", sender.op));
         }
         if self.forged.contains(key) {
@@ -342,7 +352,8 @@ impl Rules {
                 return Ok(());
             }
             let has_adopted = matches!(entry, Entry::Deleted(_)) && self.has_adopted(vid, after);
-            if is.has_row || is.locators > 0 || is.data > 0 || has_adopted {
+            let data = is.data - self.late_copies(vid, after);
+            if is.has_row || is.locators > 0 || data > 0 || has_adopted {
                 return Err(format!("the marker {key} is removed before the version: {is:?}"));
             }
             return Ok(());
@@ -361,7 +372,7 @@ impl Rules {
         if was.has_row && was.deleted_ms.is_none() {
             return Err(format!("{key} is removed, and version {vid} has a row and was only suspected"));
         }
-        if is_data && was.uploads > 0 {
+        if is_data && was.uploads > self.late_uploads(vid, before) {
             return Err(format!("{key} is removed, and an upload of version {vid} is still open"));
         }
         if adopted.is_some() {
@@ -403,13 +414,9 @@ impl Rules {
             while let Some(vid) = next {
                 let Some(one) = self.committed.get(&vid) else { return Err(format!("version {vid} is nobody's")) };
                 let there = now.of(vid);
-                let is_there = |(key, id): &(String, Option<String>)| match id {
-                    Some(id) => now.objects.contains_key(&(key.clone(), id.clone())),
-                    None => now.objects.keys().any(|(there, _)| there == key),
-                };
                 let has_data = match &one.adopted {
                     Some(object) => now.has(object) || self.is_replaced(object),
-                    None => one.extents.iter().all(is_there),
+                    None => self.has_data(vid, one, now),
                 };
                 if !now.rows.contains(&one.key) || !has_data {
                     return Err(format!("version {vid} is needed, and its row or its data is gone: {there:?}"));
@@ -441,7 +448,7 @@ impl Rules {
                 }
                 (Some(_), ..) => false,
                 (None, Some(locator), _) => lives(&locator.vid),
-                (None, None, Some(vid)) => lives(vid),
+                (None, None, Some(vid)) => lives(vid) || self.is_left_late(key),
                 (None, None, None) => false,
             };
             // The marker of a version that others need stays with it.
@@ -451,7 +458,11 @@ impl Rules {
             }
         }
         // An upload that another one of its put replaced goes with its version.
-        match now.uploads.iter().find(|(_, (vid, _))| vid.is_none_or(|vid| !lives(&vid))) {
+        match now
+            .uploads
+            .iter()
+            .find(|((key, _), (vid, _))| vid.is_none_or(|vid| !lives(&vid)) && !self.is_left_late(key))
+        {
             Some(((key, id), _)) => Err(format!("upload {id} of {key} is left")),
             None => Ok(()),
         }

@@ -24,8 +24,11 @@ use crate::store::{BUCKET, at};
 use crate::task::Machine;
 use crate::world::{Report, START};
 
-/// Numbers of the processes in the names of faults: after those of the tasks.
+/// Numbers of the processes in the names of faults: after those of the tasks. Their naps and damaged copies have as many
+/// more.
 pub(super) const FIRST: usize = 1000;
+/// The same for a run of re-keyings: after all those of deletions.
+pub(super) const FIRST_OF_REKEYINGS: usize = 5 * FIRST;
 /// Most events of a run.
 const MOST_EVENTS: u64 = 200_000;
 
@@ -73,9 +76,8 @@ pub(super) struct Run {
     pub(super) story: Vec<String>,
 }
 
-/// Runs the deletions of a case, and adds what happened to the report.
-pub(crate) fn run(case: &Case, keeps_log: bool, report: &mut Report) {
-    let plan = Plan::new(case);
+/// Runs a plan of a case, and adds what happened to the report.
+pub(super) fn run(case: &Case, plan: Plan, keeps_log: bool, report: &mut Report) {
     let mut run = match Run::new(case, plan, keeps_log) {
         Ok(run) => run,
         Err(e) => unreachable!("these settings are good: {e}"),
@@ -97,18 +99,18 @@ impl Run {
     fn new(case: &Case, plan: Plan, keeps_log: bool) -> Result<Run, Error> {
         let keyring = KEYRING.with(|keyring| keyring.get_or_init(|| Arc::new(Keyring::generate([1; 32]))).clone());
         let keyring = if plan.keks > 0 { super::keys::keyring(1, plan.keks, &BTreeSet::new()) } else { keyring };
-        let vault = plan.mode.vault(S3, &keyring, super::keys::settings(&plan).iter().copied())?;
+        let vault = plan.mode.vault(plan.profile(), &keyring, super::keys::settings(&plan).iter().copied())?;
         let rules = StoreRules {
             min_part: S3.min_part_size,
             max_page: plan.page,
             unique_etags: !plan.has_others,
             ..StoreRules::default()
         };
-        let mut store = Store::new(rules, case.seed);
+        let mut store = Store::new(rules, plan.seed);
         let created = store.create_bucket(BUCKET, plan.mode.versioning(), at(START));
         created.unwrap_or_else(|refusal| unreachable!("the bucket is the first: {refusal:?}"));
         Ok(Run {
-            random: fastrand::Rng::with_seed(mix(case.seed, 0xDE1)),
+            random: fastrand::Rng::with_seed(mix(plan.seed, 0xDE1)),
             rules: Rules::new(plan.grace_ms, super::keys::ids(&plan)),
             current: 1,
             retired: BTreeSet::new(),
@@ -138,9 +140,10 @@ impl Run {
     fn all(&mut self) {
         let planned = self.plan.planned.clone();
         let (mode, grace) = (self.plan.mode, self.plan.grace_ms / 1000);
-        self.log(|| format!("deletions in mode {mode:?}, grace {grace} s"));
+        let what = if self.plan.rekeys { "re-keyings" } else { "deletions" };
+        self.log(|| format!("{what} in mode {mode:?}, grace {grace} s"));
         for (n, one) in planned.into_iter().enumerate() {
-            if self.case.without.contains(&(FIRST + n)) {
+            if self.case.without.contains(&(self.plan.first + n)) {
                 continue;
             }
             let number = self.add(one.clone());
@@ -178,7 +181,7 @@ impl Run {
         let settings = super::keys::settings(&self.plan).iter().copied();
         self.plan
             .mode
-            .vault(S3, &self.keyring, settings)
+            .vault(self.plan.profile(), &self.keyring, settings)
             .unwrap_or_else(|e| unreachable!("these settings are good: {e}"))
     }
 
@@ -274,7 +277,9 @@ impl Run {
         let actor = &mut self.actors[number];
         let result = actor.start(now, machine);
         let source = (actor.process.source.number, actor.process.source.length);
-        let sender = Sender { op: actor.op, since: self.rules.arrivals, since_ms: clock, source, off_ms: actor.off_ms };
+        let who = (number, actor.life);
+        let sender =
+            Sender { op: actor.op, who, since: self.rules.arrivals, since_ms: clock, source, off_ms: actor.off_ms };
         self.senders.insert((number, actor.life), sender);
         self.driven(number, result);
     }

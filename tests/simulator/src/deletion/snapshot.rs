@@ -46,6 +46,8 @@ pub(super) struct Held {
     /// Its ETag; a delete marker has none.
     pub(super) etag: String,
     pub(super) is_marker: bool,
+    /// When it was written, in Unix milliseconds.
+    pub(super) modified_ms: i64,
 }
 
 /// What a bucket has.
@@ -92,7 +94,7 @@ impl Snapshot {
                     all.versions.entry(of).or_default().data += 1;
                     vid = Some(of);
                 }
-                all.objects.insert(id, Held { vid, etag: object.etag.clone(), is_marker: false });
+                all.objects.insert(id, Held { vid, etag: object.etag.clone(), is_marker: false, modified_ms: at });
             }
         }
         for (key, upload) in bucket.open_uploads() {
