@@ -52,7 +52,7 @@ test-lints: ## check format, lints, generated files, words, module directions an
 # files, so all of C, Java and the installed Python package is in the second.
 CORE_TESTS := test-lints test-units test-simulator test-scripts test-bench test-abi test-oracle test-credentials test-wasm
 STORE_TESTS := test-callers test-store test-rust test-modes test-operations test-c test-python test-java test-web test-killed test-resumed test-broken \
-  test-memory test-many test-refusals test-rights test-hostile test-stores test-sse-c test-store-keys test-envelope test-rotation test-disaster test-reader \
+  test-memory test-many test-refusals test-rights test-hostile test-stores test-sse-c test-encrypted test-store-keys test-envelope test-rotation test-disaster test-reader \
   test-verify test-retention test-buckets \
   test-secrets test-explain test-cross
 
@@ -255,6 +255,12 @@ test-sse-c: setup build-python ## store under SSE-C on MinIO: boto3 reads the da
 test-reader: setup build-python ## restore backups of every mode with a reader of 60 lines that knows the format page only
 	$(STEP) "reader, embedded store" $(WITH) embedded -- $(PYTEST) tests/system/test_reader.py
 	$(STEP) "reader, MinIO" $(WITH) minio -- $(PYTEST) tests/system/test_reader.py
+
+.PHONY: test-encrypted
+test-encrypted: setup build ## run the shared cases with encrypted data: SSE-C on MinIO, envelope on versitygw
+	$(STEP) "Rust, MinIO, SSE-C" env S3VAULT_ENCRYPTION=sse-c $(WITH) minio -- cargo test -q --release --test cases
+	$(STEP) "Rust, versitygw, emulated, envelope" env S3VAULT_ENCRYPTION=envelope $(WITH) versitygw:emulated -- \
+	  cargo test -q --release --test cases
 
 .PHONY: test-store-keys
 test-store-keys: setup build-python ## store with the keys of the store (SSE-S3, SSE-KMS): MinIO encrypts all of it; versitygw ignores it, and gets no backup

@@ -47,6 +47,20 @@ cases() {
     java) count 'Tests run:' $with "$2" -- mvn -B -ntp -f bindings/java -Ds3vault.library="$RELEASE/libs3vault.so" test -Dtest=CasesTest ;;
   esac
 }
+# encrypted KIND CALLER STORE[:MODE]: the same with encrypted data. Ceph and Garage are on plain HTTP here.
+encrypted() { S3VAULT_ENCRYPTION=$1 S3VAULT_ALLOW_PLAIN_SSE_C=true cases "${@:2}"; }
+cases-python-minio-sse-c() { encrypted sse-c python minio; }
+cases-c-minio-sse-c() { encrypted sse-c c minio; }
+cases-java-minio-sse-c() { encrypted sse-c java minio; }
+cases-minio-per-vm-sse-c() { encrypted sse-c rust minio:per-vm; }
+cases-minio-emulated-sse-c() { encrypted sse-c rust minio:emulated; }
+cases-minio-sse-s3() { encrypted sse-s3 rust minio; }
+cases-ceph-sse-c() { encrypted sse-c rust ceph; }
+cases-garage-emulated-sse-c() { encrypted sse-c rust garage:emulated; }
+cases-python-versitygw-emulated-envelope() { encrypted envelope python versitygw:emulated; }
+cases-c-versitygw-emulated-envelope() { encrypted envelope c versitygw:emulated; }
+cases-java-versitygw-emulated-envelope() { encrypted envelope java versitygw:emulated; }
+cases-minio-per-vm-envelope() { encrypted envelope rust minio:per-vm; }
 cases-python-minio-emulated() { cases python minio:emulated; }
 cases-ceph() { cases rust ceph; }
 cases-python-ceph() { cases python ceph; }
@@ -132,6 +146,9 @@ all=(oracle escrow-rage constant-time simulator deletions equal-results cases-py
   cases-ceph cases-python-ceph cases-c-ceph cases-java-ceph
   cases-ceph-per-vm cases-python-ceph-per-vm cases-c-ceph-per-vm cases-java-ceph-per-vm cases-ceph-emulated
   cases-garage-emulated cases-python-garage-emulated cases-c-garage-emulated cases-java-garage-emulated
+  cases-python-minio-sse-c cases-c-minio-sse-c cases-java-minio-sse-c cases-minio-per-vm-sse-c cases-minio-emulated-sse-c
+  cases-minio-sse-s3 cases-ceph-sse-c cases-garage-emulated-sse-c cases-python-versitygw-emulated-envelope
+  cases-c-versitygw-emulated-envelope cases-java-versitygw-emulated-envelope cases-minio-per-vm-envelope
   retention-minio-per-vm retention-ceph retention-ceph-per-vm retention-garage-emulated odd-buckets
   odd-buckets-ceph locks-ceph sse-c-ceph sse-c-ceph-emulated sse-c-garage-emulated envelope-garage-emulated
   plain-key-ceph plain-key-ceph-per-vm operations-ceph operations-garage altered-ceph altered-garage fuzz-reply fuzz-explain fuzz-credentials
