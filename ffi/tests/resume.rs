@@ -226,7 +226,7 @@ fn a_checkpoint_of_another_keyring_is_left_alone() {
     let before = std::fs::read(rig.checkpoint()).unwrap();
     rig.keyring = Arc::new(s3vault::keyring::generate().unwrap());
     let e = rig.open("disk").err().unwrap();
-    assert!(e.code() == Code::BadCheckpoint && e.message().contains("another keyring"), "{e}");
+    assert!(e.code() == Code::BadCheckpoint && e.message().contains("another signing key"), "{e}");
     assert!(std::fs::read(rig.checkpoint()).unwrap() == before);
 }
 
