@@ -253,7 +253,7 @@ pub(crate) mod tests {
         for order in [&[0, 2, 3, 4][..], &[0, 1, 3, 4], &[0, 1, 3, 2, 4], &[0, 1, 2, 2, 4], &[0, 0, 1, 2], &[1, 2, 3]] {
             assert!(refused(order), "{order:?}");
         }
-        assert!(read(&bytes, &JournalKey::derive(b"")).is_err_and(|e| e.message().contains("another keyring")));
+        assert!(read(&bytes, &JournalKey::derive(b"")).is_err_and(|e| e.message().contains("another signing key")));
     }
 
     #[test]
