@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # scripts/library_size.sh: builds the library with the dist profile, and fails if the stripped shared library is too large:
-# 10.5 MB as it is shipped, 9.5 MB without the transport on reqwest. 3 MB of it are the crate age and what it needs.
+# 10.5 MB as it is shipped, 9.5 MB without the transport on reqwest.
 set -euo pipefail
 # shellcheck source=scripts/paths.sh
 . "$(dirname "$0")/paths.sh"
