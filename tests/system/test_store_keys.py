@@ -25,8 +25,9 @@ KINDS = {
 encrypts = pytest.mark.skipif(STORE == "versitygw", reason="versitygw does not encrypt")
 
 
-def run(*args: str, settings: dict[str, str], check: bool = True) -> subprocess.CompletedProcess:
-    done = command().run(*args, capture_output=True, text=True, env={**os.environ, **settings}, timeout=120)
+def run(*args: str, settings: dict[str, str], check: bool = True, **options) -> subprocess.CompletedProcess:
+    environment = {**os.environ, **settings}
+    done = command().run(*args, capture_output=True, text=True, env=environment, timeout=120, **options)
     if check and done.returncode:
         pytest.fail(f"{args} ended with {done.returncode}: {done.stderr}")
     return done
@@ -68,9 +69,7 @@ def test_everything_is_encrypted_as_set_and_restored_without_the_setting(
     for path, file in files.items():
         run("put", kind, path, str(file), settings=settings)
         with file.open("rb") as source:
-            command().run(
-                "put", kind, f"{path}-stream", "-", stdin=source, check=True, env={**os.environ, **settings}, timeout=120
-            )
+            run("put", kind, f"{path}-stream", "-", settings=settings, stdin=source)
     found = objects(kind, DATA, ENTRIES, LOCATORS)
     # Three of each of the four backups.
     assert len(found) == 12
