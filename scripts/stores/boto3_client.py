@@ -22,3 +22,9 @@ def client():
             s3={"addressing_style": "path" if env.get("S3VAULT_PATH_STYLE", "true") == "true" else "virtual"},
         ),
     )
+
+
+def keys(bucket, prefix):
+    """Returns the keys of the bucket's objects with this prefix, in order."""
+    pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return [found["Key"] for page in pages for found in page.get("Contents", [])]

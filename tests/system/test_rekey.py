@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 import s3vault
-from boto3_client import client
+from boto3_client import client, keys
 from botocore.exceptions import ClientError
 
 KILLS = 3
@@ -106,8 +106,7 @@ class Vault:
 
     def locators(self) -> int:
         """Number of locators that a re-keying has written."""
-        pages = client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix="_s3vault/1/loc/")
-        return sum(".065536." in found["Key"] for page in pages for found in page.get("Contents", []))
+        return sum(".065536." in key for key in keys(self.bucket, "_s3vault/1/loc/"))
 
     def rekey_killed(self, after: int) -> None:
         """Runs the command, and kills it once this many versions have another locator, or it has copied some data."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import s3vault
-from boto3_client import client
+from boto3_client import client, keys
 
 OF_EACH = 10
 KILLS = 3
@@ -70,8 +70,7 @@ class Vault:
                     assert download.read() == data
 
     def locators(self) -> list[str]:
-        pages = client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix="_s3vault/1/loc/")
-        return [found["Key"] for page in pages for found in page.get("Contents", [])]
+        return keys(self.bucket, "_s3vault/1/loc/")
 
     def rotate(self, kill_after: int | None = None) -> tuple[int, int]:
         """Runs the command, and kills it after this many versions. Returns how many it said that it rotated, and the most

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from boto3_client import client
+from boto3_client import client, keys
 from botocore.exceptions import ClientError
 from callers import Caller, command
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -62,8 +62,7 @@ def put(caller: Caller, path: str, file: Path, *options: str, stream: bool = Fal
 
 
 def keys_with(prefix: str) -> list[str]:
-    pages = client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
-    return [found["Key"] for page in pages for found in page.get("Contents", [])]
+    return keys(BUCKET, prefix)
 
 
 def signed(prefix: str) -> dict:

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from boto3_client import client
+from boto3_client import client, keys
 from callers import command
 from data import make_file, sha256
 
@@ -38,11 +38,8 @@ DATA, ENTRIES, LOCATORS = "{}/", "_s3vault/1/cat/{}/", "_s3vault/1/loc/{}/"
 
 def objects(container: str, *prefixes: str) -> list[dict]:
     """The headers of each object of the container with one of these prefixes."""
-    keys = []
-    for prefix in (prefix.format(container) for prefix in prefixes):
-        pages = client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
-        keys += [found["Key"] for page in pages for found in page.get("Contents", [])]
-    return [client().head_object(Bucket=BUCKET, Key=key) for key in keys]
+    found = (key for prefix in prefixes for key in keys(BUCKET, prefix.format(container)))
+    return [client().head_object(Bucket=BUCKET, Key=key) for key in found]
 
 
 def check_restored(container: str, path: str, source: Path, folder: Path) -> None:
