@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use s3vault::keyring::{Keys, escrow};
 use s3vault::{Cancel, Code, Control, Error, Keyring, Kind, Put, Settings, Vault};
 use serde_json::Value;
 
@@ -57,6 +58,12 @@ fn main() {
         for case in cases {
             let (world, case) = (world.clone(), case.clone());
             let name = case["name"].as_str().expect("a case has a name").to_owned();
+            if let Some(encryption) = case["encryption"].as_str()
+                && world.setting("encryption") != Some(encryption)
+            {
+                println!("skip {name}: S3VAULT_ENCRYPTION is not {encryption}");
+                continue;
+            }
             trials.push(Trial::test(name, move || run(&world, &case)));
         }
     }
@@ -72,12 +79,16 @@ fn run(world: &World, case: &Value) -> Outcome {
         None => {
             let vault = world.open(&[], Some(world.keyring.clone()))?;
             let folder = tempfile::tempdir()?;
-            Story { world, vault, saved: HashMap::new(), folder }.tell(case)
+            Story { world, vault, keys: None, saved: HashMap::new(), folder }.tell(case)
         }
     }
 }
 
 impl World {
+    fn setting(&self, key: &str) -> Option<&str> {
+        self.settings.iter().find(|(own, _)| own == key).map(|(_, value)| &**value)
+    }
+
     fn open(&self, changes: &[(String, String)], keyring: Option<Arc<Keyring>>) -> Result<Vault, Error> {
         let mut settings = Settings::new();
         for (key, value) in self.settings.iter().chain(changes) {
@@ -91,6 +102,8 @@ impl World {
 struct Story<'a> {
     world: &'a World,
     vault: Vault,
+    /// The keyring that the case has made.
+    keys: Option<Keys>,
     /// Version id and manifest hash by the names that steps saved them under.
     saved: HashMap<String, (String, String)>,
     /// The folder of its checkpoints.
@@ -209,7 +222,7 @@ impl Story<'_> {
                 which.set("version", &self.resolve(text("version")))?;
                 self.vault.find(container, path, &which, none)?.delete(&options, none)?;
             }
-            "prune" | "sweep" => {
+            "prune" | "sweep" | "rotate" | "rekey" => {
                 options.set("container", container)?;
                 let mut items = Vec::new();
                 let mut on_event = |event: &s3vault::Event<'_>| {
@@ -222,6 +235,8 @@ impl Story<'_> {
                 let control = &mut Control { on_event: Some(&mut on_event), ..Control::none() };
                 let report = match text("do") {
                     "prune" => self.vault.prune(&options, control)?,
+                    "rotate" => self.vault.rotate(&options, control)?,
+                    "rekey" => self.vault.rekey(&options, control)?,
                     _ => self.vault.sweep(&options, control)?,
                 };
                 let expected = step["expect"].as_array().into_iter().flatten().map(|item| {
@@ -230,6 +245,10 @@ impl Story<'_> {
                 });
                 same(&items, &expected.collect())?;
                 same((report.items(), report.problems), (items.len() as u64, 0))?;
+                let report: Value = serde_json::from_str(&report.to_json()).unwrap();
+                for (number, wanted) in step["report"].as_object().into_iter().flatten() {
+                    same((number, &report[number]), (number, wanted))?;
+                }
             }
             "versions" => {
                 let list = self.vault.versions(Some(container), Some(path), &options)?;
@@ -258,7 +277,15 @@ impl Story<'_> {
                     changes.map(|(k, v)| (k.clone(), v.as_str().unwrap().to_owned())).collect();
                 let keyring = match text("keyring") {
                     "none" => None,
-                    "new" => Some(Arc::new(s3vault::keyring::generate()?)),
+                    "new" => {
+                        let keys = Keys::in_memory(s3vault::keyring::generate()?);
+                        Some(self.keys.insert(keys).keyring())
+                    }
+                    "rotated" => {
+                        let keys = self.keys.as_ref().ok_or("the case has no keyring of its own")?;
+                        rotate_keyring(keys)?;
+                        Some(keys.keyring())
+                    }
                     _ => Some(self.world.keyring.clone()),
                 };
                 self.vault = self.world.open(&changes, keyring)?;
@@ -341,6 +368,16 @@ fn rows(mut list: s3vault::List, each: impl Fn(&s3vault::Row) -> String) -> Resu
     Ok(texts)
 }
 
+/// Makes another key-encryption key current.
+fn rotate_keyring(keys: &Keys) -> Result<(), Error> {
+    let kek = keys.add()?;
+    keys.export(None, &escrow::Reader::new("recipients", RECIPIENT.as_bytes())?, None)?;
+    keys.activate(&kek)
+}
+
+/// Who can open the escrow files of the cases.
+const RECIPIENT: &str = "age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef";
+
 /// A failed step: the library returned an error, or a wrong result.
 enum Trouble {
     Refused(Error),
@@ -350,6 +387,12 @@ enum Trouble {
 impl From<Error> for Trouble {
     fn from(e: Error) -> Trouble {
         Trouble::Refused(e)
+    }
+}
+
+impl From<&str> for Trouble {
+    fn from(why: &str) -> Trouble {
+        Trouble::Wrong(why.to_owned())
     }
 }
 

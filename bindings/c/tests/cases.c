@@ -51,6 +51,12 @@ static void run_verify(const cJSON *test, const cJSON *verify) {
     }
 }
 
+/* Whether a case is for another encryption than that of the environment. */
+static int is_for_other(const char *encryption) {
+    const char *own = getenv("S3VAULT_ENCRYPTION");
+    return encryption != NULL && (own == NULL || strcmp(own, encryption) != 0);
+}
+
 static void run_file(struct session *session, const char *folder, const char *file) {
     char path[4096];
     struct bytes content = {NULL, 0};
@@ -73,6 +79,8 @@ static void run_file(struct session *session, const char *folder, const char *fi
             count.failed++;
         } else if (text(test, "needs") != NULL) {
             printf("skip %s: needs %s\n", text(test, "name"), text(test, "needs"));
+        } else if (is_for_other(text(test, "encryption"))) {
+            printf("skip %s: S3VAULT_ENCRYPTION is not %s\n", text(test, "name"), text(test, "encryption"));
         } else if (verify != NULL) {
             run_verify(test, verify);
         } else {

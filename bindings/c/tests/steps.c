@@ -21,6 +21,7 @@ struct session {
     s3v_keyring *keyring; /* of this run */
     s3v_vault *own;       /* opened with it */
     s3v_vault *vault;     /* of the case: `own`, or the one that a step "vault" opened */
+    s3v_keyring *made;    /* that the case has made; NULL if it has made none */
     struct {
         const char *name; /* lives in the case's JSON */
         char vid[64], hash[160];
@@ -112,6 +113,24 @@ static s3v_keyring *new_keyring(void) {
     return keyring;
 }
 
+/* Makes another key-encryption key current. */
+static enum outcome rotate_keyring(s3v_keyring *keyring, s3v_error **err) {
+    static const char recipient[] = "age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef";
+    s3v_bytes *kek = NULL, *escrow = NULL;
+    char id[64];
+    size_t length = 0;
+    enum outcome outcome = LIBRARY_ERROR;
+    if (s3v_keyring_add(keyring, &kek, err) >= 0 &&
+        s3v_keyring_export(keyring, NULL, "recipients", recipient, sizeof recipient - 1, NULL, &escrow, err) >= 0) {
+        const char *data = s3v_bytes_data(kek, &length);
+        snprintf(id, sizeof id, "%.*s", (int)length, data);
+        if (s3v_keyring_activate(keyring, id, err) >= 0) outcome = STEP_DONE;
+    }
+    s3v_bytes_free(escrow);
+    s3v_bytes_free(kek);
+    return outcome;
+}
+
 static s3v_config *environment(void) {
     s3v_error *err = NULL;
     s3v_config *config = s3v_config_new();
@@ -140,6 +159,8 @@ struct session *session_open(void) {
 void start_case(struct session *session) {
     if (session->vault != session->own) s3v_vault_free(session->vault);
     session->vault = session->own;
+    s3v_keyring_free(session->made);
+    session->made = NULL;
     session->saved_count = 0;
     session->cases++;
 }
@@ -158,24 +179,27 @@ void session_close(struct session *session) {
 static enum outcome step_vault(struct session *session, const cJSON *step, char *why, s3v_error **err) {
     const char *which = text(step, "keyring");
     s3v_config *config = environment();
-    s3v_keyring *keyring = NULL;
+    s3v_keyring *keyring = session->keyring;
     s3v_vault *vault = NULL;
     enum outcome outcome = set_all(session, config, field(step, "settings"), why, err);
-    if (outcome == STEP_DONE) {
-        if (which == NULL || strcmp(which, "own") == 0) {
-            outcome = s3v_vault_open(config, session->keyring, NULL, &vault, err) < 0 ? LIBRARY_ERROR : STEP_DONE;
-        } else if (strcmp(which, "new") == 0 || strcmp(which, "none") == 0) {
-            if (strcmp(which, "new") == 0) keyring = new_keyring();
-            outcome = s3v_vault_open(config, keyring, NULL, &vault, err) < 0 ? LIBRARY_ERROR : STEP_DONE;
-        } else {
-            outcome = failed(why, "this runner does not know the keyring '%s'", which);
-        }
+    if (which == NULL || outcome != STEP_DONE || strcmp(which, "own") == 0) {
+        /* The keyring of this run. */
+    } else if (strcmp(which, "none") == 0) {
+        keyring = NULL;
+    } else if (strcmp(which, "new") == 0) {
+        s3v_keyring_free(session->made);
+        keyring = session->made = new_keyring();
+    } else if (strcmp(which, "rotated") == 0) {
+        keyring = session->made;
+        outcome = keyring == NULL ? failed(why, "the case has no keyring of its own") : rotate_keyring(keyring, err);
+    } else {
+        outcome = failed(why, "this runner does not know the keyring '%s'", which);
     }
+    if (outcome == STEP_DONE && s3v_vault_open(config, keyring, NULL, &vault, err) < 0) outcome = LIBRARY_ERROR;
     if (vault != NULL) {
         if (session->vault != session->own) s3v_vault_free(session->vault);
         session->vault = vault;
     }
-    s3v_keyring_free(keyring);
     s3v_config_free(config);
     return outcome;
 }
@@ -565,6 +589,24 @@ static int32_t compare_item(void *ctx, const s3v_event *event) {
     return 0;
 }
 
+static const struct {
+    const char *name;
+    int32_t (*run)(s3v_vault *, const s3v_config *, const s3v_ctl *, s3v_bytes **, s3v_error **);
+} jobs[] = {{"prune", s3v_prune}, {"sweep", s3v_sweep}, {"rotate", s3v_rotate}, {"rekey", s3v_rekey}};
+
+static enum outcome check_report(const cJSON *step, int items, const cJSON *report, char *why) {
+    const cJSON *wanted = NULL;
+    if (items != cJSON_GetArraySize(field(step, "expect"))) return failed(why, "%d items came", items);
+    if (cJSON_GetNumberValue(field(report, "problems")) != 0) return failed(why, "there are problems");
+    cJSON_ArrayForEach(wanted, field(step, "report")) {
+        double number = cJSON_GetNumberValue(field(report, wanted->string));
+        if (number != wanted->valuedouble) {
+            return failed(why, "%s is %.0f, not %.0f", wanted->string, number, wanted->valuedouble);
+        }
+    }
+    return STEP_DONE;
+}
+
 static enum outcome step_job(struct session *session, const cJSON *step, char *why, s3v_error **err) {
     struct items items = {.session = session, .expected = field(step, "expect")};
     s3v_ctl ctl = {.size = sizeof ctl, .ctx = &items, .on_event = compare_item};
@@ -572,9 +614,11 @@ static enum outcome step_job(struct session *session, const cJSON *step, char *w
     s3v_bytes *report = NULL;
     enum outcome outcome = set_all(session, options, field(step, "options"), why, err);
     if (outcome == STEP_DONE) {
-        int32_t rc = s3v_config_set(options, S3V_OPT_CONTAINER, text(step, "container"), err);
-        int is_prune = strcmp(text(step, "do"), "prune") == 0;
-        if (rc == 0) rc = (is_prune ? s3v_prune : s3v_sweep)(session->vault, options, &ctl, &report, err);
+        const char *container = text(step, "container");
+        int32_t rc = s3v_config_set(options, S3V_OPT_CONTAINER, container == NULL ? "" : container, err);
+        size_t n = 0;
+        while (strcmp(jobs[n].name, text(step, "do")) != 0) n++;
+        if (rc == 0) rc = jobs[n].run(session->vault, options, &ctl, &report, err);
         if (rc < 0) outcome = LIBRARY_ERROR;
     }
     if (outcome == STEP_DONE && items.why[0] != '\0') outcome = failed(why, "%s", items.why);
@@ -582,8 +626,7 @@ static enum outcome step_job(struct session *session, const cJSON *step, char *w
         size_t length = 0;
         const char *json = s3v_bytes_data(report, &length);
         cJSON *found = cJSON_ParseWithLength(json, length);
-        if (items.count != cJSON_GetArraySize(items.expected)) outcome = failed(why, "%d items came", items.count);
-        if (cJSON_GetNumberValue(field(found, "problems")) != 0) outcome = failed(why, "%.*s", (int)length, json);
+        outcome = check_report(step, items.count, found, why);
         cJSON_Delete(found);
     }
     s3v_bytes_free(report);
@@ -629,8 +672,10 @@ static const struct {
     {"rm", " do error container path save ", step_rm},
     {"undelete", " do error container path expect ", step_undelete},
     {"delete", " do error container path version ", step_delete},
-    {"prune", " do error container options expect ", step_job},
-    {"sweep", " do error container options expect ", step_job},
+    {"prune", " do error container options expect report ", step_job},
+    {"sweep", " do error container options expect report ", step_job},
+    {"rotate", " do error container options expect report ", step_job},
+    {"rekey", " do error container options expect report ", step_job},
     {"versions", " do error container path options expect ", step_versions},
     {"paths", " do error container prefix options expect ", step_paths},
     {"chain", " do error container path options expect ", step_chain},

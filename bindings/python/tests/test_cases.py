@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import subprocess
@@ -18,7 +19,10 @@ from stream import stream
 import s3vault
 
 CASES = Path(os.environ.get("S3VAULT_CASES") or Path(__file__).resolve().parents[3] / "tests" / "cases")
+ENCRYPTION = os.environ.get("S3VAULT_ENCRYPTION")
 MIB = 1 << 20
+# Who can open the escrow files of the cases.
+RECIPIENT = "age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef"
 EXIT_CODES = {row.name: row.exit for row in s3vault.ERRORS}
 HINTED = {row.name for row in s3vault.ERRORS if row.hint}
 
@@ -36,7 +40,11 @@ def by_name(cases: list[Case]) -> list[Any]:
     """The cases as parameters. This caller has none of the features that a case may need."""
 
     def marks(case: Case) -> list[Any]:
-        return [pytest.mark.skip(reason=f"needs {case['needs']}")] if "needs" in case else []
+        if "needs" in case:
+            return [pytest.mark.skip(reason=f"needs {case['needs']}")]
+        if case.get("encryption", ENCRYPTION) != ENCRYPTION:
+            return [pytest.mark.skip(reason=f"S3VAULT_ENCRYPTION is not {case['encryption']}")]
+        return []
 
     return [pytest.param(case, id=case["name"], marks=marks(case)) for case in cases]
 
@@ -52,6 +60,20 @@ def data_of(spec: dict[str, Any]) -> bytes:
     return stream(spec["size"], spec["seed"])
 
 
+def rotate_keyring(keyring: s3vault.Keyring) -> s3vault.Keyring:
+    """Makes another key-encryption key current."""
+    kek = keyring.add()
+    keyring.export(recipients=[RECIPIENT])
+    keyring.activate(kek)
+    return keyring
+
+
+def numbers_of(report: s3vault.JobReport) -> dict[str, int]:
+    return {name: value for name, value in dataclasses.asdict(report).items() if isinstance(value, int)}
+
+
+# The numbers of a report that count items.
+ITEMS = ("kept", "deleted", "freed", "suspected", "waiting", "rotated", "rekeyed", "left")
 # Options of prune by other names on the command line.
 JOB_FLAGS = {
     "retention_full_versions": "keep_fulls",
@@ -74,13 +96,19 @@ class Api:
 
     def __init__(self, keyring: s3vault.Keyring, folder: Path) -> None:
         self.own, self.folder = keyring, folder
+        self.made: s3vault.Keyring | None = None
         self.vault = s3vault.open(s3vault.Config().env(), keyring=keyring)
 
     def reopen(self, settings: Options, keyring: str) -> None:
         config = s3vault.Config().env()
         for key, value in settings.items():
             config.set(key, value)
-        ring = {"own": self.own, "new": s3vault.Keyring.create(), "none": None}[keyring]
+        if keyring == "new":
+            self.made = s3vault.Keyring.create()
+        if keyring == "rotated":
+            assert self.made is not None, "the case has no keyring of its own"
+            rotate_keyring(self.made)
+        ring = {"own": self.own, "new": self.made, "rotated": self.made, "none": None}[keyring]
         self.vault.close()
         self.vault = s3vault.open(config, keyring=ring)
 
@@ -139,12 +167,11 @@ class Api:
     def delete(self, container: str, path: str, vid: str) -> None:
         self.vault.find(container, path, version=vid).delete()
 
-    def job(self, name: str, container: str, options: Options) -> tuple[list[str], int]:
+    def job(self, name: str, container: str, options: Options) -> tuple[list[str], dict[str, int]]:
         items: list[str] = []
         run = getattr(self.vault, name)
         report = run(container=container, on_item=lambda i: items.append(f"{i.action} {i.vid}"), **options)
-        assert report.problems == 0
-        return items, sum((report.kept, report.deleted, report.freed, report.suspected, report.waiting))
+        return items, numbers_of(report)
 
     def versions(self, container: str, path: str, options: Options) -> list[str]:
         return [row.vid for row in self.vault.versions(container, path, **options)]
@@ -163,8 +190,18 @@ class Command:
     """The steps, each by a run of the command."""
 
     def __init__(self, keyring_file: Path, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.own = folder, keyring_file
         self.environment = {**os.environ, "S3VAULT_KEYRING": str(keyring_file)}
+
+    def reopen(self, settings: Options, keyring: str) -> None:
+        made = self.folder / "made.keys"
+        if keyring == "new":
+            s3vault.Keyring.create(made)
+        if keyring == "rotated":
+            rotate_keyring(s3vault.Keyring.open(made))
+        file = {"own": str(self.own), "new": str(made), "rotated": str(made), "none": ""}[keyring]
+        changes = {f"S3VAULT_{key.upper()}": value for key, value in settings.items()}
+        self.environment = {**os.environ, **changes, "S3VAULT_KEYRING": file}
 
     def run(self, *arguments: str, data: bytes = b"") -> bytes:
         done = subprocess.run(
@@ -212,13 +249,12 @@ class Command:
     def delete(self, container: str, path: str, vid: str) -> None:
         self.run("rm", container, path, "--version", vid)
 
-    def job(self, name: str, container: str, options: Options) -> tuple[list[str], int]:
+    def job(self, name: str, container: str, options: Options) -> tuple[list[str], dict[str, int]]:
         flags = {JOB_FLAGS.get(key, key): value for key, value in options.items()}
-        lines = self.run(name, container, *as_flags(flags)).splitlines()
+        path = [flags.pop("path")] if "path" in flags else []
+        lines = self.run(name, container, *path, *as_flags(flags)).splitlines()
         *items, report = [json.loads(line) for line in lines]
-        assert report["problems"] == 0
-        counts = sum(report[key] for key in ("kept", "deleted", "freed", "suspected", "waiting"))
-        return [f"{item['action']} {item['vid']}" for item in items], counts
+        return [f"{item['action']} {item['vid']}" for item in items], report
 
     def versions(self, container: str, path: str, options: Options) -> list[str]:
         return self.listed("vid", "versions", container, path, options)
@@ -352,11 +388,20 @@ class Runner:
     def do_sweep(self, step: Step) -> None:
         self._job("sweep", step)
 
+    def do_rotate(self, step: Step) -> None:
+        self._job("rotate", step)
+
+    def do_rekey(self, step: Step) -> None:
+        self._job("rekey", step)
+
     def _job(self, name: str, step: Step) -> None:
-        items, counted = self.caller.job(name, step["container"], self.options(step))
+        items, report = self.caller.job(name, step.get("container", ""), self.options(step))
         words = [item.split(" ") for item in step["expect"]]
         assert items == [f"{action} {self.resolve(vid)}" for action, vid in words]
-        assert counted == len(items)
+        assert report["problems"] == 0
+        assert sum(report[name] for name in ITEMS) == len(items)
+        expected = step.get("report", {})
+        assert {name: report[name] for name in expected} == expected
 
     def do_versions(self, step: Step) -> None:
         expected = [self.resolve(name) for name in step["expect"]]
@@ -409,6 +454,7 @@ def for_command(case: Case) -> bool:
     known |= {"versions": {"label"}, "paths": {"as_of", "label"}, "chain": {"version", "as_of"}, "containers": set()}
     known |= {name: set() for name in ("rm", "undelete", "delete")}
     known |= {"prune": {*JOB_FLAGS, "dry_run", "grace"}, "sweep": {"dry_run", "grace"}}
+    known |= {"vault": set(), "rotate": {"dry_run"}, "rekey": {"path", "version", "dry_run", "through_client"}}
     has_file = any("file" in (step.get("from"), step.get("to")) for step in steps)
     return has_file and all(
         step["do"] in known

@@ -28,12 +28,16 @@ import java.util.stream.Stream;
 /** Runs the steps of one case, and keeps the versions that they save. */
 final class CaseSteps implements AutoCloseable {
     private static final int CHUNK = 1 << 20;
+    /** Who can open the escrow files of the cases. */
+    private static final String RECIPIENT = "age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef";
 
     private final Keyring own;
     private final Path folder;
     private final Map<String, Version> saved = new HashMap<>();
     private final List<AutoCloseable> opened = new ArrayList<>();
     private Vault vault;
+    /** The keyring that the case has made. */
+    private Keyring made;
 
     CaseSteps(Vault vault, Keyring own, Path parent) throws IOException {
         this.vault = vault;
@@ -65,7 +69,7 @@ final class CaseSteps implements AutoCloseable {
             case "rm" -> remove(step);
             case "undelete" -> undelete(step);
             case "delete" -> delete(step);
-            case "prune", "sweep" -> job(step);
+            case "prune", "sweep", "rotate", "rekey" -> job(step);
             case "versions" -> versions(step);
             case "paths" -> paths(step);
             case "chain" -> chain(step);
@@ -128,20 +132,45 @@ final class CaseSteps implements AutoCloseable {
 
     private void job(JsonObject step) throws IOException {
         Map<String, String> options = map(step, "options");
-        options.put(Option.CONTAINER, text(step, "container", null));
+        options.put(Option.CONTAINER, text(step, "container", ""));
         List<String> items = new ArrayList<>();
         Consumer<JobItem> onItem =
                 item -> items.add(item.action().name().toLowerCase(Locale.ROOT) + " " + item.vid().orElse(""));
-        JobReport report = text(step, "do", null).equals("prune")
-                ? vault.prune(new PruneOptions(options), onItem, Control.NONE)
-                : vault.sweep(new SweepOptions(options), onItem, Control.NONE);
+        JobReport report = switch (text(step, "do", null)) {
+            case "prune" -> vault.prune(new PruneOptions(options), onItem, Control.NONE);
+            case "sweep" -> vault.sweep(new SweepOptions(options), onItem, Control.NONE);
+            case "rotate" -> vault.rotate(new RotateOptions(options), onItem, Control.NONE);
+            default -> vault.rekey(new RekeyOptions(options), onItem, Control.NONE);
+        };
         List<String> expected = texts(step, "expect").stream()
                 .map(item -> item.split(" "))
                 .map(words -> words[0] + " " + substitute(words[1]))
                 .toList();
         assertEquals(expected, items);
         assertEquals(0, report.problems());
-        assertEquals(items.size(), report.kept() + report.deleted() + report.freed() + report.waiting());
+        assertEquals(
+                items.size(),
+                report.kept() + report.deleted() + report.freed() + report.waiting() + report.rotated()
+                        + report.rekeyed() + report.left());
+        if (step.has("report")) {
+            step.getAsJsonObject("report")
+                    .asMap()
+                    .forEach((name, number) -> assertEquals(number.getAsLong(), number(report, name), name));
+        }
+    }
+
+    /** A number of the report by the name that it has in JSON. */
+    private static long number(JobReport report, String name) {
+        return switch (name) {
+            case "versions" -> report.versions();
+            case "kept" -> report.kept();
+            case "waiting" -> report.waiting();
+            case "rotated" -> report.rotated();
+            case "rekeyed" -> report.rekeyed();
+            case "rekeyed_bytes" -> report.rekeyedBytes();
+            case "left" -> report.left();
+            default -> throw new AssertionError("this runner does not know the number " + name);
+        };
     }
 
     private void suspend(JsonObject step) throws IOException {
@@ -251,13 +280,22 @@ final class CaseSteps implements AutoCloseable {
     private void openVault(JsonObject step) throws IOException {
         Keyring keyring = switch (text(step, "keyring", "own")) {
             case "own" -> own;
-            case "new" -> Keyring.generate();
+            case "new" -> made = Keyring.generate();
+            case "rotated" -> rotated(made);
             case "none" -> null;
             default -> throw new AssertionError("unknown keyring: " + step);
         };
         Vault second = Store.open(keyring, map(step, "settings"));
         opened.add(second);
         vault = second;
+    }
+
+    /** Makes another key-encryption key current. */
+    private static Keyring rotated(Keyring keyring) throws IOException {
+        String kek = keyring.add();
+        keyring.export(List.of(RECIPIENT), null, null);
+        keyring.activate(kek);
+        return keyring;
     }
 
     @Override

@@ -64,6 +64,12 @@ class CasesTest {
                 System.out.println("skip " + one.get("name").getAsString() + ": needs " + one.get("needs").getAsString());
                 continue;
             }
+            String encryption = one.has("encryption") ? one.get("encryption").getAsString() : null;
+            if (encryption != null && !encryption.equals(System.getenv("S3VAULT_ENCRYPTION"))) {
+                System.out.println(
+                        "skip " + one.get("name").getAsString() + ": S3VAULT_ENCRYPTION is not " + encryption);
+                continue;
+            }
             tests.add(DynamicTest.dynamicTest(one.get("name").getAsString(), () -> run(one)));
         }
         assertFalse(tests.isEmpty(), () -> "there are no cases to run in " + file.toAbsolutePath());
