@@ -189,8 +189,9 @@ test-python: setup build-python ## run Python's tests and the shared cases
 	$(STEP) "Python, MinIO" $(WITH) minio -- $(PYTEST) bindings/python/tests
 
 .PHONY: test-java
-test-java: setup build ## run Java's tests and the shared cases
+test-java: setup build ## run Java's tests and the shared cases, and adopt what is stored under SSE-C on MinIO
 	$(STEP) "Java, embedded store" $(WITH) embedded -- $(MAVEN) verify
+	$(STEP) "Java, MinIO, SSE-C" $(WITH) minio -- $(MAVEN) -q test -Dtest=AdoptSseCIT
 
 .PHONY: page
 page: ## build the verification page: bindings/web/dist/s3vault-verify.html
