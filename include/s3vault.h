@@ -510,8 +510,8 @@ void s3v_cancel_free(s3v_cancel *cancel);
 #define S3V_EVENT_HEARTBEAT 5
 
 /**
- * What s3v_prune, s3v_sweep or s3v_adopt does with one version, or what s3v_verify found of it: text is an object in
- * JSON, and done counts the items.
+ * What a job (s3v_prune, s3v_sweep, s3v_rotate, s3v_rekey, s3v_adopt) does with one version, or what s3v_verify found
+ * of it: text is an object in JSON, and done counts the items.
  */
 #define S3V_EVENT_ITEM 6
 

@@ -224,9 +224,10 @@ impl Story<'_> {
             }
             "prune" | "sweep" | "rotate" | "rekey" => {
                 options.set("container", container)?;
-                let mut items = Vec::new();
+                let (mut items, mut done) = (Vec::new(), Vec::new());
                 let mut on_event = |event: &s3vault::Event<'_>| {
                     if event.kind == s3vault::EventKind::Item {
+                        done.push(event.done);
                         let item: Value = serde_json::from_str(event.text.unwrap_or_default()).unwrap();
                         items.push(format!("{} {}", item["action"].as_str().unwrap(), item["vid"].as_str().unwrap()));
                     }
@@ -245,6 +246,7 @@ impl Story<'_> {
                 });
                 same(&items, &expected.collect())?;
                 same((report.items(), report.problems), (items.len() as u64, 0))?;
+                same(done, (1..=report.items()).collect())?;
                 let report: Value = serde_json::from_str(&report.to_json()).unwrap();
                 for (number, wanted) in step["report"].as_object().into_iter().flatten() {
                     same((number, &report[number]), (number, wanted))?;

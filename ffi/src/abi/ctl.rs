@@ -30,8 +30,8 @@ pub const S3V_EVENT_CREDENTIALS: i32 = 3;
 pub const S3V_EVENT_ORPHAN: i32 = 4;
 /// Nothing happened. It comes every 200 milliseconds while the call waits, so that the caller can do other work.
 pub const S3V_EVENT_HEARTBEAT: i32 = 5;
-/// What s3v_prune, s3v_sweep or s3v_adopt does with one version, or what s3v_verify found of it: text is an object in
-/// JSON, and done counts the items.
+/// What a job (s3v_prune, s3v_sweep, s3v_rotate, s3v_rekey, s3v_adopt) does with one version, or what s3v_verify found
+/// of it: text is an object in JSON, and done counts the items.
 pub const S3V_EVENT_ITEM: i32 = 6;
 
 /// What happened. The library owns it; it is valid until the callback returns. Later versions may add fields at the

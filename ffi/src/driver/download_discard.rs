@@ -39,9 +39,15 @@ impl<T: Send + 'static> Discarding<T> {
         Ok(Discarding(task))
     }
 
-    /// Waits for the end. `items` were reported by earlier steps of the same call.
-    pub(crate) fn end(self, items: u64, control: &mut Control<'_>) -> Result<T> {
-        self.0.progress.already_done(items);
+    /// Waits for the end. `done` bytes were done by earlier steps of the same call.
+    pub(crate) fn end(self, done: u64, control: &mut Control<'_>) -> Result<T> {
+        self.0.progress.already_done(done);
+        self.0.end(Deadline::of(control)?, control)
+    }
+
+    /// Waits for the end of a job. `items` were reported by earlier steps of the same call.
+    pub(crate) fn end_job(self, items: u64, control: &mut Control<'_>) -> Result<T> {
+        self.0.progress.count_items_after(items);
         self.0.end(Deadline::of(control)?, control)
     }
 }

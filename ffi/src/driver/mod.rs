@@ -100,7 +100,7 @@ impl<T: Send + 'static> Started<T> {
 
     /// Waits for the end, as [`run`] does. `items` were reported by earlier steps of the call.
     pub(crate) fn end(self, items: u64, control: &mut Control<'_>) -> Result<T> {
-        self.0.progress.already_done(items);
+        self.0.progress.count_items_after(items);
         self.0.end(Deadline::of(control)?, control)
     }
 }

@@ -36,6 +36,8 @@ pub(super) const ITEMS: usize = 4096;
 struct Counts {
     /// Bytes of parts that are done, also in an earlier run.
     settled: u64,
+    /// Items that reached the calling thread, for a job: it counts them, and not the bytes that it reads.
+    items: Option<u64>,
     /// Parts that are done.
     parts: u64,
     /// Parts that were started, including those that are done.
@@ -149,7 +151,7 @@ impl Progress {
     pub(super) fn figures(&self) -> Figures {
         let counts = self.counts();
         let live: u64 = counts.live.values().map(|activity| activity.payload()).sum();
-        let done = counts.settled + counts.arrived_in_all + live;
+        let done = counts.items.unwrap_or(counts.settled + counts.arrived_in_all + live);
         Figures {
             done: self.total.map_or(done, |total| done.min(total)),
             parts: counts.parts,
@@ -166,9 +168,14 @@ impl Progress {
         self.key_request.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// It is that of a job, of which earlier steps of the call reported this many items.
+    pub(super) fn count_items_after(&self, items: u64) {
+        self.counts().items = Some(items);
+    }
+
     /// An item of a job reaches the calling thread.
     pub(super) fn count_item(&self) {
-        self.counts().settled += 1;
+        *self.counts().items.get_or_insert(0) += 1;
     }
 
     /// Whether the calling thread has to take items before there can be more.

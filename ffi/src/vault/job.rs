@@ -268,7 +268,7 @@ impl Buckets<'_> {
         let items = self.report.items();
         self.report.add(match self.running.pop_front() {
             Some(Running::Job(job)) => job.end(items, control)?,
-            Some(Running::Reading(job)) => job.end(items, control)?,
+            Some(Running::Reading(job)) => job.end_job(items, control)?,
             None => return Ok(()),
         });
         Ok(())

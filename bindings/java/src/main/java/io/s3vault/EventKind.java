@@ -13,7 +13,7 @@ public enum EventKind {
     ORPHAN(4),
     /** Nothing happened. It comes every 200 milliseconds while the call waits, so that the caller can do other work. */
     HEARTBEAT(5),
-    /** What s3v_prune, s3v_sweep or s3v_adopt does with one version, or what s3v_verify found of it: text is an object in JSON, and done counts the items. */
+    /** What a job (s3v_prune, s3v_sweep, s3v_rotate, s3v_rekey, s3v_adopt) does with one version, or what s3v_verify found of it: text is an object in JSON, and done counts the items. */
     ITEM(6);
 
     private final int number;
