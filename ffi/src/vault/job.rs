@@ -73,11 +73,7 @@ impl Vault {
         options.only_for(Call::Rekey)?;
         let named = |key: &'static str| Some(options.text(key)).filter(|text| !text.is_empty());
         let (container, path) = (named("container"), named("path"));
-        if path.is_some() && container.is_none() || named("version").is_some() && path.is_none() {
-            let (set, without) = if path.is_some() { ("path", "container") } else { ("version", "path") };
-            let why = format!("{set} is set without {without}");
-            return Err(Error::new(Code::InvalidOption, why).with_hint(format!("Set {without}, too.")));
-        }
+        RekeyRequest::check(container, path, named("version").is_some())?;
         let version = match (container, path, named("version")) {
             (Some(container), Some(path), Some(version)) => {
                 let mut which = Settings::new();
@@ -103,18 +99,7 @@ impl Vault {
         };
         let task = Task::Adopt { hash: options.flag("hash"), keys: Arc::new(keys) };
         let named = self.adopted_containers(options)?;
-        if named.is_empty() {
-            return self.run_job(&task, options, control);
-        }
-        self.warn_before(&task, options, control)?;
-        let run = |control: &mut Control<'_>| {
-            let mut buckets = Buckets::new(self, &task, options);
-            for container in &named {
-                buckets.add(Some(container), control)?;
-            }
-            buckets.end(control)
-        };
-        control.one_call(run)
+        self.run_job_in(&named, &task, options, control)
     }
 
     /// The containers that `adopt_buckets` names. Locators and catalogue entries of a container are in its own bucket, and
@@ -155,17 +140,33 @@ impl Vault {
         Ok(containers)
     }
 
-    fn warn_before(&self, task: &Task, options: &Settings, control: &mut Control<'_>) -> Result<()> {
-        if task.wraps_data_keys() && !options.flag("dry_run") { self.warn_of_missing_escrow(control) } else { Ok(()) }
+    fn run_job(&self, task: &Task, options: &Settings, control: &mut Control<'_>) -> Result<Report> {
+        self.run_job_in(&[], task, options, control)
     }
 
-    fn run_job(&self, task: &Task, options: &Settings, control: &mut Control<'_>) -> Result<Report> {
-        self.warn_before(task, options, control)?;
+    /// Runs the job in the buckets of these containers. Without any: of the container that the options name, or of all.
+    fn run_job_in(
+        &self,
+        named: &[String],
+        task: &Task,
+        options: &Settings,
+        control: &mut Control<'_>,
+    ) -> Result<Report> {
+        if task.wraps_data_keys() && !options.flag("dry_run") {
+            self.warn_of_missing_escrow(control)?;
+        }
         let container = Some(options.text("container")).filter(|container| !container.is_empty());
         if let Some(container) = container {
             check_container(container)?;
         }
         let run = |control: &mut Control<'_>| match container {
+            None if !named.is_empty() => {
+                let mut buckets = Buckets::new(self, task, options);
+                for container in named {
+                    buckets.add(Some(container), control)?;
+                }
+                buckets.end(control)
+            }
             None if self.0.vault.has_bucket_per_container() => self.run_in_each_bucket(task, options, control),
             container => {
                 let mut buckets = Buckets::new(self, task, options);

@@ -35,11 +35,11 @@ pub(crate) use dying::own_vid;
 pub use rekey::RekeyRequest;
 pub use report::{Action, Item, Report};
 
+use super::Vault;
 use super::delete::check_may_sign;
 use super::encryption::Encryption;
 use super::layout::Place;
 use super::retention::Policy;
-use super::{Name, Vault};
 use crate::error::{Code, Error, Family, Result};
 use crate::machine::{Event, Input, Machine, Output};
 use crate::mutation::{Mutation, is_active};
@@ -129,14 +129,8 @@ impl Job {
     /// Copies the data of stored versions under new data keys (SSE-C): of the whole bucket, of a container, of a backup of
     /// it, or of one version of that. The driver must discard the ranges that it reads.
     pub fn rekey(vault: Arc<Vault>, request: JobRequest, rekey: RekeyRequest) -> Result<Job> {
-        let refuse = |why: &str| Err(Error::new(Code::InvalidOption, why));
         let path = &rekey.path;
-        match (&request.container, path, rekey.version) {
-            (None, Some(_), _) => return refuse("path is set without container"),
-            (_, None, Some(_)) => return refuse("version is set without path"),
-            (Some(container), Some(path), _) => drop(Name::new(container, path)?),
-            _ => {}
-        }
+        RekeyRequest::check(request.container.as_deref(), path.as_deref(), rekey.version.is_some())?;
         check_may_sign(&vault)?;
         vault.check_may_rekey()?;
         let walk = request.container.as_deref().zip(path.as_deref()).map(|(c, p)| Walk::of_backup(c, p));

@@ -16,9 +16,9 @@ use crate::account::Bucket;
 use crate::crypto::data_key::WrappedKey;
 use crate::error::{Code, Error, Result};
 use crate::op::{
-    Call, CompletedPart, Context, DeleteManyReply, DeleteObject, DeleteObjectVersion, DeleteObjectVersions,
-    DeleteObjects, DeleteReply, ListObjectVersions, ListObjectsV2, ListParts, ListedUpload, MAX_KEYS, Operation, Paged,
-    PutObject, Step, Steps,
+    Call, Context, DeleteManyReply, DeleteObject, DeleteObjectVersion, DeleteObjectVersions, DeleteObjects,
+    DeleteReply, ListObjectVersions, ListObjectsV2, ListParts, ListedUpload, MAX_KEYS, Operation, Paged, PutObject,
+    Step, Steps,
 };
 use crate::vault::encryption::Encryption;
 use crate::vault::layout::Place;
@@ -121,10 +121,8 @@ pub(super) struct WorkSteps {
     pub(super) ghosts: Vec<(Vid, String, Option<String>, bool)>,
     /// What a rotation knows of the current backup.
     pub(super) rotation: Rotation,
-    /// What a re-keying knows of the current backup, the parts of the copy that it makes, and copies that differ.
+    /// What a re-keying knows of the current backup.
     pub(super) rekeying: Rekeying,
-    pub(super) parts_copied: Vec<CompletedPart>,
-    pub(super) bad_copies: Vec<Stored>,
     /// What is known of data that re-keyings have replaced.
     pub(super) clearing: Clearing,
     /// Versions whose manifests are kept when their rows are read, and these manifests.
@@ -199,8 +197,6 @@ impl WorkSteps {
             ghosts: Vec::new(),
             rotation: Rotation::default(),
             rekeying: Rekeying::default(),
-            parts_copied: Vec::new(),
-            bad_copies: Vec::new(),
             clearing: Clearing::default(),
             wanted: BTreeSet::new(),
             manifests: BTreeMap::new(),

@@ -274,7 +274,7 @@ impl WorkSteps {
             match answer {
                 Ok(reply) => {
                     let part = CompletedPart { number: op.number, etag: reply.etag, crc64nvme: None };
-                    steps.parts_copied.push(part);
+                    steps.rekeying.parts_copied.push(part);
                     Ok(())
                 }
                 // Another run has completed the upload, or the version was removed: the copy tells.
@@ -287,7 +287,7 @@ impl WorkSteps {
 
     /// The answers for the parts that were missing are there, or for some of them.
     pub(super) fn parts_made(&mut self, mut large: Large) -> Step<WorkSteps> {
-        let made = std::mem::take(&mut self.parts_copied);
+        let made = std::mem::take(&mut self.rekeying.parts_copied);
         if self.rekeying.versions.get(&large.vid).is_none_or(|version| version.problem.is_some()) {
             return self.next_large();
         }

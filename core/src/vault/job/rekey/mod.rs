@@ -27,7 +27,9 @@ use super::work::{Task, WIDTH, WorkSteps};
 use crate::crypto::data_key::DataKey;
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
-use crate::op::{Call, Context, HeadObject, HeadReply, ListObjectsV2, Listing, Paged, PutObject, Retention, Step};
+use crate::op::{
+    Call, CompletedPart, Context, HeadObject, HeadReply, ListObjectsV2, Listing, Paged, PutObject, Retention, Step,
+};
 use crate::text::presentable_key;
 use crate::transfer::download::Check;
 use crate::vault::closed::look;
@@ -59,6 +61,20 @@ pub struct RekeyRequest {
     pub through_client: bool,
 }
 
+impl RekeyRequest {
+    /// Refuses a path without its container, a version without its path, and names that no backup has.
+    pub fn check(container: Option<&str>, path: Option<&str>, has_version: bool) -> Result<()> {
+        let (set, without) = match (container, path) {
+            (None, Some(_)) => ("path", "container"),
+            (_, None) if has_version => ("version", "path"),
+            (Some(container), Some(path)) => return vault::Name::new(container, path).map(drop),
+            _ => return Ok(()),
+        };
+        let why = format!("{set} is set without {without}");
+        Err(Error::new(Code::InvalidOption, why).with_hint(format!("Set {without}, too.")))
+    }
+}
+
 /// What a re-keying knows of the current backup.
 #[derive(Default)]
 pub(super) struct Rekeying {
@@ -74,6 +90,10 @@ pub(super) struct Rekeying {
     asked: BTreeMap<(String, Option<String>), (Vid, usize)>,
     /// Versions whose data is not where the locator says that is tried now.
     missing: BTreeSet<Vid>,
+    /// Parts of the copy that is made in parts.
+    parts_copied: Vec<CompletedPart>,
+    /// Copies that differ from what was stored.
+    bad_copies: Vec<Stored>,
 }
 
 /// A version that is re-keyed.
@@ -395,11 +415,11 @@ impl WorkSteps {
                 etag: String::new(),
                 is_delete_marker: false,
             });
-            steps.bad_copies.extend(copies);
+            steps.rekeying.bad_copies.extend(copies);
             Ok(())
         };
         Step::each_asking(checks, CHECKS, checked, |steps, _| {
-            if steps.bad_copies.is_empty() {
+            if steps.rekeying.bad_copies.is_empty() {
                 return steps.write_rekeyed();
             }
             let prefix = steps.backup().prefix(LOCATORS);
@@ -420,13 +440,13 @@ impl WorkSteps {
             for locator in page.objects.iter().filter_map(|object| LocatorKey::of(&object.key)) {
                 let version = steps.rekeying.versions.get(&locator.vid);
                 if version.is_some_and(|version| locator.generation >= version.locator.generation) {
-                    steps.bad_copies.retain(|copy| own_vid(&copy.key) != Some(locator.vid));
+                    steps.rekeying.bad_copies.retain(|copy| own_vid(&copy.key) != Some(locator.vid));
                 }
             }
             if let Some(next) = call.op().next(&page) {
                 return Self::delete_bad_copies(next);
             }
-            let bad = std::mem::take(&mut steps.bad_copies);
+            let bad = std::mem::take(&mut steps.rekeying.bad_copies);
             steps.delete_stored(bad, |steps| {
                 steps.dated = None;
                 steps.not_deleted.clear();

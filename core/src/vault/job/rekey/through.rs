@@ -96,7 +96,7 @@ impl WorkSteps {
                 let (vid, _, number) = piece.of;
                 match answer {
                     Ok(reply) => {
-                        steps.parts_copied.push(CompletedPart { number, etag: reply.etag, crc64nvme: None });
+                        steps.rekeying.parts_copied.push(CompletedPart { number, etag: reply.etag, crc64nvme: None });
                         Ok(())
                     }
                     // Another run has completed the upload, or the version was removed: the copy tells.
