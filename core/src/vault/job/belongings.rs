@@ -300,9 +300,9 @@ impl WorkSteps {
             }
             // Of another version, which may be asked for with its own key.
             Err(e) if e.code() == Code::WrongKey => Ok(()),
-            // Gone, or encrypted with a key of somebody else.
+            // Gone, or encrypted with a key that was not sent. Another version may have asked with the right one.
             Err(e) if matches!(e.status(), 400 | 403 | 404) => {
-                self.owners.insert(id, None);
+                self.owners.entry(id).or_insert(None);
                 Ok(())
             }
             Err(e) => Err(e),

@@ -136,8 +136,13 @@ impl Run {
         self.turn(0, whole(Op::List(Scope::All)))?;
         self.turn(0, whole(Op::Containers))?;
         for name in 0..NAMES.len() {
-            for pick in 0..self.reference.all(name).len() {
+            for (pick, number) in self.reference.all(name).into_iter().enumerate() {
                 self.turn(0, whole(Op::Version { name, pick }))?;
+                // In one mode the row of a deleted version may be there for longer: a put that was refused may have left a
+                // locator, which names it, or not yet have sent it.
+                if self.reference.versions[number].is_hidden {
+                    self.outcomes.pop();
+                }
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 
 use s3_model::{Attributes, Received, WriteCondition};
 use s3vault_core::crypto::keyring::Keyring;
-use s3vault_core::vault::objects::{LOCATORS, catalogue_prefix};
+use s3vault_core::vault::objects::{catalogue_prefix, locators_prefix};
 use s3vault_core::vault::signed::encode;
 use s3vault_core::vault::{Kind, Name, Vid};
 use serde_json::{Value, json};
@@ -92,11 +92,12 @@ impl Run {
         Ok(Outcome::Deleted(number))
     }
 
-    /// Whether the locator of some put names this version as its parent.
+    /// Whether the locator of some put of its backup names this version as its parent.
     fn is_awaited(&self, index: usize, vid: Vid) -> bool {
         let bucket = self.buckets.get(NAMES[index].0).and_then(|bucket| self.store.bucket(bucket).ok());
-        let end = format!(".{vid}");
-        bucket.is_some_and(|bucket| bucket.keys(LOCATORS).any(|(key, _)| key.ends_with(&end)))
+        // A put of another backup that named it was refused, and may have left its locator.
+        let (locators, end) = (locators_prefix(&name(index)), format!(".{vid}"));
+        bucket.is_some_and(|bucket| bucket.keys(&locators).any(|(key, _)| key.ends_with(&end)))
     }
 
     /// Stores an object of another program.
