@@ -118,8 +118,8 @@ ATTACKS = [
     Attack("a body without an end", "list", endless(head(OK, "content-length: 1099511627776"), b"<a>"), "BAD_REPLY"),
     Attack("a body without a length", "list", endless(head(OK), b"<a>"), "BAD_REPLY"),
     Attack("a chunk without an end", "list", endless(CHUNKED + b"ffffffffffffffff\r\n", b" "), "BAD_REPLY"),
-    Attack("100 without an end", "list", endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "TIMED_OUT"),
-    Attack("103 without an end", "list", endless(b"", b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"), "TIMED_OUT"),
+    Attack("100 without an end", "list", endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "CONNECTION_LOST TIMED_OUT"),
+    Attack("103 without an end", "list", endless(b"", b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"), "CONNECTION_LOST TIMED_OUT"),
     Attack("headers without an end", "list", endless(b"HTTP/1.1 200 OK\r\n", b"a: b\r\n"), "CONNECTION_LOST TIMED_OUT"),
     Attack("a header without an end", "list", endless(b"HTTP/1.1 200 OK\r\na: ", b"b"), "CONNECTION_LOST TIMED_OUT"),
     Attack("a chunk size without an end", "list", endless(CHUNKED, b"0"), "TIMED_OUT CONNECTION_LOST"),
@@ -408,7 +408,7 @@ def trickled_data(hostile: HostileStore, wire: socket.socket, request: Request) 
 
 WAITS: dict[str, tuple[str, Answer, tuple[str, ...]]] = {
     "a head that trickles": ("list", trickle(b"HTTP/1.1 200 OK\r\nx: ", b"a"), VERSIONS),
-    "100 without an end": ("list", endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), VERSIONS),
+    "100 that trickles": ("list", trickle(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), VERSIONS),
     "silence": ("get description", send(b""), VERSIONS),
     "rows without an end": (
         "list",

@@ -148,7 +148,7 @@ fn reason(why: &CertificateError) -> String {
 }
 
 /// Joins the messages of the errors, except those that repeat their cause or say nothing.
-fn causes(chain: &[&(dyn StdError + 'static)]) -> String {
+pub(super) fn causes(chain: &[&(dyn StdError + 'static)]) -> String {
     let mut texts: Vec<String> = Vec::new();
     for error in chain {
         let text = error.to_string();

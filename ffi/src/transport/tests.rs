@@ -3,6 +3,7 @@
 mod bodies;
 #[cfg(feature = "reqwest")]
 mod differential;
+mod interim;
 mod proxies;
 mod resolving;
 #[cfg(feature = "reqwest")]

@@ -78,7 +78,7 @@ impl Handshake<'_> {
     async fn stream(&mut self, target: &Uri) -> Result<Stream, TransportFailure> {
         let tcp = self.tcp(target).await?;
         let stream = match is_http(target) {
-            true => Stream::Plain(tcp),
+            true => Stream::plain(tcp),
             false => self.tls(target, Box::new(tcp)).await?,
         };
         let store = &self.attempt.uri;
@@ -133,7 +133,7 @@ impl Handshake<'_> {
         })?;
         let connector = TlsConnector::from(self.connector.tls.clone());
         let tls = connector.connect(name, RecordReader::new(stream)).await;
-        Ok(Stream::Tls(Box::new(tls.map_err(|e| self.peer.not_connected(self.role, &e))?)))
+        Ok(Stream::tls(tls.map_err(|e| self.peer.not_connected(self.role, &e))?))
     }
 
     fn failure(&self, code: Code, why: &str) -> TransportFailure {

@@ -21,6 +21,7 @@ use hyper::{Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 
+use super::head_limit::HeadLimit;
 use super::stream::Stream;
 use crate::transport::body::Sending;
 
@@ -37,6 +38,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) struct Connection {
     sender: SendRequest<Sending>,
     driver: http1::Connection<TokioIo<Stream>, Sending>,
+    head_limit: HeadLimit,
     closed: bool,
     /// The address that was dialled, if the store's host is a name.
     pub(super) address: Option<IpAddr>,
@@ -57,15 +59,18 @@ impl Connection {
     pub(super) async fn start(stream: Stream, address: Option<IpAddr>) -> hyper::Result<Connection> {
         let mut builder = http1::Builder::new();
         builder.read_buf_exact_size(Some(READ_BUFFER));
+        let head_limit = stream.head_limit();
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
-        Ok(Connection { sender, driver, closed: false, address, used: false, last: false })
+        Ok(Connection { sender, driver, head_limit, closed: false, address, used: false, last: false })
     }
 
     /// Sends a request and waits for the head of its reply.
     pub(super) async fn request(&mut self, request: Request<Sending>) -> Result<Response<Incoming>, RequestError> {
         let used = std::mem::replace(&mut self.used, true);
+        self.head_limit.start();
         let mut reply = pin!(self.sender.try_send_request(request));
         let reply = self.drive_until(|context| reply.as_mut().poll(context)).await;
+        self.head_limit.lift();
         self.last = reply.as_ref().is_ok_and(closes);
         reply.map_err(|mut e| match e.take_message() {
             Some(request) if used => RequestError::NotSent(Box::new(request)),

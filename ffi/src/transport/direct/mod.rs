@@ -3,13 +3,14 @@
 //! | file | content |
 //! |---|---|
 //! | `connect`, `tunnel` | making connections: address, TCP, proxy tunnel, TLS |
-//! | `stream`, `record_reader` | the byte stream of a connection |
+//! | `stream`, `record_reader`, `head_limit` | the byte stream of a connection |
 //! | `connection` | requests on a connection; idle connections |
 //! | `body` | bodies of replies, which bypass hyper where possible |
 
 mod body;
 mod connect;
 mod connection;
+mod head_limit;
 mod record_reader;
 mod stream;
 mod tunnel;

@@ -8,6 +8,7 @@ use s3vault_core::Code;
 use s3vault_core::http::TransportFailure;
 
 use super::stream::{ReadWrite, Stream};
+use crate::transport::failure::{causes, chain};
 use crate::transport::proxy::Proxy;
 
 /// The outcome of a CONNECT request.
@@ -33,19 +34,23 @@ pub(super) async fn open(proxy: &Proxy, connection: Stream, store: &Uri) -> Tunn
     if let Some(authorization) = proxy.authorization() {
         request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
     }
+    let head_limit = connection.head_limit();
     let (mut sender, connection) = match http1::handshake(TokioIo::new(connection)).await {
         Ok(both) => both,
         Err(e) => return Tunnel::Broken(e.to_string()),
     };
     // The task ends with the tunnel, or when the reply is no longer awaited.
     tokio::spawn(connection.with_upgrades());
-    let reply = match sender.send_request(request).await {
+    head_limit.start();
+    let reply = sender.send_request(request).await;
+    head_limit.lift();
+    let reply = match reply {
         Ok(reply) => reply,
         Err(e) if e.is_parse() => return Tunnel::Broken(format!("its answer to CONNECT is not HTTP: {e}")),
         Err(e) if e.is_incomplete_message() || e.is_canceled() => {
             return Tunnel::Broken("unexpected end of file instead of an answer to CONNECT".to_owned());
         }
-        Err(e) => return Tunnel::Broken(format!("opening a tunnel: {e}")),
+        Err(e) => return Tunnel::Broken(format!("opening a tunnel: {}", causes(&chain(&e)))),
     };
     let refused = |code| {
         let what = format!("the proxy {proxy} refused a tunnel to {target}");

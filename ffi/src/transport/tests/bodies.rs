@@ -104,7 +104,7 @@ fn answer(case: &Case, wire: &mut dyn Wire) -> bool {
 }
 
 /// Reads the body in chunks, or into a buffer of this size.
-fn body_of(transport: &Transport, url: &str, into: Option<usize>) -> Result<Vec<u8>, TransportFailure> {
+pub(super) fn body_of(transport: &Transport, url: &str, into: Option<usize>) -> Result<Vec<u8>, TransportFailure> {
     runtime::handle().unwrap().block_on(async {
         let mut reply = transport.send(&request(Method::Get, url), None, transport.activity()).await?;
         let mut got = Vec::new();

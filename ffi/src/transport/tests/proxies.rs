@@ -87,7 +87,7 @@ fn copy_available(from: &mut impl Wire, to: &mut impl Wire) -> bool {
     }
 }
 
-fn through(proxy: &str, settings: TransportSettings) -> TransportSettings {
+pub(super) fn through(proxy: &str, settings: TransportSettings) -> TransportSettings {
     TransportSettings { proxies: Proxies::parse(proxy, |_| None).unwrap(), ..settings }
 }
 
