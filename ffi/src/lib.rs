@@ -16,18 +16,14 @@ mod credentials;
 mod disk;
 mod driver;
 mod entropy;
+#[cfg(feature = "heap")]
+mod heap;
 pub mod keyring;
 pub mod process;
 pub mod sign;
 mod source_file;
 mod transport;
 mod vault;
-
-/// Overwrites memory when it is freed. Session tokens, passwords and keys pass through buffers of hyper and rustls, which
-/// do not overwrite theirs. (zeroizing-alloc is 30 lines around the system's allocator, without dependencies.)
-#[cfg(feature = "wipe")]
-#[global_allocator]
-static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
 pub use client::{Client, PageReader};
 pub use control::{Cancel, Control, Event, EventKind, OnEvent};

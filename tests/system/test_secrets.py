@@ -2,7 +2,7 @@
 
 The programs read their settings and keys from files, so that no caller's own string holds a secret, and they clear their own
 copy of a passphrase. Java's runtime keeps what a program reads from files: what is in a passphrase's file is not promised
-there. Nothing is promised of memory before it is freed, nor of core dumps.
+there. While a vault is open, its secrets are in memory, but not in what a core dump would have of it.
 """
 
 import base64
@@ -13,7 +13,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,15 +69,25 @@ STORE = os.environ["S3VAULT_TEST_STORE"]
 ENCRYPTIONS = ["none", "envelope"] if STORE == "embedded" else ["none", "envelope", "sse-c"]
 
 
-def found(pid: int, needles: dict[str, bytes]) -> dict[str, int]:
-    """How often each needle is in the memory of a process."""
+def mappings(pid: int) -> Iterator[tuple[int, int, set[str]]]:
+    """The mappings of a process that can be read: start, end, and flags (VmFlags of proc_pid_smaps(5))."""
+    range_of = None
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) (.)", line):
+            start, end = (int(text, 16) for text in match.groups()[:2])
+            is_data = match[3] == "r" and not line.endswith(("[vvar]", "[vvar_vclock]", "[vsyscall]"))
+            range_of = (start, end) if is_data else None
+        elif line.startswith("VmFlags:") and range_of:
+            yield *range_of, set(line.split()[1:])
+
+
+def found(pid: int, needles: dict[str, bytes], *, dumped: bool = False) -> dict[str, int]:
+    """How often each needle is in the memory of a process, or in what of it a core dump has."""
     counts = dict.fromkeys(needles, 0)
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            match = re.match(r"([0-9a-f]+)-([0-9a-f]+) r", line)
-            if not match or line.endswith(("[vvar]", "[vvar_vclock]", "[vsyscall]")):
+        for start, end, flags in mappings(pid):
+            if dumped and "dd" in flags:
                 continue
-            start, end = (int(text, 16) for text in match.groups())
             memory.seek(start)
             try:
                 piece = memory.read(end - start)
@@ -89,10 +99,11 @@ def found(pid: int, needles: dict[str, bytes]) -> dict[str, int]:
 
 
 class Search(NamedTuple):
-    """What a program printed, and how often each needle was in its memory."""
+    """What a program printed, and how often each needle was in its memory, and in what a core dump would have had."""
 
     said: str
     open: dict[str, int]
+    dumped: dict[str, int]
     freed: dict[str, int]
 
 
@@ -120,15 +131,19 @@ class Run(NamedTuple):
             said = process.stdout.readline().strip()
             searched = needles()
             while_open = found(process.pid, searched)
+            own = {"own": str(config).encode()}
+            dumped = found(process.pid, {**searched, **own}, dumped=True)
+            # What is not the library's is in a dump: the search works.
+            assert dumped.pop("own") > 0
             process.stdin.write("\n")
             process.stdin.flush()
             assert process.stdout.readline() == "freed\n", said
-            freed = found(process.pid, {**searched, "own": str(config).encode()})
+            freed = found(process.pid, {**searched, **own})
             # What is still in use would be found: the search works.
             assert freed.pop("own") > 0
             process.stdin.close()
             assert process.wait() == 0
-        return Search(said, while_open, freed)
+        return Search(said, while_open, dumped, freed)
 
 
 @pytest.fixture(params=list(CALLERS))
@@ -199,6 +214,7 @@ def test_keys_and_session_token_are_wiped(encryption: str, run: Run, settings: d
     result = run.search({**settings, **session, "encryption": encryption}, needles)
     assert result.said == "ok"
     assert result.open["seed"] > 0 and result.open["KEK 0"] > 0
+    assert result.dumped == dict.fromkeys(result.dumped, 0)
     assert result.freed == dict.fromkeys(result.freed, 0)
 
 
@@ -211,6 +227,7 @@ def test_keys_of_a_read_that_failed_are_wiped(encryption: str, run: Run, setting
     result = run._replace(how="read", path="gone").search(settings, lambda: needles)
     assert "404" in result.said and "secrets/gone" in result.said, result.said
     assert result.open["seed"] > 0 and result.open["KEK 0"] > 0
+    assert result.dumped == dict.fromkeys(result.dumped, 0)
     assert result.freed == dict.fromkeys(result.freed, 0)
 
 
@@ -230,6 +247,7 @@ def test_the_passphrase_and_the_keys_of_an_escrow_are_wiped(given: str, run: Run
     result = restoring.search({**settings, "encryption": "envelope"}, needles)
     assert result.said == "ok" if given == "right" else "the passphrase is wrong" in result.said, result.said
     assert (result.open["KEK 0"] > 0) == (given == "right")
+    assert result.dumped == dict.fromkeys(result.dumped, 0)
     assert result.freed == dict.fromkeys(result.freed, 0)
 
 
