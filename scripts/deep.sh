@@ -181,7 +181,7 @@ for name in "${chosen[@]}"; do
   started=$SECONDS
   DEEP_SLICE=$name "$ROOT/scripts/step.sh" "deep: $name" "$0" 2>&1 | tee "$done_slices/$name.log"
   # A program that was killed may have left zeros in the log.
-  counts=$(grep -av '^===' "$done_slices/$name.log" | grep -av '^ *$' | grep -aE '[0-9]' | tail -n 1)
+  counts=$(sed 's/\x1b\[[0-9;]*m//g' "$done_slices/$name.log" | grep -av '^===' | grep -av '^ *$' | grep -aE '[0-9]' | tail -n 1)
   echo "| $name | $counts | $((SECONDS - started)) | $(date -u +%Y-%m-%d) | ${commit:0:7} |" >"$done_slices/$name"
 done
 
