@@ -6,11 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use s3_model::{Rules as StoreRules, Store};
-use s3vault_core::Error;
 use s3vault_core::crypto::keyring::Keyring;
 use s3vault_core::profile::S3;
 use s3vault_core::time::Now;
 use s3vault_core::vault::Vault;
+use s3vault_core::{Code, Error};
 
 use super::actor::{Actor, CONTAINER};
 use super::flight::Flight;
@@ -267,6 +267,11 @@ impl Run {
         self.log(|| format!("{number} starts: {op:?}"));
         match self.actors[number].machine(&self.plan, seed) {
             Ok(machine) => self.run_machine(number, machine),
+            // The data key of its checkpoint is wrapped with a key that was retired while it was away. It has stored nothing.
+            Err(e) if e.code() == Code::WrongKey && matches!(op, Op::Put { .. }) && !self.retired.is_empty() => {
+                self.log(|| format!("{number} cannot resume: {e:?}"));
+                self.actors[number].is_over = true;
+            }
             Err(e) => self.violate(format!("{number} cannot start {op:?}: {e:?}")),
         }
     }
