@@ -81,21 +81,21 @@ def mappings(pid: int) -> Iterator[tuple[int, int, set[str]]]:
             yield *range_of, set(line.split()[1:])
 
 
-def found(pid: int, needles: dict[str, bytes], *, dumped: bool = False) -> dict[str, int]:
-    """How often each needle is in the memory of a process, or in what of it a core dump has."""
-    counts = dict.fromkeys(needles, 0)
+def found(pid: int, needles: dict[str, bytes]) -> tuple[dict[str, int], dict[str, int]]:
+    """How often each needle is in the memory of a process, and in what of it a core dump has."""
+    counts, dumped = dict.fromkeys(needles, 0), dict.fromkeys(needles, 0)
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for start, end, flags in mappings(pid):
-            if dumped and "dd" in flags:
-                continue
             memory.seek(start)
             try:
                 piece = memory.read(end - start)
             except OSError:
                 continue
             for name, needle in needles.items():
-                counts[name] += piece.count(needle)
-    return counts
+                count = piece.count(needle)
+                counts[name] += count
+                dumped[name] += 0 if "dd" in flags else count
+    return counts, dumped
 
 
 class Search(NamedTuple):
@@ -129,16 +129,14 @@ class Run(NamedTuple):
         with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
             assert process.stdin and process.stdout
             said = process.stdout.readline().strip()
-            searched = needles()
-            while_open = found(process.pid, searched)
-            own = {"own": str(config).encode()}
-            dumped = found(process.pid, {**searched, **own}, dumped=True)
+            searched = {**needles(), "own": str(config).encode()}
+            while_open, dumped = found(process.pid, searched)
             # What is not the library's is in a dump: the search works.
             assert dumped.pop("own") > 0
             process.stdin.write("\n")
             process.stdin.flush()
             assert process.stdout.readline() == "freed\n", said
-            freed = found(process.pid, {**searched, **own})
+            freed, _ = found(process.pid, searched)
             # What is still in use would be found: the search works.
             assert freed.pop("own") > 0
             process.stdin.close()

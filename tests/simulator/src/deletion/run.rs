@@ -268,12 +268,18 @@ impl Run {
         match self.actors[number].machine(&self.plan, seed) {
             Ok(machine) => self.run_machine(number, machine),
             // The data key of its checkpoint is wrapped with a key that was retired while it was away. It has stored nothing.
-            Err(e) if e.code() == Code::WrongKey && matches!(op, Op::Put { .. }) && !self.retired.is_empty() => {
+            Err(e) if e.code() == Code::WrongKey && self.resumes(number) && !self.retired.is_empty() => {
                 self.log(|| format!("{number} cannot resume: {e:?}"));
                 self.actors[number].is_over = true;
             }
             Err(e) => self.violate(format!("{number} cannot start {op:?}: {e:?}")),
         }
+    }
+
+    /// Whether it is a put that was killed, and resumes from its checkpoint.
+    fn resumes(&self, number: usize) -> bool {
+        let actor = &self.actors[number];
+        actor.life > 0 && matches!(actor.op, Op::Put { has_checkpoint: true, .. })
     }
 
     pub(super) fn run_machine(&mut self, number: usize, machine: Machine) {
