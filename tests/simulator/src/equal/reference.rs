@@ -52,6 +52,11 @@ pub(super) fn is_future(vid: Vid, clock: i64) -> bool {
     vid.unix_ms() > clock + AHEAD_MS
 }
 
+/// Whether a version is within a minute of the time from which [`is_future`] holds.
+pub(super) fn is_near_future(vid: Vid, clock: i64) -> bool {
+    vid.unix_ms().abs_diff(clock + AHEAD_MS) < 60_000
+}
+
 impl Reference {
     /// All versions of a name that have a row, newest first.
     pub(super) fn all(&self, name: usize) -> Vec<usize> {

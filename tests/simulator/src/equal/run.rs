@@ -15,8 +15,8 @@ use s3vault_core::{Code, Result as CoreResult};
 use super::arrival::Storing;
 use super::change::Changing;
 use super::outcome::Outcome;
-use super::reference::Reference;
-use super::sequence::{NAMES, Op, Overlap, Place, Scope, Sequence, Step, Turn};
+use super::reference::{Reference, Version, is_near_future};
+use super::sequence::{MINUTE, NAMES, Op, Overlap, Place, Scope, Sequence, Step, Turn};
 use super::stranger::VAULT_ID;
 use crate::content::Content;
 use crate::mode::Mode;
@@ -149,18 +149,18 @@ impl Run {
     }
 
     fn step(&mut self, step: &Step) -> Checked<()> {
-        self.time += step.pause;
         self.client_off_ms += step.client_step;
         self.store_off_ms += step.store_step;
+        self.pass(step.pause);
         let (first, other) = (step.writer, 1 - step.writer);
         match step.second {
             None => self.turn(first, step.first),
             Some((second, Overlap::Within(place, pause))) => {
                 self.start(first, step.first.op)?;
                 self.proceed(first, Some(place))?;
-                self.time += pause;
+                self.pass(pause);
                 self.turn(other, second)?;
-                self.time += pause;
+                self.pass(pause);
                 self.finish(first, step.first.crash)
             }
             Some((second, Overlap::Mixed(seed))) => {
@@ -175,6 +175,16 @@ impl Run {
                 self.finish(first, None)?;
                 self.finish(other, None)
             }
+        }
+    }
+
+    /// Time passes: this long, and longer where a version would be so near to the limit of what is in the future that the
+    /// second, to which a client knows the store's clock, decides.
+    fn pass(&mut self, pause: u64) {
+        self.time += pause;
+        let is_unclear = |clock: i64, version: &Version| is_near_future(version.vid, clock);
+        while self.reference.versions.iter().any(|version| is_unclear(self.clock(), version)) {
+            self.time += 2 * MINUTE;
         }
     }
 

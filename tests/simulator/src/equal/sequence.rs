@@ -8,7 +8,7 @@ use crate::content::mix;
 
 const MIB: u64 = 1 << 20;
 const SECOND: u64 = 1000;
-const MINUTE: u64 = 60 * SECOND;
+pub(super) const MINUTE: u64 = 60 * SECOND;
 const DAY: u64 = 24 * 60 * MINUTE;
 
 /// The backups: containers and paths. One is so long that its segment in keys is a hash.
