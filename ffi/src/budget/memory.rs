@@ -20,8 +20,8 @@
 //! holds all memory may be the one that needs the reply: payload waits for it instead. So what is in use exceeds the
 //! limit by such replies at most.
 //!
-//! A lowered limit takes effect as frames are returned. Free frames that are kept count against the limit as others
-//! do.
+//! A lowered limit takes effect as frames are returned. Free frames that are kept take memory too: together with frames that
+//! are handed out, and with replies, they never exceed the limit. What is only promised takes none yet.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,8 +32,8 @@ use tokio::sync::oneshot::{self, Receiver, Sender};
 use crate::transport::frames::{FRAME, Frame, Pages, Size};
 use crate::transport::runtime::guard_fork;
 
-/// The pool keeps this many free frames (16 MiB), and while transfers run as many again as are handed out, so that
-/// frames in frequent use are allocated once.
+/// The pool keeps this many free frames (16 MiB), and as many again as are handed out; while a transfer has an account, all that
+/// the limit allows. So frames in frequent use are allocated once.
 const KEEP_FREE: usize = 64;
 
 /// One frame in this many is reserved for connections that transfer files.
@@ -50,6 +50,8 @@ struct State {
     /// Frames that are handed out.
     out: usize,
     out_peak: usize,
+    /// Frames that collected replies count as.
+    replies: usize,
     free: Vec<Pages>,
     /// Free frames for segments.
     free_segments: Vec<Pages>,
@@ -88,6 +90,7 @@ impl Pool {
             peak: 0,
             out: 0,
             out_peak: 0,
+            replies: 0,
             free: Vec::new(),
             free_segments: Vec::new(),
             takers: VecDeque::new(),
@@ -103,7 +106,7 @@ impl Pool {
     pub(crate) fn set_limit(self: &Arc<Self>, limit: u64) {
         self.change(|state| {
             state.limit = frames(limit);
-            state.keep_free(state.limit.saturating_sub(state.held));
+            state.drop_free();
         });
     }
 
@@ -176,7 +179,8 @@ impl Pool {
     /// How many free frames are kept.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> usize {
-        self.state().kept()
+        let state = self.state();
+        state.free.len() + state.free_segments.len() * Size::Segment.frames()
     }
 
     /// How many frames are handed out.
@@ -190,10 +194,8 @@ impl Pool {
             let frames = pages.size().frames();
             state.out -= frames;
             state.returned(account, frames);
-            if state.held + state.kept() + frames <= state.limit {
-                state.free_of(pages.size()).push(pages);
-            }
-            state.keep_free(KEEP_FREE + state.out);
+            state.free_of(pages.size()).push(pages);
+            state.drop_free();
         });
     }
 
@@ -235,8 +237,6 @@ impl State {
     fn hold(&mut self, frames: usize) {
         self.held += frames;
         self.peak = self.peak.max(self.held);
-        // Frames are handed out from the free ones first, so drop as many as exceed the limit.
-        self.keep_free(self.limit.saturating_sub(self.held));
     }
 
     fn free_of(&mut self, size: Size) -> &mut Vec<Pages> {
@@ -246,21 +246,22 @@ impl State {
         }
     }
 
-    /// How many free frames are kept.
-    fn kept(&self) -> usize {
-        self.free.len() + self.free_segments.len() * Size::Segment.frames()
-    }
-
-    /// Keeps at most this many free frames.
-    fn keep_free(&mut self, frames: usize) {
-        self.free.truncate(frames);
-        self.free_segments.truncate((frames - self.free.len()) / Size::Segment.frames());
+    /// Drops the free frames that exceed the limit, or what is worth keeping.
+    fn drop_free(&mut self) {
+        // The parts of a transfer end in bursts, and the next ones begin: what it has once allocated it needs again.
+        let worth = if self.accounts.is_empty() { KEEP_FREE + self.out } else { usize::MAX };
+        let most = self.limit.saturating_sub(self.out + self.replies).min(worth);
+        self.free.truncate(most);
+        self.free_segments.truncate((most - self.free.len()) / Size::Segment.frames());
     }
 
     fn hand_out(&mut self, pool: &Arc<Pool>, size: Size, account: Option<u64>) -> Frame {
         self.out += size.frames();
         self.out_peak = self.out_peak.max(self.out);
-        let pages = self.free_of(size).pop().unwrap_or_else(|| Pages::new(size));
+        let pages = self.free_of(size).pop().unwrap_or_else(|| {
+            self.drop_free();
+            Pages::new(size)
+        });
         Frame::new(pages, pool.clone(), account)
     }
 
@@ -385,7 +386,11 @@ impl Collected {
         let more = self.bytes / FRAME - self.frames;
         if more > 0 {
             self.frames += more;
-            self.pool.change(|state| state.hold(more));
+            self.pool.change(|state| {
+                state.hold(more);
+                state.replies += more;
+                state.drop_free();
+            });
         }
     }
 }
@@ -393,7 +398,10 @@ impl Collected {
 impl Drop for Collected {
     fn drop(&mut self) {
         if self.frames > 0 && guard_fork().is_ok() {
-            self.pool.change(|state| state.returned(None, self.frames));
+            self.pool.change(|state| {
+                state.replies -= self.frames;
+                state.returned(None, self.frames);
+            });
         }
     }
 }
@@ -453,6 +461,7 @@ impl Drop for Account {
         let ledger = self.pool.change(|state| {
             let ledger = state.accounts.remove(&self.id)?;
             state.held -= ledger.left;
+            state.drop_free();
             // Its places in the queues are dropped when their turn comes.
             Some(ledger)
         });

@@ -26,7 +26,10 @@ async fn returned_frames_are_kept_while_transfers_run() {
     }
     out.truncate(80);
     assert_eq!((pool.in_use(), pool.kept()), (80, 120));
+    let account = pool.account(MIB);
     out.truncate(20);
+    assert_eq!((pool.in_use(), pool.kept()), (20, 180), "a transfer that keeps its parts in memory needs them again");
+    drop(account);
     assert_eq!((pool.in_use(), pool.kept()), (20, 84), "few more than are in use");
     out.clear();
     assert_eq!((pool.in_use(), pool.kept()), (0, 64));
@@ -45,10 +48,28 @@ async fn frames_beyond_a_lowered_limit_are_freed() {
     pool.set_limit(bytes(16));
     out.clear();
     assert_eq!(pool.kept(), 16, "those that are returned later too");
-    let account = pool.account(bytes(8));
-    assert_eq!((frames(&pool), pool.kept()), (8, 8), "what is promised to a transfer counts");
-    drop(account);
-    assert_eq!(frames(&pool), 0);
+}
+
+#[tokio::test]
+async fn free_frames_are_kept_until_others_need_their_memory() {
+    let bytes = |frames: u64| frames * FRAME as u64;
+    let pool = Pool::new(bytes(16));
+    drop([pool.take().await, pool.take().await, pool.take().await, pool.take().await]);
+    let account = pool.account(bytes(12));
+    let mut grant = account.ask(bytes(12)).unwrap().await.unwrap();
+    assert_eq!((frames(&pool), pool.kept()), (12, 4), "what is promised takes no memory yet");
+    let segments: Vec<_> = (0..3).map(|_| grant.take(Size::Segment).unwrap()).collect();
+    assert_eq!((pool.in_use(), pool.kept()), (12, 4), "all of the limit is in use");
+    let mut reply = pool.collected();
+    reply.add(FRAME);
+    assert_eq!(pool.kept(), 3, "a reply takes the memory of a free frame");
+    drop((segments, grant, account));
+    assert_eq!((pool.in_use(), pool.kept()), (0, 15));
+    let segments = taken_segments(&pool, 3).await;
+    assert_eq!((pool.in_use(), pool.kept()), (12, 3), "free segments are used again");
+    drop((segments, reply));
+    let frames: Vec<_> = (0..8).map(|_| pool.try_take().unwrap()).collect();
+    assert_eq!((frames.len(), pool.in_use(), pool.kept()), (8, 8, 8), "frames take the place of segments");
 }
 
 /// A large transfer is not passed over for as long as small ones come.
