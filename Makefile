@@ -346,7 +346,6 @@ bench-encryption: ## compare what encryption costs with restic, kopia, rclone cr
 .PHONY: deep
 deep: ## run the long tests (hours, restartable) and write docs/proof.md; SLICES="NAME..." runs some
 	@scripts/setup.sh deep
-	@$(MAKE) build-c build-python build-java
 	@scripts/deep.sh $(SLICES)
 
 .PHONY: release

@@ -173,12 +173,20 @@ fn nonce(key: &DataKey, associated: &[u8]) -> [u8; NONCE_LENGTH] {
 }
 
 /// The KEK of a wrapped key is not in the keyring.
-pub(crate) fn unknown_kek(kek: &str) -> Error {
+pub(crate) fn unknown_kek(kek: &str, is_retired: bool) -> Error {
     let kek = crate::text::presentable(kek);
-    Error::new(Code::WrongKey, format!("the data key is wrapped with key {kek}, which the keyring does not have"))
-        .with_hint(
+    let (why, hint) = if is_retired {
+        (
+            "which was retired",
+            "Import the key from an escrow file that was made before: s3vault keys import, into a new keyring file.",
+        )
+    } else {
+        (
+            "which the keyring does not have",
             "Open the vault with the keyring that has this key (s3vault keys list), or import it from an escrow file. If the key is in a KMS or an HSM, open the vault with the keyring that s3v_keyring_custom makes.",
         )
+    };
+    Error::new(Code::WrongKey, format!("the data key is wrapped with key {kek}, {why}")).with_hint(hint)
 }
 
 #[cfg(test)]

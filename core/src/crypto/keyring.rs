@@ -505,7 +505,8 @@ impl Keyring {
         Ok(())
     }
 
-    fn is_retired(&self, id: &str) -> bool {
+    /// Whether a KEK with this id was retired.
+    pub fn is_retired(&self, id: &str) -> bool {
         self.retired.iter().any(|retired| retired == id)
     }
 

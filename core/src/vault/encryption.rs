@@ -228,7 +228,8 @@ impl Vault {
                 format!("version {vid} of {container} {path} is encrypted, and the vault was opened without a keyring");
             return Err(Error::new(Code::WrongKey, why));
         };
-        let kek = keyring.kek(&wrapped.kek).ok_or_else(|| unknown_kek(&wrapped.kek))?;
+        let kek =
+            keyring.kek(&wrapped.kek).ok_or_else(|| unknown_kek(&wrapped.kek, keyring.is_retired(&wrapped.kek)))?;
         wrapped.unwrap(kek, &self.belonging(container, path, vid, encryption))
     }
 

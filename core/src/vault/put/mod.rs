@@ -252,7 +252,8 @@ impl Put {
                             plan = plan.with_part(header.part);
                             if let Some(wrapped) = &header.wrapped {
                                 let name = (request.name.container(), request.name.path(), &*header.vid);
-                                request.data_key = vault.unwrap(name, vault.encryption(), wrapped)?;
+                                let key = vault.unwrap(name, vault.encryption(), wrapped);
+                                request.data_key = key.map_err(|e| resume::without_key(&vault, wrapped, e))?;
                             }
                         }
                         Some(checkpoint)

@@ -9,6 +9,7 @@ use super::check::Purpose;
 use super::row::BuiltRow;
 use super::{Put, PutRequest, State, plan};
 use crate::SourceStart;
+use crate::crypto::data_key::WrappedKey;
 use crate::crypto::keyring::VerifyKeys;
 use crate::error::{Code, Error, Result};
 use crate::mutation::{Mutation, is_active};
@@ -140,6 +141,12 @@ impl Put {
         self.source_started = true;
         self.source_start = Some(start);
     }
+}
+
+/// Why a put cannot resume if its data key cannot be unwrapped. A retired key is gone, so what is stored is lost.
+pub(super) fn without_key(vault: &Vault, wrapped: &WrappedKey, e: Error) -> Error {
+    let is_retired = vault.keyring.as_ref().is_some_and(|keyring| keyring.is_retired(&wrapped.kek));
+    if is_retired { e.with_hint("Remove the checkpoint, and store the backup from the start.") } else { e }
 }
 
 /// Refuses a checkpoint that names what its put cannot have decided. Anyone who can write the file must not choose what is

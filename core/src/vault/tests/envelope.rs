@@ -132,6 +132,42 @@ fn a_put_that_is_killed_anywhere_continues_with_its_key_and_never_uses_a_nonce_t
 }
 
 #[test]
+fn a_put_whose_key_was_retired_says_that_it_has_to_start_again() {
+    let mut keys = Keyring::generate([1; 32]);
+    keys.add_kek(Kek::new([2; 32], START));
+    let old = keys.keks()[0].id().to_owned();
+    let with = |keys: &Keyring| vault_of(S3, &[("encryption", "envelope")], Some(Arc::new(keys.copy())));
+    let (mut world, before) = (World::new(), with(&keys));
+    let resumed = |world: &World, vault: &Arc<Vault>| {
+        let mut request = request(None, None, 2);
+        request.checkpoint = Some(Checkpoint::parse(&world.saved, &vault.checkpoint_key()).unwrap().0);
+        Put::new(vault.clone(), request)
+    };
+    let data = source(10 * MIB, 0);
+    let mut request = request(None, None, 1);
+    request.checkpoint = Some(Checkpoint::default());
+    let mut put = Put::new(before.clone(), request).unwrap();
+    world.sealer = Some(Sealer::new(put.seals_with().unwrap()));
+    while Checkpoint::parse(&world.saved, &before.checkpoint_key()).unwrap().0.header.is_none() {
+        assert!(world.run_until(&mut put, &data, 1).is_none());
+    }
+    resumed(&world, &before).unwrap();
+    keys.add_kek(Kek::new([3; 32], START));
+    keys.mark_escrowed();
+    keys.activate(keys.keks()[1].id().to_owned().as_str()).unwrap();
+    keys.retire(&old).unwrap();
+    let e = resumed(&world, &with(&keys)).err().unwrap();
+    assert_eq!(e.code(), Code::WrongKey);
+    assert_eq!(e.message(), format!("the data key is wrapped with key {old}, which was retired"));
+    assert_eq!(e.hint(), "Remove the checkpoint, and store the backup from the start.");
+    // Without the retirement, the keyring is another one.
+    let mut other = Keyring::generate([1; 32]);
+    other.add_kek(Kek::new([3; 32], START));
+    let e = resumed(&world, &with(&other)).err().unwrap();
+    assert!(e.message().ends_with("which the keyring does not have") && e.hint().contains("import it"), "{e}");
+}
+
+#[test]
 fn a_reader_without_the_key_verifies_the_data_but_cannot_read_it() {
     let (mut world, sealed) = (World::new(), vault(S3));
     let mut put = Put::new(sealed.clone(), request(None, None, 1)).unwrap();

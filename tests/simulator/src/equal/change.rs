@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use s3vault_core::vault::job::Job;
-use s3vault_core::vault::objects::{CATALOGUE, CatalogueKey, Entry, LOCATORS, LocatorKey};
+use s3vault_core::vault::objects::{CATALOGUE, CatalogueKey, Entry, LocatorKey, locators_prefix};
 use s3vault_core::vault::retention::Policy;
 use s3vault_core::vault::{DeleteVersion, Find, JobRequest, Kind, Remove, Selector, Undelete, Vid};
 use s3vault_core::{Code, Result as CoreResult};
@@ -168,7 +168,8 @@ impl Run {
     fn awaited(&self, index: usize) -> BTreeSet<Vid> {
         let bucket = self.buckets.get(NAMES[index].0).and_then(|bucket| self.store.bucket(bucket).ok());
         let Some(bucket) = bucket else { return BTreeSet::new() };
-        let locators = bucket.keys(LOCATORS).filter_map(|(key, _)| LocatorKey::parse(key.rsplit_once('/')?.1));
+        let own = locators_prefix(&name(index));
+        let locators = bucket.keys(&own).filter_map(|(key, _)| LocatorKey::parse(key.rsplit_once('/')?.1));
         let rows: BTreeSet<Vid> =
             self.reference.versions.iter().filter(|one| !one.is_gone).map(|one| one.vid).collect();
         locators.filter(|locator| !rows.contains(&locator.vid)).filter_map(|locator| locator.parent).collect()
