@@ -1498,11 +1498,12 @@ void s3v_list_free(s3v_list *list);
  *   reason       why
  *   text         all of it in a sentence
  *
- * Items come in the order of the catalogue, and none is lost. The report is an object in JSON: dry_run; the numbers
- * backups and versions that were looked at, kept, deleted, freed, suspected, waiting, adopted, aborted, rotated,
- * rekeyed, left and problems; deleted_bytes, the size of what was hidden; freed_bytes, what was freed in the store;
- * rekeyed_bytes, what was copied there; and problem_texts, the first hundred problems. In a dry run they say what
- * would be done.
+ * Backups come in the order of the catalogue, the items of a backup in the order in which it was decided what to do
+ * with them; those of an adoption as its requests end. None is lost. The report is an object in JSON: dry_run; the
+ * numbers backups and versions that were looked at, kept, deleted, freed, suspected, waiting, adopted, aborted,
+ * rotated, rekeyed, left and problems; deleted_bytes, the size of what was hidden; freed_bytes, what was freed in the
+ * store; rekeyed_bytes, what was copied there; and problem_texts, the first hundred problems. In a dry run they say
+ * what would be done.
  *
  * A job may be stopped at any point, and run again: it continues, and what it has done stays done. Several may run
  * at the same time, also beside puts. It removes only objects that the vault wrote: those whose entry in the

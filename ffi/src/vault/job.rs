@@ -37,7 +37,8 @@ impl Task {
 
 impl Vault {
     /// Hides the versions that the retention lets go, and frees the space of what was hidden more than half an hour ago.
-    /// Each version is reported as an event of kind [`Item`](crate::EventKind::Item), in the order of the catalogue.
+    /// Each version is reported as an event of kind [`Item`](crate::EventKind::Item), backup by backup in the order of the
+    /// catalogue.
     ///
     /// Options: `container`, `dry_run`, `grace`, and `retention_full_versions`, `retention_full_days`,
     /// `retention_inc_versions`, `retention_inc_days`, `keep_last`, `retention_scope`, which stand in for those of the

@@ -35,8 +35,9 @@ impl FaultId {
 /// [`crate::inputs`]; the third a proxy whose clock is wrong, and pages that say in other words that they are truncated;
 /// the fourth vaults in a bucket without versioning; the fifth deletions, prune and sweep, in a run of their own
 /// (`crate::deletion`); the sixth adds to that run adopt, a bucket for each container, locks, retention by days and of all
-/// paths together, and wrong clocks; the seventh data keys, rotation and retired keys; the eighth a run of re-keyings in some seeds.
-pub const INPUTS: u32 = 8;
+/// paths together, and wrong clocks; the seventh data keys, rotation and retired keys; the eighth a run of re-keyings in some seeds; in
+/// the ninth some of the data is encrypted on this side.
+pub const INPUTS: u32 = 9;
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Eq)]

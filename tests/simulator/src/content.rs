@@ -70,6 +70,13 @@ impl Content {
         }
     }
 
+    /// The bytes, also of ranges.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = self.as_bytes().to_vec();
+        read(&pieces(self.chunks()), |piece| bytes.extend_from_slice(piece));
+        bytes
+    }
+
     /// The ranges that it is made of.
     pub fn chunks(&self) -> &[Chunk] {
         match self {
@@ -154,6 +161,11 @@ impl Content {
     pub fn digest_of(&self, hash: SliceHash) -> Digest {
         match (self, hash) {
             (Content::Chunks(chunks), _) if !SYNTHETIC.get() => real(chunks, hash),
+            (Content::Bytes(bytes), SliceHash::Subtree(_)) => {
+                let mut digester = Digester::of(hash);
+                digester.update(bytes);
+                digester.finish()
+            }
             _ => self.digest(),
         }
     }
@@ -200,8 +212,9 @@ pub fn are_without_bytes() -> bool {
 /// Pattern, start, length, flipped.
 type Piece = (u64, u64, u64, bool);
 
-fn real(chunks: &[Chunk], hash: SliceHash) -> Digest {
-    let mut pieces: Vec<Piece> = Vec::new();
+/// The pieces of blocks that ranges consist of.
+fn pieces(chunks: &[Chunk]) -> Vec<Piece> {
+    let mut pieces = Vec::new();
     for chunk in chunks {
         let (mut at, end, mut flipped) = (chunk.offset, chunk.offset + chunk.length, chunk.flipped);
         while at < end {
@@ -212,26 +225,36 @@ fn real(chunks: &[Chunk], hash: SliceHash) -> Digest {
             (at, flipped) = (to, false);
         }
     }
-    let start = if let SliceHash::Subtree(offset) = hash { offset + 1 } else { 0 };
-    if let Some(known) = KNOWN.with_borrow(|known| known.get(&(pieces.clone(), start)).copied()) {
-        return known;
-    }
-    let digest = NOISE.with(|noise| {
-        let mut digester = Digester::of(if start > 0 { hash } else { SliceHash::Whole });
-        for &(pattern, first_byte, length, flipped) in &pieces {
+    pieces
+}
+
+/// Hands over the bytes of pieces.
+fn read(pieces: &[Piece], mut take: impl FnMut(&[u8])) {
+    NOISE.with(|noise| {
+        for &(pattern, first_byte, length, flipped) in pieces {
             // A pattern is the same noise, started at another offset.
             let at = ((first_byte + pattern * 65_537) % BLOCK) as usize;
             let length = length as usize;
             let (mut first, rest) = (&noise[at..noise.len().min(at + length)], at + length);
             if flipped && let [byte, others @ ..] = first {
-                digester.update(&[byte ^ 1]);
+                take(&[byte ^ 1]);
                 first = others;
             }
-            digester.update(first);
-            digester.update(&noise[..rest.saturating_sub(noise.len())]);
+            take(first);
+            take(&noise[..rest.saturating_sub(noise.len())]);
         }
-        digester.finish()
     });
+}
+
+fn real(chunks: &[Chunk], hash: SliceHash) -> Digest {
+    let pieces = pieces(chunks);
+    let start = if let SliceHash::Subtree(offset) = hash { offset + 1 } else { 0 };
+    if let Some(known) = KNOWN.with_borrow(|known| known.get(&(pieces.clone(), start)).copied()) {
+        return known;
+    }
+    let mut digester = Digester::of(if start > 0 { hash } else { SliceHash::Whole });
+    read(&pieces, |piece| digester.update(piece));
+    let digest = digester.finish();
     KNOWN.with_borrow_mut(|known| {
         if known.len() > 100_000 {
             known.clear();
@@ -290,5 +313,6 @@ mod tests {
         assert_eq!(whole.flip(0).slice(1, 10).digest(), whole.slice(1, 10).digest());
         assert_ne!(whole.slice(0, 10).digest(), whole.slice(1, 10).digest());
         assert_ne!(whole.digest(), chunk(BLOCK, 5000).digest());
+        assert_eq!(digest(&chunk(BLOCK - 10, 5000).flip(0).to_vec()), chunk(BLOCK - 10, 5000).flip(0).digest());
     }
 }

@@ -75,6 +75,8 @@ kinds! {
     CopiedInParts: 10,
     /// A process was killed at a request of a re-keying.
     RekeyingKilled: 10,
+    /// A version that was encrypted on this side was read, and decrypted.
+    Decrypted: 30,
     /// A version was read while keys were rotated.
     ReadAmid: 50,
     /// A request was lost before it arrived.

@@ -15,6 +15,7 @@ mod network;
 mod process;
 mod restore;
 pub mod scenario;
+mod sealing;
 pub mod shrink;
 pub mod store;
 pub mod task;

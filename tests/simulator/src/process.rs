@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use s3vault_core::crypto::segment::Segments;
 use s3vault_core::http::{Body, Part, Range, ReplyBody, ReplyHead, Request, TransportFailure};
 use s3vault_core::time::Now;
 use s3vault_core::vault::Vault;
 use s3vault_core::{Code, Input, Output, PartRequest, Result};
 
-use crate::content::{Chunk, Content};
+use crate::content::{Chunk, Content, mix};
 use crate::network::IDLE_MS;
+use crate::sealing::{Sealing, open};
 use crate::task::{Ended, Machine};
 use crate::wire::{Answer, Wire};
 
@@ -44,6 +46,10 @@ pub(crate) struct Process {
     pub(crate) wake: Option<u64>,
     /// The payload of what it does.
     pub(crate) source: Source,
+    /// How its parts are encrypted.
+    sealing: Option<Sealing>,
+    /// How the ranges that it reads are decrypted.
+    segments: Option<Arc<Segments>>,
     /// The checkpoint's file.
     pub(crate) disk: Vec<u8>,
     /// Received bytes of ranges, by index and reading.
@@ -62,6 +68,8 @@ impl Process {
             requests: VecDeque::new(),
             wake: None,
             source: Source::default(),
+            sealing: None,
+            segments: None,
             disk: Vec::new(),
             ranges: BTreeMap::new(),
             delivered: 0,
@@ -71,7 +79,9 @@ impl Process {
 
     /// Starts a machine. Returns its result if it ends at once.
     pub(crate) fn start(&mut self, now: Now, machine: Machine) -> Option<Result<Ended>> {
-        self.machine = Some(machine);
+        let key = if let Machine::Put(put) = &machine { put.seals_with() } else { None };
+        self.sealing = key.map(|key| Sealing::new(key, mix(u64::from(self.source.number), now.mono_ms)));
+        (self.machine, self.segments) = (Some(machine), None);
         (self.delivered, self.differs) = (0, None);
         self.ranges.clear();
         self.drive(now, None)
@@ -80,6 +90,11 @@ impl Process {
     /// Whether all bytes of the source were delivered.
     pub(crate) fn has_all(&self) -> bool {
         self.delivered == self.source.length && self.differs.is_none()
+    }
+
+    /// Whether the source was delivered, and what arrived was encrypted.
+    pub(crate) fn has_decrypted(&self) -> bool {
+        self.segments.is_some() && self.has_all()
     }
 
     /// Hands an input to the machine, and does what it says until it waits or ends.
@@ -102,8 +117,16 @@ impl Process {
                 }
                 Output::NeedPart(PartRequest { number, offset, length, .. }) => {
                     let content = self.source.read(offset, length);
-                    let (length, digest) = (content.length(), Some(content.digest()));
-                    Input::PartReady { number, length, digest, last: offset + length == self.source.length, salt: None }
+                    let length = content.length();
+                    let last = offset + length == self.source.length;
+                    let (digest, salt) = match &mut self.sealing {
+                        Some(sealing) => {
+                            let (stored, salt) = sealing.seal(number, offset, &content, last);
+                            (Some(stored.digest()), Some(salt))
+                        }
+                        None => (Some(content.digest()), None),
+                    };
+                    Input::PartReady { number, length, digest, last, salt }
                 }
                 Output::HashPart(Part { number, offset, length, .. }) => {
                     let content = self.source.read(offset, length);
@@ -121,7 +144,15 @@ impl Process {
                     Input::RangeConsumed { index: range.index }
                 }
                 Output::NeedCredentials { .. } => Input::CredentialsKept(None),
-                Output::Start(_) | Output::ReleasePart(_) | Output::Event(_) | Output::Segments(_) => continue,
+                Output::ReleasePart(number) => {
+                    self.sealing.iter_mut().for_each(|sealing| sealing.release(number));
+                    continue;
+                }
+                Output::Segments(segments) => {
+                    self.segments = Some(segments);
+                    continue;
+                }
+                Output::Start(_) | Output::Event(_) => continue,
                 Output::Wait(until) => {
                     self.wake = until;
                     self.machine = Some(machine);
@@ -141,6 +172,7 @@ impl Process {
         let (content, trailer) = match &request.body {
             Body::Empty => (Content::default(), None),
             Body::Bytes(bytes) => (Content::Bytes(bytes.clone()), None),
+            Body::Part(part) if let Some(sealing) = &self.sealing => (sealing.part(part.number).clone(), None),
             Body::Part(part) => {
                 let content = self.source.read(part.offset, part.length);
                 let trailer = part.digest.is_none().then(|| content.digest().crc64nvme);
@@ -189,7 +221,12 @@ impl Process {
 
     fn accept(&mut self, range: Range) {
         let kept = self.ranges.get(&(range.index, range.reading)).cloned().unwrap_or_default();
-        if kept != self.source.read(range.offset, range.length) {
+        let source = self.source.read(range.offset, range.length);
+        let is_same = match &self.segments {
+            Some(segments) => open(segments, range, &kept).is_some_and(|opened| opened.to_vec() == source.to_vec()),
+            None => kept == source,
+        };
+        if !is_same {
             self.differs.get_or_insert(range.offset);
         }
         self.delivered += range.length;

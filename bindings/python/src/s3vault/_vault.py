@@ -258,8 +258,8 @@ class Vault:
         """Hides the versions that the retention lets go, and frees the space of what was hidden more than half an hour
         ago. The retention is that of the configuration, except for what ``options`` say: :class:`PruneOptions`.
 
-        ``on_item`` is called with each version that the job looks at, in the order of the catalogue. With ``dry_run``
-        nothing is changed. A job that was stopped continues when it is run again.
+        ``on_item`` is called with each version that the job looks at, backup by backup in the order of the catalogue.
+        With ``dry_run`` nothing is changed. A job that was stopped continues when it is run again.
         """
         return self._job(lib.s3v_prune, call_options(**options), on_item, cancel)
 

@@ -1,5 +1,5 @@
 //! Jobs: prune, sweep, rotation and re-keying of a bucket. A job walks through the catalogue in order, works on several backups at the same
-//! time, and says what it does with each version, in the order of the catalogue.
+//! time, and says what it does with each version, backup by backup in the order of the catalogue.
 //!
 //! ```text
 //!  GetBucketVersioning ──▶ [uploads, probes] ──▶ Walk (LIST, page by page) ──backup──▶ a strand of work for each, at most 8 ──▶ items in order

@@ -25,6 +25,9 @@ impl Run {
             self.rules.rekeyings.stopped.insert((number, self.actors[number].life));
         }
         let (seed, now) = (self.random.u64(..), self.now(number));
+        if self.actors[number].process.has_decrypted() {
+            self.rules.hit(Probe::Decrypted);
+        }
         let checked = match (op, result) {
             (Op::Put { .. }, Ok(Ended::Stored(found))) => self.rules.acknowledged(&found.row.vid),
             (Op::Remove { .. }, Ok(Ended::Removed(found))) => self.rules.acknowledged(&found.row.vid),

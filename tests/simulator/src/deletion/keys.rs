@@ -1,5 +1,6 @@
 //! What the seventh set of inputs adds to a plan: data is encrypted, and key-encryption keys (KEKs) become current one after
-//! the other, are rotated to, and are retired, while processes that have read the keyring before still run.
+//! the other, are rotated to, and are retired, while processes that have read the keyring before still run. The store encrypts
+//! the data; since the ninth set, in one of three such plans the processes do.
 //!
 //! Whatever happens, each version is opened by a KEK that is not retired, and only versions that have a row are rotated. At the
 //! end a rotation and the retirement of all other KEKs must leave one that opens everything.
@@ -8,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use s3vault_core::crypto::keyring::{Kek, Keyring};
+use s3vault_core::crypto::segment::SEGMENT;
 use s3vault_core::vault::{Retired, Vid};
 use s3vault_core::{Code, Error};
 
@@ -16,6 +18,7 @@ use super::rekeying::EPOCH;
 use super::rules::{Checked, Rules, Sender};
 use super::run::Run;
 use super::snapshot::{Snapshot, locator};
+use crate::content::BLOCK;
 use crate::coverage::Probe;
 use crate::mode::Mode;
 
@@ -45,6 +48,21 @@ pub(super) fn encrypt(plan: &mut Plan, keks: u8) {
     // An adoption cannot look at the vault's own data at plain keys, which the store encrypts: it calls that a problem.
     if plan.has_others {
         plan.mode = if plan.mode.is_per_vm() { Mode::PerVmEmulated } else { Mode::Emulated };
+    }
+}
+
+/// In one of three plans data is encrypted on this side. Its bytes are real, and cost more than described ones: so the largest
+/// backups have two segments, or in one of four such plans two parts.
+pub(super) fn seal(plan: &mut Plan, random: &mut fastrand::Rng) {
+    plan.seals = random.u32(0..3) == 0;
+    if !plan.seals {
+        return;
+    }
+    let most = if random.u32(0..4) == 0 { BLOCK + 5 } else { SEGMENT as u64 + 5 };
+    for planned in &mut plan.planned {
+        if let Op::Put { length, .. } = &mut planned.op {
+            *length = (*length).min(most);
+        }
     }
 }
 
@@ -122,7 +140,11 @@ pub(super) fn keyring(current: u8, keks: u8, retired: &BTreeSet<u8>) -> Arc<Keyr
 
 /// What a vault is configured with.
 pub(super) fn settings(plan: &Plan) -> &'static [(&'static str, &'static str)] {
-    if plan.keks > 0 { &[("encryption", "sse-c"), ("allow_plain_sse_c", "true")] } else { &[] }
+    match (plan.keks, plan.seals) {
+        (0, _) => &[],
+        (_, true) => &[("encryption", "envelope")],
+        (_, false) => &[("encryption", "sse-c"), ("allow_plain_sse_c", "true")],
+    }
 }
 
 /// Ids of all KEKs.

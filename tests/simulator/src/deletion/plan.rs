@@ -118,6 +118,8 @@ pub(super) struct Plan {
     pub(super) has_others: bool,
     /// Number of key-encryption keys; 0 where data is not encrypted.
     pub(super) keks: u8,
+    /// Data is encrypted on this side, and not by the store.
+    pub(super) seals: bool,
     /// Data is copied under new data keys.
     pub(super) rekeys: bool,
     pub(super) planned: Vec<Planned>,
@@ -133,6 +135,9 @@ impl Plan {
         }
         if case.inputs > 6 {
             keys::extend(&mut plan, &mut fastrand::Rng::with_seed(mix(case.seed, 0x4E1)));
+        }
+        if case.inputs > 8 && plan.keks > 0 {
+            keys::seal(&mut plan, &mut fastrand::Rng::with_seed(mix(case.seed, 0x5EA1)));
         }
         plan
     }
@@ -187,6 +192,7 @@ impl Plan {
             has_forged_rows: random.u32(0..6) == 0,
             has_others: false,
             keks: 0,
+            seals: false,
             rekeys: false,
             planned,
         }
