@@ -1054,6 +1054,30 @@ def test_ctrl_c_while_the_command_is_imported(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"s3vault: interrupted\n")
 
 
+def test_ctrl_c_at_the_end_is_no_failure_of_the_command(tmp_path: Path) -> None:
+    def ends(entry: str, *arguments: str) -> tuple[int, bytes]:
+        imports = (
+            "import os, signal, sys, s3vault.command, s3vault_command\nfrom s3vault.command.output import Output\n"
+        )
+        environment = {**os.environ, "S3VAULT_CONFIG": str(tmp_path / "missing")}
+        handled = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+        done = subprocess.run(
+            [sys.executable, "-c", imports + entry, *arguments],
+            env=environment,
+            capture_output=True,
+            check=False,
+            preexec_fn=handled,
+        )
+        return done.returncode, done.stderr
+
+    # When all is done, it ends the process as it does where no program catches it.
+    after = "code = s3vault.command.main(); os.kill(os.getpid(), signal.SIGINT); sys.exit(code)"
+    assert ends(after, "settings") == (-signal.SIGINT, b"")
+    # While it is said what failed.
+    amid = "Output.error = lambda self, error: signal.raise_signal(signal.SIGINT); sys.exit(s3vault_command.main())"
+    assert ends(amid, "ls") == (130, b"s3vault: interrupted\n")
+
+
 def put_to(
     store: StallingStore, command: Command, container: str, *, streams: bool, is_full: bool = False
 ) -> subprocess.Popen[bytes]:

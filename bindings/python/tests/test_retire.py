@@ -137,9 +137,7 @@ def test_a_rekeying_leaves_what_was_encrypted_here(tmp_path: Path, container: st
     items: list[s3vault.JobItem] = []
     with open_vault(keyring) as vault:
         vid = vault.find(container, "disk").info.vid
-        report = vault.rekey(
-            container=container, path="disk", version=vid, through_client=True, on_item=items.append
-        )
+        report = vault.rekey(container=container, path="disk", version=vid, through_client=True, on_item=items.append)
         assert (report.rekeyed, report.left, report.problems) == (0, 1, 0)
         assert [(item.action, item.vid) for item in items] == [("leave", vid)]
         without = refused(lambda: vault.rekey(path="disk"))

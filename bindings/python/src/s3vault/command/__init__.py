@@ -61,6 +61,22 @@ def main(arguments: list[str] | None = None) -> int:
             # nohup has SIGHUP ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _end)
+        code = _run(args, output)
+        # Nothing is left to clean up, so a signal may end the process.
+        for number in _ENDING:
+            if signal.getsignal(number) is _end:
+                signal.signal(number, signal.SIG_DFL)
+        return code
+    except Ended as ended:
+        number = ended.number
+    # Not while the exception is handled: its traceback keeps the objects alive that were in use.
+    _finish(_ENDING[number], output)
+    return 128 + number
+
+
+def _run(args: Any, output: Output) -> int:
+    """Runs the command, and says what failed. Returns its exit code."""
+    try:
         args.run(args, output)
         sys.stdout.flush()
         return 0
@@ -87,11 +103,6 @@ def main(arguments: list[str] | None = None) -> int:
             )
         output.error(failed)
         return failed.exit_code
-    except Ended as ended:
-        number = ended.number
-    # Not while the exception is handled: its traceback keeps the objects alive that were in use.
-    _finish(_ENDING[number], output)
-    return 128 + number
 
 
 def _end(number: int, frame: Any) -> NoReturn:
