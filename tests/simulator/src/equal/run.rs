@@ -72,6 +72,9 @@ pub(super) struct Run {
     /// The bucket of each container that has a version.
     pub(super) buckets: BTreeMap<&'static str, String>,
     pub(super) outcomes: Vec<Outcome>,
+    /// How many outcomes all modes have in common: a put that was refused may have left a locator in one mode only, as it knew
+    /// the store's clock or not, and its parent is then kept. Every outcome is compared with the reference.
+    pub(super) compared: Option<usize>,
     pub(super) story: Vec<String>,
 }
 
@@ -113,6 +116,7 @@ impl Run {
             sources: 0,
             buckets: BTreeMap::new(),
             outcomes: Vec::new(),
+            compared: None,
             story: Vec::new(),
         })
     }
@@ -224,13 +228,24 @@ impl Run {
             self.outcomes.push(Outcome::Nothing);
             return Ok(());
         };
-        let outcome = match writer.result.take() {
+        let result = writer.result.take();
+        let builds = self.builds_on_a_version(&work);
+        let outcome = match result {
             Some(result) => self.outcome(number, work, result)?,
             None => self.kill(number, work)?,
         };
+        if builds && matches!(outcome, Outcome::Failed(_)) {
+            self.compared.get_or_insert(self.outcomes.len() + 1);
+        }
         self.story.push(format!("{number} at {} s: {outcome:?}", self.time / 1000));
         self.outcomes.push(outcome);
         Ok(())
+    }
+
+    /// Whether it is a put whose locator keeps a version.
+    fn builds_on_a_version(&self, work: &Work) -> bool {
+        let Work::Put(Storing { parent: Some(parent), .. }) = work else { return false };
+        self.reference.versions.iter().any(|version| version.vid == *parent)
     }
 
     fn kill(&mut self, number: usize, work: Work) -> Checked<Outcome> {
