@@ -36,7 +36,7 @@ many-versions-emulated() { system embedded:emulated many_versions --versions 200
 # count PATTERN COMMAND...: runs COMMAND, and prints the last line of its output that has PATTERN once more.
 count() { "${@:2}" | tee "$done_slices/output" && grep -E "$1" "$done_slices/output" | tail -n 1; }
 page-1-GiB() { count '^(#|ℹ) pass' $with embedded -- scripts/page_backup.sh 1024 npm --prefix bindings/web test; }
-cases-c-minio() { $with minio -- make -C bindings/c test; }
+cases-c-minio() { $with minio -- make --no-print-directory -C bindings/c test; }
 cases-java-minio() {
   # RetireTest moves the clock of the embedded store.
   count 'Tests run:' $with minio -- mvn -B -ntp -f bindings/java -Ds3vault.library="$RELEASE/libs3vault.so" -Dsurefire.excludes='**/RetireTest.java' test
@@ -46,7 +46,7 @@ cases() {
   case $1 in
     rust) $with "$2" -- cargo test -q --release --test cases ;;
     python) count ' passed' $with "$2" -- "$python" -m pytest -q bindings/python/tests/test_cases.py ;;
-    c) $with "$2" -- make -C bindings/c test-cases ;;
+    c) $with "$2" -- make --no-print-directory -C bindings/c test-cases ;;
     java) count 'Tests run:' $with "$2" -- mvn -B -ntp -f bindings/java -Ds3vault.library="$RELEASE/libs3vault.so" test -Dtest=CasesTest ;;
   esac
 }
@@ -93,8 +93,8 @@ plain-key-ceph() { system ceph plain_key; }
 plain-key-ceph-per-vm() { system ceph:per-vm plain_key; }
 # Over plain HTTP: memcheck reports the keys that ring derives for TLS as uninitialised.
 # A key in the software token of SoftHSM, over PKCS#11.
-hsm() { $with embedded -- make -C bindings/c test-hsm; }
-c-cases-valgrind() { $with embedded -- make -C bindings/c valgrind valgrind-cases; }
+hsm() { $with embedded -- make --no-print-directory -C bindings/c test-hsm; }
+c-cases-valgrind() { $with embedded -- make --no-print-directory -C bindings/c valgrind valgrind-cases; }
 # rage does with escrow files what age does in `make test-python`; it asks for passphrases on the terminal.
 escrow-rage() {
   count ' passed' env S3VAULT_TEST_AGE="$RAGE" PINENTRY_PROGRAM= $with embedded -- "$python" -m pytest -q \
@@ -114,7 +114,7 @@ library-size() { scripts/library_size.sh; }
 # The library as it is shipped.
 memory() {
   cargo rustc -q --profile dist -p s3vault --crate-type cdylib
-  make -C bindings/c build/memory
+  make --no-print-directory -C bindings/c build/memory
   EMBEDDED_SCHEME=https system embedded memory -k in_c --delay 100 --mib 4096 --library "$TARGET/dist/libs3vault.so"
 }
 
