@@ -1037,6 +1037,11 @@ def test_ctrl_c_while_the_store_is_silent(command: Command, silent_store: str) -
     assert process.returncode == 130
 
 
+def catch_ctrl_c() -> None:
+    """In a new process: Ctrl-C may be ignored where the tests run."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_ctrl_c_while_the_command_is_imported(tmp_path: Path) -> None:
     # As if it came while the package is searched: the first thing that the entry imports.
     (tmp_path / "sitecustomize.py").write_text(
@@ -1060,13 +1065,12 @@ def test_ctrl_c_at_the_end_is_no_failure_of_the_command(tmp_path: Path) -> None:
             "import os, signal, sys, s3vault.command, s3vault_command\nfrom s3vault.command.output import Output\n"
         )
         environment = {**os.environ, "S3VAULT_CONFIG": str(tmp_path / "missing")}
-        handled = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
         done = subprocess.run(
             [sys.executable, "-c", imports + entry, *arguments],
             env=environment,
             capture_output=True,
             check=False,
-            preexec_fn=handled,
+            preexec_fn=catch_ctrl_c,
         )
         return done.returncode, done.stderr
 
@@ -1085,14 +1089,13 @@ def put_to(
     settings = {"S3VAULT_API_URL": store.url, "S3VAULT_IDLE_TIMEOUT_MS": "3600000", "S3VAULT_BUCKET": "backups"}
     if is_full:
         settings["S3VAULT_MEMORY"] = "32M"
-    handled = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
     if streams:
-        process = start_upload(command, container, settings=settings, preexec_fn=handled)
+        process = start_upload(command, container, settings=settings, preexec_fn=catch_ctrl_c)
     else:
         (command.folder / "disk.img").write_bytes(LARGE)
         process = command.start(
             "put", container, "p", "disk.img",
-            settings=settings, stdin=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=handled,
+            settings=settings, stdin=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=catch_ctrl_c,
         )  # fmt: skip
     assert store.stalled.wait(60)
     if is_full:

@@ -223,7 +223,7 @@ impl Process {
         let kept = self.ranges.get(&(range.index, range.reading)).cloned().unwrap_or_default();
         let source = self.source.read(range.offset, range.length);
         let is_same = match &self.segments {
-            Some(segments) => open(segments, range, &kept).is_some_and(|opened| opened.to_vec() == source.to_vec()),
+            Some(segments) => open(segments, range, &kept).is_some_and(|opened| opened == source.to_vec()),
             None => kept == source,
         };
         if !is_same {

@@ -58,11 +58,11 @@ impl Sealing {
 }
 
 /// The bytes of the backup that a range has; `None` if they are not what was encrypted there.
-pub(crate) fn open(segments: &Segments, range: Range, stored: &Content) -> Option<Content> {
+pub(crate) fn open(segments: &Segments, range: Range, stored: &Content) -> Option<Vec<u8>> {
     let (of_part, mut bytes) = (segments.of_part(range.part)?, Vec::new());
     for segment in stored.as_bytes().chunks(SEGMENT + OVERHEAD) {
         let offset = range.offset + bytes.len() as u64;
         bytes.extend_from_slice(of_part.open(offset, &mut segment.to_vec())?);
     }
-    Some(Content::Bytes(bytes.into()))
+    Some(bytes)
 }

@@ -15,7 +15,7 @@ use s3vault_core::{Code, Result as CoreResult};
 use super::arrival::Storing;
 use super::change::Changing;
 use super::outcome::Outcome;
-use super::reference::{Reference, Version, is_near_future};
+use super::reference::{Reference, is_near_future};
 use super::sequence::{MINUTE, NAMES, Op, Overlap, Place, Scope, Sequence, Step, Turn};
 use super::stranger::VAULT_ID;
 use crate::content::Content;
@@ -186,8 +186,7 @@ impl Run {
     /// second, to which a client knows the store's clock, decides.
     fn pass(&mut self, pause: u64) {
         self.time += pause;
-        let is_unclear = |clock: i64, version: &Version| is_near_future(version.vid, clock);
-        while self.reference.versions.iter().any(|version| is_unclear(self.clock(), version)) {
+        while self.reference.versions.iter().any(|version| is_near_future(version.vid, self.clock())) {
             self.time += 2 * MINUTE;
         }
     }
